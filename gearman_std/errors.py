@@ -1,0 +1,103 @@
+"""Every exception the package raises, split by who is to blame.
+
+Arguments that the protocol cannot carry are a plain ValueError or TypeError, raised before a byte is sent.
+
+    GearmanError
+    ├── ProtocolError        the peer sent bytes that make no sense
+    ├── NoServer             no job server could be reached
+    │   └── ConnectTimeout   … within the connect time-out
+    ├── ServerLost           a connection broke after it was made
+    │   └── CommandTimeout   the server did not answer a command in time
+    ├── ServerError          the server answered with an ERROR packet or an ERR line
+    │   └── QueueFull        … because its queue is full
+    ├── JobError             something about one job
+    │   ├── JobFailed        the worker failed it
+    │   ├── JobTimeout       it did not finish in time
+    │   └── NoWorker         nobody can run its function
+    └── StoreError           the durable queue cannot be read or written
+"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Sequence
+
+
+class GearmanError(Exception):
+    """The base of every exception of this package."""
+
+
+class ProtocolError(GearmanError):
+    """The peer broke the protocol; the message shows its bytes.  `code` is what an ERROR packet would carry, if one fits."""
+
+    def __init__(self, message: str, code: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NoServer(GearmanError):
+    """No job server could be reached."""
+
+
+class ConnectTimeout(NoServer):
+    """No job server accepted the connection within the connect time-out."""
+
+
+class ServerLost(GearmanError):
+    """The connection to a job server broke.
+
+    `sent` tells how far a submit had come: "never" (no byte of it left, so it is safe to submit again), "unconfirmed" (it
+    may have been queued), or "confirmed" (JOB_CREATED had arrived).
+    """
+
+    def __init__(self, message: str, sent: str = "never") -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class CommandTimeout(ServerLost):
+    """A job server did not answer a command within the command time-out; the connection was given up."""
+
+
+class ServerError(GearmanError):
+    """A job server refused a command.  `code` and `text` are the two arguments of its ERROR packet."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__("%s: %s" % (code, text) if text and text != code else code)
+        self.code = code
+        self.text = text
+
+
+class QueueFull(ServerError):
+    """A job server refused a job because the function's queue is full (see `maxqueue`)."""
+
+
+class JobError(GearmanError):
+    """Something about one job.  `handle` is the job's handle, None before the server gave it one."""
+
+    def __init__(self, message: str, handle: "Optional[bytes]" = None) -> None:
+        super().__init__(message)
+        self.handle = handle
+
+
+class JobFailed(JobError):
+    """A worker failed the job.
+
+    `exception` is the text of its WORK_EXCEPTION (None for a bare WORK_FAIL); `warnings` is what it warned before.
+    """
+
+    def __init__(self, message: str, handle: "Optional[bytes]" = None, exception: "Optional[bytes]" = None,
+                 warnings: "Sequence[bytes]" = ()) -> None:
+        super().__init__(message, handle)
+        self.exception = exception
+        self.warnings = tuple(warnings)
+
+
+class JobTimeout(JobError):
+    """The job did not finish within the job time-out.  It may still run."""
+
+
+class NoWorker(JobError):
+    """No connected worker can run the function."""
+
+
+class StoreError(GearmanError):
+    """The durable queue cannot be read or written."""
