@@ -1,0 +1,59 @@
+"""A queue of things to do at a time, from which a thing can be taken back at once."""
+from heapq import heapify, heappop, heappush
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional
+
+
+class Timers:
+    """Things due, earliest first, in the order of adding where the times are equal.
+
+    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind.
+
+    Owner: whoever made it.
+    """
+
+    __slots__ = ("_heap", "_sequence", "_cancelled")
+
+    def __init__(self) -> None:
+        self._heap = []  # type: List[List[Any]] # [time, sequence number, thing or None]
+        self._sequence = 0
+        self._cancelled = 0
+
+    def __repr__(self) -> str:
+        return "<Timers: %d set>" % len(self)
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
+
+    def add(self, when: float, thing: "Any") -> "List[Any]":
+        """Set a timer; return what `cancel` takes."""
+        self._sequence += 1
+        entry = [when, self._sequence, thing]
+        heappush(self._heap, entry)
+        return entry
+
+    def cancel(self, entry: "List[Any]") -> None:
+        """Take a timer back that has not been popped."""
+        entry[2] = None
+        self._cancelled += 1
+        if self._cancelled > 16 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2] is not None]
+            heapify(self._heap)
+            self._cancelled = 0
+
+    def next_time(self) -> "Optional[float]":
+        """When the earliest is due, or None."""
+        heap = self._heap
+        while heap and heap[0][2] is None:
+            heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now: float) -> "Optional[Any]":
+        """Take the earliest thing that is due by `now`, or None."""
+        when = self.next_time()
+        if when is None or when > now:
+            return None
+        return heappop(self._heap)[2]
