@@ -24,7 +24,7 @@ from .protocol import (ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, J
                        TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                        WORK_WARNING, WRONG_MAGIC, pack_response, response_head)
 from .schedule import Schedule
-from .text import CHANGING_COMMANDS, answer
+from .text import answer
 from .timers import Timers
 
 TYPE_CHECKING = False
@@ -138,6 +138,7 @@ class Core:
         self.uniques = {}               # type: Dict[bytes, Any] # a Job, or a dict of the jobs of several functions by handle
         self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
         self.totals = Totals()
+        self.counters = {}              # type: Dict[str, int] # what the server counts, for `show totals`
         self.size = 0                   # bytes of all workloads
         self.number = 0                 # of the last handle given out
         self.unsent = []                # type: List[Peer]
@@ -933,3 +934,278 @@ class Core:
         size = sign * len(job.workload)
         self.size += size
         job.function.size += size
+
+    # ------------------------------------------------------------------------------------------------ abilities and sleep
+
+    def _register(self, peer: Peer, name: bytes, time_limit: float) -> None:
+        if name not in peer.abilities:
+            limits = self.limits
+            if limits.abilities and len(peer.abilities) >= limits.abilities:
+                self._error(peer, b"QUEUE_ERROR", b"Too many abilities on this connection")
+                return
+            if limits.functions and name not in self.functions and len(self.functions) >= limits.functions:
+                self._error(peer, b"QUEUE_ERROR", b"Too many functions")
+                return
+            peer.abilities[name] = 0
+            self._abilities_changed(peer)
+        function = self.add_function(name)
+        function.workers += 1
+        peer.abilities[name] += 1
+        if time_limit:
+            peer.time_limits[function] = time_limit
+        else:
+            peer.time_limits.pop(function, None)
+
+    def _unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
+        self._abilities_changed(peer)
+        for name in names:
+            function = self.functions[name]
+            function.workers -= peer.abilities.pop(name)
+            peer.time_limits.pop(function, None)
+        for job in [job for job in peer.running.values() if job.function.name not in peer.abilities]:
+            self._attempt_lost(job, b"the worker gave it back")
+
+    def _abilities_changed(self, peer: Peer) -> None:
+        """Leave the ability set; a sleeper finds its new one when all packets of this wake-up are read."""
+        if peer.sleep == ASLEEP and peer.ability_set is not None:
+            self._changed.append(peer)
+        self._leave(peer)
+
+    def _leave(self, peer: Peer) -> None:
+        ability_set = peer.ability_set
+        if ability_set is not None:
+            peer.ability_set = None
+            ability_set.sleepers.pop(peer, None)
+            ability_set.members -= 1
+            if not ability_set.members:
+                ability_set.dissolve()
+                del self._ability_sets[frozenset(function.name for function in ability_set.functions)]
+
+    def _join(self, peer: Peer) -> AbilitySet:
+        key = frozenset(peer.abilities)
+        ability_set = self._ability_sets.get(key)
+        if ability_set is None:
+            # gearmand looks first at what was registered last.
+            functions = [self.functions[name] for name in reversed(peer.abilities)]
+            ability_set = self._ability_sets[key] = AbilitySet(functions)
+        ability_set.members += 1
+        peer.ability_set = ability_set
+        return ability_set
+
+    def _fall_asleep(self, peer: Peer) -> None:
+        ability_set = peer.ability_set or self._join(peer)
+        if self.handing_out and ability_set.has_work():
+            if peer.sleep == ASLEEP:
+                ability_set.sleepers.pop(peer, None)
+            self._wake_peer(peer)
+        else:
+            peer.sleep = ASLEEP
+            ability_set.sleepers[peer] = None
+
+    def _wake_peer(self, peer: Peer) -> None:
+        peer.sleep = WOKEN
+        if peer.all_yours:
+            self._grab(peer, peer.all_yours)
+        else:
+            self._send(peer, _NOOP_PACKET)
+
+    def _wake(self, function: Function) -> None:
+        """One more job of a function waits: see that a sleeper comes for it."""
+        for ability_set in function.ability_sets:
+            if ability_set.sleepers and not function.paused and self.handing_out:
+                break
+        else:
+            return
+        if self.wakeup is not None:
+            self._rouse(function, self.wakeup)
+        elif self._rouse(function, 1) and not function.escalating:
+            function.escalating = 2
+            self._escalations.append((self.now + ESCALATION_DELAY, function))
+
+    def _rouse(self, function: Function, count: int) -> bool:
+        """Wake so many more sleepers of a function, 0 for all; return whether some still sleep."""
+        for ability_set in list(function.ability_sets):
+            sleepers = ability_set.sleepers
+            while sleepers:
+                peer, _ = sleepers.popitem(last=False)
+                self._wake_peer(peer)
+                if count == 1:
+                    return any(others.sleepers for others in function.ability_sets)
+                count -= 1
+        return False
+
+    def _escalate(self, function: Function) -> None:
+        """A woken worker did not come in time for a job: wake twice as many as the last time."""
+        count, function.escalating = function.escalating, 0
+        if any(function.waiting) and not function.paused and self.handing_out and self._rouse(function, count):
+            function.escalating = count * 2
+            self._escalations.append((self.now + ESCALATION_DELAY, function))
+
+    def _pass_on(self, ability_set: AbilitySet) -> None:
+        """A woken worker left without a job: wake another."""
+        for ready in ability_set.ready:
+            for function in ready:
+                self._wake(function)
+                return
+
+    def _grab(self, peer: Peer, packet_type: int) -> None:
+        if peer.all_yours:
+            peer.all_yours = packet_type
+        job = self._assign(peer)
+        if job is None:
+            self._send(peer, _NO_JOB_PACKET)
+        elif packet_type == GRAB_JOB:
+            self._send_data(peer, JOB_ASSIGN, job.workload, job.handle, job.function.name)
+        elif packet_type == GRAB_JOB_ALL and job.reducer is not None:
+            self._send_data(peer, JOB_ASSIGN_ALL, job.workload, job.handle, job.function.name, job.unique, job.reducer)
+        else:
+            self._send_data(peer, JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
+
+    # ----------------------------------------------------------------------------------------------------------- sending
+
+    def _send(self, peer: Peer, packet: "Data") -> None:
+        if not peer.outgoing:
+            self.unsent.append(peer)
+        peer.outgoing.append(packet)
+
+    def _send_data(self, peer: Peer, packet_type: int, data: "Data", *leading: bytes) -> None:
+        """Send a packet whose last argument may be large; then it is not copied."""
+        if len(data) < LARGE_BODY:
+            self._send(peer, pack_response(packet_type, *(leading + (data,))))
+        else:
+            self._send(peer, response_head(packet_type, len(data), *leading))
+            peer.outgoing.append(data)
+            peer.bulky = True
+
+    def _tell(self, job: Job, packet: bytes) -> None:
+        for watcher in job.watchers:
+            self._send(watcher, packet)
+
+    def _tell_failure(self, job: Job, exception: "Optional[Data]") -> None:
+        for watcher in job.watchers:
+            if exception is not None and watcher.exceptions:
+                self._send_data(watcher, WORK_EXCEPTION, exception, job.handle)
+            else:
+                self._send(watcher, pack_response(WORK_FAIL, job.handle))
+
+    def _relay(self, peer: Peer, packet_type: int, handle: bytes, data: "Data") -> None:
+        job = peer.running.get(handle)
+        if job is None:
+            self._error(peer, b"JOB_NOT_FOUND", b"Job does not exist on server")
+            return
+        for watcher in job.watchers:
+            self._send_data(watcher, packet_type, data, handle)
+
+    def _error(self, peer: Peer, code: bytes, text: bytes) -> None:
+        self._send(peer, pack_response(ERROR, code, text))
+
+    def _status(self, job: Job) -> "Tuple[bytes, bytes, bytes, bytes]":
+        numerator, denominator = job.progress or (0, 0)
+        return b"1", b"1" if job.state is RUNNING else b"0", b"%d" % numerator, b"%d" % denominator
+
+    # ----------------------------------------------------------------------------------------------------------- records
+
+    def _record_add(self, job: Job) -> None:
+        self.records.append(("add", job.handle, job.function.name, job.unique, job.workload, job.reducer, job.priority, job.due,
+                             job.attempts, WAITING, job.error, job.schedule.text if job.schedule else None))
+
+    def _record_update(self, job: Job, state: str) -> None:
+        if self.durable and job.background:
+            self.records.append(("update", job.handle, state, job.attempts, job.due, job.error))
+
+    def _record_change(self, job: Job, column: str, value: "Any") -> None:
+        if self.durable and job.background:
+            self.records.append(("change", job.handle, column, value))
+
+    def _record_remove(self, job: Job) -> None:
+        if self.durable:
+            self.records.append(("remove", job.handle))
+
+    # ------------------------------------------------------------------------------------------------------------- rules
+
+    def _handler_table(self, rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
+        table = [self.on_unexpected]  # type: List[Callable[..., None]]
+        for number in sorted(PACKETS):
+            name = PACKETS[number][0].lower()
+            handler = getattr(self, "on_" + name, self.on_unexpected)
+            if name.startswith("submit") and SUBMIT not in rights or name in _WORK_PACKETS and WORK not in rights:
+                handler = self.on_forbidden
+            table.append(handler)
+        table += [self.on_text_line, self.on_wrong_magic, self.on_too_few_arguments]
+        return table
+
+    def check(self) -> None:
+        """Assert every invariant; for tests, as it looks at everything."""
+        waiting = []  # type: List[Job]
+        for function in self.functions.values():
+            jobs = function.jobs_waiting()
+            waiting += jobs
+            for priority in PRIORITY_CLASSES:
+                assert function.waiting[priority] == sum(job.priority == priority for job in jobs), function
+                for ability_set in function.ability_sets:
+                    assert (function in ability_set.ready[priority]) == bool(
+                        function.waiting[priority] and not function.paused), (function, ability_set)
+            assert sum(map(len, function.queues)) == len(jobs) + function.dead, function
+            mine = [job for job in self.jobs.values() if job.function is function]
+            assert function.running == sum(job.state is RUNNING for job in mine), function
+            assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
+            assert function.workers == sum(peer.abilities.get(function.name, 0) for peer in self.peers), function
+            assert len(function.ability_sets) == len(set(map(id, function.ability_sets))), function
+            assert all(unique_key(job.unique, job.workload) == key and job.state not in (GONE, SET_ASIDE)
+                       for key, job in function.uniques.items()), function
+            if jobs and not function.paused and self.handing_out:
+                self._check_wake_up(function)
+        assert len(waiting) == len(set(waiting)) == sum(job.state is WAITING for job in self.jobs.values())
+        for job in self.jobs.values():
+            assert job.state in (STORING, WAITING, RUNNING, DELAYED), job
+            assert (job.state is RUNNING) == (job.worker is not None), job
+            assert self.functions.get(job.function.name) is job.function, job
+            assert job.state is RUNNING or job.background or job.watchers, job
+            assert all(job in watcher.watching and watcher in self.peers for watcher in job.watchers), job
+            assert job.state is not RUNNING or job.worker.running.get(job.handle) is job, job
+            assert job.timer is None or job.state in (RUNNING, DELAYED), job
+        for peer in self.peers:
+            assert all(peer in job.watchers for job in peer.watching), peer
+            assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
+            assert peer.sleep != ASLEEP or peer in self._changed or (
+                peer.ability_set is not None and peer in peer.ability_set.sleepers), peer
+        for key, ability_set in self._ability_sets.items():
+            assert ability_set.members == sum(peer.ability_set is ability_set for peer in self.peers) > 0, ability_set
+            assert all(peer.sleep == ASLEEP for peer in ability_set.sleepers), ability_set
+        assert all(job.state is SET_ASIDE and job.background for job in self.aside.values())
+        assert len(self._time_limits) == sum(job.timer is not None and job.state is RUNNING for job in self.jobs.values())
+        assert len(self._delayed) == sum(job.timer is not None and job.state is DELAYED for job in self.jobs.values())
+        everything = list(self.jobs.values()) + list(self.aside.values())
+        assert self.size == sum(len(job.workload) for job in everything)
+        assert len(self.unsent) == len(set(self.unsent))
+
+    def _check_wake_up(self, function: Function) -> None:
+        """A job waits, so of the peers that can do it some are awake or on their way, or none sleeps, or an escalation is due."""
+        able = [peer for peer in self.peers if function.name in peer.abilities]
+        asleep = [peer for peer in able if peer.sleep == ASLEEP]
+        assert not asleep or len(asleep) < len(able) or self._changed or function.escalating, function
+
+
+_WORK_PACKETS = frozenset((
+    "can_do", "can_do_timeout", "cant_do", "reset_abilities", "pre_sleep", "all_yours", "grab_job", "grab_job_uniq", "grab_job_all",
+    "work_status", "work_complete", "work_fail", "work_exception", "work_data", "work_warning"))
+
+
+def parse_number(text: bytes) -> int:
+    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
+    text = bytes(text).strip()
+    if text.isdigit():
+        return int(text[:40])
+    sign = -1 if text.startswith(b"-") else 1
+    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
+    end = 0
+    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
+        end += 1
+    return sign * int(digits[:end]) if end else 0
+
+
+def unique_key(unique: bytes, workload: "Data") -> "Any":
+    """By what a job coalesces within its function: its unique, its workload if the unique is ``-``, None for not at all."""
+    if unique != b"-":
+        return unique or None
+    return (unique, workload) if workload else None

@@ -199,12 +199,12 @@ class PacketReader:
         self._filled = 0
 
     def __repr__(self) -> str:
-        return "<PacketReader %s>" % (self.error or "%d bytes of a unit" % (self._filled if self._large else self._held))
+        return "<PacketReader %s>" % (self.error or "%d bytes of a unit" % self.held)
 
     @property
-    def partial(self) -> bool:
-        """Whether the beginning of a unit has arrived and its end has not."""
-        return self._held > 0 or self._large is not None
+    def held(self) -> int:
+        """How many bytes have arrived of a unit whose end has not."""
+        return self._held if self._large is None else HEADER_SIZE + self._filled
 
     def feed(self, data: bytes) -> "List[Packet]":
         """Take the next bytes of the stream; return the packets that they complete, each a pair of type and arguments."""

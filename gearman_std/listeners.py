@@ -1,0 +1,160 @@
+"""Where a server listens: TCP over IPv4 and IPv6, and Unix sockets."""
+import errno
+import os
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Sequence, Tuple
+
+
+class Listener:
+    """One listening socket.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.socket = listening
+        name = listening.getsockname()
+        # (host, port), or the path of a Unix socket
+        self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
+
+    def __repr__(self) -> str:
+        return "<Listener on %s>" % (self.address,)
+
+    def accept(self) -> "Tuple[socket.socket, bytes]":
+        """The next connection, non-blocking and set up, and the peer's IP address (`unix` for a Unix socket)."""
+        connection, address = self.socket.accept()
+        connection.setblocking(False)
+        if self.socket.family == getattr(socket, "AF_UNIX", None):
+            return connection, b"unix"
+        _set_up(connection)
+        return connection, address[0].encode()
+
+    def close(self) -> None:
+        """Stop listening; the file of a Unix socket goes."""
+        self.socket.close()
+        if isinstance(self.address, str):
+            try:
+                os.unlink(self.address)
+            except FileNotFoundError:
+                return
+
+
+def open_listeners(specs: "Sequence[Any]", port: int, backlog: int) -> "List[Listener]":
+    """Listen on every address named: `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path` or `/path`.
+
+    An empty list means every IPv4 and IPv6 address.  Raises OSError, naming the address, if one cannot be had.
+    """
+    listeners = []  # type: List[Listener]
+    try:
+        for spec in specs or ("",):
+            host, number = split_address(spec, port)
+            if host.startswith("/"):
+                listeners.append(Listener(_listen_unix(host, backlog)))
+            else:
+                listeners += [Listener(one) for one in _listen_tcp(host, number, backlog)]
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def split_address(spec: "Any", port: int) -> "Tuple[str, int]":
+    """Host and port of an address as a person writes it; the host is a path for a Unix socket.
+
+    Raises ValueError if the port is no number from 0 to 65535.
+    """
+    if isinstance(spec, (tuple, list)):
+        host, number = spec
+    elif spec.startswith("unix:") or spec.startswith("/"):
+        host, number = spec[5:] if spec.startswith("unix:") else spec, 0
+    elif spec.startswith("["):
+        host, _, rest = spec[1:].partition("]")
+        number = rest.lstrip(":") or port
+    elif spec.count(":") == 1:
+        host, _, rest = spec.partition(":")
+        number = rest or port
+    else:
+        host, number = spec, port
+    try:
+        number = int(number)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ValueError("the port of %r is not a number from 0 to 65535" % (spec,))
+    return host, number
+
+
+def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    opened = []  # type: List[socket.socket]
+    failure = None
+    for family, kind, protocol, _, address in found:
+        if family not in (socket.AF_INET, socket.AF_INET6) or address in [one.getsockname() for one in opened]:
+            continue
+        if opened and not port:
+            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])
+        try:
+            opened.append(_bind_tcp(family, kind, protocol, address, backlog))
+        except OSError as error:
+            failure = OSError(error.errno, "cannot listen on %s port %s: %s" % (address[0], address[1], error.strerror))
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                break
+    if failure is not None and (not opened or failure.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)):
+        for one in opened:
+            one.close()
+        raise failure
+    return opened
+
+
+def _bind_tcp(family: int, kind: int, protocol: int, address: "Any", backlog: int) -> socket.socket:
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(backlog)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _listen_unix(path: str, backlog: int) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listening.bind(path)
+        listening.listen(backlog)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, "cannot listen on %s: %s" % (path, error.strerror)) from None
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the file of a Unix socket that nobody answers on, as a killed server leaves it."""
+    if not os.path.exists(path):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _set_up(connection: socket.socket) -> None:
+    """Send at once, and notice a peer that is gone: after 30 seconds of silence, three probes ten seconds apart."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60000)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

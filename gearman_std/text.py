@@ -1,0 +1,231 @@
+"""The replies to the administrative text commands, computed from a Core.
+
+Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to the commands that gearmand
+has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``shutdown``, ``show aside``,
+``show totals``, ``show jobs json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Optional
+
+_OK = b"OK\r\n"
+_MAX_WORDS = 5
+
+
+def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[bytes]":
+    """The reply to one line of a peer, or None if the connection should be closed."""
+    words = [word for index, word in enumerate(line.rstrip(b"\r").split(b" ")) if word or not index]
+    if len(words) > _MAX_WORDS:
+        return None
+    command = _TEXT_COMMANDS.get(words[0].lower())
+    if command is None:
+        return _unknown_command(words[0])
+    if ("steer" if words[0].lower() in _CHANGING_COMMANDS else "admin") not in peer.rights:
+        return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
+    return command(core, words)
+
+
+def _status(core: "Any", words: "List[bytes]") -> bytes:
+    return _listing(b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, function.workers)
+                    for function in core.functions.values())
+
+
+def _priority_status(core: "Any", words: "List[bytes]") -> bytes:
+    return _listing(b"%s\t%d\t%d\t%d\t%d\n" % (
+        (function.name,) + tuple(map(sum, zip(function.waiting, function.delayed))) + (function.workers,))
+        for function in core.functions.values())
+
+
+def _workers(core: "Any", words: "List[bytes]") -> bytes:
+    return _listing(b"%d %s %s :%s\n" % (
+        peer.number, peer.address, peer.client_id, b"".join(b" " + name for name in reversed(peer.abilities)))
+        for peer in core.peers)
+
+
+def _version(core: "Any", words: "List[bytes]") -> bytes:
+    return b"OK %s\n" % core.version
+
+
+def _getpid(core: "Any", words: "List[bytes]") -> bytes:
+    return b"OK %d\n" % core.pid
+
+
+def _verbose(core: "Any", words: "List[bytes]") -> bytes:
+    return b"OK %s\n" % core.verbosity
+
+
+def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) < 2:
+        return _incomplete(b"maxqueue")
+    limits = [int(word) if word.isdigit() else 0 for word in words[2:]]
+    if len(limits) == 1:
+        limits *= 3
+    limits += [0] * (3 - len(limits))
+    core.set_max_queue(words[1], tuple(limits) if any(limits) else None)
+    return _OK
+
+
+def _create(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) != 3 or words[1].lower() != b"function":
+        return _incomplete(b"create")
+    core.add_function(words[2])
+    return _OK
+
+
+def _drop(core: "Any", words: "List[bytes]") -> bytes:
+    forced = len(words) == 4 and words[3].lower() == b"force"
+    if len(words) != 3 + forced or words[1].lower() != b"function":
+        return _incomplete(b"drop")
+    function = core.functions.get(words[2])
+    if function is None:
+        wanted = words[2].lower()
+        function = next((one for name, one in core.functions.items() if name.lower() == wanted), None)
+    if function is None:
+        return b"ERR function not found\r\n"
+    if function.workers or function.running:
+        return b"ERR there are still connected workers or executing clients\r\n"
+    if function.total and not forced:
+        return b"ERR there are still %d jobs queued: force sets them aside\r\n" % function.total
+    core.drop_function(function)
+    return _OK
+
+
+def _cancel(core: "Any", words: "List[bytes]") -> bytes:
+    what = words[1].lower() if len(words) > 2 else b""
+    if not what:
+        return _unknown_command(b"cancel")
+    if what == b"job" and len(words) == 3:
+        job = core.jobs.get(words[2]) or core.aside.get(words[2])
+        if job is None:
+            return b"ERR UNKNOWN_JOB\r\n"
+        core.cancel(job)
+        return _OK
+    if what == b"function" and len(words) == 3:
+        return _cancel_all(core, [job for job in core.jobs.values() if job.function.name == words[2]])
+    if what == b"unique" and len(words) in (3, 4):
+        return _cancel_all(core, [job for job in core.jobs.values()
+                                  if job.unique == words[2] and (len(words) == 3 or job.function.name == words[3])])
+    return b"ERR UNKNOWN_ERROR\r\n"
+
+
+def _cancel_all(core: "Any", jobs: "List[Any]") -> bytes:
+    for job in jobs:
+        core.cancel(job)
+    return b"OK %d\r\n" % len(jobs) if jobs else b"ERR UNKNOWN_JOB\r\n"
+
+
+def _requeue(core: "Any", words: "List[bytes]") -> bytes:
+    return _with_jobs_aside(core, words, core.requeue)
+
+
+def _purge(core: "Any", words: "List[bytes]") -> bytes:
+    return _with_jobs_aside(core, words, core.purge)
+
+
+def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
+    what = words[1].lower() if len(words) > 1 else b""
+    if what == b"job" and len(words) == 3:
+        jobs = [core.aside[words[2]]] if words[2] in core.aside else []
+    elif what == b"function" and len(words) == 3:
+        jobs = [job for job in core.aside.values() if job.function.name == words[2]]
+    elif what == b"all" and len(words) == 2:
+        jobs = list(core.aside.values())
+    else:
+        return _incomplete(words[0].lower())
+    for job in jobs:
+        order(job)
+    return b"OK %d\r\n" % len(jobs) if jobs else b"ERR UNKNOWN_JOB\r\n"
+
+
+def _pause(core: "Any", words: "List[bytes]") -> bytes:
+    return _with_function(core, words, core.pause)
+
+
+def _resume(core: "Any", words: "List[bytes]") -> bytes:
+    return _with_function(core, words, core.resume)
+
+
+def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
+    if len(words) != 3 or words[1].lower() != b"function":
+        return _incomplete(words[0].lower())
+    order(core.add_function(words[2]))
+    return _OK
+
+
+def _drain(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) > 2 or words[1:] and words[1].lower() not in (b"on", b"off"):
+        return _incomplete(b"drain")
+    core.drain(len(words) == 1 or words[1].lower() == b"on")
+    return _OK
+
+
+def _shutdown(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) > 2 or words[1:] and words[1].lower() != b"graceful":
+        return _incomplete(b"shutdown")
+    core.stop(graceful=len(words) == 2)
+    return _OK
+
+
+def _show(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) < 2:
+        return _unknown_command(b"show")
+    what = [word.lower() for word in words[1:]]
+    if what == [b"jobs", b"json"]:
+        return _json_listing(_describe(core, job) for job in core.jobs.values())
+    if what[0] == b"jobs":
+        return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background) for job in core.jobs.values())
+    if what[:2] == [b"unique", b"jobs"]:
+        return _listing(job.unique + b"\n" for job in core.jobs.values())
+    if what == [b"aside", b"json"]:
+        return _json_listing(_describe(core, job) for job in core.aside.values())
+    if what == [b"aside"]:
+        return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
+                                                 b" ".join(job.error.split())) for job in core.aside.values())
+    if what == [b"totals"]:
+        figures = [(name, getattr(core.totals, name)) for name in core.totals.__slots__]
+        figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),
+                    ("peers", len(core.peers)), ("functions", len(core.functions))]
+        figures += sorted(core.counters.items())
+        return _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
+    return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
+
+
+def _describe(core: "Any", job: "Any") -> "Dict[str, Any]":
+    return {
+        "handle": _text_of(job.handle), "function": _text_of(job.function.name), "unique": _text_of(job.unique),
+        "priority": ("high", "normal", "low")[job.priority], "state": job.state, "background": job.background,
+        "age": round(core.now - job.created, 3), "attempts": job.attempts, "joins": job.joins, "size": len(job.workload),
+        "due": job.due or None, "error": _text_of(job.error), "schedule": _text_of(job.schedule.text) if job.schedule else None,
+        "worker": {"number": job.worker.number, "address": _text_of(job.worker.address),
+                   "client_id": _text_of(job.worker.client_id)} if job.worker is not None else None}
+
+
+def _text_of(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _json_listing(entries: "Iterable[Dict[str, Any]]") -> bytes:
+    from json import dumps
+    return _listing(dumps(entry, sort_keys=True).encode() + b"\n" for entry in entries)
+
+
+def _listing(lines: "Iterable[bytes]") -> bytes:
+    return b"".join(lines) + b".\n"
+
+
+def _unknown_command(word: bytes) -> bytes:
+    return b"ERR UNKNOWN_COMMAND Unknown+server+command" + word + b"\r\n"
+
+
+def _incomplete(command: bytes) -> bytes:
+    return b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+" + command + b"\r\n"
+
+
+_TEXT_COMMANDS = {
+    b"status": _status, b"prioritystatus": _priority_status, b"workers": _workers, b"version": _version, b"getpid": _getpid,
+    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel, b"show": _show,
+    b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
+}  # type: Dict[bytes, Callable[[Any, List[bytes]], bytes]]
+_CHANGING_COMMANDS = frozenset((
+    b"maxqueue", b"create", b"drop", b"cancel", b"pause", b"resume", b"drain", b"requeue", b"purge", b"shutdown"))
