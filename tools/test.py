@@ -13,17 +13,18 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# The last releases for old interpreters are named, for pip 18 and indexes without requires-python would take newer ones.
+# The last releases that run on old interpreters: pip 18, and any pip where an index does not tell what Python a release needs,
+# would take newer ones.
 REQUIREMENTS = {
-    (3, 6): ["pytest==7.0.1", "pytest-timeout==2.1.0", "attrs==22.2.0", "importlib-metadata==4.8.3", "iniconfig==1.1.1",
-             "packaging==21.3", "pluggy==1.0.0", "py==1.11.0", "pyparsing==3.0.9", "tomli==1.2.3", "typing-extensions==4.1.1",
-             "zipp==3.6.0"],
-    (3, 7): ["pytest==7.4.4", "pytest-timeout==2.3.1", "exceptiongroup==1.2.2", "importlib-metadata==6.7.0", "iniconfig==2.0.0",
-             "packaging==24.0", "pluggy==1.2.0", "tomli==2.0.1", "typing-extensions==4.7.1", "zipp==3.15.0"],
-    (3, 8): ["pytest==8.3.5", "pytest-timeout==2.4.0", "exceptiongroup==1.3.0", "iniconfig==2.1.0", "packaging==25.0",
-             "pluggy==1.5.0", "tomli==2.2.1", "typing-extensions==4.13.2"],
-    (3, 9): ["pytest==8.4.2", "pytest-timeout==2.4.0", "exceptiongroup==1.3.0", "iniconfig==2.1.0", "packaging==25.0",
-             "pluggy==1.6.0", "pygments==2.19.2", "tomli==2.2.1", "typing-extensions==4.15.0"],
+    (3, 6): ["pytest<=7.0.1", "pytest-timeout<=2.1.0", "attrs<=22.2.0", "importlib-metadata<=4.8.3", "iniconfig<=1.1.1",
+             "packaging<=21.3", "pluggy<=1.0.0", "py<=1.11.0", "pyparsing<=3.0.9", "tomli<=1.2.3", "typing-extensions<=4.1.1",
+             "zipp<=3.6.0"],
+    (3, 7): ["pytest<=7.4.4", "pytest-timeout<=2.3.1", "exceptiongroup<=1.2.2", "importlib-metadata<=6.7.0", "iniconfig<=2.0.0",
+             "packaging<=24.0", "pluggy<=1.2.0", "tomli<=2.0.1", "typing-extensions<=4.7.1", "zipp<=3.15.0"],
+    (3, 8): ["pytest<=8.3.5", "pytest-timeout<=2.4.0", "exceptiongroup<=1.3.0", "iniconfig<=2.1.0", "packaging<=25.0",
+             "pluggy<=1.5.0", "tomli<=2.2.1", "typing-extensions<=4.13.2"],
+    (3, 9): ["pytest<=8.4.2", "pytest-timeout<=2.4.0", "exceptiongroup<=1.3.0", "iniconfig<=2.1.0", "packaging<=25.0",
+             "pluggy<=1.6.0", "pygments<=2.19.2", "tomli<=2.2.1", "typing-extensions<=4.15.0"],
 }
 NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
 
@@ -32,22 +33,20 @@ def environment():
     """The interpreter of this interpreter's test environment, made if it is not there yet."""
     requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER)
     stamp = hashlib.sha256(" ".join([sys.executable, sys.version] + requirements).encode()).hexdigest()
-    folder = os.path.join(ROOT, ".venv-test", "%s-%d.%d" % ((sys.implementation.name,) + sys.version_info[:2]))
+    name = "%s-%d.%d-%s" % ((sys.implementation.name,) + sys.version_info[:2] + (stamp[:8],))
+    folder = os.path.join(ROOT, ".venv-test", name)
     ready = os.path.join(folder, "ready")
     python = os.path.join(folder, "Scripts", "python.exe") if os.name == "nt" else os.path.join(folder, "bin", "python")
     if os.path.exists(ready):
-        with open(ready) as file:
-            if file.read() == stamp:
-                return python
+        return python
     shutil.rmtree(folder, ignore_errors=True)
     print("making the test environment %s" % os.path.relpath(folder, ROOT), file=sys.stderr)
     # Debian's Python comes with pip but without ensurepip, so the environment borrows this interpreter's pip.
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", folder])
     packages = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"])
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
                            "--target", packages.decode().strip()] + requirements, env=dict(os.environ, PIP_USER="0"))
-    with open(ready, "w") as file:
-        file.write(stamp)
+    open(ready, "w").close()
     return python
 
 
