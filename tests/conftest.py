@@ -1,0 +1,131 @@
+"""What the tests share: the project's root, programs that may be missing, and processes that end with the test."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Every process that a test starts finds the same gearman_std as the test, wherever it runs.
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+os.environ.pop("GEARMAN_SERVERS", None)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The folder of the project, or of the single-file build under test."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def sources(root):
+    """The package's folder; skips where the single-file build is under test."""
+    folder = os.path.join(root, "gearman_std")
+    if not os.path.isdir(folder):
+        pytest.skip("about the package's sources, and this is the single-file build")
+    return folder
+
+
+def missing(what):
+    """Skip, or fail where CI promises that everything is there."""
+    if os.environ.get("CI"):
+        pytest.fail("%s, and CI is set" % what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def require():
+    """require(program) returns the program's path; the test is skipped, or fails when CI is set, if it is not installed."""
+    def require(program):
+        path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/usr/local/bin")
+        return path or missing("the program %s is not installed" % program)
+    require.missing = missing
+    return require
+
+
+class Processes:
+    """Starts processes and ends each of them by its id."""
+
+    def __init__(self):
+        self._running = []
+
+    def start(self, command, **options):
+        process = subprocess.Popen(command, **dict({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}, **options))
+        self._running.append(process)
+        return process
+
+    def start_server(self, command, port, **options):
+        """Start a server and return once it listens on 127.0.0.1."""
+        process = self.start(command, **options)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return process
+            except OSError:
+                assert process.poll() is None, "%r ended with status %s" % (command, process.returncode)
+                time.sleep(0.01)
+        raise AssertionError("%r does not listen on port %d" % (command, port))
+
+    def end(self):
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._running:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        self._running = []
+
+
+@pytest.fixture
+def processes():
+    """Starts processes that end with the test."""
+    processes = Processes()
+    yield processes
+    processes.end()
+
+
+@pytest.fixture(scope="module")
+def module_processes():
+    """Starts processes that end with the test file."""
+    processes = Processes()
+    yield processes
+    processes.end()
+
+
+def free_port():
+    """A port on 127.0.0.1 that nobody listened on a moment ago, for programs that cannot choose one themselves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def gearmand(require, module_processes, tmp_path_factory):
+    """(host, port) of a gearmand that lives as long as the test file."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("gearmand")
+    module_processes.start_server([require("gearmand"), "-p", str(port), "-L", "127.0.0.1", "-l", "none",
+                                   "-P", str(folder / "pid")], port)
+    return ("127.0.0.1", port)
+
+
+@pytest.fixture(scope="module")
+def server(module_processes):
+    """(host, port) of our own server's process, which lives as long as the test file."""
+    port = free_port()
+    module_processes.start_server([sys.executable, "-m", "gearman_std", "server", "-p", str(port), "-L", "127.0.0.1"], port)
+    return ("127.0.0.1", port)

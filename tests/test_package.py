@@ -1,0 +1,223 @@
+"""The package as a whole: what may import what, what importing it does, and that it can be vendored."""
+import configparser
+import importlib.util
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import gearman_std
+
+# What each module may import from the package; what is not listed is an error.
+IMPORTS = {
+    "errors": "",
+    "protocol": "errors",
+    "jobs": "",
+    "text": "",
+    "timers": "",
+    "schedule": "",
+    "core": "errors protocol jobs text timers schedule",
+    "daemon": "errors",
+    "supervisor": "errors",
+    "session": "errors protocol",
+    "store": "errors",
+    "listeners": "errors",
+    "server": "errors protocol core store listeners",
+    "connection": "errors protocol",
+    "client": "errors protocol session connection",
+    "command": "errors",
+    "worker": "errors protocol session connection",
+    "testing": "errors protocol client worker server",
+    "admin": "errors protocol connection",
+    "demo": "*",
+    "cli": "*",
+    "__init__": "*",
+    "__main__": "cli",
+}
+
+# The modules that decide: no I/O, no clock, no randomness, and of the standard library only these.
+PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "core", "session"]
+PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
+
+# Imports that a script living for 100 ms would feel.
+HEAVY = ["typing", "dataclasses", "asyncio", "argparse", "sqlite3", "ssl", "subprocess"]
+
+
+def tool(root, name):
+    """A program of tools/, as a module."""
+    spec = importlib.util.spec_from_file_location("tools_" + name, os.path.join(root, "tools", name + ".py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(*arguments, **options):
+    """Run this Python; return what it printed."""
+    done = subprocess.run([sys.executable] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=50, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def modules(root, sources):
+    """The package's modules as tools/single_file.py sees them, so that its own rules hold too: one owner for each name, no cycle."""
+    return {module.name: module for module in tool(root, "single_file").load(sources)}
+
+
+def test_imports_follow_the_table(modules):
+    for name, module in modules.items():
+        assert name in IMPORTS, "%s.py is not in the import table" % name
+        allowed = IMPORTS[name].split()
+        if allowed != ["*"]:
+            strangers = {source for source, _, _ in module.wants} - set(allowed)
+            assert not strangers, "%s.py imports %s" % (name, ", ".join(sorted(strangers)))
+
+
+def test_every_module_of_the_table_exists(modules):
+    assert set(IMPORTS) - {"__main__"} == set(modules)
+
+
+def test_pure_modules_import_nothing_that_could_act(modules):
+    for name in PURE:
+        library = {origin.split(".")[0] for origin, _ in modules[name].imported.values()}
+        assert library <= PURE_LIBRARY, "%s.py imports %s" % (name, ", ".join(sorted(library - PURE_LIBRARY)))
+
+
+def test_modules_open_with_one_sentence_of_responsibility(modules):
+    for name, module in modules.items():
+        first = module.docstring.partition("\n")[0]
+        assert first.endswith("."), "%s.py opens with %r" % (name, first)
+
+
+def test_stateful_classes_show_their_state_and_name_their_owner(modules):
+    """A class that has `Owner:` in its docstring ends the docstring with it and has a __repr__."""
+    import ast
+    for name, module in modules.items():
+        for node in module.tree.body:
+            doc = isinstance(node, ast.ClassDef) and ast.get_docstring(node)
+            if doc and re.search(r"^Owner: ", doc, re.M):
+                methods = [inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)]
+                assert "__repr__" in methods, "%s.%s has an owner and no __repr__" % (name, node.name)
+                assert doc.strip().splitlines()[-1].startswith("Owner: "), "%s.%s" % (name, node.name)
+
+
+def test_every_module_has_its_tests(modules, root):
+    for name in set(modules) - {"__init__"}:
+        assert os.path.exists(os.path.join(root, "tests", "test_%s.py" % name)), "%s.py has no test file" % name
+
+
+def test_no_file_is_longer_than_a_reader_can_bear_and_no_line_either(modules):
+    for module in modules.values():
+        for number, line in enumerate(module.lines, 1):
+            assert len(line) <= 128, "%s:%d has %d columns" % (module.file_name, number, len(line))
+
+
+def test_exported_names_exist_and_are_the_public_ones():
+    assert len(gearman_std.__all__) == len(set(gearman_std.__all__))
+    for name in gearman_std.__all__:
+        assert hasattr(gearman_std, name), name
+    assert {"Server", "Client", "Worker", "AdminClient", "GearmanError", "HIGH", "NORMAL", "LOW"} <= set(gearman_std.__all__)
+
+
+def test_every_error_is_exported():
+    from gearman_std.errors import GearmanError
+
+    def all_below(error):
+        return {error.__name__}.union(*map(all_below, error.__subclasses__()))
+    assert {name for name in all_below(GearmanError) if hasattr(gearman_std, name)} <= set(gearman_std.__all__)
+    assert {"ProtocolError", "NoServer", "ConnectTimeout", "ServerLost", "CommandTimeout", "ServerError", "QueueFull", "JobError",
+            "JobFailed", "JobTimeout", "NoWorker", "StoreError"} <= set(gearman_std.__all__)
+
+
+def test_versions_agree(root):
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(os.path.join(root, "setup.cfg"), encoding="utf-8")
+    assert gearman_std.__version__ == setup["metadata"]["version"]
+    assert gearman_std.__version__ in python("-m", "gearman_std", "--version")
+
+
+def test_importing_imports_nothing_heavy():
+    """Of the heavy modules, those that a bare interpreter has not loaded anyway."""
+    before = json.loads(python("-c", "import json, sys; print(json.dumps(sorted(sys.modules)))"))
+    after = json.loads(python("-c", "import gearman_std, json, sys; print(json.dumps(sorted(sys.modules)))"))
+    assert not set(HEAVY) & set(after) - set(before)
+
+
+SIDE_EFFECTS = """
+import builtins, os, signal, socket, sys, threading
+import logging
+before = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(), dict(os.environ),
+          sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
+def refuse(*arguments, **options):
+    raise AssertionError("a socket while importing")
+real, socket.socket.__init__ = socket.socket.__init__, refuse
+import gearman_std
+socket.socket.__init__ = real
+after = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(), dict(os.environ),
+         sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
+assert before == after, (before, after)
+"""
+
+
+def test_importing_has_no_side_effects():
+    assert python("-W", "error", "-c", SIDE_EFFECTS) == ""
+
+
+def test_logging_is_quiet_until_the_program_sets_it_up():
+    """logging prints warnings of loggers without a handler to stderr; the package's logger has a NullHandler."""
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("gearman_std").handlers)
+    done = subprocess.run([sys.executable, "-c", "import gearman_std, logging; logging.getLogger('gearman_std.client').warning('x')"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_every_logger_is_below_the_packages(modules):
+    for module in modules.values():
+        for number, line in enumerate(module.lines, 1):
+            for name in re.findall(r"getLogger\((.*?)\)", line):
+                assert re.match(r'"gearman_std(\.\w+)?"$', name), "%s:%d" % (module.file_name, number)
+
+
+VENDORED = """
+import sys
+from myapp._vendor import gearman_std
+from myapp._vendor.gearman_std import Client, Server, Worker, AdminClient, JobFailed
+import myapp._vendor.gearman_std.client
+from myapp._vendor.gearman_std.client import Client as same
+assert same is Client
+assert "gearman_std" not in sys.modules, "a vendored copy imported another one"
+worker = Worker()
+print(gearman_std.__version__)
+"""
+
+
+def test_works_vendored(tmp_path, root):
+    """A copy under another package's name works beside none, or beside another version."""
+    import shutil
+    vendor = tmp_path / "myapp" / "_vendor"
+    vendor.mkdir(parents=True)
+    (tmp_path / "myapp" / "__init__.py").write_text("")
+    (vendor / "__init__.py").write_text("")
+    source = os.path.join(root, "gearman_std")
+    if os.path.isdir(source):
+        shutil.copytree(source, str(vendor / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source + ".py", str(vendor))
+    printed = python("-c", VENDORED, cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert printed.strip() == gearman_std.__version__
+
+
+def test_no_syntax_newer_than_3_6(sources):
+    """Where this Python can check it: by parsing the sources as 3.6 would."""
+    import ast
+    if sys.version_info < (3, 8):
+        pytest.skip("every source was compiled by %s already" % sys.version.split()[0])
+    for name in sorted(os.listdir(sources)):
+        if name.endswith(".py"):
+            with open(os.path.join(sources, name), encoding="utf-8") as file:
+                ast.parse(file.read(), name, feature_version=(3, 6))

@@ -1,0 +1,167 @@
+"""The single-file build: one importable and runnable file, the same bytes everywhere, and clear errors for sources it cannot take."""
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import gearman_std
+
+
+@pytest.fixture(scope="module")
+def tool(root, sources):
+    return os.path.join(root, "tools", "single_file.py")
+
+
+@pytest.fixture(scope="module")
+def built(tool, tmp_path_factory):
+    """A folder that has the single file and nothing else."""
+    folder = tmp_path_factory.mktemp("built")
+    run(sys.executable, tool, "-o", str(folder / "gearman_std.py"))
+    return folder
+
+
+def run(*command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=50, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_folder(folder, *command):
+    return run(sys.executable, *command, cwd=str(folder), env=dict(os.environ, PYTHONPATH=str(folder)))
+
+
+def test_licence_version_origin_and_contents_are_on_top(built, sources):
+    text = (built / "gearman_std.py").read_text(encoding="utf-8")
+    head = text[:text.index('"""\n\n')]
+    assert head.startswith("#!/usr/bin/env python3\n# SPDX-License-Identifier: MIT\n")
+    assert "gearman_std " + gearman_std.__version__ in head
+    assert "tools/single_file.py" in head
+    with open(os.path.join(sources, "LICENSE"), encoding="utf-8") as licence:
+        assert licence.read().strip() in head
+    lines = text.splitlines()
+    for name in sorted(os.listdir(sources)):
+        if name.endswith(".py") and name not in ("__main__.py", "__init__.py"):
+            number = int(next(line for line in head.splitlines() if " %s " % name in line).split()[0])
+            assert lines[number - 1] == "# " + name
+
+
+def test_modules_come_in_import_order(built):
+    text = (built / "gearman_std.py").read_text(encoding="utf-8")
+    places = [text.index("\n# %s.py\n" % name) for name in ("errors", "protocol", "core", "server", "cli")]
+    assert places == sorted(places)
+
+
+def test_every_interpreter_builds_the_same_bytes(built, tool, tmp_path):
+    """Those that the machine has in its PATH or as pyenv's."""
+    found = [path for path in (shutil.which("python3.%d" % minor) for minor in range(6, 16)) if path and "shims" not in path]
+    found += glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3"))
+    for python in found or [sys.executable]:
+        run(python, tool, "--check", str(built / "gearman_std.py"))
+
+
+def test_check_tells_when_the_file_is_another(built, tool, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_bytes((built / "gearman_std.py").read_bytes() + b"\n")
+    for path in (str(other), str(tmp_path / "missing.py")):
+        done = subprocess.run([sys.executable, tool, "--check", path], stderr=subprocess.PIPE, timeout=50)
+        assert done.returncode == 1
+        assert path.encode() in done.stderr
+
+
+def test_imports_without_a_warning(built):
+    in_folder(built, "-W", "error", "-c", "import gearman_std")
+
+
+def test_the_modules_names_lead_to_the_one_module(built):
+    in_folder(built, "-c", """if True:
+        import gearman_std.client, gearman_std
+        from gearman_std.client import Client
+        from gearman_std import client, protocol
+        import gearman_std.worker as worker
+        assert Client is gearman_std.Client is gearman_std.client.Client
+        assert client is protocol is worker is gearman_std
+        assert protocol.SUBMIT_JOB == 7""")
+
+
+def test_exports_what_the_package_does(built):
+    names = in_folder(built, "-c", "import gearman_std; print(*sorted(gearman_std.__all__)); print(gearman_std.__version__)")
+    assert names.split() == sorted(gearman_std.__all__) + [gearman_std.__version__]
+
+
+def test_works_vendored(built, tmp_path):
+    vendor = tmp_path / "myapp" / "_vendor"
+    vendor.mkdir(parents=True)
+    shutil.copy(str(built / "gearman_std.py"), str(vendor))
+    in_folder(tmp_path, "-c", """if True:
+        import sys
+        import myapp._vendor.gearman_std.client
+        from myapp._vendor.gearman_std import Client
+        from myapp._vendor.gearman_std.client import Client as same
+        assert same is Client
+        assert "gearman_std" not in sys.modules""")
+
+
+def test_loads_without_being_registered_as_a_module(built):
+    """As some loaders of plug-ins do."""
+    in_folder(built, "-c", """if True:
+        import importlib.util, sys
+        spec = importlib.util.spec_from_file_location("plugin", "gearman_std.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert module.Client and "plugin.client" not in sys.modules""")
+
+
+def test_runs_as_a_program(built, tmp_path):
+    """From any folder, by its path; a module that it loads and that imports gearman_std gets the running one."""
+    program = str(built / "gearman_std.py")
+    assert gearman_std.__version__ in run(sys.executable, program, "--version", cwd=str(tmp_path))
+    assert "server" in run(sys.executable, program, "--help", cwd=str(tmp_path))
+    done = subprocess.run([sys.executable, program, "no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
+    assert done.returncode != 0 and b"Traceback" not in done.stderr
+
+
+def test_demo_runs_from_anywhere(built, tmp_path):
+    """The demo starts worker processes of its own; nothing but the one file is there to start them from."""
+    (tmp_path / "words.txt").write_text("one two three two\n" * 100)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    printed = run(sys.executable, str(built / "gearman_std.py"), "demo", str(tmp_path / "words.txt"), cwd=str(tmp_path), env=env)
+    assert "400" in printed
+
+
+BROKEN_RULES = {
+    "a name of two modules": ("core.py", "def encode():\n    pass\n", "encode is defined in"),
+    "a private name of two modules": ("core.py", "_head = 1\n", "_head is defined in"),
+    "a module's name": ("core.py", "server = 1\n", "server is a module's name"),
+    "an import of another thing by the same name": ("core.py", "from binascii import b2a_hex as Struct\n", "Struct is binascii.b2a_hex here"),
+    "__name__": ("core.py", "WHO = __name__\n", "__name__ is another thing"),
+    "__file__ in a function": ("core.py", "def where():\n    return __file__\n", "__file__ is another thing"),
+    "an import within a function": ("core.py", "def late():\n    from .errors import GearmanError\n", "not at top level"),
+    "an import of a module": ("core.py", "from . import errors\n", "not of the form"),
+    "an import under another name": ("core.py", "from .errors import GearmanError as Oops\n", "not of the form"),
+    "an import of everything": ("core.py", "from .errors import *\n", "not of the form"),
+    "an import by the package's name": ("core.py", "from gearman_std.errors import GearmanError\n", "vendored"),
+    "an import from where the name is not defined": ("core.py", "from .protocol import GearmanError\n", "is not defined in protocol.py"),
+    "an import cycle": ("errors.py", "from .protocol import encode\n", "an import cycle"),
+    "an import of a module that is not there": ("core.py", "from .nowhere import Name\n", "there is no module nowhere"),
+    "a __future__ import": ("errors.py", "from __future__ import division\n", "__future__"),
+    "an alias that is another elsewhere": ("core.py", "if TYPE_CHECKING:\n    Packet = int\n", "Packet is another thing"),
+}
+
+
+@pytest.mark.parametrize("rule", sorted(BROKEN_RULES))
+def test_says_which_rule_a_source_breaks(rule, root, sources, tool, tmp_path):
+    file_name, code, message = BROKEN_RULES[rule]
+    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tools").mkdir()
+    shutil.copy(tool, str(tmp_path / "tools"))
+    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
+    with open(str(tmp_path / "gearman_std" / file_name), "a", encoding="utf-8") as source:
+        source.write("\n\n" + code)
+    done = subprocess.run([sys.executable, str(tmp_path / "tools" / "single_file.py")], stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=50)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "build").exists()
