@@ -16,13 +16,13 @@ never raises: it is answered with an ERROR packet.
 from collections import OrderedDict, deque
 
 from .errors import ProtocolError
-from .jobs import (ASLEEP, AWAKE, DELAYED, GONE, JOIN, NO_WATCHERS, PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL,
+from .jobs import (ASLEEP, AWAKE, DELAYED, GONE, NO_WATCHERS, PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL,
                    REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, WOKEN, AbilitySet, Function, FunctionPolicy, Job,
                    Totals)
 from .protocol import (ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
                        JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, NO_JOB, NOOP, OPTION_RES, PACKETS, STATUS_RES, STATUS_RES_UNIQUE,
-                       TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
-                       WORK_WARNING, WRONG_MAGIC, pack_response, response_head)
+                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
+                       WORK_WARNING, pack_response, response_head)
 from .schedule import Schedule
 from .text import answer
 from .timers import Timers
@@ -331,7 +331,8 @@ class Core:
         self._submit_reduce(peer, function, unique, reducer, workload, True)
 
     def on_get_status(self, peer: Peer, handle: bytes) -> None:
-        job = self.jobs.get(handle.rstrip(b"\0"))
+        handle = handle.rstrip(b"\0")
+        job = self.jobs.get(handle)
         if job is None:
             self._send(peer, pack_response(STATUS_RES, handle, b"0", b"0", b"0", b"0"))
         else:
@@ -426,14 +427,14 @@ class Core:
         if job is None:
             self._error(peer, b"JOB_NOT_FOUND", b"Job given in work result not found")
         else:
-            self._attempt_failed(job, b"the worker failed it", None)
+            self._attempt_failed(job, b"the worker failed it", None, handle)
 
     def on_work_exception(self, peer: Peer, handle: bytes, data: "Data") -> None:
         job = peer.running.get(handle)
         if job is None:
             self._error(peer, b"JOB_NOT_FOUND", b"An exception was received for a job that does not exist")
         else:
-            self._attempt_failed(job, bytes(data[:1024]), data)
+            self._attempt_failed(job, bytes(data[:1024]), data, handle)
 
     # ---------------------------------------------------------------------------------------------- packets from anybody
 
@@ -502,13 +503,7 @@ class Core:
         for job in jobs:
             if job.state is DELAYED:
                 self._undelay(job)
-            if job.background:
-                self._set_aside(job, b"its function was dropped")
-                self._tell(job, pack_response(WORK_FAIL, job.handle))
-                self._unwatch(job)
-            else:
-                job.state = GONE
-                self._fail(job)
+            self._give_up(job, b"its function was dropped")
         del self.functions[function.name]
         return len(jobs)
 
@@ -824,8 +819,11 @@ class Core:
         self._record_update(job, WAITING)
         self._enqueue(job)
 
-    def _attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]") -> None:
-        """A worker failed a job: a background job tries again if the policy says so, all else ends."""
+    def _attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
+        """A worker failed a job: a background job tries again if the policy says so, all else ends.
+
+        `handle` is as the worker wrote it, which may be with a NUL at its end.
+        """
         self._stop_running(job)
         policy = job.function.policy
         if job.background and policy.attempts > 1:
@@ -838,7 +836,7 @@ class Core:
                 self.totals.requeued += 1
                 job.function.totals.requeued += 1
                 return
-        self._tell_failure(job, exception)
+        self._tell_failure(job, exception, handle)
         self.totals.failed += 1
         job.function.totals.failed += 1
         if job.background and policy.attempts > 1:
@@ -850,7 +848,7 @@ class Core:
     def _give_up(self, job: Job, error: bytes) -> None:
         """No attempts are left."""
         if job.background:
-            self._tell_failure(job, None)
+            self._tell_failure(job, None, job.handle)
             self._unwatch(job)
             self._set_aside(job, error)
         else:
@@ -858,7 +856,7 @@ class Core:
 
     def _fail(self, job: Job) -> None:
         """End a job in no state without a result."""
-        self._tell_failure(job, None)
+        self._tell_failure(job, None, job.handle)
         self.totals.failed += 1
         job.function.totals.failed += 1
         self._unwatch(job)
@@ -1081,12 +1079,12 @@ class Core:
         for watcher in job.watchers:
             self._send(watcher, packet)
 
-    def _tell_failure(self, job: Job, exception: "Optional[Data]") -> None:
+    def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
         for watcher in job.watchers:
             if exception is not None and watcher.exceptions:
                 self._send_data(watcher, WORK_EXCEPTION, exception, job.handle)
             else:
-                self._send(watcher, pack_response(WORK_FAIL, job.handle))
+                self._send(watcher, pack_response(WORK_FAIL, job.handle if exception is not None else handle))
 
     def _relay(self, peer: Peer, packet_type: int, handle: bytes, data: "Data") -> None:
         job = peer.running.get(handle)

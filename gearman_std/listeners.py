@@ -3,6 +3,9 @@ import errno
 import os
 import socket
 
+from .addresses import split_address
+from .streams import set_up_tcp
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Sequence, Tuple
@@ -29,7 +32,7 @@ class Listener:
         connection.setblocking(False)
         if self.socket.family == getattr(socket, "AF_UNIX", None):
             return connection, b"unix"
-        _set_up(connection)
+        set_up_tcp(connection)
         return connection, address[0].encode()
 
     def close(self) -> None:
@@ -62,32 +65,6 @@ def open_listeners(specs: "Sequence[Any]", port: int, backlog: int) -> "List[Lis
     return listeners
 
 
-def split_address(spec: "Any", port: int) -> "Tuple[str, int]":
-    """Host and port of an address as a person writes it; the host is a path for a Unix socket.
-
-    Raises ValueError if the port is no number from 0 to 65535.
-    """
-    if isinstance(spec, (tuple, list)):
-        host, number = spec
-    elif spec.startswith("unix:") or spec.startswith("/"):
-        host, number = spec[5:] if spec.startswith("unix:") else spec, 0
-    elif spec.startswith("["):
-        host, _, rest = spec[1:].partition("]")
-        number = rest.lstrip(":") or port
-    elif spec.count(":") == 1:
-        host, _, rest = spec.partition(":")
-        number = rest or port
-    else:
-        host, number = spec, port
-    try:
-        number = int(number)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 65535:
-        raise ValueError("the port of %r is not a number from 0 to 65535" % (spec,))
-    return host, number
-
-
 def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     opened = []  # type: List[socket.socket]
@@ -96,11 +73,11 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
         if family not in (socket.AF_INET, socket.AF_INET6) or address in [one.getsockname() for one in opened]:
             continue
         if opened and not port:
-            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])
+            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])  # type: ignore[assignment]
         try:
             opened.append(_bind_tcp(family, kind, protocol, address, backlog))
         except OSError as error:
-            failure = OSError(error.errno, "cannot listen on %s port %s: %s" % (address[0], address[1], error.strerror))
+            failure = OSError(error.errno, "cannot listen on %s port %s: %s" % (host or "any address", address[1], error.strerror))
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 break
     if failure is not None and (not opened or failure.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)):
@@ -148,13 +125,3 @@ def _remove_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-
-
-def _set_up(connection: socket.socket) -> None:
-    """Send at once, and notice a peer that is gone: after 30 seconds of silence, three probes ten seconds apart."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60000)):
-        option = getattr(socket, name, None)
-        if option is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 
+from .addresses import DEFAULT_PORT
 from .core import Core, Limits, Peer
 from .jobs import FunctionPolicy
 from .listeners import Listener, open_listeners
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _logger_server = logging.getLogger("gearman_std.server")
 
-DEFAULT_PORT = 4730
 READ_SIZE = 65536       # bytes of one turn of a peer, but for large packets
 SEND_PIECES = 64        # pieces handed to the system in one sendmsg
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress

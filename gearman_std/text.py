@@ -173,9 +173,9 @@ def _show(core: "Any", words: "List[bytes]") -> bytes:
     what = [word.lower() for word in words[1:]]
     if what == [b"jobs", b"json"]:
         return _json_listing(_describe(core, job) for job in core.jobs.values())
-    if what[0] == b"jobs":
+    if what == [b"jobs"]:
         return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background) for job in core.jobs.values())
-    if what[:2] == [b"unique", b"jobs"]:
+    if what == [b"unique", b"jobs"]:
         return _listing(job.unique + b"\n" for job in core.jobs.values())
     if what == [b"aside", b"json"]:
         return _json_listing(_describe(core, job) for job in core.aside.values())

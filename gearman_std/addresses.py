@@ -1,0 +1,71 @@
+"""How people write the address of a job server."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Tuple
+    Address = Tuple[str, int]  # host and port; a path and 0 for a Unix socket
+
+DEFAULT_PORT = 4730
+
+
+def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
+    """Host and port of `host`, `host:port`, `[::1]:port`, `::1`, a (host, port) pair, `unix:/path` or `/path`.
+
+    A Unix socket has its path for the host, and port 0.  Raises ValueError if the port is no number from 0 to 65535, or if the
+    address holds what no address can.
+    """
+    if isinstance(spec, (tuple, list)):
+        host, number = spec
+    elif not isinstance(spec, str):
+        raise TypeError("an address is a str or a (host, port) pair, not %r" % (spec,))
+    elif spec.startswith("unix:") or spec.startswith("/"):
+        host, number = spec[5:] if spec.startswith("unix:") else spec, 0
+    elif spec.startswith("["):
+        host, _, rest = spec[1:].partition("]")
+        number = rest.lstrip(":") or port
+    elif spec.count(":") == 1:
+        host, _, rest = spec.partition(":")
+        number = rest or port
+    else:
+        host, number = spec, port
+    try:
+        number = int(number)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ValueError("the port of %r is not a number from 0 to 65535" % (spec,))
+    if "\0" in host or " " in host and not host.startswith("/"):
+        raise ValueError("not an address: %r" % (spec,))
+    return host, number
+
+
+def split_servers(servers: "Any", environment: "Any") -> "List[Address]":
+    """The addresses of a list, of one string with commas, or of one (host, port) pair; None means what the environment variable
+    GEARMAN_SERVERS says, else localhost:4730.
+
+    Raises ValueError if there is none, or for what `split_address` refuses.
+    """
+    if servers is None:
+        servers = environment.get("GEARMAN_SERVERS") or "localhost"
+    if isinstance(servers, str):
+        servers = [word.strip() for word in servers.split(",") if word.strip()]
+    elif isinstance(servers, tuple) and len(servers) == 2 and isinstance(servers[1], int):
+        servers = [servers]
+    addresses = []  # type: List[Address]
+    for spec in servers:
+        address = split_address(spec)
+        if not address[0]:
+            raise ValueError("an address without a host: %r" % (spec,))
+        if address not in addresses:
+            addresses.append(address)
+    if not addresses:
+        raise ValueError("no job server was named")
+    return addresses
+
+
+def join_address(address: "Address") -> str:
+    """An address as a person writes it."""
+    host, port = address
+    if host.startswith("/"):
+        return host
+    return "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)

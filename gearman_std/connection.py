@@ -1,0 +1,241 @@
+"""One connection to one job server: connect, send, receive, wait, time out."""
+import errno
+import select
+import socket
+import time
+from collections import deque
+
+from .addresses import join_address, split_address
+from .errors import CommandTimeout, ConnectTimeout, NoServer, ServerLost
+from .streams import TLSStream, set_up_tcp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Iterable, List, Optional, Tuple, Union
+    from .addresses import Address
+    from .protocol import Data
+
+RECEIVE_SIZE = 262144  # bytes taken from a socket at once
+SEND_COUNT = 64        # pieces handed to a socket at once
+_JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
+
+
+class Deadline:
+    """A time-out over several steps: `timeout` seconds from now, None for no limit.
+
+    Owner: the thread that made it.
+    """
+
+    __slots__ = ("_clock", "_end")
+
+    def __init__(self, timeout: "Optional[float]", clock: "Callable[[], float]" = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if timeout is None else clock() + timeout
+
+    def __repr__(self) -> str:
+        return "<Deadline in %s s>" % self.left()
+
+    def left(self) -> "Optional[float]":
+        """Seconds left, not less than 0; None for no limit."""
+        return None if self._end is None else max(0.0, self._end - self._clock())
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self._end is not None and self._clock() >= self._end
+
+
+class Connection:
+    """A connected, non-blocking socket with what is still to be sent; made by `open_connection`.
+
+    Owner: the lock or thread of whoever opened it.
+    """
+
+    __slots__ = ("address", "queued", "sent", "_socket", "_outgoing")
+
+    def __init__(self, address: "Address", connected: "Any") -> None:
+        self.address = address
+        self.queued = 0  # bytes given to `put` since the start
+        self.sent = 0    # bytes of these that the system took
+        self._socket = connected
+        self._outgoing = deque()  # type: Deque[Data]
+
+    def __repr__(self) -> str:
+        return "<Connection to %s, %d bytes unsent>" % (join_address(self.address), self.queued - self.sent)
+
+    def fileno(self) -> int:
+        """The file descriptor, for a selector."""
+        return int(self._socket.fileno())
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something left to be sent."""
+        return bool(self._outgoing)
+
+    def put(self, *pieces: "Data") -> None:
+        """Add bytes to what is to be sent; nothing leaves before `flush`."""
+        for piece in pieces:
+            self.queued += len(piece)
+            self._outgoing.append(piece)
+
+    def flush(self) -> bool:
+        """Send as much as the socket takes without waiting; return whether that was all.
+
+        Raises ServerLost.
+        """
+        outgoing = self._outgoing
+        try:
+            while outgoing:
+                pieces = _next_pieces(outgoing)
+                sent = self._socket.sendmsg(pieces) if len(pieces) > 1 else self._socket.send(pieces[0])
+                self.sent += sent
+                while sent:
+                    if sent < len(outgoing[0]):
+                        outgoing[0] = memoryview(outgoing[0])[sent:]
+                        break
+                    sent -= len(outgoing.popleft())
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise self._lost(error) from None
+        return True
+
+    def receive(self, room: "Optional[memoryview]" = None) -> "Optional[Union[bytes, int]]":
+        """What has arrived, or the number of bytes received into `room` if one is given; None if there is nothing.
+
+        Raises ServerLost, also at the end of the stream.
+        """
+        try:
+            received = self._socket.recv(RECEIVE_SIZE) if room is None else self._socket.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise self._lost(error) from None
+        if not received:
+            raise ServerLost("%s closed the connection" % join_address(self.address))
+        return received  # type: ignore[no-any-return]
+
+    def wait(self, timeout: "Optional[float]") -> bool:
+        """Wait until something can be received, or sent if something is to be; return whether it can."""
+        return bool(wait_ready([(self, self.unsent)], timeout))
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes were taken from the socket that `receive` has not returned (TLS reads whole records)."""
+        return bool(getattr(self._socket, "pending", int)())
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _lost(self, error: OSError) -> ServerLost:
+        return ServerLost("lost the connection to %s: %s" % (join_address(self.address), error.strerror or error))
+
+
+def _next_pieces(outgoing: "Deque[Data]") -> "List[Data]":
+    """The beginning of what is to be sent, small pieces joined in place."""
+    first = outgoing[0]
+    if len(first) < _JOIN_BELOW and len(outgoing) > 1:
+        small = []  # type: List[Data]
+        size = 0
+        while outgoing and size + len(outgoing[0]) < _JOIN_BELOW:
+            size += len(outgoing[0])
+            small.append(outgoing.popleft())
+        outgoing.appendleft(b"".join(small))
+    return [outgoing[index] for index in range(min(len(outgoing), SEND_COUNT))] if len(outgoing) > 1 else [outgoing[0]]
+
+
+def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any" = None) -> Connection:
+    """Connect to a job server within `timeout` seconds, trying each of a name's addresses in turn.
+
+    `tls` is an `ssl.SSLContext`, True for the default one, or None.  Raises ConnectTimeout or NoServer.
+    """
+    address = split_address(address)
+    deadline = Deadline(timeout)
+    try:
+        connected = _connect(address, deadline)
+        if tls:
+            connected = _start_tls(connected, address, tls, deadline)
+    except socket.timeout:
+        raise ConnectTimeout("%s did not answer within %s s" % (join_address(address), timeout)) from None
+    except OSError as error:
+        raise NoServer("cannot connect to %s: %s" % (join_address(address), error.strerror or error)) from None
+    connected.setblocking(False)
+    return Connection(address, connected)
+
+
+def _connect(address: "Address", deadline: Deadline) -> socket.socket:
+    host, port = address
+    if host.startswith("/"):
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(deadline.left())
+            connected.connect(host)
+        except OSError:
+            connected.close()
+            raise
+        return connected
+    failure = OSError(errno.EADDRNOTAVAIL, "no address found")  # type: OSError
+    for family, kind, protocol, _, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if deadline.over:
+            raise socket.timeout()
+        connected = socket.socket(family, kind, protocol)
+        try:
+            connected.settimeout(deadline.left())
+            connected.connect(found)
+            set_up_tcp(connected)
+            return connected
+        except OSError as error:
+            connected.close()
+            failure = error
+    raise failure
+
+
+def _start_tls(connected: socket.socket, address: "Address", tls: "Any", deadline: Deadline) -> "Any":
+    import ssl
+    context = ssl.create_default_context() if tls is True else tls
+    try:
+        left = deadline.left()
+        if left == 0:
+            raise socket.timeout()
+        connected.settimeout(left)
+        return TLSStream(context.wrap_socket(connected, server_hostname=address[0]))
+    except OSError:
+        connected.close()
+        raise
+
+
+def wait_ready(connections: "Iterable[Tuple[Any, bool]]", timeout: "Optional[float]") -> "List[int]":
+    """Wait at most `timeout` seconds until one of the connections can be read, or written where its flag says so.
+
+    Returns the file descriptors that can.
+    """
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        for connection, writing in connections:
+            poller.register(connection.fileno(), select.POLLIN | (select.POLLOUT if writing else 0))
+        return [descriptor for descriptor, _ in poller.poll(None if timeout is None else int(timeout * 1000 + 0.999))]
+    pairs = list(connections)
+    readable, writable, _ = select.select([one.fileno() for one, _ in pairs], [one.fileno() for one, writing in pairs if writing],
+                                          [], timeout)
+    return readable + [descriptor for descriptor in writable if descriptor not in readable]
+
+
+def ask(address: "Any", line: bytes, timeout: "Optional[float]", tls: "Any" = None) -> bytes:
+    """Send one text command over a connection of its own and return the reply, which ends with a line of one dot."""
+    deadline = Deadline(timeout)
+    connection = open_connection(address, timeout, tls)
+    try:
+        connection.put(line + b"\n")
+        reply = bytearray()
+        while not (reply.endswith(b"\n.\n") or reply == b".\n"):
+            if deadline.over:
+                raise CommandTimeout("%s did not answer within %s s" % (join_address(connection.address), timeout))
+            connection.flush()
+            connection.wait(deadline.left())
+            received = connection.receive()
+            if isinstance(received, bytes):
+                reply += received
+        return bytes(reply)
+    finally:
+        connection.close()
