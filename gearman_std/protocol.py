@@ -174,7 +174,7 @@ class PacketReader:
     """Turns the bytes of one stream into packets, linear in the bytes however they arrive.
 
     `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE.
-    What can be skipped is reported in its place as WRONG_MAGIC or TOO_FEW_ARGUMENTS, with the packet's type as the
+    What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
     argument; what cannot ends the stream: `error` is set, and later bytes are ignored.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
@@ -182,7 +182,7 @@ class PacketReader:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("error", "_magic", "_text", "_max_size", "_pieces", "_held", "_needed",
+    __slots__ = ("error", "_magic", "_text", "_max_size", "_careful", "_pieces", "_held", "_needed",
                  "_large", "_large_type", "_large_size", "_filled")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE) -> None:
@@ -190,6 +190,7 @@ class PacketReader:
         self._magic = magic
         self._text = text
         self._max_size = max_size
+        self._careful = min(MAX_FIELD_SIZE, max_size)  # the size above which a packet is looked at closely
         self._pieces = []  # type: List[bytes]
         self._held = 0     # bytes in _pieces, the beginning of a unit
         self._needed = 0   # bytes without which looking at _pieces again is in vain
@@ -211,7 +212,9 @@ class PacketReader:
         packets = []  # type: List[Packet]
         if self._held or self._large is not None or self.error is not None:
             data = self._resume(data, packets)
-        magic_wanted, counts, unpack, append = self._magic, _ARGUMENT_COUNTS, _HEADER.unpack_from, packets.append
+            if self.error is not None:
+                return packets
+        magic_wanted, careful, counts, unpack, append = self._magic, self._careful, _ARGUMENT_COUNTS, _HEADER.unpack_from, packets.append
         position, end = 0, len(data)
         # One loop without calls and with guards that fail only for odd packets: it costs as much as all else the server
         # does for a job (benchmark: echo).
@@ -227,7 +230,7 @@ class PacketReader:
                 return packets
             magic, packet_type, size = unpack(data, position)
             count = counts.get(packet_type)
-            if size > MAX_FIELD_SIZE or count is None or magic != magic_wanted:
+            if size > careful or count is None or magic != magic_wanted:
                 self._check(magic, packet_type, size, data[position:position + 32])
                 if self.error is not None:
                     return packets
@@ -259,7 +262,10 @@ class PacketReader:
         return packets
 
     def room(self) -> "Optional[memoryview]":
-        """Where the rest of a large packet can be received in place (then call `filled`), or None."""
+        """Where the rest of a large packet can be received in place, or None.
+
+        Then call `filled`; the room must be let go of before the next one is asked for.
+        """
         if self._large is None:
             return None
         if self._filled == len(self._large):
@@ -279,9 +285,14 @@ class PacketReader:
         if count == 0:
             return [(packet_type, ())]
         arguments = []  # type: List[Data]
-        arguments += bytes(body[:(MAX_FIELD_SIZE + 1) * count]).split(b"\0", count - 1)
-        if len(arguments) == count:
-            arguments[-1] = memoryview(body)[sum(map(len, arguments[:-1])) + count - 1:]
+        start = 0
+        for _ in range(count - 1):
+            end = body.find(0, start)
+            if end < 0:
+                break
+            arguments.append(bytes(memoryview(body)[start:end]))
+            start = end + 1
+        arguments.append(memoryview(body)[start:])
         self._odd_arguments(packet_type, arguments, packets)
         return packets
 
