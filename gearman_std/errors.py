@@ -61,9 +61,12 @@ class ServerError(GearmanError):
     """A job server refused a command.  `code` and `text` are the two arguments of its ERROR packet."""
 
     def __init__(self, code: str, text: str) -> None:
-        super().__init__("%s: %s" % (code, text) if text and text != code else code)
+        super().__init__(code, text)  # both, so that the error survives pickling
         self.code = code
         self.text = text
+
+    def __str__(self) -> str:
+        return "%s: %s" % (self.code, self.text) if self.text and self.text != self.code else self.code
 
 
 class QueueFull(ServerError):

@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+"""Build the package as one file:  python3 tools/single_file.py [-o FILE | --check FILE]
+
+The file, build/gearman_std.py unless -o names another, is importable and runnable, and the same byte for byte whatever Python
+builds it: the sources' text is put together, never printed from a parse.  With --check nothing is written; the exit status tells
+whether FILE is what would be.
+
+What the sources must keep to, or there is an error with file and line and no output:
+- Package-internal imports are `from .module import Name`, at top level, without `as`, from where the name is defined, no cycles.
+- A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
+- Nothing uses __name__, __file__, __doc__ and their like.
+"""
+import argparse
+import ast
+import configparser
+import io
+import os
+import re
+import sys
+import tokenize
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = "gearman_std"
+MODULE_DEPENDENT = ("__name__", "__file__", "__package__", "__path__", "__spec__", "__loader__", "__doc__", "__builtins__")
+BANNER = "# " + "=" * 126
+
+HEADER = '''\
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""{name} {version}: {description}.
+
+The whole package in one file, to be copied into a project or onto a machine; it needs Python 3.6 or later and nothing else.
+Import it, ``from gearman_std import Client``, or run it, ``python3 gearman_std.py --help``.
+
+{origin}; make changes there.
+
+Contents, with the line where each begins:
+
+{contents}
+
+{licence}
+"""
+'''
+
+FOOTER = '''
+def _alias_modules() -> None:
+    """Let this one module answer to the names of the package's modules, under whatever name it was imported itself."""
+    import sys
+    this = sys.modules.get(__name__)
+    if this is None or vars(this) is not globals():
+        return
+    package = __name__
+    if package == "__main__":
+        package = "{package}"
+        sys.modules.setdefault(package, this)
+    for module in ({modules}):
+        sys.modules[package + "." + module] = this
+        setattr(this, module, this)
+
+
+_alias_modules()
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+'''
+
+
+class RuleBroken(Exception):
+    """The sources do not keep to a rule that the single file needs."""
+
+
+class Module:
+    """One source file: its text in top-level statements, and what it imports and defines."""
+
+    def __init__(self, folder, file_name):
+        self.name = file_name[:-3]
+        self.file_name = file_name
+        with open(os.path.join(folder, file_name), encoding="utf-8", newline="") as file:
+            text = file.read()
+        if "\r" in text or "\t" in text:
+            raise RuleBroken("%s: a carriage return or a tab" % file_name)
+        self.lines = text.splitlines()
+        self.tree = ast.parse(text, file_name)
+        self.ends = logical_lines(text)
+        self.docstring = ast.get_docstring(self.tree) or ""
+        self.needs = {}      # module: line, of the package-internal imports that run
+        self.wants = []      # (module, name, line), of all of them, those for type checkers included
+        self.defined = {}    # name: line
+        self.imported = {}   # name: (origin, line)
+        self.typed = {}      # name: line, defined for type checkers
+        self.dropped = set()  # numbers of the lines that the single file leaves out
+        self._check_everywhere()
+        for node in self.tree.body:
+            self._top_level(node, typing=False)
+
+    def wrong(self, line, what):
+        return RuleBroken("%s/%s:%d: %s" % (PACKAGE, self.file_name, line, what))
+
+    def drop(self, line):
+        self.dropped.update(range(line, self.ends[line] + 1))
+
+    def _check_everywhere(self):
+        top_level = set()
+        for node in self.tree.body:
+            top_level.add(node)
+            if is_type_checking(node):
+                top_level.update(node.body)
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT:
+                raise self.wrong(node.lineno, "%s is another thing in the single file" % node.id)
+            if isinstance(node, ast.Import):
+                for name in node.names:
+                    if name.name.split(".")[0] == PACKAGE:
+                        raise self.wrong(node.lineno, "the package's name is not known when it is vendored: from .module import Name")
+            if isinstance(node, ast.ImportFrom):
+                if not node.level:
+                    if (node.module or "").split(".")[0] == PACKAGE:
+                        raise self.wrong(node.lineno, "the package's name is not known when it is vendored: from .module import Name")
+                    if node.module == "__future__":
+                        raise self.wrong(node.lineno, "a __future__ import would hold for all modules")
+                    continue
+                if node.level > 1 or not node.module or "." in node.module:
+                    raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
+                if node not in top_level:
+                    raise self.wrong(node.lineno, "a package-internal import that is not at top level")
+                for name in node.names:
+                    if name.name == "*" or name.asname not in (None, name.name):
+                        raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
+
+    def _top_level(self, node, typing):
+        """Take note of what a top-level statement defines and imports."""
+        defined = self.typed if typing else self.defined
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self._define(defined, node.name, node.lineno)
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                bound = name.asname or name.name.split(".")[0]
+                self._import(bound, name.name if name.asname else bound, node.lineno)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            for name in node.names:
+                self.wants.append((node.module, name.name, node.lineno))
+            if not typing:
+                self.needs.setdefault(node.module, node.lineno)
+            self.drop(node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                self._import(name.asname or name.name, "%s.%s" % (node.module, name.name), node.lineno)
+        elif is_type_checking(node):
+            if node.orelse:
+                raise self.wrong(node.lineno, "if TYPE_CHECKING with an else")
+            for inner in node.body:
+                self._top_level(inner, typing=True)
+        elif isinstance(node, ast.Delete):
+            raise self.wrong(node.lineno, "del at top level")
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                for name in names_in(target):
+                    if name != "TYPE_CHECKING":
+                        self._define(defined, name, node.lineno)
+        elif isinstance(node, (ast.If, ast.Try, ast.For, ast.While, ast.With)):
+            if isinstance(node, ast.For):
+                for name in names_in(node.target):
+                    self._define(defined, name, node.lineno)
+            if isinstance(node, ast.With):
+                for item in node.items:
+                    for name in names_in(item.optional_vars) if item.optional_vars else ():
+                        self._define(defined, name, node.lineno)
+            for part in ("body", "handlers", "orelse", "finalbody"):
+                for inner in getattr(node, part, ()):
+                    for statement in inner.body if isinstance(inner, ast.ExceptHandler) else (inner,):
+                        self._top_level(statement, typing)
+
+    def _define(self, defined, name, line):
+        defined.setdefault(name, line)
+
+    def _import(self, name, origin, line):
+        other, _ = self.imported.setdefault(name, (origin, line))
+        if other != origin:
+            raise self.wrong(line, "%s is both %s and %s" % (name, other, origin))
+
+    def leave_out(self, typed_before, first):
+        """Drop from the text what the single file has already: TYPE_CHECKING, and names for type checkers."""
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign) and names_in(node.targets[0]) == ["TYPE_CHECKING"]:
+                if not first:
+                    self.drop(node.lineno)
+            elif is_type_checking(node):
+                for inner in node.body:
+                    text = "\n".join(self.lines[inner.lineno - 1:self.ends[inner.lineno]])
+                    for name in names_in(inner.targets[0]) if isinstance(inner, ast.Assign) else ():
+                        other, module = typed_before.setdefault(name, (text, self))
+                        if other != text:
+                            raise self.wrong(inner.lineno, "%s is another thing for type checkers in %s" % (name, module.file_name))
+                        if module is not self:
+                            self.drop(inner.lineno)
+                if all(inner.lineno in self.dropped for inner in node.body):
+                    self.drop(node.lineno)
+
+    def text(self):
+        """The module's lines for the single file, without blank ones at either end."""
+        kept = [line.rstrip() for number, line in enumerate(self.lines, 1) if number not in self.dropped]
+        return re.sub(r"\n{4,}", "\n\n\n", "\n".join(kept)).strip("\n")
+
+
+def logical_lines(text):
+    """{line: last line} for the lines on which a logical line begins."""
+    ends, start = {}, None
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NEWLINE:
+            ends[start] = token.start[0]
+            start = None
+        elif start is None and token.type not in skipped:
+            start = token.start[0]
+    return ends
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def names_in(target):
+    """The names that an assignment to the target binds."""
+    return [node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+
+
+def in_import_order(modules):
+    """The modules, each after those it imports, otherwise by name; the package's __init__ comes last."""
+    names = {module.name for module in modules}
+    for module in modules:
+        for needed, line in module.needs.items():
+            if needed not in names:
+                raise module.wrong(line, "there is no module %s" % needed)
+    waiting, ordered, done = sorted(modules, key=lambda module: (module.name == "__init__", module.name)), [], set()
+    while waiting:
+        for module in waiting:
+            if done.issuperset(module.needs):
+                break
+        else:
+            raise RuleBroken("an import cycle among: %s" % ", ".join(sorted(module.file_name for module in waiting)))
+        waiting.remove(module)
+        ordered.append(module)
+        done.add(module.name)
+    return ordered
+
+
+def check_names(modules):
+    """Raise RuleBroken unless the modules can share one namespace."""
+    by_name = {module.name: module for module in modules}
+    owners, origins = {}, {}
+    for module in modules:
+        for name, line in module.defined.items():
+            if name in owners:
+                raise module.wrong(line, "%s is defined in %s too" % (name, owners[name].file_name))
+            if name in by_name:
+                raise module.wrong(line, "%s is a module's name" % name)
+            owners[name] = module
+    for module in modules:
+        for name, (origin, line) in module.imported.items():
+            if name in owners:
+                raise module.wrong(line, "%s, imported, is defined in %s" % (name, owners[name].file_name))
+            if name in by_name:
+                raise module.wrong(line, "%s, imported, is a module's name" % name)
+            other, where = origins.setdefault(name, (origin, module))
+            if other != origin:
+                raise module.wrong(line, "%s is %s here and %s in %s" % (name, origin, other, where.file_name))
+        for name, line in module.typed.items():
+            if name in owners:
+                raise module.wrong(line, "%s, for type checkers, is defined in %s" % (name, owners[name].file_name))
+        for source, name, line in module.wants:
+            if source not in by_name:
+                raise module.wrong(line, "there is no module %s" % source)
+            if name not in by_name[source].defined and name not in by_name[source].typed:
+                raise module.wrong(line, "%s is not defined in %s.py" % (name, source))
+
+
+def load(folder):
+    """The package's modules in import order, checked.  Raises RuleBroken."""
+    files = sorted(name for name in os.listdir(folder) if name.endswith(".py") and name != "__main__.py")
+    modules = in_import_order([Module(folder, name) for name in files])
+    check_names(modules)
+    return modules
+
+
+def build(root=ROOT):
+    """The text of the single file.  Raises RuleBroken."""
+    folder = os.path.join(root, PACKAGE)
+    metadata = configparser.ConfigParser(interpolation=None)
+    metadata.read(os.path.join(root, "setup.cfg"), encoding="utf-8")
+    metadata = metadata["metadata"]
+    with open(os.path.join(folder, "LICENSE"), encoding="utf-8") as file:
+        licence = file.read().strip()
+    modules = load(folder)
+    sections, typed = [], {}
+    first = True
+    for module in modules:
+        module.leave_out(typed, first)
+        first = first and "TYPE_CHECKING = False" not in module.text()
+        if module.text():
+            sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
+
+    def assembled(starts):
+        contents = "\n".join("    %6s  %-16s %s" % (starts.get(module.name, ""), module.file_name, module.docstring.partition("\n")[0])
+                             for module, _ in sections).rstrip()
+        return HEADER.format(name=PACKAGE, version=metadata["version"], description=metadata["description"], contents=contents,
+                             origin=("Built from %s's sources by tools/single_file.py" % metadata.get("url", "the package")),
+                             licence=licence)
+
+    line, starts = assembled({}).count("\n") + 1, {}
+    for module, section in sections:
+        starts[module.name] = line + 3
+        line += section.count("\n") + 1
+    names = ", ".join('"%s"' % module.name for module in modules if module.name != "__init__")
+    footer = FOOTER.format(package=PACKAGE, modules=wrapped(names))
+    banner = "\n".join(["", "", BANNER, "# the single file", BANNER])
+    return assembled(starts) + "\n".join([section for _, section in sections] + [banner]) + "\n" + footer.lstrip("\n")
+
+
+def wrapped(names):
+    """The names over lines of up to 128 columns, for the footer's tuple."""
+    lines = [""]
+    for name in names.split(" "):
+        if len(lines[-1]) + len(name) > 100:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + name
+    return ("\n" + " " * 19).join(lines)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Build the package as one file.")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("-o", "--output", default=os.path.join(ROOT, "build", PACKAGE + ".py"), metavar="FILE",
+                        help="where to write it (default: build/%s.py)" % PACKAGE)
+    target.add_argument("--check", metavar="FILE", help="write nothing; compare with FILE")
+    parser.add_argument("--quiet", action="store_true", help="say nothing when all is well")
+    options = parser.parse_args(arguments)
+    try:
+        data = build().encode("utf-8")
+    except RuleBroken as error:
+        print("single_file: %s" % error, file=sys.stderr)
+        return 1
+    if options.check:
+        try:
+            with open(options.check, "rb") as file:
+                same = file.read() == data
+        except OSError as error:
+            print("single_file: %s" % error, file=sys.stderr)
+            return 1
+        if not same:
+            print("single_file: %s is not what the sources make: build it again" % options.check, file=sys.stderr)
+            return 1
+        return 0
+    os.makedirs(os.path.dirname(os.path.abspath(options.output)), exist_ok=True)
+    with open(options.output, "wb") as file:
+        file.write(data)
+    os.chmod(options.output, 0o755)
+    if not options.quiet:
+        print("%s: %d lines" % (options.output, data.count(b"\n")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
