@@ -2,7 +2,7 @@
 
 A session has no socket: bytes to send are in `outgoing`, packets that arrived go into `receive`.
 """
-from collections import deque
+from collections import deque, namedtuple
 
 from .errors import ProtocolError, QueueFull, ServerError
 from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
@@ -12,7 +12,7 @@ from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERRO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Tuple, Union
     from .protocol import Data, Packet
 
 
@@ -145,6 +145,144 @@ class ClientSession:
             task.progressed(*(_number(argument) for argument in arguments[1:]))
 
 
+
+class Assignment:
+    """A job as a server assigned it; `unique` and `reducer` are None where the server does not say.
+
+    Owner: whoever received it.
+    """
+
+    __slots__ = ("handle", "function", "unique", "reducer", "workload")
+
+    def __init__(self, handle: bytes, function: bytes, unique: "Optional[bytes]", reducer: "Optional[bytes]",
+                 workload: "Data") -> None:
+        self.handle = handle
+        self.function = function
+        self.unique = unique
+        self.reducer = reducer
+        self.workload = workload
+
+    def __repr__(self) -> str:
+        return "<Assignment %s of %s>" % (self.handle.decode("latin-1"), self.function.decode("latin-1"))
+
+
+class WorkerSession:
+    """What a worker can do for one server, and whether it has asked for a job.
+
+    At most one grab is on its way at a time.  A server that does not know GRAB_JOB_ALL is asked with GRAB_JOB_UNIQ, then with
+    GRAB_JOB.
+
+    Owner: whoever owns the connection.
+    """
+
+    __slots__ = ("outgoing", "grabbing", "sleeping", "proven", "refused", "running", "_grab_type")
+
+    def __init__(self, client_id: "Optional[bytes]", functions: "Iterable[Tuple[bytes, Optional[float]]]") -> None:
+        self.outgoing = []     # type: List[Data]
+        self.grabbing = False  # a grab is unanswered
+        self.sleeping = False  # PRE_SLEEP was the last word
+        self.proven = False    # the server has answered a grab of this kind
+        self.refused = 0       # results and data that the server did not want
+        self.running = {}      # type: Dict[bytes, bytes] # handle: function
+        self._grab_type = GRAB_JOB_ALL
+        if client_id:
+            self.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
+        for name, time_limit in functions:
+            self.can_do(name, time_limit)
+
+    def __repr__(self) -> str:
+        state = "grabbing" if self.grabbing else "asleep" if self.sleeping else "awake"
+        return "<WorkerSession: %s, %d running>" % (state, len(self.running))
+
+    def can_do(self, name: bytes, time_limit: "Optional[float]" = None) -> None:
+        """Offer a function, with a time limit in seconds."""
+        if time_limit:
+            self.outgoing.append(pack_request(CAN_DO_TIMEOUT, name, b"%d" % max(1, round(time_limit * 1000))))
+        else:
+            self.outgoing.append(pack_request(CAN_DO, name))
+        self.sleeping = False
+
+    def cant_do(self, name: bytes) -> None:
+        """Withdraw a function, unless a job of it runs: servers take such a job for lost."""
+        if name not in self.running.values():
+            self.outgoing.append(pack_request(CANT_DO, name))
+
+    def grab(self) -> None:
+        """Ask for a job."""
+        assert not self.grabbing
+        self.grabbing = True
+        self.sleeping = False
+        self.outgoing.append(pack_request(self._grab_type))
+
+    def sleep(self) -> None:
+        """Ask to be woken when there is a job."""
+        self.sleeping = True
+        self.outgoing.append(pack_request(PRE_SLEEP))
+
+    def unanswered(self) -> None:
+        """The server said nothing to the grab, as some do to what they do not know: ask in an older way."""
+        self._grab_type = GRAB_JOB_UNIQ if self._grab_type == GRAB_JOB_ALL else GRAB_JOB
+        self.grabbing = False
+
+    def complete(self, handle: bytes, data: "Data") -> None:
+        """Send a result."""
+        del self.running[handle]
+        self._put(WORK_COMPLETE, data, handle)
+
+    def fail(self, handle: bytes, exception: "Optional[bytes]" = None) -> None:
+        """Send a failure; with a text it is an exception, which clients that asked for it get, and others as a failure."""
+        del self.running[handle]
+        if exception is None:
+            self.outgoing.append(pack_request(WORK_FAIL, handle))
+        else:
+            self._put(WORK_EXCEPTION, exception, handle)
+
+    def tell(self, packet_type: int, handle: bytes, *arguments: "Data") -> None:
+        """Send WORK_DATA, WORK_WARNING or WORK_STATUS."""
+        self._put(packet_type, arguments[-1], handle, *map(bytes, arguments[:-1]))
+
+    def receive(self, packets: "Iterable[Packet]") -> "List[Assignment]":
+        """Take in packets; return the jobs assigned.  Afterwards `grabbing` and `sleeping` tell what the worker may do.
+
+        Raises ProtocolError for a packet that no server sends to a worker, or not now.
+        """
+        assignments = []
+        for packet_type, arguments in packets:
+            if packet_type in (JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL):
+                fields = [bytes(argument) for argument in arguments[:-1]]
+                assignment = Assignment(fields[0], fields[1], fields[2] if len(fields) > 2 else None,
+                                        fields[3] if len(fields) > 3 else None, arguments[-1])
+                self.running[assignment.handle] = assignment.function
+                self.grabbing = False
+                self.proven = True
+                assignments.append(assignment)
+            elif packet_type == NO_JOB:
+                self.grabbing = False
+                self.proven = True
+                self.sleep()
+            elif packet_type == NOOP:
+                self.sleeping = False
+            elif packet_type == ERROR:
+                self._receive_error(arguments)
+            elif packet_type not in (OPTION_RES, ECHO_RES):
+                raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
+        return assignments
+
+    def _receive_error(self, arguments: "Any") -> None:
+        if bytes(arguments[0]) in (b"JOB_NOT_FOUND", b"not_worker"):
+            self.refused += 1
+        elif self.grabbing and not self.proven and self._grab_type != GRAB_JOB:
+            self.unanswered()
+        else:
+            raise ProtocolError("the server says %r" % (_show(arguments),))
+
+    def _put(self, packet_type: int, data: "Data", *leading: bytes) -> None:
+        if len(data) < LARGE_BODY:
+            self.outgoing.append(pack_request(packet_type, *(leading + (data,))))
+        else:
+            self.outgoing += [request_head(packet_type, len(data), *leading), data]
+
+
 _JOB_PACKETS = frozenset((WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, WORK_WARNING, WORK_STATUS))
 
 
@@ -155,3 +293,197 @@ def _number(argument: "Data") -> int:
 
 def _show(arguments: "Iterable[Data]") -> "List[bytes]":
     return [bytes(argument[:64]) for argument in arguments]
+
+
+Assignment = namedtuple("Assignment", "handle function unique reducer workload")
+Assignment.__doc__ = """A job as the server hands it out; all bytes, but a large workload is a memoryview."""
+
+# The ways to ask for a job, the most telling first: gearmand knows them all, gear's server the second, Perl's the last.
+GRAB_TYPES = (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB)
+_NOT_UNDERSTOOD = ("INVALID_COMMAND", "UNKNOWN_COMMAND", "SERVER_ERROR")  # codes of such a refusal, in capitals
+
+
+class WorkerSession:
+    """What a worker can do for one server, what it has asked of it, and which of its jobs it has.
+
+    A worker that is awake may grab; when there is no job it goes to sleep, and a NOOP wakes it.  How many grabs may be
+    unanswered grows by one with each job and falls back to one when there is none, so that an idle server is not asked by every
+    free thread.
+
+    Owner: whoever owns the connection.
+    """
+
+    __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry", "_running",
+                 "_abilities")
+
+    def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
+                 confirmed: bool = False) -> None:
+        """`abilities` are functions, each with its time limit in milliseconds or 0; `confirmed` tells that this server is known
+        to understand `grab_type`."""
+        self.outgoing = []  # type: List[Data]
+        self.grabs = 0      # grabs without an answer
+        self.grab_type = grab_type
+        self.confirmed = confirmed
+        self.asleep = False
+        self.retiring = False
+        self.farewells = 0  # echoes without an answer
+        self._window = 1    # how many grabs may be without an answer
+        self._dry = False   # there was no job for a grab, and others are without an answer
+        self._running = {}    # type: Dict[bytes, int] # jobs of each function
+        self._abilities = []  # type: List[bytes]
+        if client_id:
+            self.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
+        for function, timeout_ms in abilities:
+            self.can_do(function, timeout_ms)
+
+    def __repr__(self) -> str:
+        state = "retiring" if self.retiring else "asleep" if self.asleep else "awake"
+        return "<WorkerSession: %s, %d grabs unanswered, %d jobs>" % (state, self.grabs, sum(self._running.values()))
+
+    @property
+    def can_grab(self) -> bool:
+        """Whether it makes sense to ask for one more job now."""
+        return self.grabs < self._window and not (self.asleep or self._dry or self.retiring)
+
+    def grab(self) -> None:
+        """Ask for a job."""
+        self.outgoing.append(_GRABS[self.grab_type])
+        self.grabs += 1
+
+    def can_do(self, function: bytes, timeout_ms: int = 0) -> None:
+        """Tell that the worker can do a function, within a time limit if that is not 0."""
+        if timeout_ms:
+            self.outgoing.append(pack_request(CAN_DO_TIMEOUT, function, b"%d" % timeout_ms))
+        else:
+            self.outgoing.append(pack_request(CAN_DO, function))
+        self._abilities.append(function)
+        self.asleep = False  # gearmand does not wake a sleeper for jobs that it has only now learned to do
+
+    def receive(self, packet_type: int, arguments: "Sequence[Data]") -> "Optional[Union[Assignment, ServerError]]":
+        """Take a packet; return the job if it is one, the error if it is one, else None.
+
+        Raises ProtocolError for a packet that no server sends to a worker, or not now.
+        """
+        if packet_type == NOOP:
+            self.asleep = False
+        elif packet_type == JOB_ASSIGN_UNIQ:
+            handle, function, unique, workload = arguments
+            return self._assign(handle, function, unique, b"", workload)
+        elif packet_type == NO_JOB:
+            self._answered(packet_type, arguments)
+            self._window = 1
+            self._dry = self.grabs > 0
+            if not self.grabs and not self.retiring:
+                self.outgoing.append(_PRE_SLEEP)
+                self.asleep = True
+        elif packet_type == JOB_ASSIGN_ALL:
+            handle, function, unique, reducer, workload = arguments
+            return self._assign(handle, function, unique, reducer, workload)
+        elif packet_type == JOB_ASSIGN:
+            handle, function, workload = arguments
+            return self._assign(handle, function, b"", b"", workload)
+        elif packet_type == ERROR:
+            return self._receive_error(arguments)
+        elif packet_type == ECHO_RES and self.farewells:
+            self.farewells -= 1
+        else:
+            raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
+        return None
+
+    def _answered(self, packet_type: int, arguments: "Sequence[Data]") -> None:
+        if not self.grabs:
+            raise ProtocolError("%s without a grab: %r" % (packet_name(packet_type), _show(arguments)))
+        self.grabs -= 1
+        self.confirmed = True
+        if self.retiring:
+            self._withdraw()
+
+    def _assign(self, handle: "Data", function: "Data", unique: "Data", reducer: "Data", workload: "Data") -> Assignment:
+        job = Assignment(bytes(handle), bytes(function), bytes(unique), bytes(reducer), workload)
+        self._running[job.function] = self._running.get(job.function, 0) + 1
+        self._answered(JOB_ASSIGN, (handle, function))
+        self._window += 1
+        if not self.grabs:
+            self._dry = False
+        return job
+
+    def _receive_error(self, arguments: "Sequence[Data]") -> "Optional[ServerError]":
+        code, text = (bytes(argument).decode("utf-8", "replace") for argument in arguments)
+        if not self.grabs or self.confirmed or code.upper() not in _NOT_UNDERSTOOD:
+            return ServerError(code, text)
+        if self.grab_type == GRAB_TYPES[-1]:
+            raise ProtocolError("the server does not understand GRAB_JOB: %s" % ServerError(code, text))
+        self.grab_type = GRAB_TYPES[GRAB_TYPES.index(self.grab_type) + 1]
+        self.grabs -= 1
+        if not self.retiring:
+            self.grab()
+        return None
+
+    def status(self, job: Assignment, numerator: bytes, denominator: bytes) -> None:
+        """Send how far a job is."""
+        self.outgoing.append(pack_request(WORK_STATUS, job.handle, numerator, denominator))
+
+    def data(self, job: Assignment, data: "Data") -> None:
+        """Send a part of a job's result."""
+        self._put(WORK_DATA, job, data)
+
+    def warning(self, job: Assignment, data: "Data") -> None:
+        """Send a warning."""
+        self._put(WORK_WARNING, job, data)
+
+    def complete(self, job: Assignment, data: "Data") -> None:
+        """Send a job's result, which ends it."""
+        self._put(WORK_COMPLETE, job, data)
+        self.release(job)
+
+    def fail(self, job: Assignment) -> None:
+        """End a job without a result."""
+        self.outgoing.append(pack_request(WORK_FAIL, job.handle))
+        self.release(job)
+
+    def exception(self, job: Assignment, text: bytes) -> None:
+        """End a job with the text of an exception."""
+        self._put(WORK_EXCEPTION, job, text)
+        if self.grab_type == GRAB_JOB:
+            self.outgoing.append(pack_request(WORK_FAIL, job.handle))  # Perl's server does not end a job at its exception
+        self.release(job)
+
+    def release(self, job: Assignment) -> None:
+        """Forget a job without a word to the server, which keeps it for this worker until told otherwise."""
+        count = self._running.get(job.function, 0)
+        if count > 1:
+            self._running[job.function] = count - 1
+        else:
+            self._running.pop(job.function, None)
+            if self.retiring:
+                self._withdraw()
+
+    def retire(self) -> None:
+        """Grab no more, and withdraw the abilities as their jobs end."""
+        self.retiring = True
+        self._withdraw()
+
+    def farewell(self) -> None:
+        """Ask for an echo: when it comes, all that was sent before it has arrived."""
+        self.outgoing.append(pack_request(ECHO_REQ, b"bye"))
+        self.farewells += 1
+
+    def _withdraw(self) -> None:
+        """Send CANT_DO where that takes no job away: gearmand gives the jobs of a withdrawn function to others."""
+        if self.grabs:
+            return
+        for function in self._abilities:
+            if function not in self._running:
+                self.outgoing.append(pack_request(CANT_DO, function))
+        self._abilities = [function for function in self._abilities if function in self._running]
+
+    def _put(self, packet_type: int, job: Assignment, data: "Data") -> None:
+        if len(data) < LARGE_BODY:
+            self.outgoing.append(pack_request(packet_type, job.handle, data))
+        else:
+            self.outgoing.append(request_head(packet_type, len(data), job.handle))
+            self.outgoing.append(data)
+
+
+_GRABS = {packet_type: pack_request(packet_type) for packet_type in GRAB_TYPES}
+_PRE_SLEEP = pack_request(PRE_SLEEP)
