@@ -8,7 +8,8 @@ from .errors import ProtocolError, QueueFull, ServerError
 from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                        GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY, NO_JOB,
                        NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, WORK_COMPLETE,
-                       WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_request, packet_name, request_head)
+                       TOO_FEW_ARGUMENTS, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC,
+                       pack_request, packet_name, request_head)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ class ClientSession:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("outgoing", "late", "_expected", "_tasks", "_turns")
+    __slots__ = ("outgoing", "answered", "late", "_expected", "_tasks", "_turns")
 
     def __init__(self) -> None:
         self.outgoing = [pack_request(OPTION_REQ, b"exceptions")]  # type: List[Data]
+        self.answered = 0         # commands that the server has answered
         self.late = 0             # packets for jobs that nobody here waits for (any longer)
         self._expected = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether it is followed up
         self._tasks = {}          # type: Dict[bytes, List[Any]] # by handle; several if a submit joined another of this session
@@ -41,9 +43,9 @@ class ClientSession:
         return "<ClientSession: %d commands unanswered, %d jobs open>" % (len(self._expected), len(self._tasks))
 
     @property
-    def idle(self) -> bool:
-        """Whether nobody waits for anything."""
-        return not self._tasks and all(waiting is None for _, waiting, _ in self._expected)
+    def unanswered(self) -> int:
+        """How many commands the server has not answered."""
+        return len(self._expected)
 
     def submit(self, task: "Any", packet_type: int, leading: "Iterable[bytes]", workload: "Data", background: bool) -> None:
         """Send a SUBMIT_JOB packet of any type."""
@@ -77,8 +79,10 @@ class ClientSession:
         """
         for packet_type, arguments in packets:
             if packet_type == JOB_CREATED:
-                _, task, followed = self._expect(packet_type, arguments)
                 handle = bytes(arguments[0])
+                if not handle:
+                    raise ProtocolError("a job without a handle: %r" % _show(arguments))
+                _, task, followed = self._expect(packet_type, arguments)
                 if followed:
                     self._tasks.setdefault(handle, []).append(task)
                 task.created(handle)
@@ -90,6 +94,10 @@ class ClientSession:
                     request.answered(arguments)
             elif packet_type == ERROR:
                 self._receive_error(arguments)
+            elif packet_type == TOO_FEW_ARGUMENTS:
+                raise ProtocolError("too few arguments in %s" % bytes(arguments[0]).decode())
+            elif packet_type == WRONG_MAGIC:
+                raise ProtocolError("a packet with the magic of a request, b'\\0REQ', from a server")
             elif packet_type != NOOP:
                 raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
 
@@ -103,13 +111,17 @@ class ClientSession:
             self._expected.popleft()  # a server that knows no options leaves the request unanswered
         if not self._expected or self._expected[0][0] != packet_type:
             raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
+        self.answered += 1
         return self._expected.popleft()
 
     def _receive_error(self, arguments: "Any") -> None:
         code, text = (bytes(argument).decode("utf-8", "replace") for argument in arguments)
         error = (QueueFull if code == "QUEUE_ERROR" else ServerError)(code, text)
+        if isinstance(error, QueueFull) and len(self._expected) > 1 and self._expected[0][0] == OPTION_RES:
+            self._expected.popleft()
         if not self._expected:
             raise ProtocolError("an error that answers nothing: %s" % error)
+        self.answered += 1
         _, waiting, _ = self._expected.popleft()
         if waiting is not None:
             waiting.refused(error)
@@ -143,144 +155,6 @@ class ClientSession:
             task.warned(bytes(arguments[1]))
         else:
             task.progressed(*(_number(argument) for argument in arguments[1:]))
-
-
-
-class Assignment:
-    """A job as a server assigned it; `unique` and `reducer` are None where the server does not say.
-
-    Owner: whoever received it.
-    """
-
-    __slots__ = ("handle", "function", "unique", "reducer", "workload")
-
-    def __init__(self, handle: bytes, function: bytes, unique: "Optional[bytes]", reducer: "Optional[bytes]",
-                 workload: "Data") -> None:
-        self.handle = handle
-        self.function = function
-        self.unique = unique
-        self.reducer = reducer
-        self.workload = workload
-
-    def __repr__(self) -> str:
-        return "<Assignment %s of %s>" % (self.handle.decode("latin-1"), self.function.decode("latin-1"))
-
-
-class WorkerSession:
-    """What a worker can do for one server, and whether it has asked for a job.
-
-    At most one grab is on its way at a time.  A server that does not know GRAB_JOB_ALL is asked with GRAB_JOB_UNIQ, then with
-    GRAB_JOB.
-
-    Owner: whoever owns the connection.
-    """
-
-    __slots__ = ("outgoing", "grabbing", "sleeping", "proven", "refused", "running", "_grab_type")
-
-    def __init__(self, client_id: "Optional[bytes]", functions: "Iterable[Tuple[bytes, Optional[float]]]") -> None:
-        self.outgoing = []     # type: List[Data]
-        self.grabbing = False  # a grab is unanswered
-        self.sleeping = False  # PRE_SLEEP was the last word
-        self.proven = False    # the server has answered a grab of this kind
-        self.refused = 0       # results and data that the server did not want
-        self.running = {}      # type: Dict[bytes, bytes] # handle: function
-        self._grab_type = GRAB_JOB_ALL
-        if client_id:
-            self.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
-        for name, time_limit in functions:
-            self.can_do(name, time_limit)
-
-    def __repr__(self) -> str:
-        state = "grabbing" if self.grabbing else "asleep" if self.sleeping else "awake"
-        return "<WorkerSession: %s, %d running>" % (state, len(self.running))
-
-    def can_do(self, name: bytes, time_limit: "Optional[float]" = None) -> None:
-        """Offer a function, with a time limit in seconds."""
-        if time_limit:
-            self.outgoing.append(pack_request(CAN_DO_TIMEOUT, name, b"%d" % max(1, round(time_limit * 1000))))
-        else:
-            self.outgoing.append(pack_request(CAN_DO, name))
-        self.sleeping = False
-
-    def cant_do(self, name: bytes) -> None:
-        """Withdraw a function, unless a job of it runs: servers take such a job for lost."""
-        if name not in self.running.values():
-            self.outgoing.append(pack_request(CANT_DO, name))
-
-    def grab(self) -> None:
-        """Ask for a job."""
-        assert not self.grabbing
-        self.grabbing = True
-        self.sleeping = False
-        self.outgoing.append(pack_request(self._grab_type))
-
-    def sleep(self) -> None:
-        """Ask to be woken when there is a job."""
-        self.sleeping = True
-        self.outgoing.append(pack_request(PRE_SLEEP))
-
-    def unanswered(self) -> None:
-        """The server said nothing to the grab, as some do to what they do not know: ask in an older way."""
-        self._grab_type = GRAB_JOB_UNIQ if self._grab_type == GRAB_JOB_ALL else GRAB_JOB
-        self.grabbing = False
-
-    def complete(self, handle: bytes, data: "Data") -> None:
-        """Send a result."""
-        del self.running[handle]
-        self._put(WORK_COMPLETE, data, handle)
-
-    def fail(self, handle: bytes, exception: "Optional[bytes]" = None) -> None:
-        """Send a failure; with a text it is an exception, which clients that asked for it get, and others as a failure."""
-        del self.running[handle]
-        if exception is None:
-            self.outgoing.append(pack_request(WORK_FAIL, handle))
-        else:
-            self._put(WORK_EXCEPTION, exception, handle)
-
-    def tell(self, packet_type: int, handle: bytes, *arguments: "Data") -> None:
-        """Send WORK_DATA, WORK_WARNING or WORK_STATUS."""
-        self._put(packet_type, arguments[-1], handle, *map(bytes, arguments[:-1]))
-
-    def receive(self, packets: "Iterable[Packet]") -> "List[Assignment]":
-        """Take in packets; return the jobs assigned.  Afterwards `grabbing` and `sleeping` tell what the worker may do.
-
-        Raises ProtocolError for a packet that no server sends to a worker, or not now.
-        """
-        assignments = []
-        for packet_type, arguments in packets:
-            if packet_type in (JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL):
-                fields = [bytes(argument) for argument in arguments[:-1]]
-                assignment = Assignment(fields[0], fields[1], fields[2] if len(fields) > 2 else None,
-                                        fields[3] if len(fields) > 3 else None, arguments[-1])
-                self.running[assignment.handle] = assignment.function
-                self.grabbing = False
-                self.proven = True
-                assignments.append(assignment)
-            elif packet_type == NO_JOB:
-                self.grabbing = False
-                self.proven = True
-                self.sleep()
-            elif packet_type == NOOP:
-                self.sleeping = False
-            elif packet_type == ERROR:
-                self._receive_error(arguments)
-            elif packet_type not in (OPTION_RES, ECHO_RES):
-                raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
-        return assignments
-
-    def _receive_error(self, arguments: "Any") -> None:
-        if bytes(arguments[0]) in (b"JOB_NOT_FOUND", b"not_worker"):
-            self.refused += 1
-        elif self.grabbing and not self.proven and self._grab_type != GRAB_JOB:
-            self.unanswered()
-        else:
-            raise ProtocolError("the server says %r" % (_show(arguments),))
-
-    def _put(self, packet_type: int, data: "Data", *leading: bytes) -> None:
-        if len(data) < LARGE_BODY:
-            self.outgoing.append(pack_request(packet_type, *(leading + (data,))))
-        else:
-            self.outgoing += [request_head(packet_type, len(data), *leading), data]
 
 
 _JOB_PACKETS = frozenset((WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, WORK_WARNING, WORK_STATUS))
@@ -386,6 +260,10 @@ class WorkerSession:
             return self._receive_error(arguments)
         elif packet_type == ECHO_RES and self.farewells:
             self.farewells -= 1
+        elif packet_type == TOO_FEW_ARGUMENTS:
+            raise ProtocolError("too few arguments in %s" % bytes(arguments[0]).decode())
+        elif packet_type == WRONG_MAGIC:
+            raise ProtocolError("a packet with the magic of a request, b'\\0REQ', from a server")
         else:
             raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
         return None
