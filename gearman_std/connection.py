@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 RECEIVE_SIZE = 262144  # bytes taken from a socket at once
 SEND_COUNT = 64        # pieces handed to a socket at once
 _JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
+_LONGEST_WAIT = 3600.0  # seconds of one wait; who wants more waits again
 
 
 class Deadline:
-    """A time-out over several steps: `timeout` seconds from now, None for no limit.
+    """A time-out over several steps: `timeout` seconds from now, None or infinity for no limit.
 
     Owner: the thread that made it.
     """
@@ -30,7 +31,7 @@ class Deadline:
 
     def __init__(self, timeout: "Optional[float]", clock: "Callable[[], float]" = time.monotonic) -> None:
         self._clock = clock
-        self._end = None if timeout is None else clock() + timeout
+        self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
 
     def __repr__(self) -> str:
         return "<Deadline in %s s>" % self.left()
@@ -51,7 +52,7 @@ class Connection:
     Owner: the lock or thread of whoever opened it.
     """
 
-    __slots__ = ("address", "queued", "sent", "_socket", "_outgoing")
+    __slots__ = ("address", "queued", "sent", "_socket", "_outgoing", "_send_pieces")
 
     def __init__(self, address: "Address", connected: "Any") -> None:
         self.address = address
@@ -59,6 +60,7 @@ class Connection:
         self.sent = 0    # bytes of these that the system took
         self._socket = connected
         self._outgoing = deque()  # type: Deque[Data]
+        self._send_pieces = getattr(connected, "sendmsg", None)  # Windows has none
 
     def __repr__(self) -> str:
         return "<Connection to %s, %d bytes unsent>" % (join_address(self.address), self.queued - self.sent)
@@ -71,6 +73,11 @@ class Connection:
     def unsent(self) -> bool:
         """Whether there is something left to be sent."""
         return bool(self._outgoing)
+
+    @property
+    def pieces(self) -> int:
+        """In how many pieces what is left to be sent was put."""
+        return len(self._outgoing)
 
     def put(self, *pieces: "Data") -> None:
         """Add bytes to what is to be sent; nothing leaves before `flush`."""
@@ -87,7 +94,10 @@ class Connection:
         try:
             while outgoing:
                 pieces = _next_pieces(outgoing)
-                sent = self._socket.sendmsg(pieces) if len(pieces) > 1 else self._socket.send(pieces[0])
+                if len(pieces) > 1 and self._send_pieces is not None:
+                    sent = self._send_pieces(pieces)
+                else:
+                    sent = self._socket.send(pieces[0])
                 self.sent += sent
                 while sent:
                     if sent < len(outgoing[0]):
@@ -117,7 +127,7 @@ class Connection:
 
     def wait(self, timeout: "Optional[float]") -> bool:
         """Wait until something can be received, or sent if something is to be; return whether it can."""
-        return bool(wait_ready([(self, self.unsent)], timeout))
+        return self.pending or bool(make_waiter([(self, self.unsent)])(timeout))
 
     @property
     def pending(self) -> bool:
@@ -148,18 +158,21 @@ def _next_pieces(outgoing: "Deque[Data]") -> "List[Data]":
 def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any" = None) -> Connection:
     """Connect to a job server within `timeout` seconds, trying each of a name's addresses in turn.
 
-    `tls` is an `ssl.SSLContext`, True for the default one, or None.  Raises ConnectTimeout or NoServer.
+    `tls` is None, True for the system's certificate authorities, an `ssl.SSLContext`, or a dict with some of "ca" (a file of
+    certificate authorities), "certificate" and "key" (files with what this side shows), "hostname" (what the server's
+    certificate says, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not encrypted.
+    Raises ConnectTimeout or NoServer; ValueError for a dict with other keys.
     """
     address = split_address(address)
     deadline = Deadline(timeout)
     try:
         connected = _connect(address, deadline)
-        if tls:
+        if tls and not address[0].startswith("/"):
             connected = _start_tls(connected, address, tls, deadline)
     except socket.timeout:
         raise ConnectTimeout("%s did not answer within %s s" % (join_address(address), timeout)) from None
-    except OSError as error:
-        raise NoServer("cannot connect to %s: %s" % (join_address(address), error.strerror or error)) from None
+    except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
+        raise NoServer("cannot connect to %s: %s" % (join_address(address), getattr(error, "strerror", None) or error)) from None
     connected.setblocking(False)
     return Connection(address, connected)
 
@@ -167,64 +180,99 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
 def _connect(address: "Address", deadline: Deadline) -> socket.socket:
     host, port = address
     if host.startswith("/"):
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connected.settimeout(deadline.left())
-            connected.connect(host)
-        except OSError:
-            connected.close()
-            raise
-        return connected
+        return _connect_one(socket.AF_UNIX, 0, host, deadline)
     failure = OSError(errno.EADDRNOTAVAIL, "no address found")  # type: OSError
-    for family, kind, protocol, _, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        if deadline.over:
-            raise socket.timeout()
-        connected = socket.socket(family, kind, protocol)
+    choices = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for index, (family, _, protocol, _, found) in enumerate(choices):
         try:
-            connected.settimeout(deadline.left())
-            connected.connect(found)
-            set_up_tcp(connected)
-            return connected
+            return _connect_one(family, protocol, found, deadline, len(choices) - index)
         except OSError as error:
-            connected.close()
             failure = error
     raise failure
 
 
+def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, shares: int = 1) -> socket.socket:
+    """Connect to one address within its share of the time that is left."""
+    left = deadline.left()
+    if left == 0:
+        raise socket.timeout()
+    connected = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        connected.settimeout(None if left is None else left / shares)
+        connected.connect(found)
+        if not isinstance(found, str):
+            set_up_tcp(connected)
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
 def _start_tls(connected: socket.socket, address: "Address", tls: "Any", deadline: Deadline) -> "Any":
-    import ssl
-    context = ssl.create_default_context() if tls is True else tls
+    context, hostname = _tls_context(tls)
     try:
         left = deadline.left()
         if left == 0:
             raise socket.timeout()
         connected.settimeout(left)
-        return TLSStream(context.wrap_socket(connected, server_hostname=address[0]))
+        return TLSStream(context.wrap_socket(connected, server_hostname=hostname or address[0]))
+    except ValueError as error:  # what Python 3.6 raises for a certificate of another host
+        connected.close()
+        raise OSError(errno.EPROTO, str(error)) from None
     except OSError:
         connected.close()
         raise
 
 
-def wait_ready(connections: "Iterable[Tuple[Any, bool]]", timeout: "Optional[float]") -> "List[int]":
-    """Wait at most `timeout` seconds until one of the connections can be read, or written where its flag says so.
+def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
+    """The SSLContext that `open_connection` was told to use, and the host name that the certificate should have, if told."""
+    import ssl
+    if tls is True:
+        return ssl.create_default_context(), None
+    if not isinstance(tls, dict):
+        return tls, None
+    unknown = sorted(set(tls) - {"ca", "certificate", "key", "hostname", "verify"})
+    if unknown:
+        raise ValueError("not a TLS setting: %s" % ", ".join(unknown))
+    context = ssl.create_default_context(cafile=tls.get("ca"))
+    if not tls.get("verify", True):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.get("certificate"):
+        context.load_cert_chain(tls["certificate"], tls.get("key"))
+    return context, tls.get("hostname")
 
-    Returns the file descriptors that can.
+
+def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optional[float]], List[int]]":
+    """A function that waits at most so many seconds until one of the connections can be read, or written where its flag says so.
+
+    It returns the file descriptors that can, none if the time is over, or an hour.
     """
     if hasattr(select, "poll"):
         poller = select.poll()
         for connection, writing in connections:
             poller.register(connection.fileno(), select.POLLIN | (select.POLLOUT if writing else 0))
-        return [descriptor for descriptor, _ in poller.poll(None if timeout is None else int(timeout * 1000 + 0.999))]
-    pairs = list(connections)
-    readable, writable, _ = select.select([one.fileno() for one, _ in pairs], [one.fileno() for one, writing in pairs if writing],
-                                          [], timeout)
-    return readable + [descriptor for descriptor in writable if descriptor not in readable]
+
+        def wait_with_poll(timeout: "Optional[float]") -> "List[int]":
+            limit = _LONGEST_WAIT if timeout is None or timeout > _LONGEST_WAIT else timeout
+            return [descriptor for descriptor, _ in poller.poll(int(limit * 1000 + 0.999))]
+        return wait_with_poll
+    pairs = [(connection.fileno(), writing) for connection, writing in connections]
+    readers, writers = [one for one, _ in pairs], [one for one, writing in pairs if writing]
+
+    def wait_with_select(timeout: "Optional[float]") -> "List[int]":
+        readable, writable, _ = select.select(readers, writers, [], min(_LONGEST_WAIT if timeout is None else timeout, _LONGEST_WAIT))
+        return readable + [descriptor for descriptor in writable if descriptor not in readable]
+    return wait_with_select
 
 
-def ask(address: "Any", line: bytes, timeout: "Optional[float]", tls: "Any" = None) -> bytes:
-    """Send one text command over a connection of its own and return the reply, which ends with a line of one dot."""
+def ask(address: "Any", line: bytes, connect_timeout: "Optional[float]", timeout: "Optional[float]", tls: "Any" = None) -> bytes:
+    """Send one text command over a connection of its own and return the reply, which ends with a line of one dot.
+
+    Raises ConnectTimeout, NoServer, CommandTimeout after `timeout` seconds, ServerLost.
+    """
+    connection = open_connection(address, connect_timeout, tls)
     deadline = Deadline(timeout)
-    connection = open_connection(address, timeout, tls)
     try:
         connection.put(line + b"\n")
         reply = bytearray()
