@@ -6,36 +6,39 @@ if TYPE_CHECKING:
     Address = Tuple[str, int]  # host and port; a path and 0 for a Unix socket
 
 DEFAULT_PORT = 4730
+_LONGEST_HOST = 253  # characters of a name in the domain name system
+_LONGEST_PATH = 107  # bytes of a Unix socket's path on Linux
 
 
 def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
     """Host and port of `host`, `host:port`, `[::1]:port`, `::1`, a (host, port) pair, `unix:/path` or `/path`.
 
     A Unix socket has its path for the host, and port 0.  Raises ValueError if the port is no number from 0 to 65535, or if the
-    address holds what no address can.
+    address holds what no address can, or is too long.
     """
-    if isinstance(spec, (tuple, list)):
+    number = port  # type: Any
+    if isinstance(spec, (tuple, list)) and len(spec) == 2 and isinstance(spec[0], str):
         host, number = spec
     elif not isinstance(spec, str):
         raise TypeError("an address is a str or a (host, port) pair, not %r" % (spec,))
     elif spec.startswith("unix:") or spec.startswith("/"):
         host, number = spec[5:] if spec.startswith("unix:") else spec, 0
     elif spec.startswith("["):
-        host, _, rest = spec[1:].partition("]")
-        number = rest.lstrip(":") or port
+        host, bracket, rest = spec[1:].partition("]")
+        number = rest[1:] or port if bracket and rest[:1] in ("", ":") else None
     elif spec.count(":") == 1:
         host, _, rest = spec.partition(":")
         number = rest or port
     else:
-        host, number = spec, port
-    try:
-        number = int(number)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 65535:
+        host = spec
+    if isinstance(number, str):
+        number = int(number) if number.strip("0123456789") == "" else None
+    if not isinstance(number, int) or not 0 <= number <= 65535:
         raise ValueError("the port of %r is not a number from 0 to 65535" % (spec,))
     if "\0" in host or " " in host and not host.startswith("/"):
         raise ValueError("not an address: %r" % (spec,))
+    if len(host.encode("utf-8")) > (_LONGEST_PATH if host.startswith("/") else _LONGEST_HOST):
+        raise ValueError("an address that is too long: %r…" % host[:40])
     return host, number
 
 
@@ -56,6 +59,8 @@ def split_servers(servers: "Any", environment: "Any") -> "List[Address]":
         address = split_address(spec)
         if not address[0]:
             raise ValueError("an address without a host: %r" % (spec,))
+        if not address[1] and not address[0].startswith("/"):
+            raise ValueError("nobody can listen on port 0: %r" % (spec,))
         if address not in addresses:
             addresses.append(address)
     if not addresses:
