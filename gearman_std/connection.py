@@ -161,14 +161,15 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
     `tls` is None, True for the system's certificate authorities, an `ssl.SSLContext`, or a dict with some of "ca" (a file of
     certificate authorities), "certificate" and "key" (files with what this side shows), "hostname" (what the server's
     certificate says, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not encrypted.
-    Raises ConnectTimeout or NoServer; ValueError for a dict with other keys.
+    Raises ConnectTimeout or NoServer; ValueError for a dict with other keys, OSError for files that cannot be used.
     """
     address = split_address(address)
     deadline = Deadline(timeout)
+    context, hostname = _tls_context(tls) if tls and not address[0].startswith("/") else (None, None)
     try:
         connected = _connect(address, deadline)
-        if tls and not address[0].startswith("/"):
-            connected = _start_tls(connected, address, tls, deadline)
+        if context is not None:
+            connected = _start_tls(connected, context, hostname or address[0], deadline)
     except socket.timeout:
         raise ConnectTimeout("%s did not answer within %s s" % (join_address(address), timeout)) from None
     except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
@@ -208,14 +209,13 @@ def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, s
     return connected
 
 
-def _start_tls(connected: socket.socket, address: "Address", tls: "Any", deadline: Deadline) -> "Any":
-    context, hostname = _tls_context(tls)
+def _start_tls(connected: socket.socket, context: "Any", hostname: str, deadline: Deadline) -> "Any":
     try:
         left = deadline.left()
         if left == 0:
             raise socket.timeout()
         connected.settimeout(left)
-        return TLSStream(context.wrap_socket(connected, server_hostname=hostname or address[0]))
+        return TLSStream(context.wrap_socket(connected, server_hostname=hostname))
     except ValueError as error:  # what Python 3.6 raises for a certificate of another host
         connected.close()
         raise OSError(errno.EPROTO, str(error)) from None
