@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
     from .protocol import Data
 
+_TLS_PART = 131072  # bytes
+
 
 def set_up_tcp(connected: socket.socket) -> None:
     """Have a TCP socket send at once, and notice a peer that is gone after a minute of silence."""
@@ -46,7 +48,9 @@ class TLSStream:
 
     def send(self, data: "Data") -> int:
         """As a socket's."""
-        return self._retry(self._socket.send, data)  # type: ignore[no-any-return]
+        # Part by part, as OpenSSL does not say how far it came before the end of what it was given.
+        part = data if len(data) <= _TLS_PART else memoryview(data)[:_TLS_PART]
+        return self._retry(self._socket.send, part)  # type: ignore[no-any-return]
 
     def sendmsg(self, pieces: "Iterable[Data]") -> int:
         """As a socket's, but one piece is enough for it."""
