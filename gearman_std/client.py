@@ -57,7 +57,7 @@ class Task:
     """
 
     __slots__ = ("function", "unique", "priority", "background", "progress", "warnings", "_client", "_workload", "_packet_type",
-                 "_middle", "_link", "_start", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks", "_listeners", "_on_status",
+                 "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks", "_listeners", "_on_status",
                  "_on_data", "_on_warning")
 
     def __init__(self, client: "Client", function: bytes, unique: bytes, workload: "Data", priority: str, background: bool,
@@ -73,7 +73,7 @@ class Task:
         self._packet_type = packet_type
         self._middle = middle       # the arguments between the unique and the workload
         self._link = None           # type: Optional[_Link]
-        self._start = 0             # where its packet begins in what the connection has to send
+        self._end = 0               # where its packet ends in what the connection has to send
         self._moves = 0
         self._loss = None           # type: Optional[ServerLost] # why it may have been queued by a server that was lost
         self._handle = None         # type: Optional[bytes]
@@ -588,16 +588,18 @@ class Client:
     def _find_worker(self, task: Task) -> "List[_Link]":
         """The first server that the task may go to and that has a worker for its function.
 
-        Raises NoWorker, NoServer.
+        Raises NoWorker; NoServer, CommandTimeout or ServerLost if no server answered.
         """
         with self._lock:
             links = self._candidates(task, False)
+        failure = None  # type: Optional[GearmanError]
         reached = False
         for link in links:
             try:
                 reply = ask(link.address, b"status", self.connect_timeout, self.command_timeout, self._tls)
             except (NoServer, ServerLost) as error:
                 _logger_client.info("%s", error)
+                failure = error
                 continue
             reached = True
             for line in reply.split(b"\n"):
@@ -606,8 +608,8 @@ class Client:
                     return [link]
             if task.unique:
                 break  # anywhere else it would not meet its equals
-        if not reached:
-            raise NoServer("no job server can be reached")
+        if failure is not None and not reached:
+            raise failure
         raise NoWorker("no worker can do %s" % task.function.decode("utf-8", "replace"))
 
     def _confirm(self, task: Task) -> None:
@@ -890,9 +892,9 @@ class Client:
             connection, session = link.connection, link.session
             assert connection is not None
             task._link = link
-            task._start = connection.queued
             session.submit(task, task._packet_type, (task.function, task.unique) + task._middle, task._workload, task.background)
             _hand_on(session, connection)
+            task._end = connection.queued
             break
         return link
 
@@ -957,7 +959,7 @@ class Client:
             elif confirmed:
                 waiting.refused(ServerLost(str(error), "confirmed"))
             else:
-                self._submit_again(waiting, type(error)(str(error), "unconfirmed" if waiting._start < sent else "never"))
+                self._submit_again(waiting, type(error)(str(error), "never" if sent < waiting._end else "unconfirmed"))
         self._settle()
 
     def _submit_again(self, task: Task, error: ServerLost) -> None:

@@ -171,7 +171,8 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
         if context is not None:
             connected = _start_tls(connected, context, hostname or address[0], deadline)
     except socket.timeout:
-        raise ConnectTimeout("%s did not answer within %s s" % (join_address(address), timeout)) from None
+        limit = " within %.3g s" % timeout if timeout is not None else ""  # the system has its own limit
+        raise ConnectTimeout("%s did not answer%s" % (join_address(address), limit)) from None
     except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
         raise NoServer("cannot connect to %s: %s" % (join_address(address), getattr(error, "strerror", None) or error)) from None
     connected.setblocking(False)

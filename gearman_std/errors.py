@@ -44,8 +44,8 @@ class ConnectTimeout(NoServer):
 class ServerLost(GearmanError):
     """The connection to a job server broke.
 
-    `sent` tells how far a submit had come: "never" (no byte of it left, so it is safe to submit again), "unconfirmed" (it
-    may have been queued), or "confirmed" (JOB_CREATED had arrived).
+    `sent` tells how far a submit had come: "never" (not all of it left, so it is safe to submit again), "unconfirmed" (it may
+    have been queued), or "confirmed" (JOB_CREATED had arrived).
     """
 
     def __init__(self, message: str, sent: str = "never") -> None:
