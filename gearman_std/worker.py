@@ -540,7 +540,8 @@ class _Shift:
                     pass
             except (ServerLost, ProtocolError) as error:
                 self._lose(link, str(error), now)
-        self._grab(now)
+        if not self._held:  # what waits to be tried again comes first
+            self._grab(now)
         if not link.lost and link.session.outgoing:
             self._send(link)
 
