@@ -1,0 +1,44 @@
+"""A Gearman job server, client, worker and admin client in pure standard-library Python.
+
+    from gearman_std import Client, Server, Worker
+
+    with Server(port=0) as server:                        # or: python3 -m gearman_std server
+        worker = Worker([server.address])
+
+        @worker.function("reverse")
+        def reverse(job):
+            return job.workload[::-1]
+
+        threading.Thread(target=worker.work).start()      # or: python3 -m gearman_std worker mymodule:reverse
+        with Client([server.address]) as client:
+            print(client.run("reverse", "hello"))         # b'olleh'
+            client.submit("reverse", "later", unique="job-1", background=True)
+        worker.stop()
+
+The servers of Client and Worker are by default those that the environment variable GEARMAN_SERVERS names, or localhost:4730.
+Names, uniques, handles, workloads and results are bytes; str is accepted and sent as UTF-8.  Times are in seconds.  What goes
+wrong is a GearmanError, see `gearman_std.errors`.  The package logs to loggers below "gearman_std" and is silent until the program
+sets logging up.
+"""
+import logging
+
+from .admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
+from .client import HIGH, LOW, NORMAL, Client, JobStatus, Task
+from .command import Command, CommandFailed
+from .core import Limits
+from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
+                     ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
+from .jobs import FunctionPolicy
+from .server import Server
+from .version import VERSION
+from .worker import Retry, Worker, WorkerHealth, WorkerJob
+
+__version__ = VERSION
+__all__ = [
+    "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer", "FunctionPolicy",
+    "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus", "JobTimeout", "LOW", "Limits",
+    "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server", "ServerError",
+    "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
+]
+
+logging.getLogger("gearman_std").addHandler(logging.NullHandler())
