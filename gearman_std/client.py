@@ -36,7 +36,7 @@ _SUBMIT_TYPES = {(HIGH, False): SUBMIT_JOB_HIGH, (NORMAL, False): SUBMIT_JOB, (L
                  (HIGH, True): SUBMIT_JOB_HIGH_BG, (NORMAL, True): SUBMIT_JOB_BG, (LOW, True): SUBMIT_JOB_LOW_BG}
 
 JobStatus = namedtuple("JobStatus", "known running numerator denominator clients")
-JobStatus.__doc__ = """What a server knows of a job: `clients` is how many wait for it, None if the server was not asked for that."""
+JobStatus.__doc__ = """What a server knows of a job: `clients` is how many wait for it, None if it was not asked for that."""
 
 _RING_POINTS = 128      # points of a server on the hash ring
 _MAX_MOVES = 10         # how often a job is submitted again because a connection broke
@@ -57,8 +57,8 @@ class Task:
     """
 
     __slots__ = ("function", "unique", "priority", "background", "progress", "warnings", "_client", "_workload", "_packet_type",
-                 "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks", "_listeners", "_on_status",
-                 "_on_data", "_on_warning")
+                 "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks", "_listeners",
+                 "_on_status", "_on_data", "_on_warning")
 
     def __init__(self, client: "Client", function: bytes, unique: bytes, workload: "Data", priority: str, background: bool,
                  packet_type: int, middle: "Tuple[bytes, ...]", callbacks: "Tuple[Any, Any, Any]") -> None:
@@ -222,6 +222,9 @@ class _Request:
         self.answer = None  # type: Optional[Sequence[Data]]
         self.error = None   # type: Optional[GearmanError]
 
+    def __repr__(self) -> str:
+        return "<_Request: %s>" % (self.error or self.answer or "unanswered",)
+
     def _is_done(self) -> bool:
         return self.answer is not None or self.error is not None
 
@@ -261,10 +264,10 @@ class Client:
             print(client.run("reverse", "hello"))
             client.submit("resize", photo, unique="photo-17", background=True)
 
-    `servers` is a list, a string with commas, or None for the environment variable GEARMAN_SERVERS, else localhost:4730; each as
-    `host`, `host:port`, `[::1]:port` or `unix:/path`.  Jobs with a unique go to the server that function and unique name on a
-    hash ring, so that equal jobs meet there whoever submits them; other jobs are spread evenly.  A server that cannot be reached
-    is left out for a while.  Times are in seconds: `connect_timeout` for reaching any server, `command_timeout` for a server's
+    `servers` is a list, a string with commas, or None for the environment variable GEARMAN_SERVERS, else localhost:4730; each
+    is written as `host`, `host:port`, `[::1]:port` or `unix:/path`.  Jobs with a unique go to the server that function and
+    unique name on a hash ring, so that equal jobs meet there whoever submits them, if all write the servers alike; other jobs
+    are spread evenly.  A server that cannot be reached is left out for a while.  Times are in seconds: `connect_timeout` for reaching any server, `command_timeout` for a server's
     answer to a command, `job_timeout` for a result; None is no limit.  `serializer` is "bytes", "json", "pickle" (for trusted
     servers only) or an object with `dumps` and `loads`.  `tls` is True, an `ssl.SSLContext` or a dict with some of "ca",
     "certificate", "key", "hostname" and "verify"; see `open_connection`.
@@ -362,8 +365,9 @@ class Client:
         """Submit a job, wait for it and return its result; `timeout` is in seconds and over all.
 
         With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
-        or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long each time up to `backoff_max`, give or take a half.  Takes
-        the options of `submit`, raises what it and `Task.result` raise.
+        or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long
+        each time up to `backoff_max`, give or take a half.  Takes the options of `submit`, raises what it and `Task.result`
+        raise.
         """
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
         for attempt in range(1, attempts + 1):
@@ -416,7 +420,7 @@ class Client:
                 yield tasks.popleft().result(timeout)
 
     def executor(self, max_workers: int = 8) -> "Any":
-        """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of so many threads."""
+        """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of its threads."""
         from concurrent.futures import Executor, ThreadPoolExecutor
 
         class ClientExecutor(Executor):
@@ -615,7 +619,8 @@ class Client:
 
     def _confirm(self, task: Task) -> None:
         """Wait until the server has answered the submit."""
-        if not self._wait(lambda: task._handle is not None or task._error is not None, Deadline(self.command_timeout, self._clock)):
+        deadline = Deadline(self.command_timeout, self._clock)
+        if not self._wait(lambda: task._handle is not None or task._error is not None, deadline):
             self._give_up(task._link, task)
         if task._handle is None and task._error is not None:
             raise task._error
@@ -637,10 +642,10 @@ class Client:
             self._wait(lambda: link.connection is not connection or connection.queued - connection.sent <= _MAX_UNSENT,
                        Deadline(None))
 
-    def _submit_quietly(self, function: "Text", workload: "Any" = b"", *, unique: "Optional[Text]" = None, priority: str = NORMAL,
-                        background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
-                        reducer: "Optional[Text]" = None, on_status: "Any" = None, on_data: "Any" = None,
-                        on_warning: "Any" = None) -> Task:
+    def _submit_quietly(self, function: "Text", workload: "Any" = b"", *, unique: "Optional[Text]" = None,
+                        priority: str = NORMAL, background: bool = False, at: "Optional[float]" = None,
+                        delay: "Optional[float]" = None, reducer: "Optional[Text]" = None, on_status: "Any" = None,
+                        on_data: "Any" = None, on_warning: "Any" = None) -> Task:
         """Place a task without sending it yet, unless much is waiting to be sent."""
         task = self._make_task(function, workload, unique, priority, background, at, delay, reducer,
                                (on_status, on_data, on_warning))
@@ -893,7 +898,8 @@ class Client:
             connection, session = link.connection, link.session
             assert connection is not None
             task._link = link
-            session.submit(task, task._packet_type, (task.function, task.unique) + task._middle, task._workload, task.background)
+            leading = (task.function, task.unique) + task._middle
+            session.submit(task, task._packet_type, leading, task._workload, task.background)
             _hand_on(session, connection)
             task._end = connection.queued
             break
@@ -994,7 +1000,8 @@ class Client:
             raise
 
     def _too_late(self, link: _Link) -> CommandTimeout:
-        return CommandTimeout("%s did not answer within %s s" % (join_address(link.address), self.command_timeout), "unconfirmed")
+        text = "%s did not answer within %s s" % (join_address(link.address), self.command_timeout)
+        return CommandTimeout(text, "unconfirmed")
 
 
 def _hand_on(session: ClientSession, connection: "Connection") -> None:

@@ -160,8 +160,8 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
 
     `tls` is None, True for the system's certificate authorities, an `ssl.SSLContext`, or a dict with some of "ca" (a file of
     certificate authorities), "certificate" and "key" (files with what this side shows), "hostname" (what the server's
-    certificate says, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not encrypted.
-    Raises ConnectTimeout or NoServer; ValueError for a dict with other keys, OSError for files that cannot be used.
+    certificate says, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not
+    encrypted.  Raises ConnectTimeout or NoServer; ValueError for a dict with other keys, OSError for files that cannot be used.
     """
     address = split_address(address)
     deadline = Deadline(timeout)
@@ -174,7 +174,8 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
         limit = " within %.3g s" % timeout if timeout is not None else ""  # the system has its own limit
         raise ConnectTimeout("%s did not answer%s" % (join_address(address), limit)) from None
     except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
-        raise NoServer("cannot connect to %s: %s" % (join_address(address), getattr(error, "strerror", None) or error)) from None
+        reason = getattr(error, "strerror", None) or error
+        raise NoServer("cannot connect to %s: %s" % (join_address(address), reason)) from None
     connected.setblocking(False)
     return Connection(address, connected)
 
@@ -245,7 +246,7 @@ def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
 
 
 def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optional[float]], List[int]]":
-    """A function that waits at most so many seconds until one of the connections can be read, or written where its flag says so.
+    """A function that waits at most so many seconds until a connection can be read, or written where its flag says so.
 
     It returns the file descriptors that can, none if the time is over, or an hour.
     """
@@ -262,12 +263,14 @@ def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optiona
     readers, writers = [one for one, _ in pairs], [one for one, writing in pairs if writing]
 
     def wait_with_select(timeout: "Optional[float]") -> "List[int]":
-        readable, writable, _ = select.select(readers, writers, [], min(_LONGEST_WAIT if timeout is None else timeout, _LONGEST_WAIT))
+        limit = _LONGEST_WAIT if timeout is None or timeout > _LONGEST_WAIT else timeout
+        readable, writable, _ = select.select(readers, writers, [], limit)
         return readable + [descriptor for descriptor in writable if descriptor not in readable]
     return wait_with_select
 
 
-def ask(address: "Any", line: bytes, connect_timeout: "Optional[float]", timeout: "Optional[float]", tls: "Any" = None) -> bytes:
+def ask(address: "Any", line: bytes, connect_timeout: "Optional[float]", timeout: "Optional[float]",
+        tls: "Any" = None) -> bytes:
     """Send one text command over a connection of its own and return the reply, which ends with a line of one dot.
 
     Raises ConnectTimeout, NoServer, CommandTimeout after `timeout` seconds, ServerLost.

@@ -57,7 +57,9 @@ class PickleSerializer:
 
 
 def find_serializer(serializer: "Any") -> "Any":
-    """The serializer of that name ("bytes", "json", "pickle"), or the object itself if it has `dumps` and `loads`; None is bytes.
+    """The serializer of that name ("bytes", "json", "pickle"), or the object itself if it has `dumps` and `loads`.
+
+    None is bytes.
 
     Raises ValueError for anything else.
     """

@@ -6,8 +6,8 @@ from collections import deque, namedtuple
 
 from .errors import ProtocolError, QueueFull, ServerError
 from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
-                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY, NO_JOB,
-                       NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, WORK_COMPLETE,
+                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY,
+                       NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, WORK_COMPLETE,
                        TOO_FEW_ARGUMENTS, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC,
                        pack_request, packet_name, request_head)
 
@@ -34,7 +34,7 @@ class ClientSession:
         self.outgoing = [pack_request(OPTION_REQ, b"exceptions")]  # type: List[Data]
         self.answered = 0         # commands that the server has answered
         self.late = 0             # packets for jobs that nobody here waits for (any longer)
-        self._expected = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether it is followed up
+        self._expected = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether more follows
         self._tasks = {}          # type: Dict[bytes, List[Any]] # by handle; several if a submit joined another of this session
         self._turns = {}          # type: Dict[bytes, int] # which of several tasks the next packet of a handle is for
         self._expected.append((OPTION_RES, None, False))

@@ -27,8 +27,8 @@ def test_the_default_port_may_be_another():
     assert split_address("gear", 99) == ("gear", 99)
 
 
-@pytest.mark.parametrize("spec", ["gear:http", "gear:-1", "gear:65536", "[::1]x", "[::1", "a\0b", "a b", "x" * 300, "/" + "x" * 200,
-                                  ("gear", None), "gear:٣"])
+@pytest.mark.parametrize("spec", ["gear:http", "gear:-1", "gear:65536", "[::1]x", "[::1", "a\0b", "a b", "x" * 300,
+                                  "/" + "x" * 200, ("gear", None), "gear:٣"])
 def test_what_is_no_address_is_a_value_error(spec):
     with pytest.raises(ValueError):
         split_address(spec)

@@ -17,8 +17,8 @@ import time
 import pytest
 
 from gearman_std.client import HIGH, LOW, NORMAL, Client, JobStatus
-from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
-                                ProtocolError, QueueFull, ServerError, ServerLost)
+from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
+                                NoWorker, ProtocolError, QueueFull, ServerError, ServerLost)
 from gearman_std.protocol import (ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, OPTION_REQ, OPTION_RES,
                                   REQUEST_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                   SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB,
@@ -233,7 +233,7 @@ def in_threads(count, function):
         return list(pool.map(function, range(count)))
 
 
-# ------------------------------------------------------------------------------------------------------------------ submitting
+# ------------------------------------------------------------------------------------------------------------------- submitting
 
 def test_run_returns_the_result(fake, make_client):
     server = fake()
@@ -391,7 +391,7 @@ def test_tls(fake, make_client):
     assert list(client.map("f", [b"%d" % number for number in range(500)])) == [b"%d" % number for number in range(500)]
 
 
-# -------------------------------------------------------------------------------------------------------------- failures of jobs
+# ------------------------------------------------------------------------------------------------------------- failures of jobs
 
 def one_job(*packets):
     """A script: accept one job, send these packets for it, wait for the client to go."""
@@ -510,7 +510,7 @@ def test_a_stream_that_dries_up_is_a_job_timeout(fake, make_client):
         next(stream)
 
 
-# ------------------------------------------------------------------------------------------------------------------------- width
+# ------------------------------------------------------------------------------------------------------------------------ width
 
 def test_thousands_of_jobs_are_on_their_way_at_once_on_one_connection(fake, make_client):
     """The server answers none before it has seen all."""
@@ -585,7 +585,8 @@ def test_map_keeps_the_order_and_never_has_too_many_in_flight(fake, make_client)
 
     server = fake(script)
     client = make_client(server)
-    assert list(client.map("f", (b"%d" % number for number in range(35)), in_flight=10)) == [b"%d" % number for number in range(35)]
+    workloads = [b"%d" % number for number in range(35)]
+    assert list(client.map("f", iter(workloads), in_flight=10)) == workloads
     client.close()
     most, count = server.outcome()
     assert (most, count) == (10, 35)
@@ -703,7 +704,7 @@ def test_a_submit_waits_while_much_is_unsent(fake, make_client):
     assert client.wait(submitted, LONG) == (submitted, [])
 
 
-# --------------------------------------------------------------------------------------------------------------------- time-outs
+# -------------------------------------------------------------------------------------------------------------------- time-outs
 
 @pytest.fixture
 def silent():
@@ -752,8 +753,8 @@ def test_a_silent_server_does_not_use_up_the_time_of_the_others(silent, fake, ma
 
 
 @pytest.mark.parametrize("call", [
-    lambda client: client.run("f"), lambda client: client.submit("f").handle, lambda client: client.submit("f", background=True),
-    lambda client: client.submit("f").wait(LONG) and client.submit("f", unique="u", background=True),
+    lambda client: client.run("f"), lambda client: client.submit("f").handle,
+    lambda client: client.submit("f", background=True), lambda client: client.submit("f").wait(LONG) and client.submit("f", unique="u", background=True),
     lambda client: client.ping(), lambda client: client.status("H:1"), lambda client: client.status_unique("u"),
     lambda client: list(client.map("f", [b"1", b"2"])), lambda client: next(client.submit("f").stream()),
     lambda client: client.submit("f", require_worker=True),
@@ -875,7 +876,7 @@ def test_asking_again_and_again_takes_in_what_has_arrived(fake, make_client):
         assert task.result() == b"x"
 
 
-# ------------------------------------------------------------------------------------------------------ the truth about a submit
+# ----------------------------------------------------------------------------------------------------- the truth about a submit
 
 def once(*scripts):
     """A script of which each connection plays the next part."""
@@ -1003,7 +1004,7 @@ def test_closing_ends_every_wait(fake, make_client):
     client.close()
 
 
-# --------------------------------------------------------------------------------------------------------------------- bad replies
+# ------------------------------------------------------------------------------------------------------------------ bad replies
 
 @pytest.mark.parametrize("reply, shown", [
     (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400"),
@@ -1030,7 +1031,8 @@ def test_replies_that_make_no_sense_are_a_protocol_error_that_shows_them(fake, m
 def test_any_garbage_is_an_error_and_never_a_hang(fake, make_client):
     rng = random.Random(7)
     replies = [bytes(rng.randrange(256) for _ in range(rng.randrange(1, 80))) for _ in range(15)]
-    good = pack_response(OPTION_RES, b"exceptions") + pack_response(JOB_CREATED, b"H:1") + pack_response(WORK_COMPLETE, b"H:1", b"x")
+    good = (pack_response(OPTION_RES, b"exceptions") + pack_response(JOB_CREATED, b"H:1")
+            + pack_response(WORK_COMPLETE, b"H:1", b"x"))
     for _ in range(25):
         reply = bytearray(good)
         reply[rng.randrange(len(reply))] = rng.randrange(256)
@@ -1051,7 +1053,7 @@ def test_any_garbage_is_an_error_and_never_a_hang(fake, make_client):
             continue
 
 
-# ----------------------------------------------------------------------------------------------------------------- several servers
+# -------------------------------------------------------------------------------------------------------------- several servers
 
 def place_of(client, function, unique, workload=b""):
     """The index of the server to which a job would go."""
@@ -1073,7 +1075,8 @@ def test_a_unique_names_the_same_server_in_every_process():
 
 def test_another_process_picks_the_same_server():
     program = ("from gearman_std.client import Client\nc = Client(%r)\n"
-               "print([c._links.index(c._candidates(c._make_task('resize', b'', 'photo-%%d' %% n))[0]) for n in range(12)])" % NAMES)
+               "tasks = [c._make_task('resize', b'', 'photo-%%d' %% number) for number in range(12)]\n"
+               "print([c._links.index(c._candidates(task)[0]) for task in tasks])" % NAMES)
     for seed in ("1", "2"):
         output = subprocess.check_output([sys.executable, "-c", program], env=dict(os.environ, PYTHONHASHSEED=seed))
         assert json.loads(output.decode()) == PLACES
@@ -1190,7 +1193,7 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
     assert time.monotonic() - began < 1.5
 
 
-# ------------------------------------------------------------------------------------------------------------------------- asking
+# ----------------------------------------------------------------------------------------------------------------------- asking
 
 def knows(*known):
     """A script: answer the status of these handles and uniques, know no others."""
@@ -1292,7 +1295,7 @@ def test_of_several_servers_the_one_with_a_worker_gets_the_job(fake, make_client
         client.submit("g", require_worker=True)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ retries
+# ---------------------------------------------------------------------------------------------------------------------- retries
 
 def fails_then_works(failures):
     """A script: fail so many jobs, then work."""
@@ -1379,7 +1382,7 @@ def test_what_is_worth_a_second_try(fake, make_client, refusal):
     assert client.run("f", b"x", attempts=2) == b"x"
 
 
-# ------------------------------------------------------------------------------------------------------------------- real servers
+# ----------------------------------------------------------------------------------------------------------------- real servers
 
 class WorkerThread:
     """A Worker at work in a thread for a ``with`` block."""
@@ -1505,7 +1508,8 @@ def test_every_job_ends_once_while_servers_are_killed_and_restarted(processes, m
                 tasks = []
                 for number in range(500):
                     try:
-                        tasks.append(client.submit("echo", b"%d" % number, unique="%d-%d" % (batch, number) if number % 2 else None))
+                        unique = "%d-%d" % (batch, number) if number % 2 else None
+                        tasks.append(client.submit("echo", b"%d" % number, unique=unique))
                     except NoServer:
                         endings["NoServer"] += 1
                         tasks.append(None)

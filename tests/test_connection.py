@@ -266,7 +266,8 @@ def test_time_over_before_it_began_is_a_connect_timeout(listener):
 
 
 @pytest.mark.parametrize("name, failure", [
-    ("nowhere", socket.gaierror(socket.EAI_NONAME, "Name or service not known")), ("a..b", UnicodeError("label empty or too long")),
+    ("nowhere", socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+    ("a..b", UnicodeError("label empty or too long")),
 ])
 def test_a_name_that_is_not_known_is_no_server(monkeypatch, name, failure):
     def getaddrinfo(*arguments, **options):

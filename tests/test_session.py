@@ -106,7 +106,8 @@ def test_a_large_workload_is_not_copied(client):
 
 
 def test_answers_belong_to_commands_by_their_order(client):
-    first, second, echo, status = client.submit(workload=b"1"), client.submit(workload=b"2"), client.recorder(), client.recorder()
+    first, second = client.submit(workload=b"1"), client.submit(workload=b"2")
+    echo, status = client.recorder(), client.recorder()
     client.session.ask_echo(echo, b"x")
     client.session.ask_status(status, b"H:1")
     assert len(PacketReader(REQUEST_MAGIC).feed(client.said())) == 4
@@ -261,7 +262,8 @@ def test_who_waits_when_the_connection_is_lost(client):
     created, done, queued, request = client.submit(), client.submit(), client.submit(), client.recorder()
     client.session.ask_echo(request, b"")
     client.said()
-    client.hear(pack_response(JOB_CREATED, b"H:1"), pack_response(JOB_CREATED, b"H:2"), pack_response(WORK_COMPLETE, b"H:2", b""))
+    client.hear(pack_response(JOB_CREATED, b"H:1"), pack_response(JOB_CREATED, b"H:2"),
+                pack_response(WORK_COMPLETE, b"H:2", b""))
     assert client.session.waiting() == [(created, True), (queued, False), (request, False)]
     assert (created.take(), done.take()) == ([("created", b"H:1")], [("created", b"H:2"), ("completed", b"")])
 
