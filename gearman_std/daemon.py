@@ -131,7 +131,7 @@ def become_user(name: str, system: "Any" = os, find: "Optional[Callable[[str], A
     """
     if find is None:
         try:
-            from pwd import getpwnam as find  # type: ignore[assignment]
+            from pwd import getpwnam as find
         except ImportError:
             raise CannotDetach("this system has no users to become") from None
     try:
