@@ -64,7 +64,9 @@ class PidFile:
 
 
 class Detached:
-    """The word that a program in the background owes to the one that started it: that it is ready, or that it failed.
+    """The word that a program in the background owes to the one that started it: that it is ready.
+
+    If it ends without that word, having said on standard error why, the first process ends with status 1.
 
     Owner: the thread that detached.
     """
@@ -84,17 +86,9 @@ class Detached:
             os.dup2(nowhere, descriptor)
         if nowhere > 2:
             os.close(nowhere)
-        self._tell(0)
-
-    def failed(self, status: int) -> None:
-        """Let the first process end with this status; the message is for standard error, which is still the first one's."""
-        if self._pipe >= 0:
-            self._tell(status)
-
-    def _tell(self, status: int) -> None:
         pipe, self._pipe = self._pipe, -1
         try:
-            os.write(pipe, bytes([status & 0xFF]))
+            os.write(pipe, b"\0")
         except OSError:  # nobody waits any more
             _logger_daemon.info("the process that started this one is gone")
         os.close(pipe)
@@ -115,8 +109,7 @@ def detach() -> Detached:
     if first:
         os.close(writer)
         os.waitpid(first, 0)
-        word = os.read(reader, 1)
-        os._exit(word[0] if word else 1)
+        os._exit(0 if os.read(reader, 1) else 1)
     os.close(reader)
     os.setsid()
     if os.fork():  # a second time, so that it is no session leader and never gets a terminal
@@ -180,7 +173,7 @@ def allow_core_dump() -> None:
 
 
 class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting it fails on old versions
-    """Writes log records to a file that may be moved away: after `reopen` the next record goes to a new one by the same name.
+    """Writes log records to a file that may be moved away: the next record goes to a new one by the same name.
 
     If that cannot be opened, it goes on with the old one.
 
@@ -198,17 +191,24 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
     def _open(self) -> "Any":
         return open(self.path, "a", encoding="utf-8", errors="backslashreplace")
 
+    def _moved(self) -> bool:
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return True
+        return not os.path.samestat(there, os.fstat(self.stream.fileno()))
+
     def emit(self, record: logging.LogRecord) -> None:
         """As every handler's."""
-        if self._reopen:
+        if self._reopen or self._moved():
             self._reopen = False
             try:
                 stream = self._open()
-            except OSError as error:
-                self.stream.write("cannot open %s again: %s\n" % (self.path, error.strerror))
-            else:
-                self.stream.close()
-                self.stream = stream
+            except OSError:
+                super().emit(record)  # it may have been created by a user with more rights than this one has now
+                return
+            self.stream.close()
+            self.stream = stream
         super().emit(record)
 
     def reopen(self) -> None:

@@ -1,0 +1,448 @@
+"""What the commands share: their options and help, standard input and output as bytes, exit statuses, the server's address.
+
+The options are read as getopt_long reads them, which is what gearmand's programs do: short ones may be joined (``-bnf resize``),
+options and other words may be mixed, ``--`` ends the options.  (argparse cannot do that on all versions of Python.)
+"""
+import errno
+import os
+import shutil
+import sys
+import textwrap
+
+from .addresses import DEFAULT_PORT, split_address
+from .errors import GearmanError, JobTimeout, NoServer, ServerLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+PROGRAM = "gearman-std"
+
+DONE, FAILED, USAGE, UNREACHABLE, TOO_LATE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 0, 1, 2, 3, 4, 130, 143, 141
+
+
+class UsageError(Exception):
+    """What the user wrote is no command; the text says why."""
+
+
+class HelpWanted(Exception):
+    """The user asked how the command is used; the text is the answer."""
+
+
+class Quit(BaseException):
+    """The program is to end with a status, whatever it is doing; no ``except Exception`` on the way stops it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Console:
+    """Standard input, output and error output, as bytes.
+
+    Owner: whoever runs the command; single writes may come from any thread.
+    """
+
+    def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
+        self.command = command
+        # Any of them is None if it was closed before the program started.
+        self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
+        self.stdout = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)  # type: Any
+        self.stderr = stderr if stderr is not None else getattr(sys.stderr, "buffer", None)  # type: Any
+
+    def __repr__(self) -> str:
+        return "<Console of %s>" % self.command
+
+    def read(self) -> bytes:
+        """All of standard input.  Raises OSError."""
+        return bytes(self._open(self.stdin).read())
+
+    def read_line(self) -> bytes:
+        """The next line of standard input as soon as it is there, empty at the end.  Raises OSError."""
+        return bytes(self._open(self.stdin).readline())
+
+    def write(self, data: "Union[bytes, str]") -> None:
+        """Write to standard output at once.
+
+        Raises Quit if nobody reads it any more, and OSError for other trouble.
+        """
+        stdout = self._open(self.stdout)
+        try:
+            stdout.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+            stdout.flush()
+        except OSError as error:
+            self._give_up(stdout)
+            if error.errno == errno.EPIPE:
+                raise Quit(PIPE_CLOSED) from None
+            raise OSError(error.errno, "cannot write to standard output: %s" % error.strerror) from None
+
+    def warn(self, data: "Union[bytes, str]") -> None:
+        """Write to standard error; if that is not possible, there is nobody to tell."""
+        try:
+            self.stderr.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+            self.stderr.flush()
+        except (OSError, AttributeError, ValueError):
+            self.stderr = None
+
+    def complain(self, text: str) -> None:
+        """Tell on standard error, in one line, what is wrong."""
+        self.warn("%s: %s\n" % (" ".join(filter(None, (PROGRAM, self.command))), " ".join(text.split())))
+
+    @staticmethod
+    def _open(stream: "Optional[Any]") -> "Any":
+        if stream is None:
+            raise OSError(errno.EBADF, "standard input or output is closed")
+        return stream
+
+    @staticmethod
+    def _give_up(stream: "Any") -> None:
+        """Have what is left in the stream's buffer go nowhere, or the interpreter would complain about it at its end."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, AttributeError):
+            return
+
+
+class Option:
+    """One option: its names, how its value is called and read, what it does.
+
+    `convert` makes the value of the text, and raises ValueError with what it should be.  An option without `metavar` is a flag;
+    with `default_word`, its value may be left out.  Its key is its first long name, with underscores.
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("names", "metavar", "help", "convert", "repeat", "default", "default_word", "key")
+
+    def __init__(self, names: str, metavar: str, help_text: str, convert: "Callable[[str], Any]" = str, repeat: bool = False,
+                 default: "Any" = None, default_word: "Optional[str]" = None) -> None:
+        self.names = names.split()
+        self.metavar = metavar
+        self.help = help_text
+        self.convert = convert
+        self.repeat = repeat
+        self.default = default if default is not None else [] if repeat and metavar else 0 if repeat else None if metavar else False
+        self.default_word = default_word
+        long_names = [name for name in self.names if name.startswith("--")]
+        self.key = long_names[0][2:].replace("-", "_")
+
+    def __repr__(self) -> str:
+        return "<Option %s>" % " ".join(self.names)
+
+    @property
+    def takes_word(self) -> bool:
+        """Whether the next word is its value, if that does not follow at once."""
+        return bool(self.metavar) and self.default_word is None
+
+    def label(self) -> str:
+        """How the help shows it."""
+        value = "" if not self.metavar else "[=%s]" % self.metavar if self.default_word is not None else " " + self.metavar
+        return ", ".join(self.names) + value
+
+
+class Parsed:
+    """What a command line says: options as attributes, other words in `words`, and options in their order in `given`.
+
+    Owner: whoever parsed it.
+    """
+
+    def __init__(self, options: "Sequence[Option]") -> None:
+        self.given = []  # type: List[Tuple[str, Any]]
+        self.words = []  # type: List[str]
+        self.ended = False  # a `--` was there
+        for option in options:
+            setattr(self, option.key, list(option.default) if isinstance(option.default, list) else option.default)
+
+    def __repr__(self) -> str:
+        return "<Parsed %s %s>" % (self.given, self.words)
+
+    def __getattr__(self, name: str) -> "Any":
+        raise AttributeError(name)
+
+    def has(self, key: str) -> bool:
+        """Whether an option was given."""
+        return any(name == key for name, _ in self.given)
+
+
+class CommandLine:
+    """The options of one command, in groups, and its help.
+
+    With `once`, an option that is given twice is an error unless it may be repeated.
+
+    Owner: nobody, it does not change.
+    """
+
+    def __init__(self, name: str, usage: "Sequence[str]", about: str, groups: "Sequence[Tuple[str, Sequence[Option]]]",
+                 notes: "Sequence[Tuple[str, str]]" = (), help_names: str = "-H --help", once: bool = False) -> None:
+        self.name = name
+        self.usage = usage
+        self.about = about
+        self.groups = [(title, list(options)) for title, options in groups]
+        self.notes = notes
+        self.once = once
+        self._help_names = help_names.split()
+        self.groups[-1][1].append(Option(help_names, "", "show this help"))
+        self.options = [option for _, options in self.groups for option in options]
+        self._by_name = {name: option for option in self.options for name in option.names}
+
+    def __repr__(self) -> str:
+        return "<CommandLine %s>" % self.name
+
+    def parse(self, arguments: "Sequence[str]") -> Parsed:
+        """Read a command line.  Raises UsageError and HelpWanted."""
+        parsed = Parsed(self.options)
+        rest = list(arguments)
+        rest.reverse()
+        while rest:
+            word = rest.pop()
+            if word == "--":
+                parsed.ended = True
+                parsed.words += reversed(rest)
+                break
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                option = self._find(name)
+                if option.takes_word and not equals:
+                    value = self._next(name, rest)
+                elif equals and not option.metavar:
+                    raise UsageError("%s takes no value" % name)
+                self._take(parsed, option, name, value if option.takes_word or equals else None)
+            elif word.startswith("-") and word != "-":
+                letters = word[1:]
+                while letters:
+                    name, letters = "-" + letters[0], letters[1:]
+                    option = self._find(name)
+                    if option.takes_word:
+                        self._take(parsed, option, name, letters or self._next(name, rest))
+                        break
+                    self._take(parsed, option, name, None)
+            else:
+                parsed.words.append(word)
+        return parsed
+
+    def _find(self, name: str) -> Option:
+        if name in self._help_names:
+            raise HelpWanted(self.help())
+        if name not in self._by_name:
+            raise UsageError("there is no option %s" % name)
+        return self._by_name[name]
+
+    @staticmethod
+    def _next(name: str, rest: "List[str]") -> str:
+        if not rest:
+            raise UsageError("%s needs a value" % name)
+        return rest.pop()
+
+    def _take(self, parsed: Parsed, option: Option, name: str, word: "Optional[str]") -> None:
+        if self.once and not option.repeat and parsed.has(option.key):
+            raise UsageError("%s is given twice" % name)
+        if not option.metavar:
+            value = getattr(parsed, option.key) + 1 if option.repeat else True  # type: Any
+        else:
+            try:
+                value = option.convert(word if word is not None else option.default_word or "")
+            except ValueError as error:
+                raise UsageError("%s: %s" % (name, error)) from None
+        parsed.given.append((option.key, value))
+        setattr(parsed, option.key, getattr(parsed, option.key) + [value] if option.repeat and option.metavar else value)
+
+    def help(self, width: "Optional[int]" = None) -> str:
+        """What `--help` prints."""
+        if width is None:
+            width = min(shutil.get_terminal_size().columns, 120)
+        width = max(width, 60)
+        lines = []  # type: List[str]
+        for index, usage in enumerate(self.usage):
+            lines.append("%s %s %s" % ("usage:" if not index else "      ", PROGRAM, usage))
+        lines += ["", textwrap.fill(self.about, width)]
+        for title, options in self.groups:
+            shown = [option for option in options if option.help]
+            if shown:
+                lines += ["", title + ":"]
+            for option in shown:
+                lines += _help_lines(option.label(), option.help, width)
+        for title, text in self.notes:
+            lines += ["", title + ":"] + ["  " + line for line in text.strip("\n").split("\n")]
+        return "\n".join(lines) + "\n"
+
+
+def _help_lines(label: str, text: str, width: int) -> "List[str]":
+    lines = textwrap.wrap(text, width - 28)
+    if len(label) > 24:
+        return ["  " + label] + [" " * 28 + line for line in lines]
+    return ["  " + label.ljust(26) + lines[0]] + [" " * 28 + line for line in lines[1:]]
+
+
+# --- How values are read.
+
+
+def whole_number(least: int = 0, most: "Optional[int]" = None) -> "Callable[[str], int]":
+    """A reader of whole numbers within bounds."""
+    wanted = "a whole number from %d" % least + (" to %d" % most if most is not None else "")
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError("%r is not %s" % (text, wanted)) from None
+        if number < least or most is not None and number > most:
+            raise ValueError("%s is not %s" % (number, wanted))
+        return number
+    return read
+
+
+def read_seconds(text: str) -> float:
+    """A time in seconds, or with ms, s, m, h or d behind it."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    digits = text.rstrip("smhd")
+    try:
+        seconds = float(digits) * (units[text[len(digits):]] if len(digits) < len(text) else 1.0)
+    except (ValueError, KeyError):
+        raise ValueError("%r is not a time such as 10, 0.5 or 5m" % text) from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("%r is not a time from 0" % text)
+    return seconds
+
+
+def read_size(text: str) -> int:
+    """A number of bytes, or with K, M or G behind it."""
+    digits = text.rstrip("kKmMgG")
+    factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(text[len(digits):].lower())
+    if factor is None or not digits.isdigit():
+        raise ValueError("%r is not a size such as 65536, 64K or 1M" % text)
+    return int(digits) * factor
+
+
+def read_port(text: str) -> int:
+    """A port's number, or the name of a service that has one."""
+    if text.isdigit() and int(text) <= 65535:
+        return int(text)
+    import socket
+    try:
+        return socket.getservbyname(text, "tcp")
+    except OSError:
+        raise ValueError("%r is no port" % text) from None
+
+
+def one_of(*choices: str) -> "Callable[[str], str]":
+    """A reader of one of some words."""
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError("%r is not one of %s" % (text, ", ".join(choices)))
+        return text
+    return read
+
+
+# --- Where the server is.
+
+
+def address_options(several: bool = True) -> "Tuple[str, List[Option]]":
+    """The options that say where the server is, and how to speak with it."""
+    return "Job server", [
+        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket%s (default: GEARMAN_SERVER, else "
+               "GEARMAN_SERVERS, else localhost)" % ("; several with commas between them" if several else "")),
+        Option("-p --port", "PORT", "its port (default: %d)" % DEFAULT_PORT, read_port),
+        Option("-S --tls --ssl", "", "speak TLS, and check the server's certificate"),
+        Option("--tls-ca", "FILE", "certificate authorities to trust (default: GEARMAND_CA_CERTIFICATE, else the system's)"),
+        Option("--tls-certificate", "FILE", "certificate to show to the server (default: GEARMAN_CLIENT_PEM)"),
+        Option("--tls-key", "FILE", "key of that certificate (default: GEARMAN_CLIENT_KEY, else in the same file)"),
+        Option("--tls-hostname", "NAME", "name in the server's certificate, if that is not the host's"),
+        Option("--tls-no-verify", "", "accept every certificate"),
+    ]
+
+
+def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
+    """The addresses of the servers that the options or the environment name.
+
+    Raises UsageError for what is no address.
+    """
+    port = options.port if options.port is not None else DEFAULT_PORT
+    text = options.host
+    if text is None and options.port is None:
+        text = environment.get("GEARMAN_SERVER") or environment.get("GEARMAN_SERVERS")
+    try:
+        addresses = [split_address(word.strip(), port) for word in (text or "localhost").split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not addresses or not all(host for host, _ in addresses):
+        raise UsageError("no host in %r" % text)
+    return addresses
+
+
+def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
+    """What `open_connection` wants to know about TLS, None if there is to be none."""
+    if not options.tls:
+        return None
+    settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
+                "certificate": options.tls_certificate or environment.get("GEARMAN_CLIENT_PEM"),
+                "key": options.tls_key or environment.get("GEARMAN_CLIENT_KEY"),
+                "hostname": options.tls_hostname, "verify": not options.tls_no_verify}  # type: Dict[str, Any]
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+# --- How it ends.
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status for an exception that ends a command."""
+    if isinstance(error, JobTimeout):
+        return TOO_LATE
+    if isinstance(error, (NoServer, ServerLost)):
+        return UNREACHABLE
+    if isinstance(error, (UsageError, ValueError)):
+        return USAGE
+    return FAILED
+
+
+def run_command(console: Console, command: "Callable[[Console, Sequence[str]], int]", arguments: "Sequence[str]") -> int:
+    """Run a command and return its exit status; what goes wrong is told in one line."""
+    try:
+        return command(console, arguments)
+    except HelpWanted as wanted:
+        return _print_help(console, str(wanted))
+    except Quit as quit_:
+        return quit_.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UsageError as error:
+        console.complain("%s; see %s" % (error, " ".join(filter(None, (PROGRAM, console.command, "--help")))))
+        return USAGE
+    except OSError as error:
+        text = error.strerror or str(error)
+        console.complain("%s: %s" % (error.filename, text) if error.filename is not None else text)
+        return FAILED
+    except (GearmanError, ValueError, MemoryError) as error:
+        console.complain(str(error) or type(error).__name__)
+        return status_of(error)
+
+
+def _print_help(console: Console, text: str) -> int:
+    try:
+        console.write(text)
+    except Quit as quit_:
+        return quit_.status
+    return DONE
+
+
+def own_command() -> "List[str]":
+    """The beginning of a command line that runs this very program, wherever it was loaded from.
+
+    Raises GearmanError if the interpreter does not know its own path.
+    """
+    if not sys.executable:
+        raise GearmanError("this interpreter does not know its own path, so it cannot start another process")
+    name = Console.__module__
+    path = os.path.abspath(getattr(sys.modules[name], "__file__", "") or "")
+    package, _, module = name.rpartition(".")
+    if module != "cli_common":  # the single file, imported or run
+        return [sys.executable, path]
+    folder = os.path.dirname(path)
+    for _ in package.split("."):
+        folder = os.path.dirname(folder)
+    # Where it was found this time, and not before the standard library.
+    paths = [os.path.abspath(entry) for entry in sys.path]
+    place = paths.index(folder) if folder in paths else 0
+    return [sys.executable, "-c", "import sys; sys.path.insert(%d, %r); from %s.cli import main; sys.exit(main())" % (
+        place, folder, package)]

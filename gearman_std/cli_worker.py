@@ -1,0 +1,217 @@
+"""The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
+import importlib
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from shutil import which
+
+from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
+                         find_tls, one_of, own_command, read_seconds, whole_number)
+from .command import Command
+from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
+from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
+from .worker import Retry, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Sequence, Tuple
+    from .cli_common import Parsed
+    from .worker import WorkerJob
+
+_WORKER_STATUSES = """
+0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
+2    the command line makes no sense, or a function cannot be imported
+130  interrupted by Ctrl-C
+A server that cannot be reached does not end a worker: it is tried again and again.
+"""
+_WORKER_SIGNALS = """
+SIGTERM, SIGINT  take no more jobs, finish what runs (for at most --grace), leave; the second time, leave at once
+SIGHUP           open the log file again
+"""
+_WORKER_EXAMPLES = """
+gearman-std worker -f wc -- wc -c                      a program: data on its input, output is the result
+gearman-std worker -f resize -c 1 -- ./resize.sh
+gearman-std worker mymodule:reverse --threads 8        def reverse(job): return job.workload[::-1]
+gearman-std worker rev=mymodule:reverse mymodule:count --processes 4 --reload
+"""
+
+
+def make_worker_line() -> CommandLine:
+    """The options of `worker`."""
+    return CommandLine("worker", ["worker [OPTIONS] -f FUNCTION [--] COMMAND...", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."], (
+        "Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result, "
+        "and if it ends with a status other than 0 the job fails with what it said on standard error.  Otherwise, a Python callable, "
+        "found in the current folder or an installed module, is called with a WorkerJob."), [
+        address_options(),
+        ("Jobs", [
+            Option("-f --function", "FUNCTION", "function whose jobs the command does (may be repeated)", repeat=True),
+            Option("-T --threads", "N", "jobs at a time (default: 1)", whole_number(1), default=1),
+            Option("--limit", "N", "jobs of one function at a time (default: --threads)", whole_number(1)),
+            Option("--timeout", "SECONDS", "a command that runs longer is killed, with all that it has started; a callable's job is "
+                   "taken away by the server", read_seconds),
+            Option("-n --lines", "", "send each line of a command's output as data as soon as it is there"),
+            Option("-N --lines-stripped", "", "the same without its line end"),
+            Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only for "
+                   "clients that are trusted (default: bytes)", one_of("bytes", "json", "pickle")),
+        ]),
+        ("Life", [
+            Option("--processes", "N", "so many worker processes under a parent that starts a new one for each that ends", whole_number(1)),
+            Option("-c --max-jobs --count", "N", "end after N jobs", whole_number(0)),
+            Option("--max-age", "SECONDS", "end after that time", read_seconds),
+            Option("--splay", "SECONDS", "and after up to so many more, at random, so that not all workers end at once", read_seconds,
+                   default=0.0),
+            Option("--reload", "", "start anew when the code changes"),
+            Option("--grace", "SECONDS", "when told to leave, give running jobs so much time (default: no limit)", read_seconds),
+        ]),
+        ("The program", [
+            Option("--client-id", "ID", "name of this worker in the server's list of workers"),
+            Option("-v --verbose", "", "log more; -vv much more", repeat=True),
+            Option("-l --log-file", "FILE", "log there (default: stderr; none for no log)", default="stderr"),
+            Option("-i -P --pid-file", "FILE", "write the process id to a file, which goes at the end"),
+            Option("-d --daemon", "", "go on in the background"),
+            Option("--user", "NAME", "become another user, if started by root"),
+        ]),
+    ], [("Signals", _WORKER_SIGNALS), ("Exit status", _WORKER_STATUSES), ("Examples", _WORKER_EXAMPLES)])
+
+
+def run_worker(console: Console, arguments: "Sequence[str]") -> int:
+    """Run `worker`; return the exit status."""
+    line = make_worker_line()
+    options = line.parse(arguments)
+    if not options.function and not options.words:
+        raise UsageError("no function was given: -f FUNCTION -- COMMAND, or MODULE:CALLABLE")
+    if options.function and not options.words:
+        raise UsageError("no command was given for %s" % options.function[0])
+    if options.function and which(options.words[0]) is None:
+        raise UsageError("there is no program %s" % options.words[0])
+    supervised = is_supervised()
+    with ExitStack() as stack:
+        log_file = open_log(("WARNING", "INFO", "DEBUG")[min(options.verbose, 2)], options.log_file)
+        detached = detach() if options.daemon and not supervised else None
+        if not supervised:
+            if options.pid_file:
+                stack.enter_context(PidFile(options.pid_file))
+            if options.user:
+                if log_file is not None:
+                    log_file.give_to(options.user)
+                become_user(options.user)
+        hangup = {"SIGHUP": log_file.reopen} if log_file is not None else {}  # type: Dict[str, Callable[[], Any]]
+        if (options.processes or options.reload) and not supervised:
+            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1)
+            if detached is not None:
+                detached.ready(keep_output=True)
+            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)
+        worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
+                        client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
+                        max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
+                        serializer=options.serializer, tls=find_tls(options, os.environ),
+                        watch=CodeWatch() if options.reload else None)
+        if options.function:
+            _register_command(worker, options)
+        else:
+            for word in options.words:
+                name, function = load_function(word)
+                worker.register(name, function, options.timeout, options.limit)
+        if detached is not None:
+            detached.ready(keep_output=True)
+        if supervised:
+            stack.enter_context(SignalHandlers(hangup))
+            Supervised(worker.stop).listen()
+            worker.work(signals=False)
+            return DONE
+        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup)
+
+
+def run_worker_mode(console: Console, options: "Parsed") -> int:
+    """Run `client -w` with the options of `client`; return the exit status."""
+    if options.words and which(options.words[0]) is None:
+        raise UsageError("there is no program %s" % options.words[0])
+    with ExitStack() as stack:
+        open_log("INFO" if options.verbose else "WARNING")
+        detached = detach() if options.daemon else None
+        if options.pid_file:
+            stack.enter_context(PidFile(options.pid_file))
+        worker = Worker(find_servers(options, os.environ), max_jobs=options.count or None, tls=find_tls(options, os.environ))
+        printer = _Printer(console, worker)
+        if options.words:
+            _register_command(worker, options)
+        else:
+            for function in options.function:
+                worker.register(os.fsencode(function), printer)
+        if detached is not None:
+            detached.ready(keep_output=True)
+        status = _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {})
+        return printer.status or status
+
+
+def _register_command(worker: Worker, options: "Parsed") -> None:
+    timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
+    for function in options.function:
+        command = Command(options.words, timeout, options.lines or options.lines_stripped, options.lines_stripped)
+        worker.register(os.fsencode(function), command, limit=getattr(options, "limit", None), abandon=command.kill)
+
+
+def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]", handlers: "Dict[str, Callable[[], Any]]") -> int:
+    """Run something that signals stop; return the exit status."""
+    interrupts = []  # type: List[int]
+
+    def interrupt() -> None:
+        interrupts.append(INTERRUPTED)
+        stop()
+
+    with SignalHandlers(dict(handlers, SIGTERM=stop, SIGINT=interrupt)):
+        notify_manager("READY=1")
+        run()
+        notify_manager("STOPPING=1")
+    return interrupts[0] if interrupts else DONE
+
+
+class _Printer:
+    """A function that prints the data of its jobs, whose results are empty.
+
+    Owner: the worker's thread.
+    """
+
+    def __init__(self, console: Console, worker: Worker) -> None:
+        self.status = DONE
+        self._console = console
+        self._worker = worker
+
+    def __repr__(self) -> str:
+        return "<_Printer, status %d>" % self.status
+
+    def __call__(self, job: "WorkerJob") -> None:
+        """Print a job's data; if that fails, leave at once, so that the server gives the job to another worker."""
+        try:
+            self._console.write(job.workload)
+        except (Quit, OSError) as error:
+            self.status = error.status if isinstance(error, Quit) else FAILED
+            self._worker.stop()
+            self._worker.stop()
+            raise Retry() from None
+
+
+def load_function(word: str) -> "Tuple[bytes, Any]":
+    """The name and the callable of `[NAME=]MODULE:CALLABLE`; the name is by default the callable's.
+
+    Raises UsageError if it cannot be had.
+    """
+    name, equals, path = word.rpartition("=")
+    module_name, colon, attributes = path.partition(":")
+    if not module_name or not attributes or equals and not name:
+        raise UsageError("%r is not [NAME=]MODULE:CALLABLE" % word)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module_name)  # type: Any
+    except Exception as error:  # whatever the module's code may raise
+        raise UsageError("cannot import %s: %s: %s" % (module_name, type(error).__name__, error)) from None
+    for attribute in attributes.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise UsageError("there is no %s in %s" % (attributes, module_name)) from None
+    if not callable(found):
+        raise UsageError("%s cannot be called" % path)
+    return os.fsencode(name or attributes.rpartition(".")[2]), found
