@@ -4,7 +4,9 @@ import sys
 from .cli_admin import run_admin
 from .cli_client import run_client
 from .cli_common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, run_command
+from .cli_server import run_server
 from .cli_worker import run_worker
+from .demo import run_demo
 from .version import VERSION
 
 TYPE_CHECKING = False
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
 
 _COMMANDS = {
+    "server": (run_server, "run a job server                                               like gearmand"),
     "client": (run_client, "submit jobs and print their results                            like gearman"),
     "worker": (run_worker, "run a program, or Python functions, for jobs                   like gearman -w"),
     "admin": (run_admin, "ask a job server for status, workers, jobs; steer it            like gearadmin"),
+    "demo": (run_demo, "count words of files with a server and workers of its own"),
 }  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]
 
 _HELP = """\

@@ -9,7 +9,7 @@ from .cli_common import (DONE, FAILED, TERMINATED, CommandLine, Console, Option,
 from .cli_worker import run_worker_mode
 from .client import HIGH, LOW, NORMAL, Client
 from .daemon import PidFile, SignalHandlers, detach
-from .errors import JobError, JobFailed, NoWorker, ServerError
+from .errors import JobError, JobFailed, JobTimeout, NoWorker, ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -267,6 +267,8 @@ class _Submitter:
         if isinstance(error, JobFailed):
             text = b": " + error.exception.rstrip() if error.exception else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")
+        elif isinstance(error, JobTimeout):
+            self._console.complain("no result of %s within %d ms" % (submission.function, self._options.timeout))
         else:
             self._console.complain(str(error))
         if self._status == DONE:

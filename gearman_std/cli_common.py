@@ -5,6 +5,7 @@ options and other words may be mixed, ``--`` ends the options.  (argparse cannot
 """
 import errno
 import os
+import select
 import shutil
 import sys
 import textwrap
@@ -67,9 +68,11 @@ class Console:
         Raises Quit if nobody reads it any more, and OSError for other trouble.
         """
         stdout = self._open(self.stdout)
+        rest = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
         try:
-            stdout.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
-            stdout.flush()
+            while rest:
+                rest = rest[_write_some(stdout.write, rest, stdout):]
+            _write_some(stdout.flush, None, stdout)
         except OSError as error:
             self._give_up(stdout)
             if error.errno == errno.EPIPE:
@@ -103,6 +106,24 @@ class Console:
             os.close(nowhere)
         except (OSError, AttributeError):
             return
+
+
+def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:
+    """Write as much as goes, or flush, and wait while nothing goes; return how much it was.
+
+    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it non-blocking.
+    """
+    while True:
+        try:
+            written = write() if data is None else write(data)
+        except BlockingIOError as error:
+            written = error.characters_written if data is not None else None
+        else:
+            if data is None:
+                return 0
+        if written:
+            return int(written)
+        select.select([], [stream], [])
 
 
 class Option:

@@ -224,7 +224,8 @@ def is_supervised() -> bool:
     return os.environ.pop(SUPERVISED, None) is not None
 
 
-def start_child(argv: "Sequence[str]") -> "Any":
-    """Start a process that a `Supervised` inside it connects to this one."""
+def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
+    """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read."""
     import subprocess
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, env=dict(os.environ, **{SUPERVISED: "1"}))
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
+                            env=dict(os.environ, **{SUPERVISED: "1"}))

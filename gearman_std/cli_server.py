@@ -1,0 +1,342 @@
+"""The command `server`: runs a job server with gearmand's options and its own."""
+import logging
+import os
+import threading
+from contextlib import ExitStack
+
+from .addresses import DEFAULT_PORT, join_address, split_address
+from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size, whole_number)
+from .core import Limits
+from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach, notify_manager,
+                     open_log, watchdog_interval)
+from .jobs import FunctionPolicy
+from .server import Server
+from .supervisor import Supervised, is_supervised
+from .version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+    from .cli_common import Parsed
+
+_logger_cli = logging.getLogger("gearman_std.cli")
+
+_DEFAULT_CONFIG = "/etc/gearmand.conf"
+_DAEMON_LOG = "/var/log/gearmand.log"
+_SERVER_STATUSES = """
+0  it ended as it was told to, by a signal or the command shutdown
+1  it could not start, for example because the port is taken, or it broke down
+2  the command line or the config file makes no sense
+With --daemon the status is known when the server listens, or cannot.
+"""
+_SERVER_SIGNALS = """
+SIGTERM, SIGINT  stop at once; jobs that no store holds are lost
+SIGUSR1          accept no more connections, stop when no job is left; a second one stops at once
+SIGHUP           open the log file again
+"""
+_SERVER_FILES = """
+/etc/gearmand.conf  is read if it is there: options as on the command line, with their dashes, # for comments
+GEARMAND_PORT       port, if the command line and the config file name none
+NOTIFY_SOCKET, WATCHDOG_USEC  how systemd wants to hear from a service of Type=notify
+"""
+_SERVER_EXAMPLES = """
+gearman-std server -L 127.0.0.1
+gearman-std server -d -P /run/gearmand.pid -l /var/log/gearmand.log -u gearman
+gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coalescing=rerun,attempts=3,backoff=10
+"""
+
+# What is accepted so that service files go on working, and why nothing comes of it.
+_NOT_NEEDED = {
+    "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
+    "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
+    "keepalive_idle": "it is always 30 s", "keepalive_interval": "it is always 10 s", "keepalive_count": "it is always 3",
+}
+_OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
+                 "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db --mysql-table")
+
+
+def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
+    """[FUNCTION:]NAME=VALUE,…"""
+    function, colon, rest = text.rpartition(":")
+    readers = {"coalescing": str, "retries": whole_number(), "attempts": whole_number(1), "backoff": read_seconds,
+               "backoff-max": read_seconds}  # type: Dict[str, Any]
+    settings = {}  # type: Dict[str, Any]
+    for word in rest.split(","):
+        name, _, value = word.partition("=")
+        if name not in readers:
+            raise ValueError("%r is not %s, each with =VALUE" % (word, ", ".join(sorted(readers))))
+        settings[name.replace("-", "_")] = readers[name](value)
+    FunctionPolicy(**settings)  # raises ValueError for what cannot be
+    return (function if colon else None), settings
+
+
+def make_server_line() -> CommandLine:
+    """The options of `server`."""
+    return CommandLine("server", ["server [OPTIONS]"], (
+        "Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO."), [
+        ("Where it listens", [
+            Option("-p --port", "PORT", "port, 0 for a free one (default: GEARMAND_PORT, else %d)" % DEFAULT_PORT, read_port),
+            Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated (default: every IPv4 "
+                   "and IPv6 address)", repeat=True),
+            Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)", whole_number(1), default=1024),
+            Option("--print-address", "", "print each address on standard output when it listens"),
+        ]),
+        ("Jobs", [
+            Option("-j --job-retries", "N", "how often a job's worker may be lost, or be too slow, before the job fails, or is set aside "
+                   "if it is in the background; 0 for no limit (default: %d)" % FunctionPolicy().retries, whole_number()),
+            Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no policy of "
+                   "their own: coalescing=join, rerun, replace or reject; retries=N as -j; attempts=N of a background job that "
+                   "fails, with backoff=SECONDS before the second, twice as long each time up to backoff-max=SECONDS", _read_policy,
+                   repeat=True),
+            Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 for all (default: as few as needed)", whole_number()),
+            Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
+            Option("--exceptions", "", "pass exceptions on to clients that did not ask for them too"),
+            Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)"),
+        ]),
+        ("Limits; 0 is no limit", [
+            Option("--max-packet", "BYTES", "largest packet (default: 256M)", read_size),
+            Option("--max-unsent", "BYTES", "what may wait for one peer to read it (default: 256M)", read_size),
+            Option("--max-connections", "N", "connections (default: 0)", whole_number()),
+            Option("--max-jobs", "N", "jobs (default: 0)", whole_number()),
+            Option("--max-job-bytes", "BYTES", "data of all jobs (default: 0)", read_size),
+            Option("--max-function-jobs", "N", "jobs of one function (default: 0)", whole_number()),
+            Option("--max-function-job-bytes", "BYTES", "data of all jobs of one function (default: 0)", read_size),
+            Option("--max-functions", "N", "functions (default: %d)" % Limits().functions, whole_number()),
+            Option("--max-abilities", "N", "functions of one worker (default: %d)" % Limits().abilities, whole_number()),
+            Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: 60)",
+                   read_seconds),
+            Option("-f --file-descriptors", "N", "open files, somewhat more than connections (default: as many as allowed)",
+                   whole_number(16)),
+        ]),
+        ("The program", [
+            Option("-d --daemon", "", "go on in the background; the exit status tells whether it listens"),
+            Option("-P --pid-file", "FILE", "write the process id to a file, which goes at the end"),
+            Option("-u --user", "NAME", "become another user, if started by root"),
+            Option("-l --log-file", "FILE", "log there (default: stderr; with -d %s; none for no log)" % _DAEMON_LOG),
+            Option("--syslog", "", "log to syslog, too"),
+            Option("--verbose", "LEVEL", "log what is as bad as that or worse: %s (default: ERROR)" % " ".join(LOG_LEVELS),
+                   one_of(*LOG_LEVELS), default="ERROR"),
+            Option("--config-file", "FILE", "read options from a file; those of the command line win (default: %s)" % _DEFAULT_CONFIG),
+            Option("--check-args", "", "only look whether the options make sense"),
+            Option("--coredump", "", "let the system write a core file when the interpreter crashes"),
+            Option("-V --version", "", "print the version"),
+        ]),
+        ("Accepted, and of no effect", [
+            Option("-t --threads", "N", "the server has one thread", whole_number()),
+            Option("--hashtable-buckets", "N", "hash tables grow by themselves", whole_number(1)),
+            Option("--keepalive", "", "TCP keepalive is always on:"),
+            Option("--keepalive-idle", "SECONDS", "30", whole_number(-1)),
+            Option("--keepalive-interval", "SECONDS", "10", whole_number(-1)),
+            Option("--keepalive-count", "N", "3", whole_number(-1)),
+            Option("-q --queue-type", "TYPE", "builtin", one_of("builtin")),
+            Option("--http-port", "PORT", "", read_port),
+        ] + [Option(name, "TEXT", "") for name in _OTHER_STORES.split()]),
+    ], [("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES), ("Exit status", _SERVER_STATUSES),
+        ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True)
+
+
+def parse_server(arguments: "Sequence[str]") -> "Parsed":
+    """The options of the command line, and of the config file where the command line says nothing.
+
+    Raises UsageError, HelpWanted, and OSError for a config file that cannot be read.
+    """
+    line = make_server_line()
+    options = line.parse(arguments)
+    _refuse_words(options)
+    if options.config_file or os.path.exists(_DEFAULT_CONFIG):
+        path = options.config_file or _DEFAULT_CONFIG
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        try:
+            filed = line.parse(split_config(text))
+            _refuse_words(filed)
+        except UsageError as error:
+            raise UsageError("%s: %s" % (path, error)) from None
+        for key, _ in filed.given:
+            if not options.has(key):
+                setattr(options, key, getattr(filed, key))
+    return options
+
+
+def _refuse_words(options: "Parsed") -> None:
+    if options.words:
+        raise UsageError("%r is no option" % options.words[0])
+
+
+def split_config(text: str) -> "List[str]":
+    """The words of a config file.  Raises UsageError for quotes that do not match."""
+    import shlex
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dict[str, Any]":
+    """What `Server` is to be made with.  Raises UsageError."""
+    port = options.port
+    if port is None:
+        try:
+            port = read_port(environment.get("GEARMAND_PORT") or "%d" % DEFAULT_PORT)
+        except ValueError as error:
+            raise UsageError("GEARMAND_PORT: %s" % error) from None
+    default = {} if options.job_retries is None else {"retries": options.job_retries}  # type: Dict[str, Any]
+    for function, policy in options.policy:
+        if function is None:
+            default.update(policy)
+    settings = {
+        "port": port, "listen": tuple(options.listen), "backlog": options.backlog, "exceptions": options.exceptions,
+        "wakeup": options.worker_wakeup, "handle_prefix": options.job_handle_prefix, "version": VERSION,
+        "verbosity": options.verbose, "policy": FunctionPolicy(**default),
+        "policies": {function: FunctionPolicy(**dict(default, **policy)) for function, policy in options.policy if function is not None},
+        "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
+                                  function_job_bytes="max_function_job_bytes", functions="max_functions", abilities="max_abilities")),
+    }  # type: Dict[str, Any]
+    settings.update(_given(options, max_packet_size="max_packet", max_unsent="max_unsent", max_connections="max_connections",
+                           stall_timeout="stall_timeout"))
+    return settings
+
+
+def _given(options: "Parsed", **keys: str) -> "Dict[str, Any]":
+    return {name: getattr(options, key) for name, key in keys.items() if getattr(options, key) is not None}
+
+
+def _needs_root(settings: "Dict[str, Any]") -> bool:
+    """Whether only root may listen where the server is to."""
+    ports = [split_address(address, settings["port"]) for address in settings["listen"]] or [("", settings["port"])]
+    return any(0 < port < 1024 for _, port in ports)
+
+
+def run_server(console: Console, arguments: "Sequence[str]") -> int:
+    """Run `server`; return the exit status."""
+    options = parse_server(arguments)
+    if options.version:
+        console.write("gearman_std %s\n" % VERSION)
+        return DONE
+    settings = server_settings(options, os.environ)
+    if options.check_args:
+        return DONE
+    supervised = is_supervised()
+    with ExitStack() as stack:
+        log_file = _open_server_log(console, options)
+        _note_what_does_not_apply(options)
+        allow_descriptors(options.file_descriptors)
+        if options.coredump:
+            allow_core_dump()
+        detached = detach() if options.daemon else None
+        if options.pid_file:
+            stack.enter_context(PidFile(options.pid_file))
+        if options.user and not _needs_root(settings):
+            _become(options.user, log_file)
+        server = Server(**settings)
+        server.bind()
+        if options.user and _needs_root(settings):
+            _become(options.user, log_file)
+        handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
+                    "SIGHUP": _Reopen(server, log_file)}  # type: Dict[str, Callable[[], Any]]
+        stack.enter_context(SignalHandlers(handlers))
+        if supervised:
+            Supervised(server.stop).listen()
+        stack.enter_context(_Watchdog(server))
+        if options.print_address:
+            console.write("".join("%s\n" % _show_address(address) for address in server.addresses))
+        notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(_show_address, server.addresses)))
+        if detached is not None:
+            detached.ready()
+        server.serve()
+        notify_manager("STOPPING=1")
+    return DONE
+
+
+def _open_server_log(console: Console, options: "Parsed") -> "Any":
+    """Set logging up; return the log file, if there is one."""
+    path = options.log_file or (_DAEMON_LOG if options.daemon and not options.syslog else "stderr")
+    try:
+        return open_log(options.verbose, path, options.syslog)
+    except OSError as error:
+        if options.log_file or not options.daemon:
+            raise
+        console.complain("%s; there will be no log" % error.strerror)
+        return open_log(options.verbose, "none", options.syslog)
+
+
+def _note_what_does_not_apply(options: "Parsed") -> None:
+    given = [key for key, _ in options.given]
+    for key in given:
+        if key in _NOT_NEEDED:
+            _logger_cli.info("--%s has no effect: %s", key.replace("_", "-"), _NOT_NEEDED[key])
+        elif "--" + key.replace("_", "-") in _OTHER_STORES.split():
+            _logger_cli.info("--%s has no effect: that store is not in use", key.replace("_", "-"))
+
+
+def _become(user: str, log_file: "Any") -> None:
+    if log_file is not None:
+        log_file.give_to(user)
+    become_user(user)
+
+
+def _show_address(address: "Any") -> str:
+    return join_address(address) if isinstance(address, tuple) else str(address)
+
+
+class _Graceful:
+    """Stops a server when no job is left; called a second time, at once.
+
+    Owner: the main thread, whose signal handler it is.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._calls = 0
+
+    def __repr__(self) -> str:
+        return "<_Graceful, called %d times>" % self._calls
+
+    def __call__(self) -> None:
+        self._calls += 1
+        self._server.stop(graceful=self._calls == 1)
+
+
+class _Reopen:
+    """Has a log file opened again, and says so in it.
+
+    Owner: the main thread, whose signal handler it is.
+    """
+
+    def __init__(self, server: Server, log_file: "Any") -> None:
+        self._server = server
+        self._log_file = log_file
+
+    def __repr__(self) -> str:
+        return "<_Reopen %r>" % (self._log_file,)
+
+    def __call__(self) -> None:
+        if self._log_file is not None:
+            self._log_file.reopen()
+            self._server.call_soon(_logger_cli.log, LOG_LEVELS["NOTICE"], "the log file was opened again")
+
+
+class _Watchdog:
+    """While it is entered, tells systemd that the server's loop runs, as often as it wants to know.
+
+    Owner: the thread that enters it.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._interval = watchdog_interval(os.environ, os.getpid())
+        self._over = threading.Event()
+
+    def __repr__(self) -> str:
+        return "<_Watchdog, every %s s>" % self._interval
+
+    def __enter__(self) -> None:
+        if self._interval is not None:
+            threading.Thread(target=self._bark, name="gearman_std watchdog", daemon=True).start()
+
+    def __exit__(self, *_: "Any") -> None:
+        self._over.set()
+
+    def _bark(self) -> None:
+        while not self._over.wait(self._interval):
+            self._server.call_soon(notify_manager, "WATCHDOG=1")
