@@ -105,14 +105,15 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
-                        serializer=options.serializer, tls=find_tls(options, os.environ),
-                        watch=CodeWatch() if options.reload else None)
+                        serializer=options.serializer, tls=find_tls(options, os.environ))
         if options.function:
             _register_command(worker, options)
         else:
             for word in options.words:
                 name, function = load_function(word)
                 worker.register(name, function, options.timeout, options.limit)
+        if options.reload:
+            worker.watch = CodeWatch()  # which notes what is imported by now
         if detached is not None:
             detached.ready(keep_output=True)
         if supervised:
