@@ -276,9 +276,9 @@ class AdminClient:
                     return bytes(reply)
                 if not listing and len(reply) > _LONGEST_ERROR:
                     raise ProtocolError("a reply of one line that does not end: %r…" % bytes(reply[:200]))
-            elif deadline.over:
+            if deadline.over:
                 raise CommandTimeout("%s did not answer within %s s" % (join_address(self.address), self.timeout), "unconfirmed")
-            else:
+            if received is None:
                 connection.wait(deadline.left())
 
     def _table(self, command: str, columns: int, first_number: int = 1, numbers: "Optional[int]" = None) -> "Iterator[List[bytes]]":
