@@ -1,0 +1,112 @@
+"""The command `admin`: output as gearadmin's to the byte, JSON, order, and exit status."""
+import io
+import json
+import subprocess
+
+import pytest
+
+from gearman_std.cli import main
+from gearman_std.cli_common import Console
+from gearman_std.client import Client
+from gearman_std.server import Server
+
+
+def admin(address, *words):
+    """Run `admin`; return status, output and errors."""
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(["admin", "-h", "%s:%d" % tuple(address)] + list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+@pytest.fixture
+def own():
+    """The address of a server that has a few jobs."""
+    with Server(port=0) as server, Client([server.address]) as client:
+        client.submit("wc", b"one", unique="u1", background=True)
+        client.submit("wc", b"three", unique="u2", background=True, priority="high")
+        yield server.address
+
+
+def test_questions_are_answered_in_the_order_of_the_command_line(own):
+    status, output, errors = admin(own, "--priority-status", "--status", "--show-unique-jobs", "--server-verbose")
+    assert (status, errors) == (0, "")
+    assert output == "wc\t1\t1\t0\t0\n.\n" "wc\t2\t0\t0\n.\n" "u1\nu2\n.\n" "ERROR\n"
+
+
+def test_answers_as_json(own):
+    status, output, _ = admin(own, "--json", "--status", "--workers", "--show-jobs", "--getpid", "--show-totals", "--ping",
+                              "--server-version", "--create-function", "new", "--cancel-unique", "u1")
+    assert status == 0
+    functions, workers, jobs, pid, totals, ping, version, created, cancelled = map(json.loads, output.splitlines())
+    assert functions == [{"function": "wc", "total": 2, "running": 0, "workers": 0}]
+    assert [worker["address"] for worker in workers] == ["127.0.0.1", "127.0.0.1"]
+    assert [(job["unique"], job["size"], job["priority"]) for job in jobs] == [("u1", 3, "normal"), ("u2", 5, "high")]
+    assert isinstance(pid, int) and totals["jobs"] == 2 and ping >= 0 and isinstance(version, str)
+    assert (created, cancelled) == ("OK", 1)
+
+
+def test_orders(own):
+    status, output, errors = admin(own, "--create-function", "new", "--max-queue", "wc=2", "--max-queue", "new=3,2,1", "--pause", "wc",
+                                   "--resume", "wc", "--drain", "--drain=off", "--cancel-job", "nix", "--drop-function", "wc",
+                                   "--drop-function", "wc", "--force", "--cancel-function", "new", "--send", "version")
+    assert status == 1  # since one was refused, but all were sent
+    assert "Error: UNKNOWN_JOB\n" in errors
+    assert output.splitlines()[:7] == ["OK"] * 7 and output.splitlines()[-1].startswith("OK ")
+
+
+def test_force_drops_a_function_with_jobs(own):
+    assert admin(own, "--drop-function", "wc")[0] == 1
+    assert admin(own, "--drop-function", "wc", "--force") == (0, "OK\n", "")
+    status, output, _ = admin(own, "--show-aside")
+    assert len(output.splitlines()) == 3
+    assert admin(own, "--requeue", output.split("\t")[0], "--purge", "all") == (0, "1\n1\n", "")
+
+
+@pytest.mark.parametrize("word", ["--shutdown", "--shutdown=graceful"])
+def test_shutdown(word):
+    server = Server(port=0)
+    server.start()
+    assert admin(server.address, word) == (0, "OK\n", "")
+    server.join(20)
+    assert server.addresses == []
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ([], "no action was given"), (["status"], "an action begins with --"), (["--nonsense"], "there is no option"),
+    (["--max-queue", "wc"], "is not FUNCTION=LIMIT"), (["--max-queue", "wc=1,2"], "is not FUNCTION=LIMIT"),
+    (["--drain=maybe"], "is not one of"), (["--cancel-job", "a b"], "cannot carry"),
+])
+def test_what_makes_no_sense(own, words, complaint):
+    status, output, errors = admin(own, *words)
+    assert (status, output) == (2, "")
+    assert errors.startswith("gearman-std admin: ") and complaint in errors and errors.count("\n") == 1
+
+
+def test_nobody_there():
+    with Server(port=0) as server:
+        address = server.address
+    status, output, errors = admin(address, "--status")
+    assert (status, output) == (3, "")
+    assert errors.startswith("gearman-std admin: cannot connect to 127.0.0.1:")
+
+
+GEARADMIN = ["--status", "--priority-status", "--workers", "--show-jobs", "--show-unique-jobs", "--server-version", "--server-verbose",
+             "--create-function=some"]
+
+
+@pytest.mark.interop
+def test_output_is_gearadmins_to_the_byte(gearmand, require):
+    program = require("gearadmin")
+    with Client([gearmand]) as client:
+        client.submit("wc", b"", unique="u1", background=True)
+        client.submit("a b", b"", unique="", background=True)
+        for action in GEARADMIN:
+            theirs = subprocess.check_output([program, "-h", gearmand[0], "-p", str(gearmand[1]), action], timeout=20)
+            assert admin(gearmand, action) == (0, theirs.decode(), ""), action
+
+
+@pytest.mark.interop
+def test_what_gearmand_does_not_know_is_an_error_and_a_status(gearmand):
+    assert admin(gearmand, "--shutdown") == (1, "", "Error: UNKNOWN_COMMAND: Unknown server commandshutdown\n")
+    status, output, _ = admin(gearmand, "--json", "--show-jobs")
+    assert status == 0 and isinstance(json.loads(output), list)
