@@ -284,6 +284,8 @@ def _formatted(handler: logging.Handler, text: str) -> logging.Handler:
 class SignalHandlers:
     """While it is entered, signals call functions; those that the system does not know are left out.
 
+    SIGINT stays ignored if it is, as in a shell's background process, which Ctrl-C is not meant for.
+
     Owner: the main thread.
     """
 
@@ -298,7 +300,7 @@ class SignalHandlers:
         if threading.current_thread() is threading.main_thread():
             for name, call in self._handlers.items():
                 number = getattr(signal, name, None)
-                if number is not None:
+                if number is not None and (name != "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
                     self._replaced.append((number, signal.signal(number, self._make(call))))
         return self
 

@@ -272,6 +272,16 @@ def test_signals_call_functions_and_are_given_back():
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
+@posix
+def test_ctrl_c_stays_ignored_where_it_is():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with SignalHandlers({"SIGINT": lambda: None}):
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # --- The service manager.
 
 

@@ -1,0 +1,281 @@
+"""The command `worker`: programs and Python callables as functions, its life, its end."""
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gearman_std.admin import AdminClient
+from gearman_std.cli import main
+from gearman_std.cli_common import Console, UsageError
+from gearman_std.cli_worker import load_function
+from gearman_std.client import Client
+from gearman_std.errors import JobFailed
+from gearman_std.server import Server
+
+MODULE = """
+import time
+
+def reverse(job):
+    return job.workload[::-1]
+
+class Things:
+    @staticmethod
+    def count(job):
+        return str(len(job.workload))
+
+def fail(job):
+    raise RuntimeError("it broke")
+
+def slow(job):
+    job.send_data(b"started")
+    time.sleep(60 if job.workload == b"long" else 0.3)
+    return b"finished"
+
+def double(job):
+    return job.value * 2
+
+number = 7
+"""
+
+
+@pytest.fixture
+def server():
+    with Server(port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with Client([server.address], job_timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "somemodule.py").write_text(MODULE)
+    return tmp_path
+
+
+@pytest.fixture
+def start(server, folder, processes):
+    """start(words…) starts `worker` in a folder that has a module with functions."""
+    def start(*words, **options):
+        return processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", "%s:%d" % server.address] + list(words),
+                               cwd=str(folder), **dict({"stderr": subprocess.PIPE}, **options))
+    return start
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def peers(server):
+    """The client ids of the workers that have functions."""
+    with AdminClient(server.address) as admin:
+        return [peer.client_id for peer in admin.workers() if peer.functions]
+
+
+# --- Functions.
+
+
+def test_a_program_is_a_function(client, start):
+    start("-f", "upper", "-f", "again", "--", sys.executable, "-c", "import sys; sys.stdout.write(sys.stdin.read().upper())")
+    assert client.run("upper", "hello") == b"HELLO"
+    assert client.run("again", "hello") == b"HELLO"
+
+
+def test_a_program_that_fails_says_why(client, start):
+    start("-f", "x", "--", sys.executable, "-c", "import sys; print('some output'); sys.exit('no such thing')")
+    task = client.submit("x")
+    with pytest.raises(JobFailed) as caught:
+        task.result()
+    assert caught.value.exception == b"no such thing"
+    with pytest.raises(JobFailed):
+        list(task.stream())
+
+
+def test_a_program_that_takes_too_long_is_killed(client, start):
+    start("-f", "x", "--timeout", "200ms", "--", sys.executable, "-c", "import time; time.sleep(60)")
+    with pytest.raises(JobFailed) as caught:
+        client.run("x")
+    assert b"time limit" in caught.value.exception
+
+
+@pytest.mark.parametrize("option, chunks", [("-n", [b"one\n", b"two\n"]), ("-N", [b"one", b"two"])])
+def test_lines_of_output_are_data(client, start, option, chunks):
+    start("-f", "x", option, "--", sys.executable, "-c", "print('one'); print('two')")
+    task = client.submit("x")
+    assert [chunk.replace(b"\r", b"") for chunk in task.stream()] == chunks
+    assert task.result() == b""
+
+
+def test_callables_are_functions(client, start):
+    start("somemodule:reverse", "length=somemodule:Things.count", "somemodule:fail", "--threads", "4")
+    assert client.run("reverse", "hello") == b"olleh"
+    assert client.run("length", "hello") == b"5"
+    with pytest.raises(JobFailed) as caught:
+        client.run("fail")
+    assert caught.value.exception == b"it broke"
+
+
+def test_jobs_run_side_by_side_up_to_the_limit(client, start):
+    start("somemodule:slow", "--threads", "3", "--limit", "2")
+    started = []
+    tasks = [client.submit("slow", on_data=started.append) for _ in range(3)]
+    client.wait(tasks, return_when="first")
+    assert len(started) == 2
+    assert [task.result() for task in tasks] == [b"finished"] * 3
+
+
+def test_a_serializer(client, start):
+    start("somemodule:double", "--serializer", "json")
+    assert client.run("double", "[1, 2]") == b"[1, 2, 1, 2]"
+
+
+@pytest.mark.parametrize("word, name", [("somemodule:reverse", b"reverse"), ("a=b=somemodule:reverse", b"a=b"),
+                                        ("somemodule:Things.count", b"count")])
+def test_names_of_callables(folder, monkeypatch, word, name):
+    monkeypatch.syspath_prepend(str(folder))
+    assert load_function(word)[0] == name
+
+
+@pytest.mark.parametrize("word, complaint", [
+    ("somemodule", "is not [NAME=]MODULE:CALLABLE"), ("somemodule:", "is not"), (":reverse", "is not"),
+    ("=somemodule:reverse", "is not"), ("somemodule:nothing", "there is no nothing in somemodule"),
+    ("somemodule:Things.nothing", "there is no"), ("somemodule:number", "cannot be called"),
+    ("nomodule:reverse", "cannot import nomodule: ModuleNotFoundError"), ("broken:reverse", "cannot import broken: NameError"),
+])
+def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
+    (folder / "broken.py").write_text("nonsense\n")
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(UsageError) as caught:
+        load_function(word)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ([], b"no function was given"), (["-f", "x"], b"no command was given for x"), (["-f", "x", "no-such-program"], b"there is no program"),
+    (["nomodule:x"], b"cannot import nomodule"), (["-f", "x" * 9000, "true"], b"8191"), (["--threads", "0", "x:y"], b"--threads"),
+])
+def test_what_makes_no_sense(words, complaint):
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    if "true" in words:
+        words = words[:-1] + [sys.executable]
+    assert main(["worker", "-h", "127.0.0.1:1"] + words, there) == 2
+    errors = there.stderr.getvalue()
+    assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
+
+
+# --- Life.
+
+
+def test_it_ends_after_so_many_jobs(client, start):
+    worker = start("-c", "2", "somemodule:reverse")
+    assert client.run("reverse", "ab") + client.run("reverse", "cd") == b"badc"
+    assert worker.wait(20) == 0
+
+
+def test_it_ends_after_some_time(start):
+    assert start("--max-age", "50ms", "--splay", "10ms", "somemodule:reverse").wait(20) == 0
+
+
+def test_it_has_a_name_in_the_servers_list(server, start):
+    worker = start("somemodule:reverse")
+    start("somemodule:reverse", "--client-id", "my worker")
+    wait_for(lambda: len(peers(server)) == 2)
+    names = peers(server)
+    assert b"my worker" in names and any(name.endswith(b":%d" % worker.pid) for name in names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_when_its_job_is_done(client, start, folder, number, status):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("these tests run in the background, where a shell has Ctrl-C ignored")
+    worker = start("-i", "pid", "somemodule:slow")
+    task = client.submit("slow")
+    assert next(task.stream()) == b"started"
+    assert (folder / "pid").read_text() == "%d\n" % worker.pid
+    worker.send_signal(number)
+    assert task.result() == b"finished"
+    assert worker.wait(20) == status
+    assert worker.stderr.read() == b""
+    assert not (folder / "pid").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("options, signals", [(["--grace", "100ms"], 1), ([], 2)])
+def test_it_does_not_wait_for_ever(client, start, options, signals):
+    worker = start(*options + ["somemodule:slow"])
+    task = client.submit("slow", "long")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGTERM)
+    if signals == 2:
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.1)
+        worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert not task.done()  # the server gives it to another worker
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_several_processes_under_one_parent(server, client, start):
+    parent = start("--processes", "2", "somemodule:reverse", "-c", "1")
+    wait_for(lambda: len(peers(server)) == 2)
+    first = peers(server)
+    assert [client.run("reverse", "ab") for _ in range(4)] == [b"ba"] * 4  # so that each was started again
+    wait_for(lambda: len(peers(server)) == 2)
+    assert not set(first) & set(peers(server))
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+    wait_for(lambda: not peers(server))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_it_starts_anew_when_its_code_changes(server, client, start, folder):
+    parent = start("--reload", "somemodule:reverse")
+    assert client.run("reverse", "abc") == b"cba"
+    (folder / "somemodule.py").write_text(MODULE.replace("[::-1]", ".upper()"))
+    wait_for(lambda: client.run("reverse", "abc") == b"ABC")
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+
+
+def test_the_log_may_be_a_file_and_tells_more(client, start, folder):
+    worker = start("-v", "-l", "log", "-c", "2", "somemodule:fail")
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            client.run("fail")
+    assert worker.wait(20) == 0
+    text = (folder / "log").read_text()
+    assert "connected to 127.0.0.1" in text and "RuntimeError: it broke" in text
+    assert worker.stderr.read() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="about processes as POSIX has them")
+def test_it_may_detach(client, start, folder):
+    assert start("-d", "-i", "pid", "-l", "none", "somemodule:reverse", stderr=subprocess.DEVNULL).wait(20) == 0
+    assert client.run("reverse", "ab") == b"ba"
+    os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+    wait_for(lambda: not (folder / "pid").exists())
+
+
+def test_it_outlives_its_server(start, folder, processes, tmp_path):
+    """An outage is no reason to end, and no reason to talk all the time."""
+    with Server(port=0) as server:
+        address = server.address
+        worker = start("-h", "%s:%d" % address, "-l", "log", "somemodule:reverse")
+        with Client([address]) as client:
+            assert client.run("reverse", "ab", timeout=20) == b"ba"
+    wait_for(lambda: "tried again" in (folder / "log").read_text())
+    with Server(port=address[1]) as server, Client([address]) as client:
+        assert client.run("reverse", "ab", timeout=20) == b"ba"
+    assert worker.poll() is None
+    assert len((folder / "log").read_text().splitlines()) <= 3
