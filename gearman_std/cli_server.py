@@ -138,29 +138,26 @@ def make_server_line() -> CommandLine:
 def parse_server(arguments: "Sequence[str]") -> "Parsed":
     """The options of the command line, and of the config file where the command line says nothing.
 
-    Raises UsageError, HelpWanted, and OSError for a config file that cannot be read.
+    What is no option in the config file is left in `words`.  Raises UsageError, HelpWanted, and OSError for a config file that cannot
+    be read.
     """
     line = make_server_line()
     options = line.parse(arguments)
-    _refuse_words(options)
+    if options.words:
+        raise UsageError("%r is no option" % options.words[0])
     if options.config_file or os.path.exists(_DEFAULT_CONFIG):
         path = options.config_file or _DEFAULT_CONFIG
         with open(path, encoding="utf-8") as file:
             text = file.read()
         try:
             filed = line.parse(split_config(text))
-            _refuse_words(filed)
         except UsageError as error:
             raise UsageError("%s: %s" % (path, error)) from None
         for key, _ in filed.given:
             if not options.has(key):
                 setattr(options, key, getattr(filed, key))
+        options.words = filed.words
     return options
-
-
-def _refuse_words(options: "Parsed") -> None:
-    if options.words:
-        raise UsageError("%r is no option" % options.words[0])
 
 
 def split_config(text: str) -> "List[str]":
@@ -213,6 +210,8 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
     if options.version:
         console.write("gearman_std %s\n" % VERSION)
         return DONE
+    for word in options.words:
+        console.complain("%r in the config file is no option, which begins with --, and is ignored" % word)
     settings = server_settings(options, os.environ)
     if options.check_args:
         return DONE

@@ -166,7 +166,11 @@ class Server:
         """Open the store and the addresses; `serve` does so if nobody did."""
         if self._listeners:
             return
-        self._listeners = open_listeners(self._listen, self._port, self._backlog_setting)
+        try:
+            self._listeners = open_listeners(self._listen, self._port, self._backlog_setting)
+        except BaseException:
+            self._close()
+            raise
         for listener in self._listeners:
             self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
 

@@ -1,0 +1,333 @@
+"""The command `server`: gearmand's options and ours, config file, environment, signals, the background."""
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gearman_std.admin import AdminClient
+from gearman_std.cli import main
+from gearman_std.cli_common import Console, HelpWanted, UsageError
+from gearman_std.cli_server import parse_server, server_settings, split_config
+from gearman_std.client import Client
+from gearman_std.errors import GearmanError
+from gearman_std.server import Server
+
+posix = pytest.mark.skipif(os.name != "posix", reason="about signals and processes as POSIX has them")
+
+
+def settings(*words, environment=None):
+    return server_settings(parse_server(["--config-file", os.devnull] + list(words)), environment or {})
+
+
+def server(*words):
+    """Run `server` here, for what ends at once; return status, output and errors."""
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(["server", "--config-file", os.devnull] + list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+# --- Options.
+
+GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | --file-descriptors=1024 | -j 3 | --job-retries 3
+    --job-handle-prefix P | --hashtable-buckets 991 | --keepalive | --keepalive-idle 10 | --keepalive-interval=-1 | --keepalive-count 3
+    -l none | --log-file=stderr | -L 127.0.0.1 | --listen ::1 -L localhost | -p 4730 | --port=4730 | -P /tmp/pid | --pid-file=/tmp/pid
+    -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump | -t 4 | --threads=0 | -u root | --user root
+    --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3 | --libmemcached-servers x | --mysql-host x --mysql-port 3306
+    --libpq-conninfo x | --redis-server x | --http-port 8080 | -dp4730""".replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("words", [words.strip() for words in GEARMANDS])
+def test_gearmands_options_are_accepted(words):
+    assert server("--check-args", *words.split()) == (0, "", "")
+
+
+@pytest.mark.parametrize("words", [
+    ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"], ["--verbose", "info"],
+    ["-q", "nosuch"], ["-t", "x"], ["-j", "-1"], ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
+    ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"], ["--max-packet", "x"],
+])
+def test_what_makes_no_sense(words):
+    status, output, errors = server(*words)
+    assert (status, output) == (2, "")
+    assert errors.startswith("gearman-std server: ") and errors.count("\n") == 1
+
+
+def test_settings_by_default():
+    made = settings()
+    assert (made["port"], made["listen"], made["wakeup"], made["exceptions"], made["handle_prefix"]) == (4730, (), None, False, None)
+    assert made["policies"] == {} and made["policy"].retries == 5 and made["policy"].attempts == 1
+    with Server(**dict(made, listen=["127.0.0.1"], port=0)) as server:
+        assert server.addresses
+
+
+def test_settings_by_options():
+    made = settings("-p", "0", "-L", "127.0.0.1", "-L", "/tmp/x", "-w", "3", "--exceptions", "-b", "7", "--job-handle-prefix", "X",
+                    "--max-packet", "1M", "--max-unsent", "2M", "--max-connections", "5", "--max-jobs", "6", "--max-job-bytes", "7K",
+                    "--max-function-jobs", "8", "--max-function-job-bytes", "9", "--max-functions", "10", "--max-abilities", "11",
+                    "--stall-timeout", "1m", "--verbose", "DEBUG")
+    limits = made["limits"]
+    assert (made["listen"], made["wakeup"], made["exceptions"], made["backlog"]) == (("127.0.0.1", "/tmp/x"), 3, True, 7)
+    assert (made["max_packet_size"], made["max_unsent"], made["max_connections"]) == (1 << 20, 2 << 20, 5)
+    assert (made["stall_timeout"], made["verbosity"], made["handle_prefix"]) == (60.0, "DEBUG", "X")
+    assert [limits.jobs, limits.job_bytes, limits.function_jobs, limits.function_job_bytes, limits.functions, limits.abilities] == [
+        6, 7168, 8, 9, 10, 11]
+    with Server(**dict(made, listen=["127.0.0.1"])) as server:
+        assert server.addresses
+
+
+def test_policies():
+    made = settings("-j", "2", "--policy", "coalescing=reject", "--policy", "a:retries=0,attempts=3,backoff=2,backoff-max=1m",
+                    "--policy", "x:y:coalescing=rerun")
+    default, policies = made["policy"], made["policies"]
+    assert (default.retries, default.coalescing, default.attempts) == (2, "reject", 1)
+    assert sorted(policies) == ["a", "x:y"]
+    assert (policies["a"].retries, policies["a"].coalescing, policies["a"].attempts) == (0, "reject", 3)
+    assert (policies["a"].backoff, policies["a"].backoff_max) == (2.0, 60.0)
+    assert (policies["x:y"].coalescing, policies["x:y"].retries) == ("rerun", 2)
+
+
+def test_the_environment_names_the_port_if_nothing_else_does():
+    assert settings(environment={"GEARMAND_PORT": "4999"})["port"] == 4999
+    assert settings("-p", "4730", environment={"GEARMAND_PORT": "4999"})["port"] == 4730
+    with pytest.raises(UsageError):
+        settings(environment={"GEARMAND_PORT": "x"})
+
+
+# --- The config file.
+
+
+def test_the_config_files_words():
+    assert split_config("--port=4999  -L 127.0.0.1 # a comment\n\n# --daemon\n--log-file \"a b\"\n") == [
+        "--port=4999", "-L", "127.0.0.1", "--log-file", "a b"]
+    with pytest.raises(UsageError):
+        split_config('--log-file "a')
+
+
+def test_the_command_line_wins_over_the_config_file(tmp_path):
+    path = tmp_path / "conf"
+    path.write_text("--port=4999\n-L ::1\n--verbose INFO\n")
+    options = parse_server(["--config-file", str(path), "-L", "127.0.0.1"])
+    assert (options.port, options.listen, options.verbose) == (4999, ["127.0.0.1"], "INFO")
+
+
+@pytest.mark.parametrize("text", ["--bogus\n", "--port\n", "'\n"])
+def test_a_config_file_that_makes_no_sense_names_itself(tmp_path, text):
+    path = tmp_path / "conf"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        parse_server(["--config-file", str(path)])
+    assert str(path) in str(caught.value)
+
+
+def test_words_of_the_config_file_that_are_no_options_are_told_and_ignored(tmp_path):
+    """gearmand ignores them silently."""
+    path = tmp_path / "conf"
+    path.write_text("port=4999\n--backlog 5\n")
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    assert main(["server", "--check-args", "--config-file", str(path)], there) == 0
+    assert there.stderr.getvalue().startswith(b"gearman-std server: 'port=4999' in the config file is no option")
+
+
+def test_a_config_file_that_is_not_there():
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    assert main(["server", "--config-file", "/no/such/file"], there) == 1
+    assert there.stderr.getvalue() == b"gearman-std server: /no/such/file: No such file or directory\n"
+
+
+# --- What ends at once.
+
+
+@pytest.mark.parametrize("word", ["-h", "-H", "--help"])
+def test_help(word):
+    with pytest.raises(HelpWanted):
+        parse_server([word])
+    status, output, errors = server(word)
+    assert (status, errors) == (0, "")
+    for name in ("--listen", "--job-retries", "SIGUSR1", "GEARMAND_PORT"):
+        assert name in output
+
+
+@pytest.mark.parametrize("word", ["-V", "--version"])
+def test_version(word):
+    status, output, _ = server(word)
+    assert status == 0 and output.startswith("gearman_std ")
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        status, output, errors = server("-L", "127.0.0.1", "-p", str(port), "-l", "none")
+    assert (status, output) == (1, "")
+    assert "cannot listen on 127.0.0.1 port %d" % port in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["-P", "/no/such/folder/pid"], "cannot write the pid file /no/such/folder/pid"),
+    (["-l", "/no/such/folder/log"], "cannot open the log file /no/such/folder/log"),
+    (["-u", "no-such-user"], "there is no user no-such-user"),
+])
+def test_what_keeps_it_from_starting(words, complaint):
+    if words[0] != "-l":
+        words = words + ["-l", "none"]
+    status, output, errors = server("-L", "127.0.0.1", "-p", "0", *words)
+    assert (status, output) == (1, "")
+    assert complaint in errors and errors.count("\n") == 1
+
+
+# --- As a process.
+
+
+@pytest.fixture
+def start(processes, tmp_path):
+    """start(words…) starts a server on a free port of 127.0.0.1; returns the process and HOST:PORT."""
+    def start(*words, **options):
+        environment = dict(os.environ, **options.pop("environment", {}))
+        process = processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "--config-file", os.devnull,
+                                   "--print-address"] + list(words), stdout=subprocess.PIPE, env=environment, cwd=str(tmp_path), **options)
+        return process, process.stdout.readline().decode().strip()
+    return start
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_at_once(start, tmp_path, number):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("these tests run in the background, where a shell has Ctrl-C ignored")
+    process, address = start("-P", "pid")
+    with Client(address) as client:
+        client.submit("nobody", background=True)
+        assert (tmp_path / "pid").read_text() == "%d\n" % process.pid
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert not (tmp_path / "pid").exists()
+
+
+@posix
+def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start):
+    process, address = start()
+    with AdminClient(address) as admin, Client(address) as client:
+        client.submit("nobody", background=True)
+        assert len(admin.jobs()) == 1
+        process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 20
+        while _accepts(address):
+            assert time.monotonic() < deadline
+        assert len(admin.jobs()) == 1  # old connections are served
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(20) == 0
+
+
+def _accepts(address):
+    try:
+        with AdminClient(address, 1) as admin:
+            admin.version()
+    except GearmanError:
+        return False
+    return True
+
+
+@posix
+def test_a_graceful_stop_when_there_is_no_job(start):
+    process, _ = start()
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+
+
+@posix
+def test_the_log_and_its_rotation(start, tmp_path):
+    process, address = start("-l", "log", "--verbose", "NOTICE", "-t", "4")
+    log = tmp_path / "log"
+    log.rename(tmp_path / "log.1")
+    process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while not log.exists() or "opened again" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with AdminClient(address) as admin:
+        assert admin.verbose() == "NOTICE"
+        admin.shutdown()
+    assert process.wait(20) == 0
+
+
+@posix
+def test_sighup_without_a_log_file_is_no_trouble(start):
+    process, address = start()
+    process.send_signal(signal.SIGHUP)
+    assert _accepts(address)
+
+
+def test_what_has_no_effect_is_noted(start, tmp_path):
+    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive-idle", "3", "--redis-server", "x")
+    text = (tmp_path / "log").read_text()
+    for name in ("--threads", "--round-robin", "--keepalive-idle", "--redis-server"):
+        assert "INFO" in text and name + " has no effect" in text
+
+
+@posix
+def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_path):
+    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-l", "log", "-P", "pid", "--print-address",
+               "--config-file", os.devnull]
+    first = processes.start(command + ["-p", "0"], cwd=str(tmp_path), stdout=subprocess.PIPE)
+    address = first.stdout.readline().decode().strip()
+    assert first.wait(20) == 0
+    pid = int((tmp_path / "pid").read_text())
+    with AdminClient(address) as admin:
+        assert admin.getpid() == pid
+        second = processes.start(command + ["-p", address.split(":")[1]], cwd=str(tmp_path), stderr=subprocess.PIPE)
+        errors = second.communicate(timeout=20)[1]
+        assert second.returncode == 1 and b"cannot listen" in errors
+        admin.shutdown()
+    deadline = time.monotonic() + 20
+    while _accepts(address):
+        assert time.monotonic() < deadline
+
+
+@posix
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
+def test_it_becomes_another_user(start, tmp_path):
+    import pwd
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        pytest.skip("there is no user nobody")
+    process, address = start("-u", "nobody", "-l", "log", "--verbose", "INFO")
+    if not address:
+        pytest.skip("this interpreter cannot be read by nobody")
+    assert os.stat("/proc/%d" % process.pid).st_uid == nobody.pw_uid
+    assert os.stat(str(tmp_path / "log")).st_uid == nobody.pw_uid
+
+
+@posix
+def test_the_service_manager_hears_from_it(start, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        process, address = start(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"})
+        assert manager.recv(1000) == b"READY=1\nSTATUS=listening on " + address.encode()
+        assert manager.recv(1000) == b"WATCHDOG=1"
+        process.send_signal(signal.SIGTERM)
+        heard = b""
+        while heard != b"STOPPING=1":
+            heard = manager.recv(1000)
+        assert process.wait(20) == 0
+
+
+def test_several_addresses(start, tmp_path):
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no Unix sockets")
+    process, address = start("-L", "unix:%s" % (tmp_path / "socket"))
+    second = process.stdout.readline().decode().strip()
+    assert second == str(tmp_path / "socket")
+    assert _accepts(address) and _accepts(second)
+    with AdminClient(address) as admin:
+        admin.shutdown()
+    assert process.wait(20) == 0
+    assert not (tmp_path / "socket").exists()
