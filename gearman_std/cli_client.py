@@ -4,8 +4,8 @@ import time
 from collections import deque
 from contextlib import ExitStack
 
-from .cli_common import (DONE, FAILED, TERMINATED, CommandLine, Console, Option, Quit, UsageError, address_options,
-                         find_servers, find_tls, read_seconds, status_of, whole_number)
+from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers, find_tls,
+                         read_seconds, status_of, terminate, whole_number)
 from .cli_worker import run_worker_mode
 from .client import HIGH, LOW, NORMAL, Client
 from .daemon import PidFile, SignalHandlers, detach
@@ -92,17 +92,13 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
     with ExitStack() as stack:
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
-        stack.enter_context(SignalHandlers({"SIGTERM": _terminate}))
+        stack.enter_context(SignalHandlers({"SIGTERM": terminate}))
         workloads = _find_workloads(console, options)
         if detached is not None:
             workloads = iter(list(workloads))
             detached.ready(keep_output=True)
         client = stack.enter_context(Client(servers, connect_timeout=_connect_timeout(options), tls=tls))
         return _Submitter(client, console, options).run(workloads)
-
-
-def _terminate() -> None:
-    raise Quit(TERMINATED)
 
 
 def _connect_timeout(options: "Parsed") -> float:

@@ -406,6 +406,11 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
 # --- How it ends.
 
 
+def terminate() -> None:
+    """What SIGTERM does to a command that has something to clean up: raises Quit."""
+    raise Quit(TERMINATED)
+
+
 def status_of(error: BaseException) -> int:
     """The exit status for an exception that ends a command."""
     if isinstance(error, JobTimeout):

@@ -7,8 +7,9 @@ from collections import namedtuple
 from contextlib import ExitStack
 
 from .admin import AdminClient
-from .cli_common import DONE, FAILED, CommandLine, Console, Option, own_command, whole_number
+from .cli_common import DONE, FAILED, CommandLine, Console, Option, own_command, terminate, whole_number
 from .client import Client
+from .daemon import SignalHandlers
 from .errors import GearmanError
 from .protocol import MAX_PACKET_SIZE
 from .supervisor import Supervised, start_child
@@ -56,6 +57,7 @@ def run_demo(console: Console, arguments: "Sequence[str]") -> int:
         return _serve_as_worker(options.serve_as_worker)
     paths = options.words or own_sources()
     with ExitStack() as stack:
+        stack.enter_context(SignalHandlers({"SIGTERM": terminate}))
         began = time.monotonic()
         address = _start_server(stack)
         workers = [_start(stack, ["demo", "--serve-as-worker", address]) for _ in range(options.workers)]
