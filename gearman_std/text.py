@@ -167,7 +167,7 @@ def _shutdown(core: "Any", words: "List[bytes]") -> bytes:
     return _OK
 
 
-def _show(core: "Any", words: "List[bytes]") -> bytes:
+def _show_listing(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) < 2:
         return _unknown_command(b"show")
     what = [word.lower() for word in words[1:]]
@@ -224,7 +224,7 @@ def _incomplete(command: bytes) -> bytes:
 
 _TEXT_COMMANDS = {
     b"status": _status, b"prioritystatus": _priority_status, b"workers": _workers, b"version": _version, b"getpid": _getpid,
-    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel, b"show": _show,
+    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel, b"show": _show_listing,
     b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
 }  # type: Dict[bytes, Callable[[Any, List[bytes]], bytes]]
 _CHANGING_COMMANDS = frozenset((
