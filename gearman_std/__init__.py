@@ -17,8 +17,8 @@
 
 The servers of Client and Worker are by default those that the environment variable GEARMAN_SERVERS names, or localhost:4730.
 Names, uniques, handles, workloads and results are bytes; str is accepted and sent as UTF-8.  Times are in seconds.  What goes
-wrong is a GearmanError, see `gearman_std.errors`.  The package logs to loggers below "gearman_std" and is silent until the program
-sets logging up.
+wrong is a GearmanError, see `gearman_std.errors`.  The package logs to loggers below "gearman_std" and is silent until the
+program sets logging up.
 """
 import logging
 
@@ -37,7 +37,8 @@ __version__ = VERSION
 __all__ = [
     "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer", "FunctionPolicy",
     "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus", "JobTimeout", "LOW", "Limits",
-    "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server", "ServerError",
+    "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server",
+    "ServerError",
     "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
 ]
 

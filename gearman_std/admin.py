@@ -1,7 +1,7 @@
 """Asking a job server for status, workers, jobs and version; steering it.
 
-The text protocol has no frame: what a reply looks like follows from the command.  An order or a question is answered with one line,
-a listing with lines up to one that holds a single dot; a refusal of either is one line that begins with ERR.
+The text protocol has no frame: what a reply looks like follows from the command.  An order or a question is answered with one
+line, a listing with lines up to one that holds a single dot; a refusal of either is one line that begins with ERR.
 """
 import os
 import re
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Text = Union[str, bytes]
 
 FunctionStatus = namedtuple("FunctionStatus", "function total running workers")
-FunctionStatus.__doc__ = """A line of `status`: `total` counts the jobs that wait and those that run, `workers` who can do it."""
+FunctionStatus.__doc__ = """A line of `status`: `total` counts the jobs that wait and those that run, `workers` who can do
+it."""
 
 PriorityStatus = namedtuple("PriorityStatus", "function high normal low workers")
 PriorityStatus.__doc__ = """A line of `prioritystatus`: how many jobs wait in each priority; those that run are not counted."""
@@ -29,12 +30,12 @@ PriorityStatus.__doc__ = """A line of `prioritystatus`: how many jobs wait in ea
 ConnectedPeer = namedtuple("ConnectedPeer", "number address client_id functions")
 ConnectedPeer.__doc__ = """A line of `workers`, which lists every connection, those of clients too, and the one that asks.
 
-`address` is a str without a port.  A function whose name holds a blank looks like several: the reply has nothing but blanks between
-the names."""
+`address` is a str without a port.  A function whose name holds a blank looks like several: the reply has nothing but blanks
+between the names."""
 
 QueuedJob = namedtuple("QueuedJob", "handle attempts ignored stored")
-QueuedJob.__doc__ = """A line of `show jobs`: `attempts` were lost so far; `ignored` says that nobody wants it any more, `stored` that it
-is a background job."""
+QueuedJob.__doc__ = """A line of `show jobs`: `attempts` were lost so far; `ignored` says that nobody wants it any more,
+`stored` that it is a background job."""
 
 JobAside = namedtuple("JobAside", "handle function unique attempts error")
 JobAside.__doc__ = """A job that gearman_std's server has set aside because its attempts are used up, with its last error."""
@@ -53,9 +54,9 @@ class AdminClient:
             for function in admin.status():
                 print(function.function, function.total)
 
-    `server` is an address, by default the first of GEARMAN_SERVERS or else localhost:4730.  `timeout` is in seconds and for a whole
-    command, connecting included; None is no limit.  `tls` is as for `open_connection`.  Names, handles and uniques are bytes; as
-    arguments, str is taken as UTF-8.
+    `server` is an address, by default the first of GEARMAN_SERVERS or else localhost:4730.  `timeout` is in seconds and for a
+    whole command, connecting included; None is no limit.  `tls` is as for `open_connection`.  Names, handles and uniques are
+    bytes; as arguments, str is taken as UTF-8.
 
     Every command raises ValueError, before anything is sent, for what a text command cannot carry, such as a name with a blank;
     NoServer, ConnectTimeout, CommandTimeout or ServerLost; ServerError if the server refuses it; ProtocolError for a reply that
@@ -146,8 +147,8 @@ class AdminClient:
                   low: "Optional[int]" = None) -> None:
         """Refuse jobs of a function when it has `limit` of them; None or 0 is no limit.
 
-        With `normal` and `low`, `limit` is for jobs of high priority, and each priority's own limit is compared with all jobs of
-        the function.
+        With `normal` and `low`, `limit` is for jobs of high priority, and each priority's own limit is compared with all jobs
+        of the function.
         """
         limits = [limit, normal, low]
         if any(one is not None and one < 0 for one in limits):
@@ -164,8 +165,8 @@ class AdminClient:
     def drop_function(self, function: "Text", force: bool = False) -> None:
         """Have the server forget a function that no worker can do.
 
-        gearmand throws away the jobs that wait; gearman_std's server refuses if there are any, and sets them aside with `force`,
-        which gearmand does not know.
+        gearmand throws away the jobs that wait; gearman_std's server refuses if there are any, and sets them aside with
+        `force`, which gearmand does not know.
         """
         self.order("drop", "function", function, *(["force"] if force else []))
 
@@ -218,7 +219,8 @@ class AdminClient:
         return self._count("cancel", "function", function)
 
     def requeue(self, handle: "Optional[Text]" = None, function: "Optional[Text]" = None) -> int:
-        """Give the job with a handle, those of a function, or all that were set aside another try; return how many there were."""
+        """Give the job with a handle, those of a function, or all that were set aside another try; return how many there
+        were."""
         return self._count("requeue", *_which_jobs(handle, function))
 
     def purge(self, handle: "Optional[Text]" = None, function: "Optional[Text]" = None) -> int:
@@ -272,16 +274,19 @@ class AdminClient:
             if isinstance(received, bytes):
                 reply += received
                 # Only at the end of all that has arrived is a dot the end: a job's unique may be a dot too.
-                if _is_refusal(reply, listing) or (reply == b".\n" or reply.endswith(b"\n.\n") if listing else reply.endswith(b"\n")):
+                ended = reply == b".\n" or reply.endswith(b"\n.\n") if listing else reply.endswith(b"\n")
+                if ended or _is_refusal(reply, listing):
                     return bytes(reply)
                 if not listing and len(reply) > _LONGEST_ERROR:
                     raise ProtocolError("a reply of one line that does not end: %r…" % bytes(reply[:200]))
             if deadline.over:
-                raise CommandTimeout("%s did not answer within %s s" % (join_address(self.address), self.timeout), "unconfirmed")
+                raise CommandTimeout("%s did not answer within %s s" % (join_address(self.address), self.timeout),
+                                     "unconfirmed")
             if received is None:
                 connection.wait(deadline.left())
 
-    def _table(self, command: str, columns: int, first_number: int = 1, numbers: "Optional[int]" = None) -> "Iterator[List[bytes]]":
+    def _table(self, command: str, columns: int, first_number: int = 1,
+               numbers: "Optional[int]" = None) -> "Iterator[List[bytes]]":
         """The rows of a listing whose columns have tabs between them; the first column may hold tabs and line ends too."""
         def is_row(line: bytes) -> bool:
             words = line.rsplit(b"\t", columns - 1)

@@ -10,6 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Sequence, Tuple
 
+_ADMIN_ABOUT = """
+Ask a job server, or steer it.  Several actions are sent over one connection in the order in which they are given, and all of
+them are, even if the server refuses one.  All options of gearadmin work as they do there, and print the same.
+"""
 _ADMIN_EXAMPLES = """
 gearman-std admin --status
 gearman-std admin -h queue.example -p 4730 --server-version --workers
@@ -27,7 +31,8 @@ _ADMIN_STATUSES = """
 # What is sent for an action; the word given with it comes last.
 _PLAIN_ACTIONS = {
     "server_version": "version", "server_verbose": "verbose", "getpid": "getpid", "create_function": "create function",
-    "cancel_job": "cancel job", "cancel_unique": "cancel unique", "cancel_function": "cancel function", "pause": "pause function",
+    "cancel_job": "cancel job", "cancel_unique": "cancel unique", "cancel_function": "cancel function",
+    "pause": "pause function",
     "resume": "resume function", "drain": "drain",
 }
 # Listings: what is sent, and the method of AdminClient for JSON.
@@ -49,17 +54,17 @@ def _read_limits(text: str) -> "Tuple[str, List[int]]":
 
 def make_admin_line() -> CommandLine:
     """The options of `admin`."""
-    return CommandLine("admin", ["admin [-h HOST] [-p PORT] ACTION..."], (
-        "Ask a job server, or steer it.  Several actions are sent over one connection in the order in which they are given, and all of "
-        "them are, even if the server refuses one.  All options of gearadmin work as they do there, and print the same."), [
+    return CommandLine("admin", ["admin [-h HOST] [-p PORT] ACTION..."], _ADMIN_ABOUT, [
         address_options(several=False),
         ("Questions", [
             Option("--status", "", "each function: jobs that wait or run, jobs that run, workers"),
             Option("--priority-status", "", "each function: waiting jobs of high, normal and low priority, workers"),
             Option("--workers", "", "each connection: number, address, client id, functions"),
-            Option("--show-jobs", "", "each job: handle, lost attempts, whether it is of no use any more, whether it is a background job"),
+            Option("--show-jobs", "", "each job: handle, lost attempts, whether it is of no use any more, whether it is a "
+                   "background job"),
             Option("--show-unique-jobs", "", "each job's unique"),
-            Option("--show-aside --show-set-aside", "", "each job that was set aside: handle, function, unique, attempts, error *"),
+            Option("--show-aside --show-set-aside", "", "each job that was set aside: handle, function, unique, attempts, "
+                   "error *"),
             Option("--show-totals", "", "what the server has counted *"),
             Option("--server-version", "", "the server's version"),
             Option("--server-verbose", "", "the server's log level"),
@@ -73,22 +78,25 @@ def make_admin_line() -> CommandLine:
             Option("--cancel-job", "HANDLE", "cancel a job"),
             Option("--cancel-unique", "UNIQUE", "cancel the jobs with a unique *"),
             Option("--cancel-function", "FUNCTION", "cancel all jobs of a function *"),
-            Option("--max-queue", "FUNCTION=N", "refuse jobs of a function that has N of them already, 0 for no limit; HIGH,NORMAL,LOW "
-                   "for N gives each priority its own limit", _read_limits),
+            Option("--max-queue", "FUNCTION=N", "refuse jobs of a function that has N of them already, 0 for no limit; "
+                   "HIGH,NORMAL,LOW for N gives each priority its own limit", _read_limits),
             Option("--pause", "FUNCTION", "accept jobs of a function, but give none to workers *"),
             Option("--resume", "FUNCTION", "end a pause *"),
-            Option("--drain", "on|off", "refuse new jobs, while those that wait are done *", one_of("on", "off"), default_word="on"),
+            Option("--drain", "on|off", "refuse new jobs, while those that wait are done *",
+                   one_of("on", "off"), default_word="on"),
             Option("--requeue", "HANDLE|all", "give a job that was set aside another try, or all *"),
             Option("--purge", "HANDLE|all", "throw away a job that was set aside, or all *"),
-            Option("--shutdown", "graceful", "stop the server at once, or when no job is left *", one_of("now", "graceful"),
-                   default_word="now"),
+            Option("--shutdown", "graceful", "stop the server at once, or when no job is left *",
+                   one_of("now", "graceful"), default_word="now"),
             Option("--send", "COMMAND", "send any command of one line, print the line that comes back"),
         ]),
         ("Other options", [
-            Option("--json", "", "print a JSON document for each question, with the meaning of each figure; --show-jobs tells more *"),
+            Option("--json", "", "print a JSON document for each question, with the meaning of each figure; --show-jobs tells "
+                   "more *"),
             Option("--timeout", "SECONDS", "how long one action may take (default: 10)", read_seconds, default=10.0),
         ]),
-    ], [("* Only gearman_std's server can do that", "gearmand refuses what it does not know, and --show-jobs --json is short there."),
+    ], [("* Only gearman_std's server can do that", "gearmand refuses what it does not know, and --show-jobs --json is short "
+                                                    "there."),
         ("Exit status", _ADMIN_STATUSES), ("Examples", _ADMIN_EXAMPLES)], help_names="-H --help")
 
 
@@ -98,7 +106,8 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     options = line.parse(arguments)
     if options.words:
         raise UsageError("an action begins with --, %r does not" % options.words[0])
-    modifiers = {"host", "port", "tls", "tls_ca", "tls_certificate", "tls_key", "tls_hostname", "tls_no_verify", "json", "timeout",
+    modifiers = {"host", "port", "tls", "tls_ca", "tls_certificate", "tls_key", "tls_hostname", "tls_no_verify", "json",
+                 "timeout",
                  "force"}
     actions = [(key, value) for key, value in options.given if key not in modifiers]
     if not actions:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .cli_common import Parsed
     from .client import Task
 
+_CLIENT_ABOUT = """
+Submit jobs, one for each DATA, else one with all of standard input, and print their results as they are, byte for byte.  All
+options of the program gearman work as they do there.
+"""
 _CLIENT_STATUSES = """
 0    every job was done, or accepted if in the background
 1    a job failed or was refused; its text is on standard error
@@ -39,9 +43,8 @@ _UNIQUE_OF_DATA = "#"
 
 def make_client_line() -> CommandLine:
     """The options of `client`."""
-    return CommandLine("client", ["client [OPTIONS] -f FUNCTION [--] [DATA...]", "client -w [OPTIONS] -f FUNCTION [--] [COMMAND...]"], (
-        "Submit jobs, one for each DATA, else one with all of standard input, and print their results as they are, byte for byte.  "
-        "All options of the program gearman work as they do there."), [
+    usage = ["client [OPTIONS] -f FUNCTION [--] [DATA...]", "client -w [OPTIONS] -f FUNCTION [--] [COMMAND...]"]
+    return CommandLine("client", usage, _CLIENT_ABOUT, [
         address_options(),
         ("Jobs", [
             Option("-f --function", "FUNCTION", "function that is to do the job; if given several times, each of them does it",
@@ -52,19 +55,21 @@ def make_client_line() -> CommandLine:
             Option("-b --background", "", "do not wait for the result, which nobody gets"),
             Option("-I --high", "", "high priority"),
             Option("-L --low", "", "low priority"),
-            Option("-u --unique", "UNIQUE", "key of the job: while a job of the same function and key waits or runs, this one joins it; "
-                   "# makes the key of the data, - has the server take the data for the key (default: a new key for each job)"),
+            Option("-u --unique", "UNIQUE", "key of the job: while a job of the same function and key waits or runs, this one "
+                   "joins it; # makes the key of the data, - has the server take the data for the key (default: a new key for "
+                   "each job)"),
             Option("--at", "UNIXTIME", "do the job at that time, in the background", read_seconds),
             Option("--delay", "SECONDS", "do the job after that time, in the background", read_seconds),
             Option("--reducer", "FUNCTION", "submit a reduce job"),
             Option("--require-worker", "", "fail at once if no worker can do the function"),
         ]),
         ("Waiting and output", [
-            Option("-t --timeout", "MS", "wait that many milliseconds for each result, -1 for ever (default: -1)", whole_number(-1)),
-            Option("-j --parallel", "N", "have up to N jobs at a time; the results still come in order (default: 1)", whole_number(1),
-                   default=1),
-            Option("--attempts", "N", "submit a job again that failed, was refused or lost, up to N times in all", whole_number(1),
-                   default=1),
+            Option("-t --timeout", "MS", "wait that many milliseconds for each result, -1 for ever (default: -1)",
+                   whole_number(-1)),
+            Option("-j --parallel", "N", "have up to N jobs at a time; the results still come in order (default: 1)",
+                   whole_number(1), default=1),
+            Option("--attempts", "N", "submit a job again that failed, was refused or lost, up to N times in all",
+                   whole_number(1), default=1),
             Option("-P --prefix", "", "begin each piece of output with the function's name"),
             Option("-v --verbose", "", "print each job's handle", repeat=True),
         ]),
@@ -162,7 +167,8 @@ class _Submission:
         """Submit it, for the first time or again."""
         self.attempt += 1
         self._began = self._clock()
-        self.task = submit(self, on_status=lambda *numbers: self._hear("status", numbers), on_data=lambda data: self._hear("data", data),
+        self.task = submit(self, on_status=lambda *numbers: self._hear("status", numbers),
+                           on_data=lambda data: self._hear("data", data),
                            on_warning=lambda data: self._hear("warning", data))
 
     def left(self, timeout_ms: "Optional[int]") -> "Optional[float]":
@@ -191,7 +197,8 @@ class _Submitter:
     Owner: the thread that runs the command.
     """
 
-    def __init__(self, client: Client, console: Console, options: "Parsed", sleep: "Callable[[float], None]" = time.sleep) -> None:
+    def __init__(self, client: Client, console: Console, options: "Parsed",
+                 sleep: "Callable[[float], None]" = time.sleep) -> None:
         self._client = client
         self._console = console
         self._options = options

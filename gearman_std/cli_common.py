@@ -1,7 +1,7 @@
 """What the commands share: their options and help, standard input and output as bytes, exit statuses, the server's address.
 
-The options are read as getopt_long reads them, which is what gearmand's programs do: short ones may be joined (``-bnf resize``),
-options and other words may be mixed, ``--`` ends the options.  (argparse cannot do that on all versions of Python.)
+The options are read as getopt_long reads them, which is what gearmand's programs do: short ones may be joined, as in
+``-bnf resize``, options and other words may be mixed, ``--`` ends the options.  argparse cannot do all that on every Python.
 """
 import errno
 import os
@@ -111,7 +111,8 @@ class Console:
 def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:
     """Write as much as goes, or flush, and wait while nothing goes; return how much it was.
 
-    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it non-blocking.
+    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it
+    non-blocking.
     """
     while True:
         try:
@@ -144,7 +145,9 @@ class Option:
         self.help = help_text
         self.convert = convert
         self.repeat = repeat
-        self.default = default if default is not None else [] if repeat and metavar else 0 if repeat else None if metavar else False
+        if default is None:
+            default = ([] if repeat else None) if metavar else 0 if repeat else False
+        self.default = default
         self.default_word = default_word
         long_names = [name for name in self.names if name.startswith("--")]
         self.key = long_names[0][2:].replace("-", "_")
@@ -277,7 +280,7 @@ class CommandLine:
         lines = []  # type: List[str]
         for index, usage in enumerate(self.usage):
             lines.append("%s %s %s" % ("usage:" if not index else "      ", PROGRAM, usage))
-        lines += ["", textwrap.fill(self.about, width)]
+        lines += ["", textwrap.fill(" ".join(self.about.split("\n")).strip(), width)]
         for title, options in self.groups:
             shown = [option for option in options if option.help]
             if shown:
@@ -362,8 +365,8 @@ def one_of(*choices: str) -> "Callable[[str], str]":
 def address_options(several: bool = True) -> "Tuple[str, List[Option]]":
     """The options that say where the server is, and how to speak with it."""
     return "Job server", [
-        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket%s (default: GEARMAN_SERVER, else "
-               "GEARMAN_SERVERS, else localhost)" % ("; several with commas between them" if several else "")),
+        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket%s (default: GEARMAN_SERVER, "
+               "else GEARMAN_SERVERS, else localhost)" % ("; several with commas between them" if several else "")),
         Option("-p --port", "PORT", "its port (default: %d)" % DEFAULT_PORT, read_port),
         Option("-S --tls --ssl", "", "speak TLS, and check the server's certificate"),
         Option("--tls-ca", "FILE", "certificate authorities to trust (default: GEARMAND_CA_CERTIFICATE, else the system's)"),

@@ -5,10 +5,11 @@ import threading
 from contextlib import ExitStack
 
 from .addresses import DEFAULT_PORT, join_address, split_address
-from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size, whole_number)
+from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
+                         whole_number)
 from .core import Limits
-from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach, notify_manager,
-                     open_log, watchdog_interval)
+from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
+                     notify_manager, open_log, watchdog_interval)
 from .jobs import FunctionPolicy
 from .server import Server
 from .supervisor import Supervised, is_supervised
@@ -23,6 +24,9 @@ _logger_cli = logging.getLogger("gearman_std.cli")
 
 _DEFAULT_CONFIG = "/etc/gearmand.conf"
 _DAEMON_LOG = "/var/log/gearmand.log"
+_SERVER_ABOUT = """
+Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO.
+"""
 _SERVER_STATUSES = """
 0  it ended as it was told to, by a signal or the command shutdown
 1  it could not start, for example because the port is taken, or it broke down
@@ -52,7 +56,8 @@ _NOT_NEEDED = {
     "keepalive_idle": "it is always 30 s", "keepalive_interval": "it is always 10 s", "keepalive_count": "it is always 3",
 }
 _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
-                 "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db --mysql-table")
+                 "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "
+                 "--mysql-table")
 
 
 def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
@@ -72,23 +77,25 @@ def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
 
 def make_server_line() -> CommandLine:
     """The options of `server`."""
-    return CommandLine("server", ["server [OPTIONS]"], (
-        "Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO."), [
+    return CommandLine("server", ["server [OPTIONS]"], _SERVER_ABOUT, [
         ("Where it listens", [
             Option("-p --port", "PORT", "port, 0 for a free one (default: GEARMAND_PORT, else %d)" % DEFAULT_PORT, read_port),
-            Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated (default: every IPv4 "
-                   "and IPv6 address)", repeat=True),
-            Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)", whole_number(1), default=1024),
+            Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated (default: "
+                   "every IPv4 and IPv6 address)", repeat=True),
+            Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
+                   whole_number(1), default=1024),
             Option("--print-address", "", "print each address on standard output when it listens"),
         ]),
         ("Jobs", [
-            Option("-j --job-retries", "N", "how often a job's worker may be lost, or be too slow, before the job fails, or is set aside "
-                   "if it is in the background; 0 for no limit (default: %d)" % FunctionPolicy().retries, whole_number()),
-            Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no policy of "
-                   "their own: coalescing=join, rerun, replace or reject; retries=N as -j; attempts=N of a background job that "
-                   "fails, with backoff=SECONDS before the second, twice as long each time up to backoff-max=SECONDS", _read_policy,
-                   repeat=True),
-            Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 for all (default: as few as needed)", whole_number()),
+            Option("-j --job-retries", "N", "how often a job's worker may be lost, or be too slow, before the job fails, or is "
+                   "set aside if it is in the background; 0 for no limit (default: %d)" % FunctionPolicy().retries,
+                   whole_number()),
+            Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no "
+                   "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j; attempts=N of a "
+                   "background job that fails, with backoff=SECONDS before the second, twice as long each time up to "
+                   "backoff-max=SECONDS", _read_policy, repeat=True),
+            Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 for all (default: as few as needed)",
+                   whole_number()),
             Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
             Option("--exceptions", "", "pass exceptions on to clients that did not ask for them too"),
             Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)"),
@@ -103,8 +110,8 @@ def make_server_line() -> CommandLine:
             Option("--max-function-job-bytes", "BYTES", "data of all jobs of one function (default: 0)", read_size),
             Option("--max-functions", "N", "functions (default: %d)" % Limits().functions, whole_number()),
             Option("--max-abilities", "N", "functions of one worker (default: %d)" % Limits().abilities, whole_number()),
-            Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: 60)",
-                   read_seconds),
+            Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: "
+                   "60)", read_seconds),
             Option("-f --file-descriptors", "N", "open files, somewhat more than connections (default: as many as allowed)",
                    whole_number(16)),
         ]),
@@ -116,7 +123,8 @@ def make_server_line() -> CommandLine:
             Option("--syslog", "", "log to syslog, too"),
             Option("--verbose", "LEVEL", "log what is as bad as that or worse: %s (default: ERROR)" % " ".join(LOG_LEVELS),
                    one_of(*LOG_LEVELS), default="ERROR"),
-            Option("--config-file", "FILE", "read options from a file; those of the command line win (default: %s)" % _DEFAULT_CONFIG),
+            Option("--config-file", "FILE", "read options from a file; those of the command line win (default: %s)"
+                   % _DEFAULT_CONFIG),
             Option("--check-args", "", "only look whether the options make sense"),
             Option("--coredump", "", "let the system write a core file when the interpreter crashes"),
             Option("-V --version", "", "print the version"),
@@ -138,8 +146,8 @@ def make_server_line() -> CommandLine:
 def parse_server(arguments: "Sequence[str]") -> "Parsed":
     """The options of the command line, and of the config file where the command line says nothing.
 
-    What is no option in the config file is left in `words`.  Raises UsageError, HelpWanted, and OSError for a config file that cannot
-    be read.
+    What is no option in the config file is left in `words`.  Raises UsageError, HelpWanted, and OSError for a config file that
+    cannot be read.
     """
     line = make_server_line()
     options = line.parse(arguments)
@@ -185,9 +193,11 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dic
         "port": port, "listen": tuple(options.listen), "backlog": options.backlog, "exceptions": options.exceptions,
         "wakeup": options.worker_wakeup, "handle_prefix": options.job_handle_prefix, "version": VERSION,
         "verbosity": options.verbose, "policy": FunctionPolicy(**default),
-        "policies": {function: FunctionPolicy(**dict(default, **policy)) for function, policy in options.policy if function is not None},
+        "policies": {function: FunctionPolicy(**dict(default, **policy))
+                     for function, policy in options.policy if function is not None},
         "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
-                                  function_job_bytes="max_function_job_bytes", functions="max_functions", abilities="max_abilities")),
+                                  function_job_bytes="max_function_job_bytes", functions="max_functions",
+                                  abilities="max_abilities")),
     }  # type: Dict[str, Any]
     settings.update(_given(options, max_packet_size="max_packet", max_unsent="max_unsent", max_connections="max_connections",
                            stall_timeout="stall_timeout"))

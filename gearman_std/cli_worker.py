@@ -6,7 +6,8 @@ import sys
 from contextlib import ExitStack
 from shutil import which
 
-from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
+from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
+                         find_servers,
                          find_tls, one_of, own_command, read_seconds, whole_number)
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from .cli_common import Parsed
     from .worker import WorkerJob
 
+_WORKER_ABOUT = """
+Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
+and if it ends with a status other than 0 the job fails with what it said on standard error.  Otherwise a Python callable, found in
+the current folder or an installed module, is called with a WorkerJob, and what it returns is the result.
+"""
 _WORKER_STATUSES = """
 0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
 2    the command line makes no sense, or a function cannot be imported
@@ -39,30 +45,30 @@ gearman-std worker rev=mymodule:reverse mymodule:count --processes 4 --reload
 
 def make_worker_line() -> CommandLine:
     """The options of `worker`."""
-    return CommandLine("worker", ["worker [OPTIONS] -f FUNCTION [--] COMMAND...", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."], (
-        "Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result, "
-        "and if it ends with a status other than 0 the job fails with what it said on standard error.  Otherwise, a Python callable, "
-        "found in the current folder or an installed module, is called with a WorkerJob."), [
+    usage = ["worker [OPTIONS] -f FUNCTION [--] COMMAND...", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."]
+    return CommandLine("worker", usage, _WORKER_ABOUT, [
         address_options(),
         ("Jobs", [
             Option("-f --function", "FUNCTION", "function whose jobs the command does (may be repeated)", repeat=True),
             Option("-T --threads", "N", "jobs at a time (default: 1)", whole_number(1), default=1),
             Option("--limit", "N", "jobs of one function at a time (default: --threads)", whole_number(1)),
-            Option("--timeout", "SECONDS", "a command that runs longer is killed, with all that it has started; a callable's job is "
-                   "taken away by the server", read_seconds),
+            Option("--timeout", "SECONDS", "a command that runs longer is killed, with all that it has started; a callable's "
+                   "job is taken away by the server", read_seconds),
             Option("-n --lines", "", "send each line of a command's output as data as soon as it is there"),
             Option("-N --lines-stripped", "", "the same without its line end"),
-            Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only for "
-                   "clients that are trusted (default: bytes)", one_of("bytes", "json", "pickle")),
+            Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only "
+                   "for clients that are trusted (default: bytes)", one_of("bytes", "json", "pickle")),
         ]),
         ("Life", [
-            Option("--processes", "N", "so many worker processes under a parent that starts a new one for each that ends", whole_number(1)),
+            Option("--processes", "N", "so many worker processes under a parent that starts a new one for each that ends",
+                   whole_number(1)),
             Option("-c --max-jobs --count", "N", "end after N jobs", whole_number(0)),
             Option("--max-age", "SECONDS", "end after that time", read_seconds),
-            Option("--splay", "SECONDS", "and after up to so many more, at random, so that not all workers end at once", read_seconds,
-                   default=0.0),
+            Option("--splay", "SECONDS", "and after up to so many more, at random, so that not all workers end at once",
+                   read_seconds, default=0.0),
             Option("--reload", "", "start anew when the code changes"),
-            Option("--grace", "SECONDS", "when told to leave, give running jobs so much time (default: no limit)", read_seconds),
+            Option("--grace", "SECONDS", "when told to leave, give running jobs so much time (default: no limit)",
+                   read_seconds),
         ]),
         ("The program", [
             Option("--client-id", "ID", "name of this worker in the server's list of workers"),

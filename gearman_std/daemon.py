@@ -28,7 +28,8 @@ class CannotDetach(GearmanError):
 class PidFile:
     """A file with this process's id while it is entered.
 
-    It is removed at the end only if it still has that id, since another process may have taken the path.  Entering raises OSError.
+    It is removed at the end only if it still has that id, since another process may have taken the path.  Entering raises
+    OSError.
 
     Owner: the thread that enters it.
     """

@@ -30,6 +30,10 @@ _DEMO_NOTES = """
 3. submits one job for each file, with the file's content as data,
 4. prints what comes back, and stops everything.
 """
+_DEMO_STATUSES = """
+0  all files were counted
+1  some were not, or the demo broke down
+"""
 _DEMO_EXAMPLES = """
 gearman-std demo
 gearman-std demo --workers 4 *.txt
@@ -46,7 +50,7 @@ def make_demo_line() -> CommandLine:
         ("Options", [
             Option("--workers", "N", "worker processes (default: 2)", whole_number(1, 256), default=2),
             Option("--serve-as-worker", "ADDRESS", ""),
-        ])], [("What it does", _DEMO_NOTES), ("Exit status", "0  all files were counted\n1  some were not, or the demo broke down"),
+        ])], [("What it does", _DEMO_NOTES), ("Exit status", _DEMO_STATUSES),
               ("Examples", _DEMO_EXAMPLES)], help_names="-h -H --help")
 
 
@@ -86,12 +90,13 @@ def own_sources() -> "List[str]":
 def count_words(job: "Any") -> str:
     """The function that the workers do."""
     workload = job.workload
-    return json.dumps({"lines": workload.count(b"\n"), "words": len(workload.split()), "bytes": len(workload), "worker": os.getpid()})
+    return json.dumps({"lines": workload.count(b"\n"), "words": len(workload.split()), "bytes": len(workload),
+                       "worker": os.getpid()})
 
 
 def count_files(client: Client, paths: "Sequence[str]", in_flight: int) -> "Iterator[Tuple[int, FileCount]]":
-    """Have the words of files counted, at most `in_flight` at a time; yields each file's place in the list, and its count, as they
-    come."""
+    """Have the words of files counted, at most `in_flight` at a time; yields each file's place in the list, and its count, as
+    they come."""
     waiting = list(reversed(list(enumerate(paths))))
     under_way = {}  # type: Dict[Any, Tuple[int, str]]
     while waiting or under_way:

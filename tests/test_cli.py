@@ -58,7 +58,8 @@ def test_version(word):
 
 
 def test_as_a_process():
-    done = subprocess.run([sys.executable, "-m", "gearman_std", "client", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
+    done = subprocess.run([sys.executable, "-m", "gearman_std", "client", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=50)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"gearman-std client: -f needs a value; see gearman-std client --help\n"
 

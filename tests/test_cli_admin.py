@@ -46,8 +46,9 @@ def test_answers_as_json(own):
 
 
 def test_orders(own):
-    status, output, errors = admin(own, "--create-function", "new", "--max-queue", "wc=2", "--max-queue", "new=3,2,1", "--pause", "wc",
-                                   "--resume", "wc", "--drain", "--drain=off", "--cancel-job", "nix", "--drop-function", "wc",
+    status, output, errors = admin(own, "--create-function", "new", "--max-queue", "wc=2", "--max-queue", "new=3,2,1",
+                                   "--pause", "wc", "--resume", "wc", "--drain", "--drain=off", "--cancel-job", "nix",
+                                   "--drop-function", "wc",
                                    "--drop-function", "wc", "--force", "--cancel-function", "new", "--send", "version")
     assert status == 1  # since one was refused, but all were sent
     assert "Error: UNKNOWN_JOB\n" in errors
@@ -90,8 +91,8 @@ def test_nobody_there():
     assert errors.startswith("gearman-std admin: cannot connect to 127.0.0.1:")
 
 
-GEARADMIN = ["--status", "--priority-status", "--workers", "--show-jobs", "--show-unique-jobs", "--server-version", "--server-verbose",
-             "--create-function=some"]
+GEARADMIN = ["--status", "--priority-status", "--workers", "--show-jobs", "--show-unique-jobs", "--server-version",
+             "--server-verbose", "--create-function=some"]
 
 
 @pytest.mark.interop

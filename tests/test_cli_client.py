@@ -140,7 +140,8 @@ def test_verbose_tells_the_handle_first(address):
 
 
 def test_a_failed_job_is_told_and_the_others_are_done(address):
-    assert client(address, "-f", "fail", "-f", "echo", "a", "b") == (1, b"ab", b"Job failed: it broke, a\nJob failed: it broke, b\n")
+    assert client(address, "-f", "fail", "-f", "echo", "a", "b") == (
+        1, b"ab", b"Job failed: it broke, a\nJob failed: it broke, b\n")
     assert client(address, "-P", "-f", "fail", "a") == (1, b"", b"fail: Job failed: it broke, a\n")
 
 
@@ -161,8 +162,9 @@ def test_nobody_there():
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["x"], b"no function was given"), (["-f", "x", "-I", "-L", "x"], b"contradict"), (["-f", "x", "-t", "y"], b"-t: 'y' is not"),
-    (["-f", "", "x"], b"function"), (["-f", "x", "-u", "x" * 65, "x"], b"unique"), (["-f", "x", "--delay", "1", "-I", "x"], b"normal"),
+    (["x"], b"no function was given"), (["-f", "x", "-I", "-L", "x"], b"contradict"),
+    (["-f", "x", "-t", "y"], b"-t: 'y' is not"), (["-f", "", "x"], b"function"), (["-f", "x", "-u", "x" * 65, "x"], b"unique"),
+    (["-f", "x", "--delay", "1", "-I", "x"], b"normal"),
 ])
 def test_what_makes_no_sense(address, words, complaint):
     status, output, errors = client(address, *words)
@@ -252,7 +254,8 @@ def test_a_full_disk(address):
     with open("/dev/full", "wb") as full:
         process = start(address, "-f", "talk", "", stdout=full)
         errors = process.communicate(timeout=20)[1]
-    assert (process.returncode, errors) == (1, b"gearman-std client: cannot write to standard output: No space left on device\n")
+    assert process.returncode == 1
+    assert errors == b"gearman-std client: cannot write to standard output: No space left on device\n"
 
 
 def test_each_line_is_a_job_as_soon_as_it_is_there(address):
@@ -323,7 +326,8 @@ def test_worker_mode_wants_a_program_that_is_there(idle):
 # --- As the program gearman.
 
 SAME = [["-f", "echo"], ["-f", "echo", "a", "b"], ["-f", "echo", "-n"], ["-f", "echo", "-P", "-n"], ["-f", "echo", "-s"],
-        ["-f", "echo", "-u", "u"], ["-f", "echo", "-I", "x"], ["-f", "echo", "-L", "x"], ["-bf", "echo", "x"], ["-f", "echo", "--", "-x"],
+        ["-f", "echo", "-u", "u"], ["-f", "echo", "-I", "x"], ["-f", "echo", "-L", "x"], ["-bf", "echo", "x"],
+        ["-f", "echo", "--", "-x"],
         ["-P", "-f", "talk", "x"]]  # without -P, gearman writes progress into a pipe only when it ends, after all data
 
 

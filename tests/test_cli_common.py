@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from gearman_std.cli_common import (FAILED, INTERRUPTED, PIPE_CLOSED, TOO_LATE, UNREACHABLE, USAGE, CommandLine, Console, HelpWanted,
-                                    Option, Quit, UsageError, address_options, find_servers, find_tls, one_of, own_command,
+from gearman_std.cli_common import (FAILED, INTERRUPTED, PIPE_CLOSED, TOO_LATE, UNREACHABLE, USAGE, CommandLine, Console,
+                                    HelpWanted, Option, Quit, UsageError, address_options, find_servers, find_tls, one_of,
+                                    own_command,
                                     read_port, read_seconds, read_size, run_command, whole_number)
 from gearman_std.errors import JobTimeout, NoServer, ServerError, ServerLost
 
@@ -18,7 +19,8 @@ def make_line(once=False):
     return CommandLine("test", ["test [OPTIONS]"], "A command for tests.", [
         ("Some options", [
             Option("-b --background", "", "a flag"), Option("-v --verbose", "", "a flag that counts", repeat=True),
-            Option("-f --function", "NAME", "may be repeated", repeat=True), Option("-c --count", "N", "a number", whole_number(1)),
+            Option("-f --function", "NAME", "may be repeated", repeat=True),
+            Option("-c --count", "N", "a number", whole_number(1)),
             Option("--shutdown", "HOW", "a value that may be left out", default_word="now"), Option("--hidden", "", ""),
         ])], once=once)
 
@@ -81,8 +83,8 @@ def test_help_is_wanted(words):
     with pytest.raises(HelpWanted) as wanted:
         make_line().parse(words)
     text = str(wanted.value)
-    for part in ("usage: gearman-std test [OPTIONS]", "A command for tests.", "Some options:", "-f, --function NAME", "-H, --help",
-                 "--shutdown[=HOW]"):
+    for part in ("usage: gearman-std test [OPTIONS]", "A command for tests.", "Some options:", "-f, --function NAME",
+                 "-H, --help", "--shutdown[=HOW]"):
         assert part in text
     assert "--hidden" not in text
 
@@ -112,8 +114,9 @@ def test_values_are_read(read, text, value):
 
 @pytest.mark.parametrize("read, text", [
     (whole_number(), "-1"), (whole_number(0, 9), "10"), (whole_number(), "1.5"), (whole_number(), ""),
-    (read_seconds, ""), (read_seconds, "-1"), (read_seconds, "x"), (read_seconds, "1y"), (read_seconds, "nan"), (read_seconds, "inf"),
-    (read_seconds, "1sm"), (read_size, ""), (read_size, "K"), (read_size, "1T"), (read_size, "-1"), (read_size, "1KM"),
+    (read_seconds, ""), (read_seconds, "-1"), (read_seconds, "x"), (read_seconds, "1y"), (read_seconds, "nan"),
+    (read_seconds, "inf"), (read_seconds, "1sm"), (read_size, ""), (read_size, "K"), (read_size, "1T"), (read_size, "-1"),
+    (read_size, "1KM"),
     (read_port, "65536"), (read_port, "-1"), (read_port, "no-such-service"), (read_port, ""), (one_of("a"), "c"),
 ])
 def test_values_that_make_no_sense(read, text):
@@ -165,7 +168,8 @@ def test_tls_is_set_up_by_options_and_by_libgearmans_environment():
     environment = {"GEARMAND_CA_CERTIFICATE": "a", "GEARMAN_CLIENT_PEM": "b", "GEARMAN_CLIENT_KEY": "c"}
     assert find_tls(line.parse(["-S"]), environment) == {"ca": "a", "certificate": "b", "key": "c", "verify": True}
     words = ["--ssl", "--tls-ca", "x", "--tls-hostname", "h", "--tls-no-verify"]
-    assert find_tls(line.parse(words), environment) == {"ca": "x", "certificate": "b", "key": "c", "hostname": "h", "verify": False}
+    assert find_tls(line.parse(words), environment) == {"ca": "x", "certificate": "b", "key": "c", "hostname": "h",
+                                                        "verify": False}
 
 
 # --- Output.

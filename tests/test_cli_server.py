@@ -34,11 +34,12 @@ def server(*words):
 # --- Options.
 
 GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | --file-descriptors=1024 | -j 3 | --job-retries 3
-    --job-handle-prefix P | --hashtable-buckets 991 | --keepalive | --keepalive-idle 10 | --keepalive-interval=-1 | --keepalive-count 3
-    -l none | --log-file=stderr | -L 127.0.0.1 | --listen ::1 -L localhost | -p 4730 | --port=4730 | -P /tmp/pid | --pid-file=/tmp/pid
-    -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump | -t 4 | --threads=0 | -u root | --user root
-    --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3 | --libmemcached-servers x | --mysql-host x --mysql-port 3306
-    --libpq-conninfo x | --redis-server x | --http-port 8080 | -dp4730""".replace("\n", "|").split("|")
+    --job-handle-prefix P | --hashtable-buckets 991 | --keepalive | --keepalive-idle 10 | --keepalive-interval=-1
+    --keepalive-count 3 | -l none | --log-file=stderr | -L 127.0.0.1 | --listen ::1 -L localhost | -p 4730 | --port=4730
+    -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
+    -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
+    --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
+    -dp4730""".replace("\n", "|").split("|")
 
 
 @pytest.mark.parametrize("words", [words.strip() for words in GEARMANDS])
@@ -47,9 +48,11 @@ def test_gearmands_options_are_accepted(words):
 
 
 @pytest.mark.parametrize("words", [
-    ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"], ["--verbose", "info"],
+    ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"],
+    ["--verbose", "info"],
     ["-q", "nosuch"], ["-t", "x"], ["-j", "-1"], ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
-    ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"], ["--max-packet", "x"],
+    ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
+    ["--max-packet", "x"],
 ])
 def test_what_makes_no_sense(words):
     status, output, errors = server(*words)
@@ -59,23 +62,25 @@ def test_what_makes_no_sense(words):
 
 def test_settings_by_default():
     made = settings()
-    assert (made["port"], made["listen"], made["wakeup"], made["exceptions"], made["handle_prefix"]) == (4730, (), None, False, None)
+    assert (made["port"], made["listen"], made["wakeup"]) == (4730, (), None)
+    assert (made["exceptions"], made["handle_prefix"]) == (False, None)
     assert made["policies"] == {} and made["policy"].retries == 5 and made["policy"].attempts == 1
     with Server(**dict(made, listen=["127.0.0.1"], port=0)) as server:
         assert server.addresses
 
 
 def test_settings_by_options():
-    made = settings("-p", "0", "-L", "127.0.0.1", "-L", "/tmp/x", "-w", "3", "--exceptions", "-b", "7", "--job-handle-prefix", "X",
-                    "--max-packet", "1M", "--max-unsent", "2M", "--max-connections", "5", "--max-jobs", "6", "--max-job-bytes", "7K",
-                    "--max-function-jobs", "8", "--max-function-job-bytes", "9", "--max-functions", "10", "--max-abilities", "11",
+    made = settings("-p", "0", "-L", "127.0.0.1", "-L", "/tmp/x", "-w", "3", "--exceptions", "-b", "7", "--job-handle-prefix",
+                    "X", "--max-packet", "1M", "--max-unsent", "2M", "--max-connections", "5", "--max-jobs", "6",
+                    "--max-job-bytes", "7K", "--max-function-jobs", "8", "--max-function-job-bytes", "9",
+                    "--max-functions", "10", "--max-abilities", "11",
                     "--stall-timeout", "1m", "--verbose", "DEBUG")
     limits = made["limits"]
     assert (made["listen"], made["wakeup"], made["exceptions"], made["backlog"]) == (("127.0.0.1", "/tmp/x"), 3, True, 7)
     assert (made["max_packet_size"], made["max_unsent"], made["max_connections"]) == (1 << 20, 2 << 20, 5)
     assert (made["stall_timeout"], made["verbosity"], made["handle_prefix"]) == (60.0, "DEBUG", "X")
-    assert [limits.jobs, limits.job_bytes, limits.function_jobs, limits.function_job_bytes, limits.functions, limits.abilities] == [
-        6, 7168, 8, 9, 10, 11]
+    assert [limits.jobs, limits.job_bytes, limits.function_jobs, limits.function_job_bytes] == [6, 7168, 8, 9]
+    assert [limits.functions, limits.abilities] == [10, 11]
     with Server(**dict(made, listen=["127.0.0.1"])) as server:
         assert server.addresses
 
@@ -189,8 +194,9 @@ def start(processes, tmp_path):
     """start(words…) starts a server on a free port of 127.0.0.1; returns the process and HOST:PORT."""
     def start(*words, **options):
         environment = dict(os.environ, **options.pop("environment", {}))
-        process = processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "--config-file", os.devnull,
-                                   "--print-address"] + list(words), stdout=subprocess.PIPE, env=environment, cwd=str(tmp_path), **options)
+        command = [sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "--config-file", os.devnull,
+                   "--print-address"] + list(words)
+        process = processes.start(command, stdout=subprocess.PIPE, env=environment, cwd=str(tmp_path), **options)
         return process, process.stdout.readline().decode().strip()
     return start
 
@@ -272,8 +278,8 @@ def test_what_has_no_effect_is_noted(start, tmp_path):
 
 @posix
 def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_path):
-    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-l", "log", "-P", "pid", "--print-address",
-               "--config-file", os.devnull]
+    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-l", "log", "-P", "pid",
+               "--print-address", "--config-file", os.devnull]
     first = processes.start(command + ["-p", "0"], cwd=str(tmp_path), stdout=subprocess.PIPE)
     address = first.stdout.readline().decode().strip()
     assert first.wait(20) == 0

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from gearman_std.daemon import (LOG_LEVELS, CannotDetach, PidFile, SignalHandlers, allow_descriptors, become_user, notify_manager,
-                                open_log, watchdog_interval)
+from gearman_std.daemon import (LOG_LEVELS, CannotDetach, PidFile, SignalHandlers, allow_descriptors, become_user,
+                                notify_manager, open_log, watchdog_interval)
 from gearman_std.errors import GearmanError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
@@ -31,8 +31,8 @@ def logger():
 
 def python(code, **options):
     """Run some code in another interpreter; return status, output and errors."""
-    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=50, **options)
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=50, **options)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -16,8 +16,8 @@ from gearman_std.server import Server
 
 def demo(*words, **options):
     """Run the demo; return status, output and errors."""
-    done = subprocess.run([sys.executable, "-m", "gearman_std", "demo"] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, timeout=50, **options)
+    done = subprocess.run([sys.executable, "-m", "gearman_std", "demo"] + list(words), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=50, **options)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -45,7 +45,8 @@ def test_counts_files(tmp_path):
     (tmp_path / "empty").write_text("")
     status, output, errors = demo("one", "two", "empty", "one", "--workers", "3", cwd=str(tmp_path))
     assert (status, errors) == (0, "")
-    rows = {tuple(words[:3]): words[4] for words in map(str.split, output.splitlines()) if len(words) == 5 and words[0].isdigit()}
+    lines = map(str.split, output.splitlines())
+    rows = {tuple(words[:3]): words[4] for words in lines if len(words) == 5 and words[0].isdigit()}
     assert rows == {("100", "400", "1800"): "one", ("0", "2", "4"): "two", ("0", "0", "0"): "empty"}
     assert "       200        802         3604           total\n" in output
     assert "3 workers" in output and "4 of 4 files\n" in output and "\n4 jobs in " in output and "jobs per second" in output
@@ -108,7 +109,8 @@ def test_failed_jobs_are_told(tmp_path):
 
 
 def test_the_table():
-    table = format_table([FileCount("one", 1, 2, 3, 17, ""), FileCount("two", 10, 20, 30, 18, ""), FileCount("no", 0, 0, 0, 0, "gone")], 0.5)
+    table = format_table([FileCount("one", 1, 2, 3, 17, ""), FileCount("two", 10, 20, 30, 18, ""),
+                          FileCount("no", 0, 0, 0, 0, "gone")], 0.5)
     lines = table.splitlines()
     assert [line.split() for line in lines[:5]] == [
         ["lines", "words", "bytes", "worker", "file"], ["1", "2", "3", "17", "one"], ["10", "20", "30", "18", "two"],
