@@ -131,7 +131,7 @@ class Option:
     """One option: its names, how its value is called and read, what it does.
 
     `convert` makes the value of the text, and raises ValueError with what it should be.  An option without `metavar` is a flag;
-    with `default_word`, its value may be left out.  Its key is its first long name, with underscores.
+    with `default_word`, its value may be left out.  Its key is its first long name with underscores, or its short one.
 
     Owner: nobody, it does not change.
     """
@@ -150,7 +150,7 @@ class Option:
         self.default = default
         self.default_word = default_word
         long_names = [name for name in self.names if name.startswith("--")]
-        self.key = long_names[0][2:].replace("-", "_")
+        self.key = (long_names[0][2:] if long_names else self.names[0][1:]).replace("-", "_")
 
     def __repr__(self) -> str:
         return "<Option %s>" % " ".join(self.names)

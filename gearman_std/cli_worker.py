@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _WORKER_ABOUT = """
 Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
-and if it ends with a status other than 0 the job fails with what it said on standard error.  Otherwise a Python callable, found in
-the current folder or an installed module, is called with a WorkerJob, and what it returns is the result.
+and if it ends with a status other than 0 the job fails with what it said on standard error; without COMMAND, the data is
+printed.  Without -f, a Python callable, found in the current folder or an installed module, is called with a WorkerJob, and what
+it returns is the result.
 """
 _WORKER_STATUSES = """
 0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
@@ -45,7 +46,7 @@ gearman-std worker rev=mymodule:reverse mymodule:count --processes 4 --reload
 
 def make_worker_line() -> CommandLine:
     """The options of `worker`."""
-    usage = ["worker [OPTIONS] -f FUNCTION [--] COMMAND...", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."]
+    usage = ["worker [OPTIONS] -f FUNCTION [--] [COMMAND...]", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."]
     return CommandLine("worker", usage, _WORKER_ABOUT, [
         address_options(),
         ("Jobs", [
@@ -54,6 +55,7 @@ def make_worker_line() -> CommandLine:
             Option("--limit", "N", "jobs of one function at a time (default: --threads)", whole_number(1)),
             Option("--timeout", "SECONDS", "a command that runs longer is killed, with all that it has started; a callable's "
                    "job is taken away by the server", read_seconds),
+            Option("-t", "MS", "accepted, as gearman -w does; there is no need to wake up", whole_number(-1)),
             Option("-n --lines", "", "send each line of a command's output as data as soon as it is there"),
             Option("-N --lines-stripped", "", "the same without its line end"),
             Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only "
@@ -87,10 +89,8 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
     options = line.parse(arguments)
     if not options.function and not options.words:
         raise UsageError("no function was given: -f FUNCTION -- COMMAND, or MODULE:CALLABLE")
-    if options.function and not options.words:
-        raise UsageError("no command was given for %s" % options.function[0])
-    if options.function and which(options.words[0]) is None:
-        raise UsageError("there is no program %s" % options.words[0])
+    if options.function:
+        _look_for_program(options.words)
     supervised = is_supervised()
     with ExitStack() as stack:
         log_file = open_log(("WARNING", "INFO", "DEBUG")[min(options.verbose, 2)], options.log_file)
@@ -112,8 +112,9 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
                         serializer=options.serializer, tls=find_tls(options, os.environ))
+        printer = _Printer(console, worker)
         if options.function:
-            _register_command(worker, options)
+            _register_command(worker, options, printer)
         else:
             for word in options.words:
                 name, function = load_function(word)
@@ -126,14 +127,13 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             stack.enter_context(SignalHandlers(hangup))
             Supervised(worker.stop).listen()
             worker.work(signals=False)
-            return DONE
-        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup)
+            return printer.status
+        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup) or printer.status
 
 
 def run_worker_mode(console: Console, options: "Parsed") -> int:
     """Run `client -w` with the options of `client`; return the exit status."""
-    if options.words and which(options.words[0]) is None:
-        raise UsageError("there is no program %s" % options.words[0])
+    _look_for_program(options.words)
     with ExitStack() as stack:
         open_log("INFO" if options.verbose else "WARNING")
         detached = detach() if options.daemon else None
@@ -141,22 +141,26 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
             stack.enter_context(PidFile(options.pid_file))
         worker = Worker(find_servers(options, os.environ), max_jobs=options.count or None, tls=find_tls(options, os.environ))
         printer = _Printer(console, worker)
-        if options.words:
-            _register_command(worker, options)
-        else:
-            for function in options.function:
-                worker.register(os.fsencode(function), printer)
+        _register_command(worker, options, printer)
         if detached is not None:
             detached.ready(keep_output=True)
-        status = _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {})
-        return printer.status or status
+        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {}) or printer.status
 
 
-def _register_command(worker: Worker, options: "Parsed") -> None:
+def _look_for_program(words: "Sequence[str]") -> None:
+    if words and which(words[0]) is None:
+        raise UsageError("there is no program %s" % words[0])
+
+
+def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
+    """Have the functions done by the command, or by printing if there is none."""
     timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
-    for function in options.function:
-        command = Command(options.words, timeout, options.lines or options.lines_stripped, options.lines_stripped)
-        worker.register(os.fsencode(function), command, limit=getattr(options, "limit", None), abandon=command.kill)
+    for function in map(os.fsencode, options.function):
+        if options.words:
+            command = Command(options.words, timeout, options.lines or options.lines_stripped, options.lines_stripped)
+            worker.register(function, command, limit=getattr(options, "limit", None), abandon=command.kill)
+        else:
+            worker.register(function, printer)
 
 
 def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]", handlers: "Dict[str, Callable[[], Any]]") -> int:

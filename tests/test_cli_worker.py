@@ -161,8 +161,7 @@ def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    ([], b"no function was given"), (["-f", "x"], b"no command was given for x"),
-    (["-f", "x", "no-such-program"], b"there is no program"), (["nomodule:x"], b"cannot import nomodule"),
+    ([], b"no function was given"), (["-f", "x", "no-such-program"], b"there is no program"), (["nomodule:x"], b"cannot import nomodule"),
     (["-f", "x" * 9000, "true"], b"8191"), (["--threads", "0", "x:y"], b"--threads"),
 ])
 def test_what_makes_no_sense(words, complaint):
@@ -172,6 +171,13 @@ def test_what_makes_no_sense(words, complaint):
     assert main(["worker", "-h", "127.0.0.1:1"] + words, there) == 2
     errors = there.stderr.getvalue()
     assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
+
+
+def test_without_a_program_data_is_printed(client, start):
+    worker = start("-f", "q", "-c", "2", "-t", "1000", stdout=subprocess.PIPE)
+    assert client.run("q", "one") == client.run("q", " two") == b""
+    assert worker.communicate(timeout=20) == (b"one two", b"")
+    assert worker.returncode == 0
 
 
 # --- Life.
