@@ -6,9 +6,7 @@ The options are read as getopt_long reads them, which is what gearmand's program
 import errno
 import os
 import select
-import shutil
 import sys
-import textwrap
 
 from .addresses import DEFAULT_PORT, split_address
 from .errors import GearmanError, JobTimeout, NoServer, ServerLost
@@ -274,13 +272,15 @@ class CommandLine:
 
     def help(self, width: "Optional[int]" = None) -> str:
         """What `--help` prints."""
+        from textwrap import fill
         if width is None:
-            width = min(shutil.get_terminal_size().columns, 120)
+            from shutil import get_terminal_size
+            width = min(get_terminal_size().columns, 120)
         width = max(width, 60)
         lines = []  # type: List[str]
         for index, usage in enumerate(self.usage):
             lines.append("%s %s %s" % ("usage:" if not index else "      ", PROGRAM, usage))
-        lines += ["", textwrap.fill(" ".join(self.about.split("\n")).strip(), width)]
+        lines += ["", fill(" ".join(self.about.split("\n")).strip(), width)]
         for title, options in self.groups:
             shown = [option for option in options if option.help]
             if shown:
@@ -293,7 +293,8 @@ class CommandLine:
 
 
 def _help_lines(label: str, text: str, width: int) -> "List[str]":
-    lines = textwrap.wrap(text, width - 28)
+    from textwrap import wrap
+    lines = wrap(text, width - 28)
     if len(label) > 24:
         return ["  " + label] + [" " * 28 + line for line in lines]
     return ["  " + label.ljust(26) + lines[0]] + [" " * 28 + line for line in lines[1:]]

@@ -1,10 +1,8 @@
 """The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
-import importlib
 import os
 import socket
 import sys
 from contextlib import ExitStack
-from shutil import which
 
 from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
                          find_servers,
@@ -148,6 +146,7 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
 
 
 def _look_for_program(words: "Sequence[str]") -> None:
+    from shutil import which
     if words and which(words[0]) is None:
         raise UsageError("there is no program %s" % words[0])
 
@@ -214,8 +213,9 @@ def load_function(word: str) -> "Tuple[bytes, Any]":
         raise UsageError("%r is not [NAME=]MODULE:CALLABLE" % word)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    from importlib import import_module
     try:
-        found = importlib.import_module(module_name)  # type: Any
+        found = import_module(module_name)  # type: Any
     except Exception as error:  # whatever the module's code may raise
         raise UsageError("cannot import %s: %s: %s" % (module_name, type(error).__name__, error)) from None
     for attribute in attributes.split("."):

@@ -1,5 +1,4 @@
 """The command `demo`: a word count of files by a server and workers, each a process of its own, over real sockets."""
-import json
 import os
 import sys
 import time
@@ -89,14 +88,16 @@ def own_sources() -> "List[str]":
 
 def count_words(job: "Any") -> str:
     """The function that the workers do."""
+    from json import dumps
     workload = job.workload
-    return json.dumps({"lines": workload.count(b"\n"), "words": len(workload.split()), "bytes": len(workload),
-                       "worker": os.getpid()})
+    return dumps({"lines": workload.count(b"\n"), "words": len(workload.split()), "bytes": len(workload),
+                  "worker": os.getpid()})
 
 
 def count_files(client: Client, paths: "Sequence[str]", in_flight: int) -> "Iterator[Tuple[int, FileCount]]":
     """Have the words of files counted, at most `in_flight` at a time; yields each file's place in the list, and its count, as
     they come."""
+    from json import loads
     waiting = list(reversed(list(enumerate(paths))))
     under_way = {}  # type: Dict[Any, Tuple[int, str]]
     while waiting or under_way:
@@ -112,7 +113,7 @@ def count_files(client: Client, paths: "Sequence[str]", in_flight: int) -> "Iter
         for task in done or list(under_way):
             index, path = under_way.pop(task)
             try:
-                result = json.loads(task.result(0).decode())
+                result = loads(task.result(0).decode())
                 yield index, FileCount(path, result["lines"], result["words"], result["bytes"], result["worker"], "")
             except GearmanError as error:
                 yield index, FileCount(path, 0, 0, 0, 0, str(error))
