@@ -30,6 +30,7 @@ READ_SIZE = 65536       # bytes of one turn of a peer, but for large packets
 SEND_PIECES = 64        # pieces handed to the system in one sendmsg
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
 ACCEPT_PAUSE = 1.0      # seconds without accepting after file descriptors ran out
+MAX_WAIT = 3600.0       # seconds of one wait; a selector takes no more than 24 days
 
 
 class Channel:
@@ -397,7 +398,7 @@ class Server:
     def _wait(self, wait: "Optional[float]") -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
         now = self.core.now
-        waits = [] if wait is None else [wait]
+        waits = [] if wait is None else [min(wait, MAX_WAIT)]
         if self._channels:
             waits.append(self._sweep_at - now)
         if self._accept_pause_until:
