@@ -31,7 +31,9 @@ from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, Job
 from .jobs import FunctionPolicy
 from .server import Server
 from .version import VERSION
-from .worker import Retry, Worker, WorkerHealth, WorkerJob
+from .worker import Worker
+from .worker_job import Retry, WorkerJob
+from .worker_shift import WorkerHealth
 
 __version__ = VERSION
 __all__ = [

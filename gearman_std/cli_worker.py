@@ -10,19 +10,20 @@ from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
-from .worker import Retry, Worker
+from .worker import Worker
+from .worker_job import Retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Sequence, Tuple
     from .cli_common import Parsed
-    from .worker import WorkerJob
+    from .worker_job import WorkerJob
 
 _WORKER_ABOUT = """
 Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
 and if it ends with a status other than 0 the job fails with what it said on standard error; without COMMAND, the data is
-printed.  Without -f, a Python callable, found in the current folder or an installed module, is called with a WorkerJob, and what
-it returns is the result.
+printed.  Without -f, a Python callable, found in the current folder or an installed module, is called with a WorkerJob, and
+what it returns is the result.
 """
 _WORKER_STATUSES = """
 0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow

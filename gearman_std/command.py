@@ -41,9 +41,9 @@ class Command:
         worker.register("wc", command, abandon=command.kill)
 
     `argv` is the program and its arguments.  Workload, output and error output may have any size: all three flow at the same
-    time.  `timeout` is in seconds; when it is over, the program and all it has started are killed, as far as they have stayed in
-    its process group.  With `lines`, each line of output is sent as WORK_DATA as soon as it is there, without its line end if
-    `strip`, and the result is empty; otherwise the output is the result, or, if the command fails, WORK_DATA.
+    time.  `timeout` is in seconds; when it is over, the program and all it has started are killed, as far as they have stayed
+    in its process group.  With `lines`, each line of output is sent as WORK_DATA as soon as it is there, without its line end
+    if `strip`, and the result is empty; otherwise the output is the result, or, if the command fails, WORK_DATA.
 
     Calling it raises CommandFailed.
 
@@ -108,7 +108,8 @@ class _Run:
     Owner: the thread that runs the job, but for `kill`.
     """
 
-    def __init__(self, argv: "List[str]", cwd: "Optional[str]", env: "Optional[Dict[str, str]]", timeout: "Optional[float]") -> None:
+    def __init__(self, argv: "List[str]", cwd: "Optional[str]", env: "Optional[Dict[str, str]]",
+                 timeout: "Optional[float]") -> None:
         import subprocess
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -120,8 +121,8 @@ class _Run:
         self.stderr = b""
         options = {"start_new_session": True} if os.name == "posix" else {}  # type: Dict[str, Any]
         try:
-            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
-                                             env=env, **options)
+            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                             cwd=cwd, env=env, **options)
         except (OSError, ValueError) as error:
             raise CommandFailed("cannot run %s: %s" % (argv[0], getattr(error, "strerror", None) or error)) from None
         assert self._process.stdout is not None

@@ -7,9 +7,9 @@ from collections import deque, namedtuple
 from .errors import ProtocolError, QueueFull, ServerError
 from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                        GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY,
-                       NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, WORK_COMPLETE,
-                       TOO_FEW_ARGUMENTS, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC,
-                       pack_request, packet_name, request_head)
+                       NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE,
+                       TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING,
+                       WRONG_MAGIC, pack_request, packet_name, request_head)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,8 +187,8 @@ class WorkerSession:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry", "_running",
-                 "_abilities")
+    __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry",
+                 "_running", "_abilities")
 
     def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
                  confirmed: bool = False) -> None:

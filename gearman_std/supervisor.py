@@ -44,8 +44,8 @@ class _Child:
 class Supervisor:
     """Keeps `count` processes of the command `argv` running until it is stopped.
 
-    A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child is
-    a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
+    A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child
+    is a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
     listens.  A third `stop` kills what is left.
 
     Raises ValueError for a count below 1.
@@ -113,8 +113,8 @@ class Supervisor:
         else:
             child.deaths = 0
             child.due = now
-        _logger_supervisor.log(logging.WARNING if status else logging.INFO, "process %d has ended with status %s; the next one starts "
-                               "in %.1f s", child.number, status, child.due - now)
+        _logger_supervisor.log(logging.WARNING if status else logging.INFO, "process %d has ended with status %s; the next one "
+                               "starts in %.1f s", child.number, status, child.due - now)
 
     def _pause(self, child: _Child, now: float) -> None:
         child.due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(child.deaths, 20)) * (0.5 + 0.5 * self._random())

@@ -17,6 +17,8 @@ if ROOT not in sys.path:
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ.pop("GEARMAN_SERVERS", None)
 
+from worker_tools import FakeServer  # noqa: E402 (it imports gearman_std, which must be found first)
+
 
 @pytest.fixture(scope="session")
 def root():
@@ -129,3 +131,19 @@ def server(module_processes):
     port = free_port()
     module_processes.start_server([sys.executable, "-m", "gearman_std", "server", "-p", str(port), "-L", "127.0.0.1"], port)
     return ("127.0.0.1", port)
+
+
+@pytest.fixture
+def fake():
+    """A job server whose every word is the test's, at 127.0.0.1 and a port of its own."""
+    server = FakeServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def other():
+    """A second one."""
+    server = FakeServer()
+    yield server
+    server.close()

@@ -13,7 +13,8 @@ from gearman_std.cli import main
 from gearman_std.cli_client import make_unique
 from gearman_std.cli_common import Console
 from gearman_std.server import Server
-from gearman_std.worker import Retry, Worker
+from gearman_std.worker import Worker
+from gearman_std.worker_job import Retry
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,8 @@ def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    ([], b"no function was given"), (["-f", "x", "no-such-program"], b"there is no program"), (["nomodule:x"], b"cannot import nomodule"),
+    ([], b"no function was given"), (["-f", "x", "no-such-program"], b"there is no program"),
+    (["nomodule:x"], b"cannot import nomodule"),
     (["-f", "x" * 9000, "true"], b"8191"), (["--threads", "0", "x:y"], b"--threads"),
 ])
 def test_what_makes_no_sense(words, complaint):

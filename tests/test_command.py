@@ -53,7 +53,8 @@ def test_workload_in_output_out_of_any_size(size):
 
 
 def test_much_output_before_any_input_is_read():
-    command = python("import sys; sys.stdout.write('x' * 1000000); sys.stderr.write('y' * 1000000); print(len(sys.stdin.read()))")
+    command = python("import sys; sys.stdout.write('x' * 1000000); sys.stderr.write('y' * 1000000); "
+                     "print(len(sys.stdin.read()))")
     assert command(Job(b"z" * 1000000)) == b"x" * 1000000 + b"1000000\n"
 
 

@@ -33,7 +33,10 @@ IMPORTS = {
     "connection": "errors addresses streams protocol",
     "client": "errors addresses protocol serializers session connection",
     "command": "errors",
-    "worker": "errors addresses protocol serializers session connection",
+    "worker_job": "protocol session worker_link worker_shift",  # the last two for type checkers
+    "worker_link": "errors addresses protocol session connection worker_job",
+    "worker_shift": "errors session connection worker_job worker_link worker",  # the last for type checkers
+    "worker": "addresses protocol serializers connection worker_job worker_shift",
     "testing": "errors protocol client worker server",
     "admin": "errors addresses protocol connection",
     "version": "",

@@ -2,10 +2,10 @@
 import pytest
 
 from gearman_std.errors import ProtocolError, ServerError
-from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
-                                  JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
-                                  TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
-                                  WORK_WARNING, WRONG_MAGIC, pack_request)
+from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
+                                  GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP,
+                                  PRE_SLEEP, SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
+                                  WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_request)
 from gearman_std.session import WorkerSession
 
 
@@ -235,8 +235,8 @@ def test_learning_a_function_ends_sleep(story):
 
 
 @pytest.mark.parametrize("packet", [
-    (NO_JOB,), (JOB_ASSIGN, b"H:1", b"f", b""), (JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b""), (ECHO_RES, b"x"), (JOB_CREATED, b"H:1"),
-    (WORK_COMPLETE, b"H:1", b""), (TOO_FEW_ARGUMENTS, b"JOB_ASSIGN"), (WRONG_MAGIC,)])
+    (NO_JOB,), (JOB_ASSIGN, b"H:1", b"f", b""), (JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b""), (ECHO_RES, b"x"),
+    (JOB_CREATED, b"H:1"), (WORK_COMPLETE, b"H:1", b""), (TOO_FEW_ARGUMENTS, b"JOB_ASSIGN"), (WRONG_MAGIC,)])
 def test_what_makes_no_sense_is_a_protocol_error(story, packet):
     with pytest.raises(ProtocolError):
         story.gets(*packet)

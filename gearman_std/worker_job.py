@@ -1,0 +1,132 @@
+"""What a worker runs: a job as its function sees it, and the function as it was registered."""
+from .protocol import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Union
+    from .protocol import Data
+    from .session import Assignment
+    from .worker_link import WorkerLink
+    from .worker_shift import Shift
+
+
+class Retry(Exception):
+    """Raised by a function to have its job tried again, `after` seconds later.
+
+    The protocol has no packet that hands a job back for later, so the worker keeps it: the server goes on counting it as
+    running, its client goes on waiting, no thread is occupied, and `WorkerJob.attempt` says which attempt it is.  If the worker
+    leaves or loses the server meanwhile, the server gives the job to another worker at once.  With `attempts`, the job fails
+    with `text` when it was tried that often.
+    """
+
+    def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
+        super().__init__(text or "to be tried again")
+        if after < 0:
+            raise ValueError("a time before now: %r" % after)
+        self.after = after
+        self.attempts = attempts
+
+
+class WorkerJob:
+    """One job, as the function that runs it sees it.
+
+    `handle`, `function`, `unique` and `reducer` are bytes, the last two empty if there is none or the server does not tell;
+    `server` is the server's address as `host:port`; `attempt` is 1, and one more after each `Retry`.
+
+    Owner: the thread that runs it.
+    """
+
+    __slots__ = ("handle", "function", "unique", "reducer", "server", "attempt", "_workload", "_assignment", "_link", "_shift",
+                 "_ability", "_started")
+
+    def __init__(self, shift: "Shift", link: "WorkerLink", ability: "Ability", assignment: "Assignment") -> None:
+        self.handle, self.function, self.unique, self.reducer, self._workload = assignment
+        self.server = link.name
+        self.attempt = 1
+        self._assignment = assignment
+        self._link = link
+        self._shift = shift
+        self._ability = ability
+        self._started = 0.0
+
+    def __repr__(self) -> str:
+        return "<WorkerJob %s of %s from %s>" % (show_name(self.handle), show_name(self.function), self.server)
+
+    @property
+    def workload(self) -> bytes:
+        """The workload."""
+        if not isinstance(self._workload, bytes):
+            self._workload = bytes(self._workload)
+        return self._workload
+
+    @property
+    def view(self) -> memoryview:
+        """The workload, not copied however large it is."""
+        return memoryview(self._workload)
+
+    @property
+    def text(self) -> str:
+        """The workload as text.  Raises UnicodeDecodeError if it is not UTF-8."""
+        return self.workload.decode("utf-8")
+
+    @property
+    def value(self) -> "Any":
+        """The workload as the worker's serializer reads it."""
+        return self._shift.worker.serializer.loads(self.workload)
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody waits for this run's result any more, since the server is lost or the worker has left."""
+        return self._link.lost
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker wants to leave, so that a long job may want to come to an end."""
+        return self._shift.leaving
+
+    def send_status(self, numerator: int, denominator: int) -> None:
+        """Tell how far the job is.  Nothing happens if the server is lost."""
+        arguments = b"%d" % numerator, b"%d" % denominator
+        self._shift.tell(self, lambda session: session.status(self._assignment, *arguments))
+
+    def send_data(self, data: "Union[str, bytes]") -> None:
+        """Send a part of the result.  Waits while the server is slow to take it; nothing happens if the server is lost."""
+        part = _encode_data(data)
+        self._shift.tell(self, lambda session: session.data(self._assignment, part))
+
+    def send_warning(self, data: "Union[str, bytes]") -> None:
+        """Send a warning.  Waits while the server is slow to take it; nothing happens if the server is lost."""
+        part = _encode_data(data)
+        self._shift.tell(self, lambda session: session.warning(self._assignment, part))
+
+
+class Ability:
+    """A function as it was registered.
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("name", "call", "timeout", "limit", "abandon")
+
+    def __init__(self, name: bytes, call: "Callable[[WorkerJob], Any]", timeout: "Optional[float]", limit: "Optional[int]",
+                 abandon: "Optional[Callable[[], Any]]") -> None:
+        self.name = name
+        self.call = call
+        self.timeout = timeout
+        self.limit = limit
+        self.abandon = abandon
+
+    def __repr__(self) -> str:
+        return "<Ability %s>" % show_name(self.name)
+
+    @property
+    def timeout_ms(self) -> int:
+        return int((self.timeout or 0) * 1000 + 0.999)
+
+
+def _encode_data(data: "Union[str, bytes]") -> "Data":
+    return data if isinstance(data, (bytes, memoryview)) else encode(data)
+
+
+def show_name(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

@@ -1,0 +1,645 @@
+"""One call of `Worker.work`: connecting, grabbing, running, reporting, trying again, leaving.
+
+The thread that made the call waits in a selector, receives and assigns; each pool thread runs one job at a time, and sends the
+result together with the next grab itself, which saves a change of threads for each job.  What they share is the shift's lock's,
+which is never held while something waits, nor while a function, a hook or a logging handler runs.
+"""
+import heapq
+import logging
+import selectors
+import socket
+import threading
+from collections import deque, namedtuple
+
+from .errors import ProtocolError, ServerError, ServerLost
+from .session import GRAB_TYPES
+from .worker_job import Ability, Retry, WorkerJob, show_name
+from .worker_link import Lane, WorkerLink, WorkerServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, List, Optional, Set, Tuple
+    from .connection import Connection
+    from .session import Assignment, WorkerSession
+    from .worker import Worker
+
+_logger_worker = logging.getLogger("gearman_std.worker")
+
+WorkerHealth = namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")
+WorkerHealth.__doc__ = """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server,
+seconds) for each job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs
+got, `completed`, `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any
+more."""
+
+PROBE_TIMEOUT = 3.0      # seconds for the first answer to a way of grabbing that the server may not know and ignore
+ANSWER_TIMEOUT = 20.0    # seconds for every other answer to a grab
+FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a worker leaves
+UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
+HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
+WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
+
+_RETRY = object()  # outcome of a job that is to be tried again
+
+
+class _PoolThread:
+    """A thread that runs jobs, one after the other; its gate opens when it is given one.
+
+    Owner: the shift's lock while it is idle, else itself.
+    """
+
+    __slots__ = ("gate", "job")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.job = None  # type: Optional[WorkerJob] # None sends the thread home
+
+    def __repr__(self) -> str:
+        return "<_PoolThread: %r>" % (self.job,)
+
+
+class Shift:
+    """One call of `Worker.work`.
+
+    Owner: its lock, but for the selector, which is the thread's that works.
+    """
+
+    def __init__(self, worker: "Worker") -> None:
+        self.worker = worker
+        self.leaving = False
+        self._lock = threading.Lock()
+        self._drained = threading.Condition(self._lock)  # notified when a connection has sent something, or is lost
+        self._selector = worker.make_selector()
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        self._clock = worker.clock
+        self._servers = [WorkerServer(address) for address in worker.addresses]
+        self._open_lane = Lane(None)
+        self._lanes = []       # type: List[Lane]
+        self._links = deque()  # type: Deque[WorkerLink] # the one to be asked next is the first
+        self._idle = []        # type: List[_PoolThread]
+        self._free = worker.threads   # threads without a job, and without a grab on their behalf
+        self._quota = worker.max_jobs  # jobs that may still be grabbed
+        self._running = set()  # type: Set[WorkerJob]
+        self._held = []        # type: List[Tuple[float, int, WorkerJob]] # a heap: when to try them again
+        self._limits = []      # type: List[Tuple[float, int, WorkerJob, int]] # a heap: when they take too long, which attempt
+        self._sequence = 0     # breaks ties in heaps
+        self._arrivals = deque()   # type: Deque[Tuple[WorkerServer, List[Lane], Any]] # what connecting threads come back with
+        self._attention = deque()  # type: Deque[WorkerLink] # links that a pool thread could not send to
+        self._notices = deque()    # type: Deque[Tuple[Any, ...]] # to be logged or told to hooks, without the lock
+        self._leave_by = None      # type: Optional[float] # when to leave whatever runs
+        self._farewell_by = None   # type: Optional[float] # when to leave without the servers' confirmation
+        self._over = False
+        self._retire_at = None if worker.max_age is None else self._clock() + worker.max_age + worker.splay * worker.random()
+        self._watch_at = self._clock() + WATCH_INTERVAL
+        for ability in worker.abilities.values():
+            self._put_in_lane(ability)
+
+    def __repr__(self) -> str:
+        return "<Shift: %d free, %d running, %d connections%s>" % (
+            self._free, len(self._running), len(self._links), ", leaving" if self.leaving else "")
+
+    # --- Called by the thread that works.
+
+    def run(self) -> None:
+        """Work until the shift is over."""
+        selector = self._selector
+        selector.register(self._woken, selectors.EVENT_READ, None)
+        self._start_threads()
+        try:
+            while True:
+                with self._lock:
+                    delay = self._advance(self._clock())
+                self._announce()
+                if self._over:
+                    break
+                if self.worker.watch is not None and not self.leaving:
+                    self._ask_watch(self.worker.watch)
+                events = selector.select(delay)
+                with self._lock:
+                    for key, mask in events:
+                        if key.data is None:
+                            self._drain_wakes()
+                        elif not key.data.lost:
+                            self._serve(key.data, mask)
+        finally:
+            self._end()
+
+    def _start_threads(self) -> None:
+        for number in range(self.worker.threads):
+            thread = _PoolThread()
+            self._idle.append(thread)
+            name = "gearman_std job %d" % (number + 1)
+            threading.Thread(target=self._run_jobs, args=(thread,), name=name, daemon=True).start()
+
+    def _advance(self, now: float) -> "Optional[float]":
+        """Do whatever is due; return the seconds until the next thing is, or None."""
+        while self._arrivals:
+            self._welcome(*self._arrivals.popleft(), now)
+        while self._attention:
+            self._attend(self._attention.popleft(), now)
+        due = []  # type: List[float]
+        if not self.leaving:
+            self._look_for_reason_to_leave(now)
+        if self.leaving:
+            self._leave(now, due)
+        else:
+            self._connect_due(now, due)
+            if self._retire_at is not None:
+                due.append(self._retire_at)
+            if self.worker.watch is not None:
+                due.append(self._watch_at)
+        self._note_limits(now, due)
+        self._retry_held(now, due)
+        for link in list(self._links):
+            if link.session.grabs:
+                patience = ANSWER_TIMEOUT if link.session.confirmed else PROBE_TIMEOUT
+                if now - link.heard >= patience:
+                    self._give_up(link, now)
+                else:
+                    due.append(link.heard + patience)
+        self._grab(now)
+        return max(0.0, min(due) - self._clock()) if due and not self._over else None
+
+    def _connect_due(self, now: float, due: "List[float]") -> None:
+        for server in self._servers:
+            if server.connecting or len(server.links) == len(self._lanes):
+                continue
+            if now < server.retry_at:
+                due.append(server.retry_at)
+                continue
+            server.connecting = True
+            lanes = [lane for lane in self._lanes if lane not in server.links]
+            # In a thread of its own, since finding the addresses of a name, or a machine that is silent, may take long.
+            threading.Thread(target=self._reach, args=(server, lanes), name="gearman_std connect", daemon=True).start()
+
+    def _welcome(self, server: WorkerServer, lanes: "List[Lane]", outcome: "Any", now: float) -> None:
+        """Take the connections made for these lanes, or the exception instead."""
+        server.connecting = False
+        if isinstance(outcome, Exception):
+            self._fail(server, str(outcome), now)
+            return
+        for lane, connection in zip(lanes, outcome):
+            link = WorkerLink(server, lane, connection, self.worker.client_id, now)
+            server.links[lane] = link
+            self._links.appendleft(link)
+            self._selector.register(connection, selectors.EVENT_READ, link)
+            if self.leaving:
+                link.session.retire()
+            self._send(link)
+        if not server.up:
+            server.up = True
+            self._say(logging.INFO, "connected to %s", server.name)
+            self._tell_hooks("connected", server.name)
+
+    def _serve(self, link: WorkerLink, mask: int) -> None:
+        """Send and receive what the selector says can be sent and received."""
+        now = self._clock()
+        if mask & selectors.EVENT_WRITE:
+            self._send(link)
+            self._drained.notify_all()
+            self._attend(link, now)
+        if mask & selectors.EVENT_READ and not link.lost:
+            try:
+                while self._receive(link, now) and link.connection.pending:
+                    pass
+            except (ServerLost, ProtocolError) as error:
+                self._lose(link, str(error), now)
+        if not self._held:  # what waits to be tried again comes first
+            self._grab(now)
+        if not link.lost and link.session.outgoing:
+            self._send(link)
+
+    def _receive(self, link: WorkerLink, now: float) -> bool:
+        reader = link.reader
+        room = reader.room()
+        received = link.connection.receive(room)
+        if received is None:
+            return False
+        link.heard = now
+        packets = reader.feed(received) if isinstance(received, bytes) else reader.filled(received)
+        session, lane = link.session, link.lane
+        for packet_type, arguments in packets:
+            grabs = session.grabs
+            outcome = session.receive(packet_type, arguments)
+            if outcome is None:
+                if session.grabs != grabs:  # there was no job
+                    self._free += 1
+                    lane.taken -= 1
+                    if self._quota is not None:
+                        self._quota += 1
+            elif isinstance(outcome, ServerError):
+                self._note_refusal(link, outcome)
+            else:
+                self._assign(link, outcome, now)
+        if reader.error is not None:
+            raise reader.error
+        if session.confirmed and not link.server.confirmed:
+            link.server.grab_type, link.server.confirmed = session.grab_type, True
+        link.server.failures = 0
+        return True
+
+    def _assign(self, link: WorkerLink, assignment: "Assignment", now: float) -> None:
+        ability = self.worker.abilities.get(assignment.function)
+        self.worker.totals["grabbed"] += 1
+        if ability is None:
+            self._free += 1
+            link.lane.taken -= 1
+            link.session.fail(assignment)
+            self.worker.totals["failed"] += 1
+            self._say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
+                      show_name(assignment.function))
+            return
+        self._begin(WorkerJob(self, link, ability, assignment), now)
+
+    def _begin(self, job: WorkerJob, now: float) -> None:
+        """Have a thread run a job; that one is idle is what the count of free ones promises."""
+        job._started = now
+        timeout = job._ability.timeout
+        if timeout is not None:
+            self._sequence += 1
+            heapq.heappush(self._limits, (now + timeout, self._sequence, job, job.attempt))
+        self._running.add(job)
+        thread = self._idle.pop()
+        thread.job = job
+        thread.gate.release()
+
+    def _note_refusal(self, link: WorkerLink, error: ServerError) -> None:
+        if error.code == "JOB_NOT_FOUND":
+            self.worker.totals["refused"] += 1
+            self._say(logging.WARNING, "%s has no use for a result any more: %s", link.name, error)
+        else:
+            self._say(logging.ERROR, "%s refused something: %s", link.name, error)
+
+    def _note_limits(self, now: float, due: "List[float]") -> None:
+        limits = self._limits
+        while limits and (limits[0][0] <= now or limits[0][2] not in self._running):
+            _, _, job, attempt = heapq.heappop(limits)
+            if job in self._running and job.attempt == attempt:
+                self._say(logging.WARNING, "%r still runs after its time limit of %s s", job, job._ability.timeout)
+        if limits:
+            due.append(limits[0][0])
+
+    def _retry_held(self, now: float, due: "List[float]") -> None:
+        """Try jobs again whose time has come, as long as there are threads for them."""
+        later = []  # type: List[Tuple[float, int, WorkerJob]]
+        while self._held and self._held[0][0] <= now and self._free and not self.leaving:
+            entry = heapq.heappop(self._held)
+            job, lane = entry[2], entry[2]._link.lane
+            if lane.limit is not None and lane.taken >= lane.limit:
+                later.append(entry)
+                continue
+            self._free -= 1
+            lane.taken += 1
+            job.attempt += 1
+            self._begin(job, now)
+        for entry in later:
+            heapq.heappush(self._held, entry)
+        if self._held and self._held[0][0] > now:
+            due.append(self._held[0][0])
+
+    def _attend(self, link: WorkerLink, now: float) -> None:
+        """Watch for room to send if there is something to be sent, or lose the link if sending failed."""
+        if link.lost:
+            return
+        if link.error is not None:
+            self._lose(link, str(link.error), now)
+            return
+        writing = link.connection.unsent
+        if writing != link.writing:
+            link.writing = writing
+            self._selector.modify(link.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0), link)
+
+    def _give_up(self, link: WorkerLink, now: float) -> None:
+        """Drop a connection on which a grab was not answered."""
+        if not link.session.confirmed:
+            # gear's server says nothing to packets that it does not know.
+            index = GRAB_TYPES.index(link.session.grab_type)
+            link.server.grab_type = GRAB_TYPES[(index + 1) % len(GRAB_TYPES)]
+        self._lose(link, "%s did not answer a grab" % link.name, now)
+
+    def _lose(self, link: WorkerLink, reason: str, now: float) -> None:
+        if link.lost:
+            return
+        self._drop(link)
+        server = link.server
+        del server.links[link.lane]
+        if not self.leaving:
+            self._fail(server, reason, now)
+
+    def _drop(self, link: WorkerLink) -> None:
+        """Forget a connection; the jobs of it that still run will find nobody who wants their results."""
+        link.lost = True
+        self._selector.unregister(link.connection)
+        link.connection.close()
+        self._links.remove(link)
+        self._free += link.session.grabs
+        link.lane.taken -= link.session.grabs
+        if self._quota is not None:
+            self._quota += link.session.grabs
+        self._held = [entry for entry in self._held if entry[2]._link is not link]
+        heapq.heapify(self._held)
+        self._drained.notify_all()
+
+    def _fail(self, server: WorkerServer, reason: str, now: float) -> None:
+        """Wait before a server is tried again; say so once."""
+        server.back_off(now, self.worker.random)
+        if server.up is not False:
+            was_up, server.up = server.up, False
+            self._say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)
+            if was_up:
+                self._tell_hooks("disconnected", server.name, reason)
+
+    def _look_for_reason_to_leave(self, now: float) -> None:
+        if self.worker.stops:
+            self._start_leaving("asked to", now)
+        elif self._retire_at is not None and now >= self._retire_at:
+            self._start_leaving("%s s old" % self.worker.max_age, now)
+        elif self._quota == 0 and not self._running and not self._held and not any(link.session.grabs for link in self._links):
+            self._start_leaving("%d jobs done" % (self.worker.max_jobs or 0), now)
+
+    def _start_leaving(self, reason: str, now: float) -> None:
+        """Grab no more; give back what waits to be tried again; let go of what does not run."""
+        self.leaving = True
+        self._leave_by = None if self.worker.grace is None else now + self.worker.grace
+        self._say(logging.INFO, "leaving, %s; %d jobs run", reason, len(self._running))
+        for _, _, job in self._held:
+            job._link.session.release(job._assignment)
+        self._held = []
+        for link in list(self._links):
+            link.session.retire()
+            self._send(link)
+
+    def _leave(self, now: float, due: "List[float]") -> None:
+        """Come closer to the end, which is there when nothing runs and every server has confirmed the last result."""
+        links = self._links
+        if self.worker.stops > 1 or self._leave_by is not None and now >= self._leave_by:
+            self._over = True
+        elif self._running or any(link.session.grabs for link in links):
+            if self._leave_by is not None:
+                due.append(self._leave_by)
+        elif self._farewell_by is None:
+            self._farewell_by = now + FAREWELL_TIMEOUT
+            due.append(self._farewell_by)
+            for link in list(links):
+                link.session.farewell()
+                self._send(link)
+            self._over = not links
+        elif now >= self._farewell_by or not any(link.session.farewells for link in links):
+            self._over = True
+        else:
+            due.append(self._farewell_by)
+
+    def _ask_watch(self, watch: "Callable[[], bool]") -> None:
+        now = self._clock()
+        if now < self._watch_at:
+            return
+        changed = watch()
+        with self._lock:
+            self._watch_at = now + WATCH_INTERVAL
+            if changed and not self.leaving:
+                self._start_leaving("the watch says so", now)
+                self.wake()
+
+    def _drain_wakes(self) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _end(self) -> None:
+        with self._lock:
+            self._over = self.leaving = True
+            for link in list(self._links):
+                self._drop(link)
+            for _, _, outcome in self._arrivals:
+                _close_all(outcome)
+            for thread in self._idle:
+                thread.job = None
+                thread.gate.release()
+            self._idle = []
+            abandoned = list(self._running)
+            self._woken.close()
+            self._waker.close()
+        self._selector.close()
+        self._announce()
+        for job in abandoned:
+            _logger_worker.error("%r was left unfinished", job)
+        for ability in {job._ability for job in abandoned}:
+            if ability.abandon is not None:
+                ability.abandon()
+
+    # --- Called by pool threads and connecting threads.
+
+    def _reach(self, server: WorkerServer, lanes: "List[Lane]") -> None:
+        """Connect to a server, once for each lane."""
+        worker = self.worker
+        connections = []  # type: List[Connection]
+        outcome = connections  # type: Any
+        try:
+            for _ in lanes:
+                connections.append(worker.connect(server.address, worker.connect_timeout, worker.tls))
+        except Exception as error:  # also what a resolver or TLS may raise: nothing ends the worker but its owner
+            _close_all(connections)
+            outcome = error
+        with self._lock:
+            if self._over:
+                _close_all(outcome)
+            else:
+                self._arrivals.append((server, lanes, outcome))
+                self.wake()
+
+    def _run_jobs(self, thread: _PoolThread) -> None:
+        while True:
+            thread.gate.acquire()
+            job = thread.job
+            if job is None:
+                return
+            outcome, data = self._run_job(job)
+            with self._lock:
+                self._finish(thread, job, outcome, data)
+                over = self._over
+            del job, data
+            if self._notices:
+                self._announce()
+            if over:
+                return
+
+    def _run_job(self, job: WorkerJob) -> "Tuple[Any, Any]":
+        """Run a job's function; return True and the result, False and an exception's text, or _RETRY and seconds."""
+        hooks = self.worker.hooks
+        try:
+            for hook in hooks["before"]:
+                hook(job)
+            result = self.worker.serializer.dumps(job._ability.call(job))
+            if hooks["after"]:
+                self._call_hooks("after", job, result)
+            return True, result
+        except Retry as retry:
+            if retry.attempts is None or job.attempt < retry.attempts:
+                return _RETRY, retry.after
+            error = retry  # type: BaseException
+        except BaseException as raised:  # SystemExit too: it is meant for the job, not for the thread
+            error = raised
+        _logger_worker.error("%r failed", job, exc_info=error)
+        self._call_hooks("error", job, error)
+        return False, _exception_text(error)
+
+    def _finish(self, thread: _PoolThread, job: WorkerJob, outcome: "Any", data: "Any") -> None:
+        """Send a job's end and, in the same breath, ask for the next one."""
+        link, worker = job._link, self.worker
+        session, totals = link.session, worker.totals
+        self._running.discard(job)
+        self._idle.append(thread)
+        self._free += 1
+        link.lane.taken -= 1
+        if link.lost:
+            totals["lost"] += 1
+            self._say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
+        elif outcome is _RETRY:
+            totals["retried"] += 1
+            if self.leaving:
+                session.release(job._assignment)
+            else:
+                self._sequence += 1
+                heapq.heappush(self._held, (self._clock() + data, self._sequence, job))
+                self.wake()
+        elif outcome:
+            totals["completed"] += 1
+            session.complete(job._assignment, data)
+        else:
+            totals["failed"] += 1
+            session.exception(job._assignment, data)
+        if self.leaving or self._quota == 0:
+            self.wake()
+        if self._held:
+            self.wake()
+        else:
+            self._grab(self._clock(), link)
+        if not link.lost and session.outgoing:
+            self._send(link)
+
+    def tell(self, job: WorkerJob, put: "Callable[[WorkerSession], None]") -> None:
+        """Send something about a running job, unless its server is lost."""
+        link = job._link
+        with self._lock:
+            while not link.lost and link.connection.queued - link.connection.sent > UNSENT_LIMIT:
+                self._drained.wait()
+            if not link.lost and job in self._running:
+                put(link.session)
+                self._send(link)
+
+    # --- Called by any thread.
+
+    def wake(self) -> None:
+        """Have the thread that works look around."""
+        try:
+            self._waker.send(b"\0")
+        except OSError:
+            pass  # full means that it is awake already, closed that it has gone home
+
+    def learn(self, ability: Ability) -> None:
+        """Do one more function from now on."""
+        with self._lock:
+            lane = self._put_in_lane(ability)
+            for link in [link for link in self._links if link.lane is lane]:
+                link.session.can_do(ability.name, ability.timeout_ms)
+                self._send(link)
+        self.wake()
+
+    def health(self) -> WorkerHealth:
+        """What `Worker.health` returns."""
+        with self._lock:
+            now = self._clock()
+            connected = tuple(server.name for server in self._servers if server.links)
+            down = tuple(server.name for server in self._servers if not server.links)
+            running = tuple((job.function, job.handle, job.server, now - job._started) for job in self._running)
+            return WorkerHealth(connected, down, running, len(self._held), **self.worker.totals)
+
+    def _put_in_lane(self, ability: Ability) -> Lane:
+        limited = ability.limit is not None and ability.limit < self.worker.threads
+        lane = Lane(ability.limit) if limited else self._open_lane
+        lane.abilities.append(ability)
+        if lane not in self._lanes:
+            self._lanes.append(lane)
+        return lane
+
+    def _grab(self, now: float, about_to_send: "Optional[WorkerLink]" = None) -> None:
+        """Ask for as many jobs as there are free threads, of each server in its turn."""
+        links = self._links
+        tries = len(links)
+        if self.leaving or len(self._held) >= HELD_PER_THREAD * self.worker.threads:
+            return
+        while tries and self._free and self._quota != 0:
+            link = links[0]
+            links.rotate(-1)
+            session, lane = link.session, link.lane
+            if session.can_grab and (lane.limit is None or lane.taken < lane.limit) and not link.connection.unsent:
+                if not session.grabs:
+                    link.heard = now
+                session.grab()
+                self._free -= 1
+                lane.taken += 1
+                if self._quota is not None:
+                    self._quota -= 1
+                tries = len(links)
+                if link is not about_to_send:
+                    self._send(link)
+            else:
+                tries -= 1
+
+    def _send(self, link: WorkerLink) -> None:
+        """Send what the session has to say, as far as that is possible at once."""
+        session, connection = link.session, link.connection
+        if session.outgoing:
+            connection.put(*session.outgoing)
+            session.outgoing = []
+        try:
+            if connection.flush() or link.writing:
+                return
+        except ServerLost as error:
+            link.error = error
+        self._attention.append(link)
+        self.wake()
+
+    def _say(self, level: int, message: str, *arguments: "Any") -> None:
+        self._notices.append((None, level, message, arguments))
+
+    def _tell_hooks(self, name: str, *arguments: "Any") -> None:
+        if self.worker.hooks[name]:
+            self._notices.append((name, arguments))
+
+    def _announce(self) -> None:
+        """Log what is to be logged and call the hooks of connections, without the lock."""
+        while True:
+            try:
+                notice = self._notices.popleft()
+            except IndexError:
+                return
+            if notice[0] is None:
+                _logger_worker.log(notice[1], notice[2], *notice[3])
+            else:
+                self._call_hooks(notice[0], *notice[1])
+
+    def _call_hooks(self, name: str, *arguments: "Any") -> None:
+        for hook in self.worker.hooks[name]:
+            try:
+                hook(*arguments)
+            except Exception:
+                _logger_worker.exception("the hook %s failed", name)
+
+
+def _close_all(outcome: "Any") -> None:
+    if isinstance(outcome, list):
+        for connection in outcome:
+            connection.close()
+
+
+def _exception_text(error: BaseException) -> bytes:
+    """What a client reads of an exception: its text, or its type's name if it has none."""
+    text = str(error)
+    if not text or isinstance(error, (SystemExit, KeyError)):
+        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+    return text.encode("utf-8", "backslashreplace")

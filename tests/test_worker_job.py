@@ -1,0 +1,127 @@
+"""What a function sees of its job, and what becomes of what it returns or raises."""
+import json
+
+import pytest
+
+from gearman_std.protocol import (ERROR, JOB_ASSIGN, JOB_ASSIGN_ALL, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+                                  WORK_STATUS, WORK_WARNING)
+
+from worker_tools import AtWork, GRAB, HELLO, make
+
+
+def test_result_and_next_grab_leave_in_one_send(fake):
+    """Two small segments without TCP_NODELAY would cost 40 ms a job, and two sends cost twice the system calls."""
+    with AtWork(make(fake)):
+        peer = fake.accept(*HELLO)
+        for number in range(20):
+            peer.chunks = []
+            peer.assign(b"H:%d" % number, workload=b"x" * 100)
+            peer.expect((WORK_COMPLETE, b"H:%d" % number, b"x" * 100), GRAB)
+            assert len(peer.chunks) == 1
+
+
+def test_what_a_job_knows(fake):
+    seen = []
+
+    def function(job):
+        seen.append((job.handle, job.function, job.unique, job.reducer, job.workload, job.text, bytes(job.view), job.server,
+                     job.attempt, job.lost, job.stopping, repr(job)))
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.send((JOB_ASSIGN_ALL, b"H:1", b"f", b"u", b"r", "é".encode()))
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        peer.send((JOB_ASSIGN, b"H:2", b"f", b"w"))
+        peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
+    assert seen[0] == (b"H:1", b"f", b"u", b"r", "é".encode(), "é", "é".encode(), fake.address, 1, False, False,
+                       "<WorkerJob H:1 of f from %s>" % fake.address)
+    assert seen[1][:5] == (b"H:2", b"f", b"", b"", b"w")
+
+
+@pytest.mark.parametrize("returned, sent", [(b"bytes", b"bytes"), ("té", "té".encode()), (None, b""), (bytearray(b"x"), b"x"),
+                                            (memoryview(b"view"), b"view")])
+def test_what_a_function_may_return(fake, returned, sent):
+    with AtWork(make(fake, lambda job: returned)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", sent), GRAB)
+
+
+def test_serializer(fake):
+    with AtWork(make(fake, lambda job: {"sum": sum(job.value)}, serializer="json")):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"[1, 2]")
+        packet = peer.receive()
+        assert packet[:2] == (WORK_COMPLETE, b"H:1") and json.loads(packet[2].decode()) == {"sum": 3}
+        peer.expect(GRAB)
+        peer.assign(b"H:2", workload=b"nonsense")
+        assert peer.receive()[:2] == (WORK_EXCEPTION, b"H:2")
+        peer.expect(GRAB)
+
+
+def test_news_of_a_running_job(fake):
+    def function(job):
+        job.send_status(1, 4)
+        job.send_data("part")
+        job.send_warning(b"hm")
+        return "end"
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_STATUS, b"H:1", b"1", b"4"), (WORK_DATA, b"H:1", b"part"), (WORK_WARNING, b"H:1", b"hm"),
+                    (WORK_COMPLETE, b"H:1", b"end"), GRAB)
+
+
+@pytest.mark.parametrize("error, text", [(ValueError("bööm"), "bööm".encode()), (ValueError(), b"ValueError"),
+                                         (KeyError("x"), b"KeyError: 'x'"), (SystemExit(1), b"SystemExit: 1"),
+                                         (ValueError("\udcff"), b"\\udcff")])
+def test_an_exception_fails_the_job_with_its_text(fake, caplog, error, text):
+    def function(job):
+        raise error
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_EXCEPTION, b"H:1", text), GRAB)
+        peer.assign(b"H:2")
+        peer.expect((WORK_EXCEPTION, b"H:2", text), GRAB)
+    record = [record for record in caplog.records if "failed" in record.getMessage()][0]
+    assert record.exc_info[1] is error, "the traceback is in the log"
+
+
+def test_a_result_of_the_wrong_type_fails_the_job(fake):
+    with AtWork(make(fake, lambda job: 5)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_EXCEPTION, b"H:1", b"expected str or bytes, not int"), GRAB)
+
+
+def test_a_job_of_an_unknown_function_is_failed(fake, caplog):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", b"what")
+        peer.expect((WORK_FAIL, b"H:1"), GRAB)
+    assert "never registered" in caplog.text
+
+
+def test_a_late_word_of_a_job_is_not_sent(fake):
+    jobs = []
+    with AtWork(make(fake, jobs.append)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        jobs[0].send_data(b"too late")
+        peer.assign(b"H:2")
+        peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
+
+
+def test_job_not_found_does_not_kill_the_worker(fake):
+    """The server took the job away after its time limit, say."""
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        peer.send((ERROR, b"JOB_NOT_FOUND", b"Job given in work result not found"))
+        peer.assign(b"H:2")
+        peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
+        assert worker.health().refused == 1

@@ -1,0 +1,592 @@
+"""How a worker grabs, tries again, outlives its servers, and leaves, against a scripted server."""
+import collections
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gearman_std.protocol import (CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, NOOP,
+                                  NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+                                  pack_request, pack_response)
+from gearman_std.worker import Worker
+from gearman_std.worker_job import Retry
+
+from worker_tools import AtWork, Clock, GRAB, HELLO, WAIT, make, until
+
+
+# --- Slots.
+
+def test_never_more_jobs_than_threads(fake):
+    gate = threading.Semaphore(0)
+    worker = make(fake, lambda job: gate.acquire() and None, threads=2)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.assign(b"H:2")
+        peer.send((NOOP,), (NOOP,))
+        peer.expect_nothing()
+        assert len(worker.health().running) == 2
+        gate.release()
+        packet = peer.receive()
+        assert packet[0] == WORK_COMPLETE
+        peer.expect(GRAB)
+        gate.release()
+        assert peer.receive()[0] == WORK_COMPLETE
+        peer.expect(GRAB)
+        peer.expect_nothing()
+
+
+def test_threads_work_at_the_same_time(fake):
+    barrier = threading.Barrier(3)
+    worker = make(fake, lambda job: b"%d" % barrier.wait(WAIT), threads=3)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        done = 0
+        for number in range(3):
+            peer.assign(b"H:%d" % number)
+            if number < 2:
+                peer.expect(GRAB)
+        while done < 3:
+            done += peer.receive()[0] == WORK_COMPLETE
+
+
+def test_servers_take_turns(fake, other):
+    """With one thread and two busy servers, neither starves."""
+    worker = make([fake.address, other.address], max_jobs=20)
+    counts = collections.Counter()
+
+    def serve(server):
+        peer = server.accept((CAN_DO, b"f"))
+        try:
+            while True:
+                packet = peer.receive()
+                if packet == GRAB:
+                    counts[server] += 1
+                    peer.assign(b"H:%d" % counts[server])
+                elif packet[0] == ECHO_REQ:
+                    peer.send((ECHO_RES, packet[1]))
+        except (AssertionError, OSError):
+            return
+    threads = [threading.Thread(target=serve, args=(server,)) for server in (fake, other)]
+    for thread in threads:
+        thread.start()
+    with AtWork(worker) as at_work:
+        at_work.join()
+    for thread in threads:
+        thread.join()
+    assert sum(counts.values()) == 20 and min(counts.values()) >= 8, counts
+
+
+def test_limit_of_a_function(fake):
+    """It has a connection of its own, and no grab leaves there while the limit is reached; withdrawing the function would have
+    gearmand give its running jobs to others."""
+    gate = threading.Semaphore(0)
+    worker = make(fake, threads=3)
+    worker.register("limited", lambda job: gate.acquire() and None, limit=1)
+    with AtWork(worker):
+        peers = {peer.receive()[1]: peer for peer in (fake.accept(), fake.accept())}
+        free, limited = peers[b"f"], peers[b"limited"]
+        free.expect(GRAB)
+        limited.expect(GRAB)
+        limited.assign(b"H:1", b"limited")
+        limited.expect_nothing()
+        free.assign(b"H:2")
+        packets = [free.receive() for _ in range(3)]
+        assert (WORK_COMPLETE, b"H:2", b"") in packets and packets.count(GRAB) == 2
+        gate.release()
+        limited.expect((WORK_COMPLETE, b"H:1", b""))
+        free.send((NO_JOB,), (NO_JOB,))
+        limited.expect(GRAB)
+        limited.send((NO_JOB,))
+        limited.expect((PRE_SLEEP,))
+
+
+def test_a_limit_that_the_threads_keep_needs_no_connection(fake):
+    worker = Worker(fake.address, threads=2)
+    worker.register("f", bool, limit=2)
+    worker.register("g", bool)
+    with AtWork(worker):
+        fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+
+
+def test_functions_can_be_registered_while_it_works(fake):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.register("g", lambda job: b"g")
+        peer.expect((CAN_DO, b"g"), GRAB)
+        peer.assign(b"H:1", b"g")
+        peer.expect((WORK_COMPLETE, b"H:1", b"g"), GRAB)
+
+
+def test_large_result_does_not_hold_up_another_server(fake, other):
+    large = bytes(20000000)
+    worker = make([fake.address, other.address], lambda job: large if job.server == fake.address else b"small", threads=2)
+    with AtWork(worker):
+        slow, quick = fake.accept(), other.accept()
+        slow.expect(*HELLO)
+        quick.expect(*HELLO)
+        slow.assign(b"H:1")
+        grabs = 1
+        for number in range(50):
+            quick.assign(b"H:%d" % number)
+            grabs -= 1
+            while True:
+                packet = quick.receive()
+                grabs += packet == GRAB
+                if packet != GRAB:
+                    assert packet == (WORK_COMPLETE, b"H:%d" % number, b"small")
+                    break
+            while not grabs:
+                quick.expect(GRAB)
+                grabs += 1
+        packet = slow.receive()
+        assert (slow.receive() if packet == GRAB else packet) == (WORK_COMPLETE, b"H:1", large)
+
+
+def test_a_function_that_sends_faster_than_the_server_reads_waits(fake):
+    sent = []
+
+    def function(job):
+        for _ in range(100):
+            job.send_data(bytes(1000000))
+            sent.append(1)
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: len(sent) >= 2)
+        size = len(sent)
+        assert size < 60, "the system's buffers hold some"
+        for _ in range(100):
+            assert peer.receive()[0] == WORK_DATA
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
+# --- Trying again.
+
+def test_retry_keeps_the_job_and_frees_the_thread(fake):
+    clock = Clock()
+    attempts = []
+
+    def function(job):
+        if job.workload == b"other":
+            return b"done"
+        attempts.append(job.attempt)
+        if job.attempt < 3:
+            raise Retry(after=60)
+        return b"at last"
+    worker = make(fake, function, clock=clock)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        assert worker.health().held == 1 and not worker.health().running
+        peer.assign(b"H:2", workload=b"other")
+        peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 61
+        worker._shift.wake()
+        until(lambda: attempts == [1, 2] and worker.health().held == 1)
+        clock.now += 61
+        peer.send((NOOP,))
+        peer.expect((WORK_COMPLETE, b"H:1", b"at last"), GRAB)
+    assert attempts == [1, 2, 3]
+
+
+def test_retry_gives_up_after_the_attempts_it_names(fake):
+    def function(job):
+        raise Retry(after=0, text="busy", attempts=3)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        packets = [peer.receive(), peer.receive()]
+        assert (WORK_EXCEPTION, b"H:1", b"busy") in packets and GRAB in packets
+        assert (worker.health().retried, worker.health().failed) == (2, 1)
+
+
+def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        peer.send((NO_JOB,))
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_too_many_held_jobs_stop_the_grabbing(fake):
+    """Else a function that always wants to try again later would empty the server's queue."""
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for number in range(15):
+            peer.assign(b"H:%d" % number)
+            peer.expect(GRAB)
+        peer.assign(b"H:16")
+        until(lambda: worker.health().held == 16)
+        peer.expect_nothing()
+
+
+def test_a_retry_into_the_past_is_refused():
+    with pytest.raises(ValueError):
+        Retry(after=-1)
+
+
+# --- Servers that do not know everything, or talk nonsense.
+
+def test_falls_back_for_perls_server(fake):
+    with AtWork(make(fake, lambda job: 1 // 0)):
+        peer = fake.accept(*HELLO)
+        peer.send((ERROR, b"server_error", b"unknown"))
+        peer.expect((GRAB_JOB_UNIQ,))
+        peer.send((ERROR, b"server_error", b"unknown"))
+        peer.expect((GRAB_JOB,))
+        peer.send((JOB_ASSIGN, b"H:1", b"f", b""))
+        packets = [peer.receive() for _ in range(3)]
+        assert [packet[0] for packet in packets] == [WORK_EXCEPTION, WORK_FAIL, GRAB_JOB]
+
+
+def test_falls_back_for_gears_server_which_says_nothing(fake):
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        clock.now += 4
+        worker._shift.wake()
+        peer.expect_end()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        peer = fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), (GRAB_JOB_UNIQ,))
+        peer.close()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
+
+
+def test_a_server_that_stops_answering_is_left(fake, other):
+    """Its unanswered grab would keep the only thread from the other server for ever."""
+    clock = Clock()
+    worker = make([fake.address, other.address], clock=clock)
+    with AtWork(worker):
+        hung, good = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
+        until(lambda: worker._shift._free == 0)
+        peers = [hung, good]
+        for peer in peers:
+            peer.socket.settimeout(0.1)
+        grabbing = []
+        for peer in peers:
+            try:
+                peer.expect(GRAB)
+                grabbing.append(peer)
+            except socket.timeout:
+                pass
+            peer.socket.settimeout(WAIT)
+        assert len(grabbing) == 1
+        clock.now += 30
+        worker._shift.wake()
+        grabbing[0].expect_end()
+        [left] = [peer for peer in peers if peer is not grabbing[0]]
+        left.expect(GRAB)
+
+
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n", pack_response(NO_JOB) * 2, pack_request(NOOP),
+                                      pack_response(WORK_COMPLETE, b"H:1", b""), b"\0RES\xff\xff\xff\xff\0\0\0\0",
+                                      b"\0RES\0\0\0\x0b\0\0\0\3H:1"])
+def test_nonsense_ends_the_connection_and_not_the_worker(fake, caplog, nonsense):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.socket.sendall(nonsense)
+        again = fake.accept(*HELLO)
+        again.assign(b"H:1")
+        again.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+    assert [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
+# --- Outages.
+
+def test_a_lost_server_is_tried_again_and_told_everything(fake, caplog):
+    caplog.set_level(logging.INFO, "gearman_std.worker")
+    worker = make(fake, client_id="me", random=lambda: 0.0)
+    with AtWork(worker):
+        for number in range(3):
+            peer = fake.accept((SET_CLIENT_ID, b"me"), *HELLO)
+            peer.assign(b"H:%d" % number)
+            peer.expect((WORK_COMPLETE, b"H:%d" % number, b""), GRAB)
+            peer.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("connected to" in line for line in lines) == 3
+    assert sum("tried again" in line for line in lines) in (2, 3)
+
+
+def test_a_result_whose_server_is_lost_is_dropped_and_counted(fake, caplog):
+    gate = threading.Event()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        peer.close()
+        until(lambda: worker.health().down)
+        gate.set()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        assert (worker.health().lost, worker.health().completed) == (1, 1)
+    assert "its server is lost" in caplog.text
+
+
+def test_held_jobs_of_a_lost_server_are_forgotten(fake):
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.close()
+        until(lambda: worker.health().held == 0)
+        fake.accept(*HELLO)
+
+
+def test_idle_while_every_server_is_down():
+    """CPU near zero, and one line of log for each server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % probe.getsockname()[1]
+    code = ("import sys, time, threading, resource, logging\n"
+            "logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format='%%(message)s')\n"
+            "from gearman_std.worker import Worker\n"
+            "worker = Worker(%r)\n"
+            "worker.register('f', bool)\n"
+            "threading.Timer(1.5, worker.stop).start()\n"
+            "before = time.process_time()\n"
+            "worker.work()\n"
+            "print('CPU', time.process_time() - before)\n" % address)
+    lines = subprocess.check_output([sys.executable, "-c", code], timeout=WAIT * 3).decode().splitlines()
+    assert float(lines[-1].split()[1]) < 0.15
+    assert sum("tried again" in line for line in lines) == 1 and len(lines) <= 3, lines
+
+
+# --- Leaving.
+
+def test_stop_finishes_what_runs(fake):
+    gate = threading.Event()
+    stopping = []
+
+    def function(job):
+        gate.wait(WAIT)
+        stopping.append(job.stopping)
+        return b"done"
+    worker = Worker(fake.address, threads=2)
+    worker.register("f", function)
+    worker.register("idle", bool)
+    with AtWork(worker) as at_work:
+        peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"idle"), GRAB)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.stop()
+        peer.expect((CANT_DO, b"idle"))
+        peer.send((NOOP,))
+        peer.expect_nothing()
+        gate.set()
+        peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+    assert stopping == [True]
+
+
+def test_a_job_that_was_on_its_way_is_done(fake):
+    worker = make(fake)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        peer.assign(b"H:1", workload=b"x")
+        peer.expect((WORK_COMPLETE, b"H:1", b"x"), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_the_second_stop_leaves_at_once(fake, caplog):
+    gate = threading.Event()
+    abandoned = []
+    worker = Worker(fake.address)
+    worker.register("f", lambda job: gate.wait(WAIT) and None, abandon=lambda: abandoned.append(1))
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        worker.stop()
+        at_work.join()
+        peer.expect_end()
+    gate.set()
+    assert abandoned == [1]
+    assert "left unfinished" in caplog.text
+
+
+def test_grace_ends(fake):
+    gate = threading.Event()
+    clock = Clock()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, grace=30, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 29
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 2
+        worker._shift.wake()
+        at_work.join()
+        peer.expect_end()
+    gate.set()
+
+
+def test_stop_before_work_counts():
+    worker = Worker("127.0.0.1:1")
+    worker.register("f", bool)
+    worker.stop()
+    with AtWork(worker) as at_work:
+        at_work.join()
+
+
+def test_it_can_work_again(fake):
+    worker = make(fake)
+    for _ in range(2):
+        with AtWork(worker) as at_work:
+            peer = fake.accept(*HELLO)
+            peer.send((NO_JOB,))
+            peer.expect((PRE_SLEEP,))
+            worker.stop()
+            peer.expect((CANT_DO, b"f"))
+            peer.expect_farewell()
+            at_work.join()
+        worker.stops = 0
+
+
+def test_max_jobs_is_exact(fake):
+    worker = make(fake, max_jobs=3, threads=2)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        grabs, done = 1, 0
+        while done < 3:
+            if grabs:
+                grabs -= 1
+                peer.assign(b"H:%d" % done)
+            packet = peer.receive()
+            grabs += packet == GRAB
+            done += packet[0] == WORK_COMPLETE
+        assert grabs == 0
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+    assert worker.health().grabbed == 3
+
+
+def test_max_jobs_counts_no_grab_that_brought_nothing(fake):
+    worker = make(fake, max_jobs=1)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        for _ in range(3):
+            peer.send((NO_JOB,))
+            peer.expect((PRE_SLEEP,))
+            peer.send((NOOP,))
+            peer.expect(GRAB)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_max_age_and_splay(fake):
+    clock = Clock()
+    worker = make(fake, max_age=100, splay=50, clock=clock, random=lambda: 0.5)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        clock.now += 124
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 2
+        peer.send((NOOP,))
+        packets = [peer.receive()]
+        if packets == [GRAB]:
+            peer.send((NO_JOB,))
+            packets = [peer.receive()]
+        assert packets == [(CANT_DO, b"f")]
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_watch_makes_it_leave(fake):
+    changed = threading.Event()
+    worker = make(fake, watch=changed.is_set)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        changed.set()
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+SIGNALLED = """
+import sys, time
+from gearman_std.worker import Worker
+worker = Worker(sys.argv[1])
+@worker.function("f")
+def f(job):
+    time.sleep(float(job.text))
+    return b"done"
+worker.work()
+print("left")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals(fake, processes, number):
+    """The first finishes what runs and leaves, the second leaves at once."""
+    for twice in (False, True):
+        process = processes.start([sys.executable, "-c", SIGNALLED, fake.address], stdout=subprocess.PIPE)
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"60" if twice else b"0.2")
+        process.send_signal(number)
+        if twice:
+            peer.expect_nothing()
+            process.send_signal(number)
+            peer.expect_end()
+        else:
+            peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
+            peer.expect_farewell()
+        assert process.communicate(timeout=WAIT)[0] == b"left\n"
+        assert process.returncode == 0
