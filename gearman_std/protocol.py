@@ -1,7 +1,7 @@
 """The wire format: the packet table, bytes to packets, packets to bytes.
 
 A packet is twelve bytes of header, the magic ``\\0REQ`` or ``\\0RES``, the type and the size of the rest as big-endian 32-bit
-numbers, followed by the arguments, separated by NUL; the last argument runs to the declared size.  On the stream a server reads,
+numbers, followed by the arguments, separated by NUL; the last one runs to the declared size.  On the stream a server reads,
 a unit that does not start with NUL is a line of the administrative text protocol.
 
 Source: the PROTOCOL document of gearmand, and what gearmand 1.1.20 was seen to do.
@@ -31,7 +31,7 @@ TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS = range(43, 46)
 # Who may send a packet: a request goes to the server, a response comes from it.
 REQUEST, RESPONSE, BOTH = "request", "response", "both"
 
-# type: (name, direction, argument names)
+# By type: name, direction, names of the arguments.
 PACKETS = {
     CAN_DO: ("CAN_DO", REQUEST, ("function",)),
     CANT_DO: ("CANT_DO", REQUEST, ("function",)),
@@ -83,7 +83,7 @@ PACKETS = {
 # Limits of the format, in bytes.
 HEADER_SIZE = 12
 MAX_PACKET_SIZE = 256 * 1024 * 1024  # the default of the reader's settable limit
-MAX_FIELD_SIZE = 8191                # any argument but the last, and the argument of CAN_DO and CANT_DO, which may have one more
+MAX_FIELD_SIZE = 8191                # any argument but the last, and that of CAN_DO and CANT_DO, which may have one more
 MAX_HANDLE_SIZE = 63
 MAX_UNIQUE_SIZE = 64
 MAX_LINE_SIZE = 8192

@@ -1,11 +1,10 @@
 """How workloads and results are made bytes and back: bytes by default, json, pickle, or one's own."""
+from .protocol import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
     from .protocol import Data
-
-from .protocol import encode
 
 
 class BytesSerializer:

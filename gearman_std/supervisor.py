@@ -10,7 +10,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
 
 _logger_supervisor = logging.getLogger("gearman_std.supervisor")
 

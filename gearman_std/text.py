@@ -1,6 +1,6 @@
 """The replies to the administrative text commands, computed from a Core.
 
-Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to the commands that gearmand
+Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
 has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``shutdown``, ``show aside``,
 ``show totals``, ``show jobs json`` and the longer forms of ``cancel`` and ``drop`` are ours.
 """
@@ -181,7 +181,7 @@ def _show_listing(core: "Any", words: "List[bytes]") -> bytes:
         return _json_listing(_describe(core, job) for job in core.aside.values())
     if what == [b"aside"]:
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
-                                                 b" ".join(job.error.split())) for job in core.aside.values())
+                                                   b" ".join(job.error.split())) for job in core.aside.values())
     if what == [b"totals"]:
         figures = [(name, getattr(core.totals, name)) for name in core.totals.__slots__]
         figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),

@@ -29,7 +29,8 @@ def differences():
 
 def silence(scenario):
     """For how many seconds nothing happens in a scenario."""
-    return sum(step.get("sleep", 0) + step.get("expect_nothing_for", 0) + 12 * step.get("bytewise", 0) for step in scenario["steps"])
+    return sum(step.get("sleep", 0) + step.get("expect_nothing_for", 0) + 12 * step.get("bytewise", 0)
+               for step in scenario["steps"])
 
 
 QUICK = [scenario for scenario in scenarios()

@@ -4,8 +4,8 @@ import pickle
 import pytest
 
 from gearman_std import errors
-from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
-                                ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
+from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
+                                NoWorker, ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
 
 TREE = {
     ProtocolError: GearmanError,

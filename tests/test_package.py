@@ -77,7 +77,7 @@ def python(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def modules(root, sources):
-    """The package's modules as tools/single_file.py sees them, so that its own rules hold too: one owner for each name, no cycle."""
+    """The package's modules as tools/single_file.py sees them, so that its rules hold too: a name has one owner, no cycle."""
     return {module.name: module for module in tool(root, "single_file").load(sources)}
 
 
@@ -96,7 +96,7 @@ def test_every_module_of_the_table_exists(modules):
 
 def test_pure_modules_import_nothing_that_could_act(modules):
     for name in PURE:
-        library = {origin.split(".")[0] for origin, _ in modules[name].imported.values()} - {"typing"}  # which is for type checkers
+        library = {origin.split(".")[0] for origin, _ in modules[name].imported.values()} - {"typing"}  # for type checkers
         assert library <= PURE_LIBRARY, "%s.py imports %s" % (name, ", ".join(sorted(library - PURE_LIBRARY)))
 
 
@@ -142,8 +142,8 @@ def test_every_error_is_exported():
     def all_below(error):
         return {error.__name__}.union(*map(all_below, error.__subclasses__()))
     assert {name for name in all_below(GearmanError) if hasattr(gearman_std, name)} <= set(gearman_std.__all__)
-    assert {"ProtocolError", "NoServer", "ConnectTimeout", "ServerLost", "CommandTimeout", "ServerError", "QueueFull", "JobError",
-            "JobFailed", "JobTimeout", "NoWorker", "StoreError"} <= set(gearman_std.__all__)
+    assert {"ProtocolError", "NoServer", "ConnectTimeout", "ServerLost", "CommandTimeout", "ServerError", "QueueFull",
+            "JobError", "JobFailed", "JobTimeout", "NoWorker", "StoreError"} <= set(gearman_std.__all__)
 
 
 def test_versions_agree(root):
@@ -163,15 +163,15 @@ def test_importing_imports_nothing_heavy():
 SIDE_EFFECTS = """
 import builtins, os, signal, socket, sys, threading
 import logging
-before = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(), dict(os.environ),
-          sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
+before = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(),
+          dict(os.environ), sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
 def refuse(*arguments, **options):
     raise AssertionError("a socket while importing")
 real, socket.socket.__init__ = socket.socket.__init__, refuse
 import gearman_std
 socket.socket.__init__ = real
-after = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(), dict(os.environ),
-         sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
+after = (threading.active_count(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), os.getcwd(),
+          dict(os.environ), sys.excepthook, len(logging.root.handlers), logging.root.level, sorted(vars(builtins)))
 assert before == after, (before, after)
 """
 
@@ -183,7 +183,8 @@ def test_importing_has_no_side_effects():
 def test_logging_is_quiet_until_the_program_sets_it_up():
     """logging prints warnings of loggers without a handler to stderr; the package's logger has a NullHandler."""
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("gearman_std").handlers)
-    done = subprocess.run([sys.executable, "-c", "import gearman_std, logging; logging.getLogger('gearman_std.client').warning('x')"],
+    program = "import gearman_std, logging; logging.getLogger('gearman_std.client').warning('x')"
+    done = subprocess.run([sys.executable, "-c", program],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

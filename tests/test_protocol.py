@@ -8,13 +8,13 @@ import pytest
 
 from gearman_std import protocol
 from gearman_std.errors import ProtocolError
-from gearman_std.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_CREATED,
-                                  LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE, NO_JOB, NOOP, PACKETS, PRE_SLEEP,
-                                  REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE, RESPONSE_MAGIC, STATUS_RES, SUBMIT_JOB,
+from gearman_std.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_ASSIGN_ALL,
+                                  JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE, NO_JOB, NOOP, PACKETS,
+                                  PRE_SLEEP, REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE, RESPONSE_MAGIC, STATUS_RES, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
                                   SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_STATUS,
-                                  WRONG_MAGIC, PacketReader, encode, encode_function, encode_unique, pack_request, pack_response,
-                                  packet_name, request_head, response_head)
+                                  WRONG_MAGIC, PacketReader, encode, encode_function, encode_unique, pack_request,
+                                  pack_response, packet_name, request_head, response_head)
 
 # From the PROTOCOL document of gearmand: number, name, magic (REQ, RES or both), how many arguments.
 DOCUMENT = """
@@ -233,7 +233,8 @@ def test_a_packet_with_the_other_magic_is_reported_and_skipped():
 @pytest.mark.parametrize("body", [b"", b"f", b"f\0u", b"f\0" + b"u" * 8000], ids=len)
 def test_a_packet_with_too_few_arguments_is_reported_and_skipped(body):
     """The declared size is the boundary, so the stream stays in step."""
-    assert in_every_way(raw(SUBMIT_JOB, body) + raw(GRAB_JOB)) == ([(TOO_FEW_ARGUMENTS, (b"SUBMIT_JOB",)), (GRAB_JOB, ())], None)
+    packets = [(TOO_FEW_ARGUMENTS, (b"SUBMIT_JOB",)), (GRAB_JOB, ())]
+    assert in_every_way(raw(SUBMIT_JOB, body) + raw(GRAB_JOB)) == (packets, None)
 
 
 @pytest.mark.parametrize("packet_type", [number for number in sorted(PACKETS) if len(PACKETS[number][2]) > 1])
@@ -347,7 +348,10 @@ def test_a_line_has_its_limit():
 
 # Large bodies
 
-@pytest.mark.parametrize("size", [size + delta for size in (4096, 8191, 8192, 65480, LARGE_BODY, 1 << 20, 1 << 21) for delta in (-1, 0, 1)])
+BOUNDARIES = (4096, 8191, 8192, 65480, LARGE_BODY, 1 << 20, 1 << 21)
+
+
+@pytest.mark.parametrize("size", [size + delta for size in BOUNDARIES for delta in (-1, 0, 1)])
 def test_workloads_around_every_boundary_arrive_intact(size):
     workload = random.Random(size).getrandbits(8 * size).to_bytes(size, "big")
     data = pack_request(SUBMIT_JOB, b"f", b"u", workload) + raw(GRAB_JOB)
@@ -474,4 +478,5 @@ def test_repr_shows_the_state():
 def test_a_job_for_a_reducer_has_five_arguments():
     """JOB_ASSIGN_ALL names the reducer between unique and workload."""
     data = pack_response(JOB_ASSIGN_ALL, b"H:1", b"f", b"u", b"r", b"w\0w")
-    assert in_every_way(data, magic=RESPONSE_MAGIC, text=False) == ([(JOB_ASSIGN_ALL, (b"H:1", b"f", b"u", b"r", b"w\0w"))], None)
+    packets = [(JOB_ASSIGN_ALL, (b"H:1", b"f", b"u", b"r", b"w\0w"))]
+    assert in_every_way(data, magic=RESPONSE_MAGIC, text=False) == (packets, None)

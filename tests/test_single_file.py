@@ -1,4 +1,4 @@
-"""The single-file build: one importable and runnable file, the same bytes everywhere, and clear errors for sources it cannot take."""
+"""The single-file build: one importable and runnable file, the same bytes everywhere, clear errors for what it cannot take."""
 import glob
 import os
 import shutil
@@ -24,7 +24,8 @@ def built(tool, tmp_path_factory):
 
 
 def run(*command, **options):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=50, **options)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=50,
+                          **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -119,7 +120,8 @@ def test_runs_as_a_program(built, tmp_path):
     program = str(built / "gearman_std.py")
     assert gearman_std.__version__ in run(sys.executable, program, "--version", cwd=str(tmp_path))
     assert "server" in run(sys.executable, program, "--help", cwd=str(tmp_path))
-    done = subprocess.run([sys.executable, program, "no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
+    done = subprocess.run([sys.executable, program, "no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=50)
     assert done.returncode != 0 and b"Traceback" not in done.stderr
 
 
@@ -127,7 +129,8 @@ def test_demo_runs_from_anywhere(built, tmp_path):
     """The demo starts worker processes of its own; nothing but the one file is there to start them from."""
     (tmp_path / "words.txt").write_text("one two three two\n" * 100)
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    printed = run(sys.executable, str(built / "gearman_std.py"), "demo", str(tmp_path / "words.txt"), cwd=str(tmp_path), env=env)
+    printed = run(sys.executable, str(built / "gearman_std.py"), "demo", str(tmp_path / "words.txt"), cwd=str(tmp_path),
+                  env=env)
     assert "400" in printed
 
 
@@ -135,7 +138,8 @@ BROKEN_RULES = {
     "a name of two modules": ("core.py", "def encode():\n    pass\n", "encode is defined in"),
     "a private name of two modules": ("core.py", "_head = 1\n", "_head is defined in"),
     "a module's name": ("core.py", "server = 1\n", "server is a module's name"),
-    "an import of another thing by the same name": ("core.py", "from binascii import b2a_hex as Struct\n", "Struct is binascii.b2a_hex here"),
+    "an import of another thing by the same name": ("core.py", "from binascii import b2a_hex as Struct\n",
+                                                    "Struct is binascii.b2a_hex here"),
     "__name__": ("core.py", "WHO = __name__\n", "__name__ is another thing"),
     "__file__ in a function": ("core.py", "def where():\n    return __file__\n", "__file__ is another thing"),
     "an import within a function": ("core.py", "def late():\n    from .errors import GearmanError\n", "not at top level"),
@@ -143,7 +147,8 @@ BROKEN_RULES = {
     "an import under another name": ("core.py", "from .errors import GearmanError as Oops\n", "not of the form"),
     "an import of everything": ("core.py", "from .errors import *\n", "not of the form"),
     "an import by the package's name": ("core.py", "from gearman_std.errors import GearmanError\n", "vendored"),
-    "an import from where the name is not defined": ("core.py", "from .protocol import GearmanError\n", "is not defined in protocol.py"),
+    "an import from where the name is not defined": ("core.py", "from .protocol import GearmanError\n",
+                                                     "is not defined in protocol.py"),
     "an import cycle": ("errors.py", "from .protocol import encode\n", "an import cycle"),
     "an import of a module that is not there": ("core.py", "from .nowhere import Name\n", "there is no module nowhere"),
     "a __future__ import": ("errors.py", "from __future__ import division\n", "__future__"),

@@ -2,11 +2,12 @@
 """Build the package as one file:  python3 tools/single_file.py [-o FILE | --check FILE]
 
 The file, build/gearman_std.py unless -o names another, is importable and runnable, and the same byte for byte whatever Python
-builds it: the sources' text is put together, never printed from a parse.  With --check nothing is written; the exit status tells
-whether FILE is what would be.
+builds it: the sources' text is put together, never printed from a parse.  With --check nothing is written; the exit status
+tells whether FILE is what would be.
 
 What the sources must keep to, or there is an error with file and line and no output:
-- Package-internal imports are `from .module import Name`, at top level, without `as`, from where the name is defined, no cycles.
+- Package-internal imports are `from .module import Name`, at top level, without `as`, from where the name is defined; no cycles
+  among them.
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
 """
@@ -22,6 +23,7 @@ import tokenize
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "gearman_std"
 MODULE_DEPENDENT = ("__name__", "__file__", "__package__", "__path__", "__spec__", "__loader__", "__doc__", "__builtins__")
+VENDORED = "the package's name is not known when it is vendored: from .module import Name"
 BANNER = "# " + "=" * 126
 
 HEADER = '''\
@@ -111,11 +113,11 @@ class Module:
             if isinstance(node, ast.Import):
                 for name in node.names:
                     if name.name.split(".")[0] == PACKAGE:
-                        raise self.wrong(node.lineno, "the package's name is not known when it is vendored: from .module import Name")
+                        raise self.wrong(node.lineno, VENDORED)
             if isinstance(node, ast.ImportFrom):
                 if not node.level:
                     if (node.module or "").split(".")[0] == PACKAGE:
-                        raise self.wrong(node.lineno, "the package's name is not known when it is vendored: from .module import Name")
+                        raise self.wrong(node.lineno, VENDORED)
                     if node.module == "__future__":
                         raise self.wrong(node.lineno, "a __future__ import would hold for all modules")
                     continue
@@ -191,7 +193,8 @@ class Module:
                     for name in names_in(inner.targets[0]) if isinstance(inner, ast.Assign) else ():
                         other, module = typed_before.setdefault(name, (text, self))
                         if other != text:
-                            raise self.wrong(inner.lineno, "%s is another thing for type checkers in %s" % (name, module.file_name))
+                            raise self.wrong(inner.lineno,
+                                             "%s is another thing for type checkers in %s" % (name, module.file_name))
                         if module is not self:
                             self.drop(inner.lineno)
                 if all(inner.lineno in self.dropped for inner in node.body):
@@ -301,7 +304,8 @@ def build(root=ROOT):
             sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
 
     def assembled(starts):
-        contents = "\n".join("    %6s  %-16s %s" % (starts.get(module.name, ""), module.file_name, module.docstring.partition("\n")[0])
+        contents = "\n".join("    %6s  %-16s %s" % (starts.get(module.name, ""), module.file_name,
+                                                    module.docstring.partition("\n")[0])
                              for module, _ in sections).rstrip()
         return HEADER.format(name=PACKAGE, version=metadata["version"], description=metadata["description"], contents=contents,
                              origin=("Built from %s's sources by tools/single_file.py" % metadata.get("url", "the package")),
