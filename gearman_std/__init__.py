@@ -25,10 +25,10 @@ import logging
 from .admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from .client import HIGH, LOW, NORMAL, Client, JobStatus, Task
 from .command import Command, CommandFailed
-from .core import Limits
 from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
                      ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
 from .jobs import FunctionPolicy
+from .peers import Limits
 from .server import Server
 from .version import VERSION
 from .worker import Worker

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from .addresses import DEFAULT_PORT, join_address, split_address
 from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
                          whole_number)
-from .core import Limits
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      notify_manager, open_log, watchdog_interval)
 from .jobs import FunctionPolicy
+from .peers import Limits
 from .server import Server
 from .supervisor import Supervised, is_supervised
 from .version import VERSION

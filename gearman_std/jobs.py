@@ -1,9 +1,10 @@
-"""What a job and a function are: priority queues, uniques, sleepers, counters, each changed by one method."""
-from collections import OrderedDict, deque
+"""What a job and a function are: priority queues, policies, counters, each changed by one method."""
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, List, Optional, Tuple, Union
+    from .roster import AbilitySet
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
@@ -12,9 +13,6 @@ STORING, WAITING, RUNNING, DELAYED, SET_ASIDE, GONE = "storing", "waiting", "run
 
 # What a submit does that meets a job of the same function and unique.
 JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")
-
-# What a peer's last PRE_SLEEP, the server's NOOP and the peer's next grab make of it.
-AWAKE, ASLEEP, WOKEN = range(3)
 
 # A waiting foreground job without a watcher is not kept, so most jobs share this one.
 NO_WATCHERS = ()  # type: Tuple[Any, ...]
@@ -230,52 +228,3 @@ class Totals:
 
     def __repr__(self) -> str:
         return "<Totals %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__)
-
-
-class AbilitySet:
-    """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
-
-    All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
-    wake-up looks at nothing but what it takes.
-
-    Owner: the Core.
-    """
-
-    __slots__ = ("functions", "members", "ready", "sleepers")
-
-    def __init__(self, functions: "List[Function]") -> None:
-        self.functions = functions
-        self.members = 0
-        # By priority, the functions with waiting jobs, the next one to take from first.
-        self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
-        self.sleepers = OrderedDict()  # type: OrderedDict[Any, None] # peers not yet woken, the longest asleep first
-        for function in functions:
-            function.ability_sets.append(self)
-            if not function.paused:
-                for priority in PRIORITY_CLASSES:
-                    if function.waiting[priority]:
-                        self.ready[priority][function] = None
-
-    def __repr__(self) -> str:
-        return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
-
-    def dissolve(self) -> None:
-        """Forget it, the last member having left."""
-        for function in self.functions:
-            function.ability_sets.remove(self)
-
-    def has_work(self) -> bool:
-        """Whether a job waits that its members can do."""
-        ready = self.ready
-        return bool(ready[0] or ready[1] or ready[2])
-
-    def take(self) -> "Optional[Job]":
-        """The next job for a member: highest priority first, within it one function after the other."""
-        for priority in PRIORITY_CLASSES:
-            ready = self.ready[priority]
-            if ready:
-                function = next(iter(ready))
-                if len(ready) > 1:
-                    ready.move_to_end(function)
-                return function.pop(priority)
-        return None

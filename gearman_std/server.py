@@ -13,9 +13,10 @@ import time
 from collections import deque
 
 from .addresses import DEFAULT_PORT
-from .core import Core, Limits, Peer
+from .core import Core
 from .jobs import FunctionPolicy
 from .listeners import Listener, open_listeners
+from .peers import Limits, Peer
 from .protocol import ERROR, MAX_PACKET_SIZE, PacketReader, pack_response
 
 TYPE_CHECKING = False
@@ -242,7 +243,8 @@ class Server:
     def _flush(self) -> None:
         """Send each peer what the core has for it."""
         core = self.core
-        unsent, core.unsent = core.unsent, []
+        unsent = core.unsent[:]
+        core.unsent.clear()
         for peer in unsent:
             outgoing = peer.outgoing
             channel = peer.channel
@@ -340,7 +342,7 @@ class Server:
             self.core.disconnect(channel.peer)
         if channel.peer.outgoing:
             channel.peer.outgoing.clear()
-            self.core.unsent = [peer for peer in self.core.unsent if peer is not channel.peer]
+            self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not channel.peer]
         if self._accept_pause_until:
             self._resume_accepting()
 

@@ -1,0 +1,330 @@
+"""What the core does for each packet: one function per packet type, given the Core, the Peer and the packet's arguments.
+
+A peer's mistake is answered with an ERROR packet and changes nothing.
+"""
+from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
+from .peers import SUBMIT, WORK
+from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
+                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, NO_JOB, OPTION_REQ, OPTION_RES,
+                       PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
+                       SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG,
+                       SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA,
+                       WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
+from .schedule import Schedule
+from .text import answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
+    from .core import Core
+    from .jobs import Job
+    from .peers import Peer
+    from .protocol import Data
+
+MAX_CLIENT_ID_SIZE = 127
+MAX_REDUCER_SIZE = 64
+
+_NO_JOB_PACKET = pack_response(NO_JOB)
+
+
+# -------------------------------------------------------------------------------------------------------- packets from clients
+
+def on_submit_job(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_NORMAL, False)
+
+
+def on_submit_job_high(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_HIGH, False)
+
+
+def on_submit_job_low(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_LOW, False)
+
+
+def on_submit_job_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True)
+
+
+def on_submit_job_high_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_HIGH, True)
+
+
+def on_submit_job_low_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+    core.submit(peer, function, unique, workload, PRIORITY_LOW, True)
+
+
+def on_submit_job_epoch(core: "Core", peer: "Peer", function: bytes, unique: bytes, epoch: bytes, workload: "Data") -> None:
+    due = parse_number(epoch)
+    if due >= 1 << 63:
+        peer.error(b"INVALID_ARGUMENTS", b"The time is out of range")
+    else:
+        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due))
+
+
+def on_submit_job_sched(core: "Core", peer: "Peer", function: bytes, unique: bytes, minute: bytes, hour: bytes,
+                        day_of_month: bytes, month: bytes, day_of_week: bytes, workload: "Data") -> None:
+    try:
+        schedule = Schedule(b" ".join((minute, hour, day_of_month, month, day_of_week)))
+        due = schedule.next_time(core.wall)
+    except ValueError as error:
+        peer.error(b"INVALID_ARGUMENTS", str(error).encode())
+    else:
+        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=due, schedule=schedule)
+
+
+def on_submit_reduce_job(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes, aggregator: bytes,
+                         workload: "Data") -> None:
+    _submit_reduce(core, peer, function, unique, reducer, workload, False)
+
+
+def on_submit_reduce_job_background(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes,
+                                    aggregator: bytes, workload: "Data") -> None:
+    _submit_reduce(core, peer, function, unique, reducer, workload, True)
+
+
+def _submit_reduce(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes, workload: "Data",
+                   background: bool) -> None:
+    if len(reducer) > MAX_REDUCER_SIZE:
+        peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+    else:
+        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
+
+
+def on_get_status(core: "Core", peer: "Peer", handle: bytes) -> None:
+    handle = handle.rstrip(b"\0")
+    peer.send(pack_response(STATUS_RES, handle, *_status_of(core.jobs.get(handle))))
+
+
+def on_get_status_unique(core: "Core", peer: "Peer", unique: bytes) -> None:
+    job = core.uniques.find(unique)
+    watchers = len(job.watchers) if job is not None else 0
+    peer.send(pack_response(STATUS_RES_UNIQUE, unique, *(_status_of(job) + (b"%d" % watchers,))))
+
+
+def _status_of(job: "Optional[Job]") -> "Tuple[bytes, bytes, bytes, bytes]":
+    """Whether a job is known and runs, numerator and denominator."""
+    if job is None:
+        return b"0", b"0", b"0", b"0"
+    numerator, denominator = job.progress or (0, 0)
+    return b"1", b"1" if job.state is RUNNING else b"0", b"%d" % numerator, b"%d" % denominator
+
+
+def on_option_req(core: "Core", peer: "Peer", option: bytes) -> None:
+    if option.lower() == b"exceptions":
+        peer.exceptions = True
+        peer.send(pack_response(OPTION_RES, option))
+    else:
+        peer.error(b"UNKNOWN_OPTION", b"Server does not recognize given option")
+
+
+# -------------------------------------------------------------------------------------------------------- packets from workers
+
+def on_can_do(core: "Core", peer: "Peer", function: bytes) -> None:
+    core.register(peer, function, 0.0)
+
+
+def on_can_do_timeout(core: "Core", peer: "Peer", function: bytes, timeout_ms: bytes) -> None:
+    milliseconds = parse_number(timeout_ms)
+    if milliseconds >= 10 ** 20:
+        peer.error(b"INVALID_ARGUMENTS", b"The time limit is out of range")
+    else:
+        # gearmand's floor of one second is kept: workers registered for it send smaller numbers meaning seconds.
+        core.register(peer, function, max(1.0, milliseconds / 1000.0) if milliseconds > 0 else 0.0)
+
+
+def on_cant_do(core: "Core", peer: "Peer", function: bytes) -> None:
+    if function in peer.abilities:
+        core.unregister(peer, [function])
+
+
+def on_reset_abilities(core: "Core", peer: "Peer") -> None:
+    core.unregister(peer, list(peer.abilities))
+
+
+def on_set_client_id(core: "Core", peer: "Peer", client_id: bytes) -> None:
+    peer.client_id = client_id[:MAX_CLIENT_ID_SIZE]
+
+
+def on_all_yours(core: "Core", peer: "Peer") -> None:
+    peer.all_yours = peer.all_yours or GRAB_JOB
+
+
+def on_pre_sleep(core: "Core", peer: "Peer") -> None:
+    core.roster.fall_asleep(peer)
+
+
+def on_grab_job(core: "Core", peer: "Peer") -> None:
+    job = core.assign(peer)
+    if job is None:
+        peer.send(_NO_JOB_PACKET)
+    else:
+        peer.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
+
+
+def on_grab_job_uniq(core: "Core", peer: "Peer") -> None:
+    _grab(core, peer, GRAB_JOB_UNIQ)
+
+
+def on_grab_job_all(core: "Core", peer: "Peer") -> None:
+    _grab(core, peer, GRAB_JOB_ALL)
+
+
+def _grab(core: "Core", peer: "Peer", packet_type: int) -> None:
+    if peer.all_yours:
+        peer.all_yours = packet_type
+    job = core.assign(peer)
+    if job is None:
+        peer.send(_NO_JOB_PACKET)
+    else:
+        hand_over(peer, job, packet_type)
+
+
+def hand_over(peer: "Peer", job: "Job", packet_type: int) -> None:
+    """Send a job to its worker, as the answer to that kind of grab."""
+    if packet_type == GRAB_JOB:
+        peer.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
+    elif packet_type == GRAB_JOB_ALL and job.reducer is not None:
+        peer.send_data(JOB_ASSIGN_ALL, job.workload, job.handle, job.function.name, job.unique, job.reducer)
+    else:
+        peer.send_data(JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
+
+
+def on_work_status(core: "Core", peer: "Peer", handle: bytes, numerator: bytes, denominator: bytes) -> None:
+    job = peer.running.get(handle)
+    if job is None:
+        peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
+        return
+    job.progress = (parse_number(numerator) & 0xffffffff, parse_number(denominator) & 0xffffffff)
+    for watcher in job.watchers:
+        watcher.send(pack_response(WORK_STATUS, handle, numerator, denominator))
+
+
+def on_work_data(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+    _relay(peer, WORK_DATA, handle, data)
+
+
+def on_work_warning(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+    _relay(peer, WORK_WARNING, handle, data)
+
+
+def _relay(peer: "Peer", packet_type: int, handle: bytes, data: "Data") -> None:
+    job = peer.running.get(handle)
+    if job is None:
+        peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
+        return
+    for watcher in job.watchers:
+        watcher.send_data(packet_type, data, handle)
+
+
+def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+    job = peer.running.pop(handle, None)
+    if job is None:
+        peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
+        return
+    for watcher in job.watchers:
+        watcher.send_data(WORK_COMPLETE, data, handle)
+    core.finish(job)
+
+
+def on_work_fail(core: "Core", peer: "Peer", handle: bytes) -> None:
+    job = peer.running.get(handle.rstrip(b"\0"))
+    if job is None:
+        peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
+    else:
+        core.attempt_failed(job, b"the worker failed it", None, handle)
+
+
+def on_work_exception(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+    job = peer.running.get(handle)
+    if job is None:
+        peer.error(b"JOB_NOT_FOUND", b"An exception was received for a job that does not exist")
+    else:
+        core.attempt_failed(job, bytes(data[:1024]), data, handle)
+
+
+# -------------------------------------------------------------------------------------------------------- packets from anybody
+
+def on_echo_req(core: "Core", peer: "Peer", data: "Data") -> None:
+    peer.send_data(ECHO_RES, data)
+
+
+def on_text_line(core: "Core", peer: "Peer", line: bytes) -> None:
+    reply = answer(core, peer, line)
+    if reply is None:
+        peer.closing = True
+    else:
+        peer.send(reply)
+
+
+def on_wrong_magic(core: "Core", peer: "Peer") -> None:
+    peer.error(b"INVALID_MAGIC", b"Request magic expected")
+
+
+def on_too_few_arguments(core: "Core", peer: "Peer", name: bytes) -> None:
+    peer.error(b"INVALID_ARGUMENTS", b"Too few arguments for " + name)
+
+
+def on_unexpected(core: "Core", peer: "Peer", *arguments: "Data") -> None:
+    peer.error(b"INVALID_COMMAND", b"Command not expected")
+
+
+def on_forbidden(core: "Core", peer: "Peer", *arguments: "Data") -> None:
+    peer.error(b"FORBIDDEN", b"This connection may not do that")
+
+
+# --------------------------------------------------------------------------------------------------------------------- rules
+
+def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
+    """What obeys the packets of a peer with these rights, by packet type."""
+    table = [on_unexpected]  # type: List[Callable[..., None]]
+    for number in sorted(PACKETS):
+        right, handler = _HANDLERS.get(number, ("", on_unexpected))
+        table.append(handler if not right or right in rights else on_forbidden)
+    return table + [on_text_line, on_wrong_magic, on_too_few_arguments]
+
+
+def parse_number(text: bytes) -> int:
+    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
+    text = bytes(text).strip()
+    if text.isdigit():
+        return int(text[:40])
+    sign = -1 if text.startswith(b"-") else 1
+    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
+    end = 0
+    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
+        end += 1
+    return sign * int(digits[:end]) if end else 0
+
+
+_HANDLERS = {
+    SUBMIT_JOB: (SUBMIT, on_submit_job),
+    SUBMIT_JOB_HIGH: (SUBMIT, on_submit_job_high),
+    SUBMIT_JOB_LOW: (SUBMIT, on_submit_job_low),
+    SUBMIT_JOB_BG: (SUBMIT, on_submit_job_bg),
+    SUBMIT_JOB_HIGH_BG: (SUBMIT, on_submit_job_high_bg),
+    SUBMIT_JOB_LOW_BG: (SUBMIT, on_submit_job_low_bg),
+    SUBMIT_JOB_EPOCH: (SUBMIT, on_submit_job_epoch),
+    SUBMIT_JOB_SCHED: (SUBMIT, on_submit_job_sched),
+    SUBMIT_REDUCE_JOB: (SUBMIT, on_submit_reduce_job),
+    SUBMIT_REDUCE_JOB_BACKGROUND: (SUBMIT, on_submit_reduce_job_background),
+    GET_STATUS: ("", on_get_status),
+    GET_STATUS_UNIQUE: ("", on_get_status_unique),
+    OPTION_REQ: ("", on_option_req),
+    SET_CLIENT_ID: ("", on_set_client_id),
+    ECHO_REQ: ("", on_echo_req),
+    CAN_DO: (WORK, on_can_do),
+    CAN_DO_TIMEOUT: (WORK, on_can_do_timeout),
+    CANT_DO: (WORK, on_cant_do),
+    RESET_ABILITIES: (WORK, on_reset_abilities),
+    ALL_YOURS: (WORK, on_all_yours),
+    PRE_SLEEP: (WORK, on_pre_sleep),
+    GRAB_JOB: (WORK, on_grab_job),
+    GRAB_JOB_UNIQ: (WORK, on_grab_job_uniq),
+    GRAB_JOB_ALL: (WORK, on_grab_job_all),
+    WORK_STATUS: (WORK, on_work_status),
+    WORK_DATA: (WORK, on_work_data),
+    WORK_WARNING: (WORK, on_work_warning),
+    WORK_COMPLETE: (WORK, on_work_complete),
+    WORK_FAIL: (WORK, on_work_fail),
+    WORK_EXCEPTION: (WORK, on_work_exception),
+}  # type: Dict[int, Tuple[str, Callable[..., None]]] # by packet type: the right that it takes, if any, and who obeys it

@@ -1,0 +1,68 @@
+"""What must hold of a Core after every step."""
+from .jobs import DELAYED, GONE, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
+from .peers import ASLEEP
+from .uniques import unique_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+    from .core import Core
+    from .jobs import Function, Job
+
+
+def check_core(core: "Core") -> None:
+    """Assert every invariant; for tests, as it looks at everything."""
+    waiting = []  # type: List[Job]
+    for function in core.functions.values():
+        waiting += _check_function(core, function)
+    assert len(waiting) == len(set(waiting)) == sum(job.state is WAITING for job in core.jobs.values())
+    for job in core.jobs.values():
+        assert job.state in (STORING, WAITING, RUNNING, DELAYED), job
+        assert (job.state is RUNNING) == (job.worker is not None), job
+        assert core.functions.get(job.function.name) is job.function, job
+        assert job.state is RUNNING or job.background or job.watchers, job
+        assert all(job in watcher.watching and watcher in core.peers for watcher in job.watchers), job
+        assert job.state is not RUNNING or job.worker.running.get(job.handle) is job, job
+        assert job.timer is None or job.state in (RUNNING, DELAYED), job
+    for peer in core.peers:
+        assert all(peer in job.watchers for job in peer.watching), peer
+        assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
+        assert peer.sleep != ASLEEP or peer in core.roster.changed or (
+            peer.ability_set is not None and peer in peer.ability_set.sleepers), peer
+        assert peer.unsent is core.unsent and (not peer.outgoing or peer in core.unsent), peer
+    for ability_set in core.roster.ability_sets.values():
+        assert ability_set.members == sum(peer.ability_set is ability_set for peer in core.peers) > 0, ability_set
+        assert all(peer.sleep == ASLEEP for peer in ability_set.sleepers), ability_set
+    assert all(job.state is SET_ASIDE and job.background for job in core.aside.values())
+    assert len(core.time_limits) == sum(job.timer is not None and job.state is RUNNING for job in core.jobs.values())
+    assert len(core.delayed) == sum(job.timer is not None and job.state is DELAYED for job in core.jobs.values())
+    everything = list(core.jobs.values()) + list(core.aside.values())
+    assert core.size == sum(len(job.workload) for job in everything)
+    assert len(core.unsent) == len(set(core.unsent))
+
+
+def _check_function(core: "Core", function: "Function") -> "List[Job]":
+    jobs = function.jobs_waiting()
+    for priority in PRIORITY_CLASSES:
+        assert function.waiting[priority] == sum(job.priority == priority for job in jobs), function
+        for ability_set in function.ability_sets:
+            assert (function in ability_set.ready[priority]) == bool(
+                function.waiting[priority] and not function.paused), (function, ability_set)
+    assert sum(map(len, function.queues)) == len(jobs) + function.dead, function
+    mine = [job for job in core.jobs.values() if job.function is function]
+    assert function.running == sum(job.state is RUNNING for job in mine), function
+    assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
+    assert function.workers == sum(peer.abilities.get(function.name, 0) for peer in core.peers), function
+    assert len(function.ability_sets) == len(set(map(id, function.ability_sets))), function
+    assert all(unique_key(job.unique, job.workload) == key and job.state not in (GONE, SET_ASIDE)
+               for key, job in function.uniques.items()), function
+    if jobs and not function.paused and core.roster.handing_out:
+        _check_wake_up(core, function)
+    return jobs
+
+
+def _check_wake_up(core: "Core", function: "Function") -> None:
+    """A job waits, so of the peers that can do it some are awake or on their way, or none sleeps, or an escalation is due."""
+    able = [peer for peer in core.peers if function.name in peer.abilities]
+    asleep = [peer for peer in able if peer.sleep == ASLEEP]
+    assert not asleep or len(asleep) < len(able) or core.roster.changed or function.escalating, function
