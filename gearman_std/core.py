@@ -29,7 +29,7 @@ from .uniques import Uniques, unique_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
     from .protocol import Data, Packet
     from .schedule import Schedule
 
@@ -80,7 +80,7 @@ class Core:
         self.uniques = Uniques()
         self.time_limits = Timers()     # of running jobs, by `now`
         self.delayed = Timers()         # of delayed jobs, by `wall`
-        self._handlers = handler_table(ALL_RIGHTS)
+        self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
 
     def __repr__(self) -> str:
         return "<Core: %d peers, %d functions, %d jobs, %d set aside>" % (
@@ -91,7 +91,10 @@ class Core:
     def connect(self, peer: Peer, rights: "FrozenSet[str]" = ALL_RIGHTS) -> None:
         """Take note of a new connection and of what it may do."""
         peer.rights = rights
-        peer.handlers = self._handlers if rights == ALL_RIGHTS else handler_table(rights)
+        handlers = self._handlers.get(rights)
+        if handlers is None:
+            handlers = self._handlers[rights] = handler_table(rights)
+        peer.handlers = handlers
         peer.unsent = self.unsent
         peer.exceptions = self.exceptions
         self.peers[peer] = None

@@ -1,63 +1,111 @@
-"""Where a server listens: TCP over IPv4 and IPv6, and Unix sockets."""
+"""Where a server listens: TCP over IPv4 and IPv6, Unix sockets, and sockets that somebody else opened."""
 import errno
 import os
 import socket
+import struct
 
+from .access import PeerFacts
 from .addresses import split_address
-from .streams import set_up_tcp
+from .streams import KEEPALIVE, set_up_tcp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Sequence, Tuple
+    from typing import Any, List, Optional, Sequence, Tuple, Union
+    from .addresses import Address
+    Place = Union["Listener", Tuple[Address, bool]]
+
+_AF_UNIX = getattr(socket, "AF_UNIX", None)
+_SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
+KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
 class Listener:
-    """One listening socket.
+    """One listening socket, `secure` if TLS is to be spoken on its connections.
+
+    With `path`, the file of a Unix socket goes when it is closed.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "") -> None:
+        listening.setblocking(False)
         self.socket = listening
+        self.secure = secure
+        self.keepalive = KEEPALIVE
+        self._path = path
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
         self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
 
     def __repr__(self) -> str:
-        return "<Listener on %s>" % (self.address,)
+        return "<Listener on %s%s>" % (self.address, ", TLS" if self.secure else "")
 
-    def accept(self) -> "Tuple[socket.socket, bytes]":
-        """The next connection, non-blocking and set up, and the peer's IP address (`unix` for a Unix socket)."""
+    def accept(self) -> "Tuple[socket.socket, PeerFacts]":
+        """The next connection, non-blocking and set up, and who is at its other end."""
         connection, address = self.socket.accept()
-        connection.setblocking(False)
-        if self.socket.family == getattr(socket, "AF_UNIX", None):
-            return connection, b"unix"
-        set_up_tcp(connection)
-        return connection, address[0].encode()
+        try:
+            connection.setblocking(False)
+            if self.socket.family == _AF_UNIX:
+                return connection, PeerFacts(uid=_uid_of_peer(connection))
+            set_up_tcp(connection, self.keepalive)
+        except OSError as error:  # some systems refuse options of a connection that is gone already
+            connection.close()
+            raise ConnectionAbortedError(error.errno, error.strerror) from None
+        return connection, PeerFacts(address[0])
 
     def close(self) -> None:
-        """Stop listening; the file of a Unix socket goes."""
+        """Stop listening."""
         self.socket.close()
-        if isinstance(self.address, str):
+        if self._path:
             try:
-                os.unlink(self.address)
+                os.unlink(self._path)
             except FileNotFoundError:
                 return
 
 
-def open_listeners(specs: "Sequence[Any]", port: int, backlog: int) -> "List[Listener]":
-    """Listen on every address named: `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path` or `/path`.
+def _uid_of_peer(connection: socket.socket) -> "Optional[int]":
+    if _SO_PEERCRED is None:
+        return None
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
 
-    An empty list means every IPv4 and IPv6 address.  Raises OSError, naming the address, if one cannot be had.
+
+def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]":
+    """Where to listen: each address with whether TLS is spoken there, or a `Listener`.
+
+    A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
+    is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
+    say it for itself with `tls:` or `tcp:` before the address.  Raises ValueError.
     """
-    listeners = []  # type: List[Listener]
+    places = []  # type: List[Place]
+    for spec in specs:
+        if isinstance(spec, Listener):
+            places.append(spec)
+            continue
+        scheme = spec[:4] if isinstance(spec, str) and spec[:4] in ("tls:", "tcp:") else ""
+        address = split_address(spec[len(scheme):], port)
+        if scheme and address[0].startswith("/"):
+            raise ValueError("neither TCP nor TLS is spoken on a Unix socket: %r" % (spec,))
+        places.append((address, not address[0].startswith("/") and (scheme == "tls:" or secure and not scheme)))
+    return places
+
+
+def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Optional[int]" = None) -> "List[Listener]":
+    """Listen on every place that `read_places` found.
+
+    `socket_mode` is for the files of Unix sockets, None for what the system makes them.  Raises OSError, naming the address, if
+    one cannot be had.
+    """
+    listeners = [place for place in places if isinstance(place, Listener)]
     try:
-        for spec in specs or ("",):
-            host, number = split_address(spec, port)
+        for place in places:
+            if isinstance(place, Listener):
+                continue
+            (host, number), secure = place
             if host.startswith("/"):
-                listeners.append(Listener(_listen_unix(host, backlog)))
+                listeners.append(Listener(_listen_unix(host, backlog, socket_mode), path=host))
             else:
-                listeners += [Listener(one) for one in _listen_tcp(host, number, backlog)]
+                listeners += [Listener(one, secure) for one in _listen_tcp(host, number, backlog)]
     except OSError:
         for listener in listeners:
             listener.close()
@@ -66,7 +114,11 @@ def open_listeners(specs: "Sequence[Any]", port: int, backlog: int) -> "List[Lis
 
 
 def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(getattr(error, "errno", None), "cannot listen on %s: %s" % (host, reason)) from None
     opened = []  # type: List[socket.socket]
     failure = None
     for family, kind, protocol, _, address in found:
@@ -77,7 +129,8 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
         try:
             opened.append(_bind_tcp(family, kind, protocol, address, backlog))
         except OSError as error:
-            failure = OSError(error.errno, "cannot listen on %s port %s: %s" % (host or "any address", address[1], error.strerror))
+            where = "%s port %r" % (host or "any address", address[1])
+            failure = OSError(error.errno, "cannot listen on %s: %s" % (where, error.strerror))
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 break
     if failure is not None and (not opened or failure.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)):
@@ -96,20 +149,20 @@ def _bind_tcp(family: int, kind: int, protocol: int, address: "Any", backlog: in
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind(address)
         listening.listen(backlog)
-        listening.setblocking(False)
     except OSError:
         listening.close()
         raise
     return listening
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
+def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         listening.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)  # before anybody can connect
         listening.listen(backlog)
-        listening.setblocking(False)
     except OSError as error:
         listening.close()
         raise OSError(error.errno, "cannot listen on %s: %s" % (path, error.strerror)) from None

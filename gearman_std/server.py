@@ -12,12 +12,15 @@ import threading
 import time
 from collections import deque
 
+from .access import Access, PeerFacts
 from .addresses import DEFAULT_PORT
 from .core import Core
 from .jobs import FunctionPolicy
-from .listeners import Listener, open_listeners
+from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
 from .protocol import ERROR, MAX_PACKET_SIZE, PacketReader, pack_response
+from .streams import KEEPALIVE, TLSStream
+from .tls import Handshakes, ServerTLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +61,25 @@ class Channel:
         return "<Channel %r, %d bytes unsent%s>" % (self.peer, self.backlog_size, ", ended" if self.ended else "")
 
 
+class SecureChannel(Channel):
+    """A connection with TLS, which the selector calls, as TLS may have to send to receive, and the other way round.
+
+    Owner: the dispatcher thread.
+    """
+
+    __slots__ = ("_serve",)
+
+    def __init__(self, stream: "Any", peer: Peer, reader: PacketReader, serve: "Callable[[SecureChannel], None]") -> None:
+        super().__init__(stream, peer, reader)
+        self._serve = serve
+
+    def __repr__(self) -> str:
+        return "<Secure%s" % super().__repr__()[1:]
+
+    def __call__(self, _: "Any") -> None:
+        self._serve(self)
+
+
 class Server:
     """A job server.
 
@@ -66,12 +88,17 @@ class Server:
 
     runs it in a thread of its own; `serve` runs it in the calling thread until `stop`.
 
-    `listen` names the addresses (see `listeners.open_listeners`), by default every IPv4 and IPv6 address when the server is run
-    with `serve`, and 127.0.0.1 in a ``with`` block.  `wakeup` is how many sleeping workers a new job wakes: None as few as
+    `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address when the server is run
+    with `serve`, and 127.0.0.1 in a ``with`` block.  `socket_mode` is for the files of Unix sockets (see os.chmod), `keepalive`
+    for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP address that does not
+    begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who may do what.
+    `wakeup` is how many sleeping workers a new job wakes: None as few as
     needed, 0 all.  `policy` is for functions that have none of their own in `policies`.  `max_packet_size` and `max_unsent`
     (what may wait for one peer to read) are in bytes, `max_connections` 0 means no limit; a peer that leaves a packet half sent
-    or its results unread for `stall_timeout` seconds is disconnected.  
-    Raises ValueError for settings that cannot be; `bind` and all that call it raise OSError if an address cannot be had 
+    or its results unread for `stall_timeout` seconds is disconnected.
+    Raises ValueError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and all that call
+    it raise OSError if an address cannot be had.
+
     Owner: the dispatcher thread, the one in `serve`.
     """
 
@@ -79,15 +106,22 @@ class Server:
                  handle_prefix: "Optional[Union[str, bytes]]" = None, exceptions: bool = False, wakeup: "Optional[int]" = None,
                  policy: "Optional[FunctionPolicy]" = None, policies: "Optional[Dict[Any, FunctionPolicy]]" = None,
                  limits: "Optional[Limits]" = None, max_packet_size: int = MAX_PACKET_SIZE, max_connections: int = 0,
-                 max_unsent: int = MAX_PACKET_SIZE, stall_timeout: float = 60.0, version: str = "", verbosity: str = "ERROR",
+                 max_unsent: int = MAX_PACKET_SIZE, stall_timeout: float = 60.0, tls: "Any" = None,
+                 handshake_timeout: float = 10.0, access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
+                 keepalive: "Tuple[int, int, int]" = KEEPALIVE, version: str = "", verbosity: str = "ERROR",
                  clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time) -> None:
         if handle_prefix is None:
             handle_prefix = "H:" + socket.gethostname()[:40]
         prefix = handle_prefix.encode() if isinstance(handle_prefix, str) else bytes(handle_prefix)
         if not prefix or len(prefix) > 51 or any(byte <= 32 for byte in prefix):
             raise ValueError("a handle prefix has 1 to 51 bytes and no blanks: %r" % handle_prefix)
+        self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
-        self._listen = tuple(listen)
+        self._places = read_places(listen, port, self._tls is not None)
+        self._access = access or Access()
+        self._check_security()
+        self._socket_mode = socket_mode
+        self._keepalive = keepalive
         self._backlog_setting = backlog
         self._max_packet_size = max_packet_size
         self._max_connections = max_connections
@@ -98,10 +132,13 @@ class Server:
         self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, policy=policy,
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},
-                         limits=limits, version=(version or "gearman_std").encode(), pid=os.getpid(), verbosity=verbosity.encode())
+                         limits=limits, version=(version or "gearman_std").encode(), pid=os.getpid(),
+                         verbosity=verbosity.encode())
         self._listeners = []          # type: List[Listener]
         self._selector = selectors.DefaultSelector()
+        self._handshakes = Handshakes(self._selector, handshake_timeout, self._welcome_secure, self._no_tls)
         self._channels = {}           # type: Dict[Channel, None]
+        self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
         self._accept_pause_until = 0.0
         self._sweep_at = 0.0
@@ -140,10 +177,14 @@ class Server:
             # A full pipe means that the dispatcher is about to wake anyway, a closed one that it has ended.
             return
 
+    def reload(self) -> None:
+        """Have the files of TLS read again; may be called from a signal handler."""
+        self.call_soon(self._reload)
+
     def start(self) -> None:
         """Bind, and serve in a new thread."""
-        if not self._listen:
-            self._listen = ("127.0.0.1",)
+        if not self._places:
+            self._places = read_places(["127.0.0.1"], self._port, self._tls is not None)
         self.bind()
         self._thread = threading.Thread(target=self.serve, name="gearman_std-server", daemon=True)
         self._thread.start()
@@ -169,11 +210,13 @@ class Server:
         if self._listeners:
             return
         try:
-            self._listeners = open_listeners(self._listen, self._port, self._backlog_setting)
+            places = self._places or read_places([""], self._port, self._tls is not None)
+            self._listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
         except BaseException:
             self._close()
             raise
         for listener in self._listeners:
+            listener.keepalive = self._keepalive
             self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
 
     def serve(self) -> None:
@@ -187,6 +230,7 @@ class Server:
 
     def _loop(self) -> None:
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
+        handshakes = self._handshakes
         core.tick(clock(), wall_clock())
         while True:
             wait = core.settle()
@@ -205,6 +249,10 @@ class Server:
                     self._read(target)
                 else:
                     self._write(target)
+            if self._unread:
+                self._read_on()
+            if handshakes.open:
+                handshakes.give_up(core.now)
             if core.now >= self._sweep_at:
                 self._sweep()
 
@@ -314,9 +362,19 @@ class Server:
 
     def _watch(self, channel: Channel) -> None:
         """Have the selector look for what is possible: no reading from a peer that leaves much unread itself."""
-        reading = not channel.ended and channel.backlog_size <= self._max_unsent // 16
-        events = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if channel.backlog else 0)
+        reading = self._may_read(channel)
+        writing = bool(channel.backlog)
+        if channel.__class__ is SecureChannel:
+            stream = channel.socket
+            if reading and stream.pending():
+                self._unread[channel] = None
+            reading, writing = (reading and not stream.receive_waits_to_send or writing and stream.send_waits_to_receive,
+                                writing and not stream.send_waits_to_receive or reading and stream.receive_waits_to_send)
+        events = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if writing else 0)
         self._selector.modify(channel.socket, events, channel)
+
+    def _may_read(self, channel: Channel) -> bool:
+        return not channel.ended and channel.backlog_size <= self._max_unsent // 16
 
     def _end(self, channel: Channel) -> None:
         """The peer sends nothing more, or nothing more is wanted of it: forget it, and close when all is sent."""
@@ -350,7 +408,7 @@ class Server:
         listener = next(one for one in self._listeners if one.socket is listening)
         for _ in range(64):
             try:
-                connection, address = listener.accept()
+                connection, facts = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -360,22 +418,84 @@ class Server:
                 self._count("accept_pauses")
                 self._pause_accepting()
                 return
-            if self._max_connections and len(self._channels) >= self._max_connections:
+            if self._max_connections and len(self._channels) + len(self._handshakes.open) >= self._max_connections:
                 self._count("connections_refused")
-                self._turn_away(connection)
-                continue
-            peer = Peer(connection.fileno(), address)
-            channel = peer.channel = Channel(connection, peer, PacketReader(max_size=self._max_packet_size))
-            self._channels[channel] = None
-            self._selector.register(connection, selectors.EVENT_READ, channel)
-            self.core.connect(peer)
+                self._turn_away(connection, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
+            elif self._tls is not None and listener.secure:
+                self._handshakes.begin(self._tls, connection, facts, self.core.now)
+            else:
+                self._welcome(connection, facts)
 
-    def _turn_away(self, connection: "Any") -> None:
+    def _welcome(self, connection: "Any", facts: PeerFacts) -> "Optional[Channel]":
+        """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
+        rights = self._access.rights(facts)
+        if not rights:
+            _logger_server.warning("turning away %r, which may do nothing", facts)
+            self._count("connections_forbidden")
+            self._turn_away(connection, b"FORBIDDEN", b"Nothing is allowed to this connection")
+            return None
+        peer = Peer(connection.fileno(), facts.address.encode() or b"unix")
+        reader = PacketReader(max_size=self._max_packet_size)
+        channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
+                   else Channel(connection, peer, reader))
+        peer.channel = channel
+        self._channels[channel] = None
+        self._selector.register(connection, selectors.EVENT_READ, channel)
+        self.core.connect(peer, rights)
+        return channel
+
+    def _turn_away(self, connection: "Any", code: bytes, text: bytes) -> None:
         try:
-            connection.send(pack_response(ERROR, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection"))
+            connection.send(pack_response(ERROR, code, text))
         except OSError as error:
             _logger_server.debug("lost a connection that was turned away: %s", error)
         connection.close()
+
+    def _welcome_secure(self, stream: TLSStream, facts: PeerFacts) -> None:
+        channel = self._welcome(stream, facts)
+        if channel is not None:
+            self._serve_secure(channel)  # it may have been quick
+
+    def _no_tls(self, facts: PeerFacts, reason: str) -> None:
+        _logger_server.warning("no TLS with %s: %s", facts.address, reason)
+        self._count("tls_handshakes_failed")
+        if self._accept_pause_until:
+            self._resume_accepting()
+
+    def _serve_secure(self, channel: Channel) -> None:
+        """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""
+        if channel.backlog:
+            self._write(channel)
+        if self._may_read(channel) and channel in self._channels:
+            self._read(channel)
+        if channel in self._channels and (channel.backlog or not channel.ended):
+            self._watch(channel)
+
+    def _read_on(self) -> None:
+        """Another turn for those whose data waits where the selector does not see it."""
+        unread, self._unread = self._unread, {}
+        for channel in unread:
+            if channel in self._channels:
+                self._serve_secure(channel)
+
+    def _reload(self) -> None:
+        if self._tls is None:
+            return
+        try:
+            self._tls.reload()
+        except OSError as error:
+            _logger_server.error("%s; going on with what was read before", error.strerror)
+        else:
+            _logger_server.info("the files of TLS were read again")
+
+    def _check_security(self) -> None:
+        """Raises ValueError if an address is to speak TLS without settings, or an access list names what can never be known."""
+        if self._tls is None and any(place.secure if isinstance(place, Listener) else place[1] for place in self._places):
+            raise ValueError("to speak TLS, a certificate is needed")
+        if self._access.certificate_names and (self._tls is None or not self._tls.checks_peers):
+            raise ValueError("to allow something by certificate, TLS with a certificate authority is needed")
+        if self._access.uids and not KNOWS_UIDS:
+            raise ValueError("this system does not tell which user is at the other end of a Unix socket")
 
     def _pause_accepting(self) -> None:
         if not self._accept_pause_until:
@@ -401,8 +521,12 @@ class Server:
         """How long the selector may wait: the core's wish, and our own."""
         now = self.core.now
         waits = [] if wait is None else [min(wait, MAX_WAIT)]
+        if self._unread:
+            return 0.0
         if self._channels:
             waits.append(self._sweep_at - now)
+        if self._handshakes.open:
+            waits.append(self._handshakes.next_deadline - now)
         if self._accept_pause_until:
             waits.append(self._accept_pause_until - now)
         return max(0.0, min(waits)) if waits else None
@@ -448,6 +572,7 @@ class Server:
         self._close_listeners()
         for channel in list(self._channels):
             channel.socket.close()
+        self._handshakes.close()
         self._channels.clear()
         self._selector.close()
         self._wake_receiver.close()

@@ -4,17 +4,24 @@ import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Callable, Iterable, Tuple
     from .protocol import Data
 
+KEEPALIVE = (30, 10, 3)  # seconds, seconds, times: a peer that is gone is noticed after a minute
 _TLS_PART = 131072  # bytes
 
 
-def set_up_tcp(connected: socket.socket) -> None:
-    """Have a TCP socket send at once, and notice a peer that is gone after a minute of silence."""
+def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEEPALIVE) -> None:
+    """Have a TCP socket send at once, and notice a peer that is gone.
+
+    `keepalive` is after how many seconds of silence the system asks whether the peer is there, how many seconds it waits before
+    it asks again, and how often.  Sent data may be unconfirmed for as long as all that takes.
+    """
+    idle, interval, count = keepalive
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60000)):
+    for name, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count),
+                        ("TCP_USER_TIMEOUT", 1000 * (idle + interval * count))):
         option = getattr(socket, name, None)
         if option is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -26,50 +33,65 @@ class TLSStream:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("_socket", "fileno", "close", "setblocking", "pending")
+    __slots__ = ("_socket", "fileno", "setblocking", "pending", "getpeercert", "receive_waits_to_send", "send_waits_to_receive")
 
     def __init__(self, wrapped: "Any") -> None:
         self._socket = wrapped
         self.fileno = wrapped.fileno
-        self.close = wrapped.close
         self.setblocking = wrapped.setblocking
         self.pending = wrapped.pending
+        self.getpeercert = wrapped.getpeercert
+        self.receive_waits_to_send = False  # the last recv or handshake cannot go on before something can be sent
+        self.send_waits_to_receive = False  # and the last send before something can be received
 
     def __repr__(self) -> str:
         return "<TLSStream %r>" % (self._socket,)
 
     def recv(self, size: int) -> bytes:
         """As a socket's."""
-        return self._retry(self._socket.recv, size)  # type: ignore[no-any-return]
+        return self._receive(self._socket.recv, size)  # type: ignore[no-any-return]
 
     def recv_into(self, room: memoryview) -> int:
         """As a socket's."""
-        return self._retry(self._socket.recv_into, room)  # type: ignore[no-any-return]
+        return self._receive(self._socket.recv_into, room)  # type: ignore[no-any-return]
+
+    def do_handshake(self) -> None:
+        """As an SSL socket's."""
+        self._receive(self._socket.do_handshake)
+
+    def _receive(self, method: "Callable[..., Any]", *arguments: "Any") -> "Any":
+        from ssl import SSLWantReadError, SSLWantWriteError
+        self.receive_waits_to_send = False
+        try:
+            return method(*arguments)
+        except SSLWantReadError:
+            raise BlockingIOError(errno.EAGAIN, "TLS needs to read") from None
+        except SSLWantWriteError:
+            self.receive_waits_to_send = True
+            raise BlockingIOError(errno.EAGAIN, "TLS needs to write") from None
 
     def send(self, data: "Data") -> int:
         """As a socket's."""
+        from ssl import SSLWantReadError, SSLWantWriteError
+        self.send_waits_to_receive = False
         # Part by part, as OpenSSL does not say how far it came before the end of what it was given.
         part = data if len(data) <= _TLS_PART else memoryview(data)[:_TLS_PART]
-        return self._retry(self._socket.send, part)  # type: ignore[no-any-return]
+        try:
+            return self._socket.send(part)  # type: ignore[no-any-return]
+        except SSLWantWriteError:
+            raise BlockingIOError(errno.EAGAIN, "TLS needs to write") from None
+        except SSLWantReadError:
+            self.send_waits_to_receive = True
+            raise BlockingIOError(errno.EAGAIN, "TLS needs to read") from None
 
     def sendmsg(self, pieces: "Iterable[Data]") -> int:
         """As a socket's, but one piece is enough for it."""
         return self.send(next(iter(pieces)))
 
-    def do_handshake(self) -> None:
-        """As an SSL socket's."""
-        self._retry(self._socket.do_handshake)
-
-    def getpeercert(self) -> "Any":
-        """As an SSL socket's."""
-        return self._socket.getpeercert()
-
-    @staticmethod
-    def _retry(method: "Callable[..., Any]", *arguments: "Any") -> "Any":
-        import ssl
+    def close(self) -> None:
+        """As a socket's, with TLS's farewell before it if that goes at once."""
         try:
-            return method(*arguments)
-        except ssl.SSLWantReadError:
-            raise BlockingIOError(errno.EAGAIN, "TLS needs to read") from None
-        except ssl.SSLWantWriteError:
-            raise BlockingIOError(errno.EAGAIN, "TLS needs to write") from None
+            self._socket.unwrap()
+        except (OSError, ValueError):  # the other end is gone, or its own farewell not here yet, or there was no handshake
+            pass
+        self._socket.close()
