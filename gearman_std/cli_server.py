@@ -102,6 +102,7 @@ def make_server_line() -> CommandLine:
         ]),
         ("Limits; 0 is no limit", [
             Option("--max-packet", "BYTES", "largest packet (default: 256M)", read_size),
+            Option("--max-line", "BYTES", "longest line of text (default: 8K)", read_size),
             Option("--max-unsent", "BYTES", "what may wait for one peer to read it (default: 256M)", read_size),
             Option("--max-connections", "N", "connections (default: 0)", whole_number()),
             Option("--max-jobs", "N", "jobs (default: 0)", whole_number()),
@@ -199,8 +200,8 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dic
                                   function_job_bytes="max_function_job_bytes", functions="max_functions",
                                   abilities="max_abilities")),
     }  # type: Dict[str, Any]
-    settings.update(_given(options, max_packet_size="max_packet", max_unsent="max_unsent", max_connections="max_connections",
-                           stall_timeout="stall_timeout"))
+    settings.update(_given(options, max_packet_size="max_packet", max_line_size="max_line", max_unsent="max_unsent",
+                           max_connections="max_connections", stall_timeout="stall_timeout"))
     return settings
 
 

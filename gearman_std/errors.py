@@ -26,11 +26,15 @@ class GearmanError(Exception):
 
 
 class ProtocolError(GearmanError):
-    """The peer broke the protocol; the message shows its bytes.  `code` is what an ERROR packet would carry, if one fits."""
+    """The peer broke the protocol; the message shows its bytes.
 
-    def __init__(self, message: str, code: bytes = b"") -> None:
+    `code` is what an ERROR packet would carry, if one fits; `limit` is "packet" or "line" if one was larger than is allowed.
+    """
+
+    def __init__(self, message: str, code: bytes = b"", limit: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.limit = limit
 
 
 class NoServer(GearmanError):

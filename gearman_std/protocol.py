@@ -173,7 +173,8 @@ def _encode_field(what: str, value: "Union[str, bytes]", limit: int) -> bytes:
 class PacketReader:
     """Turns the bytes of one stream into packets, linear in the bytes however they arrive.
 
-    `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE.
+    `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE; `lines`
+    counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
     What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
     argument; what cannot ends the stream: `error` is set, and later bytes are ignored.
 
@@ -182,14 +183,17 @@ class PacketReader:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("error", "_magic", "_text", "_max_size", "_careful", "_pieces", "_held", "_needed",
+    __slots__ = ("error", "lines", "_magic", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_held", "_needed",
                  "_large", "_large_type", "_large_size", "_filled")
 
-    def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE) -> None:
+    def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE,
+                 max_line: int = MAX_LINE_SIZE) -> None:
         self.error = None  # type: Optional[ProtocolError]
+        self.lines = 0
         self._magic = magic
         self._text = text
         self._max_size = max_size
+        self._max_line = max_line
         self._careful = min(MAX_FIELD_SIZE, max_size)  # the size above which a packet is looked at closely
         self._pieces = []  # type: List[bytes]
         self._held = 0     # bytes in _pieces, the beginning of a unit
@@ -214,7 +218,8 @@ class PacketReader:
             data = self._resume(data, packets)
             if self.error is not None:
                 return packets
-        magic_wanted, careful, counts, unpack, append = self._magic, self._careful, _ARGUMENT_COUNTS, _HEADER.unpack_from, packets.append
+        magic_wanted, careful, counts = self._magic, self._careful, _ARGUMENT_COUNTS
+        unpack, append = _HEADER.unpack_from, packets.append
         position, end = 0, len(data)
         # One loop without calls and with guards that fail only for odd packets: it costs as much as all else the server
         # does for a job (benchmark: echo).
@@ -336,12 +341,14 @@ class PacketReader:
         if not self._text:
             self.error = ProtocolError("not a packet: %r" % data[position:position + 32])
             return -1
-        newline = data.find(b"\n", position, position + MAX_LINE_SIZE)
+        newline = data.find(b"\n", position, position + self._max_line)
         if newline >= 0:
+            self.lines += 1
             packets.append((TEXT_LINE, (data[position:newline],)))
             return newline + 1
-        if len(data) - position > MAX_LINE_SIZE:
-            self.error = ProtocolError("a line longer than %d bytes: %r…" % (MAX_LINE_SIZE, data[position:position + 32]))
+        if len(data) - position > self._max_line:
+            self.error = ProtocolError("a line longer than %d bytes: %r…" % (self._max_line, data[position:position + 32]),
+                                       limit="line")
         else:
             self._keep(data[position:], 0)
         return -1
@@ -354,7 +361,7 @@ class PacketReader:
             self.error = ProtocolError("unknown packet type %d: %r" % (packet_type, sample))
         elif size > self._max_size:
             self.error = ProtocolError("%s of %d bytes, the limit is %d" % (packet_name(packet_type), size, self._max_size),
-                                       b"ARGUMENT_TOO_LARGE")
+                                       b"ARGUMENT_TOO_LARGE", "packet")
         elif packet_type not in _ENDS_WITH_DATA and size > max(1, _ARGUMENT_COUNTS[packet_type]) * (MAX_FIELD_SIZE + 1):
             self.error = ProtocolError("%s of %d bytes: %r…" % (packet_name(packet_type), size, sample))
 

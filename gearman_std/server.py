@@ -2,6 +2,15 @@
 
 One thread, the dispatcher, waits in a selector.  After each wake-up it reads what is there, lets the core decide, writes the
 store's records to disk, then sends each peer all that the core has for it: disk before reply, and at most one send per peer.
+
+No peer may harm the others, so everything that one can make the server do is bounded:
+
+- Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
+- Obeyed at once: a few packets.  More of them, and lines of text, whose answers can be long, wait for turns; the peers with
+  packets waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.
+- Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
+  disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
+- Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
 """
 import errno
 import logging
@@ -10,15 +19,16 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 
 from .access import Access, PeerFacts
 from .addresses import DEFAULT_PORT
+from .channel import Channel, SecureChannel
 from .core import Core
 from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
-from .protocol import ERROR, MAX_PACKET_SIZE, PacketReader, pack_response
+from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
 from .streams import KEEPALIVE, TLSStream
 from .tls import Handshakes, ServerTLS
 
@@ -26,58 +36,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union
     from types import TracebackType
-    from .protocol import Data
 
 _logger_server = logging.getLogger("gearman_std.server")
 
-READ_SIZE = 65536       # bytes of one turn of a peer, but for large packets
-SEND_PIECES = 64        # pieces handed to the system in one sendmsg
+READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
+JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
+TURN_PACKETS = 16       # packets obeyed at once; who sent more takes turns
+TURN_TIME = 0.005       # seconds for the turns of all peers in one round of the loop
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
+PROGRESS = 65536        # bytes that count as progress within the stall time-out, as does a whole packet
+LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may take to read why
 ACCEPT_PAUSE = 1.0      # seconds without accepting after file descriptors ran out
-MAX_WAIT = 3600.0       # seconds of one wait; a selector takes no more than 24 days
+MAX_WAIT = 86400.0      # seconds the selector may wait, since epoll takes no more than 24 days
+_NEVER = float("inf")   # when what is not planned happens, monotonic seconds
 
+# Errors of one connection that accept reports, Linux even those of the network: the next one may be better.
+_LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
+    "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+    "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT") if hasattr(errno, name))
 
-class Channel:
-    """One connection: its socket, its Peer, and what could not be sent at once.
-
-    Owner: the dispatcher thread.
-    """
-
-    __slots__ = ("socket", "send", "peer", "reader", "backlog", "backlog_size", "reading", "ended", "mark", "mark_time")
-
-    def __init__(self, connection: "Any", peer: Peer, reader: PacketReader) -> None:
-        self.socket = connection
-        self.send = connection.send
-        self.peer = peer
-        self.reader = reader
-        self.backlog = deque()  # type: Deque[memoryview]
-        self.backlog_size = 0   # bytes in backlog
-        self.reading = True     # the selector watches for input
-        self.ended = False      # the core has forgotten the peer; only the backlog is still to be sent
-        self.mark = (0, 0)      # bytes of a half-read packet and of the backlog, as of the last sweep
-        self.mark_time = 0.0    # since when the mark has not moved, monotonic seconds
-
-    def __repr__(self) -> str:
-        return "<Channel %r, %d bytes unsent%s>" % (self.peer, self.backlog_size, ", ended" if self.ended else "")
-
-
-class SecureChannel(Channel):
-    """A connection with TLS, which the selector calls, as TLS may have to send to receive, and the other way round.
-
-    Owner: the dispatcher thread.
-    """
-
-    __slots__ = ("_serve",)
-
-    def __init__(self, stream: "Any", peer: Peer, reader: PacketReader, serve: "Callable[[SecureChannel], None]") -> None:
-        super().__init__(stream, peer, reader)
-        self._serve = serve
-
-    def __repr__(self) -> str:
-        return "<Secure%s" % super().__repr__()[1:]
-
-    def __call__(self, _: "Any") -> None:
-        self._serve(self)
+# What the server counts, for the text command `show totals`.
+_COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
+             "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled", "faults")
 
 
 class Server:
@@ -88,14 +68,18 @@ class Server:
 
     runs it in a thread of its own; `serve` runs it in the calling thread until `stop`.
 
-    `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address when the server is run
-    with `serve`, and 127.0.0.1 in a ``with`` block.  `socket_mode` is for the files of Unix sockets (see os.chmod), `keepalive`
-    for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP address that does not
-    begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who may do what.
-    `wakeup` is how many sleeping workers a new job wakes: None as few as
-    needed, 0 all.  `policy` is for functions that have none of their own in `policies`.  `max_packet_size` and `max_unsent`
-    (what may wait for one peer to read) are in bytes, `max_connections` 0 means no limit; a peer that leaves a packet half sent
-    or its results unread for `stall_timeout` seconds is disconnected.
+    A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
+    when the server is run with `serve`, and 127.0.0.1 in a ``with`` block.  `socket_mode` is for the files of Unix sockets (see
+    os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
+    address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who may
+    do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for functions
+    that have none of their own in `policies`.
+
+    Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for one
+    peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds in
+    which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB.  `limits` are those
+    of jobs and functions.
+
     Raises ValueError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and all that call
     it raise OSError if an address cannot be had.
 
@@ -105,11 +89,13 @@ class Server:
     def __init__(self, port: int = DEFAULT_PORT, listen: "Sequence[Any]" = (), *, backlog: int = 1024,
                  handle_prefix: "Optional[Union[str, bytes]]" = None, exceptions: bool = False, wakeup: "Optional[int]" = None,
                  policy: "Optional[FunctionPolicy]" = None, policies: "Optional[Dict[Any, FunctionPolicy]]" = None,
-                 limits: "Optional[Limits]" = None, max_packet_size: int = MAX_PACKET_SIZE, max_connections: int = 0,
-                 max_unsent: int = MAX_PACKET_SIZE, stall_timeout: float = 60.0, tls: "Any" = None,
-                 handshake_timeout: float = 10.0, access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
+                 limits: "Optional[Limits]" = None, max_packet_size: int = MAX_PACKET_SIZE,
+                 max_line_size: int = MAX_LINE_SIZE, max_connections: int = 0, max_unsent: int = MAX_PACKET_SIZE,
+                 stall_timeout: float = 60.0, tls: "Any" = None, handshake_timeout: float = 10.0,
+                 access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE, version: str = "", verbosity: str = "ERROR",
-                 clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time) -> None:
+                 clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time,
+                 make_selector: "Callable[[], Any]" = selectors.DefaultSelector) -> None:
         if handle_prefix is None:
             handle_prefix = "H:" + socket.gethostname()[:40]
         prefix = handle_prefix.encode() if isinstance(handle_prefix, str) else bytes(handle_prefix)
@@ -120,34 +106,41 @@ class Server:
         self._places = read_places(listen, port, self._tls is not None)
         self._access = access or Access()
         self._check_security()
+        self._handshake_timeout = handshake_timeout
         self._socket_mode = socket_mode
         self._keepalive = keepalive
         self._backlog_setting = backlog
-        self._max_packet_size = max_packet_size
-        self._max_connections = max_connections
-        self._max_unsent = max_unsent
-        self._stall_timeout = stall_timeout
+        self._max_packet_size = max_packet_size or 0xffffffff
+        self._max_line_size = max_line_size or 0xffffffff
+        self._max_connections = max_connections or _NEVER
+        self._max_unsent = (max_unsent or _NEVER) + self._max_packet_size
+        self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
+        self._stall_timeout = stall_timeout or _NEVER
         self._clock = clock
         self._wall_clock = wall_clock
+        self._make_selector = make_selector
         self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, policy=policy,
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or "gearman_std").encode(), pid=os.getpid(),
                          verbosity=verbosity.encode())
+        self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
+        self.addresses = []           # type: List[Any] # where it listens, or did: (host, port), or the path of a Unix socket
         self._listeners = []          # type: List[Listener]
-        self._selector = selectors.DefaultSelector()
-        self._handshakes = Handshakes(self._selector, handshake_timeout, self._welcome_secure, self._no_tls)
         self._channels = {}           # type: Dict[Channel, None]
         self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
+        self._turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
+        self._unfinished = {}         # type: Dict[Channel, None] # who has something half sent or unread
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
-        self._accept_pause_until = 0.0
-        self._sweep_at = 0.0
+        self._accept_again_at = _NEVER
+        self._sweep_at = _NEVER
         self._finishing = False
+        self._served = False
         self._thread = None           # type: Optional[threading.Thread]
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._on_wake)
+        self._selector = None         # type: Any
+        self._handshakes = None       # type: Any
+        self._wake_receiver = None    # type: Any
+        self._wake_sender = None      # type: Any
 
     def __repr__(self) -> str:
         return "<Server on %s: %r>" % (", ".join(map(str, self.addresses)) or "no address", self.core)
@@ -155,27 +148,31 @@ class Server:
     # ------------------------------------------------------------------------------------------- called by any thread
 
     @property
-    def addresses(self) -> "List[Any]":
-        """Where it listens: (host, port) pairs, and paths of Unix sockets."""
-        return [listener.address for listener in self._listeners]
-
-    @property
     def address(self) -> "Any":
         """The first of its addresses."""
         return self.addresses[0]
 
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._served and self._selector is not None
+
     def stop(self, graceful: bool = False) -> None:
-        """Ask it to stop, at once or when no job is left; may be called from a signal handler, and again to hurry."""
+        """Ask it to stop: at once, or when no job is left and all is sent; a graceful stop can be hurried by another one.
+
+        May be called from a signal handler.  A server that was not started yet will stop as soon as it serves.
+        """
         self.call_soon(self.core.stop, graceful)
 
     def call_soon(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Have the dispatcher thread call a function."""
+        """Have the dispatcher thread call a function, when it serves; an exception of it is logged."""
         self._calls.append((function, arguments))
-        try:
-            self._wake_sender.send(b"\0")
-        except (BlockingIOError, OSError):
-            # A full pipe means that the dispatcher is about to wake anyway, a closed one that it has ended.
-            return
+        if self._wake_sender is not None:
+            try:
+                self._wake_sender.send(b"\0")
+            except OSError:
+                # A full pipe means that the dispatcher is about to wake anyway, a closed one that it has ended.
+                return
 
     def reload(self) -> None:
         """Have the files of TLS read again; may be called from a signal handler."""
@@ -183,6 +180,8 @@ class Server:
 
     def start(self) -> None:
         """Bind, and serve in a new thread."""
+        if self._thread is not None:
+            raise RuntimeError("the server was started before")
         if not self._places:
             self._places = read_places(["127.0.0.1"], self._port, self._tls is not None)
         self.bind()
@@ -207,26 +206,54 @@ class Server:
 
     def bind(self) -> None:
         """Open the store and the addresses; `serve` does so if nobody did."""
-        if self._listeners:
+        if self._served:
+            raise RuntimeError("a server serves once; make another")
+        if self._selector is not None:
             return
         try:
+            self._selector = self._make_selector()
+            self._wake_receiver, self._wake_sender = socket.socketpair()
+            self._wake_receiver.setblocking(False)
+            self._wake_sender.setblocking(False)
+            self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._on_wake)
+            self._handshakes = Handshakes(self._selector, self._handshake_timeout, self._welcome_secure, self._no_tls)
             places = self._places or read_places([""], self._port, self._tls is not None)
             self._listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
+            for listener in self._listeners:
+                listener.keepalive = self._keepalive
+                self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
         except BaseException:
-            self._close()
+            self.close()
             raise
-        for listener in self._listeners:
-            listener.keepalive = self._keepalive
-            self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
+        self.addresses = [listener.address for listener in self._listeners]
+        if self._calls:  # who called before there was anything to wake
+            self._wake_sender.send(b"\0")
 
     def serve(self) -> None:
         """Serve until told to stop."""
         self.bind()
+        self._served = True
         _logger_server.info("listening on %s", ", ".join(map(str, self.addresses)))
         try:
             self._loop()
         finally:
-            self._close()
+            self.close()
+            _logger_server.info("stopped")
+
+    def close(self) -> None:
+        """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+        for channel in self._channels:
+            channel.close()
+        self._channels.clear()
+        self._turns.clear()
+        self._unfinished.clear()
+        for thing in (self._handshakes, self._selector, self._wake_receiver, self._wake_sender):
+            if thing is not None:
+                thing.close()
+        self._selector = None
 
     def _loop(self) -> None:
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
@@ -239,26 +266,33 @@ class Server:
                 wait = core.settle()
             if core.stopping and self._may_end():
                 return
-            ready = select(self._wait(wait))
+            ready = select(0.0 if self._turns or self._unread else self._wait(wait))
             core.tick(clock(), wall_clock())
             for key, events in ready:
                 target = key.data
                 if target.__class__ is not Channel:
                     target(key.fileobj)
-                elif events & selectors.EVENT_READ:
-                    self._read(target)
-                else:
+                    continue
+                if events & selectors.EVENT_WRITE:
                     self._write(target)
+                if events & selectors.EVENT_READ:
+                    self._read(target)
             if self._unread:
                 self._read_on()
+            if self._turns:
+                self._give_turns()
             if handshakes.open:
                 handshakes.give_up(core.now)
             if core.now >= self._sweep_at:
                 self._sweep()
+            if core.now >= self._accept_again_at:
+                self._resume_accepting()
 
     def _read(self, channel: Channel) -> None:
-        """One turn of a peer: read once, and obey."""
+        """Read once from a peer, and obey, unless it is much."""
         reader = channel.reader
+        if channel.waiting:
+            return  # there is enough of it to obey already
         room = reader.room()
         try:
             if room is None:
@@ -275,18 +309,66 @@ class Server:
         if not size:
             self._end(channel)
             return
+        if channel.ended:
+            return  # it was told already why nothing more is wanted of it
         peer = channel.peer
         try:
-            self.core.receive(peer, reader.feed(data) if room is None else reader.filled(size))
-            if reader.error is not None and not peer.closing:
-                _logger_server.info("%r: %s", peer, reader.error)
-                self._count("streams_refused")
-                self.core.refuse(peer, reader.error)
-            if peer.closing and not peer.outgoing and not channel.backlog:
-                self._lose(channel)
+            packets = reader.feed(data) if room is None else reader.filled(size)
+            if len(packets) > TURN_PACKETS or reader.lines:
+                channel.wait(packets)
+                self._turns[channel] = None
+            else:
+                self.core.receive(peer, packets)
+            if reader.held or channel in self._unfinished:
+                self._note_progress(channel, PROGRESS if packets else size)
+            if reader.error is not None or peer.closing:
+                self._give_up(channel)
         except Exception:
-            _logger_server.exception("a fault of ours, dropping %r", peer)
-            self._lose(channel)
+            self._fault(channel)
+
+    def _give_turns(self) -> None:
+        """Obey what was read and waits, some of each peer's packets after some of another's, for a while at most."""
+        turns, clock = self._turns, self._clock
+        end = clock() + TURN_TIME
+        while turns:
+            channel, _ = turns.popitem(last=False)
+            if not self._may_read(channel):
+                continue  # `_watch` lets it go on when it has read
+            waiting = channel.waiting
+            count = 1 if channel.reader.lines else TURN_PACKETS
+            packets = [waiting.popleft() for _ in range(min(len(waiting), count))]
+            if waiting:
+                turns[channel] = None
+            try:
+                self.core.receive(channel.peer, packets)
+                channel.moved += PROGRESS
+                if channel.reader.error is not None or channel.peer.closing:
+                    self._give_up(channel)
+            except Exception:
+                self._fault(channel)
+            if clock() >= end:
+                return
+
+    def _give_up(self, channel: Channel) -> None:
+        """The peer's stream, or the peer itself, has come to an end: see that it goes when it has been told."""
+        peer, error = channel.peer, channel.reader.error
+        if not peer.closing:
+            if channel.waiting or error is None:
+                return  # what came before the error is obeyed first
+            _logger_server.info("%r: %s", peer, error)
+            self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
+            self.core.refuse(peer, error)
+        channel.waiting.clear()
+        self._turns.pop(channel, None)
+        if channel.backlog:
+            self._watch(channel)
+        elif not peer.outgoing:
+            self._hang_up(channel)
+
+    def _fault(self, channel: Channel) -> None:
+        _logger_server.exception("a fault of ours, dropping %r", channel.peer)
+        self._count("faults")
+        self._lose(channel)
 
     def _flush(self) -> None:
         """Send each peer what the core has for it."""
@@ -298,8 +380,8 @@ class Server:
             channel = peer.channel
             if not outgoing:
                 continue
-            if channel.backlog or peer.bulky:
-                self._send_pieces(channel)
+            if channel.backlog or peer.bulky or len(outgoing) > JOIN_PIECES:
+                self._send_much(channel)
                 continue
             # One join and one send for all packets of a wake-up (benchmark: every round trip).
             data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
@@ -313,57 +395,47 @@ class Server:
                 self._lose(channel)
                 continue
             if sent != len(data):
-                channel.backlog.append(memoryview(data)[sent:])
-                channel.backlog_size += len(data) - sent
+                channel.put((memoryview(data)[sent:],))
                 self._watch(channel)
+                self._note_progress(channel, sent)
             elif peer.closing:
-                self._lose(channel)
+                self._hang_up(channel)
 
-    def _send_pieces(self, channel: Channel) -> None:
-        """Send what may be large without joining it."""
+    def _send_much(self, channel: Channel) -> None:
+        """Send what may be large without joining it, unless the peer has too much unread."""
         peer = channel.peer
-        for piece in peer.outgoing:
-            channel.backlog.append(memoryview(piece))
-            channel.backlog_size += len(piece)
-        peer.outgoing.clear()
-        peer.bulky = False
-        if channel.backlog_size > self._max_unsent:
-            _logger_server.warning("%r does not read, dropping it with %d bytes unsent", peer, channel.backlog_size)
+        unsent = channel.cost() + sum(map(len, peer.outgoing))
+        if unsent > self._max_unsent:
+            _logger_server.warning("%r does not read, dropping it with %d bytes unsent", peer, unsent)
             self._count("peers_dropped_unread")
             self._lose(channel)
-        else:
-            self._write(channel)
+            return
+        channel.put(peer.outgoing)
+        peer.outgoing.clear()
+        peer.bulky = False
+        self._write(channel)
 
     def _write(self, channel: Channel) -> None:
         """Send as much of the backlog as the socket takes."""
-        backlog = channel.backlog
         try:
-            while backlog:
-                if len(backlog) == 1:
-                    sent = channel.send(backlog[0])
-                else:
-                    sent = channel.socket.sendmsg([backlog[index] for index in range(min(len(backlog), SEND_PIECES))])
-                channel.backlog_size -= sent
-                while sent:
-                    if sent < len(backlog[0]):
-                        backlog[0] = backlog[0][sent:]
-                        break
-                    sent -= len(backlog.popleft())
-        except (BlockingIOError, InterruptedError):
-            self._watch(channel)
+            channel.write()
         except OSError as error:
             _logger_server.debug("lost %r: %s", channel.peer, error)
             self._lose(channel)
-        else:
-            if channel.peer.closing:
-                self._lose(channel)
-            else:
-                self._watch(channel)
+            return
+        if channel.peer.closing and not channel.backlog:
+            self._hang_up(channel)
+            return
+        self._watch(channel)
+        if channel.backlog:
+            self._note_progress(channel, 0)
 
     def _watch(self, channel: Channel) -> None:
-        """Have the selector look for what is possible: no reading from a peer that leaves much unread itself."""
+        """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
         reading = self._may_read(channel)
         writing = bool(channel.backlog)
+        if channel.waiting and reading:
+            self._turns[channel] = None
         if channel.__class__ is SecureChannel:
             stream = channel.socket
             if reading and stream.pending():
@@ -374,51 +446,86 @@ class Server:
         self._selector.modify(channel.socket, events, channel)
 
     def _may_read(self, channel: Channel) -> bool:
-        return not channel.ended and channel.backlog_size <= self._max_unsent // 16
+        return not channel.peer.closing and channel.backlog_size <= self._clogged_at
+
+    def _note_progress(self, channel: Channel, moved: int) -> None:
+        """Something is half sent or unread; `sweep` looks whether it goes on."""
+        if channel not in self._unfinished:
+            self._unfinished[channel] = None
+            channel.moved = 0
+            channel.moved_at = self.core.now
+            self._sweep_at = min(self._sweep_at, self.core.now + SWEEP_INTERVAL)
+        channel.moved += moved
 
     def _end(self, channel: Channel) -> None:
-        """The peer sends nothing more, or nothing more is wanted of it: forget it, and close when all is sent."""
-        channel.ended = True
-        peer = channel.peer
-        peer.closing = True
-        self.core.disconnect(peer)
+        """The peer sends nothing more: forget it, and close when all is sent."""
+        if channel.ended:
+            self._lose(channel)
+            return
+        self._forget(channel)
         if channel.backlog:
             self._watch(channel)
-        elif not peer.outgoing:
+        elif not channel.peer.outgoing:
             self._lose(channel)
+
+    def _hang_up(self, channel: Channel) -> None:
+        """All is sent that was to be sent: close, but let a peer that still sends come to the point where it reads why."""
+        if channel.ended or channel.__class__ is SecureChannel:
+            self._lose(channel)
+            return
+        self._forget(channel)
+        try:
+            channel.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            _logger_server.debug("lost %r: %s", channel.peer, error)
+            self._lose(channel)
+            return
+        self._selector.modify(channel.socket, selectors.EVENT_READ, channel)
+        self._unfinished[channel] = None
+        channel.moved_at = self.core.now
+        self._sweep_at = min(self._sweep_at, self.core.now + SWEEP_INTERVAL)
+
+    def _forget(self, channel: Channel) -> None:
+        """Nothing more is wanted of a peer."""
+        channel.ended = True
+        channel.peer.closing = True
+        self._turns.pop(channel, None)
+        self.core.disconnect(channel.peer)
 
     def _lose(self, channel: Channel) -> None:
         """Close a connection."""
         if channel not in self._channels:
             return
         del self._channels[channel]
+        self._unfinished.pop(channel, None)
         self._selector.unregister(channel.socket)
-        channel.socket.close()
-        channel.backlog.clear()
+        channel.close()
         if not channel.ended:
-            channel.ended = True
-            self.core.disconnect(channel.peer)
+            self._forget(channel)
         if channel.peer.outgoing:
             channel.peer.outgoing.clear()
             self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not channel.peer]
-        if self._accept_pause_until:
+        if self._accept_again_at != _NEVER:
             self._resume_accepting()
 
     def _on_accept(self, listening: "Any") -> None:
         listener = next(one for one in self._listeners if one.socket is listening)
         for _ in range(64):
+            if self._accept_again_at != _NEVER:
+                return  # there is no room, as this listener or another one has found
             try:
                 connection, facts = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                _logger_server.warning("cannot accept: %s; pausing", error)
-                self._count("accept_pauses")
+                if isinstance(error, ConnectionAbortedError) or error.errno in _LOST_BEFORE_ACCEPTED:
+                    _logger_server.debug("lost a connection before it was accepted: %s", error)
+                    continue
+                # Out of file descriptors, or of memory: a pause is all that can help.
+                _logger_server.warning("cannot accept connections, pausing: %s", error)
                 self._pause_accepting()
                 return
-            if self._max_connections and len(self._channels) + len(self._handshakes.open) >= self._max_connections:
+            if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
                 self._count("connections_refused")
                 self._turn_away(connection, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
             elif self._tls is not None and listener.secure:
@@ -435,12 +542,19 @@ class Server:
             self._turn_away(connection, b"FORBIDDEN", b"Nothing is allowed to this connection")
             return None
         peer = Peer(connection.fileno(), facts.address.encode() or b"unix")
-        reader = PacketReader(max_size=self._max_packet_size)
+        reader = PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size)
         channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
                    else Channel(connection, peer, reader))
         peer.channel = channel
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, channel)
+        except (OSError, ValueError) as error:
+            _logger_server.warning("cannot watch another connection, pausing: %s", error)
+            connection.close()
+            self._pause_accepting()
+            return None
         self._channels[channel] = None
-        self._selector.register(connection, selectors.EVENT_READ, channel)
+        self._count("connections_accepted")
         self.core.connect(peer, rights)
         return channel
 
@@ -459,7 +573,7 @@ class Server:
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
         _logger_server.warning("no TLS with %s: %s", facts.address, reason)
         self._count("tls_handshakes_failed")
-        if self._accept_pause_until:
+        if self._accept_again_at != _NEVER:
             self._resume_accepting()
 
     def _serve_secure(self, channel: Channel) -> None:
@@ -468,7 +582,7 @@ class Server:
             self._write(channel)
         if self._may_read(channel) and channel in self._channels:
             self._read(channel)
-        if channel in self._channels and (channel.backlog or not channel.ended):
+        if channel in self._channels and (channel.backlog or not channel.peer.closing):
             self._watch(channel)
 
     def _read_on(self) -> None:
@@ -498,57 +612,60 @@ class Server:
             raise ValueError("this system does not tell which user is at the other end of a Unix socket")
 
     def _pause_accepting(self) -> None:
-        if not self._accept_pause_until:
-            for listener in self._listeners:
-                self._selector.unregister(listener.socket)
-        self._accept_pause_until = self.core.now + ACCEPT_PAUSE
+        for listener in self._listeners:
+            self._selector.unregister(listener.socket)
+        self._count("accept_pauses")
+        self._accept_again_at = self.core.now + ACCEPT_PAUSE
 
     def _resume_accepting(self) -> None:
-        self._accept_pause_until = 0.0
+        self._accept_again_at = _NEVER
         for listener in self._listeners:
             self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
 
-    def _on_wake(self, receiver: socket.socket) -> None:
+    def _on_wake(self, receiver: "Any") -> None:
         try:
-            while receiver.recv(4096):
-                continue
+            receiver.recv(4096)
         except (BlockingIOError, InterruptedError):
-            while self._calls:
-                function, arguments = self._calls.popleft()
+            return
+        for _ in range(len(self._calls)):
+            function, arguments = self._calls.popleft()
+            try:
                 function(*arguments)
+            except Exception:
+                _logger_server.exception("a function that was to be called soon failed")
 
     def _wait(self, wait: "Optional[float]") -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
-        now = self.core.now
-        waits = [] if wait is None else [min(wait, MAX_WAIT)]
-        if self._unread:
-            return 0.0
-        if self._channels:
-            waits.append(self._sweep_at - now)
+        planned = min(self._sweep_at, self._accept_again_at)
         if self._handshakes.open:
-            waits.append(self._handshakes.next_deadline - now)
-        if self._accept_pause_until:
-            waits.append(self._accept_pause_until - now)
-        return max(0.0, min(waits)) if waits else None
+            planned = min(planned, self._handshakes.next_deadline)
+        planned -= self.core.now
+        if wait is not None:
+            planned = min(planned, wait)
+        return None if planned == _NEVER else max(0.0, min(planned, MAX_WAIT))
 
     def _sweep(self) -> None:
-        """Look for peers that make no progress, and for what was paused."""
+        """Look for peers that have something half sent or unread, and do not go on."""
         now = self.core.now
-        if self._accept_pause_until and now >= self._accept_pause_until:
-            self._resume_accepting()
-        self._sweep_at = now + SWEEP_INTERVAL
-        for channel in list(self._channels):
-            mark = (channel.reader.held, channel.backlog_size)
-            if mark == (0, 0) or mark != channel.mark:
-                channel.mark = mark
-                channel.mark_time = now
-            elif now - channel.mark_time >= self._stall_timeout:
-                _logger_server.warning("%r makes no progress, dropping it", channel)
-                self._count("peers_dropped_stalled")
+        for channel in list(self._unfinished):
+            limit = self._stall_timeout
+            if channel.ended and not channel.backlog:
+                limit = LINGER_TIME
+            elif not channel.reader.held and not channel.backlog:
+                del self._unfinished[channel]
+                continue
+            elif channel.moved >= PROGRESS:
+                channel.moved = 0
+                channel.moved_at = now
+            if now - channel.moved_at >= limit:
+                if not channel.ended or channel.backlog:
+                    _logger_server.warning("%r makes no progress, dropping it", channel)
+                    self._count("peers_dropped_stalled")
                 self._lose(channel)
+        self._sweep_at = now + SWEEP_INTERVAL if self._unfinished else _NEVER
 
     def _count(self, name: str) -> None:
-        self.core.counters[name] = self.core.counters.get(name, 0) + 1
+        self.core.counters[name] += 1
 
     def _may_end(self) -> bool:
         """Whether a stop that was asked for can be now; a graceful one first closes the listeners."""
@@ -558,23 +675,12 @@ class Server:
             self._finishing = True
             _logger_server.info("stopping when no job is left")
             self._close_listeners()
-        return self.core.idle
+        return self.core.idle and not any(channel.backlog for channel in self._unfinished)
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
-            if not self._accept_pause_until:
+            if self._accept_again_at == _NEVER:
                 self._selector.unregister(listener.socket)
             listener.close()
         self._listeners = []
-        self._accept_pause_until = 0.0
-
-    def _close(self) -> None:
-        self._close_listeners()
-        for channel in list(self._channels):
-            channel.socket.close()
-        self._handshakes.close()
-        self._channels.clear()
-        self._selector.close()
-        self._wake_receiver.close()
-        self._wake_sender.close()
-        _logger_server.info("stopped")
+        self._accept_again_at = _NEVER

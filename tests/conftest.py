@@ -147,3 +147,12 @@ def other():
     server = FakeServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def place():
+    """Servers in threads, and sockets to them, that end with the test; all that the servers said must have been read."""
+    from wire import Place
+    place = Place()
+    yield place
+    place.end()
