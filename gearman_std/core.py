@@ -24,6 +24,7 @@ from .ledger import Ledger, job_record
 from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Limits, Peer
 from .protocol import JOB_CREATED, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .roster import Roster
+from .text import parse_number
 from .timers import Timers
 from .uniques import Uniques, unique_key
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .schedule import Schedule
 
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
-_CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(64))
+_CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
 
 
 class Core:
@@ -53,7 +54,6 @@ class Core:
                  version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR") -> None:
         self.handle_prefix = handle_prefix
         self.exceptions = exceptions
-        self.durable = durable
         self.policy = policy or FunctionPolicy()
         self.policies = dict(policies or {})
         self.limits = limits or Limits()
@@ -67,7 +67,7 @@ class Core:
         self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
         self.aside = OrderedDict()      # type: OrderedDict[bytes, Job] # by handle
         self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
-        self.totals = Totals()
+        self.totals = Totals()          # of functions that are gone, and what belongs to none
         self.counters = {}              # type: Dict[str, int] # what the server counts, for `show totals`
         self.size = 0                   # bytes of all workloads
         self.number = 0                 # of the last handle given out
@@ -115,13 +115,13 @@ class Core:
         """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
         del self.peers[peer]
         ability_set = self.roster.remove(peer)
-        for job in list(peer.running.values()):
-            self._attempt_lost(job, b"the worker was lost")
         for job in list(peer.watching):
             job.watchers = [watcher for watcher in job.watchers if watcher is not peer] or NO_WATCHERS
             if not job.watchers:
                 self._unwatched(job)
         peer.watching.clear()
+        for job in list(peer.running.values()):
+            self._attempt_lost(job, b"the worker was lost")
         if ability_set is not None:
             self.roster.pass_on(ability_set, self.now)
 
@@ -145,13 +145,15 @@ class Core:
                 break
             job.timer = None
             job.function.delayed[job.priority] -= 1
-            self.ledger.update(job, WAITING)
             self._enqueue(job)
+            self.ledger.update(job)
         self.roster.escalate(now)
 
     def settle(self) -> "Optional[float]":
         """Finish what the packets of one wake-up began; return the seconds until something is due, or None."""
         roster = self.roster
+        if self.stopping:
+            self._hold_back()
         roster.settle()
         while roster.expecting:
             self._push_job(roster.expecting.pop(0))
@@ -206,6 +208,7 @@ class Core:
         self._count_size(job, 1)
         if job.state is SET_ASIDE:
             self.aside[job.handle] = job
+            job.function.aside += 1
             return
         self.jobs[job.handle] = job
         predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
@@ -235,18 +238,30 @@ class Core:
         self.draining = draining
 
     def stop(self, graceful: bool) -> None:
-        """Ask the server to stop: at once, or when no job is left (with a store: when none runs and no client waits)."""
+        """Ask the server to stop: at once, or gracefully: no new jobs are accepted, and it ends when it is `idle`."""
         if self.stopping != "now":
             self.stopping = "graceful" if graceful else "now"
-        if self.durable:
-            self.roster.handing_out = False
+        self.draining = True
 
     @property
     def idle(self) -> bool:
-        """Whether a graceful stop may end."""
-        if self.durable:
-            return not any(job.state is RUNNING or not job.background for job in self.jobs.values())
-        return not self.jobs
+        """Whether a graceful stop may end: no job is left or, with a store, none runs and no client waits for one."""
+        if not self.ledger.durable:
+            return not self.jobs
+        return not self.roster.handing_out and not any(function.running for function in self.functions.values())
+
+    def _hold_back(self) -> None:
+        """With a graceful stop ahead, background jobs stay in the store once no client waits any longer."""
+        if self.ledger.durable and self.roster.handing_out and all(job.background for job in self.jobs.values()):
+            self.roster.handing_out = False
+
+    def all_totals(self) -> Totals:
+        """What has happened to all jobs since the start."""
+        totals = Totals()
+        totals.add(self.totals)
+        for function in self.functions.values():
+            totals.add(function.totals)
+        return totals
 
     def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]") -> None:
         """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
@@ -267,44 +282,41 @@ class Core:
 
     def drop_function(self, function: Function) -> int:
         """Forget a function without workers or running jobs; its other jobs are set aside.  Returns how many."""
-        jobs = function.clear() + [job for job in self.jobs.values()
-                                   if job.function is function and job.state in (DELAYED, STORING)]
+        function.clear()
+        jobs = [job for job in self.jobs.values() if job.function is function]
         for job in jobs:
-            if job.state is DELAYED or job.state is STORING:
+            job.successor = None
+        for job in jobs:
+            if job.state is not WAITING:
                 self._undelay(job)
             self._give_up(job, b"its function was dropped")
+        self.totals.add(function.totals)
         del self.functions[function.name]
         return len(jobs)
 
     def cancel(self, job: Job) -> None:
         """End a job wherever it is; its watchers get WORK_FAIL, a worker's later result is ignored with an ERROR."""
-        self.totals.cancelled += 1
         job.function.totals.cancelled += 1
         if job.state is SET_ASIDE:
             self.purge(job)
             return
         if job.state is RUNNING:
             self._stop_running(job)
-        elif job.state is WAITING:
-            job.function.remove(job, GONE)
-        elif job.state is DELAYED:
-            self._undelay(job)
-        elif job.state is STORING:
-            job.function.delayed[job.priority] -= 1
+        else:
+            self._out_of_turn(job)
         self._fail(job)
 
     def requeue(self, job: Job) -> None:
         """Give a job that was set aside a new start."""
-        del self.aside[job.handle]
-        self._count_size(job, -1)
+        self._leave_aside(job)
         job.function = self.add_function(job.function.name)
         self._count_size(job, 1)
         job.attempts = 0
         job.error = b""
         self.jobs[job.handle] = job
         self.uniques.add(job)
-        self.ledger.update(job, WAITING)
-        self._enqueue(job)
+        self._place(job)
+        self.ledger.update(job)
 
     def purge(self, job: Job) -> None:
         """Forget a job that was set aside."""
@@ -314,6 +326,7 @@ class Core:
     def _leave_aside(self, job: Job) -> None:
         del self.aside[job.handle]
         job.state = GONE
+        job.function.aside -= 1
         self._count_size(job, -1)
 
     def pause(self, function: Function) -> None:
@@ -340,9 +353,12 @@ class Core:
 
     def unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
         """A peer can no longer do some of its functions; its jobs of these go back."""
+        ability_set = peer.ability_set if peer.sleep == WOKEN else None
         self.roster.unregister(peer, names)
         for job in [job for job in peer.running.values() if job.function.name not in peer.abilities]:
             self._attempt_lost(job, b"the worker gave it back")
+        if ability_set is not None:
+            self.roster.pass_on(ability_set, self.now)
 
     # ------------------------------------------------------------------------------------------------------- submitting
 
@@ -351,7 +367,8 @@ class Core:
         function = self.functions.get(name)
         if function is None:
             if self.limits.functions and len(self.functions) >= self.limits.functions:
-                self._refuse_job(peer, b"Too many functions")
+                self.totals.refused += 1
+                peer.error(b"QUEUE_ERROR", b"Too many functions")
                 return
             function = self.add_function(name)
         predecessor = None
@@ -367,8 +384,7 @@ class Core:
                 return
         reason = self._refusal(function, priority, len(workload), background)
         if reason:
-            function.totals.refused += 1
-            self._refuse_job(peer, reason)
+            self._refuse_job(peer, function, reason)
             return
         self.number += 1
         handle = b"%s:%d" % (self.handle_prefix, self.number)
@@ -387,7 +403,7 @@ class Core:
             self.uniques.add(job)
         if not background:
             self._watch(peer, job)
-        elif self.durable:
+        elif self.ledger.durable:
             job.state = STORING
             function.delayed[priority] += 1
             self.ledger.storing.append(job)
@@ -409,49 +425,56 @@ class Core:
             return self.store_trouble
         if limits.jobs and len(self.jobs) + len(self.aside) >= limits.jobs:
             return b"The server is full: too many jobs"
+        if limits.function_jobs and function.total + function.aside >= limits.function_jobs:
+            return b"The function is full: too many jobs"
+        return self._too_many_bytes(function, size)
+
+    def _too_many_bytes(self, function: Function, size: int) -> bytes:
+        """Why there is no room for so many bytes more, or nothing."""
+        limits = self.limits
         if limits.job_bytes and self.size + size > limits.job_bytes:
             return b"The server is full: too many bytes"
-        if limits.function_jobs and function.total >= limits.function_jobs:
-            return b"The function is full: too many jobs"
         if limits.function_job_bytes and function.size + size > limits.function_job_bytes:
             return b"The function is full: too many bytes"
         return b""
 
-    def _refuse_job(self, peer: Peer, reason: bytes) -> None:
-        self.totals.refused += 1
-        peer.error(b"QUEUE_ERROR", reason)
+    def _refuse_job(self, peer: Peer, function: Function, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+        function.totals.refused += 1
+        peer.error(code, reason)
 
     def _needs_successor(self, job: Job) -> bool:
         return job.function.policy.coalescing == RERUN and job.state is RUNNING and job.successor is None
 
     def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool) -> None:
         """A submit met a job of the same function and unique."""
-        coalescing = job.function.policy.coalescing
+        function = job.function
+        coalescing = function.policy.coalescing
         recorded = len(self.ledger.records)
         if coalescing == REJECT:
-            job.function.totals.refused += 1
-            self.totals.refused += 1
-            peer.error(b"JOB_EXISTS", b"A job with this unique exists: " + job.handle)
+            self._refuse_job(peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
             return
         if background and self.store_trouble and (not job.background or coalescing != JOIN):
-            job.function.totals.refused += 1
-            self._refuse_job(peer, self.store_trouble)
+            self._refuse_job(peer, function, self.store_trouble)
             return
-        if job.successor is not None and coalescing == RERUN:
+        if coalescing == RERUN and job.successor is not None:
             job = job.successor
-            self._replace_workload(job, workload)
-        elif coalescing == REPLACE and job.state is not RUNNING:
+        elif coalescing != REPLACE or job.state is RUNNING:
+            coalescing = JOIN
+        if coalescing != JOIN:
+            reason = self._too_many_bytes(function, len(workload) - len(job.workload))
+            if reason:
+                self._refuse_job(peer, function, reason)
+                return
             self._replace_workload(job, workload)
         job.joins += 1
-        job.function.totals.joined += 1
-        self.totals.joined += 1
+        function.totals.joined += 1
         if priority < job.priority:
             self._raise_priority(job, priority)
         if not background:
             self._watch(peer, job)
         elif not job.background:
             job.background = True
-            if self.durable:
+            if self.ledger.durable:
                 self.ledger.storing.append(job)
                 self.ledger.add(job, self.now, self.wall)
         if background and (len(self.ledger.records) > recorded or job.state is STORING):
@@ -495,11 +518,15 @@ class Core:
         """The last watcher left: a foreground job that does not run is in vain."""
         if job.background or job.state is RUNNING:
             return
+        self._out_of_turn(job)
+        self._forget(job)
+
+    def _out_of_turn(self, job: Job) -> None:
+        """Bring a job that does not run into no state."""
         if job.state is WAITING:
             job.function.remove(job, GONE)
-        elif job.state is DELAYED:
+        else:
             self._undelay(job)
-        self._forget(job)
 
     # -------------------------------------------------------------------------------------------------------- the arrows
 
@@ -585,10 +612,9 @@ class Core:
             self._give_up(job, error)
             return
         job.error = error
-        self.totals.requeued += 1
         job.function.totals.requeued += 1
-        self.ledger.update(job, WAITING)
         self._enqueue(job)
+        self.ledger.update(job)
 
     def attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
         """A worker failed a job: a background job tries again if the policy says so, all else ends.
@@ -601,14 +627,12 @@ class Core:
             job.attempts += 1
             if job.attempts < policy.attempts:
                 job.error = error
-                jitter = (self.number + job.attempts) * 2654435761 % 1000 / 1000.0
+                jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
                 self._delay(job, self.wall + policy.delay(job.attempts, jitter))
-                self.ledger.update(job, DELAYED)
-                self.totals.requeued += 1
+                self.ledger.update(job)
                 job.function.totals.requeued += 1
                 return
         self._tell_failure(job, exception, handle)
-        self.totals.failed += 1
         job.function.totals.failed += 1
         if job.background and policy.attempts > 1:
             self._unwatch(job)
@@ -628,14 +652,12 @@ class Core:
     def _fail(self, job: Job) -> None:
         """End a job in no state without a result."""
         self._tell_failure(job, None, job.handle)
-        self.totals.failed += 1
         job.function.totals.failed += 1
         self._unwatch(job)
         self._forget(job)
 
     def finish(self, job: Job) -> None:
         """A running job, already taken from its worker's list, is complete."""
-        self.totals.completed += 1
         job.function.totals.completed += 1
         job.worker = None
         job.state = GONE
@@ -651,22 +673,29 @@ class Core:
             self._unwatch(job)
         if job.schedule is None:
             self._forget(job)
-        else:
-            job.attempts = 0
-            job.progress = None
-            self._delay(job, job.schedule.next_time(self.wall))
-            self.ledger.update(job, DELAYED)
+            return
+        job.attempts = 0
+        job.progress = None
+        try:
+            due = job.schedule.next_time(self.wall)
+        except ValueError as error:
+            self._set_aside(job, str(error).encode())
+            return
+        self._delay(job, due)
+        self.ledger.update(job)
+        if job.successor is not None:
+            self._promote(job)
 
     def _set_aside(self, job: Job, error: bytes) -> None:
         """Keep a background job in no state until somebody requeues or purges it."""
         job.state = SET_ASIDE
         job.error = error
-        self.totals.set_aside += 1
         job.function.totals.set_aside += 1
         del self.jobs[job.handle]
         self.aside[job.handle] = job
+        job.function.aside += 1
         self.uniques.remove(job)
-        self.ledger.update(job, SET_ASIDE)
+        self.ledger.update(job)
         if job.successor is not None:
             self._promote(job)
 
@@ -681,7 +710,7 @@ class Core:
             self.uniques.remove(job)
             if job.successor is not None:
                 self._promote(job)
-            elif not job.background:
+            else:
                 self._disown(job)
         if job.background:
             self.ledger.remove(job)
@@ -693,7 +722,7 @@ class Core:
         self.uniques.add(successor)
         if successor.state is DELAYED:
             successor.function.delayed[successor.priority] -= 1
-            self._enqueue(successor)
+            self._place(successor)
 
     def _disown(self, successor: Job) -> None:
         """A job is gone that may have been waiting for the end of another."""

@@ -11,7 +11,7 @@ from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECH
                        SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA,
                        WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
 from .schedule import Schedule
-from .text import answer
+from .text import answer, parse_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _submit_reduce(core: "Core", peer: "Peer", function: bytes, unique: bytes, r
 
 
 def on_get_status(core: "Core", peer: "Peer", handle: bytes) -> None:
+    # A job that was set aside is over for who waits for it, as it would be for gearmand.
     handle = handle.rstrip(b"\0")
     peer.send(pack_response(STATUS_RES, handle, *_status_of(core.jobs.get(handle))))
 
@@ -281,19 +282,6 @@ def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
         right, handler = _HANDLERS.get(number, ("", on_unexpected))
         table.append(handler if not right or right in rights else on_forbidden)
     return table + [on_text_line, on_wrong_magic, on_too_few_arguments]
-
-
-def parse_number(text: bytes) -> int:
-    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
-    text = bytes(text).strip()
-    if text.isdigit():
-        return int(text[:40])
-    sign = -1 if text.startswith(b"-") else 1
-    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
-    end = 0
-    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
-        end += 1
-    return sign * int(digits[:end]) if end else 0
 
 
 _HANDLERS = {

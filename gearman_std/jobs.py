@@ -91,8 +91,8 @@ class Function:
     Owner: the Core.
     """
 
-    __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "size", "workers", "ability_sets",
-                 "uniques", "max_queue", "paused", "escalating", "totals")
+    __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "aside", "size", "workers",
+                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "totals")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
@@ -102,6 +102,7 @@ class Function:
         self.dead = 0             # entries in the queues whose job has left its queue otherwise than by its turn
         self.running = 0
         self.delayed = [0, 0, 0]  # by priority; also those not yet on disk or held back behind another
+        self.aside = 0            # how many of its jobs are set aside
         self.size = 0             # bytes of the workloads of all its jobs
         self.workers = 0          # registrations, also repeated ones
         self.ability_sets = []    # type: List[AbilitySet]
@@ -155,16 +156,14 @@ class Function:
         job.priority = priority
         self.push(job)
 
-    def clear(self) -> "List[Job]":
-        """Take all waiting jobs out of the queues, in the order of their turns; each needs its next state at once."""
-        jobs = self.jobs_waiting()
+    def clear(self) -> None:
+        """Take all waiting jobs out of the queues; each needs its next state at once."""
         for priority in PRIORITY_CLASSES:
             if self.waiting[priority] and not self.paused:
                 self._unready(priority)
             self.waiting[priority] = 0
             self.queues[priority].clear()
         self.dead = 0
-        return jobs
 
     def pause(self) -> None:
         """Give out no more jobs."""
@@ -209,7 +208,7 @@ class Function:
 
 
 class Totals:
-    """What has happened to the jobs of a function, or of all functions, since the start.
+    """What has happened to jobs since the start: to those of a function, or to those of no function that still is.
 
     Owner: the Core.
     """
@@ -225,6 +224,11 @@ class Totals:
         self.set_aside = 0
         self.cancelled = 0
         self.refused = 0
+
+    def add(self, others: "Totals") -> None:
+        """Count what others have counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
 
     def __repr__(self) -> str:
         return "<Totals %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__)

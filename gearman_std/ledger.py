@@ -34,10 +34,10 @@ class Ledger:
         """A background job is new, or a job became one."""
         self.records.append(job_record(job, now, wall))
 
-    def update(self, job: "Job", state: str) -> None:
+    def update(self, job: "Job") -> None:
         """A job has another state."""
         if self.durable and job.background:
-            self.records.append(("update", job.handle, state, job.attempts, job.due, job.error))
+            self.records.append(("update", job.handle, job.state, job.attempts, job.due, job.error))
 
     def change(self, job: "Job", column: str, value: "Any") -> None:
         """Another property of a job has changed: its workload or its priority."""

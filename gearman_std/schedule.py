@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Tuple
+    from typing import List
 
 # (name, lowest, highest); as in the PROTOCOL document Monday is day 0 of the week, and 7 is not used.
 _SCHEDULE_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
@@ -33,8 +33,14 @@ class Schedule:
     def next_time(self, after: float) -> float:
         """The first unix time after `after` that matches.
 
-        Raises ValueError if there is none within eight years, as for 30 February.
+        Raises ValueError if there is none within eight years, as for 30 February, or if `after` is beyond the calendar.
         """
+        try:
+            return self._search(after)
+        except (OverflowError, OSError) as error:
+            raise ValueError("The schedule never comes due: %s" % error) from None
+
+    def _search(self, after: float) -> float:
         from datetime import datetime, timedelta
         minutes, hours, _, months, _ = self._fields
         moment = datetime.fromtimestamp(int(after) // 60 * 60) + timedelta(minutes=1)
@@ -62,18 +68,26 @@ class Schedule:
 def _parse_field(word: str, name: str, lowest: int, highest: int) -> "List[int]":
     values = []  # type: List[int]
     for part in word.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
+        span, slash, step = part.partition("/")
+        first, dash, last = span.partition("-")
         try:
             if span == "*":
-                bounds = lowest, highest  # type: Tuple[int, int]
-            elif last:
-                bounds = int(first), int(last)
+                start, end = lowest, highest
+            elif dash:
+                start, end = _parse_number(first), _parse_number(last)
             else:
-                bounds = int(first), highest if step else int(first)
-            values += range(bounds[0], bounds[1] + 1, int(step) if step else 1)
+                start = _parse_number(first)
+                end = highest if slash else start
+            stride = _parse_number(step) if slash else 1
         except ValueError:
             raise ValueError("The %s field of a schedule cannot be %r" % (name, word)) from None
-    if not values or min(values) < lowest or max(values) > highest:
-        raise ValueError("The %s field of a schedule cannot be %r" % (name, word))
+        if not lowest <= start <= end <= highest or not stride:
+            raise ValueError("The %s field of a schedule cannot be %r" % (name, word))
+        values += range(start, end + 1, stride)
     return values
+
+
+def _parse_number(text: str) -> int:
+    if not 1 <= len(text) <= 4 or text.strip("0123456789"):
+        raise ValueError("not a number: %r" % text)
+    return int(text)

@@ -58,7 +58,7 @@ def _verbose(core: "Any", words: "List[bytes]") -> bytes:
 def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) < 2:
         return _incomplete(b"maxqueue")
-    limits = [int(word) if word.isdigit() else 0 for word in words[2:]]
+    limits = [max(0, parse_number(word)) for word in words[2:]]
     if len(limits) == 1:
         limits *= 3
     limits += [0] * (3 - len(limits))
@@ -183,7 +183,8 @@ def _show_listing(core: "Any", words: "List[bytes]") -> bytes:
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
                                                    b" ".join(job.error.split())) for job in core.aside.values())
     if what == [b"totals"]:
-        figures = [(name, getattr(core.totals, name)) for name in core.totals.__slots__]
+        totals = core.all_totals()
+        figures = [(name, getattr(totals, name)) for name in totals.__slots__]
         figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),
                     ("peers", len(core.peers)), ("functions", len(core.functions))]
         figures += sorted(core.counters.items())
@@ -210,6 +211,19 @@ def _json_listing(entries: "Iterable[Dict[str, Any]]") -> bytes:
     return _listing(dumps(entry, sort_keys=True).encode() + b"\n" for entry in entries)
 
 
+def parse_number(text: bytes) -> int:
+    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
+    text = bytes(text).strip()
+    if text.isdigit():
+        return int(text[:40])
+    sign = -1 if text.startswith(b"-") else 1
+    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
+    end = 0
+    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
+        end += 1
+    return sign * int(digits[:end]) if end else 0
+
+
 def _listing(lines: "Iterable[bytes]") -> bytes:
     return b"".join(lines) + b".\n"
 
@@ -224,7 +238,8 @@ def _incomplete(command: bytes) -> bytes:
 
 _TEXT_COMMANDS = {
     b"status": _status, b"prioritystatus": _priority_status, b"workers": _workers, b"version": _version, b"getpid": _getpid,
-    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel, b"show": _show_listing,
+    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel,
+    b"show": _show_listing,
     b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
 }  # type: Dict[bytes, Callable[[Any, List[bytes]], bytes]]
 _CHANGING_COMMANDS = frozenset((

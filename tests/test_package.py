@@ -29,7 +29,7 @@ IMPORTS = {
     "ledger": "protocol jobs peers",
     "handlers": "protocol jobs peers schedule text core",
     "invariants": "jobs peers uniques core",
-    "core": "errors protocol jobs timers schedule peers uniques roster ledger handlers invariants",
+    "core": "errors protocol jobs text timers schedule peers uniques roster ledger handlers invariants",
     "daemon": "errors",
     "supervisor": "errors",
     "session": "errors protocol",

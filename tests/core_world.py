@@ -1,0 +1,140 @@
+"""A core with peers whose every byte must be accounted for: what the tests of the core and its parts are told in.
+
+Requests go in as bytes, through a PacketReader; replies are compared as bytes.  After every step the core's invariants are
+checked.
+"""
+from gearman_std.core import Core
+from gearman_std.peers import ALL_RIGHTS, Peer
+from gearman_std.protocol import (ERROR, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, RESPONSE_MAGIC, SUBMIT_JOB,
+                                  SUBMIT_JOB_BG, PacketReader, pack_request, pack_response, packet_name)
+
+
+def packets_of(data):
+    """What is in a stream of responses, for reading by people."""
+    reader = PacketReader(RESPONSE_MAGIC, text=True)
+    return [(packet_name(kind),) + tuple(map(bytes, arguments)) for kind, arguments in reader.feed(data)]
+
+
+class Talker:
+    """One connection: says requests, hears replies."""
+
+    def __init__(self, world, number, rights):
+        self.world = world
+        self.peer = Peer(number, b"127.0.0.1")
+        self.reader = PacketReader()
+        world.core.connect(self.peer, rights)
+
+    def sends(self, data):
+        self.world.core.receive(self.peer, self.reader.feed(data))
+        if self.reader.error is not None and not self.peer.closing:
+            self.world.core.refuse(self.peer, self.reader.error)
+        self.world.after_step()
+        return self
+
+    def says(self, packet_type, *arguments):
+        return self.sends(pack_request(packet_type, *arguments))
+
+    def asks(self, line):
+        """A line of text; returns all that comes back."""
+        assert self.heard() == b"", packets_of(self.heard())
+        self.sends(line + b"\n")
+        return self.takes()
+
+    def heard(self):
+        return b"".join(map(bytes, self.peer.outgoing))
+
+    def takes(self):
+        """All bytes that were sent to it and not yet taken."""
+        data = self.heard()
+        self.peer.outgoing.clear()
+        self.world.core.unsent[:] = [peer for peer in self.world.core.unsent if peer is not self.peer]
+        return data
+
+    def hears(self, *packets):
+        """Exactly these packets, each a tuple of type and arguments, have been sent to it."""
+        data = self.takes()
+        assert data == b"".join(pack_response(*packet) for packet in packets), packets_of(data)
+        return self
+
+    def submits(self, function=b"f", unique=b"", workload=b"w", packet_type=SUBMIT_JOB):
+        """Submits a job; returns its handle."""
+        self.says(packet_type, function, unique, workload)
+        assert len(self.peer.outgoing) == 1, packets_of(self.heard())
+        data = self.takes()
+        assert data[:8] == pack_response(JOB_CREATED, b"")[:8], packets_of(data)
+        return data[12:]
+
+    def submits_bg(self, function=b"f", unique=b"", workload=b"w", packet_type=SUBMIT_JOB_BG):
+        return self.submits(function, unique, workload, packet_type)
+
+    def grabs(self):
+        """Takes the next job; returns its handle, or None if there is none."""
+        self.says(GRAB_JOB_UNIQ)
+        data = self.takes()
+        if data == pack_response(NO_JOB):
+            return None
+        assert data[:8] == pack_response(JOB_ASSIGN_UNIQ)[:8], packets_of(data)
+        return data[12:].split(b"\0")[0]
+
+    def hears_error(self, code, text=None):
+        data = self.takes()
+        assert data[:8] == pack_response(ERROR)[:8], packets_of(data)
+        heard = data[12:].split(b"\0", 1)
+        assert heard[0] == code and (text is None or heard[1] == text), heard
+        return self
+
+    def leaves(self):
+        assert self.heard() == b"", packets_of(self.heard())
+        self.world.core.disconnect(self.peer)
+        self.world.talkers.remove(self)
+        self.world.after_step()
+
+
+class World:
+    """A core, its peers, and a clock that stands still between orders."""
+
+    def __init__(self, **settings):
+        self.core = Core(b"H:x", **settings)
+        self.now = 1000.0
+        self.wall = 1600000000.0
+        self.core.tick(self.now, self.wall)
+        self.talkers = []
+        self.wait = None
+
+    def after_step(self):
+        self.core.check()
+        self.wait = self.core.settle()
+        self.core.check()
+
+    def connects(self, rights=ALL_RIGHTS):
+        talker = Talker(self, len(self.talkers) + 1, rights)
+        self.talkers.append(talker)
+        return talker
+
+    def worker(self, *functions, sleeps=False):
+        """A worker of some functions."""
+        from gearman_std.protocol import CAN_DO, PRE_SLEEP
+        talker = self.connects()
+        for function in functions:
+            talker.says(CAN_DO, function)
+        return talker.says(PRE_SLEEP) if sleeps else talker
+
+    def passes(self, seconds):
+        """So much time passes."""
+        self.now += seconds
+        self.wall += seconds
+        self.core.tick(self.now, self.wall)
+        self.after_step()
+
+    def stores(self):
+        self.core.stored()
+        self.after_step()
+
+    def refuses_to_store(self, reason=b"the disk is full"):
+        self.core.not_stored(reason)
+        self.after_step()
+
+    def ends(self):
+        """Nothing was sent that no assertion looked at."""
+        for talker in self.talkers:
+            assert talker.heard() == b"", (talker.peer, packets_of(talker.heard()))
