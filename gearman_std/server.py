@@ -455,7 +455,8 @@ class Server:
             channel.moved = 0
             channel.moved_at = self.core.now
             self._sweep_at = min(self._sweep_at, self.core.now + SWEEP_INTERVAL)
-        channel.moved += moved
+        else:
+            channel.moved += moved
 
     def _end(self, channel: Channel) -> None:
         """The peer sends nothing more: forget it, and close when all is sent."""

@@ -320,7 +320,6 @@ def test_a_workload_of_64_mib_comes_through_and_back_intact(place):
 def test_a_request_may_arrive_byte_by_byte(place):
     server = place.serve()
     wire = place.wire(server)
-    wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in pack_request(ECHO_REQ, b"slow") + b"version\r\n" + pack_request(GRAB_JOB):
         wire.send(bytes((byte,)))
     wire.response(ECHO_RES, b"slow")

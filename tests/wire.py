@@ -21,6 +21,8 @@ class Wire:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(TIMEOUT)
         self.socket.connect(address)
+        if not isinstance(address, str):
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self.socket.makefile("rb")
 
     def send(self, *packets):
@@ -151,3 +153,49 @@ class Place:
                 server.join(TIMEOUT)
                 assert not server.running
                 assert not server.core.counters["faults"]
+
+
+class Clock:
+    """A clock that stands still until it is told to go on, or that goes on a little each time somebody looks."""
+
+    def __init__(self, now=1000.0, step=0.0):
+        self.now = now
+        self.step = step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def let_pass(server, clock, seconds):
+    """Have time pass for a server, and have it do what is due then."""
+    in_dispatcher(server, clock.advance, seconds)
+    for _ in range(2):
+        in_dispatcher(server, lambda: None)
+
+
+class HeldServer:
+    """While it is entered, the dispatcher thread of a server waits, so that all that is sent meanwhile arrives at once."""
+
+    def __init__(self, server):
+        self._server = server
+        self._waits, self._go_on = threading.Event(), threading.Event()
+
+    def __enter__(self):
+        self._server.call_soon(self._wait)
+        assert self._waits.wait(TIMEOUT)
+
+    def _wait(self):
+        self._waits.set()
+        assert self._go_on.wait(TIMEOUT)
+
+    def __exit__(self, *_):
+        self._go_on.set()
+
+
+def channel_of(server, number=-1):
+    """The channel of a server's latest connection, or of another one."""
+    return in_dispatcher(server, lambda: list(server._channels)[number])
