@@ -2,6 +2,7 @@
 import errno
 import os
 import socket
+import stat
 import struct
 
 from .access import PeerFacts
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
+_PORT_TRIES = 16  # ports that are free for one family of addresses may be taken for the other
 KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
@@ -119,13 +121,28 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
     except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
         reason = getattr(error, "strerror", None) or error
         raise OSError(getattr(error, "errno", None), "cannot listen on %s: %s" % (host, reason)) from None
+    tries = 1 if port else _PORT_TRIES
+    while True:
+        tries -= 1
+        opened, failure = _bind_all(found, host, port, backlog)
+        if failure is None or opened and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return opened  # all of them, or but for a family that this machine does not have
+        for one in opened:
+            one.close()
+        if failure.errno != errno.EADDRINUSE or not tries:
+            raise failure
+
+
+def _bind_all(found: "Sequence[Any]", host: str, port: int,
+              backlog: int) -> "Tuple[List[socket.socket], Optional[OSError]]":
+    """Listen on every address found, all with the same port; return how far that went, and what was in the way."""
     opened = []  # type: List[socket.socket]
-    failure = None
+    failure = None  # type: Optional[OSError]
     for family, kind, protocol, _, address in found:
         if family not in (socket.AF_INET, socket.AF_INET6) or address in [one.getsockname() for one in opened]:
             continue
         if opened and not port:
-            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])  # type: ignore[assignment]
+            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])
         try:
             opened.append(_bind_tcp(family, kind, protocol, address, backlog))
         except OSError as error:
@@ -133,11 +150,7 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
             failure = OSError(error.errno, "cannot listen on %s: %s" % (where, error.strerror))
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 break
-    if failure is not None and (not opened or failure.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)):
-        for one in opened:
-            one.close()
-        raise failure
-    return opened
+    return opened, failure
 
 
 def _bind_tcp(family: int, kind: int, protocol: int, address: "Any", backlog: int) -> socket.socket:
@@ -171,10 +184,16 @@ def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socke
 
 def _remove_stale(path: str) -> None:
     """Remove the file of a Unix socket that nobody answers on, as a killed server leaves it."""
-    if not os.path.exists(path):
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return  # and is in the way
+    except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except BlockingIOError:
+            return  # somebody listens and is busy

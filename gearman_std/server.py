@@ -358,8 +358,6 @@ class Server:
             _logger_server.info("%r: %s", peer, error)
             self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
             self.core.refuse(peer, error)
-        channel.waiting.clear()
-        self._turns.pop(channel, None)
         if channel.backlog:
             self._watch(channel)
         elif not peer.outgoing:

@@ -106,8 +106,9 @@ def test_who_completes_packets_is_not_dropped_though_there_is_always_half_a_pack
         wire.send(part)
         while in_dispatcher(server, lambda: channel.reader.held) == before:
             continue
-        for _ in range(5):
-            let_pass(server, clock, 5.0)
+        if in_dispatcher(server, lambda: channel.reader.held):
+            for _ in range(5):
+                let_pass(server, clock, 5.0)
     for _ in range(30):
         wire.response(ECHO_RES, b"abcdefghij")
 
@@ -208,16 +209,20 @@ def test_a_peer_that_does_not_read_is_not_read_from_and_all_comes_when_it_does(p
     assert good.totals()["peers_dropped_unread"] == 0
 
 
-def test_who_leaves_its_answers_unread_is_dropped_after_the_stall_timeout(place):
+@pytest.mark.parametrize("request_bytes", [pack_request(ECHO_REQ, b"x" * 10000000), b"status\n"], ids=["large", "text"])
+def test_who_leaves_its_answers_unread_is_dropped_after_the_stall_timeout(place, request_bytes):
     clock = Clock()
     server = place.serve(clock=clock)
+    in_dispatcher(server, lambda: [server.core.add_function(b"%0100d" % number) for number in range(30000)])
     good, bad = place.wire(server), place.wire(server, receive_buffer=4096)
-    small_buffers(server, bad)
-    bad.request(ECHO_REQ, b"x" * 10000000)
-    while not in_dispatcher(server, lambda: server._unfinished and list(server._unfinished)[0].backlog):
+    channel = small_buffers(server, bad)
+    bad.send(request_bytes)
+    while not in_dispatcher(server, lambda: channel.backlog):
         is_served(good)
-    let_pass(server, clock, 5.0)
-    for _ in range(12):
+    for _ in range(11):
+        let_pass(server, clock, 5.0)
+    assert in_dispatcher(server, lambda: channel in server._channels)
+    for _ in range(3):
         let_pass(server, clock, 5.0)
     assert good.totals()["peers_dropped_stalled"] == 1
     bad.broken()
@@ -501,6 +506,22 @@ def test_out_of_file_descriptors_accepting_pauses_and_resumes_and_nobody_is_drop
     newer.response(ECHO_RES, b"")
     assert old.totals()["accept_pauses"] == 2
     assert old.totals()["connections_accepted"] == 3
+
+
+def test_two_listeners_may_find_at_once_that_there_is_no_room(place):
+    import errno
+    clock = Clock()
+    server, listeners = with_faulty_listeners(place, clock=clock, listen=["127.0.0.1", "127.0.0.2"])
+    with HeldServer(server):
+        for listener in listeners:
+            listener.trouble = [OSError(errno.EMFILE, "no more")]
+        wires = [place.wire(listener.address) for listener in listeners]
+    in_dispatcher(server, lambda: None)
+    assert [len(listener.trouble) for listener in listeners] in ([0, 1], [1, 0]), "the second one does not even try"
+    for _ in range(2):
+        let_pass(server, clock, ACCEPT_PAUSE)
+    for wire in wires:
+        is_served(wire)
 
 
 def test_accepting_resumes_at_once_when_a_connection_ends(place):
