@@ -22,6 +22,7 @@ program sets logging up.
 """
 import logging
 
+from .access import Access
 from .admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from .client import HIGH, LOW, NORMAL, Client, JobStatus, Task
 from .command import Command, CommandFailed
@@ -37,11 +38,11 @@ from .worker_shift import WorkerHealth
 
 __version__ = VERSION
 __all__ = [
-    "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer", "FunctionPolicy",
-    "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus", "JobTimeout", "LOW", "Limits",
-    "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server",
-    "ServerError",
-    "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
+    "Access", "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer",
+    "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus",
+    "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull",
+    "QueuedJob", "Retry", "Server", "ServerError", "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob",
+    "__version__",
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())

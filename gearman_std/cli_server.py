@@ -1,18 +1,24 @@
 """The command `server`: runs a job server with gearmand's options and its own."""
 import logging
 import os
+import socket
 import threading
+import time
 from contextlib import ExitStack
 
-from .addresses import DEFAULT_PORT, join_address, split_address
+from .access import Access
+from .addresses import DEFAULT_PORT, join_address
 from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
                          whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
-                     notify_manager, open_log, watchdog_interval)
+                     inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .jobs import FunctionPolicy
+from .listeners import Listener, read_places
 from .peers import Limits
 from .server import Server
+from .streams import KEEPALIVE
 from .supervisor import Supervised, is_supervised
+from .tls import ServerTLS
 from .version import VERSION
 
 TYPE_CHECKING = False
@@ -33,19 +39,33 @@ _SERVER_STATUSES = """
 2  the command line or the config file makes no sense
 With --daemon the status is known when the server listens, or cannot.
 """
+_SERVER_WHO = """
+10.0.0.0/8, 192.168.1.7, 2001:db8::/32   a network or an address
+loopback                                 127.0.0.0/8 and ::1
+unix                                     everybody who can open a Unix socket of the server
+uid:1000, uid:www-data                   that user, by a Unix socket
+cert:NAME                                who has a certificate with that common or alternative name
+any, none
+"""
 _SERVER_SIGNALS = """
 SIGTERM, SIGINT  stop at once; jobs that no store holds are lost
 SIGUSR1          accept no more connections, stop when no job is left; a second one stops at once
-SIGHUP           open the log file again
+SIGHUP           open the log file again, and read the files of TLS again
 """
 _SERVER_FILES = """
 /etc/gearmand.conf  is read if it is there: options as on the command line, with their dashes, # for comments
 GEARMAND_PORT       port, if the command line and the config file name none
-NOTIFY_SOCKET, WATCHDOG_USEC  how systemd wants to hear from a service of Type=notify
+GEARMAND_SERVER_PEM, GEARMAND_SERVER_KEY, GEARMAND_CA_CERTIFICATE
+                    certificate, key and authorities of TLS, if the command line and the config file name none
+LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
+                    sockets that systemd has opened; the server listens on these and on what --listen names
+NOTIFY_SOCKET, WATCHDOG_USEC
+                    how systemd wants to hear from a service of Type=notify or notify-reload
 """
 _SERVER_EXAMPLES = """
 gearman-std server -L 127.0.0.1
 gearman-std server -d -P /run/gearmand.pid -l /var/log/gearmand.log -u gearman
+gearman-std server -L tcp:127.0.0.1 -L tls::4731 --tls-certificate server.pem --tls-ca ca.pem --allow-work cert:worker
 gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coalescing=rerun,attempts=3,backoff=10
 """
 
@@ -53,7 +73,6 @@ gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coales
 _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
-    "keepalive_idle": "it is always 30 s", "keepalive_interval": "it is always 10 s", "keepalive_count": "it is always 3",
 }
 _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
                  "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "
@@ -75,16 +94,66 @@ def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
     return (function if colon else None), settings
 
 
+def _read_mode(text: str) -> int:
+    """Permissions in octal."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ValueError("%r is no mode such as 660" % text)
+    return mode
+
+
+def _read_keepalive(most: int) -> "Callable[[str], int]":
+    """A reader of TCP keepalive settings as Linux takes them, -1 for our own."""
+    read_number = whole_number(-1, most)
+
+    def read(text: str) -> int:
+        number = read_number(text)
+        if not number:
+            raise ValueError("0 is not a whole number from 1 to %d, or -1" % most)
+        return number
+    return read
+
+
+def _read_protocol(text: str) -> str:
+    raise ValueError("%r is not served here, there is only Gearman's own protocol" % text)
+
+
 def make_server_line() -> CommandLine:
     """The options of `server`."""
     return CommandLine("server", ["server [OPTIONS]"], _SERVER_ABOUT, [
         ("Where it listens", [
             Option("-p --port", "PORT", "port, 0 for a free one (default: GEARMAND_PORT, else %d)" % DEFAULT_PORT, read_port),
-            Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated (default: "
-                   "every IPv4 and IPv6 address)", repeat=True),
+            Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated; tls: or "
+                   "tcp: before it says whether TLS is spoken there (default: every IPv4 and IPv6 address, unless systemd has "
+                   "opened sockets)", repeat=True),
+            Option("--socket-mode", "MODE", "permissions of the files of Unix sockets, such as 660", _read_mode),
             Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
                    whole_number(1), default=1024),
+            Option("--keepalive-idle", "SECONDS", "silence after which TCP asks whether the peer is there (default: %d)"
+                   % KEEPALIVE[0], _read_keepalive(32767)),
+            Option("--keepalive-interval", "SECONDS", "how long it waits for the answer (default: %d)" % KEEPALIVE[1],
+                   _read_keepalive(32767)),
+            Option("--keepalive-count", "N", "how often it asks (default: %d)" % KEEPALIVE[2], _read_keepalive(127)),
             Option("--print-address", "", "print each address on standard output when it listens"),
+        ]),
+        ("TLS, for addresses with tls: before them", [
+            Option("--tls --ssl", "", "for all others, too, but those with tcp: and Unix sockets"),
+            Option("--tls-certificate --ssl-certificate", "FILE", "what the server shows (default: GEARMAND_SERVER_PEM)"),
+            Option("--tls-key --ssl-key", "FILE", "key of that certificate (default: GEARMAND_SERVER_KEY, else in the same "
+                   "file)"),
+            Option("--tls-ca --ssl-ca-file", "FILE", "ask peers for a certificate, which must be of one of these authorities "
+                   "(default: GEARMAND_CA_CERTIFICATE)"),
+            Option("--tls-require-certificate", "", "turn away those that have none"),
+        ]),
+        ("Who may do what; each may be repeated, see below", [
+            Option("--allow-submit", "WHO", "submit jobs (default: any)", repeat=True),
+            Option("--allow-work", "WHO", "be a worker (default: any)", repeat=True),
+            Option("--allow-admin", "WHO", "ask with text commands (default: any)", repeat=True),
+            Option("--allow-steer", "WHO", "as an admin, change things: maxqueue, cancel, drop, shutdown and so on (default: "
+                   "loopback and unix)", repeat=True),
         ]),
         ("Jobs", [
             Option("-j --job-retries", "N", "how often a job's worker may be lost, or be too slow, before the job fails, or is "
@@ -133,15 +202,13 @@ def make_server_line() -> CommandLine:
         ("Accepted, and of no effect", [
             Option("-t --threads", "N", "the server has one thread", whole_number()),
             Option("--hashtable-buckets", "N", "hash tables grow by themselves", whole_number(1)),
-            Option("--keepalive", "", "TCP keepalive is always on:"),
-            Option("--keepalive-idle", "SECONDS", "30", whole_number(-1)),
-            Option("--keepalive-interval", "SECONDS", "10", whole_number(-1)),
-            Option("--keepalive-count", "N", "3", whole_number(-1)),
+            Option("--keepalive", "", "TCP keepalive is always on"),
             Option("-q --queue-type", "TYPE", "builtin", one_of("builtin")),
-            Option("--http-port", "PORT", "", read_port),
-        ] + [Option(name, "TEXT", "") for name in _OTHER_STORES.split()]),
-    ], [("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES), ("Exit status", _SERVER_STATUSES),
-        ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True)
+            Option("--http-port", "PORT", "there is no HTTP", read_port),
+            Option("-r --protocol", "NAME", "refused: there is no HTTP", _read_protocol),
+        ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES.split()]),
+    ], [("Who", _SERVER_WHO), ("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES),
+        ("Exit status", _SERVER_STATUSES), ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True)
 
 
 def parse_server(arguments: "Sequence[str]") -> "Parsed":
@@ -178,8 +245,9 @@ def split_config(text: str) -> "List[str]":
         raise UsageError(str(error)) from None
 
 
-def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dict[str, Any]":
-    """What `Server` is to be made with.  Raises UsageError."""
+def server_settings(options: "Parsed", environment: "Mapping[str, str]",
+                    inherited: "Sequence[Tuple[str, Any]]" = ()) -> "Dict[str, Any]":
+    """What `Server` is to be made with; `inherited` are names and sockets.  Raises UsageError."""
     port = options.port
     if port is None:
         try:
@@ -191,11 +259,13 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dic
         if function is None:
             default.update(policy)
     settings = {
-        "port": port, "listen": tuple(options.listen), "backlog": options.backlog, "exceptions": options.exceptions,
+        "port": port, "listen": _places(options, inherited), "tls": _tls(options, environment, inherited),
+        "backlog": options.backlog, "exceptions": options.exceptions,
         "wakeup": options.worker_wakeup, "handle_prefix": options.job_handle_prefix, "version": VERSION,
         "verbosity": options.verbose, "policy": FunctionPolicy(**default),
         "policies": {function: FunctionPolicy(**dict(default, **policy))
                      for function, policy in options.policy if function is not None},
+        "socket_mode": options.socket_mode, "access": _access(options), "keepalive": _keepalive(options),
         "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
                                   function_job_bytes="max_function_job_bytes", functions="max_functions",
                                   abilities="max_abilities")),
@@ -205,14 +275,67 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dic
     return settings
 
 
+def _speaks_tls(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> bool:
+    """Whether any address is to speak TLS."""
+    return bool(options.tls or any(address.startswith("tls:") for address in options.listen)
+                or any(name == "tls" for name, _ in inherited))
+
+
+def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple[Any, ...]":
+    """Where to listen; without --tls, TLS is only where the address, or the name of the inherited socket, says it."""
+    plain = _speaks_tls(options, inherited) and not options.tls
+    places = []  # type: List[Any]
+    for name, listening in inherited:
+        over_tcp = listening.family != getattr(socket, "AF_UNIX", None)
+        places.append(Listener(listening, over_tcp and (name == "tls" or options.tls and name != "tcp")))
+    for address in options.listen:
+        marked = address.startswith(("tls:", "tcp:", "unix:", "/"))
+        places.append("tcp:" + address if plain and not marked else address)
+    return tuple(places)
+
+
+def _tls(options: "Parsed", environment: "Mapping[str, str]",
+         inherited: "Sequence[Tuple[str, Any]]") -> "Optional[Dict[str, Any]]":
+    """How to speak TLS, None if it is spoken nowhere."""
+    if not _speaks_tls(options, inherited):
+        return None
+    settings = {"certificate": options.tls_certificate or environment.get("GEARMAND_SERVER_PEM"),
+                "key": options.tls_key or environment.get("GEARMAND_SERVER_KEY"),
+                "ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
+                "required": options.tls_require_certificate}
+    if not settings["certificate"]:
+        raise UsageError("TLS needs --tls-certificate, or GEARMAND_SERVER_PEM")
+    if settings["required"] and not settings["ca"]:
+        raise UsageError("--tls-require-certificate needs --tls-ca, or GEARMAND_CA_CERTIFICATE")
+    return settings
+
+
+def _access(options: "Parsed") -> Access:
+    lists = {}  # type: Dict[str, Any]
+    for right in ("submit", "work", "admin", "steer"):
+        name = "allow_" + right
+        try:
+            lists[right] = getattr(options, name) or None
+            Access(**lists)
+        except ValueError as error:
+            raise UsageError("--%s: %s" % (name.replace("_", "-"), error)) from None
+    return Access(**lists)
+
+
+def _keepalive(options: "Parsed") -> "Tuple[int, int, int]":
+    idle, interval, count = (default if given in (None, -1) else given for given, default in zip(
+        (options.keepalive_idle, options.keepalive_interval, options.keepalive_count), KEEPALIVE))
+    return idle, interval, count
+
+
 def _given(options: "Parsed", **keys: str) -> "Dict[str, Any]":
     return {name: getattr(options, key) for name, key in keys.items() if getattr(options, key) is not None}
 
 
 def _needs_root(settings: "Dict[str, Any]") -> bool:
     """Whether only root may listen where the server is to."""
-    ports = [split_address(address, settings["port"]) for address in settings["listen"]] or [("", settings["port"])]
-    return any(0 < port < 1024 for _, port in ports)
+    places = read_places(settings["listen"] or [""], settings["port"], False)
+    return any(not isinstance(place, Listener) and 0 < place[0][1] < 1024 for place in places)
 
 
 def run_server(console: Console, arguments: "Sequence[str]") -> int:
@@ -223,19 +346,27 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         return DONE
     for word in options.words:
         console.complain("%r in the config file is no option, which begins with --, and is ignored" % word)
-    settings = server_settings(options, os.environ)
+    inherited = inherited_sockets(os.environ, os.getpid())
+    settings = server_settings(options, os.environ, inherited)
+    read_places(settings["listen"], settings["port"], options.tls)
     if options.check_args:
         return DONE
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
     supervised = is_supervised()
     with ExitStack() as stack:
         log_file = _open_server_log(console, options)
         _note_what_does_not_apply(options)
+        if options.tls_certificate and settings["tls"] is None:
+            _logger_cli.warning("the certificate is not used: no address speaks TLS")
         allow_descriptors(options.file_descriptors)
         if options.coredump:
             allow_core_dump()
         detached = detach() if options.daemon else None
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
+        if settings["tls"] is not None:
+            settings["tls"] = ServerTLS(settings["tls"])  # whose files the user may not be allowed to read
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
         server = Server(**settings)
@@ -243,7 +374,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         if options.user and _needs_root(settings):
             _become(options.user, log_file)
         handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
-                    "SIGHUP": _Reopen(server, log_file)}  # type: Dict[str, Callable[[], Any]]
+                    "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))
         if supervised:
             Supervised(server.stop).listen()
@@ -307,8 +438,8 @@ class _Graceful:
         self._server.stop(graceful=self._calls == 1)
 
 
-class _Reopen:
-    """Has a log file opened again, and says so in it.
+class _Reload:
+    """Has a log file opened again, and says so in it; has the files of TLS read again.
 
     Owner: the main thread, whose signal handler it is.
     """
@@ -318,12 +449,16 @@ class _Reopen:
         self._log_file = log_file
 
     def __repr__(self) -> str:
-        return "<_Reopen %r>" % (self._log_file,)
+        return "<_Reload %r>" % (self._log_file,)
 
     def __call__(self) -> None:
+        call_soon = self._server.call_soon
+        call_soon(notify_manager, "RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic() * 1e6))
         if self._log_file is not None:
             self._log_file.reopen()
-            self._server.call_soon(_logger_cli.log, LOG_LEVELS["NOTICE"], "the log file was opened again")
+            call_soon(_logger_cli.log, LOG_LEVELS["NOTICE"], "the log file was opened again")
+        self._server.reload()
+        call_soon(notify_manager, "READY=1")
 
 
 class _Watchdog:

@@ -334,6 +334,32 @@ def notify_manager(state: str, environment: "Optional[Dict[str, str]]" = None) -
     return True
 
 
+def inherited_sockets(environment: "Mapping[str, str]", pid: int) -> "List[Tuple[str, Any]]":
+    """The names and the sockets that this process was started with to listen on, none if they are meant for another process.
+
+    Source: the manual page sd_listen_fds(3).  Raises OSError if there is something else.
+    """
+    if environment.get("LISTEN_PID") != "%d" % pid:
+        return []
+    import socket
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    found = []  # type: List[Tuple[str, Any]]
+    number = environment.get("LISTEN_FDS", "")
+    for index in range(int(number) if number.isdigit() else 0):
+        descriptor = 3 + index
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as probe:  # whose family may be wrong before Python 3.7
+                family, kind, listens = (probe.getsockopt(socket.SOL_SOCKET, option) for option in (
+                    socket.SO_DOMAIN, socket.SO_TYPE, socket.SO_ACCEPTCONN))
+        except OSError as error:
+            raise OSError(error.errno, "cannot inherit the file descriptor %d: %s" % (descriptor, error.strerror)) from None
+        if kind != socket.SOCK_STREAM or not listens:
+            raise OSError("the inherited socket %d is none that listens for streams" % descriptor)
+        os.set_inheritable(descriptor, False)
+        found.append((names[index] if index < len(names) else "", socket.socket(family, kind, 0, descriptor)))
+    return found
+
+
 def watchdog_interval(environment: "Mapping[str, str]", pid: int) -> "Optional[float]":
     """How often, in seconds, systemd wants to hear from this process, halved for safety; None if it does not."""
     if environment.get("WATCHDOG_PID", "%d" % pid) != "%d" % pid:

@@ -21,7 +21,7 @@ def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEE
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count),
-                        ("TCP_USER_TIMEOUT", 1000 * (idle + interval * count))):
+                        ("TCP_USER_TIMEOUT", min(1000 * (idle + interval * count), 0x7fffffff))):
         option = getattr(socket, name, None)
         if option is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)

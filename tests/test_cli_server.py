@@ -1,6 +1,7 @@
 """The command `server`: gearmand's options and ours, config file, environment, signals, the background."""
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,10 +10,11 @@ import time
 
 import pytest
 
+from gearman_std.access import PeerFacts
 from gearman_std.admin import AdminClient
 from gearman_std.cli import main
 from gearman_std.cli_common import Console, HelpWanted, UsageError
-from gearman_std.cli_server import parse_server, server_settings, split_config
+from gearman_std.cli_server import make_server_line, parse_server, server_settings, split_config
 from gearman_std.client import Client
 from gearman_std.errors import GearmanError
 from gearman_std.server import Server
@@ -39,7 +41,7 @@ GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | -
     -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
     -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
     --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
-    -dp4730""".replace("\n", "|").split("|")
+    --ssl --ssl-ca-file ca --ssl-certificate pem --ssl-key key | -dp4730""".replace("\n", "|").split("|")
 
 
 @pytest.mark.parametrize("words", [words.strip() for words in GEARMANDS])
@@ -52,7 +54,10 @@ def test_gearmands_options_are_accepted(words):
     ["--verbose", "info"],
     ["-q", "nosuch"], ["-t", "x"], ["-j", "-1"], ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
     ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
-    ["--max-packet", "x"],
+    ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"], ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
+    ["-L", "tls:/tmp/x", "--tls-certificate", "x"], ["-L", "host:port"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
+    ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
+    ["--allow-admin", "none", "--allow-admin", "any"], ["-r", "http"], ["--protocol=gopher"],
 ])
 def test_what_makes_no_sense(words):
     status, output, errors = server(*words)
@@ -83,6 +88,53 @@ def test_settings_by_options():
     assert [limits.functions, limits.abilities] == [10, 11]
     with Server(**dict(made, listen=["127.0.0.1"])) as server:
         assert server.addresses
+
+
+PEERS = {"here": PeerFacts("127.0.0.1"), "net": PeerFacts("10.1.1.1"), "user": PeerFacts(uid=7),
+         "operator": PeerFacts("192.0.2.1", names=["operator"]), "stranger": PeerFacts("192.0.2.1")}
+
+
+@pytest.mark.parametrize("words, who", [
+    ([], {"submit": "here net user operator stranger", "work": "here net user operator stranger",
+          "admin": "here net user operator stranger", "steer": "here user"}),
+    (["--allow-submit", "10.0.0.0/8", "--allow-submit", "unix", "--allow-work", "cert:operator", "--allow-admin", "uid:7"],
+     {"submit": "net user", "work": "operator", "admin": "user", "steer": "user"}),
+    (["--allow-submit", "none", "--allow-work", "loopback", "--allow-steer", "any"],
+     {"submit": "", "work": "here", "admin": "here net user operator stranger", "steer": "here net user operator stranger"}),
+])
+def test_who_may_do_what(words, who):
+    access = settings(*words)["access"]
+    for right, names in who.items():
+        assert [name for name in sorted(PEERS) if right in access.rights(PEERS[name])] == sorted(names.split()), right
+
+
+def test_where_it_listens():
+    assert settings("-L", "127.0.0.1", "--socket-mode", "660")["listen"] == ("127.0.0.1",)
+    assert settings("--socket-mode", "660")["socket_mode"] == 0o660
+    assert settings()["socket_mode"] is None
+    assert settings()["keepalive"] == (30, 10, 3)
+    assert settings("--keepalive-idle", "7", "--keepalive-interval=-1", "--keepalive-count", "9")["keepalive"] == (7, 10, 9)
+
+
+def test_tls_is_for_all_addresses_or_for_some():
+    made = settings("--tls", "--tls-certificate", "pem", "-L", "127.0.0.1", "-L", "tcp:::1", "-L", "/tmp/x")
+    assert made["listen"] == ("127.0.0.1", "tcp:::1", "/tmp/x")
+    assert made["tls"] == {"certificate": "pem", "key": None, "ca": None, "required": False}
+    made = settings("--ssl-certificate", "pem", "--ssl-key", "key", "--ssl-ca-file", "ca", "--tls-require-certificate",
+                    "-L", "127.0.0.1", "-L", "tls:0.0.0.0:4731", "-L", "unix:/tmp/x")
+    assert made["listen"] == ("tcp:127.0.0.1", "tls:0.0.0.0:4731", "unix:/tmp/x")
+    assert made["tls"] == {"certificate": "pem", "key": "key", "ca": "ca", "required": True}
+    assert settings("--tls-certificate", "pem", "-L", "127.0.0.1")["tls"] is None
+
+
+def test_the_environment_names_the_files_of_tls_if_nothing_else_does():
+    """gearmand's environment variables win over its command line; here it is the other way round, as for everything else."""
+    environment = {"GEARMAND_SERVER_PEM": "pem", "GEARMAND_SERVER_KEY": "key", "GEARMAND_CA_CERTIFICATE": "ca"}
+    assert settings("--ssl", environment=environment)["tls"] == {
+        "certificate": "pem", "key": "key", "ca": "ca", "required": False}
+    made = settings("--ssl", "--ssl-certificate", "x", "--ssl-key", "y", "--ssl-ca-file", "z", environment=environment)
+    assert made["tls"] == {"certificate": "x", "key": "y", "ca": "z", "required": False}
+    assert settings(environment=environment)["tls"] is None
 
 
 def test_policies():
@@ -157,6 +209,16 @@ def test_help(word):
         assert name in output
 
 
+def test_help_lists_every_option_with_what_it_does():
+    line = make_server_line()
+    text = line.help(100)
+    for option in line.options:
+        assert option.help, option
+        for name in option.names:
+            assert re.search(r"(^  |, )%s\b" % re.escape(name), text, re.M), name
+    assert all(len(shown) <= 128 for shown in text.split("\n"))
+
+
 @pytest.mark.parametrize("word", ["-V", "--version"])
 def test_version(word):
     status, output, _ = server(word)
@@ -177,6 +239,8 @@ def test_a_port_that_is_taken():
     (["-P", "/no/such/folder/pid"], "cannot write the pid file /no/such/folder/pid"),
     (["-l", "/no/such/folder/log"], "cannot open the log file /no/such/folder/log"),
     (["-u", "no-such-user"], "there is no user no-such-user"),
+    (["--tls", "--tls-certificate", "/no/such/file"], "cannot use the certificates or the key of /no/such/file"),
+    (["-L", "nowhere.invalid"], "cannot listen on nowhere.invalid: "),
 ])
 def test_what_keeps_it_from_starting(words, complaint):
     if words[0] != "-l":
@@ -270,9 +334,9 @@ def test_sighup_without_a_log_file_is_no_trouble(start):
 
 
 def test_what_has_no_effect_is_noted(start, tmp_path):
-    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive-idle", "3", "--redis-server", "x")
+    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive", "--redis-server", "x")
     text = (tmp_path / "log").read_text()
-    for name in ("--threads", "--round-robin", "--keepalive-idle", "--redis-server"):
+    for name in ("--threads", "--round-robin", "--keepalive", "--redis-server"):
         assert "INFO" in text and name + " has no effect" in text
 
 
@@ -319,6 +383,15 @@ def test_the_service_manager_hears_from_it(start, tmp_path):
         process, address = start(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"})
         assert manager.recv(1000) == b"READY=1\nSTATUS=listening on " + address.encode()
         assert manager.recv(1000) == b"WATCHDOG=1"
+        before = time.monotonic()
+        process.send_signal(signal.SIGHUP)
+        heard = b"WATCHDOG=1"
+        while heard == b"WATCHDOG=1":
+            heard = manager.recv(1000)
+        assert heard.startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert before - 1 < int(heard.partition(b"USEC=")[2]) / 1e6 < time.monotonic() + 1
+        while heard != b"READY=1":
+            heard = manager.recv(1000)
         process.send_signal(signal.SIGTERM)
         heard = b""
         while heard != b"STOPPING=1":
@@ -337,3 +410,174 @@ def test_several_addresses(start, tmp_path):
         admin.shutdown()
     assert process.wait(20) == 0
     assert not (tmp_path / "socket").exists()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
+def test_the_mode_of_a_unix_socket(start, tmp_path):
+    start("-L", "unix:%s" % (tmp_path / "socket"), "--socket-mode", "620")
+    assert os.stat(str(tmp_path / "socket")).st_mode & 0o777 == 0o620
+
+
+# --- TLS.
+
+
+def tls_file(name):
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls", name + ".pem")
+
+
+TLS = ["--tls-certificate", tls_file("server")]
+TRUST = ["--tls", "--tls-ca", tls_file("ca")]
+OPERATOR = TRUST + ["--tls-certificate", tls_file("client")]
+
+
+def command(*words):
+    """Run a command here; return status, output and errors."""
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+@pytest.mark.parametrize("secured, credentials", [
+    (TLS, TRUST), (TLS, ["--tls", "--tls-no-verify"]),
+    (TLS + ["--tls-ca", tls_file("ca"), "--tls-require-certificate"], OPERATOR),
+])
+def test_the_commands_work_through_tls(start, processes, secured, credentials):
+    _, address = start("--tls", *secured)
+    worker = processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", address, "-f", "upper", "-c", "1"]
+                             + credentials + ["--", "tr", "a-z", "A-Z"])
+    assert command("client", "-h", address, "-f", "upper", "hello", *credentials) == (0, "HELLO", "")
+    assert worker.wait(20) == 0
+    status, output, _ = command("admin", "-h", address, "--status", *credentials)
+    assert (status, output.split()[0]) == (0, "upper")
+
+
+@pytest.mark.parametrize("credentials, why", [
+    (["--tls"], "certificate verify failed"), (["--tls", "--tls-ca", tls_file("stranger")], "certificate verify failed"),
+    (TRUST + ["--tls-hostname", "elsewhere.example"], "match"), (TRUST, "lost the connection"),
+    (TRUST + ["--tls-certificate", tls_file("stranger")], "lost the connection"),
+])
+def test_the_commands_tell_why_they_cannot_work_through_tls(start, credentials, why):
+    """Who does not show the certificate that it should may be told so by an alert, or find the connection reset."""
+    _, address = start("--tls", "--tls-ca", tls_file("ca"), "--tls-require-certificate", *TLS)
+    status, output, errors = command("admin", "-h", address, "--server-version", *credentials)
+    assert (status, output) == (3, "")
+    assert why in errors or why == "lost the connection" and "closed the connection" in errors, errors
+
+
+def test_a_plain_port_may_stand_beside_one_with_tls(start):
+    process, plain = start("-L", "tls:127.0.0.1", *TLS)
+    secure = process.stdout.readline().decode().strip()
+    assert command("admin", "-h", plain, "--getpid") == (0, "%d\n" % process.pid, "")
+    assert command("admin", "-h", secure, "--getpid", *TRUST) == (0, "%d\n" % process.pid, "")
+
+
+@posix
+def test_sighup_reads_the_certificate_again(start, tmp_path):
+    path = tmp_path / "pem"
+
+    def write(name):
+        with open(tls_file(name), "rb") as file:
+            path.write_bytes(file.read())
+    write("expired")
+    process, address = start("--tls", "--tls-certificate", str(path), "-l", "log", "--verbose", "INFO")
+    assert command("admin", "-h", address, "--getpid", *TRUST)[0] == 3
+    write("server")
+    process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while command("admin", "-h", address, "--getpid", *TRUST)[0]:
+        assert time.monotonic() < deadline
+    assert "the files of TLS were read again" in (tmp_path / "log").read_text()
+
+
+def test_a_certificate_that_no_address_needs_is_told_of(start, tmp_path):
+    start("-l", "log", "--verbose", "WARNING", *TLS)
+    assert "WARNING" in (tmp_path / "log").read_text() and "no address speaks TLS" in (tmp_path / "log").read_text()
+
+
+def test_who_may_do_what_over_sockets(start):
+    _, address = start("--allow-steer", "none", "--allow-submit", "10.0.0.0/8")
+    status, _, errors = command("admin", "-h", address, "--shutdown")
+    assert status == 1 and "PERMISSION_DENIED" in errors
+    status, _, errors = command("client", "-h", address, "-f", "x", "-b", "data")
+    assert status == 1 and "FORBIDDEN" in errors
+    assert command("admin", "-h", address, "--status")[0] == 0
+
+
+# --- Sockets that were opened by the service manager.
+
+AS_SYSTEMD_DOES = """
+import fcntl, os, sys
+environment = dict(os.environ, LISTEN_PID=str(os.getpid() + int(sys.argv[1])), LISTEN_FDS=sys.argv[2],
+                   LISTEN_FDNAMES=sys.argv[3])
+descriptors = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 100) for word in sys.argv[4].split(",")]
+for index, descriptor in enumerate(descriptors):
+    os.dup2(descriptor, 3 + index)
+os.execve(sys.executable, [sys.executable, "-m", "gearman_std", "server", "--config-file", os.devnull, "--print-address"]
+          + sys.argv[5:], environment)
+"""
+
+
+@pytest.fixture
+def inherit(processes, tmp_path):
+    """inherit(sockets, names, words…) starts a server with open sockets, as systemd does; `aside` is how far it is from the
+    process that they are meant for."""
+    def inherit(sockets, names, *words, aside=0):
+        descriptors = [one.fileno() for one in sockets]
+        return processes.start([sys.executable, "-c", AS_SYSTEMD_DOES, str(aside), str(len(sockets)), names,
+                                ",".join(map(str, descriptors))] + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               pass_fds=descriptors, cwd=str(tmp_path))
+    return inherit
+
+
+@pytest.fixture
+def listening(tmp_path):
+    """Two TCP sockets and a Unix socket that listen, and their addresses as the server writes them."""
+    sockets = [socket.socket(), socket.socket(), socket.socket(socket.AF_UNIX)]
+    sockets[0].bind(("127.0.0.1", 0))
+    sockets[1].bind(("127.0.0.1", 0))
+    sockets[2].bind(str(tmp_path / "inherited"))
+    for one in sockets:
+        one.listen(5)
+    yield sockets, ["127.0.0.1:%d" % one.getsockname()[1] for one in sockets[:2]] + [str(tmp_path / "inherited")]
+    for one in sockets:
+        one.close()
+
+
+@posix
+def test_it_listens_on_inherited_sockets(inherit, listening, tmp_path):
+    """And on nothing else; the file of a Unix socket belongs to who made it."""
+    sockets, addresses = listening
+    process = inherit(sockets, "plain:tls:local", *TLS)
+    assert [process.stdout.readline().decode().strip() for _ in sockets] == addresses
+    for address, credentials in zip(addresses, ([], TRUST, [])):
+        assert command("admin", "-h", address, "--getpid", *credentials) == (0, "%d\n" % process.pid, "")
+    assert command("admin", "-h", addresses[2], "--shutdown")[0] == 0
+    assert process.wait(20) == 0
+    assert process.stdout.read() == b""
+    assert (tmp_path / "inherited").exists()
+
+
+@posix
+def test_it_listens_on_what_it_inherits_and_on_what_it_is_told(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets[:1], "", "-L", "127.0.0.1:0")
+    assert process.stdout.readline().decode().strip() == addresses[0]
+    second = process.stdout.readline().decode().strip()
+    assert second != addresses[0] and _accepts(second) and _accepts(addresses[0])
+
+
+@posix
+def test_what_another_process_is_to_inherit_is_left_alone(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets[:1], "", "-L", "127.0.0.1:0", aside=1)
+    assert process.stdout.readline().decode().strip() != addresses[0]
+
+
+@posix
+def test_what_is_inherited_must_listen(inherit):
+    with socket.socket() as idle, open(os.devnull) as file:
+        for one, why in ((idle, b"the inherited socket 3 is none that listens"),
+                         (file, b"cannot inherit the file descriptor 3")):
+            process = inherit([one], "")
+            output, errors = process.communicate(timeout=20)
+            assert (process.returncode, output) == (1, b"") and why in errors

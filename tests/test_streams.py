@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+from gearman_std.server import Server
 from gearman_std.streams import TLSStream, set_up_tcp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -20,6 +21,29 @@ def test_tcp_sends_at_once_and_notices_who_is_gone():
         for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60000)):
             if hasattr(socket, name):
                 assert connected.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+
+
+def test_keepalive_may_be_set():
+    with socket.socket() as connected:
+        set_up_tcp(connected, (7, 8, 9))
+        for name, value in (("TCP_KEEPIDLE", 7), ("TCP_KEEPINTVL", 8), ("TCP_KEEPCNT", 9), ("TCP_USER_TIMEOUT", 79000)):
+            if hasattr(socket, name):
+                assert connected.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+        set_up_tcp(connected, (32767, 32767, 127))  # more milliseconds than an int holds
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system does not tell")
+def test_the_server_keeps_the_connections_that_it_accepts_alive():
+    with Server(port=0, keepalive=(7, 8, 9)) as server, socket.create_connection(server.address, 20) as connection:
+        connection.sendall(b"version\n")
+        assert connection.recv(100)
+        accepted = next(iter(server._channels)).socket
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 8
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 9
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 79000
 
 
 @pytest.fixture
