@@ -32,9 +32,8 @@ from .jobs import FunctionPolicy
 from .peers import Limits
 from .server import Server
 from .version import VERSION
-from .worker import Worker
+from .worker import Worker, WorkerHealth
 from .worker_job import Retry, WorkerJob
-from .worker_shift import WorkerHealth
 
 __version__ = VERSION
 __all__ = [

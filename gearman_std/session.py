@@ -276,7 +276,13 @@ class WorkerSession:
         if self.retiring:
             self._withdraw()
 
+    def rouse(self) -> None:
+        """Be awake though no NOOP came, in case that one was lost."""
+        self.asleep = False
+
     def _assign(self, handle: "Data", function: "Data", unique: "Data", reducer: "Data", workload: "Data") -> Assignment:
+        if not handle:
+            raise ProtocolError("a job without a handle: %r" % _show((function, unique, reducer)))
         job = Assignment(bytes(handle), bytes(function), bytes(unique), bytes(reducer), workload)
         self._running[job.function] = self._running.get(job.function, 0) + 1
         self._answered(JOB_ASSIGN, (handle, function))

@@ -5,19 +5,26 @@ import selectors
 import signal
 import threading
 import time
+from collections import namedtuple
 
 from .addresses import join_address, split_servers
 from .connection import open_connection
 from .protocol import encode, encode_function
 from .serializers import find_serializer
 from .worker_job import Ability, WorkerJob, show_name
-from .worker_shift import Shift, WorkerHealth
+from .worker_shift import Shift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 HOOKS = ("before", "after", "error", "connected", "disconnected")
+
+WorkerHealth = namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")
+WorkerHealth.__doc__ = """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server,
+seconds) for each job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs
+got, `completed`, `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any
+more."""
 
 CONNECT_TIMEOUT = 10.0
 
@@ -129,9 +136,11 @@ class Worker:
         self.hooks[name].append(callable_)
         return callable_
 
-    def work(self, signals: bool = True) -> None:
+    def work(self, signals: bool = True) -> int:
         """Work until `stop`, `max_jobs`, `max_age` or `watch` ends it; servers that are down are tried again and again.
 
+        Returns how many jobs were left unfinished, which is 0 unless `stop` was called twice or `grace` was over; the servers
+        give them to other workers, but their threads are still busy, and may keep a program that wants to end from ending.
         In the main thread, `signals` makes SIGTERM and SIGINT call `stop`, unless the program has handlers for them already.
         Raises ValueError if no function is registered, and RuntimeError if the worker is at work already.
         """
@@ -142,7 +151,7 @@ class Worker:
         shift = self._shift = Shift(self)
         try:
             with _Signals(self.stop, signals):
-                shift.run()
+                return shift.run()
         finally:
             self._shift = None
             self.stops = 0
@@ -160,7 +169,7 @@ class Worker:
     def health(self) -> WorkerHealth:
         """How the worker is."""
         shift = self._shift
-        return shift.health() if shift is not None else WorkerHealth((), (), (), 0, **self.totals)
+        return WorkerHealth(*(shift.health() if shift is not None else ((), (), (), 0)), **self.totals)
 
 
 class _Signals:

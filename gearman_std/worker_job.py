@@ -16,7 +16,10 @@ class Retry(Exception):
     The protocol has no packet that hands a job back for later, so the worker keeps it: the server goes on counting it as
     running, its client goes on waiting, no thread is occupied, and `WorkerJob.attempt` says which attempt it is.  If the worker
     leaves or loses the server meanwhile, the server gives the job to another worker at once.  With `attempts`, the job fails
-    with `text` when it was tried that often.
+    with `text` when it was tried that often; it also fails if the function's time limit, which goes on, is over by then.
+
+    The other ways are worse: withdrawing the function would have the server take all its jobs here back, and give them to the
+    next worker at once; submitting the job anew would leave its client without a result.
     """
 
     def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
@@ -37,7 +40,7 @@ class WorkerJob:
     """
 
     __slots__ = ("handle", "function", "unique", "reducer", "server", "attempt", "_workload", "_assignment", "_link", "_shift",
-                 "_ability", "_started")
+                 "_ability", "_started", "_due", "_limit")
 
     def __init__(self, shift: "Shift", link: "WorkerLink", ability: "Ability", assignment: "Assignment") -> None:
         self.handle, self.function, self.unique, self.reducer, self._workload = assignment
@@ -48,6 +51,8 @@ class WorkerJob:
         self._shift = shift
         self._ability = ability
         self._started = 0.0
+        self._due = None    # type: Optional[float] # when the server takes it away
+        self._limit = None  # type: Any # the timer for that, while it runs
 
     def __repr__(self) -> str:
         return "<WorkerJob %s of %s from %s>" % (show_name(self.handle), show_name(self.function), self.server)
@@ -130,3 +135,14 @@ def _encode_data(data: "Union[str, bytes]") -> "Data":
 
 def show_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
+
+
+def exception_text(error: BaseException) -> bytes:
+    """What a client reads of an exception: its text, or its type's name if it has none."""
+    try:
+        text = str(error)
+    except Exception as failure:  # whatever the exception's own code may raise
+        text = "%s, whose text cannot be had: %s" % (type(error).__name__, type(failure).__name__)
+    if not text or isinstance(error, (SystemExit, KeyError)):
+        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+    return text.encode("utf-8", "backslashreplace")

@@ -1,18 +1,22 @@
 """Which servers a worker has, and its connections to them."""
+from collections import deque
+
 from .addresses import join_address
 from .protocol import RESPONSE_MAGIC, PacketReader
 from .session import GRAB_TYPES, WorkerSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Optional
+    from typing import Callable, Deque, Dict, List, Optional, Tuple
     from .addresses import Address
     from .connection import Connection
     from .errors import ServerLost
-    from .worker_job import Ability
+    from .worker_job import Ability, WorkerJob
 
 FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time, of which a random half is waited …
 LAST_RETRY = 10.0  # … up to this
+FRUITLESS = 20     # times that a server may wake a worker for nothing within a second before the worker takes its time
+LONGEST_REST = 0.25  # seconds that it takes at most
 
 
 class Lane:
@@ -38,10 +42,13 @@ class Lane:
 class WorkerServer:
     """A server: whether it is up, when to try it again, how it likes to be asked.
 
+    It is `doubtful` if its last connection ended before anything was heard, as when a proxy accepts connections for a server
+    that is down; it is then not called up before it has said something.
+
     Owner: the shift's lock.
     """
 
-    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "grab_type", "confirmed")
+    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "doubtful", "grab_type", "confirmed")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
@@ -51,15 +58,24 @@ class WorkerServer:
         self.failures = 0
         self.retry_at = 0.0
         self.up = None          # type: Optional[bool] # what the log was told last
+        self.doubtful = False
         self.grab_type = GRAB_TYPES[0]
         self.confirmed = False
 
     def __repr__(self) -> str:
         return "<WorkerServer %s: %d connections, %d failures>" % (self.name, len(self.links), self.failures)
 
-    def back_off(self, now: float, random: "Callable[[], float]") -> None:
-        """Count a failure, and have the server tried again after a while."""
+    def back_off(self, now: float, random: "Callable[[], float]", lived: float = 0.0) -> None:
+        """Count a failure, and have the server tried again after a while.
+
+        `lived` is for how many seconds it had been good before: a server that fails again sooner than the wait that was due is
+        no better than one that was never there.  What fails while that wait goes on belongs to the same failure.
+        """
+        if now < self.retry_at:
+            return
         delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 20))
+        if lived > delay:
+            self.failures, delay = 0, FIRST_RETRY
         self.retry_at = now + delay * (0.5 + 0.5 * random())
         self.failures += 1
 
@@ -70,7 +86,8 @@ class WorkerLink:
     Owner: the shift's lock; the selector's thread alone registers and closes it.
     """
 
-    __slots__ = ("server", "name", "lane", "connection", "session", "reader", "lost", "error", "writing", "heard")
+    __slots__ = ("server", "name", "lane", "connection", "session", "reader", "lost", "error", "writing", "since", "moved",
+                 "heard", "results", "fruitless", "slept_at", "rest_until")
 
     def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
         self.server = server
@@ -83,7 +100,23 @@ class WorkerLink:
         self.lost = False
         self.error = None     # type: Optional[ServerLost] # found by a pool thread while sending
         self.writing = False  # the selector watches for room to send
-        self.heard = now      # when something arrived last, or the first grab since was sent
+        self.since = now
+        self.moved = now      # when bytes came or left last, or a grab was sent while no other was without an answer
+        self.heard = False    # something has arrived
+        self.results = deque()  # type: Deque[Tuple[int, WorkerJob]] # results not wholly sent, and where they end in the stream
+        self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
+        self.slept_at = 0.0   # when there was no job the last time
+        self.rest_until = 0.0  # nothing is grabbed before
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)
+
+    def found_no_job(self, now: float) -> None:
+        """Take note that the server had no job, and rest for a moment if that has been so too often of late.
+
+        gearmand 1.1.20 wakes a worker again and again for a job that is due later, and finds none when asked for it.
+        """
+        self.fruitless = self.fruitless + 1 if now - self.slept_at <= 1.0 else 0
+        self.slept_at = now
+        if self.fruitless > FRUITLESS:
+            self.rest_until = now + min(LONGEST_REST, 0.001 * 2 ** min(self.fruitless - FRUITLESS, 20))

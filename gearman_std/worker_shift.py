@@ -7,13 +7,15 @@ which is never held while something waits, nor while a function, a hook or a log
 import heapq
 import logging
 import selectors
+import signal
 import socket
 import threading
-from collections import deque, namedtuple
+from collections import deque
 
 from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
-from .worker_job import Ability, Retry, WorkerJob, show_name
+from .timers import Timers
+from .worker_job import Ability, Retry, WorkerJob, exception_text, show_name
 from .worker_link import Lane, WorkerLink, WorkerServer
 
 TYPE_CHECKING = False
@@ -25,14 +27,9 @@ if TYPE_CHECKING:
 
 _logger_worker = logging.getLogger("gearman_std.worker")
 
-WorkerHealth = namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")
-WorkerHealth.__doc__ = """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server,
-seconds) for each job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs
-got, `completed`, `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any
-more."""
-
 PROBE_TIMEOUT = 3.0      # seconds for the first answer to a way of grabbing that the server may not know and ignore
-ANSWER_TIMEOUT = 20.0    # seconds for every other answer to a grab
+ANSWER_TIMEOUT = 60.0    # seconds without a byte for every other answer to a grab, and for a server to take what is sent
+SLEEP_TIMEOUT = 60.0     # seconds without a byte after which a sleeper asks for a job unbidden
 FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a worker leaves
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
 HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
@@ -47,12 +44,14 @@ class _PoolThread:
     Owner: the shift's lock while it is idle, else itself.
     """
 
-    __slots__ = ("gate", "job")
+    __slots__ = ("gate", "job", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, run: "Callable[[_PoolThread], None]", name: str) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.job = None  # type: Optional[WorkerJob] # None sends the thread home
+        self.thread = threading.Thread(target=run, args=(self,), name=name, daemon=True)
+        self.thread.start()
 
     def __repr__(self) -> str:
         return "<_PoolThread: %r>" % (self.job,)
@@ -83,11 +82,12 @@ class Shift:
         self._quota = worker.max_jobs  # jobs that may still be grabbed
         self._running = set()  # type: Set[WorkerJob]
         self._held = []        # type: List[Tuple[float, int, WorkerJob]] # a heap: when to try them again
-        self._limits = []      # type: List[Tuple[float, int, WorkerJob, int]] # a heap: when they take too long, which attempt
+        self._limits = Timers()  # when running jobs take too long
         self._sequence = 0     # breaks ties in heaps
         self._arrivals = deque()   # type: Deque[Tuple[WorkerServer, List[Lane], Any]] # what connecting threads come back with
         self._attention = deque()  # type: Deque[WorkerLink] # links that a pool thread could not send to
         self._notices = deque()    # type: Deque[Tuple[Any, ...]] # to be logged or told to hooks, without the lock
+        self._announcing = threading.Lock()  # keeps notices in order: who finds it taken leaves them to the one who has it
         self._leave_by = None      # type: Optional[float] # when to leave whatever runs
         self._farewell_by = None   # type: Optional[float] # when to leave without the servers' confirmation
         self._over = False
@@ -102,12 +102,13 @@ class Shift:
 
     # --- Called by the thread that works.
 
-    def run(self) -> None:
-        """Work until the shift is over."""
+    def run(self) -> int:
+        """Work until the shift is over; return how many jobs are left unfinished."""
         selector = self._selector
         selector.register(self._woken, selectors.EVENT_READ, None)
-        self._start_threads()
+        listening = _listen_to_signals(self._waker.fileno())
         try:
+            self._start_threads()
             while True:
                 with self._lock:
                     delay = self._advance(self._clock())
@@ -124,14 +125,14 @@ class Shift:
                         elif not key.data.lost:
                             self._serve(key.data, mask)
         finally:
-            self._end()
+            if listening:
+                signal.set_wakeup_fd(-1)
+            unfinished = self._end()
+        return unfinished
 
     def _start_threads(self) -> None:
         for number in range(self.worker.threads):
-            thread = _PoolThread()
-            self._idle.append(thread)
-            name = "gearman_std job %d" % (number + 1)
-            threading.Thread(target=self._run_jobs, args=(thread,), name=name, daemon=True).start()
+            self._idle.append(_PoolThread(self._run_jobs, "gearman_std job %d" % (number + 1)))
 
     def _advance(self, now: float) -> "Optional[float]":
         """Do whatever is due; return the seconds until the next thing is, or None."""
@@ -140,6 +141,8 @@ class Shift:
         while self._attention:
             self._attend(self._attention.popleft(), now)
         due = []  # type: List[float]
+        for link in list(self._links):
+            self._check_link(link, now, due)
         if not self.leaving:
             self._look_for_reason_to_leave(now)
         if self.leaving:
@@ -152,13 +155,6 @@ class Shift:
                 due.append(self._watch_at)
         self._note_limits(now, due)
         self._retry_held(now, due)
-        for link in list(self._links):
-            if link.session.grabs:
-                patience = ANSWER_TIMEOUT if link.session.confirmed else PROBE_TIMEOUT
-                if now - link.heard >= patience:
-                    self._give_up(link, now)
-                else:
-                    due.append(link.heard + patience)
         self._grab(now)
         return max(0.0, min(due) - self._clock()) if due and not self._over else None
 
@@ -172,7 +168,32 @@ class Shift:
             server.connecting = True
             lanes = [lane for lane in self._lanes if lane not in server.links]
             # In a thread of its own, since finding the addresses of a name, or a machine that is silent, may take long.
-            threading.Thread(target=self._reach, args=(server, lanes), name="gearman_std connect", daemon=True).start()
+            thread = threading.Thread(target=self._reach, args=(server, lanes), name="gearman_std connect", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left
+                self._arrivals.append((server, lanes, error))
+                due.append(now)
+
+    def _check_link(self, link: WorkerLink, now: float, due: "List[float]") -> None:
+        """Give a connection up if an answer, or the sending of what is to be sent, takes too long; wake who sleeps long."""
+        session = link.session
+        if link.connection.unsent:
+            patience = ANSWER_TIMEOUT
+        elif session.grabs:
+            patience = ANSWER_TIMEOUT if session.confirmed and not self.leaving else PROBE_TIMEOUT
+        elif session.asleep and not self.leaving:
+            patience = SLEEP_TIMEOUT
+        else:
+            if session.can_grab and link.rest_until > now:
+                due.append(link.rest_until)
+            return
+        if now - link.moved < patience:
+            due.append(link.moved + patience)
+        elif link.connection.unsent or session.grabs:
+            self._give_up(link, now)
+        else:
+            session.rouse()
 
     def _welcome(self, server: WorkerServer, lanes: "List[Lane]", outcome: "Any", now: float) -> None:
         """Take the connections made for these lanes, or the exception instead."""
@@ -188,6 +209,11 @@ class Shift:
             if self.leaving:
                 link.session.retire()
             self._send(link)
+        if not server.doubtful:
+            self._greet(server)
+
+    def _greet(self, server: WorkerServer) -> None:
+        """Say once that a server is there."""
         if not server.up:
             server.up = True
             self._say(logging.INFO, "connected to %s", server.name)
@@ -197,7 +223,10 @@ class Shift:
         """Send and receive what the selector says can be sent and received."""
         now = self._clock()
         if mask & selectors.EVENT_WRITE:
+            link.moved = now
             self._send(link)
+            while link.results and link.results[0][0] <= link.connection.sent:
+                link.results.popleft()
             self._drained.notify_all()
             self._attend(link, now)
         if mask & selectors.EVENT_READ and not link.lost:
@@ -206,7 +235,9 @@ class Shift:
                     pass
             except (ServerLost, ProtocolError) as error:
                 self._lose(link, str(error), now)
-        if not self._held:  # what waits to be tried again comes first
+            except MemoryError:
+                self._lose(link, "%s sends more than there is memory for" % link.name, now)
+        if not self._held_due(now):
             self._grab(now)
         if not link.lost and link.session.outgoing:
             self._send(link)
@@ -217,7 +248,7 @@ class Shift:
         received = link.connection.receive(room)
         if received is None:
             return False
-        link.heard = now
+        link.moved = now
         packets = reader.feed(received) if isinstance(received, bytes) else reader.filled(received)
         session, lane = link.session, link.lane
         for packet_type, arguments in packets:
@@ -229,6 +260,8 @@ class Shift:
                     lane.taken -= 1
                     if self._quota is not None:
                         self._quota += 1
+                    if session.asleep:
+                        link.found_no_job(now)
             elif isinstance(outcome, ServerError):
                 self._note_refusal(link, outcome)
             else:
@@ -237,7 +270,10 @@ class Shift:
             raise reader.error
         if session.confirmed and not link.server.confirmed:
             link.server.grab_type, link.server.confirmed = session.grab_type, True
-        link.server.failures = 0
+        if packets and not link.heard:
+            link.heard = True
+            link.server.doubtful = False
+            self._greet(link.server)
         return True
 
     def _assign(self, link: WorkerLink, assignment: "Assignment", now: float) -> None:
@@ -251,15 +287,17 @@ class Shift:
             self._say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
                       show_name(assignment.function))
             return
-        self._begin(WorkerJob(self, link, ability, assignment), now)
+        link.fruitless = 0
+        job = WorkerJob(self, link, ability, assignment)
+        if ability.timeout is not None:
+            job._due = now + ability.timeout
+        self._begin(job, now)
 
     def _begin(self, job: WorkerJob, now: float) -> None:
         """Have a thread run a job; that one is idle is what the count of free ones promises."""
         job._started = now
-        timeout = job._ability.timeout
-        if timeout is not None:
-            self._sequence += 1
-            heapq.heappush(self._limits, (now + timeout, self._sequence, job, job.attempt))
+        if job._due is not None:
+            job._limit = self._limits.add(job._due, job)
         self._running.add(job)
         thread = self._idle.pop()
         thread.job = job
@@ -273,13 +311,19 @@ class Shift:
             self._say(logging.ERROR, "%s refused something: %s", link.name, error)
 
     def _note_limits(self, now: float, due: "List[float]") -> None:
-        limits = self._limits
-        while limits and (limits[0][0] <= now or limits[0][2] not in self._running):
-            _, _, job, attempt = heapq.heappop(limits)
-            if job in self._running and job.attempt == attempt:
-                self._say(logging.WARNING, "%r still runs after its time limit of %s s", job, job._ability.timeout)
-        if limits:
-            due.append(limits[0][0])
+        when = self._limits.next_time()
+        while when is not None and when <= now:
+            job = self._limits.pop_due(now)
+            assert job is not None
+            job._limit = None
+            self._say(logging.WARNING, "%r still runs after its time limit of %s s", job, job._ability.timeout)
+            when = self._limits.next_time()
+        if when is not None:
+            due.append(when)
+
+    def _held_due(self, now: float) -> bool:
+        """Whether a job waits for a thread to be tried again, which comes before new ones."""
+        return bool(self._held) and self._held[0][0] <= now
 
     def _retry_held(self, now: float, due: "List[float]") -> None:
         """Try jobs again whose time has come, as long as there are threads for them."""
@@ -312,12 +356,11 @@ class Shift:
             self._selector.modify(link.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0), link)
 
     def _give_up(self, link: WorkerLink, now: float) -> None:
-        """Drop a connection on which a grab was not answered."""
+        """Drop a connection on which nothing moves."""
         if not link.session.confirmed:
-            # gear's server says nothing to packets that it does not know.
-            index = GRAB_TYPES.index(link.session.grab_type)
-            link.server.grab_type = GRAB_TYPES[(index + 1) % len(GRAB_TYPES)]
-        self._lose(link, "%s did not answer a grab" % link.name, now)
+            # gear's server says nothing to packets that it does not know; it knows the second way.
+            link.server.grab_type = GRAB_TYPES[1] if link.session.grab_type == GRAB_TYPES[0] else GRAB_TYPES[0]
+        self._lose(link, "%s did not answer" % link.name, now)
 
     def _lose(self, link: WorkerLink, reason: str, now: float) -> None:
         if link.lost:
@@ -325,8 +368,10 @@ class Shift:
         self._drop(link)
         server = link.server
         del server.links[link.lane]
+        if not link.heard:
+            server.doubtful = True
         if not self.leaving:
-            self._fail(server, reason, now)
+            self._fail(server, reason, now, now - link.since if link.heard else 0.0)
 
     def _drop(self, link: WorkerLink) -> None:
         """Forget a connection; the jobs of it that still run will find nobody who wants their results."""
@@ -341,10 +386,17 @@ class Shift:
         self._held = [entry for entry in self._held if entry[2]._link is not link]
         heapq.heapify(self._held)
         self._drained.notify_all()
+        for end, job in link.results:
+            if end > link.connection.sent:
+                self._note_loss(job)
 
-    def _fail(self, server: WorkerServer, reason: str, now: float) -> None:
+    def _note_loss(self, job: WorkerJob) -> None:
+        self.worker.totals["lost"] += 1
+        self._say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
+
+    def _fail(self, server: WorkerServer, reason: str, now: float, lived: float = 0.0) -> None:
         """Wait before a server is tried again; say so once."""
-        server.back_off(now, self.worker.random)
+        server.back_off(now, self.worker.random, lived)
         if server.up is not False:
             was_up, server.up = server.up, False
             self._say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)
@@ -376,7 +428,7 @@ class Shift:
         links = self._links
         if self.worker.stops > 1 or self._leave_by is not None and now >= self._leave_by:
             self._over = True
-        elif self._running or any(link.session.grabs for link in links):
+        elif self._running or any(link.session.grabs or link.connection.unsent for link in links):
             if self._leave_by is not None:
                 due.append(self._leave_by)
         elif self._farewell_by is None:
@@ -409,27 +461,30 @@ class Shift:
         except BlockingIOError:
             pass
 
-    def _end(self) -> None:
+    def _end(self) -> int:
         with self._lock:
             self._over = self.leaving = True
             for link in list(self._links):
                 self._drop(link)
             for _, _, outcome in self._arrivals:
                 _close_all(outcome)
-            for thread in self._idle:
+            idle, self._idle = self._idle, []
+            for thread in idle:
                 thread.job = None
                 thread.gate.release()
-            self._idle = []
             abandoned = list(self._running)
             self._woken.close()
             self._waker.close()
         self._selector.close()
+        for thread in idle:
+            thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
         self._announce()
         for job in abandoned:
             _logger_worker.error("%r was left unfinished", job)
         for ability in {job._ability for job in abandoned}:
             if ability.abandon is not None:
                 ability.abandon()
+        return len(abandoned)
 
     # --- Called by pool threads and connecting threads.
 
@@ -485,26 +540,33 @@ class Shift:
             error = raised
         _logger_worker.error("%r failed", job, exc_info=error)
         self._call_hooks("error", job, error)
-        return False, _exception_text(error)
+        return False, exception_text(error)
 
     def _finish(self, thread: _PoolThread, job: WorkerJob, outcome: "Any", data: "Any") -> None:
         """Send a job's end and, in the same breath, ask for the next one."""
         link, worker = job._link, self.worker
         session, totals = link.session, worker.totals
+        now = self._clock()
         self._running.discard(job)
+        if job._limit is not None:
+            self._limits.cancel(job._limit)
+            job._limit = None
         self._idle.append(thread)
         self._free += 1
         link.lane.taken -= 1
+        if outcome is _RETRY and job._due is not None and now + data >= job._due:
+            text = "to be tried again after its time limit of %s s" % job._ability.timeout
+            self._say(logging.ERROR, "%r failed: %s", job, text)
+            outcome, data = False, text.encode()
         if link.lost:
-            totals["lost"] += 1
-            self._say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
+            self._note_loss(job)
         elif outcome is _RETRY:
             totals["retried"] += 1
             if self.leaving:
                 session.release(job._assignment)
             else:
                 self._sequence += 1
-                heapq.heappush(self._held, (self._clock() + data, self._sequence, job))
+                heapq.heappush(self._held, (now + data, self._sequence, job))
                 self.wake()
         elif outcome:
             totals["completed"] += 1
@@ -512,14 +574,14 @@ class Shift:
         else:
             totals["failed"] += 1
             session.exception(job._assignment, data)
-        if self.leaving or self._quota == 0:
-            self.wake()
-        if self._held:
+        if self.leaving or self._quota == 0 or self._held_due(now):
             self.wake()
         else:
-            self._grab(self._clock(), link)
+            self._grab(now, link)
         if not link.lost and session.outgoing:
             self._send(link)
+            if link.connection.unsent:
+                link.results.append((link.connection.queued, job))
 
     def tell(self, job: WorkerJob, put: "Callable[[WorkerSession], None]") -> None:
         """Send something about a running job, unless its server is lost."""
@@ -549,14 +611,14 @@ class Shift:
                 self._send(link)
         self.wake()
 
-    def health(self) -> WorkerHealth:
-        """What `Worker.health` returns."""
+    def health(self) -> "Tuple[Any, ...]":
+        """What `Worker.health` says of the present."""
         with self._lock:
             now = self._clock()
             connected = tuple(server.name for server in self._servers if server.links)
             down = tuple(server.name for server in self._servers if not server.links)
             running = tuple((job.function, job.handle, job.server, now - job._started) for job in self._running)
-            return WorkerHealth(connected, down, running, len(self._held), **self.worker.totals)
+            return connected, down, running, len(self._held)
 
     def _put_in_lane(self, ability: Ability) -> Lane:
         limited = ability.limit is not None and ability.limit < self.worker.threads
@@ -576,9 +638,10 @@ class Shift:
             link = links[0]
             links.rotate(-1)
             session, lane = link.session, link.lane
-            if session.can_grab and (lane.limit is None or lane.taken < lane.limit) and not link.connection.unsent:
+            if (session.can_grab and (lane.limit is None or lane.taken < lane.limit) and not link.connection.unsent
+                    and link.rest_until <= now):
                 if not session.grabs:
-                    link.heard = now
+                    link.moved = now
                 session.grab()
                 self._free -= 1
                 lane.taken += 1
@@ -613,33 +676,39 @@ class Shift:
 
     def _announce(self) -> None:
         """Log what is to be logged and call the hooks of connections, without the lock."""
-        while True:
+        while self._notices and self._announcing.acquire(False):
             try:
-                notice = self._notices.popleft()
-            except IndexError:
-                return
-            if notice[0] is None:
-                _logger_worker.log(notice[1], notice[2], *notice[3])
-            else:
-                self._call_hooks(notice[0], *notice[1])
+                while self._notices:
+                    notice = self._notices.popleft()
+                    if notice[0] is None:
+                        _logger_worker.log(notice[1], notice[2], *notice[3])
+                    else:
+                        self._call_hooks(notice[0], *notice[1])
+            finally:
+                self._announcing.release()
 
     def _call_hooks(self, name: str, *arguments: "Any") -> None:
         for hook in self.worker.hooks[name]:
             try:
                 hook(*arguments)
-            except Exception:
+            except (Exception, SystemExit):  # a pool thread that ends would be missed for ever
                 _logger_worker.exception("the hook %s failed", name)
+
+
+def _listen_to_signals(descriptor: int) -> bool:
+    """Have every signal write a byte there, unless this is not the main thread, or the program has another place for that.
+
+    Otherwise a signal between the interpreter's last look and the system call that waits would be noticed after the wait only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    before = signal.set_wakeup_fd(descriptor)
+    if before != -1:
+        signal.set_wakeup_fd(before)
+    return before == -1
 
 
 def _close_all(outcome: "Any") -> None:
     if isinstance(outcome, list):
         for connection in outcome:
             connection.close()
-
-
-def _exception_text(error: BaseException) -> bytes:
-    """What a client reads of an exception: its text, or its type's name if it has none."""
-    text = str(error)
-    if not text or isinstance(error, (SystemExit, KeyError)):
-        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
-    return text.encode("utf-8", "backslashreplace")

@@ -44,7 +44,7 @@ IMPORTS = {
     "command": "errors",
     "worker_job": "protocol session worker_link worker_shift",  # the last two for type checkers
     "worker_link": "errors addresses protocol session connection worker_job",
-    "worker_shift": "errors session connection worker_job worker_link worker",  # the last for type checkers
+    "worker_shift": "errors session timers connection worker_job worker_link worker",  # the last for type checkers
     "worker": "addresses protocol serializers connection worker_job worker_shift",
     "testing": "errors protocol client worker server",
     "admin": "errors addresses protocol connection",

@@ -1,5 +1,6 @@
 """What a function sees of its job, and what becomes of what it returns or raises."""
 import json
+import sys
 
 import pytest
 
@@ -85,6 +86,33 @@ def test_an_exception_fails_the_job_with_its_text(fake, caplog, error, text):
         peer.expect((WORK_EXCEPTION, b"H:2", text), GRAB)
     record = [record for record in caplog.records if "failed" in record.getMessage()][0]
     assert record.exc_info[1] is error, "the traceback is in the log"
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def test_an_exception_whose_text_cannot_be_had_costs_no_thread(fake):
+    def function(job):
+        raise Unspeakable
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        for _ in range(2):
+            peer.assign(b"H:1")
+            peer.expect((WORK_EXCEPTION, b"H:1", b"Unspeakable, whose text cannot be had: RuntimeError"), GRAB)
+
+
+@pytest.mark.parametrize("hook", ["before", "after"])
+def test_a_hook_that_wants_to_exit_costs_no_thread(fake, hook):
+    worker = make(fake)
+    worker.hook(hook, lambda *_: sys.exit("enough"))
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for _ in range(2):
+            peer.assign(b"H:1")
+            end = (WORK_EXCEPTION, b"H:1", b"SystemExit: enough") if hook == "before" else (WORK_COMPLETE, b"H:1", b"")
+            peer.expect(end, GRAB)
 
 
 def test_a_result_of_the_wrong_type_fails_the_job(fake):

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from gearman_std.protocol import (CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, NOOP,
-                                  NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
-                                  pack_request, pack_response)
+from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
+                                  GRAB_JOB_UNIQ, JOB_ASSIGN, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA,
+                                  WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
 from gearman_std.worker import Worker
 from gearman_std.worker_job import Retry
 
-from worker_tools import AtWork, Clock, GRAB, HELLO, WAIT, make, until
+from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, make, until
 
 
 # --- Slots.
@@ -181,7 +181,7 @@ def test_retry_keeps_the_job_and_frees_the_thread(fake):
             return b"done"
         attempts.append(job.attempt)
         if job.attempt < 3:
-            raise Retry(after=60)
+            raise Retry(after=20)
         return b"at last"
     worker = make(fake, function, clock=clock)
     with AtWork(worker):
@@ -193,10 +193,10 @@ def test_retry_keeps_the_job_and_frees_the_thread(fake):
         peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
-        clock.now += 61
+        clock.now += 21
         worker._shift.wake()
         until(lambda: attempts == [1, 2] and worker.health().held == 1)
-        clock.now += 61
+        clock.now += 21
         peer.send((NOOP,))
         peer.expect((WORK_COMPLETE, b"H:1", b"at last"), GRAB)
     assert attempts == [1, 2, 3]
@@ -212,6 +212,43 @@ def test_retry_gives_up_after_the_attempts_it_names(fake):
         packets = [peer.receive(), peer.receive()]
         assert (WORK_EXCEPTION, b"H:1", b"busy") in packets and GRAB in packets
         assert (worker.health().retried, worker.health().failed) == (2, 1)
+
+
+def test_a_job_that_waits_does_not_slow_others_down(fake):
+    """Result and next grab still leave in one send."""
+    def function(job):
+        if job.workload == b"later":
+            raise Retry(after=3600)
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"later")
+        peer.expect(GRAB)
+        for number in range(10):
+            peer.chunks = []
+            peer.assign(b"H:2")
+            peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
+            assert len(peer.chunks) == 1
+
+
+def test_no_retry_after_the_time_limit(fake, caplog):
+    """The server takes the job away before that, so trying it again would be in vain."""
+    worker = Worker(fake.address)
+
+    @worker.function("f", timeout=30)
+    def function(job):
+        if job.attempt == 1:
+            raise Retry(after=0.01)
+        raise Retry(after=31)
+    with AtWork(worker):
+        peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"30000"), GRAB)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        text = b"to be tried again after its time limit of 30 s"
+        peer.expect((WORK_EXCEPTION, b"H:1", text))
+        assert len(worker._shift._limits) == 0, "nothing is kept of a job that has ended"
+    assert text.decode() in caplog.text
 
 
 def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
@@ -285,6 +322,21 @@ def test_falls_back_for_gears_server_which_says_nothing(fake):
         fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
 
 
+def test_silence_does_not_make_it_ask_as_perls_server_wants_it(fake):
+    """Perl's server says that it does not know a packet, and gear's does not know GRAB_JOB."""
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        for grab in (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB_ALL):
+            peer = fake.accept((CAN_DO, b"f"), (grab,))
+            clock.now += 4
+            worker._shift.wake()
+            peer.expect_end()
+            until(lambda: worker.health().down)
+            clock.now += 1
+            worker._shift.wake()
+
+
 def test_a_server_that_stops_answering_is_left(fake, other):
     """Its unanswered grab would keep the only thread from the other server for ever."""
     clock = Clock()
@@ -304,7 +356,7 @@ def test_a_server_that_stops_answering_is_left(fake, other):
                 pass
             peer.socket.settimeout(WAIT)
         assert len(grabbing) == 1
-        clock.now += 30
+        clock.now += 61
         worker._shift.wake()
         grabbing[0].expect_end()
         [left] = [peer for peer in peers if peer is not grabbing[0]]
@@ -339,6 +391,128 @@ def test_a_lost_server_is_tried_again_and_told_everything(fake, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert sum("connected to" in line for line in lines) == 3
     assert sum("tried again" in line for line in lines) in (2, 3)
+
+
+def test_what_was_registered_during_an_outage_is_told_too(fake):
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        fake.listener.close()
+        peer.close()
+        until(lambda: worker.health().down)
+        worker.register("g", bool, timeout=2)
+        again = FakeServer(fake.port)
+        try:
+            again.accept((CAN_DO, b"f"), (CAN_DO_TIMEOUT, b"g", b"2000"), GRAB)
+        finally:
+            again.close()
+
+
+def test_names_are_resolved_again(fake, monkeypatch):
+    """A server may have moved."""
+    asked = []
+
+    def getaddrinfo(host, port, *arguments, **options):
+        asked.append((host, port))
+        port = 1 if len(asked) < 3 else fake.port
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    worker = Worker("jobs.example:4730", random=lambda: 0.0)
+    worker.register("f", bool)
+    with AtWork(worker):
+        fake.accept(*HELLO)
+    assert asked == [("jobs.example", 4730)] * 3
+
+
+def test_a_proxy_without_a_server_behind_it_is_not_called_connected(fake, caplog):
+    """It accepts connections and hangs up; the log tells that once."""
+    caplog.set_level(logging.INFO, "gearman_std.worker")
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        for _ in range(4):
+            fake.accept(*HELLO).close()
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+    lines = [record.getMessage().split(" ")[0] for record in caplog.records]
+    assert lines[:4] == ["connected", fake.address, "connected", "leaving,"], lines
+
+
+def test_a_sleeper_asks_unbidden_after_a_minute_and_so_finds_a_server_that_is_gone(fake):
+    """A wake-up may be lost, and of a connection whose other half is gone nothing would be heard."""
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 59
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 1
+        worker._shift.wake()
+        peer.expect(GRAB)
+        clock.now += 59
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 1
+        worker._shift.wake()
+        peer.expect_end()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        fake.accept(*HELLO)
+
+
+def test_when_the_system_has_no_thread_left_it_tries_again(fake, monkeypatch, caplog):
+    worker = make(fake, random=lambda: 0.0)
+    start, refused = threading.Thread.start, []
+
+    def refuse(thread):
+        if thread.name == "gearman_std connect" and len(refused) < 2:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with AtWork(worker):
+        fake.accept(*HELLO)
+    assert caplog.text.count("can't start new thread") == 1
+
+
+def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
+    worker = make(fake, lambda job: bytes(50000000), random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        assert worker.health().lost == 0
+        peer.close()
+        until(lambda: worker.health().lost == 1)
+        fake.accept(*HELLO)
+
+
+def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
+    """The next grab, which waits behind the result, is not missed as long as something moves."""
+    clock = Clock()
+    large = bytes(30000000)
+    worker = make(fake, lambda job: large, clock=clock)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        data = b""
+        while len(data) < 20000000:
+            clock.now += 1
+            data += peer.socket.recv(200000)
+        peer.packets += peer.reader.feed(data)
+        peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
+        assert clock.now > 1100, "and that took longer than any answer may"
+
+
+def test_a_result_without_the_handle_of_a_job_is_nonsense(fake):
+    with AtWork(make(fake)):
+        fake.accept(*HELLO).assign(b"")
+        fake.accept(*HELLO)
 
 
 def test_a_result_whose_server_is_lost_is_dropped_and_counted(fake, caplog):
@@ -417,7 +591,39 @@ def test_stop_finishes_what_runs(fake):
         peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
         peer.expect_farewell()
         at_work.join()
-    assert stopping == [True]
+    assert stopping == [True] and at_work.unfinished == 0
+
+
+def test_leaving_waits_until_a_large_result_has_left(fake):
+    large = bytes(30000000)
+    clock = Clock()
+    worker = make(fake, lambda job: large, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 30
+        worker._shift.wake()
+        peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
+    clock = Clock()
+    worker = make(fake, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 4
+        worker._shift.wake()
+        peer.expect_end()
+        at_work.join()
 
 
 def test_a_job_that_was_on_its_way_is_done(fake):
@@ -447,7 +653,7 @@ def test_the_second_stop_leaves_at_once(fake, caplog):
         at_work.join()
         peer.expect_end()
     gate.set()
-    assert abandoned == [1]
+    assert abandoned == [1] and at_work.unfinished == 1
     assert "left unfinished" in caplog.text
 
 
@@ -590,3 +796,47 @@ def test_signals(fake, processes, number):
             peer.expect_farewell()
         assert process.communicate(timeout=WAIT)[0] == b"left\n"
         assert process.returncode == 0
+
+
+UNNOTICED = """
+import signal, sys, threading, time
+from gearman_std.worker import Worker
+worker = Worker(sys.argv[1])
+@worker.function("f")
+def f(job):
+    time.sleep(0.05)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    end = time.monotonic() + 5
+    while not job.stopping and time.monotonic() < end:
+        time.sleep(0.01)
+    return str(job.stopping)
+worker.work()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_that_interrupts_no_system_call_is_noticed_at_once(fake, processes):
+    """As when it comes just before the call that waits, or to another thread than the one that runs signal handlers."""
+    process = processes.start([sys.executable, "-c", UNNOTICED, fake.address])
+    peer = fake.accept(*HELLO)
+    peer.assign(b"H:1")
+    peer.expect((WORK_COMPLETE, b"H:1", b"True"), (CANT_DO, b"f"))
+    peer.expect_farewell()
+    assert process.wait(WAIT) == 0
+
+
+def test_another_listener_to_signals_keeps_its_place():
+    """asyncio is one."""
+    worker = Worker("127.0.0.1:1")
+    worker.register("f", bool)
+    mine, other = socket.socketpair()
+    mine.setblocking(False)
+    before = signal.set_wakeup_fd(mine.fileno())
+    try:
+        threading.Timer(0.05, worker.stop).start()
+        assert worker.work(signals=False) == 0
+        assert signal.set_wakeup_fd(before) == mine.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        mine.close()
+        other.close()

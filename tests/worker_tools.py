@@ -6,8 +6,9 @@ import threading
 import time
 
 from gearman_std.errors import NoServer, ServerLost
-from gearman_std.protocol import (CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB_ALL, JOB_ASSIGN_UNIQ, NOOP, NO_JOB, PRE_SLEEP,
-                                  PacketReader, REQUEST_MAGIC, WORK_COMPLETE, pack_response, packet_name)
+from gearman_std.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN,
+                                  JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE,
+                                  PacketReader, pack_request, pack_response, packet_name)
 from gearman_std.worker import Worker
 
 WAIT = 10  # seconds until something that must happen is given up
@@ -100,11 +101,12 @@ class AtWork:
     def __init__(self, worker):
         self.worker = worker
         self.error = None
+        self.unfinished = None
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
         try:
-            self.worker.work()
+            self.unfinished = self.worker.work()
         except BaseException as error:
             self.error = error
 
@@ -155,30 +157,41 @@ def make(fake, function=lambda job: job.workload, name="f", **options):
 class World:
     """Servers that come and go in simulated time: connecting, selecting and sending of a worker, without a system below.
 
-    A server that is up answers every grab with one of its jobs, or with NO_JOB, and notes what comes back.
+    A server is in one of MODES; from "up" it falls into another at random, and back.  Its jobs are in `waiting`, or `running`
+    of a connection; those of a lost connection go back, as with a real server.  For the last quarter of an hour every server is
+    up.
     """
 
-    def __init__(self, seed, names):
+    MODES = ("down", "closing", "silent", "garbage", "flapping", "waking")
+
+    def __init__(self, seed, names, modes=MODES, hours=1.0, arrivals=0.1):
         self.random = random.Random(seed)
         self.clock = Clock()
         self.names = names
-        self.up = {name: False for name in names}
+        self.modes = modes
+        self.arrivals = arrivals  # jobs per second and server
+        self.mode = {name: "down" for name in names}
         self.flips = {name: self.clock.now + self.random.uniform(0, 60) for name in names}
-        self.jobs = {name: 0 for name in names}
+        self.changes = 0
+        self.waiting = {name: collections.deque() for name in names}
+        self.submitted = 0
         self.done = collections.Counter()
         self.attempts = collections.Counter()
+        self.selects = 0
+        self.packets = 0
         self.streams = []
         self.registered = {}
-        self.end = self.clock.now + 3600
+        self.end = self.clock.now + 3600 * hours
         self.worker = None
 
     # What the worker is given for `connect` and `selector`.
 
     def connect(self, address, timeout, tls):
-        self.attempts[address[0]] += 1
-        if not self.up[address[0]]:
-            raise NoServer("nobody listens at %s" % address[0])
-        stream = _Stream(self, address[0])
+        name = address[0]
+        self.attempts[name] += 1
+        if self.mode[name] == "down":
+            raise NoServer("nobody listens at %s" % name)
+        stream = _Stream(self, name, self.mode[name])
         self.streams.append(stream)
         return stream
 
@@ -197,9 +210,10 @@ class World:
         self.registered.clear()
 
     def select(self, timeout):
+        self.selects += 1
         waker = [file for file, data in self.registered.items() if data is None][0]
         # While a thread connects or runs a job, real time is waited for it; else simulated time passes at once.
-        waker.settimeout(0.02 if self.busy() else 0)
+        waker.settimeout(0.002 if self.busy() else 0)
         events = []
         try:
             if waker.recv(1, socket.MSG_PEEK):
@@ -207,14 +221,13 @@ class World:
         except (BlockingIOError, socket.timeout):
             pass
         waker.setblocking(False)
-        if not self.busy() and not events and not any(stream.inbox for stream in self.streams):
-            step = 2.0 if timeout is None else min(max(timeout, 0.001), 2.0)
-            self.clock.now += step
+        if not self.busy() and not events and not self.readable():
+            self.clock.now += 2.0 if timeout is None else min(max(timeout, 0.0001), 2.0)
             self.advance()
-        for stream in self.streams:
-            if stream.inbox or stream.dead:
-                events.append((_Key(self.registered[stream]), 1))
-        return events
+        return events + [(_Key(self.registered[stream]), 1) for stream in self.readable()]
+
+    def readable(self):
+        return [stream for stream in self.streams if stream in self.registered and (stream.inbox or stream.dead)]
 
     def busy(self):
         shift = self.worker._shift
@@ -223,21 +236,50 @@ class World:
 
     def advance(self):
         now = self.clock.now
+        last = now >= self.end - 900
         for name in self.names:
-            if now >= self.flips[name]:
-                self.up[name] = not self.up[name]
+            if last and self.mode[name] != "up" or not last and now >= self.flips[name]:
+                self.change(name, "up" if self.mode[name] != "up" else self.random.choice(self.modes))
                 self.flips[name] = now + self.random.uniform(1, 120)
-                if not self.up[name]:
-                    for stream in self.streams:
-                        stream.dead = stream.dead or stream.name == name
-            elif self.up[name] and self.random.random() < 0.05:
-                self.jobs[name] += 1
-                for stream in self.streams:
-                    if stream.name == name and stream.asleep:
-                        stream.asleep = False
-                        stream.inbox += pack_response(NOOP)
+            elif self.mode[name] == "up" and now < self.end - 300 and self.random.random() < self.arrivals:
+                self.submitted += 1
+                self.waiting[name].append(b"%s:%d" % (name.encode(), self.submitted))
+                self.wake(name)
         if now >= self.end:
             self.worker.stop()
+
+    def change(self, name, mode):
+        self.mode[name] = mode
+        self.changes += 1
+        for stream in self.streams:
+            if stream.name == name and stream.mode != "silent":  # who is silent stays so: the other half is gone
+                self.take_back(stream)
+                if mode == "silent":
+                    stream.mode, stream.inbox = "silent", b""
+                else:
+                    stream.dead = True
+
+    def take_back(self, stream):
+        self.waiting[stream.name] += sorted(stream.running)
+        stream.running.clear()
+
+    def wake(self, name):
+        for stream in self.streams:
+            if stream.name == name and stream.asleep and stream.mode != "silent":
+                stream.asleep = False
+                stream.inbox += pack_response(NOOP)
+
+    def garbage(self):
+        """Bytes that a server never sends, some of them nearly right."""
+        source = self.random
+        packets = [pack_response(NO_JOB), pack_response(NOOP), pack_response(JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b"work"),
+                   pack_response(JOB_ASSIGN_UNIQ, b"", b"f", b"", b"work"), pack_response(JOB_CREATED, b"H:1"),
+                   pack_response(ERROR, b"INVALID_COMMAND", b"what?"), pack_response(ERROR, b"JOB_NOT_FOUND", b"gone"),
+                   pack_response(ECHO_RES, b"bye"), pack_response(JOB_ASSIGN, b"H:2", b"unheard", b""), pack_request(GRAB_JOB)]
+        data = bytearray(b"".join(source.choice(packets) for _ in range(source.randrange(1, 6))))
+        for _ in range(source.choice((0, 1, 1, 2, 8))):
+            data[source.randrange(len(data))] = source.choice((0, 1, 255, source.randrange(256)))
+        return bytes(data[:source.choice((len(data), source.randrange(len(data) + 1)))])
 
 
 _Key = collections.namedtuple("_Key", "data")
@@ -250,14 +292,16 @@ class _Stream:
     unsent = False
     queued = sent = 0
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, mode):
         self.world = world
         self.name = name
+        self.mode = mode
         self.reader = PacketReader(REQUEST_MAGIC, text=False)
         self.inbox = b""
         self.outbox = b""
+        self.running = set()
         self.asleep = False
-        self.dead = False
+        self.dead = mode == "closing"
         self.able = False
 
     def put(self, *pieces):
@@ -265,33 +309,42 @@ class _Stream:
 
     def flush(self):
         data, self.outbox = self.outbox, b""
-        if self.dead:
+        if self.dead or self.mode == "silent":
+            return True
+        if self.mode == "garbage":
+            self.inbox += self.world.garbage()
             return True
         for packet_type, arguments in self.reader.feed(data):
-            self.answer(packet_type, arguments)
+            self.world.packets += 1
+            self.answer(packet_type, [bytes(argument) for argument in arguments])
         return True
 
     def answer(self, packet_type, arguments):
+        waiting = self.world.waiting[self.name]
         if packet_type == CAN_DO:
             self.able = True
-        elif packet_type == GRAB_JOB_ALL:
-            assert self.able and not self.asleep
-            if self.world.jobs[self.name]:
-                self.world.jobs[self.name] -= 1
-                self.inbox += pack_response(JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b"work")
+        elif packet_type in (GRAB_JOB_ALL, GRAB_JOB_UNIQ):
+            assert self.able
+            self.asleep = False
+            if waiting and self.mode == "up":
+                handle = waiting.popleft()
+                self.running.add(handle)
+                self.inbox += pack_response(JOB_ASSIGN_UNIQ, handle, b"f", b"", handle)
             else:
                 self.inbox += pack_response(NO_JOB)
+                self.dead = self.mode == "flapping"
         elif packet_type == PRE_SLEEP:
             self.asleep = True
-            if self.world.jobs[self.name]:
+            if waiting and self.mode == "up" or self.mode == "waking":  # as gearmand for a job that is due later
                 self.asleep = False
                 self.inbox += pack_response(NOOP)
         elif packet_type == WORK_COMPLETE:
-            self.world.done[self.name] += 1
+            self.running.remove(arguments[0])
+            self.world.done[arguments[0]] += 1
         elif packet_type == ECHO_REQ:
             self.inbox += pack_response(ECHO_RES, arguments[0])
         else:
-            assert packet_type == CANT_DO
+            assert packet_type == CANT_DO, packet_name(packet_type)
 
     def receive(self, room=None):
         data, self.inbox = self.inbox, b""
@@ -300,4 +353,5 @@ class _Stream:
         return data or None
 
     def close(self):
+        self.world.take_back(self)
         self.world.streams.remove(self)
