@@ -24,7 +24,8 @@ import logging
 
 from .access import Access
 from .admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
-from .client import HIGH, LOW, NORMAL, Client, JobStatus, Task
+from .client import Client
+from .client_task import HIGH, LOW, NORMAL, JobStatus, Task
 from .command import Command, CommandFailed
 from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
                      ProtocolError, QueueFull, ServerError, ServerLost, StoreError)

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers, find_tls,
                          read_seconds, status_of, terminate, whole_number)
 from .cli_worker import run_worker_mode
-from .client import HIGH, LOW, NORMAL, Client
+from .client import Client
+from .client_task import HIGH, LOW, NORMAL
 from .daemon import PidFile, SignalHandlers, detach
 from .errors import JobError, JobFailed, JobTimeout, NoWorker, ServerError
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence
     from .cli_common import Parsed
-    from .client import Task
+    from .client_task import Task
 
 _CLIENT_ABOUT = """
 Submit jobs, one for each DATA, else one with all of standard input, and print their results as they are, byte for byte.  All

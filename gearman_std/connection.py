@@ -269,13 +269,11 @@ def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optiona
     return wait_with_select
 
 
-def ask(address: "Any", line: bytes, connect_timeout: "Optional[float]", timeout: "Optional[float]",
-        tls: "Any" = None) -> bytes:
-    """Send one text command over a connection of its own and return the reply, which ends with a line of one dot.
+def ask(connection: Connection, line: bytes, timeout: "Optional[float]") -> bytes:
+    """Send one text command over a connection, return the reply, which ends with a line of one dot, and close the connection.
 
-    Raises ConnectTimeout, NoServer, CommandTimeout after `timeout` seconds, ServerLost.
+    Raises CommandTimeout after `timeout` seconds, ServerLost.
     """
-    connection = open_connection(address, connect_timeout, tls)
     deadline = Deadline(timeout)
     try:
         connection.put(line + b"\n")

@@ -154,15 +154,16 @@ class ClientSession:
         elif packet_type == WORK_WARNING:
             task.warned(bytes(arguments[1]))
         else:
-            task.progressed(*(_number(argument) for argument in arguments[1:]))
+            task.progressed(*(read_number(argument) for argument in arguments[1:]))
 
 
 _JOB_PACKETS = frozenset((WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, WORK_WARNING, WORK_STATUS))
 
 
-def _number(argument: "Data") -> int:
+def read_number(argument: "Data") -> int:
+    """A number as a worker reported it and the server relays it; 0 for what is none, or none that a machine counts to."""
     text = bytes(argument)
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdigit() and len(text) < 20 else 0
 
 
 def _show(arguments: "Iterable[Data]") -> "List[bytes]":

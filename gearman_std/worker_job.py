@@ -1,13 +1,20 @@
 """What a worker runs: a job as its function sees it, and the function as it was registered."""
+import logging
+
 from .protocol import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, Optional, Tuple, Type, Union
     from .protocol import Data
     from .session import Assignment
+    from .worker import Worker
     from .worker_link import WorkerLink
     from .worker_shift import Shift
+
+_logger_job = logging.getLogger("gearman_std.worker")
+
+RETRY = object()  # outcome of a job that is to be tried again
 
 
 class Retry(Exception):
@@ -135,6 +142,38 @@ def _encode_data(data: "Union[str, bytes]") -> "Data":
 
 def show_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
+
+
+def run_job(job: WorkerJob, worker: "Worker", caught: "Tuple[Type[BaseException], ...]" = (BaseException,)
+            ) -> "Tuple[Any, Any]":
+    """Run a job's function; return True and the result, False and an exception's text, or RETRY and seconds.
+
+    What it raises fails the job if it is `caught`: SystemExit too, which is meant for the job, not for the thread.
+    """
+    try:
+        for hook in worker.hooks["before"]:
+            hook(job)
+        result = worker.serializer.dumps(job._ability.call(job))
+        call_hooks(worker, "after", job, result)
+        return True, result
+    except Retry as retry:
+        if retry.attempts is None or job.attempt < retry.attempts:
+            return RETRY, retry.after
+        error = retry  # type: BaseException
+    except caught as raised:
+        error = raised
+    _logger_job.error("%r failed", job, exc_info=error)
+    call_hooks(worker, "error", job, error)
+    return False, exception_text(error)
+
+
+def call_hooks(worker: "Worker", name: str, *arguments: "Any") -> None:
+    """Call hooks whose exceptions are only logged."""
+    for hook in worker.hooks[name]:
+        try:
+            hook(*arguments)
+        except (Exception, SystemExit):  # a pool thread that ends would be missed for ever
+            _logger_job.exception("the hook %s failed", name)
 
 
 def exception_text(error: BaseException) -> bytes:

@@ -15,7 +15,7 @@ from collections import deque
 from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
 from .timers import Timers
-from .worker_job import Ability, Retry, WorkerJob, exception_text, show_name
+from .worker_job import RETRY, Ability, WorkerJob, call_hooks, run_job, show_name
 from .worker_link import Lane, WorkerLink, WorkerServer
 
 TYPE_CHECKING = False
@@ -34,8 +34,6 @@ FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a w
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
 HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
 WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
-
-_RETRY = object()  # outcome of a job that is to be tried again
 
 
 class _PoolThread:
@@ -512,7 +510,7 @@ class Shift:
             job = thread.job
             if job is None:
                 return
-            outcome, data = self._run_job(job)
+            outcome, data = run_job(job, self.worker)
             with self._lock:
                 self._finish(thread, job, outcome, data)
                 over = self._over
@@ -521,26 +519,6 @@ class Shift:
                 self._announce()
             if over:
                 return
-
-    def _run_job(self, job: WorkerJob) -> "Tuple[Any, Any]":
-        """Run a job's function; return True and the result, False and an exception's text, or _RETRY and seconds."""
-        hooks = self.worker.hooks
-        try:
-            for hook in hooks["before"]:
-                hook(job)
-            result = self.worker.serializer.dumps(job._ability.call(job))
-            if hooks["after"]:
-                self._call_hooks("after", job, result)
-            return True, result
-        except Retry as retry:
-            if retry.attempts is None or job.attempt < retry.attempts:
-                return _RETRY, retry.after
-            error = retry  # type: BaseException
-        except BaseException as raised:  # SystemExit too: it is meant for the job, not for the thread
-            error = raised
-        _logger_worker.error("%r failed", job, exc_info=error)
-        self._call_hooks("error", job, error)
-        return False, exception_text(error)
 
     def _finish(self, thread: _PoolThread, job: WorkerJob, outcome: "Any", data: "Any") -> None:
         """Send a job's end and, in the same breath, ask for the next one."""
@@ -554,13 +532,13 @@ class Shift:
         self._idle.append(thread)
         self._free += 1
         link.lane.taken -= 1
-        if outcome is _RETRY and job._due is not None and now + data >= job._due:
+        if outcome is RETRY and job._due is not None and now + data >= job._due:
             text = "to be tried again after its time limit of %s s" % job._ability.timeout
             self._say(logging.ERROR, "%r failed: %s", job, text)
             outcome, data = False, text.encode()
         if link.lost:
             self._note_loss(job)
-        elif outcome is _RETRY:
+        elif outcome is RETRY:
             totals["retried"] += 1
             if self.leaving:
                 session.release(job._assignment)
@@ -683,16 +661,9 @@ class Shift:
                     if notice[0] is None:
                         _logger_worker.log(notice[1], notice[2], *notice[3])
                     else:
-                        self._call_hooks(notice[0], *notice[1])
+                        call_hooks(self.worker, notice[0], *notice[1])
             finally:
                 self._announcing.release()
-
-    def _call_hooks(self, name: str, *arguments: "Any") -> None:
-        for hook in self.worker.hooks[name]:
-            try:
-                hook(*arguments)
-            except (Exception, SystemExit):  # a pool thread that ends would be missed for ever
-                _logger_worker.exception("the hook %s failed", name)
 
 
 def _listen_to_signals(descriptor: int) -> bool:

@@ -407,22 +407,22 @@ def answer_text(listener, pieces, closing_at_end=False):
 @pytest.mark.parametrize("pieces", [[b".\n"], [b"f\t0\t0\t0\n.\n"], [b"f\t0\t0\t0\n.", b"\n"], [b"f.\n" * 100000, b".", b"\n"]])
 def test_a_reply_ends_with_a_dot(listener, in_thread, pieces):
     in_thread(answer_text, listener, pieces)
-    assert ask(listener.getsockname(), b"status", 10.0, 10.0) == b"".join(pieces)
+    assert ask(open_connection(listener.getsockname(), 10.0), b"status", 10.0) == b"".join(pieces)
 
 
 def test_a_reply_through_tls(tls_listener, in_thread):
     reply = b"f\t0\t0\t0\n" * 20000 + b".\n"
     in_thread(serve_tls, tls_listener[0], tls_listener[1], lambda peer: (peer.sendall(reply), peer.recv(100), peer.recv(1)))
-    assert ask(tls_listener[1].getsockname(), b"status", 10.0, 10.0, {"ca": CERTIFICATE}) == reply
+    assert ask(open_connection(tls_listener[1].getsockname(), 10.0, {"ca": CERTIFICATE}), b"status", 10.0) == reply
 
 
 def test_no_reply_in_time_is_a_command_timeout(listener, in_thread):
     in_thread(answer_text, listener, [b"f\t0"])
     with pytest.raises(CommandTimeout, match="within 0.1 s"):
-        ask(listener.getsockname(), b"status", 10.0, 0.1)
+        ask(open_connection(listener.getsockname(), 10.0), b"status", 0.1)
 
 
 def test_a_reply_cut_short_is_server_lost(listener, in_thread):
     in_thread(answer_text, listener, [b"f\t0"], True)
     with pytest.raises(ServerLost):
-        ask(listener.getsockname(), b"status", 10.0, 10.0)
+        ask(open_connection(listener.getsockname(), 10.0), b"status", 10.0)

@@ -40,13 +40,17 @@ IMPORTS = {
     "channel": "protocol peers",
     "server": "errors access addresses channel protocol jobs peers core store listeners streams tls",
     "connection": "errors addresses streams protocol",
-    "client": "errors addresses protocol serializers session connection",
+    "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
+    "client_ring": "protocol",
+    "client_link": "errors addresses protocol session connection",
+    "client_network": "errors addresses protocol connection client_link client_ring client_task",
+    "client": "errors addresses protocol serializers session connection client_link client_network client_task",
     "command": "errors",
-    "worker_job": "protocol session worker_link worker_shift",  # the last two for type checkers
+    "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session connection worker_job",
     "worker_shift": "errors session timers connection worker_job worker_link worker",  # the last for type checkers
     "worker": "addresses protocol serializers connection worker_job worker_shift",
-    "testing": "errors protocol client worker server",
+    "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
     "admin": "errors addresses protocol connection",
     "version": "",
     "cli_common": "addresses errors",

@@ -1,0 +1,233 @@
+"""A job as its client sees it, from the call that submits it to its result."""
+from collections import deque, namedtuple
+from math import ceil
+
+from .addresses import join_address
+from .connection import Deadline
+from .errors import JobFailed, JobTimeout
+from .protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
+                       SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, MAX_UNIQUE_SIZE, encode,
+                       encode_function, encode_unique)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
+    from .client import Client
+    from .client_link import Link
+    from .client_network import Network
+    from .errors import GearmanError, ServerLost
+    from .protocol import Data
+    Text = Union[str, bytes]
+
+HIGH, NORMAL, LOW = "high", "normal", "low"
+_SUBMIT_TYPES = {(HIGH, False): SUBMIT_JOB_HIGH, (NORMAL, False): SUBMIT_JOB, (LOW, False): SUBMIT_JOB_LOW,
+                 (HIGH, True): SUBMIT_JOB_HIGH_BG, (NORMAL, True): SUBMIT_JOB_BG, (LOW, True): SUBMIT_JOB_LOW_BG}
+_LARGEST_WORKLOAD = 0xFFFFFFFF - 65536
+
+JobStatus = namedtuple("JobStatus", "known running numerator denominator clients")
+JobStatus.__doc__ = """What a server knows of a job: `clients` is how many wait for it, None if it was not asked for that."""
+
+
+class Task:
+    """A job as its client sees it; made by `Client.submit`.
+
+    `function`, `unique` and `handle` are bytes; `progress` is the last (numerator, denominator) or None; `warnings` are the
+    warnings so far; `server` is the address of the server that has it.
+
+    Owner: the client's lock.
+    """
+
+    __slots__ = ("function", "unique", "priority", "background", "progress", "warnings", "_client", "_network", "_workload",
+                 "_packet_type", "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks",
+                 "_listeners", "_on_status", "_on_data", "_on_warning")
+
+    def __init__(self, client: "Client", function: bytes, unique: bytes, workload: "Data", priority: str, background: bool,
+                 packet_type: int, middle: "Tuple[bytes, ...]", callbacks: "Tuple[Any, Any, Any]") -> None:
+        self.function = function
+        self.unique = unique
+        self.priority = priority
+        self.background = background
+        self.progress = None  # type: Optional[Tuple[int, int]]
+        self.warnings = []    # type: List[bytes]
+        self._client = client
+        self._network = client._network  # type: Network
+        self._workload = workload
+        self._packet_type = packet_type
+        self._middle = middle       # the arguments between the unique and the workload
+        self._link = None           # type: Optional[Link]
+        self._end = 0               # where its packet ends in what the connection has to send
+        self._moves = 0
+        self._loss = None           # type: Optional[ServerLost] # why it may have been queued by a server that was lost
+        self._handle = None         # type: Optional[bytes]
+        self._outcome = None        # type: Any # b"" for a background job
+        self._error = None          # type: Optional[GearmanError]
+        self._chunks = deque()      # type: Deque[bytes]
+        self._listeners = []        # type: List[Deque[Task]]
+        self._on_status, self._on_data, self._on_warning = callbacks
+
+    def __repr__(self) -> str:
+        state = "failed" if self._error else "done" if self._outcome is not None else "created" if self._handle else "submitted"
+        return "<Task %s of %s: %s>" % ((self._handle or b"?").decode("latin-1"), self.function.decode("latin-1"), state)
+
+    @property
+    def handle(self) -> bytes:
+        """The job's handle; waits for it, at most the client's command time-out.
+
+        Raises what `Client.submit` raises for a background job.
+        """
+        self._network.confirm(self)
+        assert self._handle is not None
+        return self._handle
+
+    @property
+    def server(self) -> str:
+        """The server that has the job, as `host:port`."""
+        return join_address(self._link.address) if self._link else ""
+
+    def done(self) -> bool:
+        """Whether the result is there, or the job failed; a background job is done when the server has accepted it.
+
+        Takes in what has arrived, but does not wait.
+        """
+        return self._is_done() or self.wait(0)
+
+    def wait(self, timeout: "Optional[float]" = None) -> bool:
+        """Wait until the job is done, at most `timeout` seconds; return whether it is."""
+        return self._network.wait(self._is_done, Deadline(timeout, self._network.clock))
+
+    def result(self, timeout: "Optional[float]" = None) -> "Any":
+        """Wait for the job's result, at most `timeout` seconds, by default the client's job time-out; bytes unless the client
+        has a serializer.
+
+        Raises JobFailed, JobTimeout, ServerLost, CommandTimeout, or ServerError (QueueFull) if the server refused it.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+        return self._client.serializer.loads(self._outcome) if not self.background else None
+
+    def exception(self, timeout: "Optional[float]" = None) -> "Optional[GearmanError]":
+        """Wait as `result` does and return the error it would raise, or None.
+
+        Raises JobTimeout.
+        """
+        if timeout is None:
+            timeout = self._client.job_timeout
+        if not self.wait(timeout):
+            raise JobTimeout("no result of %s within %s s" % (self.function.decode("utf-8", "replace"), timeout), self._handle)
+        return self._error
+
+    def stream(self, timeout: "Optional[float]" = None) -> "Iterator[bytes]":
+        """The job's WORK_DATA packets as they come, until it is done; `timeout` is in seconds and for each, by default the
+        client's job time-out.
+
+        Raises JobTimeout, and at the end what `result` raises.
+        """
+        if timeout is None:
+            timeout = self._client.job_timeout
+        while True:
+            deadline = Deadline(timeout, self._network.clock)
+            if not self._network.wait(lambda: bool(self._chunks) or self._is_done(), deadline):
+                raise JobTimeout("no data within %s s" % timeout, self._handle)
+            while self._chunks:
+                yield self._chunks.popleft()
+            if self._is_done() and not self._chunks:
+                if self._error is not None:
+                    raise self._error
+                return
+
+    def status(self) -> JobStatus:
+        """Ask the server how far the job is.
+
+        Raises ServerLost, CommandTimeout.
+        """
+        return self._client.status(self.handle, self.server)
+
+    # ----------------------------------------------------------------------- called by the session, with the client's lock
+
+    def _is_done(self) -> bool:
+        return self._outcome is not None or self._error is not None
+
+    def created(self, handle: bytes) -> None:
+        self._handle = handle
+        self._workload = b""
+        if self.background:
+            self._finish(b"", None)
+
+    def refused(self, error: "GearmanError") -> None:
+        self._finish(None, error)
+
+    def progressed(self, numerator: int, denominator: int) -> None:
+        self.progress = numerator, denominator
+        self._call(self._on_status, numerator, denominator)
+
+    def received(self, data: "Data") -> None:
+        if self._on_data is None:
+            self._chunks.append(bytes(data))
+        else:
+            self._call(self._on_data, bytes(data))
+
+    def warned(self, data: bytes) -> None:
+        self.warnings.append(data)
+        self._call(self._on_warning, data)
+
+    def completed(self, data: "Data") -> None:
+        self._finish(data if isinstance(data, bytes) else bytes(data), None)
+
+    def failed(self, exception: "Optional[bytes]") -> None:
+        message = "%s failed" % self.function.decode("utf-8", "replace")
+        if exception is not None:
+            message += ": " + exception.decode("utf-8", "replace")
+        self._finish(None, JobFailed(message, self._handle, exception, self.warnings))
+
+    def _call(self, callback: "Optional[Callable[..., None]]", *arguments: "Any") -> None:
+        if callback is not None:
+            self._network.callbacks.append((callback, arguments))
+
+    def _finish(self, outcome: "Any", error: "Optional[GearmanError]") -> None:
+        self._outcome = outcome
+        self._error = error
+        self._workload = b""
+        for listener in self._listeners:
+            listener.append(self)
+        self._listeners = []
+
+
+def make_task(client: "Client", function: "Text", workload: "Any" = None, *, unique: "Optional[Text]" = None,
+              priority: str = NORMAL, background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
+              reducer: "Optional[Text]" = None, on_status: "Optional[Callable[[int, int], None]]" = None,
+              on_data: "Optional[Callable[[bytes], None]]" = None,
+              on_warning: "Optional[Callable[[bytes], None]]" = None) -> Task:
+    """The task that the arguments of `Client.submit` describe, not yet submitted.
+
+    Raises ValueError for what the protocol cannot carry, TypeError for what is no text, and what the serializer raises.
+    """
+    name = encode_function(function)
+    key = encode_unique(unique) if unique else b""
+    data = client.serializer.dumps(workload)
+    if not isinstance(data, (bytes, memoryview)):
+        data = encode(data)
+    elif isinstance(data, memoryview) and (data.ndim != 1 or data.itemsize != 1 or not data.contiguous):
+        data = bytes(data)
+    if len(data) > _LARGEST_WORKLOAD:
+        raise ValueError("a workload of %d bytes does not fit into a packet" % len(data))
+    if (priority, background) not in _SUBMIT_TYPES:
+        raise ValueError("a priority is high, normal or low, not %r" % (priority,))
+    packet_type, middle = _SUBMIT_TYPES[priority, background], ()  # type: int, Tuple[bytes, ...]
+    if at is not None or delay is not None:
+        if not background or priority != NORMAL or reducer is not None:
+            raise ValueError("only a background job of normal priority without a reducer can start later")
+        if at is not None and delay is not None:
+            raise ValueError("a job starts at a time or after a delay, not both")
+        when = at if at is not None else client.wall_clock() + (delay or 0.0)
+        if not 0 <= when < 2 ** 63:
+            raise ValueError("a job cannot start at the time %r" % (when,))
+        packet_type, middle = SUBMIT_JOB_EPOCH, (b"%d" % ceil(when),)
+    elif reducer is not None:
+        if priority != NORMAL:
+            raise ValueError("a job with a reducer has normal priority")
+        packet_type = SUBMIT_REDUCE_JOB_BACKGROUND if background else SUBMIT_REDUCE_JOB
+        middle = (encode_function(reducer), b"0")
+        if len(middle[0]) > MAX_UNIQUE_SIZE:
+            raise ValueError("the reducer's name has %d bytes, more than %d" % (len(middle[0]), MAX_UNIQUE_SIZE))
+    return Task(client, name, key, data, priority, background, packet_type, middle, (on_status, on_data, on_warning))

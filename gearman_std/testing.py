@@ -1,0 +1,461 @@
+"""For tests of programs that use Gearman: a real server for a ``with`` block, and a client that runs the functions itself.
+
+    from gearman_std.testing import ImmediateClient, JobServer
+
+    with JobServer() as server:                                # real sockets, real threads
+        server.start_worker({"reverse": lambda job: job.workload[::-1]})
+        with server.client() as client:
+            assert client.run("reverse", "hello") == b"olleh"
+
+    client = ImmediateClient(mymodule.worker)                  # neither: everything happens within the call
+    client.submit("resize", photo, background=True)            # it has run when this returns
+
+Nothing here needs a test framework.
+"""
+import heapq
+import threading
+import time
+from math import ceil
+
+from .addresses import DEFAULT_PORT, join_address
+from .client import Client
+from .client_network import Network
+from .connection import Connection, Deadline
+from .core import Core
+from .errors import JobTimeout, NoWorker
+from .peers import Peer
+from .protocol import RESPONSE_MAGIC, PacketReader
+from .server import Server
+from .session import WorkerSession
+from .worker import Worker
+from .worker_job import RETRY, WorkerJob, run_job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
+    from types import TracebackType
+    from .addresses import Address
+    from .protocol import Data
+    from .session import Assignment
+    from .worker_job import Ability
+
+LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer ends
+
+
+class JobServer(Server):
+    """A real job server on a free port of 127.0.0.1 for a ``with`` block, and workers in threads, which end before it.
+
+    `address` is its (host, port), `name` the same as `host:port`, as in the environment variable GEARMAN_SERVERS.  Takes the
+    options of `Server`, all but the port.
+
+    Owner: the thread that made it; the server's own parts are the dispatcher thread's.
+    """
+
+    def __init__(self, **options: "Any") -> None:
+        super().__init__(0, **options)
+        self._workers = []  # type: List[Tuple[Worker, threading.Thread]]
+
+    def __repr__(self) -> str:
+        return "<JobServer with %d workers: %s>" % (len(self._workers), super().__repr__())
+
+    @property
+    def name(self) -> str:
+        """Its address as text."""
+        return join_address(self.address)
+
+    def client(self, **options: "Any") -> Client:
+        """A new client of the server, with the options of `Client`."""
+        return Client([self.name], **options)
+
+    def start_worker(self, functions: "Any", **options: "Any") -> Worker:
+        """Start a worker in a thread of its own; return it once the server knows its functions.
+
+        `functions` is a dict of callables by name, or a Worker: its functions, hooks and serializer are used, its servers are
+        not.  The options are those of `Worker`.  Raises what `Worker` and `Worker.register` raise, and ValueError if there is
+        no function.
+        """
+        worker = _copy_worker(functions, [self.name], **options)
+        if not worker.abilities:
+            raise ValueError("a worker without a function")
+        connected = threading.Event()
+        worker.hook("connected", lambda server: connected.set())
+        thread = threading.Thread(target=worker.work, name="gearman_std worker", daemon=True)
+        self._workers.append((worker, thread))
+        thread.start()
+        connected.wait()
+        with self.client() as client:
+            client.ping()  # what the worker has sent before has been read then
+        return worker
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        for worker, _ in self._workers:
+            worker.stop()
+        end = time.monotonic() + LEAVE_TIMEOUT
+        for worker, thread in self._workers:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                worker.stop()  # at once
+                thread.join()
+        self._workers = []
+        super().__exit__(kind, error, traceback)
+
+
+class ImmediateClient(Client):
+    """A Client whose jobs run in the calling thread, without a server, sockets or threads.
+
+        client = ImmediateClient({"reverse": lambda job: job.workload[::-1]})
+        assert client.run("reverse", "hello") == b"olleh"
+
+    `functions` is a dict of callables by name, or a Worker: its functions, also those registered later, its hooks and its
+    serializer are used.  A job runs before `submit` returns, or while its result is waited for if it was submitted within
+    another job.  Behind it are the job server's own rules, so priorities, uniques, statuses, warnings and failures are the real
+    thing, and the arguments travel as bytes.  What nobody can run stays queued; waiting for it without a time-out is NoWorker.
+
+    Time is not real: it begins at the present second and moves when a wait has a time-out, when a job is tried again later
+    (`Retry`), and by `advance`, which is how delayed jobs come to run.  `serializer` and `job_timeout` are as for `Client`.
+
+    Owner: as Client's; the jobs run in the threads that call.
+    """
+
+    def __init__(self, functions: "Any" = None, *, serializer: "Any" = None, job_timeout: "Optional[float]" = None) -> None:
+        self.worker = functions if isinstance(functions, Worker) else _copy_worker(functions or {}, None, serializer=serializer)
+        self._stage = stage = _Stage(self.worker)
+        super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer, clock=stage.clock,
+                         wall_clock=stage.wall_clock, sleep=self.advance, network=_ImmediateNetwork(stage))
+
+    def __repr__(self) -> str:
+        return "<ImmediateClient of %r>" % (self._stage,)
+
+    def function(self, name: "Any", **options: "Any") -> "Any":
+        """As `Worker.function`."""
+        return self.worker.function(name, **options)
+
+    def submit(self, function: "Any", workload: "Any" = None, **options: "Any") -> "Any":
+        """As `Client.submit`; the job has run when this returns, unless a job made the call."""
+        task = super().submit(function, workload, **options)
+        self._run()
+        return task
+
+    def submit_many(self, jobs: "Any", **options: "Any") -> "Any":
+        """As `Client.submit_many`; the jobs have run when this returns, unless a job made the call."""
+        tasks = super().submit_many(jobs, **options)
+        self._run()
+        return tasks
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and run what becomes due.  Raises ValueError for a time before now."""
+        if seconds < 0:
+            raise ValueError("a time before now: %r" % seconds)
+        end = self._stage.clock() + seconds
+        while self._stage.work(end):
+            self._take_in()
+        self._take_in()
+
+    def _run(self) -> None:
+        if not self._stage.within_job:
+            self.advance(0.0)
+
+    def _take_in(self) -> None:
+        """Have the tasks learn what has arrived for them."""
+        if self._stage.ready:
+            self._network.wait(lambda: not self._stage.ready, Deadline(None))
+
+
+_PLACE = "immediate"  # the name of the server that is none
+
+
+class _ImmediateNetwork(Network):
+    """The network of an ImmediateClient: it leads to a stage.
+
+    Owner: as Network's.
+    """
+
+    def __init__(self, stage: "_Stage") -> None:
+        super().__init__([(_PLACE, DEFAULT_PORT)], None, None, clock=stage.clock)
+        self._stage = stage
+
+    def __repr__(self) -> str:
+        return "<Network of %r>" % (self._stage,)
+
+    def open(self, address: "Address", timeout: "Optional[float]") -> Connection:
+        return _StageConnection(address, self._stage.connect())
+
+    def _watch(self) -> None:
+        self._watched = [(link, link.connection, link.connection.fileno(), False)
+                         for link in self.links if link.connection is not None]
+        self._waiter = self._stage.wait
+
+
+class _StageConnection(Connection):
+    """A connection to a stage, which answers at once.
+
+    Owner: as Connection's.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<_StageConnection>"
+
+    def wait(self, timeout: "Optional[float]") -> bool:
+        return True
+
+
+class _Wire:
+    """What a Connection takes for its socket: one peer's end at a stage.
+
+    Owner: the stage's lock.
+    """
+
+    __slots__ = ("_stage", "_peer", "_reader")
+
+    def __init__(self, stage: "_Stage", number: int) -> None:
+        self._stage = stage
+        self._peer = Peer(number, b"127.0.0.1")
+        self._reader = PacketReader()
+        stage.core.connect(self._peer)
+
+    def __repr__(self) -> str:
+        return "<_Wire of %r>" % (self._peer,)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to receive."""
+        return bool(self._peer.outgoing)
+
+    def fileno(self) -> int:
+        """A number that no other wire has."""
+        return self._peer.number
+
+    def send(self, data: "Data") -> int:
+        """As a socket's."""
+        with self._stage.lock:
+            self._stage.core.receive(self._peer, self._reader.feed(bytes(data)))
+            self._stage.core.settle()
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's."""
+        with self._stage.lock:
+            if not self._peer.outgoing:
+                raise BlockingIOError("nothing has arrived")
+            data = b"".join(self._peer.outgoing)
+            self._peer.outgoing[:] = [data[size:]] if len(data) > size else []
+            return data[:size]
+
+    def recv_into(self, room: memoryview) -> int:
+        """As a socket's."""
+        data = self.recv(len(room))
+        room[:len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """As a socket's."""
+        with self._stage.lock:
+            if self._peer in self._stage.core.peers:
+                self._stage.core.disconnect(self._peer)
+                self._peer.outgoing.clear()
+
+
+class _Stage:
+    """A job server's core and one worker, played by whoever calls, in a time of its own.
+
+    Owner: its lock, which is not held while a function runs.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.core = Core(b"H:" + _PLACE.encode())
+        self.lock = threading.RLock()
+        self.leaving = False        # as a shift's
+        self._ended = threading.Condition(self.lock)  # notified when a job has ended
+        self._now = 0.0
+        self._began = float(ceil(time.time()))
+        self._running = []          # type: List[int] # the thread of each job that runs
+        self._held = []             # type: List[Tuple[float, int, WorkerJob]] # a heap: when to try them again
+        self._count = 0
+        self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
+        self._link = _StageLink(_Wire(self, 0))
+        self.core.tick(self._now, self._began)
+
+    def __repr__(self) -> str:
+        return "<_Stage after %.3f s: %r>" % (self._now, self.core)
+
+    def clock(self) -> float:
+        """Seconds since the beginning."""
+        return self._now
+
+    def wall_clock(self) -> float:
+        """Unix time."""
+        return self._began + self._now
+
+    @property
+    def within_job(self) -> bool:
+        """Whether a job of the calling thread is asking."""
+        return threading.get_ident() in self._running
+
+    @property
+    def ready(self) -> "List[int]":
+        """The numbers of the clients' wires on which something has arrived."""
+        with self.lock:
+            return [number for number, wire in self._wires.items() if wire.ready]
+
+    def connect(self) -> _Wire:
+        """One more wire for a client."""
+        with self.lock:
+            self._count += 1
+            wire = self._wires[self._count] = _Wire(self, self._count)
+            return wire
+
+    def wait(self, timeout: "Optional[float]") -> "List[int]":
+        """Do what there is to do until something has arrived at a client; what `make_waiter` makes, but for the time.
+
+        Raises NoWorker or JobTimeout for a wait that would have no end.
+        """
+        end = None if timeout is None else self._now + timeout
+        while True:
+            ready = self.ready
+            if ready or not self.work(end):
+                break
+        if not ready and end is None:
+            names = [name for name, function in self.core.functions.items() if any(function.waiting)]
+            if names:
+                missing = b", ".join(names).decode("utf-8", "replace")
+                raise NoWorker("this would wait for ever: no function was registered as %s" % missing)
+            raise JobTimeout("this would wait for ever: nothing is left to run")
+        return ready
+
+    def work(self, end: "Optional[float]") -> bool:
+        """Run one job, or move on to the time when something is due, at most to `end`; return whether there was such a thing.
+
+        Returns when another thread's job has ended too.
+        """
+        with self.lock:
+            job = self._next_job()
+            if job is None:
+                if any(thread != threading.get_ident() for thread in self._running):
+                    self._ended.wait()
+                    return True
+                return self._move_on(end)
+            self._running.append(threading.get_ident())
+        outcome, data = False, b"interrupted"  # type: Any, Any
+        try:
+            outcome, data = run_job(job, self.worker, (Exception, SystemExit))
+        finally:
+            with self.lock:
+                self._running.remove(threading.get_ident())
+                self._end(job, outcome, data)
+                self._ended.notify_all()
+        return True
+
+    def tell(self, job: WorkerJob, put: "Callable[[WorkerSession], None]") -> None:
+        """As a shift's: send something about a running job."""
+        with self.lock:
+            put(self._link.session)
+            self._link.send()
+
+    # ----------------------------------------------------------------------------------------------- called with the lock
+
+    def _next_job(self) -> "Optional[WorkerJob]":
+        self._link.learn(list(self.worker.abilities.values()))
+        if self._held and self._held[0][0] <= self._now:
+            job = heapq.heappop(self._held)[2]
+            job.attempt += 1
+            return job
+        assignment = self._link.grab()
+        if assignment is None:
+            return None
+        return WorkerJob(self, self._link, self.worker.abilities[assignment.function], assignment)  # type: ignore[arg-type]
+
+    def _end(self, job: WorkerJob, outcome: "Any", data: "Any") -> None:
+        session = self._link.session
+        if outcome is RETRY:
+            self._count += 1
+            heapq.heappush(self._held, (self._now + data, self._count, job))
+        elif outcome:
+            session.complete(job._assignment, data)
+        else:
+            session.exception(job._assignment, data)
+        self._link.send()
+
+    def _move_on(self, end: "Optional[float]") -> bool:
+        wait = self.core.settle()
+        times = [] if wait is None else [self._now + wait]
+        times += [when for when, _, _ in self._held[:1]]
+        due = min(times) if times else None
+        moves = due is not None and (end is None or due <= end)
+        until = due if moves else end
+        if until is not None:
+            self._now = max(self._now, until)
+            self.core.tick(self._now, self.wall_clock())
+            self.core.settle()
+        return moves
+
+
+class _StageLink:
+    """A stage's worker side: what WorkerJob wants to know of a connection, and the packets to and fro.
+
+    Owner: the stage's lock.
+    """
+
+    __slots__ = ("name", "lost", "session", "_wire", "_reader", "_known")
+
+    def __init__(self, wire: _Wire) -> None:
+        self.name = _PLACE
+        self.lost = False
+        self.session = WorkerSession([], b"", confirmed=True)
+        self._wire = wire
+        self._reader = PacketReader(RESPONSE_MAGIC, text=False)
+        self._known = set()  # type: Set[bytes]
+
+    def __repr__(self) -> str:
+        return "<_StageLink %r>" % (self.session,)
+
+    def learn(self, abilities: "List[Ability]") -> None:
+        """Register the functions that are new."""
+        for ability in abilities:
+            if ability.name not in self._known:
+                self._known.add(ability.name)
+                self.session.can_do(ability.name, ability.timeout_ms)
+        self.send()
+
+    def send(self) -> None:
+        """Send what the session has to say."""
+        outgoing, self.session.outgoing = self.session.outgoing, []
+        for piece in outgoing:
+            self._wire.send(piece)
+
+    def grab(self) -> "Optional[Assignment]":
+        """The next job, if there is one."""
+        self._receive()
+        if not self.session.can_grab:
+            return None
+        self.session.grab()
+        self.send()
+        assignment = self._receive()
+        self.send()
+        return assignment
+
+    def _receive(self) -> "Optional[Assignment]":
+        assignment = None
+        while self._wire.ready:
+            for packet_type, arguments in self._reader.feed(self._wire.recv(1048576)):
+                outcome = self.session.receive(packet_type, arguments)
+                if isinstance(outcome, tuple):
+                    assignment = outcome
+        return assignment
+
+
+def _copy_worker(functions: "Any", servers: "Any", **options: "Any") -> Worker:
+    """A worker with the functions of another one, or of a dict."""
+    if isinstance(functions, Worker):
+        worker = Worker(servers, **dict({"serializer": functions.serializer}, **options))
+        worker.abilities.update(functions.abilities)
+        for name, hooks in functions.hooks.items():
+            worker.hooks[name] += hooks
+    else:
+        worker = Worker(servers, **options)
+        for name, function in functions.items():
+            worker.register(name, function)
+    return worker
