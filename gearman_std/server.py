@@ -57,7 +57,8 @@ _LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
 
 # What the server counts, for the text command `show totals`.
 _COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
-             "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled", "faults")
+             "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled",
+             "faults")
 
 
 class Server:
@@ -71,9 +72,9 @@ class Server:
     A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
     when the server is run with `serve`, and 127.0.0.1 in a ``with`` block.  `socket_mode` is for the files of Unix sockets (see
     os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
-    address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who may
-    do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for functions
-    that have none of their own in `policies`.
+    address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who
+    may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for
+    functions that have none of their own in `policies`.
 
     Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for one
     peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds in
@@ -333,7 +334,7 @@ class Server:
         while turns:
             channel, _ = turns.popitem(last=False)
             if not self._may_read(channel):
-                continue  # `_watch` lets it go on when it has read
+                continue  # it has gone, or `_watch` lets it go on when it has read
             waiting = channel.waiting
             count = 1 if channel.reader.lines else TURN_PACKETS
             packets = [waiting.popleft() for _ in range(min(len(waiting), count))]
@@ -358,6 +359,7 @@ class Server:
             _logger_server.info("%r: %s", peer, error)
             self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
             self.core.refuse(peer, error)
+        channel.waiting.clear()
         if channel.backlog:
             self._watch(channel)
         elif not peer.outgoing:
@@ -488,7 +490,6 @@ class Server:
         """Nothing more is wanted of a peer."""
         channel.ended = True
         channel.peer.closing = True
-        self._turns.pop(channel, None)
         self.core.disconnect(channel.peer)
 
     def _lose(self, channel: Channel) -> None:

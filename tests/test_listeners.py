@@ -1,4 +1,4 @@
-"""Listening: addresses, both families, Unix sockets and what is in their way, and what is left when an address cannot be had."""
+"""Listening: addresses, both families, Unix sockets and what is in their way, addresses that cannot be had."""
 import errno
 import os
 import socket

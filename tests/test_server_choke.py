@@ -35,7 +35,8 @@ def is_served(wire):
 
 @pytest.mark.parametrize("beginning", [
     b"\0", b"\0REQ\0\0\0\x10\0\0", pack_request(ECHO_REQ, b"x" * 100)[:-1], pack_request(ECHO_REQ, b"x" * 100000)[:-1],
-    pack_request(ECHO_REQ, b"") + b"\0RE", b"stat"], ids=["a byte", "half a header", "a body", "a large body", "the next", "a line"])
+    pack_request(ECHO_REQ, b"") + b"\0RE", b"stat"],
+    ids=["a byte", "half a header", "a body", "a large body", "the next", "a line"])
 def test_who_leaves_a_packet_half_sent_is_dropped_after_the_stall_timeout(place, beginning):
     clock = Clock()
     server = place.serve(clock=clock)
@@ -349,6 +350,32 @@ def test_what_was_sent_before_what_makes_no_sense_is_obeyed_first(place):
     wire.expect(pack_response(NO_JOB) * 100, b"OK gearman_std\n")
     wire.ended()
     assert place.wire(server).totals()["streams_refused"] == 1
+
+
+def test_who_is_refused_while_packets_of_it_wait_is_closed_when_it_leaves(place):
+    server = place.serve()
+    wire = place.wire(server)
+    wire.send(b"a b c d e f\n" + b"version\n" * 100)
+    wire.ended()
+    wire.close()
+    while in_dispatcher(server, lambda: len(server._channels)):
+        continue
+
+
+def test_who_waits_for_its_turns_with_half_a_packet_more_is_not_dropped_for_that(place):
+    clock = Clock(step=0.003)
+    server = place.serve(clock=clock)
+    wire = place.wire(server)
+    is_served(wire)
+    channel = channel_of(server)
+    with HeldServer(server):
+        wire.send(b"version\n" * 200 + b"vers")
+        for _ in range(30):  # in the next rounds of the loop
+            server.call_soon(clock.advance, 5.0)
+    while in_dispatcher(server, clock.advance, 5.0) or in_dispatcher(server, lambda: len(channel.waiting)):
+        continue
+    wire.send(b"ion\n")
+    wire.expect(b"OK gearman_std\n" * 201)
 
 
 # ------------------------------------------------------------------------------------------------------------------ limits

@@ -13,8 +13,8 @@ from wire import in_dispatcher
 LARGE = bytes(range(256)) * 1200  # more than is joined, or read at once
 
 NOT_NOW = [BlockingIOError(errno.EAGAIN, "not now"), InterruptedError(errno.EINTR, "interrupted"), "short"]
-LOST = [ConnectionResetError(errno.ECONNRESET, "reset"), BrokenPipeError(errno.EPIPE, "pipe"), OSError(errno.ETIMEDOUT, "time-out"),
-        OSError(errno.ENOBUFS, "no room")]
+LOST = [ConnectionResetError(errno.ECONNRESET, "reset"), BrokenPipeError(errno.EPIPE, "pipe"),
+        OSError(errno.ETIMEDOUT, "time-out"), OSError(errno.ENOBUFS, "no room")]
 
 
 class Faults:
@@ -68,7 +68,8 @@ class FaultyListener:
 
     def __init__(self, listener, faults):
         self._listener = listener
-        self.socket, self.address, self.secure, self.close = (listener.socket, listener.address, listener.secure, listener.close)
+        self.socket, self.address, self.secure = listener.socket, listener.address, listener.secure
+        self.close = listener.close
         self.faults = faults
         self._accepted = 0
 
