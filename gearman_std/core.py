@@ -57,6 +57,7 @@ class Core:
         self.policy = policy or FunctionPolicy()
         self.policies = dict(policies or {})
         self.limits = limits or Limits()
+        self._job_limits = any((self.limits.jobs, self.limits.job_bytes, self.limits.function_jobs, self.limits.function_job_bytes))
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
@@ -382,18 +383,19 @@ class Core:
             if predecessor is not None and not self._needs_successor(predecessor):
                 self._coalesce(peer, predecessor, workload, priority, background)
                 return
-        reason = self._refusal(function, priority, len(workload), background)
-        if reason:
-            self._refuse_job(peer, function, reason)
-            return
+        size = len(workload)
+        if self._job_limits or self.draining or self.store_trouble or function.max_queue is not None:
+            reason = self._refusal(function, priority, size, background)
+            if reason:
+                self._refuse_job(peer, function, reason)
+                return
         self.number += 1
-        handle = b"%s:%d" % (self.handle_prefix, self.number)
+        handle = b"%b:%d" % (self.handle_prefix, self.number)
         job = Job(handle, function, unique, workload, priority, background, self.now)
         job.due = due
         job.reducer = reducer
         job.schedule = schedule
         self.jobs[handle] = job
-        size = len(workload)
         self.size += size
         function.size += size
         function.totals.submitted += 1
@@ -411,7 +413,11 @@ class Core:
             self.ledger.promise(peer)
             peer.send(_CREATED_HEADS[len(handle)] + handle)
             return
-        self._place(job)
+        if due or predecessor is not None:
+            self._place(job)
+        else:
+            function.push(job)
+            self.roster.wake(function, self.now)
         peer.send(_CREATED_HEADS[len(handle)] + handle)
 
     def _refusal(self, function: Function, priority: int, size: int, background: bool) -> bytes:
@@ -658,10 +664,11 @@ class Core:
 
     def finish(self, job: Job) -> None:
         """A running job, already taken from its worker's list, is complete."""
-        job.function.totals.completed += 1
+        function = job.function
+        function.totals.completed += 1
+        function.running -= 1
         job.worker = None
         job.state = GONE
-        job.function.running -= 1
         if job.timer is not None:
             self.time_limits.cancel(job.timer)
             job.timer = None

@@ -5,7 +5,7 @@ A peer's mistake is answered with an ERROR packet and changes nothing.
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .peers import SUBMIT, WORK
 from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
-                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, NO_JOB, OPTION_REQ, OPTION_RES,
+                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, LARGE_BODY, NO_JOB, OPTION_REQ, OPTION_RES,
                        PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
                        SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG,
                        SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA,
@@ -158,8 +158,10 @@ def on_grab_job(core: "Core", peer: "Peer") -> None:
     job = core.assign(peer)
     if job is None:
         peer.send(_NO_JOB_PACKET)
+    elif len(job.workload) < LARGE_BODY:
+        peer.send(pack_response(JOB_ASSIGN, job.handle, job.function.name, job.workload))
     else:
-        peer.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
+        hand_over(peer, job, GRAB_JOB)
 
 
 def on_grab_job_uniq(core: "Core", peer: "Peer") -> None:
@@ -223,7 +225,10 @@ def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") ->
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
     for watcher in job.watchers:
-        watcher.send_data(WORK_COMPLETE, data, handle)
+        if len(data) < LARGE_BODY:
+            watcher.send(pack_response(WORK_COMPLETE, handle, data))
+        else:
+            watcher.send_data(WORK_COMPLETE, data, handle)
     core.finish(job)
 
 

@@ -61,7 +61,7 @@ class Peer:
     def send_data(self, packet_type: int, data: "Data", *leading: bytes) -> None:
         """Have the server send a response whose last argument may be large; then it is not copied."""
         if len(data) < LARGE_BODY:
-            self.send(pack_response(packet_type, *(leading + (data,))))
+            self.send(pack_response(packet_type, *leading, data))
         else:
             self.send(response_head(packet_type, len(data), *leading))
             self.outgoing.append(data)

@@ -60,8 +60,7 @@ class AbilitySet:
 
     def take(self) -> "Optional[Job]":
         """The next job for a member: highest priority first, within it one function after the other."""
-        for priority in PRIORITY_CLASSES:
-            ready = self.ready[priority]
+        for priority, ready in enumerate(self.ready):
             if ready:
                 function = next(iter(ready))
                 if len(ready) > 1:
