@@ -1,4 +1,5 @@
 """The command `server`: runs a job server with gearmand's options and its own."""
+import gc
 import logging
 import os
 import socket
@@ -384,6 +385,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(_show_address, server.addresses)))
         if detached is not None:
             detached.ready()
+        _collect_rarely()
         server.serve()
         notify_manager("STOPPING=1")
     return DONE
@@ -414,6 +416,16 @@ def _become(user: str, log_file: "Any") -> None:
     if log_file is not None:
         log_file.give_to(user)
     become_user(user)
+
+
+def _collect_rarely() -> None:
+    """Have the cycle collector spare what was made so far, and look at the jobs, which have no cycles, less often.
+
+    By default it takes a fifth of the time of a submit (benchmark: background submit).
+    """
+    if hasattr(gc, "freeze"):  # not in Python 3.6
+        gc.freeze()
+    gc.set_threshold(50000, 20, 20)
 
 
 def _show_address(address: "Any") -> str:
