@@ -57,7 +57,8 @@ class Core:
         self.policy = policy or FunctionPolicy()
         self.policies = dict(policies or {})
         self.limits = limits or Limits()
-        self._job_limits = any((self.limits.jobs, self.limits.job_bytes, self.limits.function_jobs, self.limits.function_job_bytes))
+        self._job_limits = any((self.limits.jobs, self.limits.job_bytes, self.limits.function_jobs,
+                                self.limits.function_job_bytes))
         self.version = version
         self.pid = pid
         self.verbosity = verbosity

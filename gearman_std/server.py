@@ -132,6 +132,7 @@ class Server:
         self._listeners = []          # type: List[Listener]
         self._channels = {}           # type: Dict[Channel, None]
         self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
+        self._looks = LOOKS
         self._turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
         self._unfinished = {}         # type: Dict[Channel, None] # who has something half sent or unread
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
@@ -269,15 +270,16 @@ class Server:
                 wait = core.settle()
             if core.stopping and self._may_end():
                 return
+            pending = self._turns or self._unread
             # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
             # do (benchmark: round trip, serial).
-            for _ in range(LOOKS if ready and not self._turns else 0):
+            for _ in range(self._looks if ready and not pending else 0):
                 ready = select(0.0)
                 if ready:
                     break
                 _let_others_run()
             else:
-                ready = select(0.0 if self._turns or self._unread else self._wait(wait))
+                ready = select(0.0 if pending else self._wait(wait))
             core.tick(clock(), wall_clock())
             for key, events in ready:
                 target = key.data
