@@ -50,6 +50,9 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
                 function.waiting[priority] and not function.paused), (function, ability_set)
     assert sum(map(len, function.queues)) == len(jobs) + function.dead, function
     mine = [job for job in core.jobs.values() if job.function is function]
+    aside = [job for job in core.aside.values() if job.function is function]
+    assert function.aside == len(aside), function
+    assert function.size == sum(len(job.workload) for job in mine + aside), function
     assert function.running == sum(job.state is RUNNING for job in mine), function
     assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
     assert function.workers == sum(peer.abilities.get(function.name, 0) for peer in core.peers), function
@@ -62,7 +65,7 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
 
 
 def _check_wake_up(core: "Core", function: "Function") -> None:
-    """A job waits, so of the peers that can do it none sleeps, or more will be woken soon; with a fixed number, some are awake."""
+    """A job waits, so of the peers that can do it none sleeps, or more are woken soon; with a fixed number, some are awake."""
     able = [peer for peer in core.peers if function.name in peer.abilities]
     if any(peer.sleep == ASLEEP and peer not in core.roster.changed for peer in able):
         assert function.escalating or core.roster.wakeup and any(peer.sleep != ASLEEP for peer in able), function

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List
+    from typing import List, Optional
 
 # (name, lowest, highest); as in the PROTOCOL document Monday is day 0 of the week, and 7 is not used.
 _SCHEDULE_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
@@ -36,11 +36,14 @@ class Schedule:
         Raises ValueError if there is none within eight years, as for 30 February, or if `after` is beyond the calendar.
         """
         try:
-            return self._search(after)
-        except (OverflowError, OSError) as error:
-            raise ValueError("The schedule never comes due: %s" % error) from None
+            moment = self._search(after)
+        except (OverflowError, OSError, ValueError):  # of datetime
+            moment = None
+        if moment is None:
+            raise ValueError("The schedule never comes due")
+        return moment
 
-    def _search(self, after: float) -> float:
+    def _search(self, after: float) -> "Optional[float]":
         from datetime import datetime, timedelta
         minutes, hours, _, months, _ = self._fields
         moment = datetime.fromtimestamp(int(after) // 60 * 60) + timedelta(minutes=1)
@@ -56,7 +59,7 @@ class Schedule:
                 moment += timedelta(minutes=1)
             else:
                 return moment.timestamp()
-        raise ValueError("The schedule never comes due")
+        return None
 
     def _day_matches(self, day: int, weekday: int) -> bool:
         by_month, by_week = day in self._fields[2], weekday in self._fields[4]

@@ -53,6 +53,26 @@ def require():
     return require
 
 
+@pytest.fixture
+def make_world():
+    """make_world(settings of a Core) returns a World; at the end of the test all that was sent must have been looked at."""
+    from core_world import World
+    worlds = []
+
+    def make_world(**settings):
+        worlds.append(World(**settings))
+        return worlds[-1]
+    yield make_world
+    for world in worlds:
+        world.ends()
+
+
+@pytest.fixture
+def world(make_world):
+    """A World with default settings."""
+    return make_world()
+
+
 class Processes:
     """Starts processes and ends each of them by its id."""
 

@@ -5,8 +5,9 @@ checked.
 """
 from gearman_std.core import Core
 from gearman_std.peers import ALL_RIGHTS, Peer
-from gearman_std.protocol import (ERROR, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, RESPONSE_MAGIC, SUBMIT_JOB,
-                                  SUBMIT_JOB_BG, PacketReader, pack_request, pack_response, packet_name)
+from gearman_std.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB,
+                                  RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request, pack_response,
+                                  packet_name)
 
 
 def packets_of(data):
@@ -76,6 +77,13 @@ class Talker:
         assert data[:8] == pack_response(JOB_ASSIGN_UNIQ)[:8], packets_of(data)
         return data[12:].split(b"\0")[0]
 
+    def knows(self, handle):
+        """Whether GET_STATUS finds a job of that handle."""
+        self.says(GET_STATUS, handle)
+        reply = packets_of(self.takes())
+        assert reply[0][:2] == ("STATUS_RES", handle) and len(reply) == 1, reply
+        return reply[0][2] == b"1"
+
     def hears_error(self, code, text=None):
         data = self.takes()
         assert data[:8] == pack_response(ERROR)[:8], packets_of(data)
@@ -113,7 +121,6 @@ class World:
 
     def worker(self, *functions, sleeps=False):
         """A worker of some functions."""
-        from gearman_std.protocol import CAN_DO, PRE_SLEEP
         talker = self.connects()
         for function in functions:
             talker.says(CAN_DO, function)
@@ -125,6 +132,17 @@ class World:
         self.wall += seconds
         self.core.tick(self.now, self.wall)
         self.after_step()
+
+    def loses(self, times, function=b"f"):
+        """So many workers take a job of a function and are lost."""
+        for _ in range(times):
+            worker = self.worker(function)
+            assert worker.grabs() is not None
+            worker.leaves()
+
+    def aside(self):
+        """Handle and last error of each job that is set aside."""
+        return [(job.handle, job.error) for job in self.core.aside.values()]
 
     def stores(self):
         self.core.stored()

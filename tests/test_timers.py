@@ -1,0 +1,63 @@
+"""Things due at a time."""
+import random
+
+from gearman_std.timers import Timers
+
+
+def test_things_come_when_due_the_earliest_first():
+    timers = Timers()
+    for when in (3.0, 1.0, 2.0):
+        timers.add(when, "at %d" % when)
+    assert timers.next_time() == 1.0 and timers.pop_due(0.9) is None
+    assert [timers.pop_due(2.5), timers.pop_due(2.5), timers.pop_due(2.5)] == ["at 1", "at 2", None]
+    assert len(timers) == 1 and timers.next_time() == 3.0
+
+
+def test_equal_times_keep_the_order_of_adding():
+    timers = Timers()
+    for name in "abcdef":
+        timers.add(1.0, name)
+    assert "".join(timers.pop_due(1.0) for _ in range(6)) == "abcdef"
+
+
+def test_what_was_taken_back_never_comes():
+    timers = Timers()
+    first, second = timers.add(1.0, "first"), timers.add(2.0, "second")
+    timers.cancel(first)
+    assert len(timers) == 1 and timers.next_time() == 2.0
+    timers.cancel(second)
+    assert len(timers) == 0 and timers.next_time() is None and timers.pop_due(9.0) is None
+
+
+def test_a_thing_taken_back_is_let_go_of_at_once_and_its_entry_before_long():
+    timers = Timers()
+    entries = [timers.add(float(when), object()) for when in range(10000)]
+    for entry in entries[1:]:
+        timers.cancel(entry)
+        assert entry[2] is None
+    assert len(timers) == 1 and len(timers._heap) <= 34
+
+
+def test_it_agrees_with_a_sorted_list():
+    chance = random.Random(1)
+    timers, model = Timers(), []
+    for step in range(5000):
+        what = chance.random()
+        if what < 0.5:
+            when = chance.randrange(50)
+            model.append((when, step, timers.add(float(when), step)))
+        elif what < 0.8 and model:
+            timers.cancel(model.pop(chance.randrange(len(model)))[2])
+        else:
+            now = chance.randrange(50)
+            model.sort(key=lambda entry: entry[:2])
+            wanted = model.pop(0)[1] if model and model[0][0] <= now else None
+            assert timers.pop_due(float(now)) == wanted
+        assert len(timers) == len(model)
+        assert timers.next_time() == (min(model, key=lambda entry: entry[:2])[0] if model else None)
+
+
+def test_repr_shows_how_many():
+    timers = Timers()
+    timers.add(1.0, None or "x")
+    assert repr(timers) == "<Timers: 1 set>"
