@@ -96,6 +96,7 @@ _RESPONSE_HEADS = {number: RESPONSE_MAGIC + _SIZE.pack(number) for number in PAC
 _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACKETS.items()}
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
+_MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
 _FIRST_BUFFER = 1024 * 1024  # a large body gets this much room at once, then grows with what has really arrived
 
 
@@ -370,6 +371,8 @@ class PacketReader:
         count = _ARGUMENT_COUNTS[packet_type]
         if packet_type in (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND) and len(arguments) == count - 1:
             arguments.insert(3, b"")  # as the PROTOCOL document has it, without an aggregator
+        elif packet_type in _MAY_LACK_DATA and len(arguments) == 1:
+            arguments.append(b"")  # as Perl's worker has it, whose result is empty or 0
         if len(arguments) < count:
             packets.append((TOO_FEW_ARGUMENTS, (packet_name(packet_type).encode(),)))
         elif count > 1 and max(map(len, arguments[:-1])) > MAX_FIELD_SIZE:

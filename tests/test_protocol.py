@@ -9,12 +9,13 @@ import pytest
 from gearman_std import protocol
 from gearman_std.errors import ProtocolError
 from gearman_std.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_ASSIGN_ALL,
-                                  JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE, NO_JOB, NOOP, PACKETS,
-                                  PRE_SLEEP, REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE, RESPONSE_MAGIC, STATUS_RES, SUBMIT_JOB,
-                                  SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
-                                  SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_STATUS,
-                                  WRONG_MAGIC, PacketReader, encode, encode_function, encode_unique, pack_request,
-                                  pack_response, packet_name, request_head, response_head)
+                                  JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE, NO_JOB, NOOP,
+                                  PACKETS, PRE_SLEEP, REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE, RESPONSE_MAGIC,
+                                  STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
+                                  SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
+                                  WORK_EXCEPTION, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, encode,
+                                  encode_function, encode_unique, pack_request, pack_response, packet_name, request_head,
+                                  response_head)
 
 # From the PROTOCOL document of gearmand: number, name, magic (REQ, RES or both), how many arguments.
 DOCUMENT = """
@@ -237,7 +238,14 @@ def test_a_packet_with_too_few_arguments_is_reported_and_skipped(body):
     assert in_every_way(raw(SUBMIT_JOB, body) + raw(GRAB_JOB)) == (packets, None)
 
 
-@pytest.mark.parametrize("packet_type", [number for number in sorted(PACKETS) if len(PACKETS[number][2]) > 1])
+@pytest.mark.parametrize("packet_type", [WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION])
+def test_a_result_may_lack_its_data(packet_type):
+    """Perl's worker sends the handle alone, without a NUL, if a function returns nothing or 0."""
+    assert in_every_way(raw(packet_type, b"H:1") + raw(GRAB_JOB)) == ([(packet_type, (b"H:1", b"")), (GRAB_JOB, ())], None)
+
+
+@pytest.mark.parametrize("packet_type", [number for number in sorted(PACKETS) if len(PACKETS[number][2]) > 1
+                                         and number not in (WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION)])
 def test_each_packet_with_several_arguments_notices_that_one_is_missing(packet_type):
     count = len(PACKETS[packet_type][2]) - 1
     if packet_type in (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND):
