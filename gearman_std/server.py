@@ -29,7 +29,7 @@ from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
 from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
-from .streams import KEEPALIVE, TLSStream
+from .streams import KEEPALIVE, TLSStream, acknowledge_at_once
 from .tls import Handshakes, ServerTLS
 
 TYPE_CHECKING = False
@@ -313,6 +313,7 @@ class Server:
                 size = len(data)
             else:
                 size = channel.socket.recv_into(room)
+                acknowledge_at_once(channel.socket)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:

@@ -41,6 +41,7 @@ class FaultySocket:
         self._real = real
         self._faults = faults
         self.fileno, self.close, self.shutdown = real.fileno, real.close, real.shutdown
+        self.family, self.setsockopt = real.family, real.setsockopt
 
     def _call(self, whole, short):
         fault = self._faults.next()

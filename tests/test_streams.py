@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from gearman_std.server import Server
-from gearman_std.streams import TLSStream, set_up_tcp
+from gearman_std.streams import TLSStream, acknowledge_at_once, set_up_tcp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CERTIFICATE, KEY = os.path.join(HERE, "tls_certificate.pem"), os.path.join(HERE, "tls_key.pem")
@@ -136,3 +136,21 @@ def test_the_end_of_the_stream(pair):
         assert pair[1].recv(100) == b""
     except OSError as error:
         assert "eof" in str(error)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="this system always waits a while")
+def test_what_was_received_can_be_acknowledged_at_once():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        with socket.create_connection(listening.getsockname()) as one, listening.accept()[0] as other:
+            other.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            acknowledge_at_once(other)
+            assert other.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+            one.close()
+
+
+def test_other_sockets_have_nothing_to_acknowledge():
+    for one in socket.socketpair():
+        with one:
+            acknowledge_at_once(one)
