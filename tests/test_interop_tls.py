@@ -1,0 +1,87 @@
+"""Real work through TLS: Perl's client and worker with our server, and what programs without TLS get to hear."""
+import os
+import subprocess
+
+import pytest
+
+from gearman_std.admin import AdminClient
+from gearman_std.client import Client
+from gearman_std.server import Server
+
+pytestmark = pytest.mark.interop
+
+FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
+SIZES = (1, 1000, 16384, 40000, 300000)
+
+# The arguments are the port, a file of authorities, and one with certificate and key, or none.
+SETTINGS = """
+use strict;
+my ($port, $ca, $certificate) = @ARGV;
+my $server = {host => "localhost", port => $port, use_ssl => 1, ca_file => $ca,
+              $certificate ? (cert_file => $certificate, key_file => $certificate) : ()};
+"""
+PERL_WORKER = SETTINGS + """
+use Gearman::Worker;
+my $worker = Gearman::Worker->new();
+$worker->job_servers($server);
+$worker->register_function(reverse => sub { return scalar reverse $_[0]->arg; });
+$worker->work() while 1;
+"""
+PERL_CLIENT = SETTINGS + """
+use Gearman::Client;
+my $client = Gearman::Client->new();
+$client->job_servers($server);
+for my $size (SIZES) {
+    my $data = substr("1234567890" x ($size / 10 + 1), 0, $size);
+    my $result = $client->do_task("reverse", \\$data, {timeout => 30});
+    print defined $result && $$result eq reverse($data) ? "good\\n" : "bad $size\\n";
+}
+print $client->dispatch_background("later", "x") ? "good\\n" : "bad background\\n";
+""".replace("SIZES", ", ".join(map(str, SIZES)))
+
+
+def file(name):
+    return os.path.join(FILES, name + ".pem")
+
+
+@pytest.fixture
+def perl(require):
+    """Perl with its Gearman library and TLS."""
+    path = require("perl")
+    if subprocess.call([path, "-MGearman::Client", "-MGearman::Worker", "-MIO::Socket::SSL", "-e1"],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        require.missing("Perl's Gearman::Client with IO::Socket::SSL is not installed")
+    return path
+
+
+@pytest.mark.parametrize("certificate", [None, file("client")])
+def test_perls_client_and_worker(perl, processes, certificate):
+    tls = {"certificate": file("server"), "ca": file("ca"), "required": certificate is not None}
+    with Server(port=0, tls=tls) as server:
+        arguments = [str(server.address[1]), file("ca")] + ([certificate] if certificate else [])
+        processes.start([perl, "-e", PERL_WORKER] + arguments)
+        client = processes.start([perl, "-e", PERL_CLIENT] + arguments, stdout=subprocess.PIPE)
+        assert client.communicate(timeout=50)[0].split() == [b"good"] * (len(SIZES) + 1)
+        ours = {"ca": file("ca")}
+        if certificate:
+            ours["certificate"] = certificate
+        with AdminClient(server.address, tls=ours) as admin, Client([server.address], tls=ours) as client:
+            assert {job.function: job.total for job in admin.status()} == {b"reverse": 0, b"later": 1}
+            assert client.run("reverse", b"abc") == b"cba"
+
+
+def test_perls_client_without_a_certificate_is_turned_away(perl, processes):
+    with Server(port=0, tls={"certificate": file("server"), "ca": file("ca"), "required": True}) as server:
+        client = processes.start([perl, "-e", PERL_CLIENT, str(server.address[1]), file("ca")], stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL)
+        assert b"good" not in client.communicate(timeout=50)[0]
+        assert not server.core.jobs and server.core.counters["tls_handshakes_failed"]
+
+
+def test_programs_without_tls_are_turned_away(require):
+    """Debian's gearadmin takes --ssl and speaks in the clear."""
+    with Server(port=0, tls={"certificate": file("server")}) as server:
+        done = subprocess.run([require("gearadmin"), "--ssl", "-h", "127.0.0.1", "-p", str(server.address[1]), "--status"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert server.core.counters["tls_handshakes_failed"]
