@@ -494,6 +494,8 @@ class Network:
         if isinstance(error, (CommandTimeout, ProtocolError)):
             link.back_off(self.clock(), self._random.random())
         for waiting, confirmed in session.waiting():
+            if waiting._is_done():
+                continue  # it was told just before an interrupt
             if not isinstance(waiting, Task):
                 waiting.refused(error)
             elif isinstance(error, ProtocolError):
@@ -525,7 +527,7 @@ class Network:
             link.connecting = False
         for end in self._waker or ():
             end.close()
-        for one, confirmed in waiting:
+        for one, confirmed in [(one, confirmed) for one, confirmed in waiting if not one._is_done()]:
             sent = "confirmed" if confirmed else "unconfirmed"
             one.refused(ServerLost("the process was forked, and this is the parent's", sent))
         self._begin()

@@ -86,12 +86,14 @@ class ClientSession:
                 if followed:
                     self._tasks.setdefault(handle, []).append(task)
                 task.created(handle)
+                self._expected.popleft()
             elif packet_type in _JOB_PACKETS:
                 self._receive_for_job(packet_type, arguments)
             elif packet_type in (STATUS_RES, STATUS_RES_UNIQUE, ECHO_RES, OPTION_RES):
                 _, request, _ = self._expect(packet_type, arguments)
                 if request is not None:
                     request.answered(arguments)
+                self._expected.popleft()
             elif packet_type == ERROR:
                 self._receive_error(arguments)
             elif packet_type == TOO_FEW_ARGUMENTS:
@@ -107,12 +109,13 @@ class ClientSession:
         return everybody + [(waiting, False) for _, waiting, _ in self._expected if waiting is not None]
 
     def _expect(self, packet_type: int, arguments: "Any") -> "Tuple[int, Any, bool]":
+        """What a packet answers; it is to be forgotten only when who waits has been told, lest an interrupt lose it."""
         if packet_type != OPTION_RES and self._expected and self._expected[0][0] == OPTION_RES:
             self._expected.popleft()  # a server that knows no options leaves the request unanswered
         if not self._expected or self._expected[0][0] != packet_type:
             raise ProtocolError("unexpected %s: %r" % (packet_name(packet_type), _show(arguments)))
         self.answered += 1
-        return self._expected.popleft()
+        return self._expected[0]
 
     def _receive_error(self, arguments: "Any") -> None:
         code, text = (bytes(argument).decode("utf-8", "replace") for argument in arguments)
@@ -122,9 +125,10 @@ class ClientSession:
         if not self._expected:
             raise ProtocolError("an error that answers nothing: %s" % error)
         self.answered += 1
-        _, waiting, _ = self._expected.popleft()
+        waiting = self._expected[0][1]
         if waiting is not None:
             waiting.refused(error)
+        self._expected.popleft()
 
     def _receive_for_job(self, packet_type: int, arguments: "Any") -> None:
         handle = bytes(arguments[0])
@@ -136,13 +140,13 @@ class ClientSession:
             return
         if packet_type in (WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION):
             # For tasks that joined one another the server sends as many; the first is enough, the others come late.
-            del self._tasks[handle]
-            self._turns.pop(handle, None)
             for task in tasks:
                 if packet_type == WORK_COMPLETE:
                     task.completed(arguments[1])
                 else:
                     task.failed(bytes(arguments[1]) if packet_type == WORK_EXCEPTION else None)
+            del self._tasks[handle]
+            self._turns.pop(handle, None)
             return
         task = tasks[0]
         if len(tasks) > 1:

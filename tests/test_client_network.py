@@ -1,11 +1,13 @@
 """The connections of a client and the threads that wait for them: time-outs, losses, garbage, several servers."""
 import collections
+import linecache
 import logging
 import os
 import random
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -451,6 +453,60 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
 
 
 # ---------------------------------------------------------------------------------------------------- interrupts and processes
+
+CLIENT_FILES = ("client_network.py", "client_link.py", "client_task.py", "session.py", "protocol.py", "connection.py")
+
+
+class InterruptAt:
+    """Raises KeyboardInterrupt at the n-th line that this thread runs of the client's modules.
+
+    Not between releasing a lock and the `try` that follows, nor where a `finally` begins: CPython does not either.
+    """
+
+    def __init__(self, count):
+        self.count = count
+
+    def __enter__(self):
+        sys.settrace(self.call)
+        return self
+
+    def __exit__(self, *exception):
+        sys.settrace(None)
+
+    def call(self, frame, event, argument):
+        return self.line if os.path.basename(frame.f_code.co_filename) in CLIENT_FILES else None
+
+    def line(self, frame, event, argument):
+        if event == "line":
+            text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            if text not in ("try:", "finally:", "self._poller = outer") and "lock" not in text:
+                self.count -= 1
+                if self.count == 0:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+        return self.line
+
+
+def test_after_an_interrupt_anywhere_the_client_is_as_good_as_before(serve, make_client):
+    """For the n-th line, n = 1, 2, 3 … until a call is through before it is interrupted."""
+    client = make_client(serve())
+    interrupted = 0
+    for number in range(1, 2000):
+        client.submit("f", b"connected").result(LONG)
+        task = client.submit("f", b"before")
+        try:
+            with InterruptAt(number):
+                assert client.run("f", b"during", timeout=LONG) == b"during"
+        except KeyboardInterrupt:
+            interrupted += 1
+        error = task.exception(LONG)
+        assert error is None and task.result() == b"before" or isinstance(error, ServerLost)
+        assert client.run("f", b"after", timeout=LONG) == b"after"
+        assert (client._network._poller, client._network._others) == (None, [])
+        if interrupted < number:
+            break
+    assert 60 < interrupted < 1999
+
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for threads here")
 def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client):
