@@ -1,7 +1,9 @@
 """The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
+import logging
 import os
 import socket
 import sys
+import threading
 from contextlib import ExitStack
 
 from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
@@ -106,11 +108,11 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1)
             if detached is not None:
                 detached.ready(keep_output=True)
-            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)
+            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)[0]
         worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
-                        serializer=options.serializer, tls=find_tls(options, os.environ))
+                        serializer=options.serializer, tls=_find_tls_files(options))
         printer = _Printer(console, worker)
         if options.function:
             _register_command(worker, options, printer)
@@ -125,9 +127,12 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         if supervised:
             stack.enter_context(SignalHandlers(hangup))
             Supervised(worker.stop).listen()
-            worker.work(signals=False)
-            return printer.status
-        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup) or printer.status
+            status, unfinished = DONE, worker.work(signals=False)
+        else:
+            status, unfinished = _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup)
+    if unfinished and not options.function:
+        _end_process(status)
+    return status or printer.status
 
 
 def run_worker_mode(console: Console, options: "Parsed") -> int:
@@ -138,18 +143,27 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
         detached = detach() if options.daemon else None
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
-        worker = Worker(find_servers(options, os.environ), max_jobs=options.count or None, tls=find_tls(options, os.environ))
+        worker = Worker(find_servers(options, os.environ), max_jobs=options.count or None, tls=_find_tls_files(options))
         printer = _Printer(console, worker)
         _register_command(worker, options, printer)
         if detached is not None:
             detached.ready(keep_output=True)
-        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {}) or printer.status
+        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {})[0] or printer.status
 
 
 def _look_for_program(words: "Sequence[str]") -> None:
     from shutil import which
     if words and which(words[0]) is None:
         raise UsageError("there is no program %s" % words[0])
+
+
+def _find_tls_files(options: "Parsed") -> "Any":
+    """What the worker is told about TLS.  Raises OSError for files that cannot be read, which later would be an outage."""
+    tls = find_tls(options, os.environ)
+    for name in ("ca", "certificate", "key"):
+        if tls and name in tls:
+            open(tls[name]).close()
+    return tls
 
 
 def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
@@ -163,8 +177,9 @@ def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") ->
             worker.register(function, printer)
 
 
-def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]", handlers: "Dict[str, Callable[[], Any]]") -> int:
-    """Run something that signals stop; return the exit status."""
+def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]",
+                       handlers: "Dict[str, Callable[[], Any]]") -> "Tuple[int, Any]":
+    """Run something that signals stop; return the exit status, and what it returns."""
     interrupts = []  # type: List[int]
 
     def interrupt() -> None:
@@ -173,9 +188,23 @@ def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]", hand
 
     with SignalHandlers(dict(handlers, SIGTERM=stop, SIGINT=interrupt)):
         notify_manager("READY=1")
-        run()
+        result = run()
         notify_manager("STOPPING=1")
-    return interrupts[0] if interrupts else DONE
+    return interrupts[0] if interrupts else DONE, result
+
+
+def _end_process(status: int) -> None:
+    """End this process although functions run; the interpreter would wait for threads and processes that they have started."""
+    def flush() -> None:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    # In a thread of its own, since one of the functions may be stuck in the middle of writing.
+    flusher = threading.Thread(target=flush, name="gearman_std flush", daemon=True)
+    flusher.start()
+    flusher.join(1.0)
+    os._exit(status)
 
 
 class _Printer:
@@ -217,7 +246,7 @@ def load_function(word: str) -> "Tuple[bytes, Any]":
     from importlib import import_module
     try:
         found = import_module(module_name)  # type: Any
-    except Exception as error:  # whatever the module's code may raise
+    except (Exception, SystemExit) as error:  # whatever the module's code may raise
         raise UsageError("cannot import %s: %s: %s" % (module_name, type(error).__name__, error)) from None
     for attribute in attributes.split("."):
         try:

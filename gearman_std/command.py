@@ -1,6 +1,7 @@
 """Running a command for each job: the workload on its standard input, its standard output as the result."""
 import logging
 import os
+import select
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ from .errors import GearmanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 _logger_command = logging.getLogger("gearman_std.command")
 
@@ -73,7 +74,7 @@ class Command:
             self._runs.add(run)
         try:
             run.feed(job.view)
-            output = self._send_lines(run, job) if self.lines else run.read()
+            output = self._send_lines(run, job) if self.lines else b"".join(run.output())
             run.finish()
         finally:
             with self._lock:
@@ -95,10 +96,15 @@ class Command:
                 run.kill()
 
     def _send_lines(self, run: "_Run", job: "Any") -> bytes:
-        for line in run.stdout:
-            if self.strip:
-                line = line[:-2] if line.endswith(b"\r\n") else line[:-1] if line.endswith(b"\n") else line
-            job.send_data(line)
+        rest = b""
+        for piece in run.output():
+            *lines, last = piece.split(b"\n")
+            for line in lines:
+                line, rest = rest + line, b""
+                job.send_data(line + b"\n" if not self.strip else line[:-1] if line.endswith(b"\r") else line)
+            rest += last
+        if rest:
+            job.send_data(rest)
         return b""
 
 
@@ -126,7 +132,7 @@ class _Run:
         except (OSError, ValueError) as error:
             raise CommandFailed("cannot run %s: %s" % (argv[0], getattr(error, "strerror", None) or error)) from None
         assert self._process.stdout is not None
-        self.stdout = self._process.stdout
+        self._stdout = self._process.stdout
         self._argv = argv
         self._expired = subprocess.TimeoutExpired
         if timeout is not None:
@@ -144,9 +150,26 @@ class _Run:
             thread.start()
             self._threads.append(thread)
 
-    def read(self) -> bytes:
-        """All of standard output."""
-        return bytes(self.stdout.read())
+    def output(self) -> "Iterator[bytes]":
+        """Standard output, as it comes.
+
+        With a time limit, its end is not waited for much longer than that: a process that has left the group may keep it open.
+        """
+        descriptor = self._stdout.fileno()
+        poller = None
+        if self._deadline is not None and hasattr(select, "poll"):
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+        while True:
+            if poller is not None:
+                assert self._deadline is not None
+                left = self._deadline + _REAP_TIMEOUT - time.monotonic()
+                if left <= 0 or not poller.poll(left * 1000):
+                    return
+            piece = os.read(descriptor, _PIPE_SIZE)
+            if not piece:
+                return
+            yield piece
 
     def finish(self) -> None:
         """Wait for the end of the process, whose standard output has ended already."""
@@ -174,7 +197,7 @@ class _Run:
             self._process.wait()
         with self._kill_lock:
             self._reaped = True
-        self.stdout.close()
+        self._stdout.close()
 
     def failure(self) -> "Optional[CommandFailed]":
         """What went wrong, if anything did."""

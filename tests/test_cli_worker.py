@@ -17,7 +17,7 @@ from gearman_std.errors import JobFailed
 from gearman_std.server import Server
 
 MODULE = """
-import time
+import os, time
 
 def reverse(job):
     return job.workload[::-1]
@@ -37,6 +37,18 @@ def slow(job):
 
 def double(job):
     return job.value * 2
+
+def patient(job):
+    job.send_data(str(os.getpid()))
+    while not os.path.exists(job.text):
+        time.sleep(0.01)
+    return b"finished"
+
+def threaded(job):
+    from concurrent.futures import ThreadPoolExecutor
+    job.send_data(b"started")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(time.sleep, 60).result()
 
 number = 7
 """
@@ -151,9 +163,11 @@ def test_names_of_callables(folder, monkeypatch, word, name):
     ("=somemodule:reverse", "is not"), ("somemodule:nothing", "there is no nothing in somemodule"),
     ("somemodule:Things.nothing", "there is no"), ("somemodule:number", "cannot be called"),
     ("nomodule:reverse", "cannot import nomodule: ModuleNotFoundError"), ("broken:reverse", "cannot import broken: NameError"),
+    ("exiting:reverse", "cannot import exiting: SystemExit: bye"),
 ])
 def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
     (folder / "broken.py").write_text("nonsense\n")
+    (folder / "exiting.py").write_text("raise SystemExit('bye')\n")
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(UsageError) as caught:
         load_function(word)
@@ -172,6 +186,12 @@ def test_what_makes_no_sense(words, complaint):
     assert main(["worker", "-h", "127.0.0.1:1"] + words, there) == 2
     errors = there.stderr.getvalue()
     assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
+
+
+def test_a_certificate_that_is_not_there():
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    assert main(["worker", "-h", "127.0.0.1:1", "--tls", "--tls-ca", "/no/such/file", "-f", "x"], there) == 1
+    assert there.stderr.getvalue() == b"gearman-std worker: /no/such/file: No such file or directory\n"
 
 
 def test_without_a_program_data_is_printed(client, start):
@@ -231,6 +251,38 @@ def test_it_does_not_wait_for_ever(client, start, options, signals):
         worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
     assert not task.done()  # the server gives it to another worker
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+def test_it_leaves_at_once_whatever_its_functions_have_started(client, start):
+    """The interpreter would wait for the pool's thread."""
+    worker = start("somemodule:threaded", "-i", "pid")
+    task = client.submit("threaded")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert b"was left unfinished" in worker.stderr.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_the_jobs_of_a_killed_process_are_given_to_others(server, client, start, folder):
+    """kill -9: the server gives its job to the next worker, the parent starts a new process, the client waits for both."""
+    parent = start("--processes", "2", "somemodule:patient")
+    wait_for(lambda: len(peers(server)) == 2)
+    before = peers(server)
+    task = client.submit("patient", str(folder / "go on"))
+    pids = task.stream()
+    first = int(next(pids))
+    os.kill(first, signal.SIGKILL)
+    second = int(next(pids))
+    (folder / "go on").write_text("")
+    assert task.result() == b"finished" and second != first
+    wait_for(lambda: len(peers(server)) == 2 and peers(server) != before)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")

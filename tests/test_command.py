@@ -1,5 +1,6 @@
 """Commands as functions: any size both ways, failures, time limits, lines."""
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -116,6 +117,20 @@ def test_time_limit_after_the_output_was_closed():
     with pytest.raises(CommandFailed) as caught:
         python("import os, time; os.close(1); os.close(2); time.sleep(60)", timeout=0.5)(Job())
     assert caught.value.timed_out
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="waits for the end of the output elsewhere")
+@pytest.mark.parametrize("lines", [False, True])
+def test_time_limit_although_something_has_left_the_group(monkeypatch, lines):
+    """A daemon that the command has started keeps the pipe open; nobody can find it, and the thread must be free again."""
+    monkeypatch.setattr("gearman_std.command._REAP_TIMEOUT", 0.2)
+    code = ("import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'], "
+            "start_new_session=True); print('line', flush=True); time.sleep(60)")
+    job, before = Job(), time.monotonic()
+    with pytest.raises(CommandFailed) as caught:
+        python(code, timeout=0.5, lines=lines)(job)
+    assert caught.value.timed_out and time.monotonic() - before < 2.5
+    assert b"".join(job.sent).strip() == b"line"
 
 
 def test_a_time_limit_that_is_not_reached():
