@@ -131,7 +131,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         else:
             status, unfinished = _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup)
     if unfinished and not options.function:
-        _end_process(status)
+        _end_at_once(status)
     return status or printer.status
 
 
@@ -193,7 +193,7 @@ def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]",
     return interrupts[0] if interrupts else DONE, result
 
 
-def _end_process(status: int) -> None:
+def _end_at_once(status: int) -> None:
     """End this process although functions run; the interpreter would wait for threads and processes that they have started."""
     def flush() -> None:
         logging.shutdown()
