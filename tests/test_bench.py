@@ -54,9 +54,10 @@ def test_every_scenario_of_a_server_is_measured(tmp_path, capsys):
 def test_growth_and_idleness_are_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--only", "growth,idle CPU")
     assert status == 0
-    assert [one["size"] for one in figures["growth"]["growth: queued jobs"]["gearman_std"]] == ["20", "200", "2000"]
-    assert [one["size"] for one in figures["growth"]["growth: idle connections"]["gearman_std"]] == ["10", "10", "20"]
-    assert [one["size"] for one in figures["growth"]["growth: functions x workers"]["gearman_std"]] == ["2 x 2", "2 x 2", "10 x 2"]
+    sizes = {title: [one["size"] for one in by_server["gearman_std"]] for title, by_server in figures["growth"].items()}
+    assert sizes == {"growth: queued jobs": ["20", "200", "2000"],
+                     "growth: idle connections": ["10", "10", "20"],
+                     "growth: functions x workers": ["2 x 2", "2 x 2", "10 x 2"]}
     assert "growth: queued jobs" in output
 
 

@@ -48,7 +48,8 @@ SERVER_SCENARIOS = [
     ("background drain", dict(packet=None, jobs=150000, clients=0, workers=8)),  # of what the one before has queued
     ("echo", dict(packet=ECHO_REQ, jobs=150000, clients=4, window=50, workers=0, size=64)),
 ]
-DURABLE_SCENARIO = ("durable background submit", dict(packet=SUBMIT_JOB_BG, jobs=20000, clients=8, window=250, workers=0, size=64))
+DURABLE_SCENARIO = ("durable background submit",
+                    dict(packet=SUBMIT_JOB_BG, jobs=20000, clients=8, window=250, workers=0, size=64))
 QUEUE_SIZES = (10000, 100000, 1000000)
 CONNECTION_COUNTS = (100, 1000, 10000)
 FUNCTION_COUNTS = ((50, 5), (500, 50), (5000, 500))  # functions, workers that can do all of them
