@@ -32,6 +32,7 @@ from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, Job
 from .jobs import FunctionPolicy
 from .peers import Limits
 from .server import Server
+from .store import JobStore
 from .version import VERSION
 from .worker import Worker, WorkerHealth
 from .worker_job import Retry, WorkerJob
@@ -40,7 +41,7 @@ __version__ = VERSION
 __all__ = [
     "Access", "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer",
     "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus",
-    "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull",
+    "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull",
     "QueuedJob", "Retry", "Server", "ServerError", "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob",
     "__version__",
 ]

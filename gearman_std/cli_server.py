@@ -17,6 +17,7 @@ from .jobs import FunctionPolicy
 from .listeners import Listener, read_places
 from .peers import Limits
 from .server import Server
+from .store import DURABILITIES, GEARMAND_TABLE, JobStore
 from .streams import KEEPALIVE
 from .supervisor import Supervised, is_supervised
 from .tls import ServerTLS
@@ -50,7 +51,8 @@ any, none
 """
 _SERVER_SIGNALS = """
 SIGTERM, SIGINT  stop at once; jobs that no store holds are lost
-SIGUSR1          accept no more connections, stop when no job is left; a second one stops at once
+SIGUSR1          accept no more connections, stop when no job is left, or with a store when none runs and no client waits for
+                 one; a second one stops at once
 SIGHUP           open the log file again, and read the files of TLS again
 """
 _SERVER_FILES = """
@@ -66,6 +68,8 @@ NOTIFY_SOCKET, WATCHDOG_USEC
 _SERVER_EXAMPLES = """
 gearman-std server -L 127.0.0.1
 gearman-std server -d -P /run/gearmand.pid -l /var/log/gearmand.log -u gearman
+gearman-std server -q sqlite3 --sqlite3-db /var/lib/gearman/jobs.db
+gearman-std server -q sqlite3 --sqlite3-db jobs.db --import-gearmand /var/lib/gearman/old.sqlite
 gearman-std server -L tcp:127.0.0.1 -L tls::4731 --tls-certificate server.pem --tls-ca ca.pem --allow-work cert:worker
 gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coalescing=rerun,attempts=3,backoff=10
 """
@@ -170,6 +174,18 @@ def make_server_line() -> CommandLine:
             Option("--exceptions", "", "pass exceptions on to clients that did not ask for them too"),
             Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)"),
         ]),
+        ("Background jobs on disk", [
+            Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
+                   "named, else builtin)", one_of("builtin", "sqlite3", "libsqlite3")),
+            Option("--sqlite3-db --libsqlite3-db", "FILE", "the file, made if it is missing"),
+            Option("--durability", "WHEN", "when a job is on disk. every: before it is acknowledged; batch: written before, "
+                   "flushed within a second, so that a power failure may cost the last second's jobs; exit: when the server "
+                   "stops (default: every)", one_of(*DURABILITIES)),
+            Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
+            Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "
+                   "table (default: %s) is renamed" % GEARMAND_TABLE),
+            Option("--libsqlite3-table", "TABLE", "gearmand's table, for --import-gearmand"),
+        ]),
         ("Limits; 0 is no limit", [
             Option("--max-packet", "BYTES", "largest packet (default: 256M)", read_size),
             Option("--max-line", "BYTES", "longest line of text (default: 8K)", read_size),
@@ -204,7 +220,6 @@ def make_server_line() -> CommandLine:
             Option("-t --threads", "N", "the server has one thread", whole_number()),
             Option("--hashtable-buckets", "N", "hash tables grow by themselves", whole_number(1)),
             Option("--keepalive", "", "TCP keepalive is always on"),
-            Option("-q --queue-type", "TYPE", "builtin", one_of("builtin")),
             Option("--http-port", "PORT", "there is no HTTP", read_port),
             Option("-r --protocol", "NAME", "refused: there is no HTTP", _read_protocol),
         ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES.split()]),
@@ -270,6 +285,7 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
         "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
                                   function_job_bytes="max_function_job_bytes", functions="max_functions",
                                   abilities="max_abilities")),
+        "store": server_store(options),
     }  # type: Dict[str, Any]
     settings.update(_given(options, max_packet_size="max_packet", max_line_size="max_line", max_unsent="max_unsent",
                            max_connections="max_connections", stall_timeout="stall_timeout"))
@@ -329,6 +345,28 @@ def _keepalive(options: "Parsed") -> "Tuple[int, int, int]":
     return idle, interval, count
 
 
+def server_store(options: "Parsed") -> "Optional[JobStore]":
+    """The store that the options ask for, or None.  Raises UsageError."""
+    path = options.sqlite3_db
+    if (options.queue_type or ("sqlite3" if path else "builtin")) == "builtin":
+        if options.durability or options.import_gearmand:
+            raise UsageError("--%s needs -q sqlite3" % ("durability" if options.durability else "import-gearmand"))
+        return None
+    if not path:
+        raise UsageError("-q %s needs --sqlite3-db FILE" % options.queue_type)
+    if options.store_queue_on_shutdown and options.durability not in (None, "exit"):
+        raise UsageError("--store-queue-on-shutdown is not --durability %s" % options.durability)
+    durability = "exit" if options.store_queue_on_shutdown else options.durability or "every"
+    table = options.libsqlite3_table or GEARMAND_TABLE
+    gearmand_queue = None
+    if options.import_gearmand:
+        file = options.import_gearmand
+        if ":" in file and not os.path.exists(file):
+            file, _, table = file.rpartition(":")
+        gearmand_queue = file, table
+    return JobStore(path, durability, gearmand_queue)
+
+
 def _given(options: "Parsed", **keys: str) -> "Dict[str, Any]":
     return {name: getattr(options, key) for name, key in keys.items() if getattr(options, key) is not None}
 
@@ -374,6 +412,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         server.bind()
         if options.user and _needs_root(settings):
             _become(options.user, log_file)
+        server.open_store()
         handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
                     "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))

@@ -107,4 +107,8 @@ class NoWorker(JobError):
 
 
 class StoreError(GearmanError):
-    """The durable queue cannot be read or written."""
+    """The durable queue cannot be read or written.  `reason` is why, without the file's name."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message

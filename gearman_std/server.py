@@ -29,6 +29,8 @@ from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
 from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
+from .store import JobStore
+from .storekeeper import StoreKeeper
 from .streams import KEEPALIVE, TLSStream, acknowledge_at_once
 from .tls import Handshakes, ServerTLS
 
@@ -81,10 +83,10 @@ class Server:
     Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for one
     peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds in
     which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB.  `limits` are those
-    of jobs and functions.
+    of jobs and functions.  `store` is a JobStore, or the path of its file, that keeps the background jobs.
 
     Raises ValueError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and all that call
-    it raise OSError if an address cannot be had.
+    it raise OSError if an address cannot be had, `open_store` and all that call it StoreError if the store cannot be used.
 
     Owner: the dispatcher thread, the one in `serve`.
     """
@@ -96,7 +98,8 @@ class Server:
                  max_line_size: int = MAX_LINE_SIZE, max_connections: int = 0, max_unsent: int = MAX_PACKET_SIZE,
                  stall_timeout: float = 60.0, tls: "Any" = None, handshake_timeout: float = 10.0,
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
-                 keepalive: "Tuple[int, int, int]" = KEEPALIVE, version: str = "", verbosity: str = "ERROR",
+                 keepalive: "Tuple[int, int, int]" = KEEPALIVE,
+                 store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "", verbosity: str = "ERROR",
                  clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time,
                  make_selector: "Callable[[], Any]" = selectors.DefaultSelector) -> None:
         if handle_prefix is None:
@@ -122,11 +125,14 @@ class Server:
         self._clock = clock
         self._wall_clock = wall_clock
         self._make_selector = make_selector
-        self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, policy=policy,
+        self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, durable=store is not None, policy=policy,
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or "gearman_std").encode(), pid=os.getpid(),
                          verbosity=verbosity.encode())
+        self._keeper = None           # type: Optional[StoreKeeper]
+        if store is not None:
+            self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[Any] # where it listens, or did: (host, port), or the path of a Unix socket
         self._listeners = []          # type: List[Listener]
@@ -189,6 +195,7 @@ class Server:
         if not self._places:
             self._places = read_places(["127.0.0.1"], self._port, self._tls is not None)
         self.bind()
+        self.open_store()
         self._thread = threading.Thread(target=self.serve, name="gearman_std-server", daemon=True)
         self._thread.start()
 
@@ -209,7 +216,7 @@ class Server:
     # ------------------------------------------------------------------------------------- called by the dispatcher thread
 
     def bind(self) -> None:
-        """Open the store and the addresses; `serve` does so if nobody did."""
+        """Open the addresses; `serve` does so if nobody did."""
         if self._served:
             raise RuntimeError("a server serves once; make another")
         if self._selector is not None:
@@ -233,9 +240,20 @@ class Server:
         if self._calls:  # who called before there was anything to wake
             self._wake_sender.send(b"\0")
 
+    def open_store(self) -> None:
+        """Open the store, if there is one, and take in its jobs, before anybody is heard; `serve` does so if nobody did."""
+        if self._keeper is not None:
+            self.core.tick(self._clock(), self._wall_clock())
+            try:
+                self._keeper.open()
+            except BaseException:
+                self.close()
+                raise
+
     def serve(self) -> None:
         """Serve until told to stop."""
         self.bind()
+        self.open_store()
         self._served = True
         _logger_server.info("listening on %s", ", ".join(map(str, self.addresses)))
         try:
@@ -249,6 +267,8 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
+        if self._keeper is not None:
+            self._keeper.close()
         for channel in self._channels:
             channel.close()
         self._channels.clear()
@@ -262,11 +282,17 @@ class Server:
     def _loop(self) -> None:
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
         handshakes, readable, ready = self._handshakes, selectors.EVENT_READ, []  # type: Tuple[Any, int, List[Any]]
+        keeper = self._keeper
         core.tick(clock(), wall_clock())
         while True:
             wait = core.settle()
-            while core.unsent:
-                self._flush()
+            while True:
+                if keeper is not None and keeper.due():
+                    keeper.save()
+                elif core.unsent:
+                    self._flush()
+                else:
+                    break
                 wait = core.settle()
             if core.stopping and self._may_end():
                 return
@@ -650,6 +676,8 @@ class Server:
     def _wait(self, wait: "Optional[float]") -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
         planned = min(self._sweep_at, self._accept_again_at)
+        if self._keeper is not None:
+            planned = min(planned, self._keeper.next_time())
         if self._handshakes.open:
             planned = min(planned, self._handshakes.next_deadline)
         planned -= self.core.now

@@ -581,3 +581,62 @@ def test_what_is_inherited_must_listen(inherit):
             process = inherit([one], "")
             output, errors = process.communicate(timeout=20)
             assert (process.returncode, output) == (1, b"") and why in errors
+
+
+# --- The store.
+
+STORE_OPTIONS = """-q sqlite3 --sqlite3-db DB | -q libsqlite3 --libsqlite3-db DB | --queue-type=libsqlite3 --libsqlite3-db=DB
+    --libsqlite3-table t | -q libsqlite3 --libsqlite3-db DB --store-queue-on-shutdown | --sqlite3-db DB --durability batch
+    | -q sqlite3 --sqlite3-db DB --import-gearmand old.db:queue | -q builtin --libsqlite3-db DB""".replace("\n", " ").split("|")
+
+
+@pytest.mark.parametrize("words", [words.strip() for words in STORE_OPTIONS])
+def test_options_of_the_store(words, tmp_path):
+    assert server("--check-args", *words.replace("DB", str(tmp_path / "jobs.db")).split()) == (0, "", "")
+    assert os.listdir(str(tmp_path)) == [], "--check-args leaves nothing behind"
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["-q", "sqlite3"], "-q sqlite3 needs --sqlite3-db FILE"),
+    (["-q", "libsqlite3"], "-q libsqlite3 needs --sqlite3-db FILE"),
+    (["--durability", "batch"], "--durability needs -q sqlite3"),
+    (["--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
+    (["--sqlite3-db", "x", "--durability", "never"], "--durability"),
+    (["--sqlite3-db", "x", "--durability", "batch", "--store-queue-on-shutdown"], "--store-queue-on-shutdown is not --durability"),
+])
+def test_options_of_the_store_that_make_no_sense(words, complaint):
+    status, output, errors = server(*words)
+    assert (status, output) == (2, "")
+    assert complaint in errors and errors.count("\n") == 1
+
+
+def test_what_becomes_of_the_options_of_the_store(tmp_path):
+    path = str(tmp_path / "jobs.db")
+    assert settings()["store"] is None
+    assert settings("-q", "builtin", "--libsqlite3-db", path)["store"] is None
+    store = settings("-q", "sqlite3", "--sqlite3-db", path)["store"]
+    assert (store.path, store.durability) == (os.path.realpath(path), "every")
+    assert settings("--libsqlite3-db", path, "--store-queue-on-shutdown")["store"].durability == "exit"
+    assert settings("--sqlite3-db", path, "--durability", "batch")["store"].durability == "batch"
+
+
+def test_a_store_that_cannot_be_opened_is_told_in_one_line(tmp_path):
+    path = str(tmp_path / "nowhere" / "jobs.db")
+    status, output, errors = server("-p", "0", "-L", "127.0.0.1", "-q", "sqlite3", "--sqlite3-db", path)
+    assert (status, output) == (1, "")
+    assert errors == "gearman-std server: %s: unable to open database file\n" % os.path.realpath(path)
+
+
+def test_a_gearmands_jobs_are_taken_over_by_option(tmp_path):
+    import sqlite3
+    old = str(tmp_path / "old.db")
+    connection = sqlite3.connect(old)
+    connection.execute("CREATE TABLE q (unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB, when_to_run INTEGER)")
+    connection.execute("INSERT INTO q VALUES ('u', 'f', 1, 'data', 0)")
+    connection.commit()
+    connection.close()
+    for words in (["--import-gearmand", old + ":q"], ["--import-gearmand", old, "--libsqlite3-table", "q"]):
+        there = Server(**settings("-p", "0", "-L", "127.0.0.1", "--sqlite3-db", str(tmp_path / "jobs.db"), *words))
+        with there, Client([there.address]) as client, AdminClient("%s:%d" % there.address) as admin:
+            assert admin.unique_jobs() == [b"u"]
+            assert client.submit("f", b"data", unique="u", background=True).handle.endswith(b":1")

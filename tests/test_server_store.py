@@ -1,0 +1,128 @@
+"""A server with a store, over real sockets: disk before reply, one line of trouble in the log, all back after a restart."""
+import shutil
+import socket
+
+import pytest
+
+from gearman_std.errors import StoreError
+from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
+                                  SUBMIT_JOB_BG, WORK_COMPLETE)
+from gearman_std.server import Server
+from gearman_std.store import JobStore, connect_sqlite
+
+from wire import TIMEOUT
+
+
+def restarted(place, server, **settings):
+    server.stop()
+    server.join(TIMEOUT)
+    return place.serve(**settings)
+
+
+def test_background_jobs_are_there_after_a_restart(place, tmp_path):
+    server = place.serve(store=tmp_path / "jobs.db")
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB_BG, b"f", b"u", b"kept")
+    wire.response(JOB_CREATED, b"H:t:1")
+    wire.request(SUBMIT_JOB, b"f", b"", b"not kept")
+    wire.response(JOB_CREATED, b"H:t:2")
+    server = restarted(place, server, store=str(tmp_path / "jobs.db"))
+    wire.ended()
+    wire = place.wire(server)
+    wire.request(CAN_DO, b"f")
+    wire.request(GRAB_JOB)
+    wire.response(JOB_ASSIGN, b"H:t:1", b"f", b"kept")
+    wire.request(WORK_COMPLETE, b"H:t:1", b"")
+    wire.request(GRAB_JOB)
+    wire.response(NO_JOB)
+    server = restarted(place, server, store=tmp_path / "jobs.db")
+    wire.ended()
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB, b"f", b"", b"")
+    wire.response(JOB_CREATED, b"H:t:3")
+
+
+def test_a_job_is_on_disk_when_it_is_acknowledged(place, tmp_path):
+    server = place.serve(store=tmp_path / "jobs.db")
+    wire = place.wire(server)
+    reader = connect_sqlite(str(tmp_path / "jobs.db"))
+    for number in range(1, 20):
+        wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+        wire.response(JOB_CREATED, b"H:t:%d" % number)
+        assert reader.execute("SELECT max(number) FROM jobs").fetchone() == (number,)
+    reader.close()
+
+
+def test_a_server_whose_store_is_locked_by_another_program_answers_others_meanwhile(place, tmp_path):
+    server = place.serve(store=tmp_path / "jobs.db")
+    wire, other = place.wire(server), place.wire(server)
+    lock = connect_sqlite(str(tmp_path / "jobs.db"))
+    lock.execute("BEGIN IMMEDIATE")
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database is locked")
+    other.request(ECHO_REQ, b"x")
+    other.response(ECHO_RES, b"x")
+    lock.execute("ROLLBACK")
+    lock.close()
+    submit_until_taken(wire)
+
+
+def submit_until_taken(wire):
+    """It recovers by itself; each attempt is a round trip."""
+    kind = ERROR
+    while kind == ERROR:
+        wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+        kind, body = wire.packet()
+        assert kind == JOB_CREATED or body.startswith(b"QUEUE_ERROR\0")
+
+
+def test_a_server_whose_directory_vanishes_recovers_with_all_jobs_when_it_is_there_again(place, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    server = place.serve(store=folder / "jobs.db")
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB_BG, b"f", b"first", b"w")
+    wire.response(JOB_CREATED, b"H:t:1")
+    shutil.rmtree(str(folder))
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert wire.packet()[0] == ERROR
+    folder.mkdir()
+    submit_until_taken(wire)
+    server = restarted(place, server, store=folder / "jobs.db")
+    wire.ended()
+    assert len(server.core.jobs) == 2 and server.core.jobs[b"H:t:1"].unique == b"first"
+
+
+def test_two_servers_cannot_have_one_store(place, tmp_path):
+    place.serve(store=tmp_path / "jobs.db")
+    second = Server(port=0, store=tmp_path / "jobs.db")
+    with pytest.raises(StoreError, match="in use by another server"):
+        second.start()
+    assert not second.running
+
+
+def test_a_store_that_cannot_be_opened_leaves_nothing_open(tmp_path):
+    server = Server(port=0, store=tmp_path / "no" / "jobs.db")
+    with pytest.raises(StoreError):
+        server.start()
+    with pytest.raises(OSError):
+        socket.create_connection(server.address)
+
+
+def test_an_idle_server_in_batch_mode_flushes_and_then_sleeps(place, tmp_path):
+    store = JobStore(tmp_path / "jobs.db", "batch")
+    flushes = []
+    write = store.write
+
+    def note(records, number, flush=True):
+        write(records, number, flush)
+        flushes.append(flush)
+    store.write = note
+    server = place.serve(store=store)
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    wire.response(JOB_CREATED, b"H:t:1")
+    while len(flushes) < 3:
+        wire.request(ECHO_REQ, b"x")
+        wire.response(ECHO_RES, b"x")
+    assert flushes == [True, False, True]
