@@ -125,6 +125,10 @@ def test_replies_in_single_bytes(script):
     assert admin.version() == "1.0"
 
 
+def test_the_version_of_perls_server_comes_without_an_ok(script):
+    assert script(b"v1.130.1\n").version() == "v1.130.1"
+
+
 def test_several_commands_share_a_connection(script):
     admin = script(b"OK 1\n", b"OK 2\n", b"OK 3\n")
     assert [admin.version(), admin.version(), admin.version()] == ["1", "2", "3"]

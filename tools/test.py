@@ -50,6 +50,21 @@ def environment():
     return python
 
 
+def gear():
+    """An interpreter that has the library gear, with which the tests try to work together when CI is set; None without CI."""
+    folder = os.path.join(ROOT, ".venv-test", "gear")
+    python = os.path.join(folder, "bin", "python")
+    if not os.path.exists(os.path.join(folder, "ready")):
+        if not os.environ.get("CI"):
+            return None
+        shutil.rmtree(folder, ignore_errors=True)
+        # Not with this interpreter, which may be too old for it.
+        subprocess.check_call(["python3", "-m", "venv", folder])
+        subprocess.check_call([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "gear"])
+        open(os.path.join(folder, "ready"), "w").close()
+    return python
+
+
 def single_file_folder():
     """A folder with the single-file build in the package's place."""
     folder = os.path.join(ROOT, "build", "single-file-%d.%d" % sys.version_info[:2])
@@ -70,7 +85,10 @@ def main(arguments):
     if "--single-file" in arguments:
         arguments.remove("--single-file")
         folder = single_file_folder()
-    return subprocess.call([environment(), "-m", "pytest"] + arguments, cwd=folder)
+    variables = dict(os.environ)
+    if gear():
+        variables.setdefault("GEARMAN_STD_GEAR", gear())
+    return subprocess.call([environment(), "-m", "pytest"] + arguments, cwd=folder, env=variables)
 
 
 if __name__ == "__main__":
