@@ -387,8 +387,8 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         console.complain("%r in the config file is no option, which begins with --, and is ignored" % word)
     inherited = inherited_sockets(os.environ, os.getpid())
     settings = server_settings(options, os.environ, inherited)
-    read_places(settings["listen"], settings["port"], options.tls)
     if options.check_args:
+        Server(**settings)  # raises what there is to be said
         return DONE
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)

@@ -510,7 +510,7 @@ class Server:
 
     def _hang_up(self, channel: Channel) -> None:
         """All is sent that was to be sent: close, but let a peer that still sends come to the point where it reads why."""
-        if channel.ended or channel.__class__ is SecureChannel:
+        if channel.ended:
             self._lose(channel)
             return
         self._forget(channel)
@@ -619,7 +619,7 @@ class Server:
         """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""
         if channel.backlog:
             self._write(channel)
-        if self._may_read(channel) and channel in self._channels:
+        if channel in self._channels and (self._may_read(channel) or channel.ended and not channel.backlog):
             self._read(channel)
         if channel in self._channels and (channel.backlog or not channel.peer.closing):
             self._watch(channel)

@@ -104,10 +104,19 @@ class TLSStream:
         """As a socket's, but one piece is enough for it."""
         return self.send(next(iter(pieces)))
 
+    def shutdown(self, how: int) -> None:
+        """As a socket's, after TLS's farewell; what is received after that stays encrypted."""
+        self._say_farewell()
+        self._socket.shutdown(how)
+
     def close(self) -> None:
-        """As a socket's, with TLS's farewell before it if that goes at once."""
+        """As a socket's, after TLS's farewell."""
+        self._say_farewell()
+        self._socket.close()
+
+    def _say_farewell(self) -> None:
+        """If that goes at once."""
         try:
             self._socket.unwrap()
         except (OSError, ValueError):  # the other end is gone, or its own farewell not here yet, or there was no handshake
-            pass
-        self._socket.close()
+            return

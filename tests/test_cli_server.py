@@ -41,7 +41,8 @@ GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | -
     -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
     -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
     --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
-    --ssl --ssl-ca-file ca --ssl-certificate pem --ssl-key key | -dp4730""".replace("\n", "|").split("|")
+    --ssl --ssl-ca-file {0}/ca.pem --ssl-certificate {0}/server.pem --ssl-key {0}/server.pem | -dp4730""".format(
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")).replace("\n", "|").split("|")
 
 
 @pytest.mark.parametrize("words", [words.strip() for words in GEARMANDS])
@@ -54,10 +55,12 @@ def test_gearmands_options_are_accepted(words):
     ["--verbose", "info"],
     ["-q", "nosuch"], ["-t", "x"], ["-j", "-1"], ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
     ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
-    ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"], ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
-    ["-L", "tls:/tmp/x", "--tls-certificate", "x"], ["-L", "host:port"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
+    ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"],
+    ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
+    ["-L", "host:port"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
     ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
-    ["--allow-admin", "none", "--allow-admin", "any"], ["-r", "http"], ["--protocol=gopher"],
+    ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "http"], ["--protocol=gopher"],
+    ["--job-handle-prefix", "x" * 64],
 ])
 def test_what_makes_no_sense(words):
     status, output, errors = server(*words)

@@ -5,7 +5,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -19,6 +18,7 @@ from gearman_std.server import Server
 from gearman_std.streams import TLSStream
 from gearman_std.tls import ServerTLS
 from gearman_std.worker import Worker
+from worker_tools import until
 
 FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
 
@@ -48,13 +48,6 @@ def receive(connection, size):
         assert data, got
         got += data
     return got
-
-
-def until(condition):
-    """Wait for what the server's thread is about to do."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 def echo(address, tls):
@@ -117,6 +110,14 @@ def test_the_server_says_farewell():
         with tls_socket(server.address, suppress_ragged_eofs=False) as connection:
             connection.sendall(b"one two three four five six\n")
             assert connection.recv(100) == b""
+
+
+def test_who_is_told_off_while_it_sends_hears_why():
+    """What it still sends is taken and thrown away, or the system would throw away the answer."""
+    with Server(port=0, tls=SERVER, max_packet_size=1000) as server, tls_socket(server.address) as connection:
+        connection.sendall(pack_request(16, bytes(3000000)))
+        assert b"TOO_LARGE" in connection.recv(1000)
+        assert connection.recv(1000) == b""
 
 
 # --- Who gets in.
