@@ -33,6 +33,8 @@ _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent
 _SHORT_WAIT = 0.0004    # seconds; after a wait as short as that, the next one begins with looking again and again,
 _SPINS = 200            # so often, which takes about as long; waking from sleep costs as much as the answer (benchmark: serial)
 
+_give_way = getattr(os, "sched_yield", int)
+
 _fork_lock = threading.Lock()  # held while a network finds itself in another process
 
 
@@ -310,6 +312,7 @@ class Network:
         try:
             ready = waiter(0) if spins else None
             while spins and not ready:
+                _give_way()  # to whoever is to answer, if this core is all that it has
                 ready = waiter(0)
                 spins -= 1
             if not ready:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .addresses import Address
     from .protocol import Data
 
-RECEIVE_SIZE = 262144  # bytes taken from a socket at once
+RECEIVE_SIZE = 65536  # bytes taken from a socket at once; malloc would map and unmap memory for many more
 SEND_COUNT = 64        # pieces handed to a socket at once
 _JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
 _LONGEST_WAIT = 3600.0  # seconds of one wait; who wants more waits again
