@@ -164,6 +164,7 @@ class Supervised:
         """Listen from now on; to be called in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._hear("signals"))
+        _block_interrupts(False)
         threading.Thread(target=self._listen, name="gearman_std supervised", daemon=True).start()
 
     def _listen(self) -> None:
@@ -225,7 +226,20 @@ def is_supervised() -> bool:
 
 
 def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
-    """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read."""
+    """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read.
+
+    A Ctrl-C, which reaches every process at the terminal, waits until that listens.
+    """
     import subprocess
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
-                            env=dict(os.environ, **{SUPERVISED: "1"}))
+    _block_interrupts(True)
+    try:
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
+                                env=dict(os.environ, **{SUPERVISED: "1"}))
+    finally:
+        _block_interrupts(False)
+
+
+def _block_interrupts(block: bool) -> None:
+    """Have SIGINT wait, for this thread and what it starts, or no longer, where the system can do that."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGINT])

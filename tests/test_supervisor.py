@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gearman_std.supervisor import SUPERVISED, CodeWatch, Supervised, Supervisor, is_supervised
+from gearman_std.supervisor import SUPERVISED, CodeWatch, Supervised, Supervisor, is_supervised, start_child
 
 WAIT = 10
 
@@ -210,6 +210,26 @@ def test_a_signal_that_reaches_parent_and_child_counts_once(processes):
     child.stdin.flush()
     assert child.stdout.readline().strip() == b"stop"
     assert child.wait(WAIT) == 0
+
+
+EARLY = r"""
+import os, signal, sys
+from gearman_std.supervisor import Supervised
+os.kill(os.getpid(), signal.SIGINT)
+stops = []
+Supervised(lambda: stops.append(1)).listen()
+print(len(stops))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals that can be held back")
+def test_ctrl_c_waits_until_a_child_listens():
+    """While it imports its modules it would end with a traceback."""
+    process = start_child([sys.executable, "-c", EARLY], read=True)
+    with process.stdin, process.stdout:
+        assert process.stdout.read().strip() == b"1"
+    assert process.wait(WAIT) == 0
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_the_end_of_the_parent_counts_once():
