@@ -216,7 +216,7 @@ class Core:
         predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
         if predecessor is None:
             self.uniques.add(job)
-        elif predecessor.successor is None and job.function.policy.coalescing == RERUN:
+        elif predecessor.successor is None and predecessor.schedule is None and job.function.policy.coalescing == RERUN:
             predecessor.successor = job
         self._place(job)
 

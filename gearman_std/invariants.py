@@ -27,6 +27,7 @@ def check_core(core: "Core") -> None:
     for peer in core.peers:
         assert all(peer in job.watchers for job in peer.watching), peer
         assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
+        assert all(function.name in peer.abilities for function in peer.time_limits), peer
         assert peer.sleep != ASLEEP or peer in core.roster.changed or (
             peer.ability_set is not None and peer in peer.ability_set.sleepers), peer
         assert peer.unsent is core.unsent and (not peer.outgoing or peer in core.unsent), peer
@@ -59,6 +60,7 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     assert len(function.ability_sets) == len(set(map(id, function.ability_sets))), function
     assert all(unique_key(job.unique, job.workload) == key and job.state not in (GONE, SET_ASIDE)
                for key, job in function.uniques.items()), function
+    assert sum(one is function for _, one in core.roster.escalations) == bool(function.escalating), function
     if jobs and not function.paused and core.roster.handing_out:
         _check_wake_up(core, function)
     return jobs

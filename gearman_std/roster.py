@@ -84,10 +84,10 @@ class Roster:
         self.changed = []         # type: List[Peer] # sleepers whose abilities changed
         self.expecting = []       # type: List[Peer] # woken peers that want no NOOP but the job itself
         self._functions = functions
-        self._escalations = deque()  # type: Deque[Tuple[float, Function]]
+        self.escalations = deque()  # type: Deque[Tuple[float, Function]] # when more are woken for which function
 
     def __repr__(self) -> str:
-        return "<Roster: %d ability sets, %d escalations>" % (len(self.ability_sets), len(self._escalations))
+        return "<Roster: %d ability sets, %d escalations>" % (len(self.ability_sets), len(self.escalations))
 
     # ----------------------------------------------------------------------------------------------------------- abilities
 
@@ -184,7 +184,7 @@ class Roster:
             self.rouse(function, self.wakeup)
         elif self.rouse(function, 1) and not function.escalating:
             function.escalating = 2
-            self._escalations.append((now + ESCALATION_DELAY, function))
+            self.escalations.append((now + ESCALATION_DELAY, function))
 
     def rouse(self, function: "Function", count: int) -> bool:
         """Wake so many more sleepers of a function, 0 for all; return whether some still sleep."""
@@ -200,16 +200,16 @@ class Roster:
 
     def escalate(self, now: float) -> None:
         """Where woken workers did not come in time for a job, wake twice as many as the last time."""
-        while self._escalations and self._escalations[0][0] <= now:
-            function = self._escalations.popleft()[1]
+        while self.escalations and self.escalations[0][0] <= now:
+            function = self.escalations.popleft()[1]
             count, function.escalating = function.escalating, 0
             if any(function.waiting) and not function.paused and self.handing_out and self.rouse(function, count):
                 function.escalating = count * 2
-                self._escalations.append((now + ESCALATION_DELAY, function))
+                self.escalations.append((now + ESCALATION_DELAY, function))
 
     def next_escalation(self) -> "Optional[float]":
         """When `escalate` has something to do, in monotonic seconds, or None."""
-        return self._escalations[0][0] if self._escalations else None
+        return self.escalations[0][0] if self.escalations else None
 
     def pass_on(self, ability_set: AbilitySet, now: float) -> None:
         """A woken worker left without a job: wake another."""

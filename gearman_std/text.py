@@ -207,8 +207,9 @@ def _text_of(value: bytes) -> str:
 
 
 def _json_listing(entries: "Iterable[Dict[str, Any]]") -> bytes:
-    from json import dumps
-    return _listing(dumps(entry, sort_keys=True).encode() + b"\n" for entry in entries)
+    from json import JSONEncoder
+    encode = JSONEncoder(check_circular=False).encode
+    return _listing(encode(entry).encode() + b"\n" for entry in entries)
 
 
 def parse_number(text: bytes) -> int:

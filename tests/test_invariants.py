@@ -55,6 +55,7 @@ BREAKAGES = {
     "a count of members": lambda world: setattr(world.runner.peer.ability_set, "members", 9),
     "a ready function that is not listed": lambda world: world.runner.peer.ability_set.ready[1].clear(),
     "a lost wake-up": lose_escalation,
+    "an escalation that never comes": lambda world: world.core.roster.escalations.clear(),
     "a peer twice among the unsent": lambda world: world.core.unsent.extend([world.client.peer] * 2),
     "a peer with something to send that nobody will": lambda world: world.client.peer.outgoing.append(b"x"),
 }

@@ -5,6 +5,7 @@ from gearman_std.jobs import DELAYED, REPLACE, RERUN, SET_ASIDE, STORING, WAITIN
 from gearman_std.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
                                   WORK_FAIL)
+from gearman_std.schedule import Schedule
 
 FULL = (b"QUEUE_ERROR", b"the disk is full")
 
@@ -235,9 +236,10 @@ def test_a_scheduled_job_keeps_its_record_and_gets_its_next_time(durable):
 
 # --------------------------------------------------------------------------------------------------------- restored at a start
 
-def restored(world, handle, unique=b"", due=0.0, state="", priority=1):
+def restored(world, handle, unique=b"", due=0.0, state="", priority=1, schedule=None):
     job = Job(handle, world.core.add_function(b"f"), unique, b"w", priority, True, world.now)
     job.due = due
+    job.schedule = schedule
     if state:
         job.state = state
     world.core.restore(job)
@@ -267,6 +269,13 @@ def test_a_restored_successor_waits_for_its_predecessor(make_world):
     assert [worker.grabs(), worker.grabs()] == [b"H:x:1", None]
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
     assert worker.grabs() == b"H:x:2"
+
+
+def test_a_restored_job_does_not_wait_for_the_next_time_of_a_recurring_one(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    restored(world, b"H:x:1", b"u", due=world.wall + 60, schedule=Schedule(b"* * * * *"))
+    restored(world, b"H:x:2", b"u")
+    assert world.worker(b"f").grabs() == b"H:x:2"
 
 
 def test_a_snapshot_holds_all_background_jobs_as_they_are(durable):

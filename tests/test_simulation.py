@@ -11,7 +11,7 @@ import pytest
 
 from gearman_std.core import Core
 from gearman_std.jobs import COALESCING, SET_ASIDE, FunctionPolicy
-from gearman_std.peers import Peer
+from gearman_std.peers import Limits, Peer
 from gearman_std.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                                   GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
                                   NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESET_ABILITIES, RESPONSE_MAGIC, STATUS_RES,
@@ -51,6 +51,7 @@ class Simulation:
         chance = self.chance = random.Random(seed)
         self.durable = chance.random() < 0.5
         self.core = Core(b"H:s", wakeup=chance.choice((None, None, 0, 1, 2)), durable=self.durable,
+                         limits=Limits(jobs=chance.choice((0, 0, 20)), function_job_bytes=chance.choice((0, 0, 5))),
                          policies={name: FunctionPolicy(coalescing, retries=chance.choice((0, 1, 2, 5)),
                                                         attempts=chance.choice((1, 1, 3)))
                                    for name, coalescing in zip(FUNCTIONS, COALESCING)})
@@ -191,6 +192,8 @@ class Simulation:
 
     def pass_time(self):
         self.advance(self.chance.choice((0.01, 0.06, 0.2, 1.1, 5.0, 70.0)))
+        if self.chance.random() < 0.05:  # somebody sets the clock
+            self.wall += self.chance.choice((-100.0, 500.0))
 
     def advance(self, seconds):
         self.now += seconds
