@@ -154,6 +154,10 @@ class Shift:
         self._note_limits(now, due)
         self._retry_held(now, due)
         self._grab(now)
+        for link in self._links:
+            patience = self._patience(link) if link.moved == now else None
+            if patience is not None:
+                due.append(now + patience)  # for the answer to what was asked just now
         return max(0.0, min(due) - self._clock()) if due and not self._over else None
 
     def _connect_due(self, now: float, due: "List[float]") -> None:
@@ -176,22 +180,24 @@ class Shift:
     def _check_link(self, link: WorkerLink, now: float, due: "List[float]") -> None:
         """Give a connection up if an answer, or the sending of what is to be sent, takes too long; wake who sleeps long."""
         session = link.session
-        if link.connection.unsent:
-            patience = ANSWER_TIMEOUT
-        elif session.grabs:
-            patience = ANSWER_TIMEOUT if session.confirmed and not self.leaving else PROBE_TIMEOUT
-        elif session.asleep and not self.leaving:
-            patience = SLEEP_TIMEOUT
-        else:
+        patience = self._patience(link)
+        if patience is None:
             if session.can_grab and link.rest_until > now:
                 due.append(link.rest_until)
-            return
-        if now - link.moved < patience:
+        elif now - link.moved < patience:
             due.append(link.moved + patience)
         elif link.connection.unsent or session.grabs:
             self._give_up(link, now)
         else:
             session.rouse()
+
+    def _patience(self, link: WorkerLink) -> "Optional[float]":
+        """For how many seconds nothing needs to move on a connection, None for ever."""
+        if link.connection.unsent:
+            return ANSWER_TIMEOUT
+        if link.session.grabs:
+            return ANSWER_TIMEOUT if link.session.confirmed and not self.leaving else PROBE_TIMEOUT
+        return SLEEP_TIMEOUT if link.session.asleep and not self.leaving else None
 
     def _welcome(self, server: WorkerServer, lanes: "List[Lane]", outcome: "Any", now: float) -> None:
         """Take the connections made for these lanes, or the exception instead."""
