@@ -22,7 +22,7 @@ from .jobs import (DELAYED, GONE, JOIN, NO_WATCHERS, REJECT, REPLACE, RERUN, RUN
                    FunctionPolicy, Job, Totals)
 from .ledger import Ledger, job_record
 from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Limits, Peer
-from .protocol import JOB_CREATED, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
+from .protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .roster import Roster
 from .text import parse_number
 from .timers import Timers
@@ -36,6 +36,21 @@ if TYPE_CHECKING:
 
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
 _CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
+
+# Why a job, a function or an ability is refused, and the counter of that in `show totals`.
+_QUEUE_FULL = b"Job queue is full"  # as gearmand says it
+_DRAINING = b"The server is draining and takes no new jobs"
+_TOO_MANY_JOBS = b"The server is full: too many jobs"
+_TOO_MANY_BYTES = b"The server is full: too many bytes"
+_TOO_MANY_FUNCTION_JOBS = b"The function is full: too many jobs"
+_TOO_MANY_FUNCTION_BYTES = b"The function is full: too many bytes"
+_TOO_MANY_FUNCTIONS = b"Too many functions"
+_TOO_MANY_ABILITIES = b"Too many abilities on this connection"
+_REFUSALS = {
+    _QUEUE_FULL: "refused_max_queue", _DRAINING: "refused_draining", _TOO_MANY_JOBS: "refused_jobs",
+    _TOO_MANY_BYTES: "refused_job_bytes", _TOO_MANY_FUNCTION_JOBS: "refused_function_jobs",
+    _TOO_MANY_FUNCTION_BYTES: "refused_function_job_bytes", _TOO_MANY_FUNCTIONS: "refused_functions",
+    _TOO_MANY_ABILITIES: "refused_abilities"}
 
 
 class Core:
@@ -70,7 +85,8 @@ class Core:
         self.aside = OrderedDict()      # type: OrderedDict[bytes, Job] # by handle
         self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
         self.totals = Totals()          # of functions that are gone, and what belongs to none
-        self.counters = {}              # type: Dict[str, int] # what the server counts, for `show totals`
+        # What else is counted, for `show totals`; the server adds to it.
+        self.counters = dict.fromkeys(_REFUSALS.values(), 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.number = 0                 # of the last handle given out
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
@@ -274,6 +290,10 @@ class Core:
         if name in self.functions:
             self.functions[name].max_queue = limits
 
+    def has_room_for(self, name: bytes) -> bool:
+        """Whether there is a function of that name, or may be one more."""
+        return name in self.functions or not 0 < self.limits.functions <= len(self.functions)
+
     def add_function(self, name: bytes) -> Function:
         """The function of that name, made if it is new."""
         function = self.functions.get(name)
@@ -345,11 +365,11 @@ class Core:
 
     def register(self, peer: Peer, name: bytes, time_limit: float) -> None:
         """A peer can do a function, within so many seconds if that is not 0."""
-        limits = self.limits
-        if name not in peer.abilities and limits.abilities and len(peer.abilities) >= limits.abilities:
-            peer.error(b"QUEUE_ERROR", b"Too many abilities on this connection")
-        elif name not in self.functions and limits.functions and len(self.functions) >= limits.functions:
-            peer.error(b"QUEUE_ERROR", b"Too many functions")
+        most = self.limits.abilities
+        if name not in peer.abilities and most and len(peer.abilities) >= most:
+            self._refuse(peer, _TOO_MANY_ABILITIES)
+        elif not self.has_room_for(name):
+            self._refuse(peer, _TOO_MANY_FUNCTIONS)
         else:
             self.roster.register(peer, self.add_function(name), time_limit)
 
@@ -368,9 +388,9 @@ class Core:
                due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
         function = self.functions.get(name)
         if function is None:
-            if self.limits.functions and len(self.functions) >= self.limits.functions:
+            if not self.has_room_for(name):
                 self.totals.refused += 1
-                peer.error(b"QUEUE_ERROR", b"Too many functions")
+                self._refuse(peer, _TOO_MANY_FUNCTIONS)
                 return
             function = self.add_function(name)
         predecessor = None
@@ -425,28 +445,34 @@ class Core:
         """Why a new job cannot be taken, or nothing."""
         limits = self.limits
         if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
-            return b"Job queue is full"
+            return _QUEUE_FULL
         if self.draining:
-            return b"The server is draining and takes no new jobs"
+            return _DRAINING
         if background and self.store_trouble:
             return self.store_trouble
         if limits.jobs and len(self.jobs) + len(self.aside) >= limits.jobs:
-            return b"The server is full: too many jobs"
+            return _TOO_MANY_JOBS
         if limits.function_jobs and function.total + function.aside >= limits.function_jobs:
-            return b"The function is full: too many jobs"
+            return _TOO_MANY_FUNCTION_JOBS
         return self._too_many_bytes(function, size)
 
     def _too_many_bytes(self, function: Function, size: int) -> bytes:
         """Why there is no room for so many bytes more, or nothing."""
         limits = self.limits
         if limits.job_bytes and self.size + size > limits.job_bytes:
-            return b"The server is full: too many bytes"
+            return _TOO_MANY_BYTES
         if limits.function_job_bytes and function.size + size > limits.function_job_bytes:
-            return b"The function is full: too many bytes"
+            return _TOO_MANY_FUNCTION_BYTES
         return b""
 
     def _refuse_job(self, peer: Peer, function: Function, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
         function.totals.refused += 1
+        self._refuse(peer, reason, code)
+
+    def _refuse(self, peer: Peer, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+        counter = _REFUSALS.get(reason)
+        if counter is not None:
+            self.counters[counter] += 1
         peer.error(code, reason)
 
     def _needs_successor(self, job: Job) -> bool:
@@ -744,11 +770,16 @@ class Core:
         job.function.size += size
 
     def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
+        failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
+        if exception is not None and len(exception) < LARGE_BODY:
+            failure_with_text = pack_response(WORK_EXCEPTION, job.handle, exception)
         for watcher in job.watchers:
-            if exception is not None and watcher.exceptions:
-                watcher.send_data(WORK_EXCEPTION, exception, job.handle)
+            if exception is None or not watcher.exceptions:
+                watcher.send(failure)
+            elif len(exception) < LARGE_BODY:
+                watcher.send(failure_with_text)
             else:
-                watcher.send(pack_response(WORK_FAIL, job.handle if exception is not None else handle))
+                watcher.send_data(WORK_EXCEPTION, exception, job.handle)
 
     def check(self) -> None:
         """Assert every invariant; for tests, as it looks at everything."""

@@ -198,8 +198,10 @@ def on_work_status(core: "Core", peer: "Peer", handle: bytes, numerator: bytes, 
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
     job.progress = (parse_number(numerator) & 0xffffffff, parse_number(denominator) & 0xffffffff)
-    for watcher in job.watchers:
-        watcher.send(pack_response(WORK_STATUS, handle, numerator, denominator))
+    if job.watchers:
+        packet = pack_response(WORK_STATUS, handle, numerator, denominator)
+        for watcher in job.watchers:
+            watcher.send(packet)
 
 
 def on_work_data(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
@@ -215,8 +217,20 @@ def _relay(peer: "Peer", packet_type: int, handle: bytes, data: "Data") -> None:
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
         return
+    _hand_on(job, packet_type, handle, data)
+
+
+def _hand_on(job: "Job", packet_type: int, handle: bytes, data: "Data") -> None:
+    """Send a worker's packet to all who watch a job: the same bytes, as they may be many."""
+    if not job.watchers:
+        return
+    if len(data) >= LARGE_BODY:
+        for watcher in job.watchers:
+            watcher.send_data(packet_type, data, handle)
+        return
+    packet = pack_response(packet_type, handle, data)
     for watcher in job.watchers:
-        watcher.send_data(packet_type, data, handle)
+        watcher.send(packet)
 
 
 def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
@@ -224,11 +238,7 @@ def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") ->
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
-    for watcher in job.watchers:
-        if len(data) < LARGE_BODY:
-            watcher.send(pack_response(WORK_COMPLETE, handle, data))
-        else:
-            watcher.send_data(WORK_COMPLETE, data, handle)
+    _hand_on(job, WORK_COMPLETE, handle, data)
     core.finish(job)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional
 
 _OK = b"OK\r\n"
+_NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
 _MAX_WORDS = 5
 
 
@@ -62,6 +63,8 @@ def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
     if len(limits) == 1:
         limits *= 3
     limits += [0] * (3 - len(limits))
+    if any(limits) and words[1] not in core.max_queues and 0 < core.limits.functions <= len(core.max_queues):
+        return _NO_ROOM
     core.set_max_queue(words[1], tuple(limits) if any(limits) else None)
     return _OK
 
@@ -69,6 +72,8 @@ def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
 def _create(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
+    if not core.has_room_for(words[2]):
+        return _NO_ROOM
     core.add_function(words[2])
     return _OK
 
@@ -149,6 +154,8 @@ def _resume(core: "Any", words: "List[bytes]") -> bytes:
 def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(words[0].lower())
+    if not core.has_room_for(words[2]):
+        return _NO_ROOM
     order(core.add_function(words[2]))
     return _OK
 

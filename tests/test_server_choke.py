@@ -25,6 +25,15 @@ def small_buffers(server, wire):
     return channel
 
 
+def memory():
+    """The most memory that this process ever had, in bytes, or 0 where that cannot be known."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def is_served(wire):
     wire.request(ECHO_REQ, b"?")
     wire.response(ECHO_RES, b"?")
@@ -243,12 +252,14 @@ def test_one_peer_that_waits_a_million_times_for_the_same_job_cannot_bloat_the_s
     bad.send(pack_request(SUBMIT_JOB, b"f", b"same", b"") * 5000)
     for _ in range(5000):
         bad.response(JOB_CREATED, b"H:t:1")
+    before = in_dispatcher(server, memory)
     worker.request(CAN_DO, b"f")
     worker.request(GRAB_JOB)
     worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"")
     worker.request(WORK_COMPLETE, b"H:t:1", b"x" * 50000)
     bad.broken()
     assert worker.totals()["peers_dropped_unread"] == 1
+    assert in_dispatcher(server, memory) - before < 50000000, "all of them are sent the same bytes"
 
 
 # ------------------------------------------------------------------------------------------------------------ much at once
@@ -446,14 +457,14 @@ def test_connections_over_the_limit_are_told_so_and_there_is_room_again_when_one
     is_served(place.wire(server))
 
 
-@pytest.mark.parametrize("limits, allowed, refused, reason", [
-    ({"jobs": 2}, [b"f", b"g"], b"h", b"The server is full: too many jobs"),
-    ({"job_bytes": 20}, [b"f", b"g"], b"h", b"The server is full: too many bytes"),
-    ({"function_jobs": 1}, [b"f", b"g"], b"f", b"The function is full: too many jobs"),
-    ({"function_job_bytes": 19}, [b"f", b"g"], b"f", b"The function is full: too many bytes"),
-    ({"functions": 2}, [b"f", b"g", b"f"], b"h", b"Too many functions"),
+@pytest.mark.parametrize("limits, allowed, refused, reason, counter", [
+    ({"jobs": 2}, [b"f", b"g"], b"h", b"The server is full: too many jobs", "refused_jobs"),
+    ({"job_bytes": 20}, [b"f", b"g"], b"h", b"The server is full: too many bytes", "refused_job_bytes"),
+    ({"function_jobs": 1}, [b"f", b"g"], b"f", b"The function is full: too many jobs", "refused_function_jobs"),
+    ({"function_job_bytes": 19}, [b"f", b"g"], b"f", b"The function is full: too many bytes", "refused_function_job_bytes"),
+    ({"functions": 2}, [b"f", b"g", b"f"], b"h", b"Too many functions", "refused_functions"),
 ])
-def test_limits_of_jobs_each_have_an_error_and_are_counted(place, limits, allowed, refused, reason):
+def test_limits_of_jobs_each_have_an_error_and_are_counted(place, limits, allowed, refused, reason, counter):
     server = place.serve(limits=Limits(**limits))
     wire = place.wire(server)
     for number, function in enumerate(allowed, 1):
@@ -463,7 +474,24 @@ def test_limits_of_jobs_each_have_an_error_and_are_counted(place, limits, allowe
         wire.request(packet_type, refused, b"", b"0123456789")
         wire.response(ERROR, b"QUEUE_ERROR", reason)
     totals = wire.totals()
-    assert (totals["refused"], totals["jobs"]) == (2, len(allowed))
+    assert (totals["refused"], totals[counter], totals["jobs"]) == (2, 2, len(allowed))
+
+
+def test_a_queue_that_is_full_and_a_server_that_drains_are_counted(place):
+    server = place.serve()
+    wire = place.wire(server)
+    wire.send(b"maxqueue f 1\n")
+    wire.expect(b"OK\r\n")
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"")
+    wire.response(JOB_CREATED, b"H:t:1")
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"")
+    wire.response(ERROR, b"QUEUE_ERROR", b"Job queue is full")
+    wire.send(b"drain\n")
+    wire.expect(b"OK\r\n")
+    wire.request(SUBMIT_JOB_BG, b"g", b"", b"")
+    wire.response(ERROR, b"QUEUE_ERROR", b"The server is draining and takes no new jobs")
+    totals = wire.totals()
+    assert (totals["refused_max_queue"], totals["refused_draining"]) == (1, 1)
 
 
 def test_limits_of_functions_and_abilities_each_have_an_error(place):
@@ -479,6 +507,17 @@ def test_limits_of_functions_and_abilities_each_have_an_error(place):
     assert wires[1].packet() == (ERROR, b"QUEUE_ERROR\0Too many functions")
     wires[1].send(b"status\n")
     assert wires[1].listing() == [b"a\t0\t0\t1\n", b"b\t0\t0\t1\n", b"c\t0\t0\t1\n"]
+    totals = wires[1].totals()
+    assert (totals["refused_abilities"], totals["refused_functions"]) == (1, 1)
+    for line in (b"create function d\n", b"pause function d\n", b"resume function d\n"):
+        wires[1].send(line)
+        wires[1].expect(b"ERR QUEUE_ERROR Too+many+functions\r\n")
+    for name in (b"a", b"x", b"y", b"a", b"x 0"):
+        wires[1].send(b"maxqueue " + name + (b"" if b" " in name else b" 1") + b"\n")
+        wires[1].expect(b"OK\r\n")
+    for name in (b"w", b"v"):
+        wires[1].send(b"maxqueue " + name + b" 1\n")
+        wires[1].expect(b"OK\r\n" if name == b"w" else b"ERR QUEUE_ERROR Too+many+functions\r\n")
 
 
 # ------------------------------------------------------------------------------------------------------- file descriptors

@@ -143,7 +143,9 @@ def test_show_totals_counts_what_has_happened(world):
     world.core.counters["peers_dropped"] = 2
     assert admin.asks(b"show totals") == (
         b"submitted\t3\njoined\t1\ncompleted\t1\nfailed\t2\nrequeued\t1\nset_aside\t0\ncancelled\t1\nrefused\t1\njobs\t0\n"
-        b"aside\t0\njob_bytes\t0\npeers\t2\nfunctions\t1\npeers_dropped\t2\n.\n")
+        b"aside\t0\njob_bytes\t0\npeers\t2\nfunctions\t1\npeers_dropped\t2\n"
+        b"refused_abilities\t0\nrefused_draining\t1\nrefused_function_job_bytes\t0\nrefused_function_jobs\t0\n"
+        b"refused_functions\t0\nrefused_job_bytes\t0\nrefused_jobs\t0\nrefused_max_queue\t0\n.\n")
 
 
 def client_job(world):
