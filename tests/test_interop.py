@@ -105,7 +105,7 @@ def use_client(address, kind=""):
         workloads = [b"%d" % number for number in range(100, 130)]
         assert list(client.map("reverse", workloads, timeout=LONG)) == [workload[::-1] for workload in workloads]
         handles = {client.submit(idle, b"%d" % number, unique="once", background=True).handle for number in range(3)}
-        assert len(handles) == 1
+        assert len(handles) == (3 if kind == "gear" else 1)  # whose server lets equal jobs run each
         status = client.status(handles.pop())
         assert status.known and not status.running
         with pytest.raises(JobTimeout):
