@@ -42,8 +42,8 @@ JobAside.__doc__ = """A job that gearman_std's server has set aside because its 
 
 _LONGEST_ERROR = 2 * MAX_LINE_SIZE
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
-_NUMBER = re.compile(rb"-?\d+\Z")
-_PEER_LINE = re.compile(rb"(\d+) (\S*) (.*?) :(?: (.*))?\Z", re.DOTALL)
+_NUMBER = re.compile(rb"-?\d{1,20}\Z")  # Python refuses to read numbers of thousands of digits
+_PEER_LINE = re.compile(rb"(\d{1,20}) (\S*) (.*?) :(?: (.*))?\Z", re.DOTALL)
 _ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 
 
@@ -134,7 +134,7 @@ class AdminClient:
     def getpid(self) -> int:
         """The server's process id."""
         answer = self.ask("getpid")
-        if not answer.isdigit():
+        if not _NUMBER.match(answer.encode()):
             raise ProtocolError("%r is no process id" % answer[:200])
         return int(answer)
 
@@ -199,7 +199,7 @@ class AdminClient:
 
     def totals(self) -> "Dict[str, int]":
         """What the server has counted since its start, and how much it has of what."""
-        return {name.decode(): int(figure) for name, figure in self._table("show totals", 2)}
+        return {name.decode("utf-8", "backslashreplace"): int(figure) for name, figure in self._table("show totals", 2)}
 
     def pause(self, function: "Text") -> None:
         """Accept jobs of a function, but give none to workers."""
@@ -300,12 +300,12 @@ class AdminClient:
         from json import loads
         try:
             return [loads(line.decode("utf-8")) for line in self.listing(command)]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError("the reply to %s is not JSON: %s" % (command, error)) from None
 
     def _count(self, *words: "Text") -> int:
         answer = self.ask(*words)
-        return int(answer) if answer.isdigit() else 0
+        return int(answer) if _NUMBER.match(answer.encode()) else 0
 
 
 def _without_ok(line: bytes, command: "Text") -> str:

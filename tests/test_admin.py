@@ -1,5 +1,6 @@
 """The admin client: what it sends, how it reads replies of gearmand and of other servers, and what it does about bad ones."""
 import itertools
+import random
 import socket
 import threading
 
@@ -7,7 +8,8 @@ import pytest
 
 from gearman_std.admin import (AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob)
 from gearman_std.client import Client
-from gearman_std.errors import CommandTimeout, NoServer, ProtocolError, ServerError, ServerLost
+from gearman_std.connection import Connection
+from gearman_std.errors import CommandTimeout, GearmanError, NoServer, ProtocolError, ServerError, ServerLost
 from gearman_std.server import Server
 
 
@@ -235,6 +237,61 @@ def test_after_a_lost_connection_the_next_command_opens_another(script):
     with pytest.raises(ServerLost):
         admin.version()
     assert admin.version() == "2"
+
+
+class Canned:
+    """A socket that hands out a reply in parts and then ends."""
+
+    def __init__(self, reply, part):
+        self.reply = reply
+        self.part = part
+
+    def send(self, data):
+        return len(data)
+
+    def recv(self, size):
+        part, self.reply = self.reply[:self.part], self.reply[self.part:]
+        return part
+
+    def close(self):
+        self.reply = b""
+
+
+def answer_to(method, arguments, reply, part=1000):
+    """What a method makes of a reply after which the connection ends."""
+    admin = AdminClient("127.0.0.1")
+    admin._connection = Connection(admin.address, Canned(reply, part))
+    try:
+        return getattr(admin, method)(*arguments)
+    except GearmanError as error:
+        assert str(error)
+        if not isinstance(error, ServerError):
+            assert admin._connection is None or isinstance(error, ProtocolError)
+        return error
+
+
+@pytest.mark.parametrize("method, arguments, reply, line, answer", ANSWERS)
+def test_a_reply_that_is_cut_anywhere_is_an_error_and_never_a_hang(method, arguments, reply, line, answer):
+    for size in range(len(reply)):
+        error = answer_to(method, arguments, reply[:size])
+        assert isinstance(error, (ServerLost, ProtocolError)), (size, error)
+    assert answer_to(method, arguments, reply, 1) == answer
+
+
+@pytest.mark.parametrize("method, arguments, reply, line, answer", ANSWERS)
+def test_a_garbled_reply_is_read_or_is_a_named_error(method, arguments, reply, line, answer):
+    """What is not a GearmanError goes through."""
+    for seed in range(300):
+        rng = random.Random(seed)
+        garbled = bytearray(reply)
+        for _ in range(rng.randrange(1, 4)):
+            place = rng.randrange(len(garbled) + 1)
+            noise = bytes(rng.choice(b"\n\t .0129{}[]\":OKER\0\xff") for _ in range(rng.randrange(6)))
+            garbled[place:place + rng.randrange(4)] = noise
+        answer_to(method, arguments, bytes(garbled), rng.randrange(1, 20))
+    answer_to(method, arguments, reply.replace(b"1", b"1" * 5000))
+    answer_to(method, arguments, b"OK " + b"[" * 100000 + b"\n.\n")
+    answer_to(method, arguments, b"[" * 100000 + b"\n.\n")
 
 
 def test_nobody_listens():
