@@ -605,7 +605,8 @@ def test_options_of_the_store(words, tmp_path):
     (["--durability", "batch"], "--durability needs -q sqlite3"),
     (["--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
     (["--sqlite3-db", "x", "--durability", "never"], "--durability"),
-    (["--sqlite3-db", "x", "--durability", "batch", "--store-queue-on-shutdown"], "--store-queue-on-shutdown is not --durability"),
+    (["--sqlite3-db", "x", "--durability", "batch", "--store-queue-on-shutdown"],
+     "--store-queue-on-shutdown is not --durability"),
 ])
 def test_options_of_the_store_that_make_no_sense(words, complaint):
     status, output, errors = server(*words)

@@ -187,7 +187,8 @@ def test_64_mib_come_back_intact(require, server, processes, tmp_path):
                               input=data, stdout=subprocess.PIPE, timeout=LONG)
         assert done.returncode == 0 and done.stdout == data
         with open(str(tmp_path / "printed"), "wb") as file:
-            worker = processes.start([require("gearman"), "-h", host, "-p", str(port), "-w", "-c", "1", "-f", "print"], stdout=file)
+            worker = processes.start([require("gearman"), "-h", host, "-p", str(port), "-w", "-c", "1", "-f", "print"],
+                                     stdout=file)
             assert client.run("print", data, timeout=LONG) == b""
             assert worker.wait(LONG) == 0
         with open(str(tmp_path / "printed"), "rb") as file:

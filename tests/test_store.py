@@ -132,7 +132,8 @@ def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     """In WAL mode a commit without fsync is with the system, which does not crash with us."""
     code = ("from gearman_std.store import *; import os, signal\n"
             "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
-            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0) for n in range(1, 100)], 99)\n"
+            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0)\n"
+            "             for n in range(1, 100)], 99)\n"
             "store.write([('remove', b'H:5')], 99, flush=False)\n"
             "os.kill(os.getpid(), signal.SIGKILL)" % path)
     subprocess.call([sys.executable, "-c", code])
@@ -512,7 +513,8 @@ def gearmand_file(path, rows, columns="unique_key TEXT, function_name TEXT, prio
     connection.close()
 
 
-ROWS = [("u1", "f", 1, b"\x00data", 0), ("u2", "f", 0, None, 0), ("", "g", 2, "text", 12345), ("u" * 63 + "\0", "f", 9, b"", None)]
+ROWS = [("u1", "f", 1, b"\x00data", 0), ("u2", "f", 0, None, 0), ("", "g", 2, "text", 12345),
+        ("u" * 63 + "\0", "f", 9, b"", None)]
 TAKEN = [(b"f", b"u1", b"\x00data", 1, 0.0, "waiting"), (b"f", b"u2", b"", 0, 0.0, "waiting"),
          (b"f", b"u" * 63, b"", 1, 0.0, "waiting"), (b"g", b"", b"text", 2, 12345.0, "delayed")]
 

@@ -7,8 +7,8 @@ import pytest
 from gearman_std.jobs import FunctionPolicy
 from gearman_std.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
                                   JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG,
-                                  SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_EXCEPTION,
-                                  WORK_FAIL)
+                                  SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
+                                  WORK_EXCEPTION, WORK_FAIL)
 from gearman_std.store import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, connect_sqlite
 from gearman_std.storekeeper import CATCH_UP, FLUSH_INTERVAL, RETRY_INTERVAL, StoreKeeper
 

@@ -88,7 +88,8 @@ connection = client.active_connections[0]
 listing = gear.ShowJobsAdminRequest()
 connection.sendAdminRequest(listing)
 print("background", "joined" if first.handle == second.handle else "apart", int(first.handle + b"\t" in listing.response))
-for request, wanted in ((gear.StatusAdminRequest(), sys.argv[3].encode() + b"\t1\t0\t0\n"), (gear.VersionAdminRequest(), b"OK "),
+for request, wanted in ((gear.StatusAdminRequest(), sys.argv[3].encode() + b"\t1\t0\t0\n"),
+                        (gear.VersionAdminRequest(), b"OK "),
                         (gear.WorkersAdminRequest(), b" 127.0.0.1 - :"), (gear.ShowUniqueJobsAdminRequest(), b"once\n"),
                         (gear.CancelJobAdminRequest(first.handle), b"OK"), (gear.CancelJobAdminRequest(first.handle), b"ERR")):
     connection.sendAdminRequest(request)
