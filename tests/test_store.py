@@ -22,10 +22,21 @@ def update(number, state=WAITING, attempts=1, due=0.0, error=b"lost"):
     return ("update", b"H:x:%d" % number, state, attempts, due, error)
 
 
+OPENED = []
+
+
 def opened(path, *arguments, **options):
     store = JobStore(path, *arguments, **options)
     store.open(b"H:x", 1000.0)
+    OPENED.append(store)
     return store
+
+
+@pytest.fixture(autouse=True)
+def close_all():
+    yield
+    while OPENED:
+        OPENED.pop().abandon()
 
 
 def numbers(store):
@@ -44,9 +55,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path):
-    store = opened(path)
-    yield store
-    store.abandon()
+    return opened(path)
 
 
 def again(store):
@@ -63,7 +72,6 @@ def test_every_property_of_a_job_comes_back(store):
     store.write(rows, 3)
     store = again(store)
     assert sorted(store.load()) == sorted(row[1:] for row in rows)
-    store.abandon()
 
 
 def test_a_memoryview_is_stored_like_bytes(store):
@@ -99,7 +107,6 @@ def test_a_requeued_job_comes_back_at_the_tail(store):
     assert numbers(store) == [2, 1, 3]
     store.write([update(2)], 3)
     assert numbers(store) == [1, 3, 2]
-    store.abandon()
 
 
 def test_an_update_changes_state_attempts_due_and_error(store):
@@ -139,7 +146,6 @@ def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     subprocess.call([sys.executable, "-c", code])
     store = opened(path)
     assert len(store.load()) == 98
-    store.abandon()
 
 
 # --- Handles never repeat.
@@ -293,7 +299,6 @@ def test_an_update_of_the_schema_that_fails_leaves_the_file_as_it_was(store):
     refusal(store.path, migrations=MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "nonsense"),))
     store = opened(store.path)
     assert numbers(store) == [1]
-    store.abandon()
 
 
 # --- Failures.
@@ -396,7 +401,6 @@ def test_the_nth_statement_of_opening_fails_for_every_n(path):
         break
     store.write([add(1)], 1)
     assert numbers(store) == [1]
-    store.abandon()
 
 
 def test_a_full_disk_refuses_a_write_and_keeps_what_is_there(path):
@@ -415,7 +419,6 @@ def test_a_full_disk_refuses_a_write_and_keeps_what_is_there(path):
     assert numbers(store) == [1]
     store.write([add(2, workload=b"x" * 100000)], 2)
     assert numbers(store) == [1, 2]
-    store.abandon()
 
 
 def test_a_file_locked_by_another_process_is_no_long_wait(store):
@@ -549,7 +552,6 @@ def test_a_table_in_the_same_file_is_taken_over_on_request_and_not_overlooked(pa
     store.abandon()
     store = opened(path)
     assert taken(store) == TAKEN
-    store.abandon()
 
 
 def test_an_empty_table_in_the_same_file_is_no_obstacle(path):
@@ -572,7 +574,6 @@ def test_an_old_table_has_no_times(path, tmp_path):
     gearmand_file(old, [row[:4] for row in ROWS], "unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB", "q")
     store = opened(path, gearmand_queue=(old, "q"))
     assert [row[6] for row in store.load()] == [0.0] * 4
-    store.abandon()
 
 
 def test_what_cannot_be_taken_over(path, tmp_path):
