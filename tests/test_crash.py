@@ -16,8 +16,8 @@ import time
 import pytest
 
 from gearman_std.protocol import (CAN_DO, ERROR, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, PRE_SLEEP, RESPONSE_MAGIC,
-                                  SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, WORK_COMPLETE,
-                                  WORK_FAIL, PacketReader, pack_request)
+                                  SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG,
+                                  WORK_COMPLETE, WORK_FAIL, PacketReader, pack_request)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
 
@@ -289,8 +289,8 @@ def test_no_acknowledged_job_is_lost_when_commits_fail_and_the_server_is_killed(
 
 # --- A full disk: the system lets no file of the server grow beyond a limit.
 
-LIMITED = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (%d, resource.RLIM_INFINITY)); " \
-          "import sys; sys.argv = ['gearman-std'] + sys.argv[1:]; from gearman_std.cli import main; sys.exit(main(sys.argv[1:]))"
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (%d, resource.RLIM_INFINITY)); " \
+          "import sys; from gearman_std.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def test_a_full_disk_refuses_jobs_and_loses_none(tmp_path):

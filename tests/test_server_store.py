@@ -5,12 +5,14 @@ import socket
 import pytest
 
 from gearman_std.errors import StoreError
-from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
-                                  SUBMIT_JOB_BG, WORK_COMPLETE)
+from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ,
+                                  JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG,
+                                  SUBMIT_JOB_LOW_BG, WORK_COMPLETE)
 from gearman_std.server import Server
 from gearman_std.store import JobStore, connect_sqlite
 
-from wire import TIMEOUT
+from conftest import free_port
+from wire import TIMEOUT, Wire
 
 
 def restarted(place, server, **settings):
@@ -126,3 +128,38 @@ def test_an_idle_server_in_batch_mode_flushes_and_then_sleeps(place, tmp_path):
         wire.request(ECHO_REQ, b"x")
         wire.response(ECHO_RES, b"x")
     assert flushes == [True, False, True]
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("same_file", [False, True])
+def test_the_queue_of_a_real_gearmand_is_taken_over(require, processes, place, tmp_path, same_file):
+    """It keeps no reducers, NULL for an empty workload, and of jobs without a unique one for each function."""
+    port, old = free_port(), str(tmp_path / "gearmand.db")
+    gearmand = processes.start_server([require("gearmand"), "-p", str(port), "-L", "127.0.0.1", "-l", "none",
+                                       "-P", str(tmp_path / "pid"), "-q", "libsqlite3", "--libsqlite3-db=" + old], port)
+    wire = Wire(("127.0.0.1", port))
+    jobs = [(SUBMIT_JOB_BG, b"f", b"u1", b"\x00binary\xff"), (SUBMIT_JOB_HIGH_BG, b"f", b"u2", b"high"),
+            (SUBMIT_JOB_LOW_BG, b"f", b"u3", b"low"), (SUBMIT_JOB_BG, b"f", b"u4", b""), (SUBMIT_JOB_BG, b"g", b"", b"only"),
+            (SUBMIT_JOB_EPOCH, b"f", b"u5", b"4000000000", b"far away")]
+    for job in jobs:
+        wire.request(*job)
+        assert wire.packet()[0] == JOB_CREATED
+    gearmand.terminate()
+    gearmand.wait(TIMEOUT)
+    wire.abandon()
+    path = old if same_file else str(tmp_path / "jobs.db")
+    server = place.serve(store=JobStore(path, gearmand_queue=(old, "gearman_queue")))
+    wire = place.wire(server)
+    wire.request(CAN_DO, b"f")
+    wire.request(CAN_DO, b"g")
+    taken = []
+    for _ in range(5):
+        wire.request(GRAB_JOB_UNIQ)
+        kind, body = wire.packet()
+        assert kind == JOB_ASSIGN_UNIQ
+        taken.append(tuple(body.split(b"\0", 3)[1:]))
+    wire.request(GRAB_JOB)
+    wire.response(NO_JOB)
+    assert taken[0] == (b"f", b"u2", b"high") and taken[-1] == (b"f", b"u3", b"low")
+    assert sorted(taken[1:4]) == [(b"f", b"u1", b"\x00binary\xff"), (b"f", b"u4", b""), (b"g", b"", b"only")]
+    assert [job.due for job in server.core.jobs.values() if job.unique == b"u5"] == [4000000000.0]
