@@ -29,6 +29,7 @@ from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
 from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
+from .signals import WokenBySignals
 from .store import JobStore
 from .storekeeper import StoreKeeper
 from .streams import KEEPALIVE, TLSStream, acknowledge_at_once
@@ -257,7 +258,8 @@ class Server:
         self._served = True
         _logger_server.info("listening on %s", ", ".join(map(str, self.addresses)))
         try:
-            self._loop()
+            with WokenBySignals(self._wake_sender.fileno()):
+                self._loop()
         finally:
             self.close()
             _logger_server.info("stopped")

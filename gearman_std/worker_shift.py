@@ -7,13 +7,13 @@ which is never held while something waits, nor while a function, a hook or a log
 import heapq
 import logging
 import selectors
-import signal
 import socket
 import threading
 from collections import deque
 
 from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
+from .signals import WokenBySignals
 from .timers import Timers
 from .worker_job import RETRY, Ability, WorkerJob, call_hooks, run_job, show_name
 from .worker_link import Lane, WorkerLink, WorkerServer
@@ -102,31 +102,31 @@ class Shift:
 
     def run(self) -> int:
         """Work until the shift is over; return how many jobs are left unfinished."""
-        selector = self._selector
-        selector.register(self._woken, selectors.EVENT_READ, None)
-        listening = _listen_to_signals(self._waker.fileno())
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
         try:
             self._start_threads()
-            while True:
-                with self._lock:
-                    delay = self._advance(self._clock())
-                self._announce()
-                if self._over:
-                    break
-                if self.worker.watch is not None and not self.leaving:
-                    self._ask_watch(self.worker.watch)
-                events = selector.select(delay)
-                with self._lock:
-                    for key, mask in events:
-                        if key.data is None:
-                            self._drain_wakes()
-                        elif not key.data.lost:
-                            self._serve(key.data, mask)
+            with WokenBySignals(self._waker.fileno()):
+                self._loop()
         finally:
-            if listening:
-                signal.set_wakeup_fd(-1)
             unfinished = self._end()
         return unfinished
+
+    def _loop(self) -> None:
+        while True:
+            with self._lock:
+                delay = self._advance(self._clock())
+            self._announce()
+            if self._over:
+                break
+            if self.worker.watch is not None and not self.leaving:
+                self._ask_watch(self.worker.watch)
+            events = self._selector.select(delay)
+            with self._lock:
+                for key, mask in events:
+                    if key.data is None:
+                        self._drain_wakes()
+                    elif not key.data.lost:
+                        self._serve(key.data, mask)
 
     def _start_threads(self) -> None:
         for number in range(self.worker.threads):
@@ -670,19 +670,6 @@ class Shift:
                         call_hooks(self.worker, notice[0], *notice[1])
             finally:
                 self._announcing.release()
-
-
-def _listen_to_signals(descriptor: int) -> bool:
-    """Have every signal write a byte there, unless this is not the main thread, or the program has another place for that.
-
-    Otherwise a signal between the interpreter's last look and the system call that waits would be noticed after the wait only.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    before = signal.set_wakeup_fd(descriptor)
-    if before != -1:
-        signal.set_wakeup_fd(before)
-    return before == -1
 
 
 def _close_all(outcome: "Any") -> None:

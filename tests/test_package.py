@@ -31,6 +31,7 @@ IMPORTS = {
     "invariants": "jobs peers uniques core",
     "core": "errors protocol jobs text timers schedule peers uniques roster ledger handlers invariants",
     "daemon": "errors",
+    "signals": "",
     "supervisor": "errors",
     "session": "errors protocol",
     "store": "errors jobs",
@@ -39,7 +40,7 @@ IMPORTS = {
     "listeners": "errors access addresses streams",
     "tls": "access streams",
     "channel": "protocol peers",
-    "server": "errors access addresses channel protocol jobs peers core store storekeeper listeners streams tls",
+    "server": "errors access addresses channel protocol jobs peers core signals store storekeeper listeners streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
@@ -49,7 +50,7 @@ IMPORTS = {
     "command": "errors",
     "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session connection worker_job",
-    "worker_shift": "errors session timers connection worker_job worker_link worker",  # the last for type checkers
+    "worker_shift": "errors session signals timers connection worker_job worker_link worker",  # the last for type checkers
     "worker": "addresses protocol serializers connection worker_job worker_shift",
     "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
     "admin": "errors addresses protocol connection",

@@ -823,20 +823,3 @@ def test_a_signal_that_interrupts_no_system_call_is_noticed_at_once(fake, proces
     peer.expect((WORK_COMPLETE, b"H:1", b"True"), (CANT_DO, b"f"))
     peer.expect_farewell()
     assert process.wait(WAIT) == 0
-
-
-def test_another_listener_to_signals_keeps_its_place():
-    """asyncio is one."""
-    worker = Worker("127.0.0.1:1")
-    worker.register("f", bool)
-    mine, other = socket.socketpair()
-    mine.setblocking(False)
-    before = signal.set_wakeup_fd(mine.fileno())
-    try:
-        threading.Timer(0.05, worker.stop).start()
-        assert worker.work(signals=False) == 0
-        assert signal.set_wakeup_fd(before) == mine.fileno()
-    finally:
-        signal.set_wakeup_fd(before)
-        mine.close()
-        other.close()

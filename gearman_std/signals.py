@@ -1,0 +1,37 @@
+"""Signals that wake whoever waits in a selector."""
+import signal
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class WokenBySignals:
+    """While it is entered, in the main thread, every signal writes a byte to a descriptor.
+
+    Otherwise a signal that comes between the interpreter's last look for signals and the system call that waits, or that the
+    system gives to another thread, would be noticed after the wait only.  A program that has another place for those bytes, as
+    asyncio has, keeps it.
+
+    Owner: the thread that enters it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._set = False
+
+    def __repr__(self) -> str:
+        return "<WokenBySignals %d%s>" % (self._descriptor, ", set" if self._set else "")
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.set_wakeup_fd(self._descriptor)
+            self._set = before == -1
+            if not self._set:
+                signal.set_wakeup_fd(before)
+
+    def __exit__(self, *_: "Any") -> None:
+        if self._set:
+            signal.set_wakeup_fd(-1)
+            self._set = False
