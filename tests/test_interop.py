@@ -2,7 +2,9 @@
 gear, and the servers gearmand, Perl's and gear's."""
 import itertools
 import os
+import socket
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -242,3 +244,98 @@ def test_our_admin_with_others_servers(others_server):
         if kind != "gear":  # whose server does not answer that
             assert admin.version()
         assert "127.0.0.1" in [peer.address for peer in admin.workers()]
+
+
+# --- The commands as crontabs and scripts use them: `gearman` and ours do the same, each with each.
+
+COMMANDS = {"gearman": None, "ours": [sys.executable, "-m", "gearman_std", "client"]}
+DATA = b"one\ntwo\nthree"
+# The worker's words, the client's words, the client's output and status.
+PATTERNS = [
+    (["--", "wc", "-l"], [], b"2\n", 0),
+    (["--", "cat"], [], DATA, 0),
+    (["xargs", "echo"], [], b"one two three\n", 0),
+    (["--", "sh", "-c", "cat; echo more"], [], DATA + b"more\n", 0),
+    (["--", "sh", "-c", "cat > /dev/null; exit 3"], [], b"", 1),
+    (["--", "cat"], ["word"], b"word", 0),
+    (["--", "cat"], ["-s"], b"", 0),
+    (["--", "cat"], ["-u", "key", "word"], b"word", 0),
+    (["--", "cat"], ["-P", "word"], None, 0),
+    (["-n", "--", "cat"], ["a\n"], b"a\n", 0),
+]
+
+
+@pytest.mark.parametrize("client", sorted(COMMANDS))
+@pytest.mark.parametrize("at_work", sorted(COMMANDS))
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: " ".join(pattern[0] + ["|"] + pattern[1]))
+def test_command_patterns(require, server, processes, at_work, client, pattern):
+    for_worker, for_client, output, status = pattern
+    name = next(IDLE)
+    there = ["-h", server[0], "-p", str(server[1]), "-f", name]
+    command = {kind: (words or [require("gearman")]) + there for kind, words in COMMANDS.items()}
+    worker = processes.start(command[at_work] + ["-w", "-c", "1"] + for_worker, stderr=subprocess.PIPE)
+    done = subprocess.run(command[client] + for_client, input=DATA, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    if output is None:
+        output = b"%s: word" % name.encode()
+    assert (done.stdout, done.returncode) == (output, status), done.stderr
+    assert bool(done.stderr) == bool(status)
+    assert worker.wait(LONG) == 0
+
+
+@pytest.mark.parametrize("client", sorted(COMMANDS))
+def test_a_background_job_waits_for_a_worker_that_prints(require, server, processes, client):
+    """gearman -b … and later gearman -w -c 1 to peek at it."""
+    name = next(IDLE)
+    there = ["-h", server[0], "-p", str(server[1]), "-f", name]
+    command = {kind: (words or [require("gearman")]) + there for kind, words in COMMANDS.items()}
+    assert subprocess.check_output(command[client] + ["-b", "data"], stdin=subprocess.DEVNULL, timeout=LONG) == b""
+    other = "ours" if client == "gearman" else "gearman"
+    assert subprocess.check_output(command[other] + ["-w", "-c", "1"], stdin=subprocess.DEVNULL, timeout=LONG) == b"data"
+
+
+@pytest.mark.parametrize("client", sorted(COMMANDS))
+def test_several_functions_each_do_each_word(require, server, processes, client):
+    names = [next(IDLE), next(IDLE)]
+    there = ["-h", server[0], "-p", str(server[1])] + [word for name in names for word in ("-f", name)]
+    command = (COMMANDS[client] or [require("gearman")]) + there + ["-P", "a", "b"]
+    worker = processes.start((COMMANDS["ours"] if client == "gearman" else [require("gearman")]) + there
+                             + ["-w", "-c", "4", "--", "sh", "-c", "cat; echo"])
+    printed = subprocess.check_output(command, stdin=subprocess.DEVNULL, timeout=LONG).decode()
+    assert sorted(printed.splitlines()) == ["%s: %s" % (name, word) for name in names for word in "ab"]
+    assert worker.wait(LONG) == 0
+
+
+def test_status_through_a_pipe(server):
+    """echo status | nc: the asker half-closes before it reads."""
+    with socket.create_connection(server, LONG) as asker:
+        asker.sendall(b"status\n")
+        asker.shutdown(socket.SHUT_WR)
+        with asker.makefile("rb") as file:
+            assert file.read().endswith(b".\n")
+
+
+ACTIONS = ["--status", "--priority-status", "--workers", "--show-jobs", "--show-unique-jobs", "--server-version",
+           "--server-verbose", "--getpid", "--create-function=made", "--cancel-job=H:none:1"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_gearadmin_asks_our_server(require, server, action):
+    with Client(server) as client:
+        client.submit("asked about", b"x", unique="asked", background=True)
+        theirs = subprocess.run([require("gearadmin"), "-h", server[0], "-p", str(server[1]), action], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, timeout=LONG)
+        ours = subprocess.run([sys.executable, "-m", "gearman_std", "admin", "-h", server[0], "-p", str(server[1]), action],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    if "cancel" in action:
+        assert theirs.stderr.split() == ours.stderr.split() == [b"Error:", b"UNKNOWN_JOB"]
+        assert (theirs.returncode, ours.returncode) == (0, 1)  # which a script notices
+    else:
+        assert theirs.returncode == 0 and theirs.stdout and theirs.stdout == ours.stdout
+
+
+def test_gearadmin_drops_a_function(require, server):
+    there = ["-h", server[0], "-p", str(server[1])]
+    for action in ("--create-function=dropped", "--drop-function=dropped"):
+        assert subprocess.check_output([require("gearadmin")] + there + [action], timeout=LONG) == b"OK\n"
+    with AdminClient(server) as admin:
+        assert b"dropped" not in [status.function for status in admin.status()]
