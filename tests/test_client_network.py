@@ -15,14 +15,16 @@ import pytest
 
 from client_tools import LONG, Clock, Unrandom, be_silent, hang_up, in_threads, obey, once, one_job, unused_address, vanish
 from gearman_std.client import Client
+from gearman_std.client_link import Link
 from gearman_std.client_network import Network
-from gearman_std.client_task import make_task
+from gearman_std.client_task import Task, make_task
 from gearman_std.connection import Connection
 from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobFailed, JobTimeout, NoServer, ProtocolError,
                                 QueueFull, ServerLost)
 from gearman_std.protocol import (ECHO_REQ, ECHO_RES, ERROR, JOB_CREATED, OPTION_RES, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
-                                  WORK_WARNING, pack_response)
+                                  WORK_WARNING, PacketReader, pack_response)
+from gearman_std.session import ClientSession
 
 
 # -------------------------------------------------------------------------------------------------------------------- time-outs
@@ -454,7 +456,8 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
 
 # ---------------------------------------------------------------------------------------------------- interrupts and processes
 
-CLIENT_FILES = ("client_network.py", "client_link.py", "client_task.py", "session.py", "protocol.py", "connection.py")
+CLIENT_FILES = {method.__code__.co_filename for method in (Network.wait, Link.hand_on, Task.result, Connection.flush,
+                                                           ClientSession.receive, PacketReader.feed)}
 
 
 class InterruptAt:
@@ -474,7 +477,7 @@ class InterruptAt:
         sys.settrace(None)
 
     def call(self, frame, event, argument):
-        return self.line if os.path.basename(frame.f_code.co_filename) in CLIENT_FILES else None
+        return self.line if frame.f_code.co_filename in CLIENT_FILES else None
 
     def line(self, frame, event, argument):
         if event == "line":
