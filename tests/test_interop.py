@@ -274,7 +274,8 @@ def test_command_patterns(require, server, processes, at_work, client, pattern):
     there = ["-h", server[0], "-p", str(server[1]), "-f", name]
     command = {kind: (words or [require("gearman")]) + there for kind, words in COMMANDS.items()}
     worker = processes.start(command[at_work] + ["-w", "-c", "1"] + for_worker, stderr=subprocess.PIPE)
-    done = subprocess.run(command[client] + for_client, input=DATA, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    done = subprocess.run(command[client] + for_client, input=DATA, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=LONG)
     if output is None:
         output = b"%s: word" % name.encode()
     assert (done.stdout, done.returncode) == (output, status), done.stderr

@@ -8,6 +8,7 @@ the package, in a folder that has only that file, tests/ and tools/.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -85,6 +86,8 @@ def main(arguments):
     if "--single-file" in arguments:
         arguments.remove("--single-file")
         folder = single_file_folder()
+    # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     variables = dict(os.environ)
     if gear():
         variables.setdefault("GEARMAN_STD_GEAR", gear())
