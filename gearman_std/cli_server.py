@@ -78,6 +78,7 @@ gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coales
 _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
+    "http_port": "there is no HTTP",
 }
 _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
                  "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _logger_daemon = logging.getLogger("gearman_std.daemon")
 
 LOG_FORMAT = "%(levelname)7s %(asctime)s.%(msecs)03d000 [ %(threadName)s ] %(message)s"
+_SYSLOG_DEVICES = ("/dev/log", "/var/run/syslog")
 LOG_DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 # gearmand's names of log levels, and Python's numbers.
@@ -270,7 +271,7 @@ def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "An
         logger.addHandler(_formatted(log_file, LOG_FORMAT))
     if syslog:
         from logging.handlers import SysLogHandler
-        device = next((one for one in ("/dev/log", "/var/run/syslog") if os.path.exists(one)), None)
+        device = next((one for one in _SYSLOG_DEVICES if os.path.exists(one)), None)
         if device is None:
             raise OSError("there is no syslog on this machine")
         logger.addHandler(_formatted(SysLogHandler(device, SysLogHandler.LOG_DAEMON), "gearmand[%(process)d]: %(message)s"))

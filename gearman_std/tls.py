@@ -112,8 +112,13 @@ class Handshakes:
             self._failed(facts, error.strerror or str(error))
             return
         handshake = _Handshake(stream, facts, now + self._timeout, self)
+        try:
+            self._selector.register(stream, EVENT_READ, handshake)
+        except (OSError, ValueError) as error:  # the system watches no more sockets for this process
+            stream.close()
+            self._failed(facts, str(error))
+            return
         self.open[handshake] = None
-        self._selector.register(stream, EVENT_READ, handshake)
         self.proceed(handshake)
 
     def proceed(self, handshake: "_Handshake") -> None:

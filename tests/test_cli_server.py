@@ -283,7 +283,8 @@ def test_a_signal_stops_it_at_once(start, tmp_path, number):
 
 
 @posix
-def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start):
+@pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM] if os.name == "posix" else [])
+def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start, second):
     process, address = start()
     with AdminClient(address) as admin, Client(address) as client:
         client.submit("nobody", background=True)
@@ -293,7 +294,7 @@ def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start):
         while _accepts(address):
             assert time.monotonic() < deadline
         assert len(admin.jobs()) == 1  # old connections are served
-        process.send_signal(signal.SIGUSR1)
+        process.send_signal(second)
         assert process.wait(20) == 0
 
 
@@ -337,9 +338,10 @@ def test_sighup_without_a_log_file_is_no_trouble(start):
 
 
 def test_what_has_no_effect_is_noted(start, tmp_path):
-    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive", "--redis-server", "x")
+    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive", "--http-port", "80",
+          "--redis-server", "x")
     text = (tmp_path / "log").read_text()
-    for name in ("--threads", "--round-robin", "--keepalive", "--redis-server"):
+    for name in ("--threads", "--round-robin", "--keepalive", "--http-port", "--redis-server"):
         assert "INFO" in text and name + " has no effect" in text
 
 

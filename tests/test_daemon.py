@@ -10,7 +10,7 @@ import time
 import pytest
 
 from gearman_std.daemon import (LOG_LEVELS, CannotDetach, PidFile, SignalHandlers, allow_descriptors, become_user,
-                                notify_manager, open_log, watchdog_interval)
+                                inherited_sockets, notify_manager, open_log, watchdog_interval)
 from gearman_std.errors import GearmanError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
@@ -255,6 +255,29 @@ def test_setting_up_the_log_again_replaces_it(tmp_path, logger):
     logger.error("once")
     assert (tmp_path / "one").read_text() == ""
     assert (tmp_path / "two").read_text().count("once") == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
+def test_syslog(tmp_path, monkeypatch):
+    path = str(tmp_path / "syslog")
+    monkeypatch.setattr(open_log.__module__ + "._SYSLOG_DEVICES", ("/no/such/device", path))
+    with pytest.raises(OSError) as caught:
+        open_log("INFO", "none", syslog=True)
+    assert str(caught.value) == "there is no syslog on this machine"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(path)
+        daemon.settimeout(20)
+        open_log("INFO", "none", syslog=True)
+        logging.getLogger("gearman_std.server").warning("over there")
+        heard = daemon.recv(1000).rstrip(b"\0")
+    assert heard == b"<28>gearmand[%d]: over there" % os.getpid()  # 28: daemon, warning
+
+
+def test_sockets_are_inherited_by_the_process_that_they_are_meant_for():
+    """Descriptor 3 is looked at in tests of the command, as here it may be anything."""
+    for environment in ({}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "7"},
+                        {"LISTEN_PID": "7", "LISTEN_FDS": "0"}, {"LISTEN_PID": "7", "LISTEN_FDS": "some"}):
+        assert inherited_sockets(environment, 7) == []
 
 
 # --- Signals.

@@ -1,6 +1,8 @@
 """TLS on the server's side: who gets in, who is kept out, and that nobody waits for a handshake of others."""
+import errno
 import logging
 import os
+import selectors
 import socket
 import ssl
 import subprocess
@@ -248,6 +250,29 @@ def test_open_handshakes_end_with_the_server():
             assert echo(server.address, TRUSTING)
             server.stop()
             assert silent.recv(1) == b""
+
+
+class Full(selectors.DefaultSelector):
+    """Watches no connection with TLS while `full`."""
+
+    full = True
+
+    def register(self, fileobj, events, data=None):
+        if self.full and isinstance(fileobj, TLSStream):
+            raise OSError(errno.ENOSPC, "no space left")
+        return super().register(fileobj, events, data)
+
+
+def test_a_system_that_watches_no_more_sockets(caplog):
+    caplog.set_level(logging.WARNING, "gearman_std.server")
+    full = Full()
+    with Server(port=0, tls=SERVER, make_selector=lambda: full) as server:
+        with pytest.raises((NoServer, ServerLost)):
+            echo(server.address, TRUSTING)
+        full.full = False
+        assert echo(server.address, TRUSTING)
+        assert server.core.counters["tls_handshakes_failed"] == 1
+    assert "no space left" in caplog.text
 
 
 class Crossed:
