@@ -87,7 +87,7 @@ class WorkerLink:
     """
 
     __slots__ = ("server", "name", "lane", "connection", "session", "reader", "lost", "error", "writing", "since", "moved",
-                 "heard", "results", "fruitless", "slept_at", "rest_until")
+                 "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at")
 
     def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
         self.server = server
@@ -107,6 +107,7 @@ class WorkerLink:
         self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
         self.slept_at = 0.0   # when there was no job the last time
         self.rest_until = 0.0  # nothing is grabbed before
+        self.refused_at = now - 1.0  # when the log was told last that the server refused something
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)

@@ -267,7 +267,7 @@ class Shift:
                     if session.asleep:
                         link.found_no_job(now)
             elif isinstance(outcome, ServerError):
-                self._note_refusal(link, outcome)
+                self._note_refusal(link, outcome, now)
             else:
                 self._assign(link, outcome, now)
         if reader.error is not None:
@@ -307,9 +307,14 @@ class Shift:
         thread.job = job
         thread.gate.release()
 
-    def _note_refusal(self, link: WorkerLink, error: ServerError) -> None:
-        if error.code == "JOB_NOT_FOUND":
-            self.worker.totals["refused"] += 1
+    def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
+        """Count what a server refused, and tell it, but not for each word of a job that the server took away long ago."""
+        gone = error.code == "JOB_NOT_FOUND"
+        self.worker.totals["refused"] += gone
+        if now - link.refused_at < 1.0:
+            return
+        link.refused_at = now
+        if gone:
             self._say(logging.WARNING, "%s has no use for a result any more: %s", link.name, error)
         else:
             self._say(logging.ERROR, "%s refused something: %s", link.name, error)

@@ -186,6 +186,20 @@ def test_nothing_is_left_open():
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+@pytest.mark.parametrize("code, options", [("", {}), ("sys.exit(3)", {}), ("time.sleep(60)", {"timeout": 0.5}),
+                                           ("os.close(0); os.close(1); os.close(2)", {})])
+def test_no_zombie_stays(tmp_path, code, options):
+    """Every command is waited for, however it ends."""
+    note = tmp_path / "pid"
+    try:
+        begin = "import os, sys, time; open(%r, 'w').write(str(os.getpid())); " % str(note)
+        python(begin + code, **options)(Job(b"x" * 1000000))
+    except CommandFailed:
+        assert code
+    assert not os.path.exists("/proc/" + note.read_text())
+
+
 def test_environment_and_folder(tmp_path):
     command = python("import os; print(os.environ['WHO'], os.getcwd())", cwd=str(tmp_path), env=dict(os.environ, WHO="me"))
     assert command(Job()).decode().split() == ["me", os.path.realpath(str(tmp_path))]

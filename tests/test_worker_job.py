@@ -1,5 +1,6 @@
 """What a function sees of its job, and what becomes of what it returns or raises."""
 import json
+import pickle
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from gearman_std.protocol import (ERROR, JOB_ASSIGN, JOB_ASSIGN_ALL, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                   WORK_STATUS, WORK_WARNING)
 
-from worker_tools import AtWork, GRAB, HELLO, make
+from worker_tools import AtWork, Clock, GRAB, HELLO, make
 
 
 def test_result_and_next_grab_leave_in_one_send(fake):
@@ -56,6 +57,15 @@ def test_serializer(fake):
         peer.expect(GRAB)
         peer.assign(b"H:2", workload=b"nonsense")
         assert peer.receive()[:2] == (WORK_EXCEPTION, b"H:2")
+        peer.expect(GRAB)
+
+
+def test_pickle_for_those_who_trust_their_clients(fake):
+    with AtWork(make(fake, lambda job: {job.value, None}, serializer="pickle")):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=pickle.dumps((1, 2)))
+        packet = peer.receive()
+        assert packet[:2] == (WORK_COMPLETE, b"H:1") and pickle.loads(packet[2]) == {(1, 2), None}
         peer.expect(GRAB)
 
 
@@ -153,3 +163,18 @@ def test_job_not_found_does_not_kill_the_worker(fake):
         peer.assign(b"H:2")
         peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
         assert worker.health().refused == 1
+
+
+def test_every_refusal_is_counted_and_one_a_second_told(fake, caplog):
+    """A function goes on sending its status although the server took its job away."""
+    clock = Clock()
+    worker = make(fake, clock=clock)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for number in range(2):
+            peer.send(*[(ERROR, b"JOB_NOT_FOUND", b"gone")] * 100)
+            peer.assign(b"H:1")
+            peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+            assert worker.health().refused == 100 * (number + 1)
+            clock.now += 1
+    assert caplog.text.count("has no use for a result") == 2

@@ -4,9 +4,11 @@ import pytest
 from gearman_std.errors import ProtocolError, ServerError
 from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
                                   GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP,
-                                  PRE_SLEEP, SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
-                                  WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_request)
-from gearman_std.session import WorkerSession
+                                  PRE_SLEEP, RESPONSE_MAGIC, SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
+                                  WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
+from gearman_std.session import Assignment, WorkerSession
+
+from worker_tools import World
 
 
 class Story:
@@ -244,3 +246,28 @@ def test_what_makes_no_sense_is_a_protocol_error(story, packet):
 
 def test_repr_tells_the_state(proven):
     assert repr(proven.session) == "<WorkerSession: awake, 0 grabs unanswered, 1 jobs>"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_a_server_sends_is_taken_or_refused(seed):
+    """A reader and a session, fed with bytes that are nearly right: a ProtocolError, or no error at all."""
+    world = World(seed, ["a"])
+    refused = 0
+    for _ in range(200):
+        reader, session = PacketReader(RESPONSE_MAGIC, text=False), WorkerSession([(b"f", 0)])
+        try:
+            for _ in range(world.random.randrange(1, 5)):
+                if session.can_grab:
+                    session.grab()
+                for packet_type, arguments in reader.feed(world.garbage()):
+                    outcome = session.receive(packet_type, arguments)
+                    if isinstance(outcome, Assignment):
+                        assert outcome.handle
+                        session.complete(outcome, b"")
+                if reader.error is not None:
+                    raise reader.error
+        except ProtocolError as error:
+            refused += 1
+            assert str(error)
+        assert session.grabs >= 0 and not (session.asleep and session.grabs)
+    assert refused > 20
