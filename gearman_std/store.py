@@ -42,9 +42,8 @@ _logger_store = logging.getLogger("gearman_std.store")
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
 
 APPLICATION_ID = 0x47534a51
-HANDLE_BLOCK = 100000   # handle numbers that are set aside for use in one go
-BUSY_TIMEOUT = 0.01     # seconds to wait while another process has the file locked: the whole server waits
-CHECKPOINT_PAGES = 4000  # of the WAL, before they are copied into the main file
+HANDLE_BLOCK = 100000  # handle numbers that are set aside for use in one go
+BUSY_TIMEOUT = 0.01    # seconds to wait while another process has the file locked: the whole server waits
 GEARMAND_TABLE = "gearman_queue"
 
 # What makes version 1, version 2 … of the schema out of the one before.
@@ -218,7 +217,6 @@ class JobStore:
             self._check_content()
         if self._pragma("journal_mode = WAL") != b"wal":
             raise self._error("this file system cannot hold a database in WAL mode")
-        self._pragma("wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
         self._pragma("journal_size_limit = %d" % (64 << 20))
         self._synchronous = ""
         self._set_synchronous("FULL")
