@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import logging
 import os
+import pickle
 import queue
 import random
 import select
@@ -17,7 +18,8 @@ from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, WorkerThread,
                           unused_address, vanish)
 from gearman_std.client import Client
 from gearman_std.client_task import HIGH, LOW, NORMAL, JobStatus
-from gearman_std.errors import JobError, JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError
+from gearman_std.errors import (JobError, JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError,
+                                ServerLost)
 from gearman_std.protocol import (ECHO_RES, ERROR, GET_STATUS, JOB_CREATED, OPTION_RES, STATUS_RES, STATUS_RES_UNIQUE,
                                   SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG,
                                   SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE,
@@ -312,6 +314,61 @@ def test_thousands_of_jobs_are_on_their_way_at_once_on_one_connection(serve, mak
     assert len(server.connections) == 1
 
 
+def test_a_batch_is_checked_before_anything_of_it_is_sent(serve, make_client, nowhere):
+    server = serve()
+    client = make_client(server)
+    with pytest.raises(ValueError):
+        client.submit_many([("f", b"x")] * 10 + [("", b"x")])
+    with pytest.raises(TypeError):
+        client.submit_many([("f", b"x"), ("f", object())])
+    assert client.run("f", b"the first", timeout=LONG) == b"the first"
+    client.close()
+    assert [packet[3] for packet in server.outcome()] == [b"the first"]
+    with pytest.raises(NoServer):
+        make_client(nowhere).submit_many([("f", b"x")] * 1000)
+    assert make_client(nowhere).submit_many([]) == []
+
+
+def test_each_job_of_a_batch_tells_what_became_of_it_when_servers_go_away(make_client, monkeypatch):
+    """Some are on their way when the last server is lost: they tell so, and those that were never sent are NoServer."""
+    client = make_client("127.0.0.1:1")
+    network, placed = client._network, []
+
+    def submit_quietly(task):
+        if len(placed) == 3:
+            raise NoServer("the last one has gone")
+        placed.append(task)
+        task._link = network.links[0]
+
+    monkeypatch.setattr(network, "submit_quietly", submit_quietly)
+    tasks = client.submit_many([("f", b"%d" % number) for number in range(6)])
+    assert placed == tasks[:3] and not any(task._is_done() for task in placed)
+    assert all(isinstance(task.exception(0), NoServer) for task in tasks[3:])
+    results = client.map("f", [b"x"] * 3)
+    with pytest.raises(NoServer, match="the last one has gone"):
+        next(results)
+
+
+def test_a_job_without_a_workload(serve, make_client):
+    server = serve()
+    assert make_client(server).run("f", timeout=LONG) == b""
+    assert make_client(server, serializer="json").run("f", timeout=LONG) is None
+    assert make_client(server, serializer="pickle").run("f", timeout=LONG) is None
+
+
+def test_what_cannot_be_made_bytes_or_read_again_is_the_serializers_error(serve, make_client):
+    server = serve()
+    client = make_client(server, serializer="pickle")
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+        client.submit("f", lambda: None)
+    assert client.run("f", {"still": "there"}, timeout=LONG) == {"still": "there"}
+    task = make_client(serve(one_job((WORK_COMPLETE, b"H:1", b"{not json"))), serializer="json").submit("f")
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            task.result(LONG)
+    assert task.exception() is None  # the job itself went well
+
+
 def test_any_and_all_of_many(serve, make_client):
     go_on = [threading.Event() for _ in range(3)]
 
@@ -523,6 +580,14 @@ def test_an_unknown_job_may_be_on_the_server_that_is_down(serve, make_client, no
     assert client.status("H:1").known
     with pytest.raises(NoServer):
         client.status("H:2")
+
+
+def test_a_server_that_is_lost_while_it_is_asked_does_not_hide_what_another_knows(serve, make_client):
+    client = make_client(serve(vanish), serve(knows(b"H:2")))
+    assert client.status("H:2").known
+    client = make_client(serve(vanish), serve(knows()))
+    with pytest.raises(ServerLost):
+        client.status("H:2")  # which the lost one may have known
 
 
 def test_a_task_knows_its_status(serve, make_client):
