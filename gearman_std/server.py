@@ -12,7 +12,6 @@ No peer may harm the others, so everything that one can make the server do is bo
   disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
 - Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
 """
-import errno
 import logging
 import os
 import selectors
@@ -25,6 +24,7 @@ from .access import Access, PeerFacts
 from .addresses import DEFAULT_PORT
 from .channel import Channel, SecureChannel
 from .core import Core
+from .gate import NEVER, Gate
 from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
@@ -49,16 +49,9 @@ TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
 PROGRESS = 65536        # bytes that count as progress within the stall time-out, as does a whole packet
 LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may take to read why
-ACCEPT_PAUSE = 1.0      # seconds without accepting after file descriptors ran out
 MAX_WAIT = 86400.0      # seconds the selector may wait, since epoll takes no more than 24 days
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
-_NEVER = float("inf")   # when what is not planned happens, monotonic seconds
 _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[], None]
-
-# Errors of one connection that accept reports, Linux even those of the network: the next one may be better.
-_LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
-    "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
-    "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT") if hasattr(errno, name))
 
 # What the server counts, for the text command `show totals`.
 _COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
@@ -119,10 +112,10 @@ class Server:
         self._backlog_setting = backlog
         self._max_packet_size = max_packet_size or 0xffffffff
         self._max_line_size = max_line_size or 0xffffffff
-        self._max_connections = max_connections or _NEVER
-        self._max_unsent = (max_unsent or _NEVER) + self._max_packet_size
+        self._max_connections = max_connections or NEVER
+        self._max_unsent = (max_unsent or NEVER) + self._max_packet_size
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
-        self._stall_timeout = stall_timeout or _NEVER
+        self._stall_timeout = stall_timeout or NEVER
         self._clock = clock
         self._wall_clock = wall_clock
         self._make_selector = make_selector
@@ -136,20 +129,19 @@ class Server:
             self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[Any] # where it listens, or did: (host, port), or the path of a Unix socket
-        self._listeners = []          # type: List[Listener]
         self._channels = {}           # type: Dict[Channel, None]
         self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
         self._looks = LOOKS
         self._turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
         self._unfinished = {}         # type: Dict[Channel, None] # who has something half sent or unread
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
-        self._accept_again_at = _NEVER
-        self._sweep_at = _NEVER
+        self._sweep_at = NEVER
         self._finishing = False
         self._served = False
         self._thread = None           # type: Optional[threading.Thread]
         self._selector = None         # type: Any
         self._handshakes = None       # type: Any
+        self._gate = None             # type: Any
         self._wake_receiver = None    # type: Any
         self._wake_sender = None      # type: Any
 
@@ -230,14 +222,14 @@ class Server:
             self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._on_wake)
             self._handshakes = Handshakes(self._selector, self._handshake_timeout, self._welcome_secure, self._no_tls)
             places = self._places or read_places([""], self._port, self._tls is not None)
-            self._listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
-            for listener in self._listeners:
+            listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
+            for listener in listeners:
                 listener.keepalive = self._keepalive
-                self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
+            self._gate = Gate(self._selector, listeners, self._on_connection, self._on_pause, self._now)
         except BaseException:
             self.close()
             raise
-        self.addresses = [listener.address for listener in self._listeners]
+        self.addresses = [listener.address for listener in listeners]
         if self._calls:  # who called before there was anything to wake
             self._wake_sender.send(b"\0")
 
@@ -266,9 +258,6 @@ class Server:
 
     def close(self) -> None:
         """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve."""
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = []
         if self._keeper is not None:
             self._keeper.close()
         for channel in self._channels:
@@ -276,15 +265,15 @@ class Server:
         self._channels.clear()
         self._turns.clear()
         self._unfinished.clear()
-        for thing in (self._handshakes, self._selector, self._wake_receiver, self._wake_sender):
+        for thing in (self._gate, self._handshakes, self._selector, self._wake_receiver, self._wake_sender):
             if thing is not None:
                 thing.close()
-        self._selector = None
+        self._selector = self._gate = self._handshakes = None
 
     def _loop(self) -> None:
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
         handshakes, readable, ready = self._handshakes, selectors.EVENT_READ, []  # type: Tuple[Any, int, List[Any]]
-        keeper = self._keeper
+        gate, keeper = self._gate, self._keeper
         core.tick(clock(), wall_clock())
         while True:
             wait = core.settle()
@@ -326,8 +315,8 @@ class Server:
                 handshakes.give_up(core.now)
             if core.now >= self._sweep_at:
                 self._sweep()
-            if core.now >= self._accept_again_at:
-                self._resume_accepting()
+            if core.now >= gate.opens_at:
+                gate.open()
 
     def _read(self, channel: Channel) -> None:
         """Read once from a peer, and obey, unless it is much."""
@@ -546,33 +535,22 @@ class Server:
         if channel.peer.outgoing:
             channel.peer.outgoing.clear()
             self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not channel.peer]
-        if self._accept_again_at != _NEVER:
-            self._resume_accepting()
+        self._gate.open()  # there is room again
 
-    def _on_accept(self, listening: "Any") -> None:
-        listener = next(one for one in self._listeners if one.socket is listening)
-        for _ in range(64):
-            if self._accept_again_at != _NEVER:
-                return  # there is no room, as this listener or another one has found
-            try:
-                connection, facts = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if isinstance(error, ConnectionAbortedError) or error.errno in _LOST_BEFORE_ACCEPTED:
-                    _logger_server.debug("lost a connection before it was accepted: %s", error)
-                    continue
-                # Out of file descriptors, or of memory: a pause is all that can help.
-                _logger_server.warning("cannot accept connections, pausing: %s", error)
-                self._pause_accepting()
-                return
-            if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
-                self._count("connections_refused")
-                self._turn_away(connection, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
-            elif self._tls is not None and listener.secure:
-                self._handshakes.begin(self._tls, connection, facts, self.core.now)
-            else:
-                self._welcome(connection, facts)
+    def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
+        if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
+            self._count("connections_refused")
+            self._turn_away(connection, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
+        elif self._tls is not None and listener.secure:
+            self._handshakes.begin(self._tls, connection, facts, self.core.now)
+        else:
+            self._welcome(connection, facts)
+
+    def _on_pause(self) -> None:
+        self._count("accept_pauses")
+
+    def _now(self) -> float:
+        return self.core.now
 
     def _welcome(self, connection: "Any", facts: PeerFacts) -> "Optional[Channel]":
         """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
@@ -592,7 +570,7 @@ class Server:
         except (OSError, ValueError) as error:
             _logger_server.warning("cannot watch another connection, pausing: %s", error)
             connection.close()
-            self._pause_accepting()
+            self._gate.pause()
             return None
         self._channels[channel] = None
         self._count("connections_accepted")
@@ -614,8 +592,7 @@ class Server:
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
         _logger_server.warning("no TLS with %s: %s", facts.address, reason)
         self._count("tls_handshakes_failed")
-        if self._accept_again_at != _NEVER:
-            self._resume_accepting()
+        self._gate.open()  # there is room again
 
     def _serve_secure(self, channel: Channel) -> None:
         """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""
@@ -652,17 +629,6 @@ class Server:
         if self._access.uids and not KNOWS_UIDS:
             raise ValueError("this system does not tell which user is at the other end of a Unix socket")
 
-    def _pause_accepting(self) -> None:
-        for listener in self._listeners:
-            self._selector.unregister(listener.socket)
-        self._count("accept_pauses")
-        self._accept_again_at = self.core.now + ACCEPT_PAUSE
-
-    def _resume_accepting(self) -> None:
-        self._accept_again_at = _NEVER
-        for listener in self._listeners:
-            self._selector.register(listener.socket, selectors.EVENT_READ, self._on_accept)
-
     def _on_wake(self, receiver: "Any") -> None:
         try:
             receiver.recv(4096)
@@ -677,7 +643,7 @@ class Server:
 
     def _wait(self, wait: "Optional[float]") -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
-        planned = min(self._sweep_at, self._accept_again_at)
+        planned = min(self._sweep_at, self._gate.opens_at)
         if self._keeper is not None:
             planned = min(planned, self._keeper.next_time())
         if self._handshakes.open:
@@ -685,7 +651,7 @@ class Server:
         planned -= self.core.now
         if wait is not None:
             planned = min(planned, wait)
-        return None if planned == _NEVER else max(0.0, min(planned, MAX_WAIT))
+        return None if planned == NEVER else max(0.0, min(planned, MAX_WAIT))
 
     def _sweep(self) -> None:
         """Look for peers that have something half sent or unread, and do not go on."""
@@ -705,7 +671,7 @@ class Server:
                     _logger_server.warning("%r makes no progress, dropping it", channel)
                     self._count("peers_dropped_stalled")
                 self._lose(channel)
-        self._sweep_at = now + SWEEP_INTERVAL if self._unfinished else _NEVER
+        self._sweep_at = now + SWEEP_INTERVAL if self._unfinished else NEVER
 
     def _count(self, name: str) -> None:
         self.core.counters[name] += 1
@@ -717,13 +683,5 @@ class Server:
         if not self._finishing:
             self._finishing = True
             _logger_server.info("stopping when no job is left")
-            self._close_listeners()
+            self._gate.close()
         return self.core.idle and not any(channel.backlog for channel in self._unfinished)
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            if self._accept_again_at == _NEVER:
-                self._selector.unregister(listener.socket)
-            listener.close()
-        self._listeners = []
-        self._accept_again_at = _NEVER

@@ -40,7 +40,8 @@ IMPORTS = {
     "listeners": "errors access addresses streams",
     "tls": "access streams",
     "channel": "protocol peers",
-    "server": "errors access addresses channel protocol jobs peers core signals store storekeeper listeners streams tls",
+    "gate": "access listeners",  # for type checkers
+    "server": "errors access addresses channel gate protocol jobs peers core signals store storekeeper listeners streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",

@@ -8,10 +8,11 @@ import threading
 
 import pytest
 
+from gearman_std.gate import ACCEPT_PAUSE
 from gearman_std.peers import Limits
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_STATUS, pack_request, pack_response)
-from gearman_std.server import ACCEPT_PAUSE, LINGER_TIME, PROGRESS, SWEEP_INTERVAL, TURN_PACKETS, Server
+from gearman_std.server import LINGER_TIME, PROGRESS, SWEEP_INTERVAL, TURN_PACKETS, Server
 
 from wire import Clock, HeldServer, channel_of, in_dispatcher, let_pass
 
@@ -543,8 +544,9 @@ class FaultyListener:
 def with_faulty_listeners(place, **settings):
     server = Server(port=0, handle_prefix="H:t", **settings)
     server.bind()
-    server._listeners = [FaultyListener(listener) for listener in server._listeners]
-    return place.run(server), server._listeners
+    server._gate.listeners = [FaultyListener(listener) for listener in server._gate.listeners]
+    listeners = server._gate.listeners
+    return place.run(server), listeners
 
 
 @pytest.mark.parametrize("number", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])

@@ -84,7 +84,7 @@ def serve(place, faults):
     """A server, and a socket to it that has no faults."""
     server = Server(port=0, handle_prefix="H:t", listen=["127.0.0.1"])
     server.bind()
-    server._listeners = [FaultyListener(listener, faults) for listener in server._listeners]
+    server._gate.listeners = [FaultyListener(listener, faults) for listener in server._gate.listeners]
     place.run(server)
     bystander = place.wire(server)
     bystander.request(ECHO_REQ, b"")

@@ -1,0 +1,94 @@
+"""Where connections come in: the listeners of a server, which rest while there is no room for more."""
+import errno
+import logging
+from selectors import EVENT_READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List
+    from .access import PeerFacts
+    from .listeners import Listener
+
+_logger_gate = logging.getLogger("gearman_std.server")
+
+ACCEPT_PAUSE = 1.0   # seconds without accepting after file descriptors ran out
+ACCEPT_COUNT = 64    # connections accepted in one round of the loop
+NEVER = float("inf")  # when what is not planned happens, monotonic seconds
+
+# Errors of one connection that accept reports, Linux even those of the network: the next one may be better.
+_LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
+    "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+    "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT") if hasattr(errno, name))
+
+
+class Gate:
+    """The listeners of a server, which a selector watches.
+
+    `welcome` is called with each connection, what is known of the peer, and the listener; `paused` whenever a pause begins.
+    `clock` tells the time in monotonic seconds.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, selector: "Any", listeners: "List[Listener]", welcome: "Callable[[Any, PeerFacts, Listener], None]",
+                 paused: "Callable[[], None]", clock: "Callable[[], float]") -> None:
+        self.listeners = listeners
+        self.opens_at = NEVER  # the end of the pause, NEVER if there is none
+        self._selector = selector
+        self._welcome = welcome
+        self._paused = paused
+        self._clock = clock
+        try:
+            self._watch()
+        except BaseException:
+            for listener in listeners:
+                listener.close()
+            raise
+
+    def __repr__(self) -> str:
+        return "<Gate of %d listeners%s>" % (len(self.listeners), "" if self.opens_at == NEVER else ", paused")
+
+    def pause(self) -> None:
+        """Accept nothing for a while: there is no room for more."""
+        for listener in self.listeners:
+            self._selector.unregister(listener.socket)
+        self.opens_at = self._clock() + ACCEPT_PAUSE
+        self._paused()
+
+    def open(self) -> None:
+        """End a pause, if there is one."""
+        if self.opens_at != NEVER:
+            self.opens_at = NEVER
+            self._watch()
+
+    def close(self) -> None:
+        """Close all listeners."""
+        for listener in self.listeners:
+            if self.opens_at == NEVER:
+                self._selector.unregister(listener.socket)
+            listener.close()
+        self.listeners = []
+        self.opens_at = NEVER
+
+    def _watch(self) -> None:
+        for listener in self.listeners:
+            self._selector.register(listener.socket, EVENT_READ, self._on_accept)
+
+    def _on_accept(self, listening: "Any") -> None:
+        listener = next(one for one in self.listeners if one.socket is listening)
+        for _ in range(ACCEPT_COUNT):
+            if self.opens_at != NEVER:
+                return  # there is no room, as this listener or another one has found
+            try:
+                connection, facts = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if isinstance(error, ConnectionAbortedError) or error.errno in _LOST_BEFORE_ACCEPTED:
+                    _logger_gate.debug("lost a connection before it was accepted: %s", error)
+                    continue
+                # Out of file descriptors, or of memory: a pause is all that can help.
+                _logger_gate.warning("cannot accept connections, pausing: %s", error)
+                self.pause()
+                return
+            self._welcome(connection, facts, listener)
