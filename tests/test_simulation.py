@@ -10,8 +10,8 @@ import random
 import pytest
 
 from gearman_std.core import Core
-from gearman_std.jobs import COALESCING, SET_ASIDE, FunctionPolicy
-from gearman_std.peers import Limits, Peer
+from gearman_std.jobs import COALESCING, DELAYED, SET_ASIDE, FunctionPolicy, Job
+from gearman_std.peers import ASLEEP, Limits, Peer
 from gearman_std.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                                   GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
                                   NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESET_ABILITIES, RESPONSE_MAGIC, STATUS_RES,
@@ -19,6 +19,7 @@ from gearman_std.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ER
                                   SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
                                   SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                   WORK_STATUS, WORK_WARNING, PacketReader, pack_request)
+from gearman_std.schedule import Schedule
 
 STEPS = 150
 FUNCTIONS = (b"join", b"rerun", b"replace", b"reject")
@@ -44,20 +45,64 @@ class Person:
         self.noops = 0
 
 
+class Shelf:
+    """Keeps the core's records as the store does, but in memory, so that a simulated crash leaves it as it is."""
+
+    def __init__(self):
+        self.rows = {}    # handle: what its "add" held, brought up to date
+        self.places = {}  # handle: which stands for its turn
+        self.place = 0
+
+    def keep(self, records):
+        for kind, handle, *values in records:
+            self.place += 1
+            if kind == "add":
+                self.rows[handle] = values
+            elif kind == "remove":
+                self.rows.pop(handle, None)
+                continue
+            elif kind == "update":
+                row = self.rows[handle]
+                row[7], row[6], row[5], row[8] = values
+            elif values[0] == "priority":
+                self.rows[handle][4] = values[1]
+            else:
+                assert values[0] == "workload"
+                self.rows[handle][2] = values[1]
+                continue
+            self.places[handle] = self.place
+
+    def restore_to(self, core):
+        rows = [(row[7] == DELAYED, row[5] if row[7] == DELAYED else 0, self.places[handle], handle)
+                for handle, row in self.rows.items()]
+        for _, _, _, handle in sorted(rows):
+            function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created = self.rows[handle]
+            age = core.wall - created
+            job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
+            job.reducer, job.due, job.attempts, job.error = reducer, due, attempts, error
+            job.schedule = Schedule(schedule) if schedule else None
+            if state == SET_ASIDE:
+                job.state = SET_ASIDE
+            core.restore(job)
+
+
 class Simulation:
     """One run."""
 
     def __init__(self, seed):
         chance = self.chance = random.Random(seed)
         self.durable = chance.random() < 0.5
-        self.core = Core(b"H:s", wakeup=chance.choice((None, None, 0, 1, 2)), durable=self.durable,
-                         limits=Limits(jobs=chance.choice((0, 0, 20)), function_job_bytes=chance.choice((0, 0, 5))),
-                         policies={name: FunctionPolicy(coalescing, retries=chance.choice((0, 1, 2, 5)),
-                                                        attempts=chance.choice((1, 1, 3)))
-                                   for name, coalescing in zip(FUNCTIONS, COALESCING)})
+        self.busy = chance.choice((3, 10, 30))  # few submits, so that workers sleep, or many
+        self.settings = {
+            "wakeup": chance.choice((None, None, 0, 1, 2)), "durable": self.durable,
+            "limits": Limits(jobs=chance.choice((0, 0, 20)), function_job_bytes=chance.choice((0, 0, 5))),
+            "policies": {name: FunctionPolicy(coalescing, retries=chance.choice((0, 1, 2, 5)),
+                                              attempts=chance.choice((1, 1, 3)))
+                         for name, coalescing in zip(FUNCTIONS, COALESCING)}}
         self.now = 50.0
         self.wall = 1.5e9
-        self.core.tick(self.now, self.wall)
+        self.shelf = Shelf()
+        self.core = self.start()
         self.people = []
         self.connected = 0
         self.acknowledged = {}  # handle of a background job: function, unique
@@ -65,9 +110,17 @@ class Simulation:
         self.digest = hashlib.sha256()
         self.log = []
 
+    def start(self):
+        core = Core(b"H:s", **self.settings)
+        core.tick(self.now, self.wall)
+        self.shelf.restore_to(core)
+        core.check()
+        return core
+
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def run(self, steps=STEPS):
+        self.gather()
         for _ in range(steps):
             self.step()
             self.core.check()
@@ -77,11 +130,24 @@ class Simulation:
         return self.digest.hexdigest()
 
     def step(self):
-        action = self.chance.choices((self.connect, self.disconnect, self.submit, self.work, self.order, self.pass_time,
-                                      self.ask),
-                                     (4 if len(self.people) < 8 else 0, 2, 30, 45, 7, 12, 4))[0]
-        if self.people or action in (self.connect, self.pass_time):
+        action = self.chance.choices((self.join, self.disconnect, self.submit, self.work, self.order, self.pass_time,
+                                      self.ask, self.crash),
+                                     (4 if len(self.people) < 8 else 0, 2, self.busy, 60, 7, 12, 4,
+                                      0.7 if self.durable else 0))[0]
+        if self.people or action in (self.join, self.pass_time):
             action()
+
+    def gather(self):
+        for _ in range(self.chance.randrange(1, 9)):
+            self.join()
+
+    def join(self):
+        """Somebody connects, as a worker or for whatever else."""
+        person = self.connect()
+        if self.chance.random() < 0.7:
+            for function in self.chance.sample(FUNCTIONS, self.chance.randrange(1, 5)):
+                self.say(person, CAN_DO, function)
+            self.say(person, PRE_SLEEP)
 
     def connect(self):
         self.connected += 1
@@ -90,6 +156,17 @@ class Simulation:
         self.core.connect(person.peer)
         self.note("connect", person.peer.number)
         return person
+
+    def crash(self):
+        """The server is killed and starts again: what was on disk is there, what came since the last flush has not been."""
+        self.note("crash")
+        number = self.core.number
+        self.core = self.start()
+        self.core.number = number
+        self.people = []
+        self.excused = []
+        self.account()
+        self.gather()
 
     def disconnect(self):
         person = self.chance.choice(self.people)
@@ -118,9 +195,11 @@ class Simulation:
 
     def work(self):
         chance, person = self.chance, self.chance.choice(self.people)
+        if person.peer.sleep == ASLEEP and chance.random() < 0.9:  # most who sleep do nothing before they are woken
+            return
         what = chance.choices((CAN_DO, CAN_DO_TIMEOUT, CANT_DO, RESET_ABILITIES, ALL_YOURS, PRE_SLEEP, GRAB_JOB, WORK_STATUS,
                                WORK_COMPLETE),
-                              (10, 4, 3, 1, 1, 20, 30, 6, 30))[0]
+                              (10, 4, 3, 1, 1, 30, 40, 6, 30))[0]
         if what in (CAN_DO, CANT_DO):
             self.say(person, what, chance.choice(FUNCTIONS))
         elif what == CAN_DO_TIMEOUT:
@@ -221,6 +300,7 @@ class Simulation:
                 self.note("not stored")
                 self.core.not_stored(b"no room on the disk")
             else:
+                self.shelf.keep(self.core.records)
                 self.core.stored()
             self.core.check()
             wait = self.core.settle()
@@ -317,6 +397,7 @@ class Simulation:
         assert all(function.total == 0 and not function.uniques for function in self.core.functions.values())
         assert self.core.size == sum(len(job.workload) for job in self.core.aside.values())
         assert not self.core.records
+        assert not self.durable or sorted(self.shelf.rows) == sorted(self.core.aside), "what is done is off the disk"
 
     def do_all(self, worker):
         while True:
@@ -329,7 +410,7 @@ class Simulation:
 
 
 def seeds():
-    wanted = os.environ.get("SIMULATION_SEEDS", "1-300")
+    wanted = os.environ.get("SIMULATION_SEEDS", "1-250")
     first, _, last = wanted.partition("-")
     return range(int(first), int(last or first) + 1)
 
