@@ -161,10 +161,12 @@ class Supervised:
         return "<Supervised: %r>" % self._heard
 
     def listen(self) -> None:
-        """Listen from now on; to be called in the main thread."""
+        """Listen from now on; to be called in the main thread.  An ignored SIGINT stays ignored."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._hear("signals"))
-        _block_interrupts(False)
+            if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: self._hear("signals"))
+        if hasattr(signal, "pthread_sigmask"):  # held back by `start_child`
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         threading.Thread(target=self._listen, name="gearman_std supervised", daemon=True).start()
 
     def _listen(self) -> None:
@@ -231,15 +233,10 @@ def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
     A Ctrl-C, which reaches every process at the terminal, waits until that listens.
     """
     import subprocess
-    _block_interrupts(True)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     try:
         return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
                                 env=dict(os.environ, **{SUPERVISED: "1"}))
     finally:
-        _block_interrupts(False)
-
-
-def _block_interrupts(block: bool) -> None:
-    """Have SIGINT wait, for this thread and what it starts, or no longer, where the system can do that."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGINT])
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -215,6 +215,7 @@ def test_a_signal_that_reaches_parent_and_child_counts_once(processes):
 EARLY = r"""
 import os, signal, sys
 from gearman_std.supervisor import Supervised
+signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
 os.kill(os.getpid(), signal.SIGINT)
 stops = []
 Supervised(lambda: stops.append(1)).listen()
@@ -223,11 +224,12 @@ print(len(stops))
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals that can be held back")
-def test_ctrl_c_waits_until_a_child_listens():
-    """While it imports its modules it would end with a traceback."""
-    process = start_child([sys.executable, "-c", EARLY], read=True)
+@pytest.mark.parametrize("before, stops", [("default", b"1"), ("ignored", b"0")])
+def test_ctrl_c_waits_until_a_child_listens(before, stops):
+    """While it imports its modules it would end with a traceback.  A shell has it ignored in the background."""
+    process = start_child([sys.executable, "-c", EARLY, before], read=True)
     with process.stdin, process.stdout:
-        assert process.stdout.read().strip() == b"1"
+        assert process.stdout.read().strip() == stops
     assert process.wait(WAIT) == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
