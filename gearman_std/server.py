@@ -44,7 +44,7 @@ _logger_server = logging.getLogger("gearman_std.server")
 
 READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
 JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
-TURN_PACKETS = 16       # packets obeyed at once; who sent more takes turns
+TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
 TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
 PROGRESS = 65536        # bytes that count as progress within the stall time-out, as does a whole packet
@@ -440,7 +440,7 @@ class Server:
             self._count("peers_dropped_unread")
             self._lose(channel)
             return
-        channel.put(peer.outgoing)
+        channel.put(peer.outgoing if peer.bulky else (b"".join(peer.outgoing),))
         peer.outgoing.clear()
         peer.bulky = False
         self._write(channel)
