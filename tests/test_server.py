@@ -15,7 +15,8 @@ import pytest
 from gearman_std.access import PeerFacts
 from gearman_std.peers import Limits
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP,
-                                  PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, pack_request, pack_response)
+                                  PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, pack_request,
+                                  pack_response)
 from gearman_std.server import READ_SIZE, Server
 
 from wire import TIMEOUT, Wire, in_dispatcher
@@ -436,9 +437,10 @@ def test_who_sends_all_the_time_is_written_to_all_the_same():
     channel = server._welcome(ours, PeerFacts())
     channel.put([b"unsent"])
     server._watch(channel)
-    theirs.send(pack_request(ECHO_REQ, b"x"))
+    theirs.send(pack_request(SET_CLIENT_ID, b"x"))
     server.serve()
-    assert theirs.recv(100) == b"unsent" + pack_response(ECHO_RES, b"x")
+    assert theirs.recv(100) == b"unsent"
+    assert channel.peer.client_id == b"x"
     theirs.close()
 
 

@@ -365,13 +365,14 @@ def test_what_was_sent_before_what_makes_no_sense_is_obeyed_first(place):
 
 
 def test_who_is_refused_while_packets_of_it_wait_is_closed_when_it_leaves(place):
-    server = place.serve()
-    wire = place.wire(server)
+    server = place.serve(clock=Clock())
+    wire, other = place.wire(server), place.wire(server)
     wire.send(b"a b c d e f\n" + b"version\n" * 100)
     wire.ended()
     wire.close()
-    while in_dispatcher(server, lambda: len(server._channels)):
-        continue
+    for _ in range(100):
+        is_served(other)
+    assert in_dispatcher(server, lambda: len(server._channels)) == 1
 
 
 def test_who_waits_for_its_turns_with_half_a_packet_more_is_not_dropped_for_that(place):
