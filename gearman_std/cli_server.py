@@ -181,7 +181,8 @@ def make_server_line() -> CommandLine:
             Option("--sqlite3-db --libsqlite3-db", "FILE", "the file, made if it is missing"),
             Option("--durability", "WHEN", "when a job is on disk. every: before it is acknowledged; batch: written before, "
                    "flushed within a second, so that a power failure may cost the last second's jobs; exit: when the server "
-                   "stops (default: every)", one_of(*DURABILITIES)),
+                   "stops (default: every). The end of a job is flushed within a second, so that a power failure may have it "
+                   "run again", one_of(*DURABILITIES)),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
             Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "
                    "table (default: %s) is renamed" % GEARMAND_TABLE),

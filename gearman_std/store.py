@@ -69,8 +69,10 @@ class JobStore:
 
     `durability` says when a job is on disk: EVERY before it is acknowledged; BATCH written before, but flushed to the disk
     within a second only, so that a crash of the server loses nothing and a power failure the last second; EXIT when the server
-    stops.  `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection
-    to a path.
+    stops.  The end of a job is flushed within a second with EVERY, too: after a power failure it may run again.
+
+    `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection to a
+    path.
 
     Every method raises StoreError if the file cannot be read or written.  After an error in `write` or `replace` nothing of
     what they were given counts as stored, and `reopen` has to succeed before they are called again.
@@ -107,7 +109,7 @@ class JobStore:
         self._errors = (Error, OSError, OverflowError)
         try:
             self._lock_out()
-            self._open(check=True)
+            self._open(first=True)
             if self._gearmand_queue is not None:
                 self._take_over(handle_prefix, wall, *self._gearmand_queue)
         except self._errors as error:
@@ -162,7 +164,7 @@ class JobStore:
             if self._files[-1] != _identity(self._lock_path):
                 self._unlock()
                 self._lock_out()
-            self._open()
+            self._open(first=False)
         except self._errors as error:
             self._disconnect()
             raise self._error(error) from None
@@ -209,11 +211,11 @@ class JobStore:
             self._lock.close()
             self._lock = None
 
-    def _open(self, check: bool = False) -> None:
+    def _open(self, first: bool) -> None:
         connection = self._connection = self._connect(self.path)
         connection.text_factory = bytes
         version = self._version()
-        if check:
+        if first:
             self._check_content()
         if self._pragma("journal_mode = WAL") != b"wal":
             raise self._error("this file system cannot hold a database in WAL mode")
@@ -229,12 +231,11 @@ class JobStore:
             connection.execute("COMMIT")
         settings = dict(connection.execute("SELECT name, value FROM settings"))
         self._id = settings[b"id"]
-        self._reserved = settings[b"handles"]
-        self.number = max(self.number, self._reserved)
-        # Which fails if the file is read-only or locked.
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("UPDATE settings SET value = value")
-        connection.execute("ROLLBACK")
+        if first:
+            self.number = settings[b"handles"]
+            self._reserved = self.number + HANDLE_BLOCK
+        # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self._reserved,))
         self._files = self._identities()
 
     def _version(self) -> int:

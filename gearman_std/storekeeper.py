@@ -8,7 +8,7 @@ import logging
 from .errors import StoreError
 from .jobs import SET_ASIDE, Job
 from .schedule import Schedule
-from .store import BATCH, EXIT, compact
+from .store import EVERY, EXIT, compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _logger_keeper = logging.getLogger("gearman_std.store")
 
 RETRY_INTERVAL = 0.25  # seconds between attempts to write to a store that is in trouble
-FLUSH_INTERVAL = 1.0   # seconds that written jobs may wait for the disk with the durability BATCH
+FLUSH_INTERVAL = 1.0   # seconds that what is written, but promised to nobody, may wait for the disk
 CATCH_UP = 5000        # records written in one go after trouble, so that the server does not stand still
 
 
@@ -34,7 +34,7 @@ class StoreKeeper:
         self._store = store
         self._is_open = False
         self._retry_at = 0.0            # monotonic seconds, while there is trouble
-        self._unflushed_since = None    # type: Optional[float] # monotonic seconds, with the durability BATCH
+        self._unflushed_since = None    # type: Optional[float] # monotonic seconds, None if all is on disk
 
     def __repr__(self) -> str:
         return "<StoreKeeper of %r%s>" % (self._store, ", in trouble" if self._core.store_trouble else "")
@@ -96,15 +96,8 @@ class StoreKeeper:
             if store.durability == EXIT:
                 if store.wants(core.number):
                     store.write([], core.number)
-            elif store.durability == BATCH:
-                flush = self._flush_due() or not core.ledger.records
-                store.write(core.ledger.records, core.number, flush)
-                if flush:
-                    self._unflushed_since = None
-                elif self._unflushed_since is None:
-                    self._unflushed_since = core.now
             else:
-                store.write(core.ledger.records, core.number)
+                self._write()
         except StoreError as error:
             # At this level, and so is the end of it, since by default nothing below it is logged.
             _logger_keeper.error("background jobs are refused: %s", error)
@@ -113,6 +106,17 @@ class StoreKeeper:
             core.not_stored(b"Background jobs cannot be stored at present: " + error.reason.encode("utf-8", "backslashreplace"))
         else:
             core.stored()
+
+    def _write(self) -> None:
+        """Write all records, and wait for the disk if somebody is promised something, or others have waited for long."""
+        core, store = self._core, self._store
+        ledger = core.ledger
+        flush = self._flush_due() or not ledger.records or bool(store.durability == EVERY and ledger.promises)
+        store.write(ledger.records, core.number, flush)
+        if flush:
+            self._unflushed_since = None
+        elif self._unflushed_since is None:
+            self._unflushed_since = core.now
 
     def close(self) -> None:
         """Write what is outstanding, and with the durability EXIT all jobs, and close the store."""

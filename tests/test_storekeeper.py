@@ -414,6 +414,17 @@ def test_handles_never_repeat(start, restart, kind):
     world.store.abandon()
 
 
+def test_handles_never_repeat_although_the_disk_refuses_from_the_first_job_on(start):
+    world = start()
+    break_disk(world)
+    client = world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    seen = [client.submits() for _ in range(3)]
+    world = world.crashes()
+    assert world.connects().submits() not in seen
+    world.store.abandon()
+
+
 def test_handles_never_repeat_after_many(start):
     world = start()
     world.core.number = HANDLE_BLOCK * 3  # as if so many had been given out
@@ -457,6 +468,33 @@ def test_batch_flushes_within_a_second(start):
     assert len(modes) == 3
     world = world.crashes()
     assert len(world.core.jobs) == 2
+    world.store.abandon()
+
+
+def test_every_waits_for_the_disk_when_something_is_promised(start):
+    """Not for what ends: a job that runs again after a power failure is not lost."""
+    world = start(EVERY)
+    modes = []
+    write = world.store.write
+
+    def note(records, number, flush=True):
+        modes.append(([record[0] for record in records], flush))
+        write(records, number, flush)
+    world.store.write = note
+    client = world.connects()
+    first, second = client.submits(b"f", b"u"), client.submits_bg(b"f", b"v")
+    assert client.submits_bg(b"f", b"u") == first
+    assert modes == [(["add"], True), (["add"], True)]
+    del modes[:]
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [first, second]
+    worker.says(WORK_COMPLETE, second, b"")
+    assert modes == [(["remove"], False)]
+    world.passes(FLUSH_INTERVAL)
+    assert modes == [(["remove"], False), ([], True)]
+    world = world.crashes()
+    assert world.handles() == [first]
+    client.takes()
     world.store.abandon()
 
 
