@@ -137,12 +137,16 @@ def test_callables_are_functions(client, start):
     assert caught.value.exception == b"it broke"
 
 
-def test_jobs_run_side_by_side_up_to_the_limit(client, start):
-    start("somemodule:slow", "--threads", "3", "--limit", "2")
+def test_jobs_run_side_by_side_up_to_the_limit(client, start, folder):
+    start("somemodule:patient", "--threads", "3", "--limit", "2")
     started = []
-    tasks = [client.submit("slow", on_data=started.append) for _ in range(3)]
-    client.wait(tasks, return_when="first")
+    tasks = [client.submit("patient", str(folder / "go on"), on_data=started.append) for _ in range(3)]
+    deadline = time.monotonic() + 20
+    while len(started) < 2 and time.monotonic() < deadline:
+        client.wait(tasks, timeout=0.05)
+    client.wait(tasks, timeout=0.1)
     assert len(started) == 2
+    (folder / "go on").write_text("")
     assert [task.result() for task in tasks] == [b"finished"] * 3
 
 
