@@ -84,7 +84,7 @@ class Client:
 
     def submit(self, function: "Text", workload: "Any" = None, *, unique: "Optional[Text]" = None, priority: str = NORMAL,
                background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
-               reducer: "Optional[Text]" = None, require_worker: bool = False,
+               reducer: "Optional[Text]" = None, require_worker: bool = False, connect_timeout: "Optional[float]" = None,
                on_status: "Optional[Callable[[int, int], None]]" = None, on_data: "Optional[Callable[[bytes], None]]" = None,
                on_warning: "Optional[Callable[[bytes], None]]" = None) -> Task:
         """Submit a job and return its Task.
@@ -92,23 +92,24 @@ class Client:
         A background job's server has accepted it when this returns; a foreground job is on its way, and `Task.result` waits for
         it.  With a `unique`, a job that is queued or runs under the same function and unique is joined; "-" takes the workload
         for the key; without one, jobs are never joined.  `at` (unix time) or `delay` (seconds) start a background job later.
-        `reducer` is for SUBMIT_REDUCE_JOB.  With `require_worker`, raises NoWorker if no worker can run the function.  The
-        callbacks are called, by whichever thread waits, with the (numerator, denominator) of a status, a piece of data, a
-        warning.
+        `reducer` is for SUBMIT_REDUCE_JOB.  With `require_worker`, raises NoWorker if no worker can run the function.  A
+        `connect_timeout` counts if it is less than the client's.  The callbacks are called, by whichever thread waits, with the
+        (numerator, denominator) of a status, a piece of data, a warning.
 
         Raises ValueError for what the protocol cannot carry, NoServer, ConnectTimeout, and for a background job QueueFull,
         ServerError, CommandTimeout or ServerLost.
         """
         task = make_task(self, function, workload, unique=unique, priority=priority, background=background, at=at, delay=delay,
                          reducer=reducer, on_status=on_status, on_data=on_data, on_warning=on_warning)
-        self._network.submit(task, self._find_worker(task) if require_worker else None)
+        limit = Deadline(connect_timeout, self._clock)
+        self._network.submit(task, limit, self._find_worker(task, limit) if require_worker else None)
         if background:
             self._network.confirm(task)
         return task
 
     def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = 1,
             backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None, **options: "Any") -> "Any":
-        """Submit a job, wait for it and return its result; `timeout` is in seconds and over all.
+        """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
 
         With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
         or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long
@@ -117,10 +118,12 @@ class Client:
         """
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
         for attempt in range(1, attempts + 1):
+            left = deadline.left()
+            limit = Deadline(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout),
+                             self._clock)
             try:
-                task = self.submit(function, workload, **options)
-                left = deadline.left()
-                return task.result(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout))
+                task = self.submit(function, workload, connect_timeout=limit.left(), **options)
+                return task.result(limit.left())
             except (JobFailed, JobTimeout, ServerLost, NoServer, QueueFull) as error:
                 if attempt == attempts or deadline.over:
                     raise
@@ -128,11 +131,14 @@ class Client:
                 pause = min(backoff * 2.0 ** (attempt - 1), backoff_max) * (0.5 + self._random.random())
                 left = deadline.left()
                 self._sleep(pause if left is None else min(pause, left))
+                if deadline.over:
+                    raise
         raise ValueError("attempts is less than 1")
 
     def submit_many(self, jobs: "Iterable[Any]", **options: "Any") -> "List[Task]":
         """Submit many jobs with few packets on the way: each of `jobs` is a (function, workload) pair or a dict of arguments of
-        `submit`, to which `options` are added.  Background jobs are not waited for; see `Task.handle` and `wait`.
+        `submit`, to which `options` are added, but for `require_worker` and `connect_timeout`.  Background jobs are not waited
+        for; see `Task.handle` and `wait`.
 
         Raises ValueError and TypeError before anything is sent, and NoServer if nothing could be; if servers are lost on the
         way, the jobs that no server was left for say so themselves.
@@ -268,8 +274,14 @@ class Client:
 
         Raises NoServer, CommandTimeout, ServerLost, ProtocolError.
         """
-        began = self._clock()
-        for answer in self._ask_each(server, lambda link, request: link.session.ask_echo(request, data)):
+        began = 0.0
+
+        def ask_echo(link: "Link", request: "Request") -> None:
+            nonlocal began
+            began = self._clock()  # it is connected now
+            link.session.ask_echo(request, data)
+
+        for answer in self._ask_each(server, ask_echo):
             if bytes(answer[0]) != data:
                 raise ProtocolError("an echo of %r came back as %r" % (data[:64], bytes(answer[0][:64])))
             return self._clock() - began
@@ -283,24 +295,27 @@ class Client:
             if not links:
                 raise ValueError("%s is none of this client's servers" % server)
         failure = None  # type: Optional[GearmanError]
-        for link in links:
+        for link in self._network.best_first(links):
             try:
-                yield self._network.ask(link, ask_one)
+                yield self._network.ask(link, ask_one, self._network.connect_deadline(Deadline(None), len(links)))
             except (NoServer, ServerLost) as error:
                 failure = error
         if failure is not None:
             raise failure
 
-    def _find_worker(self, task: Task) -> "List[Link]":
+    def _find_worker(self, task: Task, limit: Deadline) -> "List[Link]":
         """The first server that the task may go to and that has a worker for its function.
 
         Raises NoWorker; NoServer, CommandTimeout or ServerLost if no server answered.
         """
         failure = None  # type: Optional[GearmanError]
         reached = False
-        for link in self._network.candidates(task):
+        links = self._network.candidates(task)
+        for link in links:
             try:
-                reply = ask(self._network.open(link.address, self.connect_timeout), b"status", self.command_timeout)
+                connection = self._network.open(link.address, self._network.connect_deadline(limit, len(links)).left())
+                limits = [left for left in (self.command_timeout, limit.left()) if left is not None]
+                reply = ask(connection, b"status", min(limits) if limits else None)
             except (NoServer, ServerLost) as error:
                 _logger_client.info("%s", error)
                 failure = error

@@ -102,14 +102,14 @@ class Network:
             self._settle()
             self._close_waker()
 
-    def submit(self, task: Task, links: "Optional[List[Link]]" = None) -> None:
-        """Send a task to the first of these links, or of those it may go to, that can be reached.
+    def submit(self, task: Task, limit: Deadline, links: "Optional[List[Link]]" = None) -> None:
+        """Send a task to the first of these links, or of those it may go to, that can be reached within the limit.
 
         Raises NoServer, ConnectTimeout.
         """
         with self.locked():
             try:
-                link = self._place(task, self._new_deadline(self._connect_timeout), links)
+                link = self._place(task, self.connect_deadline(limit), links)
                 self._send(link)
             except BaseException as error:
                 self._interrupted(task._link, error, task)
@@ -155,7 +155,17 @@ class Network:
         if task._handle is None and task._error is not None:
             raise task._error
 
-    def ask(self, link: Link, ask_one: "Callable[[Link, Request], None]") -> "Sequence[Data]":
+    def best_first(self, links: "List[Link]") -> "List[Link]":
+        """The links in their order, but those that lately failed last."""
+        now = self.clock()
+        return sorted(links, key=lambda link: link.connection is None and link.retry_at > now)
+
+    def connect_deadline(self, limit: Deadline, shares: int = 1) -> Deadline:
+        """The end of the time to connect, which ends with the limit at the latest; of so many shares of it."""
+        choices = [left / shares for left in (self._connect_timeout, limit.left()) if left is not None]
+        return self._new_deadline(min(choices) if choices else None)
+
+    def ask(self, link: Link, ask_one: "Callable[[Link, Request], None]", connect_by: Deadline) -> "Sequence[Data]":
         """Ask a server something and wait for the answer.
 
         Raises NoServer, ConnectTimeout, CommandTimeout, ServerLost, ServerError, ProtocolError.
@@ -163,7 +173,7 @@ class Network:
         request = Request()
         with self.locked():
             try:
-                self._connect(link, self._new_deadline(self._connect_timeout))
+                self._connect(link, connect_by)
                 ask_one(link, request)
                 self._send(link)
             except BaseException as error:
@@ -424,8 +434,7 @@ class Network:
             links = [links[index] for index in self._ring.walk(*key)]
         else:
             links = links[self._next:] + links[:self._next]
-        now = self.clock()
-        return sorted(links, key=lambda link: link.connection is None and link.retry_at > now)
+        return self.best_first(links)
 
     def _place(self, task: Task, deadline: Deadline, links: "Optional[List[Link]]" = None) -> Link:
         """Give a task to the first server that can be reached, not yet to send it; each server has its share of the time.

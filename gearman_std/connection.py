@@ -2,6 +2,7 @@
 import errno
 import select
 import socket
+import threading
 import time
 from collections import deque
 
@@ -156,7 +157,7 @@ def _next_pieces(outgoing: "Deque[Data]") -> "List[Data]":
 
 
 def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any" = None) -> Connection:
-    """Connect to a job server within `timeout` seconds, trying each of a name's addresses in turn.
+    """Connect to a job server within `timeout` seconds, looking its name up included, trying each of its addresses in turn.
 
     `tls` is None, True for the system's certificate authorities, an `ssl.SSLContext`, or a dict with some of "ca" (a file of
     certificate authorities), "certificate" and "key" (files with what this side shows), "hostname" (what the server's
@@ -185,13 +186,48 @@ def _connect(address: "Address", deadline: Deadline) -> socket.socket:
     if host.startswith("/"):
         return _connect_one(socket.AF_UNIX, 0, host, deadline)
     failure = OSError(errno.EADDRNOTAVAIL, "no address found")  # type: OSError
-    choices = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    choices = _look_up(host, port, deadline)
     for index, (family, _, protocol, _, found) in enumerate(choices):
         try:
             return _connect_one(family, protocol, found, deadline, len(choices) - index)
         except OSError as error:
             failure = error
     raise failure
+
+
+def _look_up(host: str, port: int, deadline: Deadline) -> "List[Any]":
+    """The addresses of a host.
+
+    A name is looked up by a thread of its own if there is a time limit, as name servers that are silent may take the system
+    half a minute; nothing can interrupt that, so the thread is left behind.  Raises socket.timeout, OSError, UnicodeError.
+    """
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass  # it is a name
+    outcomes = []  # type: List[Any]
+
+    def look_up() -> None:
+        try:
+            outcomes.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            outcomes.append(error)
+
+    left = deadline.left()
+    thread = threading.Thread(target=look_up, name="gearman_std name", daemon=True)
+    try:
+        if left is not None:
+            thread.start()
+            thread.join(left)
+    except RuntimeError:
+        left = None  # no thread can be started when the system has none left, or the interpreter is about to end
+    if left is None:
+        look_up()
+    if not outcomes:
+        raise socket.timeout()
+    if isinstance(outcomes[0], Exception):
+        raise outcomes[0]
+    return outcomes[0]  # type: ignore[no-any-return]
 
 
 def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, shares: int = 1) -> socket.socket:

@@ -1,6 +1,7 @@
 """What the tests of the client share: a server that plays a script, a worker in a thread, clocks."""
 import collections
 import concurrent.futures
+import contextlib
 import os
 import queue
 import socket
@@ -220,8 +221,8 @@ def in_threads(count, function):
         return list(pool.map(function, range(count)))
 
 
-@pytest.fixture
-def silent():
+@contextlib.contextmanager
+def silent_listener():
     """The address of a listener that answers nothing, not even who connects, like a host behind a firewall."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -234,6 +235,18 @@ def silent():
     yield "127.0.0.1:%d" % listener.getsockname()[1]
     for one in fillers + [listener]:
         one.close()
+
+
+@pytest.fixture
+def silent():
+    with silent_listener() as address:
+        yield address
+
+
+@pytest.fixture
+def two_silent():
+    with silent_listener() as one, silent_listener() as other:
+        yield one, other
 
 
 def be_silent(peer):

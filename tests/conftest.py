@@ -17,7 +17,7 @@ if ROOT not in sys.path:
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ.pop("GEARMAN_SERVERS", None)
 
-from client_tools import make_client, nowhere, serve, silent  # noqa: E402,F401
+from client_tools import make_client, nowhere, serve, silent, two_silent  # noqa: E402,F401
 from worker_tools import FakeServer  # noqa: E402 (it imports gearman_std, which must be found first)
 
 

@@ -47,6 +47,28 @@ def test_a_connect_timeout_is_its_own_error(silent, make_client):
         make_client(silent, connect_timeout=0.1).run("f")
 
 
+@pytest.mark.parametrize("call", [
+    lambda client: client.submit("f"), lambda client: client.submit("f", require_worker=True),
+    lambda client: client.ping(), lambda client: client.status("H:1"), lambda client: client.status_unique("u"),
+])
+def test_the_connect_timeout_is_for_all_servers_together(two_silent, make_client, call):
+    client = make_client(*two_silent, connect_timeout=1.0)
+    began = time.monotonic()
+    with pytest.raises(ConnectTimeout):
+        call(client)
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("options", [dict(timeout=0.1), dict(timeout=0.1, require_worker=True),
+                                     dict(timeout=LONG, try_timeout=0.1)])
+def test_the_time_of_a_run_is_for_connecting_too(silent, make_client, options):
+    client = make_client(silent, connect_timeout=LONG)
+    began = time.monotonic()
+    with pytest.raises(ConnectTimeout):
+        client.run("f", **options)
+    assert time.monotonic() - began < 5
+
+
 def test_a_silent_server_does_not_use_up_the_time_of_the_others(silent, serve, make_client):
     client = make_client(silent, serve(), connect_timeout=0.4)
     for number in range(4):

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -275,6 +276,33 @@ def test_a_name_that_is_not_known_is_no_server(monkeypatch, name, failure):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(NoServer, match="cannot connect to %s:4730: " % name):
         open_connection(name, 5.0)
+
+
+def test_a_name_server_that_is_silent_is_a_connect_timeout(listener, closing, monkeypatch):
+    """The system would wait for it as long as it likes."""
+    resolve, asked, over = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def getaddrinfo(host, *arguments, **options):
+        if host == "slow" and not options.get("flags"):
+            asked.set()
+            over.wait(20)
+        return resolve("127.0.0.1" if host == "slow" and not options.get("flags") else host, *arguments, **options)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    name = "slow:%d" % listener.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(ConnectTimeout, match="did not answer within 0.1 s"):
+        open_connection(name, 0.1)
+    assert time.monotonic() - began < 5 and asked.is_set()
+    over.set()
+    closing(open_connection(name, 5.0))
+
+
+def test_names_are_looked_up_although_no_thread_can_be_started(listener, closing, monkeypatch):
+    """As when the interpreter is about to end, or the system has no thread left."""
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", start)
+    closing(open_connection("localhost:%d" % listener.getsockname()[1], 5.0))
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
