@@ -14,11 +14,12 @@ import time
 import pytest
 
 from client_tools import LONG, Clock, Unrandom, be_silent, hang_up, in_threads, obey, once, one_job, unused_address, vanish
+from gearman_std import client_network
 from gearman_std.client import Client
 from gearman_std.client_link import Link
 from gearman_std.client_network import Network
 from gearman_std.client_task import Task, make_task
-from gearman_std.connection import Connection
+from gearman_std.connection import Connection, make_waiter
 from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobFailed, JobTimeout, NoServer, ProtocolError,
                                 QueueFull, ServerLost)
 from gearman_std.protocol import (ECHO_REQ, ECHO_RES, ERROR, JOB_CREATED, OPTION_RES, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
@@ -533,35 +534,34 @@ def test_after_an_interrupt_anywhere_the_client_is_as_good_as_before(serve, make
     assert 60 < interrupted < 1999
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for threads here")
-def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client):
-    waiting = threading.Event()
-
+def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client, monkeypatch):
     def script(peer):
         assert peer.receive()[0] == SUBMIT_JOB
         peer.send(JOB_CREATED, b"H:slow")
-        waiting.set()
         assert peer.receive()[2] == b"next"
         peer.send(JOB_CREATED, b"H:next")
         peer.send(WORK_COMPLETE, b"H:next", b"second")
         peer.send(WORK_COMPLETE, b"H:slow", b"first")
         return peer.receive()
 
+    interrupts = []
+
+    def make_interrupted_waiter(connections):
+        wait = make_waiter(connections)
+
+        def wait_or_interrupt(timeout):
+            if slow._handle is not None and not interrupts:
+                interrupts.append(timeout)
+                os.kill(os.getpid(), signal.SIGINT)
+            return wait(timeout)
+        return wait_or_interrupt
+
+    monkeypatch.setattr(client_network, "make_waiter", make_interrupted_waiter)
     client = make_client(serve(script))
     slow = client.submit("f")
-    main = threading.get_ident()
-
-    def interrupt():
-        assert waiting.wait(LONG)
-        while client._network._poller is None:
-            time.sleep(0.001)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
     with pytest.raises(KeyboardInterrupt):
         slow.result(LONG)
-    interrupter.join()
+    assert interrupts
     assert client.run("f", unique="next", timeout=LONG) == b"second"
     assert slow.result(LONG) == b"first"
 

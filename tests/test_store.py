@@ -137,7 +137,7 @@ def test_replace_leaves_nothing_else(store):
 
 def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     """In WAL mode a commit without fsync is with the system, which does not crash with us."""
-    code = ("from gearman_std.store import *; import os, signal\n"
+    code = ("from gearman_std.store import BATCH, JobStore; import os, signal\n"
             "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
             "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0)\n"
             "             for n in range(1, 100)], 99)\n"
@@ -283,7 +283,7 @@ def test_the_file_says_what_it_is(store):
     connection.close()
 
 
-def test_the_schema_is_as_documented(store):
+def test_the_schema_is_as_documented(store, sources):
     from gearman_std import store as module
     connection = sqlite3.connect(store.path)
     for table in ("jobs", "settings"):
