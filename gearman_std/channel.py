@@ -1,6 +1,7 @@
 """One connection of a server: its socket, its Peer, what waits to be sent, and what waits to be obeyed."""
 from collections import deque
 
+from .http_session import HTTPSession
 from .peers import Peer
 from .protocol import LARGE_BODY, PacketReader
 
@@ -19,10 +20,12 @@ _NO_PACKETS = deque()  # type: Deque[Packet]
 class Channel:
     """One connection.
 
+    If its reader is an HTTPSession, that also makes of what the core sends what the peer understands.
+
     Owner: the dispatcher thread.
     """
 
-    __slots__ = ("socket", "send", "peer", "reader", "waiting", "backlog", "backlog_size", "ended", "moved", "moved_at",
+    __slots__ = ("socket", "send", "peer", "reader", "http", "waiting", "backlog", "backlog_size", "ended", "moved", "moved_at",
                  "_send_pieces")
 
     def __init__(self, connection: "Any", peer: Peer, reader: PacketReader) -> None:
@@ -30,6 +33,8 @@ class Channel:
         self.send = connection.send
         self.peer = peer
         self.reader = reader
+        self.http = reader if isinstance(reader, HTTPSession) else None
+        peer.bulky = self.http is not None  # so that all for it goes through `put`
         self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed
         self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
         self.backlog_size = 0   # bytes in backlog
@@ -48,6 +53,9 @@ class Channel:
 
     def put(self, pieces: "Sequence[Data]") -> None:
         """Add to the backlog; small pieces are joined, large ones are not copied."""
+        if self.http is not None:
+            pieces = self.http.respond(pieces)
+            self.peer.closing = self.peer.closing or self.http.over
         small = []  # type: List[Data]
         for piece in pieces:
             if len(piece) < LARGE_BODY:

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections import OrderedDict
 from contextlib import ExitStack
 
 from .access import Access
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _logger_cli = logging.getLogger("gearman_std.cli")
 
 _DEFAULT_CONFIG = "/etc/gearmand.conf"
+_HTTP_PORT = 8080
 _DAEMON_LOG = "/var/log/gearmand.log"
 _SERVER_ABOUT = """
 Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO.
@@ -61,7 +63,8 @@ GEARMAND_PORT       port, if the command line and the config file name none
 GEARMAND_SERVER_PEM, GEARMAND_SERVER_KEY, GEARMAND_CA_CERTIFICATE
                     certificate, key and authorities of TLS, if the command line and the config file name none
 LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
-                    sockets that systemd has opened; the server listens on these and on what --listen names
+                    sockets that systemd has opened; the server listens on these and on what --listen names; a name of tls,
+                    tcp, https or http says what is spoken there
 NOTIFY_SOCKET, WATCHDOG_USEC
                     how systemd wants to hear from a service of Type=notify or notify-reload
 """
@@ -71,6 +74,7 @@ gearman-std server -d -P /run/gearmand.pid -l /var/log/gearmand.log -u gearman
 gearman-std server -q sqlite3 --sqlite3-db /var/lib/gearman/jobs.db
 gearman-std server -q sqlite3 --sqlite3-db jobs.db --import-gearmand /var/lib/gearman/old.sqlite
 gearman-std server -L tcp:127.0.0.1 -L tls::4731 --tls-certificate server.pem --tls-ca ca.pem --allow-work cert:worker
+gearman-std server -L 127.0.0.1 -r http --http-port 8080
 gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coalescing=rerun,attempts=3,backoff=10
 """
 
@@ -78,7 +82,6 @@ gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coales
 _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
-    "http_port": "there is no HTTP",
 }
 _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
                  "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "
@@ -123,18 +126,17 @@ def _read_keepalive(most: int) -> "Callable[[str], int]":
     return read
 
 
-def _read_protocol(text: str) -> str:
-    raise ValueError("%r is not served here, there is only Gearman's own protocol" % text)
-
-
 def make_server_line() -> CommandLine:
     """The options of `server`."""
     return CommandLine("server", ["server [OPTIONS]"], _SERVER_ABOUT, [
         ("Where it listens", [
             Option("-p --port", "PORT", "port, 0 for a free one (default: GEARMAND_PORT, else %d)" % DEFAULT_PORT, read_port),
             Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated; tls: or "
-                   "tcp: before it says whether TLS is spoken there (default: every IPv4 and IPv6 address, unless systemd has "
-                   "opened sockets)", repeat=True),
+                   "tcp: before it says whether TLS is spoken there, https: or http: that HTTP is (default: every IPv4 and "
+                   "IPv6 address, unless systemd has opened sockets)", repeat=True),
+            Option("-r --protocol", "NAME", "http: take jobs by HTTP, too, on the same hosts, with TLS where they have it",
+                   one_of("http")),
+            Option("--http-port", "PORT", "port of HTTP, with -r http (default: %d)" % _HTTP_PORT, read_port),
             Option("--socket-mode", "MODE", "permissions of the files of Unix sockets, such as 660", _read_mode),
             Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
                    whole_number(1), default=1024),
@@ -222,8 +224,6 @@ def make_server_line() -> CommandLine:
             Option("-t --threads", "N", "the server has one thread", whole_number()),
             Option("--hashtable-buckets", "N", "hash tables grow by themselves", whole_number(1)),
             Option("--keepalive", "", "TCP keepalive is always on"),
-            Option("--http-port", "PORT", "there is no HTTP", read_port),
-            Option("-r --protocol", "NAME", "refused: there is no HTTP", _read_protocol),
         ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES.split()]),
     ], [("Who", _SERVER_WHO), ("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES),
         ("Exit status", _SERVER_STATUSES), ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True)
@@ -296,8 +296,8 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
 
 def _speaks_tls(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> bool:
     """Whether any address is to speak TLS."""
-    return bool(options.tls or any(address.startswith("tls:") for address in options.listen)
-                or any(name == "tls" for name, _ in inherited))
+    return bool(options.tls or any(address.startswith(("tls:", "https:")) for address in options.listen)
+                or any(name in ("tls", "https") for name, _ in inherited))
 
 
 def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple[Any, ...]":
@@ -306,11 +306,31 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
     places = []  # type: List[Any]
     for name, listening in inherited:
         over_tcp = listening.family != getattr(socket, "AF_UNIX", None)
-        places.append(Listener(listening, over_tcp and (name == "tls" or options.tls and name != "tcp")))
+        secure = over_tcp and (name in ("tls", "https") or options.tls and name not in ("tcp", "http"))
+        places.append(Listener(listening, secure, http=name in ("https", "http")))
     for address in options.listen:
-        marked = address.startswith(("tls:", "tcp:", "unix:", "/"))
+        marked = address.startswith(("tls:", "tcp:", "https:", "http:", "unix:", "/"))
         places.append("tcp:" + address if plain and not marked else address)
+    if options.protocol:
+        places = places or [""]
+        places += _http_places(places, options.tls, _HTTP_PORT if options.http_port is None else options.http_port)
     return tuple(places)
+
+
+def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
+    """Where HTTP is spoken, too: on the same hosts, with TLS where it is spoken already."""
+    hosts = OrderedDict()  # type: OrderedDict[str, bool]
+    for place in read_places(places, 0, tls):
+        if isinstance(place, Listener):
+            host = "/" if isinstance(place.address, (str, bytes)) else place.address[0]
+            secure, http = place.secure, place.http
+        else:
+            (host, _), secure, http = place
+        if not http and not host.startswith("/"):
+            hosts[host] = secure or hosts.get(host, False)
+    if "" in hosts:  # every address
+        hosts = OrderedDict({"": hosts[""]})
+    return ["%s:%s" % ("https" if secure else "http", join_address((host, port))) for host, secure in hosts.items()]
 
 
 def _tls(options: "Parsed", environment: "Mapping[str, str]",
@@ -447,7 +467,9 @@ def _open_server_log(console: Console, options: "Parsed") -> "Any":
 def _note_what_does_not_apply(options: "Parsed") -> None:
     given = [key for key, _ in options.given]
     for key in given:
-        if key in _NOT_NEEDED:
+        if key == "http_port" and not options.protocol:
+            _logger_cli.info("--http-port has no effect without -r http")
+        elif key in _NOT_NEEDED:
             _logger_cli.info("--%s has no effect: %s", key.replace("_", "-"), _NOT_NEEDED[key])
         elif "--" + key.replace("_", "-") in _OTHER_STORES.split():
             _logger_cli.info("--%s has no effect: that store is not in use", key.replace("_", "-"))

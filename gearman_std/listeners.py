@@ -13,26 +13,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence, Tuple, Union
     from .addresses import Address
-    Place = Union["Listener", Tuple[Address, bool]]
+    Place = Union["Listener", Tuple[Address, bool, bool]]
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
+_SCHEMES = ("tls:", "tcp:", "https:", "http:")
 _PORT_TRIES = 16  # ports that are free for one family of addresses may be taken for the other
 KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
 class Listener:
-    """One listening socket, `secure` if TLS is to be spoken on its connections.
+    """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol.
 
     With `path`, the file of a Unix socket goes when it is closed.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "") -> None:
+    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: bool = False) -> None:
         listening.setblocking(False)
         self.socket = listening
         self.secure = secure
+        self.http = http
         self.keepalive = KEEPALIVE
         self._path = path
         name = listening.getsockname()
@@ -40,7 +42,7 @@ class Listener:
         self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
 
     def __repr__(self) -> str:
-        return "<Listener on %s%s>" % (self.address, ", TLS" if self.secure else "")
+        return "<Listener on %s%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
 
     def accept(self) -> "Tuple[socket.socket, PeerFacts]":
         """The next connection, non-blocking and set up, and who is at its other end."""
@@ -73,22 +75,24 @@ def _uid_of_peer(connection: socket.socket) -> "Optional[int]":
 
 
 def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]":
-    """Where to listen: each address with whether TLS is spoken there, or a `Listener`.
+    """Where to listen: each address with whether TLS and whether HTTP is spoken there, or a `Listener`.
 
     A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
     is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
-    say it for itself with `tls:` or `tcp:` before the address.  Raises ValueError.
+    say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it, with `https:` or
+    `http:`.  Raises ValueError.
     """
     places = []  # type: List[Place]
     for spec in specs:
         if isinstance(spec, Listener):
             places.append(spec)
             continue
-        scheme = spec[:4] if isinstance(spec, str) and spec[:4] in ("tls:", "tcp:") else ""
+        scheme = next((one for one in _SCHEMES if spec.startswith(one)), "") if isinstance(spec, str) else ""
         address = split_address(spec[len(scheme):], port)
         if scheme and address[0].startswith("/"):
-            raise ValueError("neither TCP nor TLS is spoken on a Unix socket: %r" % (spec,))
-        places.append((address, not address[0].startswith("/") and (scheme == "tls:" or secure and not scheme)))
+            raise ValueError("neither TCP nor TLS nor HTTP is spoken on a Unix socket: %r" % (spec,))
+        places.append((address, not address[0].startswith("/") and (scheme in ("tls:", "https:") or secure and not scheme),
+                       scheme in ("https:", "http:")))
     return places
 
 
@@ -103,11 +107,11 @@ def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Option
         for place in places:
             if isinstance(place, Listener):
                 continue
-            (host, number), secure = place
+            (host, number), secure, http = place
             if host.startswith("/"):
                 listeners.append(Listener(_listen_unix(host, backlog, socket_mode), path=host))
             else:
-                listeners += [Listener(one, secure) for one in _listen_tcp(host, number, backlog)]
+                listeners += [Listener(one, secure, http=http) for one in _listen_tcp(host, number, backlog)]
     except OSError:
         for listener in listeners:
             listener.close()

@@ -25,6 +25,7 @@ from .addresses import DEFAULT_PORT
 from .channel import Channel, SecureChannel
 from .core import Core
 from .gate import NEVER, Gate
+from .http_session import HTTPSession, pack_refusal
 from .jobs import FunctionPolicy
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .peers import Limits, Peer
@@ -68,7 +69,8 @@ class Server:
     runs it in a thread of its own; `serve` runs it in the calling thread until `stop`.
 
     A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
-    when the server is run with `serve`, and 127.0.0.1 in a ``with`` block.  `socket_mode` is for the files of Unix sockets (see
+    when the server is run with `serve`, and 127.0.0.1 in a ``with`` block; HTTP is spoken on those that begin with ``http:``
+    or ``https:`` (see the module http_session for what it can do).  `socket_mode` is for the files of Unix sockets (see
     os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
     address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who
     may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for
@@ -442,7 +444,7 @@ class Server:
             return
         channel.put(peer.outgoing if peer.bulky else (b"".join(peer.outgoing),))
         peer.outgoing.clear()
-        peer.bulky = False
+        peer.bulky = channel.http is not None
         self._write(channel)
 
     def _write(self, channel: Channel) -> None:
@@ -540,11 +542,11 @@ class Server:
     def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
         if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
             self._count("connections_refused")
-            self._turn_away(connection, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
+            self._turn_away(connection, listener, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
         elif self._tls is not None and listener.secure:
-            self._handshakes.begin(self._tls, connection, facts, self.core.now)
+            self._handshakes.begin(self._tls, connection, facts, listener, self.core.now)
         else:
-            self._welcome(connection, facts)
+            self._welcome(connection, facts, listener)
 
     def _on_pause(self) -> None:
         self._count("accept_pauses")
@@ -552,16 +554,17 @@ class Server:
     def _now(self) -> float:
         return self.core.now
 
-    def _welcome(self, connection: "Any", facts: PeerFacts) -> "Optional[Channel]":
+    def _welcome(self, connection: "Any", facts: PeerFacts, listener: Listener) -> "Optional[Channel]":
         """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
         rights = self._access.rights(facts)
         if not rights:
             _logger_server.warning("turning away %r, which may do nothing", facts)
             self._count("connections_forbidden")
-            self._turn_away(connection, b"FORBIDDEN", b"Nothing is allowed to this connection")
+            self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
             return None
         peer = Peer(connection.fileno(), facts.address.encode() or b"unix")
-        reader = PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size)
+        reader = (HTTPSession(self._max_packet_size) if listener.http
+                  else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
         channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
                    else Channel(connection, peer, reader))
         peer.channel = channel
@@ -577,15 +580,15 @@ class Server:
         self.core.connect(peer, rights)
         return channel
 
-    def _turn_away(self, connection: "Any", code: bytes, text: bytes) -> None:
+    def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
         try:
-            connection.send(pack_response(ERROR, code, text))
+            connection.send(pack_refusal(code, text) if listener.http else pack_response(ERROR, code, text))
         except OSError as error:
             _logger_server.debug("lost a connection that was turned away: %s", error)
         connection.close()
 
-    def _welcome_secure(self, stream: TLSStream, facts: PeerFacts) -> None:
-        channel = self._welcome(stream, facts)
+    def _welcome_secure(self, stream: TLSStream, facts: PeerFacts, listener: Listener) -> None:
+        channel = self._welcome(stream, facts, listener)
         if channel is not None:
             self._serve_secure(channel)  # it may have been quick
 

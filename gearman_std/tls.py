@@ -81,13 +81,13 @@ class ServerTLS:
 class Handshakes:
     """The connections that have still to agree on TLS, each for at most `timeout` seconds.
 
-    `done` is called with the stream, which the selector does not watch any more, and what is known of the peer then; `failed`
-    with what was known before, and the reason.
+    `done` is called with the stream, which the selector does not watch any more, what is known of the peer then, and the
+    listener; `failed` with what was known before, and the reason.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, selector: "Any", timeout: float, done: "Callable[[TLSStream, PeerFacts], None]",
+    def __init__(self, selector: "Any", timeout: float, done: "Callable[[TLSStream, PeerFacts, Any], None]",
                  failed: "Callable[[PeerFacts, str], None]") -> None:
         self.open = OrderedDict()  # type: OrderedDict[_Handshake, None] # in the order of their deadlines
         self._selector = selector
@@ -103,15 +103,15 @@ class Handshakes:
         """When the time of the oldest is over, in monotonic seconds."""
         return next(iter(self.open)).deadline
 
-    def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, now: float) -> None:
-        """Take in a connected socket; it may be done, or have failed, at once."""
+    def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any", now: float) -> None:
+        """Take in a connected socket of a listener; it may be done, or have failed, at once."""
         try:
             stream = tls.wrap(connected)
         except OSError as error:
             connected.close()
             self._failed(facts, error.strerror or str(error))
             return
-        handshake = _Handshake(stream, facts, now + self._timeout, self)
+        handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
         except (OSError, ValueError) as error:  # the system watches no more sockets for this process
@@ -133,7 +133,7 @@ class Handshakes:
             self._fail(handshake, getattr(error, "reason", None) or str(error))
         else:
             self._leave(handshake)
-            self._done(stream, PeerFacts(handshake.facts.address, handshake.facts.uid, names))
+            self._done(stream, PeerFacts(handshake.facts.address, handshake.facts.uid, names), handshake.listener)
 
     def give_up(self, now: float) -> None:
         """Close those whose time is over."""
@@ -162,11 +162,12 @@ class _Handshake:
     Owner: the dispatcher thread.
     """
 
-    __slots__ = ("stream", "facts", "deadline", "_handshakes")
+    __slots__ = ("stream", "facts", "listener", "deadline", "_handshakes")
 
-    def __init__(self, stream: TLSStream, facts: PeerFacts, deadline: float, handshakes: Handshakes) -> None:
+    def __init__(self, stream: TLSStream, facts: PeerFacts, listener: "Any", deadline: float, handshakes: Handshakes) -> None:
         self.stream = stream
         self.facts = facts
+        self.listener = listener
         self.deadline = deadline
         self._handshakes = handshakes
 

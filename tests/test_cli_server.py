@@ -1,9 +1,11 @@
 """The command `server`: gearmand's options and ours, config file, environment, signals, the background."""
+import http.client
 import io
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -41,6 +43,7 @@ GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | -
     -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
     -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
     --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
+    -r http | --protocol=http --http-port 80
     --ssl --ssl-ca-file {0}/ca.pem --ssl-certificate {0}/server.pem --ssl-key {0}/server.pem | -dp4730""".format(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")).replace("\n", "|").split("|")
 
@@ -59,7 +62,8 @@ def test_gearmands_options_are_accepted(words):
     ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
     ["-L", "host:port"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
     ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
-    ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "http"], ["--protocol=gopher"],
+    ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
+    ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
     ["--job-handle-prefix", "x" * 64],
 ])
 def test_what_makes_no_sense(words):
@@ -128,6 +132,30 @@ def test_tls_is_for_all_addresses_or_for_some():
     assert made["listen"] == ("tcp:127.0.0.1", "tls:0.0.0.0:4731", "unix:/tmp/x")
     assert made["tls"] == {"certificate": "pem", "key": "key", "ca": "ca", "required": True}
     assert settings("--tls-certificate", "pem", "-L", "127.0.0.1")["tls"] is None
+
+
+@pytest.mark.parametrize("words, places", [
+    ("-L 127.0.0.1", ["127.0.0.1", "http:127.0.0.1:8080"]),
+    ("", ["", "http::8080"]),
+    ("--http-port 81 -L localhost:4731 -L ::1 -L unix:/tmp/x",
+     ["localhost:4731", "::1", "unix:/tmp/x", "http:localhost:81", "http:[::1]:81"]),
+    ("-L 127.0.0.1:4731 -L 127.0.0.1:4732", ["127.0.0.1:4731", "127.0.0.1:4732", "http:127.0.0.1:8080"]),
+    ("--tls --tls-certificate pem -L 127.0.0.1 -L tcp:::1", ["127.0.0.1", "tcp:::1", "https:127.0.0.1:8080",
+                                                             "http:[::1]:8080"]),
+    ("--tls --tls-certificate pem", ["", "https::8080"]),
+    ("--tls-certificate pem -L tls:0.0.0.0 -L 127.0.0.1", ["tls:0.0.0.0", "tcp:127.0.0.1", "https:0.0.0.0:8080",
+                                                           "http:127.0.0.1:8080"]),
+    ("--tls-certificate pem -L tls::4731 -L tcp:127.0.0.1", ["tls::4731", "tcp:127.0.0.1", "https::8080"]),
+    ("-L 127.0.0.1 -L http:127.0.0.1:81", ["127.0.0.1", "http:127.0.0.1:81", "http:127.0.0.1:8080"]),
+])
+def test_http_is_spoken_on_the_same_hosts_with_tls_where_they_have_it(words, places):
+    assert settings("-r", "http", *words.split())["listen"] == tuple(places)
+
+
+def test_http_may_be_spoken_on_some_addresses_only():
+    assert settings("-L", "127.0.0.1", "-L", "http:[::1]:81")["listen"] == ("127.0.0.1", "http:[::1]:81")
+    made = settings("--tls-certificate", "pem", "-L", "https:127.0.0.1:81", "-L", "127.0.0.1")
+    assert made["listen"] == ("https:127.0.0.1:81", "tcp:127.0.0.1") and made["tls"]["certificate"] == "pem"
 
 
 def test_the_environment_names_the_files_of_tls_if_nothing_else_does():
@@ -508,6 +536,34 @@ def test_who_may_do_what_over_sockets(start):
     assert command("admin", "-h", address, "--status")[0] == 0
 
 
+# --- HTTP.
+
+
+def _asks_http(address, context=None):
+    """The status with which the server answers to a request that names no function."""
+    host, _, port = address.rpartition(":")
+    connection = (http.client.HTTPConnection(host, int(port), timeout=20) if context is None
+                  else http.client.HTTPSConnection("localhost", int(port), timeout=20, context=context))
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_job_by_http(start):
+    process, address = start("-r", "http", "--http-port", "0")
+    host, port = process.stdout.readline().decode().strip().split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    try:
+        connection.request("POST", "/f", b"data", {"X-Gearman-Background": "true"})
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
+    with AdminClient(address) as admin:
+        assert [(status.function, status.total) for status in admin.status()] == [(b"f", 1)]
+
+
 # --- Sockets that were opened by the service manager.
 
 AS_SYSTEMD_DOES = """
@@ -560,6 +616,19 @@ def test_it_listens_on_inherited_sockets(inherit, listening, tmp_path):
     assert process.wait(20) == 0
     assert process.stdout.read() == b""
     assert (tmp_path / "inherited").exists()
+
+
+@posix
+def test_http_is_spoken_on_inherited_sockets_of_that_name_and_beside_others(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets, "http:tls:local", "-r", "http", "--http-port", "0", *TLS)
+    assert [process.stdout.readline().decode().strip() for _ in sockets] == addresses
+    beside = process.stdout.readline().decode().strip()
+    assert _asks_http(addresses[0]) == 404
+    assert _asks_http(beside, ssl.create_default_context(cafile=TRUST[-1])) == 404
+    assert command("admin", "-h", addresses[2], "--shutdown")[0] == 0
+    assert process.wait(20) == 0
+    assert process.stdout.read() == b"", "and on nothing else"
 
 
 @posix

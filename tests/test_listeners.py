@@ -254,9 +254,24 @@ def test_when_a_later_address_cannot_be_had_the_unix_sockets_file_goes(listen, t
 def test_what_a_unix_socket_cannot_be_named(tmp_path):
     with pytest.raises(ValueError, match="too long"):
         read_places(["/" + "x" * 200], 0, False)
-    for scheme in ("tls:", "tcp:"):
+    for scheme in ("tls:", "tcp:", "https:", "http:"):
         with pytest.raises(ValueError, match="Unix socket"):
             read_places([scheme + str(tmp_path / "socket")], 0, False)
+
+
+def test_an_address_may_say_what_is_spoken_there():
+    words = ["", "tcp:", "tls:", "http:", "https:"]
+    for secure in (False, True):
+        places = read_places([word + "127.0.0.1:0" for word in words], 7, secure)
+        assert places == [(("127.0.0.1", 0), secure, False), (("127.0.0.1", 0), False, False), (("127.0.0.1", 0), True, False),
+                          (("127.0.0.1", 0), False, True), (("127.0.0.1", 0), True, True)]
+    assert read_places(["http::8080", "https:x"], 7, False) == [(("", 8080), False, True), (("x", 7), True, True)]
+
+
+def test_a_listener_knows_what_is_spoken_there(listen):
+    listeners = listen("http:127.0.0.1", "https:127.0.0.1", "127.0.0.1")
+    assert [(listener.secure, listener.http) for listener in listeners] == [(False, True), (True, True), (False, False)]
+    assert [repr(listener).partition(")")[2] for listener in listeners] == [", HTTP>", ", TLS, HTTP>", ">"]
 
 
 # ------------------------------------------------------------------------------------------------------------------ trouble

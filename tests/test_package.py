@@ -39,9 +39,11 @@ IMPORTS = {
     "access": "peers",
     "listeners": "errors access addresses streams",
     "tls": "access streams",
-    "channel": "protocol peers",
+    "http_session": "errors protocol",
+    "channel": "protocol peers http_session",
     "gate": "access listeners",  # for type checkers
-    "server": "errors access addresses channel gate protocol jobs peers core signals store storekeeper listeners streams tls",
+    "server": "errors access addresses channel gate http_session protocol jobs peers core signals store storekeeper listeners "
+              "streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
@@ -69,7 +71,7 @@ IMPORTS = {
 
 # The modules that decide: no I/O, no clock, no randomness, and of the standard library only these.
 PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "peers", "uniques", "roster", "ledger", "handlers",
-        "invariants", "core", "session"]
+        "invariants", "core", "session", "http_session"]
 PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
 
 # Imports that a script living for 100 ms would feel.

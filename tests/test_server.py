@@ -434,7 +434,7 @@ def test_who_sends_all_the_time_is_written_to_all_the_same():
     server._selector.server = server
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    channel = server._welcome(ours, PeerFacts())
+    channel = server._welcome(ours, PeerFacts(), server._gate.listeners[0])
     channel.put([b"unsent"])
     server._watch(channel)
     theirs.send(pack_request(SET_CLIENT_ID, b"x"))

@@ -536,7 +536,8 @@ class FaultyListener:
 
     def __init__(self, listener):
         self._listener = listener
-        self.socket, self.address, self.secure = listener.socket, listener.address, listener.secure
+        self.socket, self.address = listener.socket, listener.address
+        self.secure, self.http = listener.secure, listener.http
         self.close = listener.close
         self.trouble = []
         self.calls = 0

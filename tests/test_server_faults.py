@@ -69,7 +69,8 @@ class FaultyListener:
 
     def __init__(self, listener, faults):
         self._listener = listener
-        self.socket, self.address, self.secure = listener.socket, listener.address, listener.secure
+        self.socket, self.address = listener.socket, listener.address
+        self.secure, self.http = listener.secure, listener.http
         self.close = listener.close
         self.faults = faults
         self._accepted = 0
