@@ -278,8 +278,8 @@ def test_a_command_timeout_is_not_followed_by_a_second_try(serve, make_client):
     assert caught.value.sent == "unconfirmed"
     client.ping()
     client.close()
-    server.outcome()
-    assert server.outcome() == [(ECHO_REQ, b"ping")]
+    outcomes = [server.outcome(), server.outcome()]  # of two threads, in any order
+    assert [(ECHO_REQ, b"ping")] in outcomes and None in outcomes
 
 
 def test_a_lost_server_ends_every_wait(serve, make_client):
