@@ -17,7 +17,7 @@ from gearman_std.peers import Limits
 from gearman_std.protocol import (CAN_DO, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC,
                                   SUBMIT_JOB, WORK_COMPLETE, pack_request)
 
-from wire import TIMEOUT, in_dispatcher
+from wire import TIMEOUT, check, in_dispatcher
 
 COUNT = int(os.environ.get("GEARMAN_STD_FUZZ") or 20000)
 SEED = int(os.environ.get("GEARMAN_STD_FUZZ_SEED") or time.time() * 1000 % 1e9)
@@ -217,7 +217,7 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
         one_good_job(client, worker, number)
     while in_dispatcher(server, lambda: len(server._channels)) > 2:
         one_good_job(client, worker, number)  # until it has noticed that all of them have left
-    in_dispatcher(server, server.core.check)
+    in_dispatcher(server, check, server)
     core = server.core
     assert in_dispatcher(server, lambda: (len(core.peers), len(server._turns), len(core.unsent))) == (2, 0, 0)
     assert not in_dispatcher(server, lambda: [job for job in core.jobs.values()

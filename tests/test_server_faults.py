@@ -8,7 +8,7 @@ from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB
                                   NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA)
 from gearman_std.server import Server
 
-from wire import in_dispatcher
+from wire import check, in_dispatcher
 
 LARGE = bytes(range(256)) * 1200  # more than is joined, or read at once
 
@@ -128,7 +128,7 @@ def for_every_call(place, fault, outcome):
         bystander.request(ECHO_REQ, b"as before")
         bystander.response(ECHO_RES, b"as before")
         assert in_dispatcher(server, lambda: len(server._channels) == len(server.core.peers))
-        in_dispatcher(server, server.core.check)
+        in_dispatcher(server, check, server)
         for wire in (bystander, client, worker):
             wire.abandon()
         server.stop()

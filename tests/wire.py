@@ -113,6 +113,12 @@ def in_dispatcher(server, function, *arguments):
     return result
 
 
+def check(server):
+    """Check the core's invariants, in the dispatcher thread; what gathers counts as about to be sent."""
+    server._release()
+    server.core.check()
+
+
 class Place:
     """Servers and sockets of one test."""
 
@@ -144,7 +150,7 @@ class Place:
                     wire.close()
             for server in self._servers:
                 if server.running:
-                    in_dispatcher(server, server.core.check)
+                    in_dispatcher(server, check, server)
         finally:
             for wire in self._wires:
                 wire.abandon()
