@@ -421,7 +421,9 @@ class Server:
             channel = peer.channel
             if not outgoing:
                 continue
-            if gather and not (peer.abilities or peer.bulky or peer.closing):
+            # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the next
+            # look.
+            if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
                 if not gathering:
                     self._gather_until = core.now + GATHER_TIME
                 gathering.append(peer)
