@@ -97,7 +97,8 @@ _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACK
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
 _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
-_FIRST_BUFFER = 1024 * 1024  # a large body gets this much room at once, then grows with what has really arrived
+# A large body gets this much room at once, then more as it really arrives: a workload of 1 MiB and the fields before it.
+_FIRST_BUFFER = 1024 * 1024 + 4096
 
 
 def packet_name(packet_type: int) -> str:

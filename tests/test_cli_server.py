@@ -2,6 +2,7 @@
 import http.client
 import io
 import os
+import platform
 import re
 import signal
 import socket
@@ -294,6 +295,23 @@ def start(processes, tmp_path):
         process = processes.start(command, stdout=subprocess.PIPE, env=environment, cwd=str(tmp_path), **options)
         return process, process.stdout.readline().decode().strip()
     return start
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not os.path.exists("/proc/self/stat"), reason="about glibc, and /proc")
+def test_the_memory_of_large_jobs_is_kept_for_the_next_ones(start):
+    """It is not fetched from the system, page by page, for each anew."""
+    process, address = start()
+
+    def faults():
+        with open("/proc/%d/stat" % process.pid) as stat:
+            return int(stat.read().rpartition(")")[2].split()[7])
+    with AdminClient(address) as admin, Client(address) as client:
+        for _ in range(5):
+            before = faults()
+            for _ in range(8):
+                client.submit("f", bytes(2 ** 20), background=True)
+            assert admin.cancel_function("f") == 8
+    assert faults() - before < 8 * 2 ** 20 // os.sysconf("SC_PAGESIZE") // 4
 
 
 @posix
