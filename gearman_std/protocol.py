@@ -178,45 +178,40 @@ class PacketReader:
     `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE; `lines`
     counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
     What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
-    argument; what cannot ends the stream: `error` is set, and later bytes are ignored.
+    argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` is how many bytes have arrived of
+    a unit whose end has not.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
 
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("error", "lines", "_magic", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_held", "_needed",
-                 "_large", "_large_type", "_large_size", "_filled")
+    __slots__ = ("error", "lines", "held", "_magic", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_needed",
+                 "_large", "_large_type", "_large_size")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE,
                  max_line: int = MAX_LINE_SIZE) -> None:
         self.error = None  # type: Optional[ProtocolError]
         self.lines = 0
+        self.held = 0
         self._magic = magic
         self._text = text
         self._max_size = max_size
         self._max_line = max_line
         self._careful = min(MAX_FIELD_SIZE, max_size)  # the size above which a packet is looked at closely
-        self._pieces = []  # type: List[bytes]
-        self._held = 0     # bytes in _pieces, the beginning of a unit
+        self._pieces = []  # type: List[bytes] # the beginning of a unit that is not large
         self._needed = 0   # bytes without which looking at _pieces again is in vain
         self._large = None  # type: Optional[bytearray]
         self._large_type = 0
-        self._large_size = 0
-        self._filled = 0
+        self._large_size = 0  # of the body
 
     def __repr__(self) -> str:
         return "<PacketReader %s>" % (self.error or "%d bytes of a unit" % self.held)
 
-    @property
-    def held(self) -> int:
-        """How many bytes have arrived of a unit whose end has not."""
-        return self._held if self._large is None else HEADER_SIZE + self._filled
-
     def feed(self, data: bytes) -> "List[Packet]":
         """Take the next bytes of the stream; return the packets that they complete, each a pair of type and arguments."""
         packets = []  # type: List[Packet]
-        if self._held or self._large is not None or self.error is not None:
+        if self.held or self.error is not None:
             data = self._resume(data, packets)
             if self.error is not None:
                 return packets
@@ -249,7 +244,7 @@ class PacketReader:
                     self._large = bytearray(min(size, _FIRST_BUFFER))
                     self._large_type = packet_type if magic == magic_wanted else WRONG_MAGIC
                     self._large_size = size
-                    self._filled = 0
+                    self.held = HEADER_SIZE
                     self._fill(data[start:])
                 return packets
             if magic != magic_wanted:
@@ -275,15 +270,17 @@ class PacketReader:
         """
         if self._large is None:
             return None
-        if self._filled == len(self._large):
-            self._large += bytes(min(self._filled, self._large_size - self._filled))
-        return memoryview(self._large)[self._filled:]
+        filled = self.held - HEADER_SIZE
+        if filled == len(self._large):
+            self._large += bytes(min(filled, self._large_size - filled))
+        return memoryview(self._large)[filled:]
 
     def filled(self, size: int) -> "List[Packet]":
         """Take note that `size` bytes were received into the room; return the packet if that completes it."""
-        self._filled += size
-        if self._filled < self._large_size:
+        self.held += size
+        if self.held < HEADER_SIZE + self._large_size:
             return []
+        self.held = 0
         packets = []  # type: List[Packet]
         body, packet_type = self._large, self._large_type
         self._large = None
@@ -310,17 +307,17 @@ class PacketReader:
         if self._large is not None:
             return self._fill(data, packets)
         self._pieces.append(data)
-        self._held += len(data)
-        if self._held < self._needed:
+        self.held += len(data)
+        if self.held < self._needed:
             return b""
         data = b"".join(self._pieces)
         self._pieces = []
-        self._held = 0
+        self.held = 0
         return data
 
     def _keep(self, data: bytes, needed: int) -> None:
         self._pieces = [data]
-        self._held = len(data)
+        self.held = len(data)
         self._needed = needed
 
     def _fill(self, data: bytes, packets: "Optional[List[Packet]]" = None) -> bytes:

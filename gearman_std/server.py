@@ -334,7 +334,7 @@ class Server:
         reader = channel.reader
         if channel.waiting:
             return  # there is enough of it to obey already
-        room = reader.room()
+        room = reader.room() if reader.held else None
         try:
             if room is None:
                 data = channel.socket.recv(READ_SIZE)
