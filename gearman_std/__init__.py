@@ -30,7 +30,7 @@ from .command import Command, CommandFailed
 from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
                      ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
 from .jobs import FunctionPolicy
-from .peers import Limits
+from .limits import Limits
 from .server import Server
 from .store import JobStore
 from .version import VERSION

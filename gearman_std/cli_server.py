@@ -16,7 +16,7 @@ from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .jobs import FunctionPolicy
 from .listeners import Listener, read_places
-from .peers import Limits
+from .limits import Limits
 from .server import Server
 from .store import DURABILITIES, GEARMAND_TABLE, JobStore
 from .streams import KEEPALIVE

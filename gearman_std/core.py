@@ -21,7 +21,8 @@ from .invariants import check_core
 from .jobs import (DELAYED, GONE, JOIN, NO_WATCHERS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function,
                    FunctionPolicy, Job, Totals)
 from .ledger import Ledger, job_record
-from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Limits, Peer
+from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
+from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
 from .protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .roster import Roster
 from .text import parse_number
@@ -36,21 +37,6 @@ if TYPE_CHECKING:
 
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
 _CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
-
-# Why a job, a function or an ability is refused, and the counter of that in `show totals`.
-_QUEUE_FULL = b"Job queue is full"  # as gearmand says it
-_DRAINING = b"The server is draining and takes no new jobs"
-_TOO_MANY_JOBS = b"The server is full: too many jobs"
-_TOO_MANY_BYTES = b"The server is full: too many bytes"
-_TOO_MANY_FUNCTION_JOBS = b"The function is full: too many jobs"
-_TOO_MANY_FUNCTION_BYTES = b"The function is full: too many bytes"
-_TOO_MANY_FUNCTIONS = b"Too many functions"
-_TOO_MANY_ABILITIES = b"Too many abilities on this connection"
-_REFUSALS = {
-    _QUEUE_FULL: "refused_max_queue", _DRAINING: "refused_draining", _TOO_MANY_JOBS: "refused_jobs",
-    _TOO_MANY_BYTES: "refused_job_bytes", _TOO_MANY_FUNCTION_JOBS: "refused_function_jobs",
-    _TOO_MANY_FUNCTION_BYTES: "refused_function_job_bytes", _TOO_MANY_FUNCTIONS: "refused_functions",
-    _TOO_MANY_ABILITIES: "refused_abilities"}
 
 
 class Core:
@@ -72,8 +58,6 @@ class Core:
         self.policy = policy or FunctionPolicy()
         self.policies = dict(policies or {})
         self.limits = limits or Limits()
-        self._job_limits = any((self.limits.jobs, self.limits.job_bytes, self.limits.function_jobs,
-                                self.limits.function_job_bytes))
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
@@ -86,7 +70,7 @@ class Core:
         self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
         self.totals = Totals()          # of functions that are gone, and what belongs to none
         # What else is counted, for `show totals`; the server adds to it.
-        self.counters = dict.fromkeys(_REFUSALS.values(), 0)  # type: Dict[str, int]
+        self.counters = dict.fromkeys(REFUSAL_COUNTERS.values(), 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.number = 0                 # of the last handle given out
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
@@ -367,9 +351,9 @@ class Core:
         """A peer can do a function, within so many seconds if that is not 0."""
         most = self.limits.abilities
         if name not in peer.abilities and most and len(peer.abilities) >= most:
-            self._refuse(peer, _TOO_MANY_ABILITIES)
+            self._refuse(peer, TOO_MANY_ABILITIES)
         elif not self.has_room_for(name):
-            self._refuse(peer, _TOO_MANY_FUNCTIONS)
+            self._refuse(peer, TOO_MANY_FUNCTIONS)
         else:
             self.roster.register(peer, self.add_function(name), time_limit)
 
@@ -390,7 +374,7 @@ class Core:
         if function is None:
             if not self.has_room_for(name):
                 self.totals.refused += 1
-                self._refuse(peer, _TOO_MANY_FUNCTIONS)
+                self._refuse(peer, TOO_MANY_FUNCTIONS)
                 return
             function = self.add_function(name)
         predecessor = None
@@ -405,7 +389,7 @@ class Core:
                 self._coalesce(peer, predecessor, workload, priority, background)
                 return
         size = len(workload)
-        if self._job_limits or self.draining or self.store_trouble or function.max_queue is not None:
+        if self.limits.bounds_jobs or self.draining or self.store_trouble or function.max_queue is not None:
             reason = self._refusal(function, priority, size, background)
             if reason:
                 self._refuse_job(peer, function, reason)
@@ -443,34 +427,20 @@ class Core:
 
     def _refusal(self, function: Function, priority: int, size: int, background: bool) -> bytes:
         """Why a new job cannot be taken, or nothing."""
-        limits = self.limits
         if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
-            return _QUEUE_FULL
+            return QUEUE_FULL
         if self.draining:
-            return _DRAINING
+            return DRAINING
         if background and self.store_trouble:
             return self.store_trouble
-        if limits.jobs and len(self.jobs) + len(self.aside) >= limits.jobs:
-            return _TOO_MANY_JOBS
-        if limits.function_jobs and function.total + function.aside >= limits.function_jobs:
-            return _TOO_MANY_FUNCTION_JOBS
-        return self._too_many_bytes(function, size)
-
-    def _too_many_bytes(self, function: Function, size: int) -> bytes:
-        """Why there is no room for so many bytes more, or nothing."""
-        limits = self.limits
-        if limits.job_bytes and self.size + size > limits.job_bytes:
-            return _TOO_MANY_BYTES
-        if limits.function_job_bytes and function.size + size > limits.function_job_bytes:
-            return _TOO_MANY_FUNCTION_BYTES
-        return b""
+        return self.limits.job_refusal(function, len(self.jobs) + len(self.aside), self.size, size)
 
     def _refuse_job(self, peer: Peer, function: Function, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
         function.totals.refused += 1
         self._refuse(peer, reason, code)
 
     def _refuse(self, peer: Peer, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
-        counter = _REFUSALS.get(reason)
+        counter = REFUSAL_COUNTERS.get(reason)
         if counter is not None:
             self.counters[counter] += 1
         peer.error(code, reason)
@@ -494,7 +464,7 @@ class Core:
         elif coalescing != REPLACE or job.state is RUNNING:
             coalescing = JOIN
         if coalescing != JOIN:
-            reason = self._too_many_bytes(function, len(workload) - len(job.workload))
+            reason = self.limits.bytes_refusal(function, self.size, len(workload) - len(job.workload))
             if reason:
                 self._refuse_job(peer, function, reason)
                 return

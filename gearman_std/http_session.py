@@ -127,11 +127,6 @@ class HTTPSession(PacketReader):
 
     # -------------------------------------------------------------------------------------------------------------- requests
 
-    @property
-    def held(self) -> int:
-        """How many bytes have arrived of a request whose end has not."""
-        return self._head_size + len(self._buffer)
-
     def feed(self, data: bytes) -> "List[Packet]":
         """Take the next bytes of the stream; return the packets for the core that they make."""
         packets = []  # type: List[Packet]
@@ -148,6 +143,7 @@ class HTTPSession(PacketReader):
                 self._stays = False
             self._buffer = bytearray()
             self._head_size = 0
+        self.held = self._head_size + len(self._buffer)
         return packets
 
     def _step(self, packets: "List[Packet]") -> bool:

@@ -70,27 +70,3 @@ class Peer:
     def error(self, code: bytes, text: bytes) -> None:
         """Answer with an ERROR packet."""
         self.send(pack_response(ERROR, code, text))
-
-
-class Limits:
-    """How much the core takes from all peers together and from each; 0 means no limit.
-
-    `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
-    `function_job_bytes` are the same for one function.  `functions` counts functions, `abilities` those of one peer.
-
-    Owner: immutable once in use.
-    """
-
-    __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "abilities")
-
-    def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
-                 functions: int = 100000, abilities: int = 20000) -> None:
-        self.jobs = jobs
-        self.job_bytes = job_bytes
-        self.function_jobs = function_jobs
-        self.function_job_bytes = function_job_bytes
-        self.functions = functions
-        self.abilities = abilities
-
-    def __repr__(self) -> str:
-        return "<Limits %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__)

@@ -178,8 +178,8 @@ class PacketReader:
     `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE; `lines`
     counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
     What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
-    argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` is how many bytes have arrived of
-    a unit whose end has not.
+    argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` counts the bytes that have
+    arrived of a unit whose end has not.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
 

@@ -29,8 +29,9 @@ from .core import Core
 from .gate import NEVER, Gate
 from .http_session import HTTPSession, pack_refusal
 from .jobs import FunctionPolicy
+from .limits import Limits
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
-from .peers import Limits, Peer
+from .peers import Peer
 from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
 from .signals import WokenBySignals
 from .store import JobStore
@@ -421,8 +422,8 @@ class Server:
             channel = peer.channel
             if not outgoing:
                 continue
-            # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the next
-            # look.
+            # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
+            # next look.
             if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
                 if not gathering:
                     self._gather_until = core.now + GATHER_TIME

@@ -3,7 +3,7 @@ import pytest
 
 from gearman_std.errors import ProtocolError
 from gearman_std.jobs import FunctionPolicy
-from gearman_std.peers import Limits
+from gearman_std.limits import Limits
 from gearman_std.protocol import (CAN_DO, CANT_DO, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                   JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ,
                                   OPTION_RES, PRE_SLEEP, RESET_ABILITIES, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,

@@ -2,7 +2,7 @@
 import pytest
 
 from gearman_std.jobs import JOIN, REJECT, REPLACE, RERUN, FunctionPolicy
-from gearman_std.peers import Limits
+from gearman_std.limits import Limits
 from gearman_std.protocol import (GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED,
                                   SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA)

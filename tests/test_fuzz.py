@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from gearman_std.peers import Limits
+from gearman_std.limits import Limits
 from gearman_std.protocol import (CAN_DO, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC,
                                   SUBMIT_JOB, WORK_COMPLETE, pack_request)
 

@@ -12,7 +12,8 @@ from gearman_std.access import Access
 from gearman_std.core import Core
 from gearman_std.errors import StoreError
 from gearman_std.http_session import MAX_HEAD_SIZE, MAX_WARNING_SIZE, MAX_WARNINGS, HTTPSession, pack_refusal
-from gearman_std.peers import Limits, Peer
+from gearman_std.limits import Limits
+from gearman_std.peers import Peer
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY,
                                   MAX_FIELD_SIZE, NO_JOB, OPTION_REQ, OPTION_RES, SUBMIT_JOB, SUBMIT_JOB_BG,
                                   SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE,

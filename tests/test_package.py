@@ -23,13 +23,14 @@ IMPORTS = {
     "text": "",
     "timers": "",
     "schedule": "",
+    "limits": "jobs",
     "peers": "protocol jobs roster",
     "uniques": "protocol jobs",
     "roster": "protocol jobs peers",
     "ledger": "protocol jobs peers",
     "handlers": "protocol jobs peers schedule text core",
     "invariants": "jobs peers uniques core",
-    "core": "errors protocol jobs text timers schedule peers uniques roster ledger handlers invariants",
+    "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants",
     "daemon": "errors",
     "signals": "",
     "supervisor": "errors",
@@ -42,8 +43,8 @@ IMPORTS = {
     "http_session": "errors protocol",
     "channel": "protocol peers http_session",
     "gate": "access listeners",  # for type checkers
-    "server": "errors access addresses channel gate http_session protocol jobs peers core signals store storekeeper listeners "
-              "streams tls",
+    "server": "errors access addresses channel gate http_session protocol jobs limits peers core signals store storekeeper "
+              "listeners streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
@@ -70,8 +71,8 @@ IMPORTS = {
 }
 
 # The modules that decide: no I/O, no clock, no randomness, and of the standard library only these.
-PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "peers", "uniques", "roster", "ledger", "handlers",
-        "invariants", "core", "session", "http_session"]
+PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "limits", "peers", "uniques", "roster", "ledger",
+        "handlers", "invariants", "core", "session", "http_session"]
 PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
 
 # Imports that a script living for 100 ms would feel.

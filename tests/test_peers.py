@@ -1,5 +1,5 @@
 """What the core knows of a connection, and what waits to be sent to it."""
-from gearman_std.peers import ASLEEP, Limits, Peer
+from gearman_std.peers import ASLEEP, Peer
 from gearman_std.protocol import ECHO_RES, ERROR, LARGE_BODY, WORK_DATA, pack_response
 
 
@@ -39,5 +39,3 @@ def test_repr_shows_the_state():
     peer.sleep = ASLEEP
     peer.abilities[b"f"] = 1
     assert repr(peer) == "<Peer 7 127.0.0.1: 1 abilities, 0 running, 0 watched, asleep>"
-    assert repr(Limits(jobs=3)) == ("<Limits jobs=3 job_bytes=0 function_jobs=0 function_job_bytes=0 functions=100000 "
-                                    "abilities=20000>")

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from gearman_std.access import PeerFacts
-from gearman_std.peers import Limits
+from gearman_std.limits import Limits
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP,
                                   PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, pack_request,
                                   pack_response)

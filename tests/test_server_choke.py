@@ -10,7 +10,8 @@ import pytest
 
 from gearman_std.core import Core
 from gearman_std.gate import ACCEPT_PAUSE
-from gearman_std.peers import Limits, Peer
+from gearman_std.limits import Limits
+from gearman_std.peers import Peer
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                                   WORK_WARNING, pack_request, pack_response)

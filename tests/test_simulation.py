@@ -11,7 +11,8 @@ import pytest
 
 from gearman_std.core import Core
 from gearman_std.jobs import COALESCING, DELAYED, SET_ASIDE, FunctionPolicy, Job
-from gearman_std.peers import ASLEEP, Limits, Peer
+from gearman_std.limits import Limits
+from gearman_std.peers import ASLEEP, Peer
 from gearman_std.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                                   GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
                                   NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESET_ABILITIES, RESPONSE_MAGIC, STATUS_RES,

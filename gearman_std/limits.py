@@ -1,0 +1,61 @@
+"""How much the job server takes, and the reasons for which it refuses more."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .jobs import Function
+
+# Why a job, a function or an ability is refused, and the counter of that in `show totals`.
+QUEUE_FULL = b"Job queue is full"  # as gearmand says it
+DRAINING = b"The server is draining and takes no new jobs"
+TOO_MANY_JOBS = b"The server is full: too many jobs"
+TOO_MANY_BYTES = b"The server is full: too many bytes"
+TOO_MANY_FUNCTION_JOBS = b"The function is full: too many jobs"
+TOO_MANY_FUNCTION_BYTES = b"The function is full: too many bytes"
+TOO_MANY_FUNCTIONS = b"Too many functions"
+TOO_MANY_ABILITIES = b"Too many abilities on this connection"
+REFUSAL_COUNTERS = {
+    QUEUE_FULL: "refused_max_queue", DRAINING: "refused_draining", TOO_MANY_JOBS: "refused_jobs",
+    TOO_MANY_BYTES: "refused_job_bytes", TOO_MANY_FUNCTION_JOBS: "refused_function_jobs",
+    TOO_MANY_FUNCTION_BYTES: "refused_function_job_bytes", TOO_MANY_FUNCTIONS: "refused_functions",
+    TOO_MANY_ABILITIES: "refused_abilities"}
+
+
+class Limits:
+    """How much the core takes from all peers together and from each; 0 means no limit.
+
+    `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
+    `function_job_bytes` are the same for one function.  `functions` counts functions, `abilities` those of one peer.
+
+    Owner: immutable once in use.
+    """
+
+    __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "abilities", "bounds_jobs")
+
+    def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
+                 functions: int = 100000, abilities: int = 20000) -> None:
+        self.jobs = jobs
+        self.job_bytes = job_bytes
+        self.function_jobs = function_jobs
+        self.function_job_bytes = function_job_bytes
+        self.functions = functions
+        self.abilities = abilities
+        self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # there is any of these four
+
+    def __repr__(self) -> str:
+        return "<Limits %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__[:-1])
+
+    def job_refusal(self, function: "Function", jobs: int, job_bytes: int, size: int) -> bytes:
+        """Why a job of `size` bytes more cannot be taken, when there are so many jobs and bytes already; or nothing."""
+        if self.jobs and jobs >= self.jobs:
+            return TOO_MANY_JOBS
+        if self.function_jobs and function.total + function.aside >= self.function_jobs:
+            return TOO_MANY_FUNCTION_JOBS
+        return self.bytes_refusal(function, job_bytes, size)
+
+    def bytes_refusal(self, function: "Function", job_bytes: int, size: int) -> bytes:
+        """Why `size` bytes more cannot be taken, when there are so many already; or nothing."""
+        if self.job_bytes and job_bytes + size > self.job_bytes:
+            return TOO_MANY_BYTES
+        if self.function_job_bytes and function.size + size > self.function_job_bytes:
+            return TOO_MANY_FUNCTION_BYTES
+        return b""
