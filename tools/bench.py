@@ -6,7 +6,7 @@ per second, the server's CPU time per job and its memory, each with its ratio to
 of the rounds, so that a machine whose speed drifts disturbs both sides alike; on a busy machine CPU time is the steadiest.
 Then it measures how cost grows with size, the CPU time of an idle server, and this package's client and worker beside PHP's.
 
-The load comes from this process, on the cores that the server does not have.
+The load comes from this process, on the cores that the server does not have; clients and workers share all cores with theirs.
 """
 import argparse
 import json
@@ -43,7 +43,7 @@ SERVER_SCENARIOS = [
     ("round trip, 4 KiB", dict(jobs=30000, clients=8, window=16, workers=8, size=4096)),
     ("round trip, 1 MiB", dict(jobs=200, clients=2, window=2, workers=2, size=1 << 20)),
     ("round trip, 2000 idle workers", dict(jobs=30000, clients=8, window=16, workers=8, idle=2000)),
-    ("round trip, serial, 500 workers asleep on the function", dict(jobs=1000, sleepers=500)),
+    ("round trip, serial, 500 workers asleep on the function", dict(jobs=200, sleepers=500)),
     ("round trip, 1000 functions", dict(jobs=30000, clients=8, window=16, workers=8, functions=1000)),
     ("background submit", dict(packet=SUBMIT_JOB_BG, jobs=150000, clients=4, window=100, workers=0, size=64)),
     ("background drain", dict(packet=None, jobs=150000, clients=0, workers=8)),  # of what the one before has queued
@@ -188,7 +188,8 @@ class Load:
     """What one run does to a server.
 
     `packet` is what `clients` send, each with `window` of them under way, until `jobs` are answered; None: workers take jobs
-    that are queued already.  `workers` can do all `functions`; so can `sleepers`, which only sleep; `idle` ones can do others.
+    that are queued already.  `workers` can do all `functions`; `sleepers` too, but there is nothing left for them when they come;
+    `idle` ones can do others.
 
     Owner: the thread that made it.
     """
@@ -204,12 +205,9 @@ class Load:
         for number in range(idle):
             self._dial().sendall(request(CAN_DO, b"idle%d" % (number % 100)) + request(PRE_SLEEP))
         abilities = b"".join([request(CAN_DO, name) for name in names])
-        for _ in range(sleepers):
-            self._dial().sendall(abilities + request(PRE_SLEEP))
-        for _ in range(workers):
+        for _ in range(sleepers + workers):
             self._play(LoadWorker)
-        for connection in self._connections[len(self._connections) - workers:]:
-            connection.sendall(abilities + (request(PRE_SLEEP) if packet is not None else b""))
+            self._connections[-1].sendall(abilities + (request(PRE_SLEEP) if packet is not None else b""))
         workload = b"x" * size
         if packet == ECHO_REQ:
             requests = [request(packet, workload)]
@@ -440,11 +438,11 @@ class Bench:
         self._wanted = [word for word in options.only.split(",") if word]
         self._servers = known_servers(options)
         self._yardstick = next(iter(self._servers))
-        self._cores = None
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        if len(cores) > 1 and not options.unpinned:
-            self._cores = cores[:1]
-            os.sched_setaffinity(0, cores[1:])
+        self._cores = None  # of the server
+        self._all_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if len(self._all_cores) > 1 and not options.unpinned:
+            self._cores = self._all_cores[:1]
+            os.sched_setaffinity(0, self._all_cores[1:])
         self.results = {"python": platform.python_version(), "machine": platform.platform(), "servers": {}, "growth": {},
                         "idle": {}, "clients": {}}
         self.troubles = []
@@ -599,6 +597,9 @@ class Bench:
         """Clients with workers of the same kind, on the yardstick's server."""
         if not self.wants("clients and workers"):
             return
+        if self._cores:
+            self._cores = None
+            os.sched_setaffinity(0, self._all_cores)
         python = [self._options.python, "-c"]
         pairs = {"gearman_std": (python + [OUR_CLIENT], python + [OUR_WORKER])}
         php = shutil.which("php")
