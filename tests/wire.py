@@ -23,7 +23,12 @@ class Wire:
         self.socket.connect(address)
         if not isinstance(address, str):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = self.wrap(self.socket)
         self._file = self.socket.makefile("rb")
+
+    def wrap(self, plain):
+        """What is read and written instead of the plain socket."""
+        return plain
 
     def send(self, *packets):
         """Send bytes as they are."""
@@ -122,6 +127,8 @@ def check(server):
 class Place:
     """Servers and sockets of one test."""
 
+    wire_class = Wire
+
     def __init__(self):
         self._servers = []
         self._wires = []
@@ -138,7 +145,7 @@ class Place:
 
     def wire(self, server, **options):
         """A socket connected to a server, or to an address."""
-        wire = Wire(getattr(server, "address", server), **options)
+        wire = self.wire_class(getattr(server, "address", server), **options)
         self._wires.append(wire)
         return wire
 
