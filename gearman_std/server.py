@@ -160,7 +160,9 @@ class Server:
 
     @property
     def address(self) -> "Any":
-        """The first of its addresses."""
+        """The first of its addresses; RuntimeError if it has none yet."""
+        if not self.addresses:
+            raise RuntimeError("the server has no address before it is bound")
         return self.addresses[0]
 
     @property

@@ -287,6 +287,11 @@ def test_a_client_reads_no_text():
     assert "not a packet" in error
 
 
+def test_a_client_that_speaks_tls_ends_the_stream_at_once():
+    """There is no end of a line in what it sends first, so it would wait for an answer for ever."""
+    assert in_every_way(raw(GRAB_JOB) + b"\x16\x03\x01\x02\0\x01") == ([(GRAB_JOB, ())], "TLS, which is not spoken here")
+
+
 def test_nothing_is_read_after_an_error():
     reader = PacketReader()
     reader.feed(raw(99))

@@ -49,6 +49,13 @@ def test_a_with_block_serves_on_loopback_until_it_ends():
         socket.create_connection(server.address)
 
 
+def test_a_server_that_is_not_bound_has_no_address():
+    server = Server(port=0)
+    assert server.addresses == []
+    with pytest.raises(RuntimeError, match="before it is bound"):
+        server.address
+
+
 def test_its_port_can_be_had_again_at_once(place):
     """Although connections of the old server are in TIME_WAIT."""
     first = place.serve()

@@ -122,6 +122,12 @@ def test_who_is_told_off_while_it_sends_hears_why():
         assert connection.recv(1000) == b""
 
 
+def test_who_speaks_tls_where_none_is_spoken_hears_so_at_once():
+    with Server(port=0) as server, pytest.raises(NoServer, match="(?i)ssl|tls|eof|reset"):
+        with Client([server.address], tls=TRUSTING, connect_timeout=20) as client:
+            client.ping()
+
+
 # --- Who gets in.
 
 
