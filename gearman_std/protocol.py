@@ -99,7 +99,7 @@ _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.item
 _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
 # A large body gets this much room at once, then more as it really arrives: a workload of 1 MiB and the fields before it.
 _FIRST_BUFFER = 1024 * 1024 + 4096
-_TLS_HANDSHAKE = 22  # the first byte of a client that speaks TLS, and would wait for the answer to its half line (RFC 8446, 5.1)
+_TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
 
 
 def packet_name(packet_type: int) -> str:
