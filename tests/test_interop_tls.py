@@ -1,12 +1,18 @@
-"""Real work through TLS: Perl's client and worker with our server, and what programs without TLS get to hear."""
+"""Real work through TLS: Perl's client and worker with our server, and through a tunnel those of C, PHP and gear, as Debian's
+have no TLS; and what programs without TLS get to hear."""
 import os
+import select
+import socket
+import ssl
 import subprocess
+import threading
 
 import pytest
 
 from gearman_std.admin import AdminClient
 from gearman_std.client import Client
 from gearman_std.server import Server
+from test_interop import EXPECTED, IDLE, LONG, data_of, program
 from worker_tools import until
 
 pytestmark = pytest.mark.interop
@@ -78,6 +84,87 @@ def test_perls_client_without_a_certificate_is_turned_away(perl, processes):
         assert b"good" not in client.communicate(timeout=50)[0]
         until(lambda: server.core.counters["tls_handshakes_failed"])
         assert not server.core.jobs
+
+
+class Tunnel:
+    """Passes connections in the clear on as connections with TLS and a client's certificate.
+
+    Owner: the test; each connection has a thread of its own.
+    """
+
+    def __init__(self, address):
+        self._address = address
+        self._context = ssl.create_default_context(cafile=file("ca"))
+        self._context.load_cert_chain(file("client"))
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(64)
+        self.port = self._listener.getsockname()[1]
+        self._accepting = threading.Thread(target=self._accept)
+
+    def __enter__(self):
+        self._accepting.start()
+        return self
+
+    def __exit__(self, *error):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(LONG)
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                near = self._listener.accept()[0]
+            except OSError:
+                return  # it was shut down
+            threading.Thread(target=self._relay, args=(near,), daemon=True).start()
+
+    def _relay(self, near):
+        plain = socket.create_connection(self._address)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with near, self._context.wrap_socket(plain, server_hostname="localhost") as far:
+            while True:
+                ready = [far] if far.pending() else select.select([near, far], [], [])[0]
+                for source, target in ((near, far), (far, near)):
+                    if source not in ready:
+                        continue
+                    try:
+                        source.setblocking(False)  # what arrived of TLS may be nothing to read
+                        data = source.recv(65536)
+                        target.setblocking(True)
+                        target.sendall(data)
+                    except ssl.SSLWantReadError:
+                        continue
+                    except OSError:
+                        return
+                    if not data:
+                        return
+
+
+@pytest.fixture
+def tunnel():
+    """The port of a tunnel to a server that wants certificates."""
+    with Server(port=0, tls={"certificate": file("server"), "ca": file("ca"), "required": True}) as server:
+        with Tunnel(server.address) as tunnel:
+            yield str(tunnel.port)
+
+
+@pytest.mark.parametrize("kind", ["gear", "php"])
+def test_others_clients_and_workers_through_a_tunnel(require, processes, tunnel, kind):
+    worker = processes.start(program(require, kind, "worker") + ["127.0.0.1", tunnel], stdout=subprocess.PIPE)
+    assert worker.stdout.readline() == b"ready\n"
+    command = program(require, kind, "client") + ["127.0.0.1", tunnel, next(IDLE)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    assert (done.stdout.decode(), done.stderr.decode(), done.returncode) == (EXPECTED[kind], "", 0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_command_gearman_through_a_tunnel(require, processes, tunnel, size):
+    command = [require("gearman"), "-h", "127.0.0.1", "-p", tunnel, "-f", "turn"]
+    worker = processes.start(command + ["-w", "-c", "1", "--", "rev"])
+    done = subprocess.run(command, input=data_of(size), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    assert (done.stdout, done.stderr, done.returncode) == (data_of(size)[::-1], b"", 0)
+    assert worker.wait(LONG) == 0
 
 
 def test_programs_without_tls_are_turned_away(require):
