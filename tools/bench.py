@@ -188,8 +188,8 @@ class Load:
     """What one run does to a server.
 
     `packet` is what `clients` send, each with `window` of them under way, until `jobs` are answered; None: workers take jobs
-    that are queued already.  `workers` can do all `functions`; `sleepers` too, but there is nothing left for them when they come;
-    `idle` ones can do others.
+    that are queued already.  `workers` can do all `functions`; `sleepers` too, but there is nothing left for them when they
+    come; `idle` ones can do others.
 
     Owner: the thread that made it.
     """
