@@ -173,6 +173,7 @@ def test_a_client_that_does_not_read_its_results_is_dropped_and_holds_nobody_up(
 
 def test_many_small_packets_that_nobody_reads_are_counted_with_the_memory_they_take(place):
     server = place.serve(max_unsent=20000, max_packet_size=1000)
+    server._looks = 0  # so that nothing gathers, and each packet is sent alone
     worker, bad = place.wire(server), place.wire(server, receive_buffer=4096)
     channel = small_buffers(server, bad)
     bad.request(SUBMIT_JOB, b"f", b"", b"")
@@ -186,7 +187,7 @@ def test_many_small_packets_that_nobody_reads_are_counted_with_the_memory_they_t
         is_served(worker)
         if in_dispatcher(server, lambda: channel.backlog_size):
             statuses += 1
-        assert in_dispatcher(server, lambda: channel.backlog_size) <= 21000 // 2
+        assert in_dispatcher(server, lambda: channel.backlog_size) <= 21000 // 5
         assert statuses < 1000
     assert 50 < statuses
     bad.broken()

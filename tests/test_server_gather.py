@@ -111,6 +111,8 @@ def test_a_lost_peer_does_not_gather(scene, place):
     clock, server, wire = scene
     other = place.wire(server)
     other.request(ECHO_REQ, b"x")
+    while in_dispatcher(server, lambda: len(server._gathering)) != 2:
+        continue
     in_dispatcher(server, server._lose, server._gathering[0].channel)
     let_pass(server, clock, GATHER_TIME)
     other.response(ECHO_RES, b"x")
