@@ -425,8 +425,10 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         if options.coredump:
             allow_core_dump()
         detached = detach() if options.daemon else None
-        if options.pid_file:
-            stack.enter_context(PidFile(options.pid_file))
+        pid_file = PidFile(options.pid_file) if options.pid_file else None
+        if pid_file is not None:
+            stack.callback(pid_file.discard)
+            pid_file.open()  # now, as the user may not be allowed to; what is in it may be the id of a server that goes on
         if settings["tls"] is not None:
             settings["tls"] = ServerTLS(settings["tls"])  # whose files the user may not be allowed to read
         if options.user and not _needs_root(settings):
@@ -439,6 +441,8 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
                     "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))
+        if pid_file is not None:
+            stack.enter_context(pid_file)
         if supervised:
             Supervised(server.stop).listen()
         stack.enter_context(_Watchdog(server))

@@ -29,8 +29,8 @@ class CannotDetach(GearmanError):
 class PidFile:
     """A file with this process's id while it is entered.
 
-    It is removed at the end only if it still has that id, since another process may have taken the path.  Entering raises
-    OSError.
+    It is removed at the end only if it still has that id, since another process may have taken the path.  Opening and entering
+    raise OSError.
 
     Owner: the thread that enters it.
     """
@@ -38,16 +38,36 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._pid = 0
+        self._file = None  # type: Any
 
     def __repr__(self) -> str:
         return "<PidFile %s%s>" % (self.path, ", written" if self._pid else "")
 
-    def __enter__(self) -> "PidFile":
+    def open(self) -> None:
+        """Open the file and change nothing in it, which may be another process's; entering does so if nobody did."""
         try:
-            with open(self.path, "w") as file:
-                file.write("%d\n" % os.getpid())
+            self._file = open(self.path, "ab", 0)
         except OSError as error:
-            raise OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror)) from None
+            raise self._error(error) from None
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it is empty, since it was never entered."""
+        if self._file is not None:
+            self._close()
+            if os.path.isfile(self.path):  # and no device, which may be read for ever, and must stay
+                self._remove("")
+
+    def __enter__(self) -> "PidFile":
+        if self._file is not None and not os.path.exists(self.path):
+            self._close()
+        if self._file is None:
+            self.open()
+        try:
+            if os.fstat(self._file.fileno()).st_size:  # which is 0 for a device, that takes no truncate
+                self._file.truncate(0)
+            self._file.write(b"%d\n" % os.getpid())
+        except OSError as error:
+            raise self._error(error) from None
         self._pid = os.getpid()
         return self
 
@@ -56,13 +76,24 @@ class PidFile:
         if self._pid != os.getpid():
             return
         self._pid = 0
+        self._close()
+        self._remove("%d" % os.getpid())
+
+    def _close(self) -> None:
+        self._file.close()
+        self._file = None
+
+    def _remove(self, content: str) -> None:
         try:
             with open(self.path) as file:
-                ours = file.read().strip() == "%d" % os.getpid()
+                ours = file.read().strip() == content
             if ours:
                 os.unlink(self.path)
         except OSError as failure:  # its folder may belong to the user that the program was before
             _logger_daemon.info("the pid file %s stays: %s", self.path, failure.strerror)
+
+    def _error(self, error: OSError) -> OSError:
+        return OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror))
 
 
 class Detached:

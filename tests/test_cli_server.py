@@ -267,6 +267,11 @@ def test_a_port_that_is_taken():
     assert "cannot listen on 127.0.0.1 port %d" % port in errors and errors.count("\n") == 1
 
 
+def test_what_does_not_start_leaves_no_pid_file(tmp_path):
+    assert server("-L", "nowhere.invalid", "-l", "none", "-P", str(tmp_path / "pid"))[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words, complaint", [
     (["-P", "/no/such/folder/pid"], "cannot write the pid file /no/such/folder/pid"),
     (["-l", "/no/such/folder/log"], "cannot open the log file /no/such/folder/log"),
@@ -404,6 +409,7 @@ def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_pat
         second = processes.start(command + ["-p", address.split(":")[1]], cwd=str(tmp_path), stderr=subprocess.PIPE)
         errors = second.communicate(timeout=20)[1]
         assert second.returncode == 1 and b"cannot listen" in errors
+        assert (tmp_path / "pid").read_text() == "%d\n" % pid, "it is still that of the first"
         admin.shutdown()
     deadline = time.monotonic() + 20
     while _accepts(address):

@@ -53,6 +53,37 @@ def test_the_pid_file_of_another_process_stays(tmp_path):
     assert path.read_text() == "1\n"
 
 
+def test_a_pid_file_that_was_only_opened_keeps_what_is_in_it(tmp_path):
+    path = tmp_path / "pid"
+    path.write_text("1\n")
+    pid_file = PidFile(str(path))
+    pid_file.open()
+    assert path.read_text() == "1\n"
+    pid_file.discard()
+    assert path.read_text() == "1\n"
+    with pid_file:
+        assert path.read_text() == "%d\n" % os.getpid()
+
+
+def test_a_pid_file_that_goes_between_opening_and_entering_is_made_again(tmp_path):
+    path = tmp_path / "pid"
+    pid_file = PidFile(str(path))
+    pid_file.open()
+    path.unlink()
+    with pid_file:
+        assert path.read_text() == "%d\n" % os.getpid()
+
+
+@posix
+def test_a_device_for_a_pid_file_is_neither_read_nor_removed(monkeypatch):
+    monkeypatch.setattr(os, "unlink", None)
+    pid_file = PidFile(os.devnull)
+    pid_file.open()
+    pid_file.discard()
+    with pid_file:
+        assert repr(pid_file) == "<PidFile /dev/null, written>"
+
+
 def test_a_pid_file_that_is_gone_already_is_no_trouble(tmp_path):
     with PidFile(str(tmp_path / "pid")):
         (tmp_path / "pid").unlink()
