@@ -274,16 +274,15 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
         except ValueError as error:
             raise UsageError("GEARMAND_PORT: %s" % error) from None
     default = {} if options.job_retries is None else {"retries": options.job_retries}  # type: Dict[str, Any]
+    policies = {}  # type: Dict[str, Dict[str, Any]]
     for function, policy in options.policy:
-        if function is None:
-            default.update(policy)
+        (default if function is None else policies.setdefault(function, {})).update(policy)
     settings = {
         "port": port, "listen": _places(options, inherited), "tls": _tls(options, environment, inherited),
         "backlog": options.backlog, "exceptions": options.exceptions,
         "wakeup": options.worker_wakeup, "handle_prefix": options.job_handle_prefix, "version": VERSION,
         "verbosity": options.verbose, "policy": FunctionPolicy(**default),
-        "policies": {function: FunctionPolicy(**dict(default, **policy))
-                     for function, policy in options.policy if function is not None},
+        "policies": {function: FunctionPolicy(**dict(default, **policy)) for function, policy in policies.items()},
         "socket_mode": options.socket_mode, "access": _access(options), "keepalive": _keepalive(options),
         "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
                                   function_job_bytes="max_function_job_bytes", functions="max_functions",

@@ -180,6 +180,12 @@ def test_policies():
     assert (policies["x:y"].coalescing, policies["x:y"].retries) == ("rerun", 2)
 
 
+def test_the_policy_of_a_function_may_be_told_bit_by_bit():
+    made = settings("--policy", "f:coalescing=rerun,attempts=3", "--policy", "f:attempts=4", "--policy", "f:backoff=2")
+    policy = made["policies"]["f"]
+    assert (policy.coalescing, policy.attempts, policy.backoff) == ("rerun", 4, 2.0)
+
+
 def test_the_environment_names_the_port_if_nothing_else_does():
     assert settings(environment={"GEARMAND_PORT": "4999"})["port"] == 4999
     assert settings("-p", "4730", environment={"GEARMAND_PORT": "4999"})["port"] == 4730
