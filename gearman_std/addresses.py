@@ -13,8 +13,8 @@ _LONGEST_PATH = 107  # bytes of a Unix socket's path on Linux
 def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
     """Host and port of `host`, `host:port`, `[::1]:port`, `::1`, a (host, port) pair, `unix:/path` or `/path`.
 
-    A Unix socket has its path for the host, and port 0.  Raises ValueError if the port is no number from 0 to 65535, or if the
-    address holds what no address can, or is too long.
+    A Unix socket has its path, which is absolute, for the host, and port 0.  Raises ValueError if the port is no number from 0
+    to 65535, or if the address holds what no address can, or is too long.
     """
     number = port  # type: Any
     if isinstance(spec, (tuple, list)) and len(spec) == 2 and isinstance(spec[0], str):
@@ -23,6 +23,8 @@ def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
         raise TypeError("an address is a str or a (host, port) pair, not %r" % (spec,))
     elif spec.startswith("unix:") or spec.startswith("/"):
         host, number = spec[5:] if spec.startswith("unix:") else spec, 0
+        if not host.startswith("/"):  # a server would take it for a name, or for every address
+            raise ValueError("the path of a Unix socket begins with a slash, and %r does not" % (host,))
     elif spec.startswith("["):
         host, bracket, rest = spec[1:].partition("]")
         number = rest[1:] or port if bracket and rest[:1] in ("", ":") else None

@@ -28,7 +28,7 @@ def test_the_default_port_may_be_another():
 
 
 @pytest.mark.parametrize("spec", ["gear:http", "gear:-1", "gear:65536", "[::1]x", "[::1", "a\0b", "a b", "x" * 300,
-                                  "/" + "x" * 200, ("gear", None), "gear:٣"])
+                                  "/" + "x" * 200, ("gear", None), "gear:٣", "unix:", "unix:gear.sock"])
 def test_what_is_no_address_is_a_value_error(spec):
     with pytest.raises(ValueError):
         split_address(spec)

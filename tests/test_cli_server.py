@@ -61,7 +61,7 @@ def test_gearmands_options_are_accepted(words):
     ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
     ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"],
     ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
-    ["-L", "host:port"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
+    ["-L", "host:port"], ["-L", "unix:"], ["-L", "unix:sock"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
     ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
     ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
     ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
