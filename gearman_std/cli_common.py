@@ -318,6 +318,13 @@ def whole_number(least: int = 0, most: "Optional[int]" = None) -> "Callable[[str
     return read
 
 
+def some_text(text: str) -> str:
+    """A text that is not empty, as what a shell makes of a variable that is not set."""
+    if not text:
+        raise ValueError("a value is wanted, not nothing")
+    return text
+
+
 def read_seconds(text: str) -> float:
     """A time in seconds, or with ms, s, m, h or d behind it."""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

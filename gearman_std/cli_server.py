@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from .access import Access
 from .addresses import DEFAULT_PORT, join_address
 from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
-                         whole_number)
+                         some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .jobs import FunctionPolicy
@@ -181,7 +181,7 @@ def make_server_line() -> CommandLine:
         ("Background jobs on disk", [
             Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
                    "named, else builtin)", one_of("builtin", "sqlite3", "libsqlite3")),
-            Option("--sqlite3-db --libsqlite3-db", "FILE", "the file, made if it is missing"),
+            Option("--sqlite3-db --libsqlite3-db", "FILE", "the file, made if it is missing", some_text),
             Option("--durability", "WHEN", "when a job is on disk. every: before it is acknowledged; batch: written before, "
                    "flushed within a second, so that a power failure may cost the last second's jobs; exit: when the server "
                    "stops (default: every). The end of a job is flushed within a second, so that a power failure may have it "
@@ -210,7 +210,7 @@ def make_server_line() -> CommandLine:
         ("The program", [
             Option("-d --daemon", "", "go on in the background; the exit status tells whether it listens"),
             Option("-P --pid-file", "FILE", "write the process id to a file, which goes at the end"),
-            Option("-u --user", "NAME", "become another user, if started by root"),
+            Option("-u --user", "NAME", "become another user, if started by root", some_text),
             Option("-l --log-file", "FILE", "log there (default: stderr; with -d %s; none for no log)" % _DAEMON_LOG),
             Option("--syslog", "", "log to syslog, too"),
             Option("--verbose", "LEVEL", "log what is as bad as that or worse: %s (default: ERROR)" % " ".join(LOG_LEVELS),

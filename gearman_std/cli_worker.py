@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
                          find_servers,
-                         find_tls, one_of, own_command, read_seconds, whole_number)
+                         find_tls, one_of, own_command, read_seconds, some_text, whole_number)
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
@@ -79,7 +79,7 @@ def make_worker_line() -> CommandLine:
             Option("-l --log-file", "FILE", "log there (default: stderr; none for no log)", default="stderr"),
             Option("-i -P --pid-file", "FILE", "write the process id to a file, which goes at the end"),
             Option("-d --daemon", "", "go on in the background"),
-            Option("--user", "NAME", "become another user, if started by root"),
+            Option("--user", "NAME", "become another user, if started by root", some_text),
         ]),
     ], [("Signals", _WORKER_SIGNALS), ("Exit status", _WORKER_STATUSES), ("Examples", _WORKER_EXAMPLES)])
 

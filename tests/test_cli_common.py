@@ -11,7 +11,7 @@ import pytest
 from gearman_std.cli_common import (FAILED, INTERRUPTED, PIPE_CLOSED, TOO_LATE, UNREACHABLE, USAGE, CommandLine, Console,
                                     HelpWanted, Option, Quit, UsageError, address_options, find_servers, find_tls, one_of,
                                     own_command,
-                                    read_port, read_seconds, read_size, run_command, whole_number)
+                                    read_port, read_seconds, read_size, run_command, some_text, whole_number)
 from gearman_std.errors import JobTimeout, NoServer, ServerError, ServerLost
 
 
@@ -114,7 +114,7 @@ def test_values_are_read(read, text, value):
 
 @pytest.mark.parametrize("read, text", [
     (whole_number(), "-1"), (whole_number(0, 9), "10"), (whole_number(), "1.5"), (whole_number(), ""),
-    (read_seconds, ""), (read_seconds, "-1"), (read_seconds, "x"), (read_seconds, "1y"), (read_seconds, "nan"),
+    (some_text, ""), (read_seconds, ""), (read_seconds, "-1"), (read_seconds, "x"), (read_seconds, "1y"), (read_seconds, "nan"),
     (read_seconds, "inf"), (read_seconds, "1sm"), (read_size, ""), (read_size, "K"), (read_size, "1T"), (read_size, "-1"),
     (read_size, "1KM"),
     (read_port, "65536"), (read_port, "-1"), (read_port, "no-such-service"), (read_port, ""), (one_of("a"), "c"),

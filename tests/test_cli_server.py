@@ -65,7 +65,7 @@ def test_gearmands_options_are_accepted(words):
     ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
     ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
     ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
-    ["--job-handle-prefix", "x" * 64],
+    ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="],
 ])
 def test_what_makes_no_sense(words):
     status, output, errors = server(*words)
@@ -703,6 +703,7 @@ def test_options_of_the_store(words, tmp_path):
 @pytest.mark.parametrize("words, complaint", [
     (["-q", "sqlite3"], "-q sqlite3 needs --sqlite3-db FILE"),
     (["-q", "libsqlite3"], "-q libsqlite3 needs --sqlite3-db FILE"),
+    (["--sqlite3-db", ""], "--sqlite3-db: a value is wanted"),
     (["--durability", "batch"], "--durability needs -q sqlite3"),
     (["--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
     (["--sqlite3-db", "x", "--durability", "never"], "--durability"),
