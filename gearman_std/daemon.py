@@ -216,6 +216,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
     def __init__(self, path: str) -> None:
         self.path = path
         self._reopen = False
+        self._failing = False  # what was written last did not get into the file
         super().__init__(self._open())
 
     def __repr__(self) -> str:
@@ -240,9 +241,31 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
             except OSError:
                 super().emit(record)  # it may have been created by a user with more rights than this one has now
                 return
-            self.stream.close()
+            self._close_stream()
             self.stream = stream
+        failing, self._failing = self._failing, False
         super().emit(record)
+        if self._failing and not failing:
+            self._complain()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """As every handler's, but for a full disk, of which a line is enough as long as it lasts."""
+        if isinstance(sys.exc_info()[1], OSError):
+            self._failing = True
+        else:
+            super().handleError(record)
+
+    def _complain(self) -> None:
+        try:
+            sys.stderr.write("cannot write to the log file %s\n" % self.path)
+        except (OSError, AttributeError, ValueError):  # there is nobody to tell
+            return
+
+    def _close_stream(self) -> None:
+        try:
+            self.stream.close()
+        except OSError:  # the disk is full: what it had still to write is lost
+            self._failing = True
 
     def reopen(self) -> None:
         """Open the file again before the next record is written; may be called from a signal handler."""
@@ -256,7 +279,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
 
     def close(self) -> None:
         """Close the file."""
-        self.stream.close()
+        self._close_stream()
         super().close()
 
 

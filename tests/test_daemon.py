@@ -255,6 +255,25 @@ def test_when_it_cannot_be_opened_again_the_old_one_is_good_enough(tmp_path, log
     assert "one" in (tmp_path / "other" / "log").read_text()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_a_log_on_a_full_disk_is_told_of_once_and_harms_nobody(tmp_path, logger, capsys, monkeypatch):
+    path = tmp_path / "log"
+    path.symlink_to("/dev/full")
+    log_file = open_log("ERROR", str(path))
+    logger.error("one")
+    logger.error("two")
+    assert capsys.readouterr().err == "cannot write to the log file %s\n" % path
+    path.unlink()  # as somebody who makes room
+    logger.error("three")
+    assert path.read_text().endswith("three\n") and log_file is logger.handlers[-1]
+    assert capsys.readouterr().err == ""
+    path.unlink()
+    path.symlink_to("/dev/full")
+    monkeypatch.setattr(sys, "stderr", None)
+    logger.error("four")
+    log_file.close()
+
+
 def test_a_log_file_that_cannot_be_opened(tmp_path):
     with pytest.raises(OSError) as caught:
         open_log("ERROR", str(tmp_path / "no" / "log"))
