@@ -242,7 +242,7 @@ def parse_server(arguments: "Sequence[str]") -> "Parsed":
         raise UsageError("%r is no option" % options.words[0])
     if options.config_file or os.path.exists(_DEFAULT_CONFIG):
         path = options.config_file or _DEFAULT_CONFIG
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as words of the command line are read
             text = file.read()
         try:
             filed = line.parse(split_config(text))

@@ -219,6 +219,12 @@ def test_a_config_file_that_makes_no_sense_names_itself(tmp_path, text):
     assert str(path) in str(caught.value)
 
 
+def test_a_config_file_may_be_in_another_encoding(tmp_path):
+    path = tmp_path / "conf"
+    path.write_bytes(b"--log-file=/var/log/\xe9 # f\xfcr Gearman\n")
+    assert os.fsencode(parse_server(["--config-file", str(path)]).log_file) == b"/var/log/\xe9"
+
+
 def test_words_of_the_config_file_that_are_no_options_are_told_and_ignored(tmp_path):
     """gearmand ignores them silently."""
     path = tmp_path / "conf"
