@@ -337,6 +337,8 @@ def _tls(options: "Parsed", environment: "Mapping[str, str]",
          inherited: "Sequence[Tuple[str, Any]]") -> "Optional[Dict[str, Any]]":
     """How to speak TLS, None if it is spoken nowhere."""
     if not _speaks_tls(options, inherited):
+        if options.tls_require_certificate:
+            raise UsageError("--tls-require-certificate needs --tls, or tls: before an address")
         return None
     settings = {"certificate": options.tls_certificate or environment.get("GEARMAND_SERVER_PEM"),
                 "key": options.tls_key or environment.get("GEARMAND_SERVER_KEY"),
