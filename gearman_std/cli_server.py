@@ -319,15 +319,18 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
 
 def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
     """Where HTTP is spoken, too: on the same hosts, with TLS where it is spoken already."""
-    hosts = OrderedDict()  # type: OrderedDict[str, bool]
+    hosts, spoken = OrderedDict(), False  # type: OrderedDict[str, bool], bool
     for place in read_places(places, 0, tls):
         if isinstance(place, Listener):
             host = "/" if isinstance(place.address, (str, bytes)) else place.address[0]
             secure, http = place.secure, place.http
         else:
             (host, _), secure, http = place
+        spoken = spoken or http
         if not http and not host.startswith("/"):
             hosts[host] = secure or hosts.get(host, False)
+    if not hosts and not spoken:
+        raise UsageError("-r http needs a host, and there are only Unix sockets")
     if "" in hosts:  # every address
         hosts = OrderedDict({"": hosts[""]})
     return ["%s:%s" % ("https" if secure else "http", join_address((host, port))) for host, secure in hosts.items()]

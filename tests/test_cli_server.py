@@ -66,7 +66,7 @@ def test_gearmands_options_are_accepted(words):
     ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
     ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
     ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="],
-    ["--tls-require-certificate", "-p", "1"],
+    ["--tls-require-certificate", "-p", "1"], ["-r", "http", "-L", "unix:/no/such/folder/sock"],
 ])
 def test_what_makes_no_sense(words):
     status, output, errors = server(*words)
