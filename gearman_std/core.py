@@ -191,8 +191,9 @@ class Core:
             self._refuse_stored(job)
 
     def _refuse_stored(self, job: Job) -> None:
-        """Have a job in the background no more; it goes on only if a client waits for it."""
+        """Have a job in the background no more; it goes on only if a client waits for it, and once."""
         job.background = False
+        job.schedule = None
         if job.state is STORING:
             job.function.delayed[job.priority] -= 1
             if job.watchers:
@@ -385,8 +386,8 @@ class Core:
             if unique == b"-":
                 workload = bytes(workload)
             predecessor = function.uniques.get(unique_key(unique, workload))
-            if predecessor is not None and not self._needs_successor(predecessor):
-                self._coalesce(peer, predecessor, workload, priority, background)
+            if predecessor is not None and not self._needs_successor(predecessor, schedule):
+                self._coalesce(peer, predecessor, workload, priority, background, schedule)
                 return
         size = len(workload)
         if self.limits.bounds_jobs or self.draining or self.store_trouble or function.max_queue is not None:
@@ -445,10 +446,13 @@ class Core:
             self.counters[counter] += 1
         peer.error(code, reason)
 
-    def _needs_successor(self, job: Job) -> bool:
+    def _needs_successor(self, job: Job, schedule: "Optional[Schedule]") -> bool:
+        if schedule is not None and job.schedule is not None:
+            return False  # two that recur would do so for ever
         return job.function.policy.coalescing == RERUN and job.state is RUNNING and job.successor is None
 
-    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool) -> None:
+    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool,
+                  schedule: "Optional[Schedule]") -> None:
         """A submit met a job of the same function and unique."""
         function = job.function
         coalescing = function.policy.coalescing
@@ -456,7 +460,8 @@ class Core:
         if coalescing == REJECT:
             self._refuse_job(peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
             return
-        if background and self.store_trouble and (not job.background or coalescing != JOIN):
+        recurs = schedule is not None and job.schedule is None
+        if background and self.store_trouble and (not job.background or coalescing != JOIN or recurs):
             self._refuse_job(peer, function, self.store_trouble)
             return
         if coalescing == RERUN and job.successor is not None:
@@ -473,6 +478,9 @@ class Core:
         function.totals.joined += 1
         if priority < job.priority:
             self._raise_priority(job, priority)
+        if schedule is not None and job.schedule is None:
+            job.schedule = schedule  # it recurs from its end on
+            self.ledger.change(job, "schedule", schedule.text)
         if not background:
             self._watch(peer, job)
         elif not job.background:

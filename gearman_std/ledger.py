@@ -40,7 +40,7 @@ class Ledger:
             self.records.append(("update", job.handle, job.state, job.attempts, job.due, job.error))
 
     def change(self, job: "Job", column: str, value: "Any") -> None:
-        """Another property of a job has changed: its workload or its priority."""
+        """Another property of a job has changed: its workload, its priority or its schedule."""
         if self.durable and job.background:
             self.records.append(("change", job.handle, column, value))
 

@@ -58,6 +58,7 @@ MIGRATIONS = (
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position = ? WHERE number = ?"
 _CHANGE_WORKLOAD = "UPDATE jobs SET workload = ? WHERE number = ?"
+_CHANGE_SCHEDULE = "UPDATE jobs SET schedule = ? WHERE number = ?"
 _CHANGE_PRIORITY = "UPDATE jobs SET priority = ?, position = ? WHERE number = ?"
 _REMOVE = "DELETE FROM jobs WHERE number = ?"
 _SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
@@ -316,8 +317,9 @@ class JobStore:
                               for _, handle, state, attempts, due, error in group))
         elif kind == "change":
             for _, handle, column, value in group:
-                if column == "workload":
-                    self._connection.execute(_CHANGE_WORKLOAD, (value, _handle_number(handle)))
+                if column != "priority":
+                    change = _CHANGE_WORKLOAD if column == "workload" else _CHANGE_SCHEDULE
+                    self._connection.execute(change, (value, _handle_number(handle)))
                 else:
                     self._connection.execute(_CHANGE_PRIORITY, (value, self._next_position(), _handle_number(handle)))
         else:

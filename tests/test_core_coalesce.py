@@ -342,3 +342,40 @@ def test_a_function_may_have_a_policy_of_its_own(make_world):
     assert client.submits_bg(b"f", b"u") == client.submits_bg(b"f", b"u")
     client.submits_bg(b"g", b"u")
     client.says(SUBMIT_JOB_BG, b"g", b"u", b"").hears_error(b"JOB_EXISTS")
+
+
+SCHEDULE = (b"*", b"*", b"*", b"*", b"*")
+
+
+@pytest.mark.parametrize("coalescing", [JOIN, REPLACE, RERUN])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_recurring_submit_that_meets_a_single_job_makes_it_recur(make_world, coalescing, running):
+    world = make_world(policy=FunctionPolicy(coalescing))
+    client, other, worker = world.connects(), world.connects(), world.worker(b"f")
+    first = client.submits(b"f", b"u")
+    if running:
+        worker.grabs()
+    other.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"w",))
+    recurring = b"H:x:2" if running and coalescing == RERUN else first
+    other.hears((JOB_CREATED, recurring)).leaves()
+    if not running:
+        worker.grabs()
+    worker.says(WORK_COMPLETE, first, b"r")
+    client.hears((WORK_COMPLETE, first, b"r"))
+    for _ in range(2):
+        assert worker.grabs() is None
+        world.passes(60)
+        assert worker.grabs() == recurring
+        worker.says(WORK_COMPLETE, recurring, b"")
+
+
+@pytest.mark.parametrize("coalescing", [JOIN, REPLACE, RERUN])
+def test_a_recurring_submit_that_meets_itself_while_it_runs_does_not_make_two(make_world, coalescing):
+    world = make_world(policy=FunctionPolicy(coalescing))
+    client, worker = world.connects(), world.worker(b"f")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    world.passes(60)
+    assert worker.grabs() == b"H:x:1"
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    assert list(world.core.jobs) == [b"H:x:1"]

@@ -324,3 +324,27 @@ def test_repr_shows_what_waits(durable):
     assert repr(durable.core.ledger) == "<Ledger: 2 records, 2 promises>"
     client.says(GET_STATUS, b"H:x:1").hears((STATUS_RES, b"H:x:1", b"1", b"0", b"0", b"0"))
     assert Function(b"f", FunctionPolicy()).total == 0
+
+
+def test_a_recurring_submit_that_cannot_be_stored_makes_nothing_recur(durable):
+    client, other, worker = durable.connects(), durable.connects(), durable.worker(b"f")
+    handle = client.submits(b"f", b"u")
+    other.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
+    durable.refuses_to_store()
+    other.hears_error(*FULL)
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"")
+    client.hears((WORK_COMPLETE, handle, b""))
+    assert durable.core.jobs == {}
+
+
+def test_a_job_cannot_be_made_to_recur_while_the_store_is_in_trouble(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    durable.stores()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    durable.refuses_to_store()
+    client.hears_error(*FULL)
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").hears_error(*FULL)
+    assert durable.core.jobs[b"H:x:1"].schedule is None

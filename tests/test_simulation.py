@@ -68,8 +68,7 @@ class Shelf:
             elif values[0] == "priority":
                 self.rows[handle][4] = values[1]
             else:
-                assert values[0] == "workload"
-                self.rows[handle][2] = values[1]
+                self.rows[handle][{"workload": 2, "schedule": 9}[values[0]]] = values[1]
                 continue
             self.places[handle] = self.place
 

@@ -362,6 +362,21 @@ def test_the_newest_workload_survives_with_replace(start, restart):
 
 
 @RESTARTS
+def test_a_schedule_that_a_single_job_was_given_survives(start, restart):
+    world = start()
+    client = world.connects()
+    handle = client.submits_bg(b"f", b"u", b"w")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").hears((JOB_CREATED, handle))
+    world = restart(world)
+    worker = world.worker(b"f")
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"")
+    world.passes(60)
+    assert worker.grabs() == handle
+    world.store.abandon()
+
+
+@RESTARTS
 def test_both_runs_survive_with_rerun_and_still_come_one_after_the_other(start, restart):
     world = start(policy=FunctionPolicy("rerun"))
     client = world.connects()
