@@ -134,7 +134,8 @@ class StoreKeeper:
             core.stored()
             store.close(core.number)
         except StoreError as error:
-            _logger_keeper.error("not all is stored, jobs that are done may run again: %s", error)
+            _logger_keeper.error("background jobs are lost, the file has those of the start: %s" if store.durability == EXIT
+                                 else "not all is stored, jobs that are done may run again: %s", error)
             store.abandon()
 
     def _flush_due(self) -> bool:

@@ -601,6 +601,17 @@ def test_a_clean_stop_during_trouble_writes_what_is_outstanding(start):
     world.store.abandon()
 
 
+def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, caplog):
+    world = start(EXIT)
+    handle = world.connects().submits_bg()
+    world = world.stops()
+    world.connects().submits_bg()
+    world.broken = "the disk is full"
+    world.keeper.close()
+    assert "background jobs are lost" in caplog.records[-1].getMessage()
+    assert world.crashes().handles() == [handle]
+
+
 def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     world = start()
     world.connects().submits_bg()
