@@ -63,7 +63,7 @@ class Listener:
         if self._path:
             try:
                 os.unlink(self._path)
-            except FileNotFoundError:
+            except OSError:  # it is gone, or its folder belongs to the user that the program was before
                 return
 
 

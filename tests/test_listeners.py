@@ -168,6 +168,19 @@ def test_a_unix_socket(listen, tmp_path, prefix):
 
 
 @needs_unix
+def test_a_file_that_the_present_user_may_not_remove_stays(listen, tmp_path, monkeypatch):
+    """As when the server became another user after it had opened its sockets."""
+    (listener,) = listen(str(tmp_path / "socket"))
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        listener.close()
+    assert listener.socket.fileno() == -1
+
+
+@needs_unix
 def test_the_file_of_a_unix_socket_gets_the_mode_that_was_asked_for(listen, tmp_path):
     path = str(tmp_path / "socket")
     listen(path, socket_mode=0o620)
