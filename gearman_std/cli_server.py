@@ -14,6 +14,7 @@ from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of,
                          some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
+from .errors import GearmanError
 from .jobs import FunctionPolicy
 from .listeners import Listener, read_places
 from .limits import Limits
@@ -457,7 +458,10 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             detached.ready()
         _collect_rarely()
         _keep_freed_memory()
-        server.serve()
+        try:
+            server.serve()
+        except ValueError as error:  # which is not about the command line any more
+            raise GearmanError("the server broke down: %s" % error) from error
         notify_manager("STOPPING=1")
     return DONE
 

@@ -262,6 +262,9 @@ class Server:
         try:
             with WokenBySignals(self._wake_sender.fileno()):
                 self._loop()
+        except Exception:
+            _logger_server.exception("a fault of ours, the server ends")
+            raise
         finally:
             self.close()
             _logger_server.info("stopped")

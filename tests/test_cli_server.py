@@ -300,6 +300,17 @@ def test_what_keeps_it_from_starting(words, complaint):
     assert complaint in errors and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("kind", [ValueError, OSError])
+def test_a_server_that_breaks_down_is_not_taken_for_a_wrong_command_line(monkeypatch, tmp_path, kind):
+    def break_down(_):
+        raise kind("out of sorts")
+    monkeypatch.setattr(Server, "_loop", break_down)
+    log = tmp_path / "log"
+    status, output, errors = server("-L", "127.0.0.1", "-p", "0", "-l", str(log))
+    assert (status, output) == (1, "") and "out of sorts" in errors and errors.count("\n") == 1
+    assert "a fault of ours" in log.read_text() and "break_down" in log.read_text()
+
+
 # --- As a process.
 
 
