@@ -3,7 +3,7 @@ import sys
 
 from .cli_admin import run_admin
 from .cli_client import run_client
-from .cli_common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, run_command
+from .cli_common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, fill_standard_descriptors, run_command
 from .cli_server import run_server
 from .cli_worker import run_worker
 from .demo import run_demo
@@ -46,6 +46,7 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
 
     The words after the command are read by that command.
     """
+    fill_standard_descriptors()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if console is None:
         console = Console()

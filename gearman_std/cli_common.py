@@ -125,6 +125,15 @@ def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", strea
         select.select([], [stream], [])
 
 
+def fill_standard_descriptors() -> None:
+    """Open what is closed of the descriptors 0 to 2 to nowhere, lest a socket or a log gets a number that others write to."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+
+
 class Option:
     """One option: its names, how its value is called and read, what it does.
 

@@ -441,6 +441,20 @@ def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_pat
 
 
 @posix
+def test_a_daemon_may_be_started_without_input_and_outputs(processes, tmp_path):
+    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-p", "0", "-l", "log", "-P", "pid",
+               "--verbose", "INFO", "--config-file", os.devnull]
+    first = processes.start(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"] + command, cwd=str(tmp_path))
+    status = first.wait(20)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while (tmp_path / "pid").exists():
+        assert time.monotonic() < deadline
+    assert status == 0 and "stopped" in (tmp_path / "log").read_text()
+
+
+@posix
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
 def test_it_becomes_another_user(start, tmp_path):
     import pwd
