@@ -17,6 +17,7 @@ _logger_command = logging.getLogger("gearman_std.command")
 STDERR_TAIL = 8192   # bytes kept of what a command says on standard error
 _PIPE_SIZE = 65536
 _REAP_TIMEOUT = 5.0  # seconds for the end of what was killed, and for its pipes to close
+_LONGEST_POLL = 3600.0  # seconds of one wait; poll refuses one of 25 days
 
 
 class CommandFailed(GearmanError):
@@ -164,8 +165,10 @@ class _Run:
             if poller is not None:
                 assert self._deadline is not None
                 left = self._deadline + _REAP_TIMEOUT - time.monotonic()
-                if left <= 0 or not poller.poll(left * 1000):
+                if left <= 0:
                     return
+                if not poller.poll(min(left, _LONGEST_POLL) * 1000):
+                    continue
             piece = os.read(descriptor, _PIPE_SIZE)
             if not piece:
                 return

@@ -34,6 +34,7 @@ FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a w
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
 HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
 WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
+LONGEST_WAIT = 3600.0    # seconds of one wait; epoll refuses one of 25 days
 
 
 class _PoolThread:
@@ -120,7 +121,7 @@ class Shift:
                 break
             if self.worker.watch is not None and not self.leaving:
                 self._ask_watch(self.worker.watch)
-            events = self._selector.select(delay)
+            events = self._selector.select(None if delay is None else min(delay, LONGEST_WAIT))
             with self._lock:
                 for key, mask in events:
                     if key.data is None:

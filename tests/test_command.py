@@ -53,6 +53,10 @@ def test_workload_in_output_out_of_any_size(size):
     assert python(COPY)(Job(workload)) == workload
 
 
+def test_a_time_limit_of_a_month_is_none_that_the_system_refuses_to_wait_for():
+    assert python(COPY, timeout=30 * 86400.0)(Job(b"data")) == b"data"
+
+
 def test_much_output_before_any_input_is_read():
     command = python("import sys; sys.stdout.write('x' * 1000000); sys.stderr.write('y' * 1000000); "
                      "print(len(sys.stdin.read()))")

@@ -752,6 +752,21 @@ def test_max_age_and_splay(fake):
         at_work.join()
 
 
+@pytest.mark.parametrize("seconds", [30 * 86400.0, float("inf")])
+def test_a_month_is_no_time_that_the_system_refuses_to_wait(fake, seconds):
+    worker = make(fake, max_age=seconds)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.stop()
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
 def test_watch_makes_it_leave(fake):
     changed = threading.Event()
     worker = make(fake, watch=changed.is_set)
