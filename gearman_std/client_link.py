@@ -43,7 +43,7 @@ class Link:
     Owner: the client's lock.
     """
 
-    __slots__ = ("address", "connection", "session", "reader", "connecting", "failures", "retry_at", "due")
+    __slots__ = ("address", "connection", "session", "reader", "connecting", "failures", "retry_at", "due", "heard")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
@@ -60,6 +60,7 @@ class Link:
         self.session = ClientSession()
         self.reader = PacketReader(RESPONSE_MAGIC, text=False)
         self.due = None         # type: Optional[float] # when the oldest command must be answered or be further sent
+        self.heard = 0.0        # when its connection was read last
 
     def connected(self, connection: "Connection") -> None:
         """Begin a session on a new connection."""

@@ -30,6 +30,7 @@ _logger_network = logging.getLogger("gearman_std.client")
 _MAX_MOVES = 10         # how often a job is submitted again because a connection broke
 _MAX_UNSENT = 4194304   # bytes that may wait to be sent to one server before a submit waits for them
 _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent
+_IDLE = 0.01            # seconds without a word from a server after which its connection may have been closed unseen
 _SHORT_WAIT = 0.0004    # seconds; after a wait as short as that, the next one begins with looking again and again,
 _SPINS = 200            # so often, which takes about as long; waking from sleep costs as much as the answer (benchmark: serial)
 
@@ -173,6 +174,7 @@ class Network:
         request = Request()
         with self.locked():
             try:
+                self._notice_end(link)
                 self._connect(link, connect_by)
                 ask_one(link, request)
                 self._send(link)
@@ -380,6 +382,7 @@ class Network:
         except BaseException as error:
             self._interrupted(link, error)
             raise
+        link.heard = self.clock()
         if session.answered + connection.sent != before:
             link.failures = 0
             link.due = None
@@ -441,6 +444,8 @@ class Network:
 
         Raises NoServer.
         """
+        for link in links or self.links:
+            self._notice_end(link)
         if links is None:
             links = self._candidates(task)
         for index, link in enumerate(links):
@@ -460,6 +465,13 @@ class Network:
             task._end = link.connection.queued
             break
         return link
+
+    def _notice_end(self, link: Link) -> None:
+        """Look whether a server has closed a connection while nobody read from it: a job sent there would be in doubt."""
+        if link.connection is not None and self._poller is None and self.clock() - link.heard > _IDLE:
+            self._transfer(link)
+            if self._others:
+                self._wake_others()
 
     def _connect(self, link: Link, deadline: Deadline) -> None:
         """See that a link is connected, with the lock released meanwhile.

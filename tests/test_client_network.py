@@ -70,6 +70,24 @@ def test_the_time_of_a_run_is_for_connecting_too(silent, make_client, options):
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("call", [
+    lambda client: client.run("f", b"w", timeout=LONG), lambda client: client.submit("f", background=True).handle,
+    lambda client: [task.result(LONG) for task in client.submit_many([("f", b"w")])], lambda client: client.ping(),
+    lambda client: client.status("H:1"),
+])
+def test_a_connection_that_was_closed_while_it_was_idle_is_not_used(serve, make_client, call):
+    def one_and_out(peer):
+        peer.receive()
+        peer.send(JOB_CREATED, b"H:1")
+        peer.send(WORK_COMPLETE, b"H:1", b"")
+    server, clock = serve(once(one_and_out, obey)), Clock()
+    client = make_client(server, clock=clock)
+    client.run("f", timeout=LONG)
+    select.select([client._network.links[0].connection], [], [], LONG)  # until the end has arrived
+    clock.now += 60
+    call(client)
+
+
 def test_a_silent_server_does_not_use_up_the_time_of_the_others(silent, serve, make_client):
     client = make_client(silent, serve(), connect_timeout=0.4)
     for number in range(4):
