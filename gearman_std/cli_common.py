@@ -54,11 +54,27 @@ class Console:
 
     def read(self) -> bytes:
         """All of standard input.  Raises OSError."""
-        return bytes(self._open(self.stdin).read())
+        stdin = self._open(self.stdin)
+        pieces = [stdin.read()]
+        while pieces[-1] != b"" and _is_non_blocking(stdin):  # which reads what there is, None for nothing
+            if pieces[-1] is None:
+                select.select([stdin], [], [])
+            pieces.append(stdin.read())
+        return pieces[0] if len(pieces) == 1 else b"".join(filter(None, pieces))
 
     def read_line(self) -> bytes:
         """The next line of standard input as soon as it is there, empty at the end.  Raises OSError."""
-        return bytes(self._open(self.stdin).readline())
+        stdin = self._open(self.stdin)
+        line = bytes(stdin.readline())
+        while not line.endswith(b"\n") and _is_non_blocking(stdin):
+            more = stdin.read(1)
+            if more is None:
+                select.select([stdin], [], [])
+            elif not more:
+                break
+            else:
+                line += more if more == b"\n" else more + stdin.readline()
+        return line
 
     def write(self, data: "Union[bytes, str]") -> None:
         """Write to standard output at once.
@@ -104,6 +120,14 @@ class Console:
             os.close(nowhere)
         except (OSError, AttributeError):
             return
+
+
+def _is_non_blocking(stream: "Any") -> bool:
+    """Whether a stream gives back less than all while nothing more is there; other programs may have made it so."""
+    try:
+        return not os.get_blocking(stream.fileno())
+    except (OSError, AttributeError):
+        return False
 
 
 def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:

@@ -245,6 +245,25 @@ def test_a_full_disk_is_an_error(awkward):
     assert caught.value.strerror == "cannot write to standard output: No space left on device"
 
 
+@pytest.mark.parametrize("read, wanted", [
+    (lambda there: [there.read()], [b"one\ntwo\n" + b"x" * 100000]),
+    (lambda there: [there.read_line() for _ in range(4)], [b"one\n", b"two\n", b"x" * 100000, b""]),
+])
+def test_input_that_does_not_block_is_read_to_its_end(monkeypatch, read, wanted):
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    pieces = [b"", b"one\ntw", b"o\n", b"x" * 50000, b"x" * 50000]
+
+    def write_a_piece(*_):  # instead of waiting
+        if pieces:
+            os.write(writer, pieces.pop(0))
+        if not pieces:
+            os.close(writer)
+    monkeypatch.setattr("gearman_std.cli_common.select.select", write_a_piece)
+    with open(reader, "rb") as stdin:
+        assert read(Console("test", stdin=stdin)) == wanted
+
+
 def test_a_closed_standard_error_is_nobodys_trouble(awkward):
     there = Console("test", stderr=awkward(OSError(errno.EBADF, "closed")))
     there.warn("x")
