@@ -493,6 +493,9 @@ def _print_help(console: Console, text: str) -> int:
         console.write(text)
     except Quit as quit_:
         return quit_.status
+    except OSError as error:
+        console.complain(str(error.strerror))
+        return FAILED
     return DONE
 
 

@@ -264,6 +264,15 @@ def test_input_that_does_not_block_is_read_to_its_end(monkeypatch, read, wanted)
         assert read(Console("test", stdin=stdin)) == wanted
 
 
+def test_a_full_disk_for_the_help_is_told_in_one_line(awkward):
+    there = Console("test", stdout=awkward(OSError(errno.ENOSPC, "No space left on device")), stderr=io.BytesIO())
+
+    def command(*_):
+        raise HelpWanted("help")
+    assert run_command(there, command, []) == FAILED
+    assert there.stderr.getvalue() == b"gearman-std test: cannot write to standard output: No space left on device\n"
+
+
 def test_a_closed_standard_error_is_nobodys_trouble(awkward):
     there = Console("test", stderr=awkward(OSError(errno.EBADF, "closed")))
     there.warn("x")
