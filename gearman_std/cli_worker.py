@@ -112,7 +112,8 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
-                        serializer=options.serializer, tls=_find_tls_files(options))
+                        # a command's output and printed data are bytes, whatever a callable's are
+                        serializer="bytes" if options.function else options.serializer, tls=_find_tls_files(options))
         printer = _Printer(console, worker)
         if options.function:
             _register_command(worker, options, printer)

@@ -150,6 +150,11 @@ def test_jobs_run_side_by_side_up_to_the_limit(client, start, folder):
     assert [task.result() for task in tasks] == [b"finished"] * 3
 
 
+def test_a_serializer_is_nothing_to_a_command(client, start):
+    start("--serializer", "json", "-f", "count", "--", sys.executable, "-c", "import sys; print(len(sys.stdin.read()))")
+    assert client.run("count", "12345") == b"5\n"
+
+
 def test_a_serializer(client, start):
     start("somemodule:double", "--serializer", "json")
     assert client.run("double", "[1, 2]") == b"[1, 2, 1, 2]"
