@@ -3,7 +3,7 @@ import os
 
 from .admin import AdminClient
 from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Parsed, UsageError, address_options, find_servers,
-                         find_tls, one_of, read_seconds)
+                         find_tls_files, one_of, read_seconds)
 from .errors import ServerError
 
 TYPE_CHECKING = False
@@ -113,7 +113,8 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     if not actions:
         raise UsageError("no action was given")
     status = DONE
-    with AdminClient([find_servers(options, os.environ)[0]], options.timeout, tls=find_tls(options, os.environ)) as admin:
+    servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+    with AdminClient([servers[0]], options.timeout, tls=tls) as admin:
         for key, value in actions:
             try:
                 console.write(_act(admin, options, key, value))

@@ -447,6 +447,18 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def find_tls_files(options: Parsed, environment: "Mapping[str, str]") -> "Any":
+    """The same, and whether its files can be read: what `ssl` says does not name them, and to a worker it would be an outage.
+
+    Raises OSError.
+    """
+    tls = find_tls(options, environment)
+    for name in ("ca", "certificate", "key"):
+        if tls and name in tls:
+            open(tls[name]).close()
+    return tls
+
+
 # --- How it ends.
 
 

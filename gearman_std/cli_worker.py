@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
                          find_servers,
-                         find_tls, one_of, own_command, read_seconds, some_text, whole_number)
+                         find_tls_files, one_of, own_command, read_seconds, some_text, whole_number)
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
@@ -112,8 +112,8 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
-                        # a command's output and printed data are bytes, whatever a callable's are
-                        serializer="bytes" if options.function else options.serializer, tls=_find_tls_files(options))
+                        # A command's output and printed data are bytes, whatever a callable's are.
+                        serializer="bytes" if options.function else options.serializer, tls=find_tls_files(options, os.environ))
         printer = _Printer(console, worker)
         if options.function:
             _register_command(worker, options, printer)
@@ -144,7 +144,8 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
         detached = detach() if options.daemon else None
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
-        worker = Worker(find_servers(options, os.environ), max_jobs=options.count or None, tls=_find_tls_files(options))
+        servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+        worker = Worker(servers, max_jobs=options.count or None, tls=tls)
         printer = _Printer(console, worker)
         _register_command(worker, options, printer)
         if detached is not None:
@@ -156,15 +157,6 @@ def _look_for_program(words: "Sequence[str]") -> None:
     from shutil import which
     if words and which(words[0]) is None:
         raise UsageError("there is no program %s" % words[0])
-
-
-def _find_tls_files(options: "Parsed") -> "Any":
-    """What the worker is told about TLS.  Raises OSError for files that cannot be read, which later would be an outage."""
-    tls = find_tls(options, os.environ)
-    for name in ("ca", "certificate", "key"):
-        if tls and name in tls:
-            open(tls[name]).close()
-    return tls
 
 
 def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:

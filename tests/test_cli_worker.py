@@ -197,10 +197,12 @@ def test_what_makes_no_sense(words, complaint):
     assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
 
 
-def test_a_certificate_that_is_not_there():
+@pytest.mark.parametrize("words", [["worker", "-f", "x"], ["client", "-f", "x", "data"], ["client", "-w", "-f", "x"],
+                                   ["admin", "--status"]])
+def test_a_certificate_that_is_not_there(words):
     there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
-    assert main(["worker", "-h", "127.0.0.1:1", "--tls", "--tls-ca", "/no/such/file", "-f", "x"], there) == 1
-    assert there.stderr.getvalue() == b"gearman-std worker: /no/such/file: No such file or directory\n"
+    assert main(words[:1] + ["-h", "127.0.0.1:1", "--tls", "--tls-ca", "/no/such/file"] + words[1:], there) == 1
+    assert there.stderr.getvalue() == b"gearman-std %s: /no/such/file: No such file or directory\n" % words[0].encode()
 
 
 def test_without_a_program_data_is_printed(client, start):
