@@ -6,9 +6,8 @@ import sys
 import threading
 from contextlib import ExitStack
 
-from .cli_common import (DONE, FAILED, INTERRUPTED, CommandLine, Console, Option, Quit, UsageError, address_options,
-                         find_servers,
-                         find_tls_files, one_of, own_command, read_seconds, some_text, whole_number)
+from .cli_common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console, Option, Quit, UsageError, address_options,
+                         find_servers, find_tls_files, one_of, own_command, read_seconds, some_text, whole_number)
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
@@ -104,16 +103,17 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
                     log_file.give_to(options.user)
                 become_user(options.user)
         hangup = {"SIGHUP": log_file.reopen} if log_file is not None else {}  # type: Dict[str, Callable[[], Any]]
+        servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
         if (options.processes or options.reload) and not supervised:
-            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1)
+            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE)
             if detached is not None:
                 detached.ready(keep_output=True)
-            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)[0]
-        worker = Worker(find_servers(options, os.environ), threads=options.threads, grace=options.grace,
+            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)[0] or supervisor.status
+        worker = Worker(servers, threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
                         # A command's output and printed data are bytes, whatever a callable's are.
-                        serializer="bytes" if options.function else options.serializer, tls=find_tls_files(options, os.environ))
+                        serializer="bytes" if options.function else options.serializer, tls=tls)
         printer = _Printer(console, worker)
         if options.function:
             _register_command(worker, options, printer)

@@ -28,11 +28,12 @@ class _Child:
     Owner: the thread in `Supervisor.run`.
     """
 
-    __slots__ = ("number", "process", "started", "deaths", "due")
+    __slots__ = ("number", "process", "starts", "started", "deaths", "due")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.process = None  # type: Any
+        self.starts = 0
         self.started = 0.0
         self.deaths = 0      # young ones in a row
         self.due = 0.0
@@ -46,7 +47,8 @@ class Supervisor:
 
     A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child
     is a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
-    listens.  A third `stop` kills what is left.
+    listens.  A third `stop` kills what is left.  If the first process of a place ends with the status `hopeless`, no other one
+    would do better: the supervisor stops, and that is its `status`, which else is 0.
 
     Raises ValueError for a count below 1.
 
@@ -55,11 +57,13 @@ class Supervisor:
 
     def __init__(self, argv: "Sequence[str]", count: int = 1, clock: "Callable[[], float]" = time.monotonic,
                  random: "Callable[[], float]" = _random_choice.random,
-                 start: "Optional[Callable[[Sequence[str]], Any]]" = None) -> None:
+                 start: "Optional[Callable[[Sequence[str]], Any]]" = None, hopeless: "Optional[int]" = None) -> None:
         if count < 1:
             raise ValueError("a supervisor of %r processes" % count)
         self.argv = list(argv)
         self.stops = 0
+        self.status = 0
+        self._hopeless = hopeless
         self._clock = clock
         self._random = random
         self._start = start or start_child
@@ -91,6 +95,7 @@ class Supervisor:
 
     def _begin(self, child: _Child, now: float) -> None:
         child.started = now
+        child.starts += 1
         try:
             child.process = process = self._start(self.argv)
         except OSError as error:
@@ -105,6 +110,9 @@ class Supervisor:
         now = self._clock()
         process.stdin.close()
         child.process = None
+        if status == self._hopeless and child.starts == 1 and not self.stops:
+            self.status = status
+            self.stop()
         if self.stops:
             _logger_supervisor.info("process %d has ended with status %s", child.number, status)
             return

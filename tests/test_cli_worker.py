@@ -197,6 +197,14 @@ def test_what_makes_no_sense(words, complaint):
     assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("words", [["nosuchmodule:f"], ["somemodule:reverse", "-h", "one:x"],
+                                   ["--client-id", "a\nb", "-f", "", "--", sys.executable]])
+def test_what_makes_no_sense_to_a_process_ends_its_parent_too(start, words):
+    process = start("--processes", "2", *words)
+    process.communicate(timeout=20)
+    assert process.returncode == 2
+
+
 @pytest.mark.parametrize("words", [["worker", "-f", "x"], ["client", "-f", "x", "data"], ["client", "-w", "-f", "x"],
                                    ["admin", "--status"]])
 def test_a_certificate_that_is_not_there(words):

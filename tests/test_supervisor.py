@@ -57,10 +57,11 @@ class Clock:
 class Scene:
     """A supervisor of fake processes, running in a thread."""
 
-    def __init__(self, count):
+    def __init__(self, count, **options):
         self.clock = Clock()
         self.started = queue.Queue()
-        self.supervisor = Supervisor(["worker"], count, clock=self.clock, random=lambda: 1.0, start=self.start)
+        self.supervisor = Supervisor(["worker"], count, clock=self.clock, random=lambda: 1.0, start=self.start,
+                                     **options)
         self.thread = threading.Thread(target=self.supervisor.run, daemon=True)
         self.thread.start()
 
@@ -113,6 +114,30 @@ def test_what_dies_young_has_to_wait(scene):
     scene.clock.now += 60
     process.ended.put(0)
     scene.process()
+
+
+def test_what_is_hopeless_from_the_start_ends_all():
+    scene = Scene(2, hopeless=2)
+    processes = [scene.process(), scene.process()]
+    processes[0].ended.put(2)
+    assert processes[1].said.get(timeout=WAIT) == b"\0"
+    processes[1].ended.put(0)
+    scene.join()
+    assert scene.supervisor.status == 2
+
+
+def test_what_has_worked_before_is_not_hopeless():
+    scene = Scene(1, hopeless=2)
+    scene.clock.now += 60
+    scene.process().ended.put(0)
+    second = scene.process()
+    scene.clock.now += 60
+    second.ended.put(2)
+    third = scene.process()
+    scene.supervisor.stop()
+    third.ended.put(0)
+    scene.join()
+    assert scene.supervisor.status == 0
 
 
 def test_stop_asks_then_hurries_then_kills(scene):
