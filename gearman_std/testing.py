@@ -45,8 +45,8 @@ LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer end
 class JobServer(Server):
     """A real job server on a free port of 127.0.0.1 for a ``with`` block, and workers in threads, which end before it.
 
-    `address` is its (host, port), `name` the same as `host:port`, as in the environment variable GEARMAN_SERVERS.  Takes the
-    options of `Server`, all but the port.
+    `address` is its (host, port), or the path of a Unix socket, `name` the same as text, as in the environment variable
+    GEARMAN_SERVERS.  Takes the options of `Server`, all but the port; with TLS, clients and workers need `tls` too.
 
     Owner: the thread that made it; the server's own parts are the dispatcher thread's.
     """
@@ -61,7 +61,7 @@ class JobServer(Server):
     @property
     def name(self) -> str:
         """Its address as text."""
-        return join_address(self.address)
+        return self.address if isinstance(self.address, str) else join_address(self.address)
 
     def client(self, **options: "Any") -> Client:
         """A new client of the server, with the options of `Client`."""
@@ -83,7 +83,7 @@ class JobServer(Server):
         self._workers.append((worker, thread))
         thread.start()
         connected.wait()
-        with self.client() as client:
+        with self.client(tls=worker.tls) as client:
             client.ping()  # what the worker has sent before has been read then
         return worker
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from client_tools import CERTIFICATE, KEY
 from gearman_std.client import Client
 from gearman_std.client_task import HIGH, LOW
 from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
@@ -52,6 +53,16 @@ def test_a_real_server_on_a_free_port_with_workers():
         name = server.name
     with pytest.raises(NoServer):
         Client(name).ping()
+
+
+@pytest.mark.parametrize("place", ["tls:127.0.0.1", "unix:socket"])
+def test_the_server_may_speak_tls_or_at_a_unix_socket(tmp_path, place):
+    place = place.replace("socket", str(tmp_path / "socket"))
+    tls = {"ca": CERTIFICATE, "hostname": "localhost"} if place.startswith("tls") else None
+    with JobServer(listen=[place], tls={"certificate": CERTIFICATE, "key": KEY} if tls else None) as server:
+        server.start_worker({"echo": echo}, tls=tls)
+        with server.client(tls=tls) as client:
+            assert client.run("echo", "x", timeout=10) == b"x"
 
 
 def test_a_workers_functions_run_at_the_test_server_whatever_servers_it_names():
