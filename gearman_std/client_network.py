@@ -115,7 +115,7 @@ class Network:
             except BaseException as error:
                 self._interrupted(task._link, error, task)
                 raise
-        self._ease(link)
+        self._ease(link, limit)
 
     def submit_quietly(self, task: Task) -> None:
         """Place a task without sending it yet, unless much is waiting to be sent.
@@ -134,7 +134,7 @@ class Network:
                 self._interrupted(task._link, error, task)
                 raise
         if waiting > _MAX_UNSENT:
-            self._ease(link)
+            self._ease(link, self._new_deadline(None))
 
     def send_all(self) -> None:
         """Send what was placed quietly."""
@@ -244,12 +244,11 @@ class Network:
                 self._lose(link, self._too_late(link))
             self._settle()
 
-    def _ease(self, link: Link) -> None:
-        """Wait while much is waiting to be sent to a server."""
+    def _ease(self, link: Link, limit: Deadline) -> None:
+        """Wait while much is waiting to be sent to a server, but not beyond the limit."""
         connection = link.connection
         if connection is not None and connection.queued - connection.sent > _MAX_UNSENT:
-            self.wait(lambda: link.connection is not connection or connection.queued - connection.sent <= _MAX_UNSENT,
-                      self._new_deadline(None))
+            self.wait(lambda: link.connection is not connection or connection.queued - connection.sent <= _MAX_UNSENT, limit)
 
     def _new_deadline(self, timeout: "Optional[float]") -> Deadline:
         return Deadline(timeout, self.clock)

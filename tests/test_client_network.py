@@ -88,6 +88,17 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_not_used(serve, make_
     call(client)
 
 
+@pytest.mark.parametrize("options", [dict(timeout=0.1), dict(timeout=LONG, try_timeout=0.1)])
+def test_the_time_of_a_run_is_for_sending_too(serve, make_client, options):
+    done = threading.Event()
+    client = make_client(serve(lambda peer: done.wait(LONG)), command_timeout=LONG)  # which reads nothing
+    began = time.monotonic()
+    with pytest.raises(JobTimeout):
+        client.run("f", bytes(64000000), **options)
+    assert time.monotonic() - began < 5
+    done.set()
+
+
 def test_a_silent_server_does_not_use_up_the_time_of_the_others(silent, serve, make_client):
     client = make_client(silent, serve(), connect_timeout=0.4)
     for number in range(4):
