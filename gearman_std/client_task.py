@@ -114,7 +114,8 @@ class Task:
         if timeout is None:
             timeout = self._client.job_timeout
         if not self.wait(timeout):
-            raise JobTimeout("no result of %s within %s s" % (self.function.decode("utf-8", "replace"), timeout), self._handle)
+            name = self.function.decode("utf-8", "replace")
+            raise JobTimeout("no result of %s within %s s" % (name, round(timeout or 0.0, 3)), self._handle)
         return self._error
 
     def stream(self, timeout: "Optional[float]" = None) -> "Iterator[bytes]":

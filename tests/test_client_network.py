@@ -88,6 +88,11 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_not_used(serve, make_
     call(client)
 
 
+def test_an_error_tells_a_time_that_a_person_can_read(serve, make_client):
+    with pytest.raises(JobTimeout, match=r"^no result of f within 0\.\d{1,3} s$"):
+        make_client(serve(one_job())).run("f", timeout=0.1)
+
+
 @pytest.mark.parametrize("options", [dict(timeout=0.1), dict(timeout=LONG, try_timeout=0.1)])
 def test_the_time_of_a_run_is_for_sending_too(serve, make_client, options):
     done = threading.Event()
