@@ -10,7 +10,7 @@ from collections import namedtuple
 
 from .addresses import join_address, split_servers
 from .connection import Deadline, open_connection
-from .errors import CommandTimeout, ProtocolError, ServerError
+from .errors import CommandTimeout, ProtocolError, ServerError, ServerLost
 from .protocol import MAX_LINE_SIZE, encode
 
 TYPE_CHECKING = False
@@ -254,6 +254,7 @@ class AdminClient:
         if b"\n" in command or b"\0" in command or len(command) > MAX_LINE_SIZE - 2:
             raise ValueError("a command that does not fit into a line: %r" % command[:80])
         deadline = Deadline(self.timeout, self._clock)
+        self._notice_end()
         try:
             if self._connection is None:
                 self._connection = open_connection(self.address, deadline.left(), self._tls)
@@ -264,6 +265,14 @@ class AdminClient:
         if _is_refusal(reply, listing):
             raise _make_error(reply)
         return reply
+
+    def _notice_end(self) -> None:
+        """Let go of a connection that the server has closed since the last command, or on which it spoke unasked."""
+        try:
+            if self._connection is not None and self._connection.receive() is not None:
+                self.close()
+        except ServerLost:
+            self.close()
 
     def _exchange(self, connection: "Connection", command: bytes, listing: bool, deadline: Deadline) -> bytes:
         connection.put(command)
