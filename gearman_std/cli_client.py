@@ -10,7 +10,7 @@ from .cli_worker import run_worker_mode
 from .client import Client
 from .client_task import HIGH, LOW, NORMAL
 from .daemon import PidFile, SignalHandlers, detach
-from .errors import JobError, JobFailed, JobTimeout, NoWorker, ServerError
+from .errors import JobError, JobFailed, JobTimeout, NoServer, NoWorker, ServerError, ServerLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class _Submitter:
             try:
                 submission.begin(self._submit)
                 return True
-            except (ServerError, NoWorker) as error:
+            except (ServerError, NoWorker, NoServer, ServerLost) as error:
                 if not self._may_try_again(submission, error):
                     return False
 
@@ -258,7 +258,7 @@ class _Submitter:
                 else:
                     self._printer(submission.function)("data", submission.task.result(submission.left(options.timeout)))
                 return
-            except (ServerError, JobError) as error:
+            except (ServerError, JobError, NoServer, ServerLost) as error:
                 if not self._may_try_again(submission, error) or not self._begin(submission):
                     return
 
@@ -268,6 +268,8 @@ class _Submitter:
             self._sleep(min(60.0, 0.5 * 2.0 ** (submission.attempt - 1)))
             submission.live = False
             return True
+        if isinstance(error, (NoServer, ServerLost)):
+            raise error  # and be done: the next job would fare no better
         if isinstance(error, JobFailed):
             text = b": " + error.exception.rstrip() if error.exception else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from client_tools import obey, once, vanish
 from gearman_std.admin import AdminClient
 from gearman_std.cli import main
 from gearman_std.cli_client import make_unique
@@ -148,6 +149,15 @@ def test_a_failed_job_is_told_and_the_others_are_done(address):
 
 def test_a_failed_job_may_be_tried_again(address):
     assert client(address, "--attempts", "2", "-f", "second try", "x") == (0, b"done", b"")
+
+
+@pytest.mark.parametrize("words", [["-u", ""], ["-u", "", "-j", "2"], ["-u", "", "-b"]])
+def test_a_job_whose_server_was_lost_may_be_tried_again(serve, words):
+    server = serve(once(vanish, obey))
+    status, _, errors = client(server.name, "--attempts", "2", "-f", "f", *words, "--", "x")
+    assert (status, errors) == (0, b"")
+    server.outcome()
+    assert client(serve(vanish).name, "-f", "f", *words, "--", "x", "y")[0] == 3
 
 
 def test_a_job_that_takes_too_long(address):
