@@ -6,7 +6,7 @@ from .addresses import join_address
 from .connection import Deadline
 from .errors import JobFailed, JobTimeout
 from .protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
-                       SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, MAX_UNIQUE_SIZE, encode,
+                       SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, MAX_UNIQUE_SIZE, encode_data,
                        encode_function, encode_unique)
 
 TYPE_CHECKING = False
@@ -205,11 +205,7 @@ def make_task(client: "Client", function: "Text", workload: "Any" = None, *, uni
     """
     name = encode_function(function)
     key = encode_unique(unique) if unique else b""
-    data = client.serializer.dumps(workload)
-    if not isinstance(data, (bytes, memoryview)):
-        data = encode(data)
-    elif isinstance(data, memoryview) and (data.ndim != 1 or data.itemsize != 1 or not data.contiguous):
-        data = bytes(data)
+    data = encode_data(client.serializer.dumps(workload))
     if len(data) > _LARGEST_WORKLOAD:
         raise ValueError("a workload of %d bytes does not fit into a packet" % len(data))
     if (priority, background) not in _SUBMIT_TYPES:

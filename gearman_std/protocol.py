@@ -146,6 +146,16 @@ def encode(value: "Union[str, bytes]") -> bytes:
     raise TypeError("expected str or bytes, not %s" % type(value).__name__)
 
 
+def encode_data(value: "Union[str, Data]") -> "Data":
+    """The same for what may be large: a memoryview of bytes is not copied.
+
+    Raises TypeError for anything else.
+    """
+    if isinstance(value, memoryview):
+        return value if value.ndim == 1 and value.itemsize == 1 and value.contiguous else bytes(value)
+    return encode(value)
+
+
 def encode_function(name: "Union[str, bytes]") -> bytes:
     """A function's name as the wire carries it.
 

@@ -1,12 +1,11 @@
 """What a worker runs: a job as its function sees it, and the function as it was registered."""
 import logging
 
-from .protocol import encode
+from .protocol import encode_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Tuple, Type, Union
-    from .protocol import Data
     from .session import Assignment
     from .worker import Worker
     from .worker_link import WorkerLink
@@ -103,12 +102,12 @@ class WorkerJob:
 
     def send_data(self, data: "Union[str, bytes]") -> None:
         """Send a part of the result.  Waits while the server is slow to take it; nothing happens if the server is lost."""
-        part = _encode_data(data)
+        part = encode_data(data)
         self._shift.tell(self, lambda session: session.data(self._assignment, part))
 
     def send_warning(self, data: "Union[str, bytes]") -> None:
         """Send a warning.  Waits while the server is slow to take it; nothing happens if the server is lost."""
-        part = _encode_data(data)
+        part = encode_data(data)
         self._shift.tell(self, lambda session: session.warning(self._assignment, part))
 
 
@@ -136,10 +135,6 @@ class Ability:
         return int((self.timeout or 0) * 1000 + 0.999)
 
 
-def _encode_data(data: "Union[str, bytes]") -> "Data":
-    return data if isinstance(data, (bytes, memoryview)) else encode(data)
-
-
 def show_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
@@ -153,7 +148,7 @@ def run_job(job: WorkerJob, worker: "Worker", caught: "Tuple[Type[BaseException]
     try:
         for hook in worker.hooks["before"]:
             hook(job)
-        result = worker.serializer.dumps(job._ability.call(job))
+        result = encode_data(worker.serializer.dumps(job._ability.call(job)))
         call_hooks(worker, "after", job, result)
         return True, result
     except Retry as retry:

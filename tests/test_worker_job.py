@@ -40,12 +40,22 @@ def test_what_a_job_knows(fake):
 
 
 @pytest.mark.parametrize("returned, sent", [(b"bytes", b"bytes"), ("té", "té".encode()), (None, b""), (bytearray(b"x"), b"x"),
-                                            (memoryview(b"view"), b"view")])
+                                            (memoryview(b"view"), b"view"), (memoryview(b"view")[::2], b"ve"),
+                                            (memoryview(b"12345678").cast("I"), b"12345678")])
 def test_what_a_function_may_return(fake, returned, sent):
     with AtWork(make(fake, lambda job: returned)):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         peer.expect((WORK_COMPLETE, b"H:1", sent), GRAB)
+
+
+def test_a_serializer_may_make_text(fake):
+    class Text:
+        dumps, loads = str, int
+    with AtWork(make(fake, lambda job: job.value * 2, serializer=Text)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"21")
+        peer.expect((WORK_COMPLETE, b"H:1", b"42"), GRAB)
 
 
 def test_serializer(fake):
