@@ -117,7 +117,7 @@ class Worker:
             raise ValueError("the function %r is registered already" % (name,))
         _check_number("limit", limit, 1)
         _check_number("timeout", timeout, 0.001)
-        ability = Ability(encoded, callable_, timeout, limit, abandon)
+        ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
         self.abilities[encoded] = ability
         shift = self._shift
         if shift is not None:

@@ -752,6 +752,15 @@ def test_max_age_and_splay(fake):
         at_work.join()
 
 
+def test_an_infinite_time_limit_is_none(fake):
+    worker = Worker(fake.address)
+    worker.register("f", lambda job: job.workload, timeout=float("inf"))
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
 @pytest.mark.parametrize("seconds", [30 * 86400.0, float("inf")])
 def test_a_month_is_no_time_that_the_system_refuses_to_wait(fake, seconds):
     worker = make(fake, max_age=seconds)
