@@ -108,7 +108,10 @@ class Supervisor:
 
     def _bury(self, child: _Child, process: "Any", status: int) -> None:
         now = self._clock()
-        process.stdin.close()
+        try:
+            process.stdin.close()
+        except OSError:
+            pass  # a word was still on its way to it
         child.process = None
         if status == self._hopeless and child.starts == 1 and not self.stops:
             self.status = status

@@ -26,6 +26,7 @@ class FakeProcess:
         self.stdin = self
         self.said = queue.Queue()
         self.closed = False
+        self.unheard = False  # a word to it is on its way when it ends
 
     def wait(self):
         return self.ended.get()
@@ -42,6 +43,8 @@ class FakeProcess:
 
     def close(self):
         self.closed = True
+        if self.unheard:
+            raise BrokenPipeError
 
 
 class Clock:
@@ -124,6 +127,13 @@ def test_what_is_hopeless_from_the_start_ends_all():
     processes[1].ended.put(0)
     scene.join()
     assert scene.supervisor.status == 2
+
+
+def test_the_end_of_one_that_did_not_hear_the_last_word_is_no_fault(scene):
+    scene.processes[0].unheard = True
+    scene.clock.now += 60
+    scene.processes[0].ended.put(2)
+    scene.process()
 
 
 def test_what_has_worked_before_is_not_hopeless():
