@@ -3,7 +3,7 @@ import os
 
 from .admin import AdminClient
 from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Parsed, UsageError, address_options, find_servers,
-                         find_tls_files, one_of, read_seconds)
+                         find_tls, one_of, read_seconds)
 from .errors import ServerError
 
 TYPE_CHECKING = False
@@ -113,7 +113,7 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     if not actions:
         raise UsageError("no action was given")
     status = DONE
-    servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+    servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
     with AdminClient([servers[0]], options.timeout, tls=tls) as admin:
         for key, value in actions:
             try:

@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import ExitStack
 
 from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
-                         find_tls_files, read_seconds, status_of, terminate, whole_number)
+                         find_tls, read_seconds, status_of, terminate, whole_number)
 from .cli_worker import run_worker_mode
 from .client import Client
 from .client_task import HIGH, LOW, NORMAL
@@ -93,7 +93,7 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
         return run_worker_mode(console, options)
     if options.high and options.low:
         raise UsageError("-I and -L contradict each other")
-    servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+    servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
     detached = detach() if options.daemon else None
     with ExitStack() as stack:
         if options.pid_file:

@@ -9,6 +9,7 @@ import select
 import sys
 
 from .addresses import DEFAULT_PORT, split_address
+from .connection import check_tls
 from .errors import GearmanError, JobTimeout, NoServer, ServerLost
 
 TYPE_CHECKING = False
@@ -437,25 +438,18 @@ def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tup
 
 
 def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
-    """What `open_connection` wants to know about TLS, None if there is to be none."""
+    """What `open_connection` wants to know about TLS, None if there is to be none.
+
+    Raises OSError for files that cannot be used.
+    """
     if not options.tls:
         return None
     settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
                 "certificate": options.tls_certificate or environment.get("GEARMAN_CLIENT_PEM"),
                 "key": options.tls_key or environment.get("GEARMAN_CLIENT_KEY"),
                 "hostname": options.tls_hostname, "verify": not options.tls_no_verify}  # type: Dict[str, Any]
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def find_tls_files(options: Parsed, environment: "Mapping[str, str]") -> "Any":
-    """The same, and whether its files can be read: what `ssl` says does not name them, and to a worker it would be an outage.
-
-    Raises OSError.
-    """
-    tls = find_tls(options, environment)
-    for name in ("ca", "certificate", "key"):
-        if tls and name in tls:
-            open(tls[name]).close()
+    tls = {name: value for name, value in settings.items() if value is not None}
+    check_tls(tls)
     return tls
 
 

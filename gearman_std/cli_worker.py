@@ -7,7 +7,7 @@ import threading
 from contextlib import ExitStack
 
 from .cli_common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console, Option, Quit, UsageError, address_options,
-                         find_servers, find_tls_files, one_of, own_command, read_seconds, some_text, whole_number)
+                         find_servers, find_tls, one_of, own_command, read_seconds, some_text, whole_number)
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
@@ -103,7 +103,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
                     log_file.give_to(options.user)
                 become_user(options.user)
         hangup = {"SIGHUP": log_file.reopen} if log_file is not None else {}  # type: Dict[str, Callable[[], Any]]
-        servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+        servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
         if (options.processes or options.reload) and not supervised:
             supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE)
             if detached is not None:
@@ -144,7 +144,7 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
         detached = detach() if options.daemon else None
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
-        servers, tls = find_servers(options, os.environ), find_tls_files(options, os.environ)
+        servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
         worker = Worker(servers, max_jobs=options.count or None, tls=tls)
         printer = _Printer(console, worker)
         _register_command(worker, options, printer)

@@ -247,6 +247,12 @@ def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, s
     return connected
 
 
+def check_tls(tls: "Any") -> None:
+    """Raises what `open_connection` would raise for these settings, for those to whom that would later be an outage."""
+    if tls:
+        _tls_context(tls)
+
+
 def _start_tls(connected: socket.socket, context: "Any", hostname: str, deadline: Deadline) -> "Any":
     try:
         left = deadline.left()
@@ -272,12 +278,18 @@ def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
     unknown = sorted(set(tls) - {"ca", "certificate", "key", "hostname", "verify"})
     if unknown:
         raise ValueError("not a TLS setting: %s" % ", ".join(unknown))
-    context = ssl.create_default_context(cafile=tls.get("ca"))
+    path = tls.get("ca")
+    try:
+        context = ssl.create_default_context(cafile=path)
+        path = tls.get("certificate")
+        if path:
+            context.load_cert_chain(path, tls.get("key"))
+    except OSError as error:  # which does not name the file
+        reason = error.strerror or error
+        raise OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason)) from None
     if not tls.get("verify", True):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.get("certificate"):
-        context.load_cert_chain(tls["certificate"], tls.get("key"))
     return context, tls.get("hostname")
 
 

@@ -8,7 +8,7 @@ import time
 from collections import namedtuple
 
 from .addresses import join_address, split_servers
-from .connection import open_connection
+from .connection import check_tls, open_connection
 from .protocol import encode, encode_function
 from .serializers import find_serializer
 from .worker_job import Ability, WorkerJob, show_name
@@ -46,9 +46,10 @@ class Worker:
     `servers` is a list, a string with commas, or None for GEARMAN_SERVERS or else localhost:4730.  `threads` is how many jobs
     run at a time; the worker never has more.  After `max_jobs` jobs, or `max_age` seconds and up to `splay` more, at random,
     it leaves by itself; so it does when `watch`, called every second, returns true.  When it leaves it finishes what runs, for
-    at most `grace` seconds if that is not None.  `tls` is an `ssl.SSLContext`, or True for the default one.
+    at most `grace` seconds if that is not None.  `tls` is an `ssl.SSLContext`, True for the default one, or a dict (see
+    `connection.open_connection`).
 
-    Raises ValueError for addresses and settings that cannot be.
+    Raises ValueError for addresses and settings that cannot be, OSError for files of `tls` that cannot be used.
 
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
@@ -73,6 +74,7 @@ class Worker:
         self.max_jobs = max_jobs
         self.max_age = max_age
         self.splay = splay
+        check_tls(tls)
         self.tls = tls
         self.connect_timeout = connect_timeout
         self.watch = watch

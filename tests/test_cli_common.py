@@ -165,10 +165,12 @@ def test_tls_is_set_up_by_options_and_by_libgearmans_environment():
     line = CommandLine("test", [], "", [address_options()])
     assert find_tls(line.parse(["--tls-ca", "ca"]), {}) is None
     assert find_tls(line.parse(["-S"]), {}) == {"verify": True}
-    environment = {"GEARMAND_CA_CERTIFICATE": "a", "GEARMAN_CLIENT_PEM": "b", "GEARMAN_CLIENT_KEY": "c"}
-    assert find_tls(line.parse(["-S"]), environment) == {"ca": "a", "certificate": "b", "key": "c", "verify": True}
-    words = ["--ssl", "--tls-ca", "x", "--tls-hostname", "h", "--tls-no-verify"]
-    assert find_tls(line.parse(words), environment) == {"ca": "x", "certificate": "b", "key": "c", "hostname": "h",
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
+    ca, other, own = [os.path.join(folder, name) for name in ("ca.pem", "server.pem", "client.pem")]
+    environment = {"GEARMAND_CA_CERTIFICATE": ca, "GEARMAN_CLIENT_PEM": own, "GEARMAN_CLIENT_KEY": own}
+    assert find_tls(line.parse(["-S"]), environment) == {"ca": ca, "certificate": own, "key": own, "verify": True}
+    words = ["--ssl", "--tls-ca", other, "--tls-hostname", "h", "--tls-no-verify"]
+    assert find_tls(line.parse(words), environment) == {"ca": other, "certificate": own, "key": own, "hostname": "h",
                                                         "verify": False}
 
 

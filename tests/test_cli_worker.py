@@ -207,10 +207,14 @@ def test_what_makes_no_sense_to_a_process_ends_its_parent_too(start, words):
 
 @pytest.mark.parametrize("words", [["worker", "-f", "x"], ["client", "-f", "x", "data"], ["client", "-w", "-f", "x"],
                                    ["admin", "--status"]])
-def test_a_certificate_that_is_not_there(words):
-    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
-    assert main(words[:1] + ["-h", "127.0.0.1:1", "--tls", "--tls-ca", "/no/such/file"] + words[1:], there) == 1
-    assert there.stderr.getvalue() == b"gearman-std %s: /no/such/file: No such file or directory\n" % words[0].encode()
+def test_a_certificate_that_is_not_there_or_is_none(words, tmp_path):
+    (tmp_path / "none").write_text("none")
+    for path, reason in (("/no/such/file", "No such file or directory\n"), (str(tmp_path / "none"), "")):
+        there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+        assert main(words[:1] + ["-h", "127.0.0.1:1", "--tls", "--tls-ca", path] + words[1:], there) == 1
+        errors = there.stderr.getvalue().decode()
+        complaint = "gearman-std %s: cannot use the certificates or the key of %s: %s" % (words[0], path, reason)
+        assert errors.startswith(complaint) and errors.count("\n") == 1
 
 
 def test_without_a_program_data_is_printed(client, start):

@@ -59,7 +59,7 @@ IMPORTS = {
     "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
     "admin": "errors addresses protocol connection",
     "version": "",
-    "cli_common": "addresses errors",
+    "cli_common": "addresses connection errors",
     "cli_admin": "*",
     "cli_client": "*",
     "cli_server": "*",

@@ -120,9 +120,11 @@ def test_a_job_that_exceeds_its_time_limit_is_noticed_in_the_log(fake, caplog):
 
 def test_bad_arguments():
     for options in ({"threads": 0}, {"max_jobs": 0}, {"grace": -1}, {"max_age": -1}, {"splay": -1}, {"client_id": "a\0b"},
-                    {"serializer": "xml"}, {"servers": "host:port"}):
+                    {"serializer": "xml"}, {"servers": "host:port"}, {"tls": {"caa": "x"}}):
         with pytest.raises(ValueError):
             Worker(**options)
+    with pytest.raises(OSError, match="/no/such/file"):
+        Worker(tls={"ca": "/no/such/file"})
     worker = Worker("localhost")
     for name in ("", "a\0b", "x" * 9000):
         with pytest.raises(ValueError):
