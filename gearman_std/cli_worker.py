@@ -28,6 +28,7 @@ what it returns is the result.
 """
 _WORKER_STATUSES = """
 0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
+1    it could not start: a file, a user or the background cannot be had
 2    the command line makes no sense, or a function cannot be imported
 130  interrupted by Ctrl-C
 A server that cannot be reached does not end a worker: it is tried again and again.
