@@ -36,6 +36,7 @@ class Listener:
         self.secure = secure
         self.http = http
         self.keepalive = KEEPALIVE
+        self.patience = 0.0  # seconds, as in `streams.set_up_tcp`
         self._path = path
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
@@ -51,7 +52,7 @@ class Listener:
             connection.setblocking(False)
             if self.socket.family == _AF_UNIX:
                 return connection, PeerFacts(uid=_uid_of_peer(connection))
-            set_up_tcp(connection, self.keepalive)
+            set_up_tcp(connection, self.keepalive, self.patience)
         except OSError as error:  # some systems refuse options of a connection that is gone already
             connection.close()
             raise ConnectionAbortedError(error.errno, error.strerror) from None

@@ -235,6 +235,7 @@ class Server:
             listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
             for listener in listeners:
                 listener.keepalive = self._keepalive
+                listener.patience = self._stall_timeout  # else the system would end sooner who is slow to read
             self._gate = Gate(self._selector, listeners, self._on_connection, self._on_pause, self._now)
         except BaseException:
             self.close()

@@ -12,17 +12,19 @@ _TLS_PART = 131072  # bytes
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
 
-def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEEPALIVE) -> None:
+def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEEPALIVE, patience: float = 0.0) -> None:
     """Have a TCP socket send at once, and notice a peer that is gone.
 
     `keepalive` is after how many seconds of silence the system asks whether the peer is there, how many seconds it waits before
-    it asks again, and how often.  Sent data may be unconfirmed for as long as all that takes.
+    it asks again, and how often.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or for
+    `patience` seconds if that is longer.
     """
     idle, interval, count = keepalive
+    unconfirmed = min(1000 * max(idle + interval * count, patience), 0x7fffffff)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count),
-                        ("TCP_USER_TIMEOUT", min(1000 * (idle + interval * count), 0x7fffffff))):
+                        ("TCP_USER_TIMEOUT", int(unconfirmed))):
         option = getattr(socket, name, None)
         if option is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)

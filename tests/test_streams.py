@@ -46,6 +46,16 @@ def test_the_server_keeps_the_connections_that_it_accepts_alive():
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 79000
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no user time-out")
+@pytest.mark.parametrize("stall_timeout, expected", [(1.0, 60000), (90.5, 90500), (0, 0x7fffffff)])
+def test_the_system_is_as_patient_with_unread_output_as_the_server(stall_timeout, expected):
+    with Server(port=0, stall_timeout=stall_timeout) as server, socket.create_connection(server.address, 20) as connection:
+        connection.sendall(b"version\n")
+        assert connection.recv(100)
+        accepted = next(iter(server._channels)).socket
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == expected
+
+
 @pytest.fixture
 def pair():
     """Two TLSStreams that talk to each other and have not shaken hands."""
