@@ -192,6 +192,11 @@ class AdminClient:
         """The same about every job that was set aside."""
         return self._json("show aside json")
 
+    def function_details(self) -> "List[Dict[str, Any]]":
+        """All about every function: whether it is paused, its limits, its jobs and their bytes, its workers, and what has
+        happened to its jobs."""
+        return self._json("show functions json")
+
     def aside(self) -> "List[JobAside]":
         """The jobs that were set aside because their attempts are used up."""
         return [JobAside(handle, function, unique, int(attempts), error)

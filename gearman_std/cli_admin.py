@@ -39,7 +39,8 @@ _PLAIN_ACTIONS = {
 _LISTING_ACTIONS = {
     "status": ("status", "status"), "priority_status": ("prioritystatus", "priority_status"), "workers": ("workers", "workers"),
     "show_jobs": ("show jobs", "jobs"), "show_unique_jobs": ("show unique jobs", "unique_jobs"),
-    "show_aside": ("show aside", "aside_details"), "show_totals": ("show totals", "totals"),
+    "show_aside": ("show aside", "aside_details"), "show_functions": ("show functions json", "function_details"),
+    "show_totals": ("show totals", "totals"),
 }
 
 
@@ -65,6 +66,7 @@ def make_admin_line() -> CommandLine:
             Option("--show-unique-jobs", "", "each job's unique"),
             Option("--show-aside --show-set-aside", "", "each job that was set aside: handle, function, unique, attempts, "
                    "error *"),
+            Option("--show-functions", "", "all about each function, also whether it is paused, as JSON *"),
             Option("--show-totals", "", "what the server has counted *"),
             Option("--server-version", "", "the server's version"),
             Option("--server-verbose", "", "the server's log level"),

@@ -264,7 +264,8 @@ class JobStore:
         if self._gearmand_queue is None and GEARMAND_TABLE in self._tables(self._connection):
             count = self._connection.execute('SELECT count(*) FROM "%s"' % GEARMAND_TABLE).fetchone()[0]
             if count:
-                raise StoreError("%s holds %d jobs of a gearmand, which have to be imported" % (self.path, count))
+                raise StoreError("%s holds %d jobs of a gearmand, which have to be imported (--import-gearmand)" % (
+                    self.path, count))
 
     def _pragma(self, text: str) -> "Any":
         row = self._connection.execute("PRAGMA " + text).fetchone()

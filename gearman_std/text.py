@@ -2,7 +2,7 @@
 
 Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
 has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``shutdown``, ``show aside``,
-``show totals``, ``show jobs json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
 """
 
 TYPE_CHECKING = False
@@ -189,6 +189,8 @@ def _show_listing(core: "Any", words: "List[bytes]") -> bytes:
     if what == [b"aside"]:
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
                                                    b" ".join(job.error.split())) for job in core.aside.values())
+    if what == [b"functions", b"json"]:
+        return _json_listing(_describe_function(function) for function in core.functions.values())
     if what == [b"totals"]:
         totals = core.all_totals()
         figures = [(name, getattr(totals, name)) for name in totals.__slots__]
@@ -207,6 +209,13 @@ def _describe(core: "Any", job: "Any") -> "Dict[str, Any]":
         "due": job.due or None, "error": _text_of(job.error), "schedule": _text_of(job.schedule.text) if job.schedule else None,
         "worker": {"number": job.worker.number, "address": _text_of(job.worker.address),
                    "client_id": _text_of(job.worker.client_id)} if job.worker is not None else None}
+
+
+def _describe_function(function: "Any") -> "Dict[str, Any]":
+    totals = {name: getattr(function.totals, name) for name in function.totals.__slots__}
+    return dict(totals, function=_text_of(function.name), paused=function.paused, waiting=sum(function.waiting),
+                running=function.running, delayed=sum(function.delayed), aside=function.aside, workers=function.workers,
+                size=function.size, max_queue=function.max_queue)
 
 
 def _text_of(value: bytes) -> str:

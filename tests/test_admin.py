@@ -110,6 +110,7 @@ ANSWERS = [
     ("totals", (), b"submitted\t12\njobs\t3\n.\n", b"show totals", {"submitted": 12, "jobs": 3}),
     ("job_details", (), b'{"handle": "H:1", "age": 1.5}\n.\n', b"show jobs json", [{"handle": "H:1", "age": 1.5}]),
     ("aside_details", (), b".\n", b"show aside json", []),
+    ("function_details", (), b'{"function": "wc"}\n.\n', b"show functions json", [{"function": "wc"}]),
 ]
 
 

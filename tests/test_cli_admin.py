@@ -63,6 +63,13 @@ def test_force_drops_a_function_with_jobs(own):
     assert admin(own, "--requeue", output.split("\t")[0], "--purge", "all") == (0, "1\n1\n", "")
 
 
+def test_a_paused_function_is_seen(own):
+    status, output, _ = admin(own, "--pause", "wc", "--show-functions", "--json")
+    assert status == 0
+    assert [function["paused"] for function in json.loads(output.partition("\n")[2]) if function["function"] == "wc"] == [True]
+    assert '"paused": true' in admin(own, "--show-functions")[1]
+
+
 @pytest.mark.parametrize("word", ["--shutdown", "--shutdown=graceful"])
 def test_shutdown(word):
     server = Server(port=0)

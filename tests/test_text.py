@@ -130,6 +130,25 @@ def test_show_aside_lists_what_is_set_aside_and_why(make_world):
     assert admin.asks(b"show jobs") == b".\n"
 
 
+def test_show_functions_json_tells_all_of_each_function(world):
+    admin, client, worker = world.connects(), world.connects(), world.worker(b"f", b"f\xff")
+    done = client.submits_bg(b"f", b"u", b"123")
+    client.submits_bg(b"f", b"u", b"456")
+    worker.grabs()
+    worker.says(WORK_COMPLETE, done, b"")
+    client.submits_bg(b"f", b"", b"1234567")
+    admin.asks(b"pause function f")
+    admin.asks(b"maxqueue f 5 6 7")
+    one, two, end = admin.asks(b"show functions json").splitlines()
+    assert end == b"."
+    assert json.loads(one.decode()) == {
+        "function": "f", "paused": True, "waiting": 1, "running": 0, "delayed": 0, "aside": 0, "workers": 1, "size": 7,
+        "max_queue": [5, 6, 7], "submitted": 2, "joined": 1, "completed": 1, "failed": 0, "requeued": 0, "set_aside": 0,
+        "cancelled": 0, "refused": 0}
+    two = json.loads(two.decode())
+    assert (two["function"], two["paused"], two["max_queue"]) == ("f\\xff", False, None)
+
+
 def test_show_totals_counts_what_has_happened(world):
     admin, client, worker = world.connects(), world.connects(), world.worker(b"f")
     done, failed, lost = client.submits_bg(b"f", b"u"), client.submits_bg(), client.submits_bg()
@@ -341,7 +360,7 @@ def calls(world, line):
 
 
 @pytest.mark.parametrize("line", (b"status", b"prioritystatus", b"show jobs", b"show unique jobs", b"show jobs json",
-                                  b"show aside", b"show totals", b"workers", b"cancel unique none", b"maxqueue f 1",
+                                  b"show functions json", b"show aside", b"show totals", b"workers", b"cancel unique none", b"maxqueue f 1",
                                   b"version"))
 def test_no_command_costs_more_than_its_share_of_jobs_and_functions(world, line):
     world.after_step = lambda: None
