@@ -16,8 +16,8 @@ def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEE
     """Have a TCP socket send at once, and notice a peer that is gone.
 
     `keepalive` is after how many seconds of silence the system asks whether the peer is there, how many seconds it waits before
-    it asks again, and how often.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or for
-    `patience` seconds if that is longer.
+    it asks again, and how often.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or
+    for `patience` seconds if that is longer.
     """
     idle, interval, count = keepalive
     unconfirmed = min(1000 * max(idle + interval * count, patience), 0x7fffffff)

@@ -360,8 +360,8 @@ def calls(world, line):
 
 
 @pytest.mark.parametrize("line", (b"status", b"prioritystatus", b"show jobs", b"show unique jobs", b"show jobs json",
-                                  b"show functions json", b"show aside", b"show totals", b"workers", b"cancel unique none", b"maxqueue f 1",
-                                  b"version"))
+                                  b"show functions json", b"show aside", b"show totals", b"workers", b"cancel unique none",
+                                  b"maxqueue f 1", b"version"))
 def test_no_command_costs_more_than_its_share_of_jobs_and_functions(world, line):
     world.after_step = lambda: None
     client = world.connects()
