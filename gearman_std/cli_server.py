@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from .access import Access
 from .addresses import DEFAULT_PORT, join_address
-from .cli_common import (DONE, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
+from .cli_common import (DONE, FAILED, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
                          some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
@@ -41,7 +41,7 @@ Run a job server.  All options of gearmand are accepted; those that have nothing
 """
 _SERVER_STATUSES = """
 0  it ended as it was told to, by a signal or the command shutdown
-1  it could not start, for example because the port is taken, or it broke down
+1  it could not start, for example because the port is taken, broke down, or could not store what it was to store at the end
 2  the command line or the config file makes no sense
 With --daemon the status is known when the server listens, or cannot.
 """
@@ -463,7 +463,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         except ValueError as error:  # which is not about the command line any more
             raise GearmanError("the server broke down: %s" % error) from error
         notify_manager("STOPPING=1")
-    return DONE
+    return DONE if server.stored else FAILED
 
 
 def _open_server_log(console: Console, options: "Parsed") -> "Any":

@@ -170,6 +170,11 @@ class Server:
         """Whether it serves."""
         return self._served and self._selector is not None
 
+    @property
+    def stored(self) -> bool:
+        """Whether all was written that the store was to hold at the end, as far as it has come; True without a store."""
+        return self._keeper is None or self._keeper.complete
+
     def stop(self, graceful: bool = False) -> None:
         """Ask it to stop: at once, or when no job is left and all is sent; a graceful stop can be hurried by another one.
 

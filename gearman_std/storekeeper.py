@@ -30,6 +30,7 @@ class StoreKeeper:
     """
 
     def __init__(self, core: "Core", store: "JobStore") -> None:
+        self.complete = True            # what was to be written at the end was written
         self._core = core
         self._store = store
         self._is_open = False
@@ -136,6 +137,7 @@ class StoreKeeper:
         except StoreError as error:
             _logger_keeper.error("background jobs are lost, the file has those of the start: %s" if store.durability == EXIT
                                  else "not all is stored, jobs that are done may run again: %s", error)
+            self.complete = False
             store.abandon()
 
     def _flush_due(self) -> bool:

@@ -358,6 +358,20 @@ def test_a_signal_stops_it_at_once(start, tmp_path, number):
 
 
 @posix
+@pytest.mark.parametrize("limit, status", [(100000, 1), (10000000, 0)])
+def test_jobs_that_cannot_be_stored_at_the_end_are_told_by_the_exit_status(start, limit, status):
+    import resource
+    process, address = start("--sqlite3-db", "jobs.db", "--durability", "exit", stderr=subprocess.PIPE,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    with Client(address) as client:
+        client.submit("f", bytes(200000), background=True)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == status
+    assert (b"background jobs are lost" in errors) == (status == 1)
+
+
+@posix
 @pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM] if os.name == "posix" else [])
 def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start, second):
     process, address = start()

@@ -596,8 +596,9 @@ def test_a_clean_stop_during_trouble_writes_what_is_outstanding(start):
     worker.grabs()
     worker.says(WORK_COMPLETE, first, b"")
     world.broken = ""
+    keeper = world.keeper
     world = world.stops()
-    assert world.handles() == [second]
+    assert keeper.complete and world.handles() == [second]
     world.store.abandon()
 
 
@@ -609,6 +610,7 @@ def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, c
     world.broken = "the disk is full"
     world.keeper.close()
     assert "background jobs are lost" in caplog.records[-1].getMessage()
+    assert not world.keeper.complete
     assert world.crashes().handles() == [handle]
 
 
