@@ -611,7 +611,9 @@ def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, c
     world.keeper.close()
     assert "background jobs are lost" in caplog.records[-1].getMessage()
     assert not world.keeper.complete
-    assert world.crashes().handles() == [handle]
+    world = world.crashes()
+    assert world.handles() == [handle]
+    world.store.abandon()
 
 
 def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
