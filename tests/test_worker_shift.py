@@ -738,7 +738,11 @@ def test_max_age_and_splay(fake):
     worker = make(fake, max_age=100, splay=50, clock=clock, random=lambda: 0.5)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
         clock.now += 124
+        peer.send((NOOP,))
+        peer.expect(GRAB)
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
         clock.now += 2
