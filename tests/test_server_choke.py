@@ -334,14 +334,15 @@ def test_answers_that_are_large_are_made_only_as_they_are_read(place):
     in_dispatcher(server, lambda: [server.core.add_function(b"function%04d" % number) for number in range(3000)])
     good, bad = place.wire(server), place.wire(server, receive_buffer=4096)
     channel = small_buffers(server, bad)
-    bad.send(b"status\n" * 5000)
+    with HeldServer(server):
+        bad.send(b"status\n" * 5000)
     while in_dispatcher(server, lambda: channel.backlog_size) <= 1000000:
         is_served(good)
     for _ in range(50):
         is_served(good)
     backlog, waiting = in_dispatcher(server, lambda: (channel.backlog_size, len(channel.waiting)))
     assert backlog < 2500000, "what one round makes, and not more"
-    assert waiting > 4900
+    assert waiting, "the rest is obeyed later"
     for _ in range(40):
         assert len(bad.listing()) == 3000
     assert in_dispatcher(server, lambda: len(channel.waiting)) < waiting, "it goes on when it has read"
