@@ -90,9 +90,7 @@ MAX_LINE_SIZE = 8192
 LARGE_BODY = 65536  # a body this long is collected in place and its last argument handed on as a memoryview
 
 _HEADER = Struct(">4sII")
-_SIZE = Struct(">I")
-_REQUEST_HEADS = {number: REQUEST_MAGIC + _SIZE.pack(number) for number in PACKETS}
-_RESPONSE_HEADS = {number: RESPONSE_MAGIC + _SIZE.pack(number) for number in PACKETS}
+_HEADER_IN_TWO = Struct(">QI")  # the same with magic and type as one number
 _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACKETS.items()}
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
@@ -100,6 +98,19 @@ _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTI
 # A large body gets this much room at once, then more as it really arrives: a workload of 1 MiB and the fields before it.
 _FIRST_BUFFER = 1024 * 1024 + 4096
 _TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
+
+
+def _shapes(magic: bytes) -> "Dict[int, Tuple[int, int]]":
+    """What a reader reports for magic and type as one number, and with how many arguments, where the one magic is expected."""
+    shapes = {}
+    for other in (REQUEST_MAGIC, RESPONSE_MAGIC):
+        for packet_type in PACKETS:
+            kind, _ = _HEADER_IN_TWO.unpack(_HEADER.pack(other, packet_type, 0))
+            shapes[kind] = (packet_type, _ARGUMENT_COUNTS[packet_type]) if other == magic else (WRONG_MAGIC, 0)
+    return shapes
+
+
+_SHAPES = {magic: _shapes(magic) for magic in (REQUEST_MAGIC, RESPONSE_MAGIC)}
 
 
 def packet_name(packet_type: int) -> str:
@@ -110,28 +121,28 @@ def packet_name(packet_type: int) -> str:
 def pack_request(packet_type: int, *arguments: "Data") -> bytes:
     """A request packet, from a client or worker to a server."""
     body = b"\0".join(arguments)
-    return _REQUEST_HEADS[packet_type] + _SIZE.pack(len(body)) + body
+    return _HEADER.pack(REQUEST_MAGIC, packet_type, len(body)) + body
 
 
 def pack_response(packet_type: int, *arguments: "Data") -> bytes:
     """A response packet, from a server to a client or worker."""
     body = b"\0".join(arguments)
-    return _RESPONSE_HEADS[packet_type] + _SIZE.pack(len(body)) + body
+    return _HEADER.pack(RESPONSE_MAGIC, packet_type, len(body)) + body
 
 
 def request_head(packet_type: int, last_size: int, *leading: bytes) -> bytes:
     """All of a request packet but its last argument of `last_size` bytes, so that a large one need not be copied."""
-    return _head(_REQUEST_HEADS[packet_type], last_size, leading)
+    return _head(REQUEST_MAGIC, packet_type, last_size, leading)
 
 
 def response_head(packet_type: int, last_size: int, *leading: bytes) -> bytes:
     """All of a response packet but its last argument of `last_size` bytes, so that a large one need not be copied."""
-    return _head(_RESPONSE_HEADS[packet_type], last_size, leading)
+    return _head(RESPONSE_MAGIC, packet_type, last_size, leading)
 
 
-def _head(head: bytes, last_size: int, leading: "Tuple[bytes, ...]") -> bytes:
+def _head(magic: bytes, packet_type: int, last_size: int, leading: "Tuple[bytes, ...]") -> bytes:
     fields = b"\0".join(leading + (b"",))
-    return head + _SIZE.pack(len(fields) + last_size) + fields
+    return _HEADER.pack(magic, packet_type, len(fields) + last_size) + fields
 
 
 def encode(value: "Union[str, bytes]") -> bytes:
@@ -197,7 +208,7 @@ class PacketReader:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("error", "lines", "held", "_magic", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_needed",
+    __slots__ = ("error", "lines", "held", "_shapes", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_needed",
                  "_large", "_large_type", "_large_size")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE,
@@ -205,7 +216,7 @@ class PacketReader:
         self.error = None  # type: Optional[ProtocolError]
         self.lines = 0
         self.held = 0
-        self._magic = magic
+        self._shapes = _SHAPES[magic]
         self._text = text
         self._max_size = max_size
         self._max_line = max_line
@@ -226,52 +237,49 @@ class PacketReader:
             data = self._resume(data, packets)
             if self.error is not None:
                 return packets
-        magic_wanted, careful, counts = self._magic, self._careful, _ARGUMENT_COUNTS
-        unpack, append = _HEADER.unpack_from, packets.append
+        shapes, careful = self._shapes, self._careful
+        unpack, append = _HEADER_IN_TWO.unpack_from, packets.append
         position, end = 0, len(data)
         # One loop without calls and with guards that fail only for odd packets: it costs as much as all else the server
         # does for a job (benchmark: echo).
         while position < end:
-            if data[position]:
-                position = self._line(data, position, packets)
-                if position < 0:
-                    return packets
-                continue
             start = position + 12
-            if start > end:
-                self._keep(data[position:], 12)
-                return packets
-            magic, packet_type, size = unpack(data, position)
-            count = counts.get(packet_type)
-            if size > careful or count is None or magic != magic_wanted:
-                self._check(magic, packet_type, size, data[position:position + 32])
+            kind, size = unpack(data, position) if start <= end else (None, 0)
+            shape = shapes.get(kind)
+            if shape is None or size > careful:
+                if data[position]:
+                    position = self._line(data, position, packets)
+                    if position < 0:
+                        return packets
+                    continue
+                if start > end:
+                    self._keep(data[position:], 12)
+                    return packets
+                self._check(data[position:position + 32])
                 if self.error is not None:
                     return packets
+            packet_type, count = shape  # type: ignore
             position = start + size
             if position > end:
                 if size < LARGE_BODY:
                     self._keep(data[start - 12:], 12 + size)
                 else:
                     self._large = bytearray(min(size, _FIRST_BUFFER))
-                    self._large_type = packet_type if magic == magic_wanted else WRONG_MAGIC
+                    self._large_type = packet_type
                     self._large_size = size
                     self.held = HEADER_SIZE
                     self._fill(data[start:])
                 return packets
-            if magic != magic_wanted:
-                append((WRONG_MAGIC, ()))
-            elif count == 0:
-                append((packet_type, ()))
-            elif count == 1:
-                append((packet_type, (data[start:position],)))
-            else:
+            if count > 1:
                 arguments = data[start:position].split(b"\0", count - 1)  # type: List[Data] # type: ignore
-                if len(arguments) != count or size > MAX_FIELD_SIZE:
-                    self._odd_arguments(packet_type, arguments, packets)
-                    if self.error is not None:
-                        return packets
-                else:
+                if len(arguments) == count and size <= MAX_FIELD_SIZE:
                     append((packet_type, arguments))
+                    continue
+                self._odd_arguments(packet_type, arguments, packets)
+                if self.error is not None:
+                    return packets
+            else:
+                append((packet_type, (data[start:position],) if count else ()))
         return packets
 
     def room(self) -> "Optional[memoryview]":
@@ -366,8 +374,9 @@ class PacketReader:
             self._keep(data[position:], 0)
         return -1
 
-    def _check(self, magic: bytes, packet_type: int, size: int, sample: bytes) -> None:
+    def _check(self, sample: bytes) -> None:
         """Set the error of a header after which the stream cannot go on."""
+        magic, packet_type, size = _HEADER.unpack_from(sample)
         if magic not in (REQUEST_MAGIC, RESPONSE_MAGIC):
             self.error = ProtocolError("bad magic: %r" % sample)
         elif packet_type not in PACKETS:
