@@ -105,7 +105,7 @@ class Core:
         """Obey the packets of a peer, in their order."""
         handlers = peer.handlers
         for packet_type, arguments in packets:
-            handlers[packet_type](self, peer, *arguments)
+            handlers[packet_type](self, peer, arguments)
 
     def refuse(self, peer: Peer, error: ProtocolError) -> None:
         """Give a peer up whose stream cannot be read any further."""
@@ -151,14 +151,17 @@ class Core:
             self.ledger.update(job)
         self.roster.escalate(now)
 
-    def settle(self) -> "Optional[float]":
-        """Finish what the packets of one wake-up began; return the seconds until something is due, or None."""
+    def settle(self) -> None:
+        """Finish what the packets of one wake-up began."""
         roster = self.roster
         if self.stopping:
             self._hold_back()
         roster.settle()
         while roster.expecting:
             self._push_job(roster.expecting.pop(0))
+
+    def wait_time(self) -> "Optional[float]":
+        """The seconds until something is due, or None."""
         waits = []
         when = self.time_limits.next_time()
         if when is not None:
@@ -166,7 +169,7 @@ class Core:
         when = self.delayed.next_time()
         if when is not None:
             waits.append(when - self.wall)
-        when = roster.next_escalation()
+        when = self.roster.next_escalation()
         if when is not None:
             waits.append(when - self.now)
         return max(0.0, min(waits)) if waits else None

@@ -15,11 +15,12 @@ from .text import answer, parse_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
+    from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
     from .core import Core
     from .jobs import Job
     from .peers import Peer
     from .protocol import Data
+    Arguments = Sequence[Any]  # those that protocol.PACKETS names: bytes, but for a large last one, which is a memoryview
 
 MAX_CLIENT_ID_SIZE = 127
 MAX_REDUCER_SIZE = 64
@@ -29,31 +30,38 @@ _NO_JOB_PACKET = pack_response(NO_JOB)
 
 # -------------------------------------------------------------------------------------------------------- packets from clients
 
-def on_submit_job(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_NORMAL, False)
 
 
-def on_submit_job_high(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job_high(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_HIGH, False)
 
 
-def on_submit_job_low(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job_low(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_LOW, False)
 
 
-def on_submit_job_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True)
 
 
-def on_submit_job_high_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job_high_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_HIGH, True)
 
 
-def on_submit_job_low_bg(core: "Core", peer: "Peer", function: bytes, unique: bytes, workload: "Data") -> None:
+def on_submit_job_low_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, workload = arguments
     core.submit(peer, function, unique, workload, PRIORITY_LOW, True)
 
 
-def on_submit_job_epoch(core: "Core", peer: "Peer", function: bytes, unique: bytes, epoch: bytes, workload: "Data") -> None:
+def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, epoch, workload = arguments
     due = parse_number(epoch)
     if due >= 1 << 63:
         peer.error(b"INVALID_ARGUMENTS", b"The time is out of range")
@@ -61,8 +69,8 @@ def on_submit_job_epoch(core: "Core", peer: "Peer", function: bytes, unique: byt
         core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due))
 
 
-def on_submit_job_sched(core: "Core", peer: "Peer", function: bytes, unique: bytes, minute: bytes, hour: bytes,
-                        day_of_month: bytes, month: bytes, day_of_week: bytes, workload: "Data") -> None:
+def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, minute, hour, day_of_month, month, day_of_week, workload = arguments
     try:
         schedule = Schedule(b" ".join((minute, hour, day_of_month, month, day_of_week)))
         due = schedule.next_time(core.wall)
@@ -72,13 +80,13 @@ def on_submit_job_sched(core: "Core", peer: "Peer", function: bytes, unique: byt
         core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=due, schedule=schedule)
 
 
-def on_submit_reduce_job(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes, aggregator: bytes,
-                         workload: "Data") -> None:
+def on_submit_reduce_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, reducer, aggregator, workload = arguments
     _submit_reduce(core, peer, function, unique, reducer, workload, False)
 
 
-def on_submit_reduce_job_background(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes,
-                                    aggregator: bytes, workload: "Data") -> None:
+def on_submit_reduce_job_background(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, unique, reducer, aggregator, workload = arguments
     _submit_reduce(core, peer, function, unique, reducer, workload, True)
 
 
@@ -90,13 +98,15 @@ def _submit_reduce(core: "Core", peer: "Peer", function: bytes, unique: bytes, r
         core.submit(peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
 
 
-def on_get_status(core: "Core", peer: "Peer", handle: bytes) -> None:
+def on_get_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (handle,) = arguments
     # A job that was set aside is over for who waits for it, as it would be for gearmand.
     handle = handle.rstrip(b"\0")
     peer.send(pack_response(STATUS_RES, handle, *_status_of(core.jobs.get(handle))))
 
 
-def on_get_status_unique(core: "Core", peer: "Peer", unique: bytes) -> None:
+def on_get_status_unique(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (unique,) = arguments
     job = core.uniques.find(unique)
     watchers = len(job.watchers) if job is not None else 0
     peer.send(pack_response(STATUS_RES_UNIQUE, unique, *(_status_of(job) + (b"%d" % watchers,))))
@@ -110,7 +120,8 @@ def _status_of(job: "Optional[Job]") -> "Tuple[bytes, bytes, bytes, bytes]":
     return b"1", b"1" if job.state is RUNNING else b"0", b"%d" % numerator, b"%d" % denominator
 
 
-def on_option_req(core: "Core", peer: "Peer", option: bytes) -> None:
+def on_option_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (option,) = arguments
     if option.lower() == b"exceptions":
         peer.exceptions = True
         peer.send(pack_response(OPTION_RES, option))
@@ -120,11 +131,13 @@ def on_option_req(core: "Core", peer: "Peer", option: bytes) -> None:
 
 # -------------------------------------------------------------------------------------------------------- packets from workers
 
-def on_can_do(core: "Core", peer: "Peer", function: bytes) -> None:
+def on_can_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (function,) = arguments
     core.register(peer, function, 0.0)
 
 
-def on_can_do_timeout(core: "Core", peer: "Peer", function: bytes, timeout_ms: bytes) -> None:
+def on_can_do_timeout(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    function, timeout_ms = arguments
     milliseconds = parse_number(timeout_ms)
     if milliseconds >= 10 ** 20:
         peer.error(b"INVALID_ARGUMENTS", b"The time limit is out of range")
@@ -133,28 +146,30 @@ def on_can_do_timeout(core: "Core", peer: "Peer", function: bytes, timeout_ms: b
         core.register(peer, function, max(1.0, milliseconds / 1000.0) if milliseconds > 0 else 0.0)
 
 
-def on_cant_do(core: "Core", peer: "Peer", function: bytes) -> None:
+def on_cant_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (function,) = arguments
     if function in peer.abilities:
         core.unregister(peer, [function])
 
 
-def on_reset_abilities(core: "Core", peer: "Peer") -> None:
+def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     core.unregister(peer, list(peer.abilities))
 
 
-def on_set_client_id(core: "Core", peer: "Peer", client_id: bytes) -> None:
+def on_set_client_id(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (client_id,) = arguments
     peer.client_id = client_id[:MAX_CLIENT_ID_SIZE]
 
 
-def on_all_yours(core: "Core", peer: "Peer") -> None:
+def on_all_yours(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.all_yours = peer.all_yours or GRAB_JOB
 
 
-def on_pre_sleep(core: "Core", peer: "Peer") -> None:
+def on_pre_sleep(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     core.roster.fall_asleep(peer)
 
 
-def on_grab_job(core: "Core", peer: "Peer") -> None:
+def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     job = core.assign(peer)
     if job is None:
         peer.send(_NO_JOB_PACKET)
@@ -164,11 +179,11 @@ def on_grab_job(core: "Core", peer: "Peer") -> None:
         hand_over(peer, job, GRAB_JOB)
 
 
-def on_grab_job_uniq(core: "Core", peer: "Peer") -> None:
+def on_grab_job_uniq(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     _grab(core, peer, GRAB_JOB_UNIQ)
 
 
-def on_grab_job_all(core: "Core", peer: "Peer") -> None:
+def on_grab_job_all(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     _grab(core, peer, GRAB_JOB_ALL)
 
 
@@ -192,7 +207,8 @@ def hand_over(peer: "Peer", job: "Job", packet_type: int) -> None:
         peer.send_data(JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
 
 
-def on_work_status(core: "Core", peer: "Peer", handle: bytes, numerator: bytes, denominator: bytes) -> None:
+def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    handle, numerator, denominator = arguments
     job = peer.running.get(handle)
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
@@ -204,11 +220,13 @@ def on_work_status(core: "Core", peer: "Peer", handle: bytes, numerator: bytes, 
             watcher.send(packet)
 
 
-def on_work_data(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+def on_work_data(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    handle, data = arguments
     _relay(peer, WORK_DATA, handle, data)
 
 
-def on_work_warning(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+def on_work_warning(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    handle, data = arguments
     _relay(peer, WORK_WARNING, handle, data)
 
 
@@ -233,7 +251,8 @@ def _hand_on(job: "Job", packet_type: int, handle: bytes, data: "Data") -> None:
         watcher.send(packet)
 
 
-def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    handle, data = arguments
     job = peer.running.pop(handle, None)
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
@@ -242,7 +261,8 @@ def on_work_complete(core: "Core", peer: "Peer", handle: bytes, data: "Data") ->
     core.finish(job)
 
 
-def on_work_fail(core: "Core", peer: "Peer", handle: bytes) -> None:
+def on_work_fail(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (handle,) = arguments
     job = peer.running.get(handle.rstrip(b"\0"))
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
@@ -250,7 +270,8 @@ def on_work_fail(core: "Core", peer: "Peer", handle: bytes) -> None:
         core.attempt_failed(job, b"the worker failed it", None, handle)
 
 
-def on_work_exception(core: "Core", peer: "Peer", handle: bytes, data: "Data") -> None:
+def on_work_exception(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"An exception was received for a job that does not exist")
@@ -260,11 +281,13 @@ def on_work_exception(core: "Core", peer: "Peer", handle: bytes, data: "Data") -
 
 # -------------------------------------------------------------------------------------------------------- packets from anybody
 
-def on_echo_req(core: "Core", peer: "Peer", data: "Data") -> None:
+def on_echo_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (data,) = arguments
     peer.send_data(ECHO_RES, data)
 
 
-def on_text_line(core: "Core", peer: "Peer", line: bytes) -> None:
+def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (line,) = arguments
     reply = answer(core, peer, line)
     if reply is None:
         peer.closing = True
@@ -272,19 +295,20 @@ def on_text_line(core: "Core", peer: "Peer", line: bytes) -> None:
         peer.send(reply)
 
 
-def on_wrong_magic(core: "Core", peer: "Peer") -> None:
+def on_wrong_magic(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"INVALID_MAGIC", b"Request magic expected")
 
 
-def on_too_few_arguments(core: "Core", peer: "Peer", name: bytes) -> None:
+def on_too_few_arguments(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    (name,) = arguments
     peer.error(b"INVALID_ARGUMENTS", b"Too few arguments for " + name)
 
 
-def on_unexpected(core: "Core", peer: "Peer", *arguments: "Data") -> None:
+def on_unexpected(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"INVALID_COMMAND", b"Command not expected")
 
 
-def on_forbidden(core: "Core", peer: "Peer", *arguments: "Data") -> None:
+def on_forbidden(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"FORBIDDEN", b"This connection may not do that")
 
 

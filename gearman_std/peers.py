@@ -54,9 +54,10 @@ class Peer:
 
     def send(self, packet: "Data") -> None:
         """Have the server send some bytes."""
-        if not self.outgoing:
+        outgoing = self.outgoing
+        if not outgoing:
             self.unsent.append(self)
-        self.outgoing.append(packet)
+        outgoing.append(packet)
 
     def send_data(self, packet_type: int, data: "Data", *leading: bytes) -> None:
         """Have the server send a response whose last argument may be large; then it is not copied."""

@@ -5,7 +5,7 @@ wakes as few as needed; while it still waits after a while, more and more.
 """
 from collections import OrderedDict, deque
 
-from .jobs import PRIORITY_CLASSES
+from .jobs import PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
 from .peers import ASLEEP, AWAKE, WOKEN
 from .protocol import NOOP, pack_response
 
@@ -60,13 +60,14 @@ class AbilitySet:
 
     def take(self) -> "Optional[Job]":
         """The next job for a member: highest priority first, within it one function after the other."""
-        for priority, ready in enumerate(self.ready):
-            if ready:
-                function = next(iter(ready))
-                if len(ready) > 1:
-                    ready.move_to_end(function)
-                return function.pop(priority)
-        return None
+        high, normal, low = self.ready
+        ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))
+        if not ready:
+            return None
+        function = next(iter(ready))
+        if len(ready) > 1:
+            ready.move_to_end(function)
+        return function.pop(priority)
 
 
 class Roster:

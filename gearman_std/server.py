@@ -300,7 +300,7 @@ class Server:
             if gathering and (not gather or core.now >= self._gather_until):
                 gather = False
                 self._release()
-            wait = core.settle()
+            core.settle()
             while True:
                 if keeper is not None and keeper.due():
                     keeper.save()
@@ -308,12 +308,12 @@ class Server:
                     self._flush(gather)
                 else:
                     break
-                wait = core.settle()
+                core.settle()
             if core.stopping and self._may_end():
                 return
             # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
             # do (benchmark: round trip, serial).
-            ready = select(0.0 if looks or self._turns or self._unread else self._wait(wait))
+            ready = select(0.0 if looks or self._turns or self._unread else self._wait_time())
             if ready:
                 looks = self._looks
             elif looks:
@@ -440,11 +440,12 @@ class Server:
                     self._gather_until = core.now + GATHER_TIME
                 gathering.append(peer)
                 continue
-            if channel.backlog or peer.bulky or len(outgoing) > JOIN_PIECES:
+            pieces = len(outgoing)
+            if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
                 self._send_much(channel)
                 continue
             # One join and one send for all packets of a wake-up (benchmark: every round trip).
-            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+            data = outgoing[0] if pieces == 1 else b"".join(outgoing)
             outgoing.clear()
             try:
                 sent = channel.send(data)
@@ -677,8 +678,9 @@ class Server:
             except Exception:
                 _logger_server.exception("a function that was to be called soon failed")
 
-    def _wait(self, wait: "Optional[float]") -> "Optional[float]":
+    def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
+        wait = self.core.wait_time()
         planned = min(self._sweep_at, self._gate.opens_at)
         if self._keeper is not None:
             planned = min(planned, self._keeper.next_time())

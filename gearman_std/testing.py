@@ -380,7 +380,8 @@ class _Stage:
         self._link.send()
 
     def _move_on(self, end: "Optional[float]") -> bool:
-        wait = self.core.settle()
+        self.core.settle()
+        wait = self.core.wait_time()
         times = [] if wait is None else [self._now + wait]
         times += [when for when, _, _ in self._held[:1]]
         due = min(times) if times else None

@@ -111,7 +111,8 @@ class World:
 
     def after_step(self):
         self.core.check()
-        self.wait = self.core.settle()
+        self.core.settle()
+        self.wait = self.core.wait_time()
         self.core.check()
 
     def connects(self, rights=ALL_RIGHTS):

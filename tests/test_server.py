@@ -15,8 +15,8 @@ import pytest
 from gearman_std.access import PeerFacts
 from gearman_std.limits import Limits
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP,
-                                  PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, pack_request,
-                                  pack_response)
+                                  PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, WORK_COMPLETE,
+                                  WORK_DATA, pack_request, pack_response)
 from gearman_std.server import READ_SIZE, Server
 
 from wire import TIMEOUT, Wire, in_dispatcher
@@ -143,7 +143,10 @@ def test_a_function_that_is_called_soon_may_call_itself_soon_again(place):
 def test_a_job_that_is_due_in_years_does_not_end_an_idle_server(place):
     """epoll waits no longer than 2**31 milliseconds."""
     server = place.serve()
-    wait = in_dispatcher(server, server._wait, 4e10)
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB_EPOCH, b"f", b"", b"40000000000", b"w")
+    assert wire.packet()[0] == JOB_CREATED
+    wait = in_dispatcher(server, server._wait_time)
     reader, writer = socket.socketpair()
     with selectors.DefaultSelector() as selector, reader, writer:
         writer.send(b"x")

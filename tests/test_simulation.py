@@ -292,7 +292,7 @@ class Simulation:
 
     def flush(self, faults=True):
         """What the server does after each wake-up: settle, store, send."""
-        wait = self.core.settle()
+        self.core.settle()
         self.core.check()
         if self.durable and self.core.records:
             self.digest.update(repr(self.core.records).encode())
@@ -303,7 +303,7 @@ class Simulation:
                 self.shelf.keep(self.core.records)
                 self.core.stored()
             self.core.check()
-            wait = self.core.settle()
+            self.core.settle()
             self.core.check()
         unsent = self.core.unsent[:]
         self.core.unsent.clear()
@@ -316,7 +316,7 @@ class Simulation:
                 self.hear(person, packet_type, [bytes(argument) for argument in arguments])
             assert person.replies.error is None and not person.replies.held
         self.account()
-        return wait
+        return self.core.wait_time()
 
     def hear(self, person, packet_type, arguments):
         """A reply or a message arrives."""
