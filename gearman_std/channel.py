@@ -14,7 +14,7 @@ SEND_PIECES = 64   # pieces handed to the system in one sendmsg
 PIECE_COST = 100   # bytes of memory that a piece in a backlog costs beside its own
 
 # Most channels have no packets waiting, so they share this.
-_NO_PACKETS = deque()  # type: Deque[Packet]
+_NO_PACKETS = []  # type: List[Packet]
 
 
 class Channel:
@@ -35,7 +35,7 @@ class Channel:
         self.reader = reader
         self.http = reader if isinstance(reader, HTTPSession) else None
         peer.bulky = self.http is not None  # so that all for it goes through `put`
-        self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed
+        self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed, the last one first
         self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
         self.backlog_size = 0   # bytes in backlog
         self.ended = False      # the core has forgotten the peer; what is still to be sent is sent, what it sends is ignored
@@ -49,7 +49,13 @@ class Channel:
 
     def wait(self, packets: "List[Packet]") -> None:
         """Keep packets for later turns; there must be none that wait already."""
-        self.waiting = deque(packets)
+        self.waiting = packets[::-1]
+
+    def take(self, count: int) -> "List[Packet]":
+        """Take at most so many of the packets that wait, in their order."""
+        packets = self.waiting[:-count - 1:-1]
+        del self.waiting[-count:]
+        return packets
 
     def put(self, pieces: "Sequence[Data]") -> None:
         """Add to the backlog; small pieces are joined, large ones are not copied."""

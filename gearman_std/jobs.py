@@ -126,9 +126,10 @@ class Function:
         job.state = WAITING
         priority = job.priority
         self.queues[priority].append(job)
-        self.waiting[priority] += 1
-        if self.waiting[priority] == 1 and not self.paused:
+        waiting = self.waiting
+        if not waiting[priority] and not self.paused:
             self._ready(priority)
+        waiting[priority] += 1
 
     def pop(self, priority: int) -> Job:
         """Take the job whose turn it is; there must be one."""

@@ -388,10 +388,8 @@ class Server:
             channel, _ = turns.popitem(last=False)
             if not self._may_read(channel):
                 continue  # it has gone, or `_watch` lets it go on when it has read
-            waiting = channel.waiting
-            count = 1 if channel.reader.lines else TURN_PACKETS
-            packets = [waiting.popleft() for _ in range(min(len(waiting), count))]
-            if waiting:
+            packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
+            if channel.waiting:
                 turns[channel] = None
             try:
                 self.core.receive(channel.peer, packets)

@@ -98,11 +98,14 @@ def test_the_system_is_not_handed_more_pieces_than_it_takes():
 def test_packets_wait_and_closing_forgets_all():
     fake, one = channel()
     assert not one.waiting
-    one.wait([(4, ()), (9, ())])
+    one.wait([(4, ()), (9, ()), (15, (b"x",)), (9, ())])
     one.put([b"abc"])
-    assert list(one.waiting) == [(4, ()), (9, ())]
+    assert one.take(1) == [(4, ())]
+    assert one.take(2) == [(9, ()), (15, (b"x",))]
+    assert len(one.waiting) == 1
     assert repr(one) == "<Channel <Peer 7 ::1: 0 abilities, 0 running, 0 watched, awake>, 0 bytes half read, 3 unsent>"
     one.close()
+    assert one.take(2) == []
     assert (fake.open, len(one.waiting), one.backlog_size, len(one.backlog)) == (False, 0, 0, 0)
     one.ended = True
     assert repr(one).endswith(", ended>")
