@@ -390,7 +390,7 @@ class Core:
                 workload = bytes(workload)
             predecessor = function.uniques.get(unique_key(unique, workload))
             if predecessor is not None and not self._needs_successor(predecessor, schedule):
-                self._coalesce(peer, predecessor, workload, priority, background, schedule)
+                self._coalesce(peer, predecessor, workload, priority, background, due, schedule)
                 return
         size = len(workload)
         if self.limits.bounds_jobs or self.draining or self.store_trouble or function.max_queue is not None:
@@ -454,7 +454,7 @@ class Core:
             return False  # two that recur would do so for ever
         return job.function.policy.coalescing == RERUN and job.state is RUNNING and job.successor is None
 
-    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool,
+    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool, due: float,
                   schedule: "Optional[Schedule]") -> None:
         """A submit met a job of the same function and unique."""
         function = job.function
@@ -463,8 +463,8 @@ class Core:
         if coalescing == REJECT:
             self._refuse_job(peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
             return
-        recurs = schedule is not None and job.schedule is None
-        if background and self.store_trouble and (not job.background or coalescing != JOIN or recurs):
+        if background and self.store_trouble and (not job.background or coalescing != JOIN or schedule is not None
+                                                  and job.schedule is None):
             self._refuse_job(peer, function, self.store_trouble)
             return
         if coalescing == RERUN and job.successor is not None:
@@ -481,9 +481,8 @@ class Core:
         function.totals.joined += 1
         if priority < job.priority:
             self._raise_priority(job, priority)
-        if schedule is not None and job.schedule is None:
-            job.schedule = schedule  # it recurs from its end on
-            self.ledger.change(job, "schedule", schedule.text)
+        if schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE):
+            self._reschedule(job, due, schedule)
         if not background:
             self._watch(peer, job)
         elif not job.background:
@@ -500,10 +499,29 @@ class Core:
         job.workload = workload
         self._count_size(job, 1)
         if job.state is STORING:
-            self.ledger.withdraw(job)
-            self.ledger.add(job, self.now, self.wall)
+            self._record_again(job)
         else:
             self.ledger.change(job, "workload", workload)
+
+    def _reschedule(self, job: Job, due: float, schedule: "Schedule") -> None:
+        """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
+        waits = job.schedule is not None and not job.attempts
+        job.schedule = schedule
+        if job.state is STORING:
+            if waits:
+                job.due = due
+            self._record_again(job)
+            return
+        self.ledger.change(job, "schedule", schedule.text)
+        if waits and job.state is DELAYED and job.timer is not None:
+            self._undelay(job)
+            self._delay(job, due)
+            self.ledger.update(job)
+
+    def _record_again(self, job: Job) -> None:
+        """A job whose record is not yet on disk has changed."""
+        self.ledger.withdraw(job)
+        self.ledger.add(job, self.now, self.wall)
 
     def _raise_priority(self, job: Job, priority: int) -> None:
         if job.state is WAITING:

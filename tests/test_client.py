@@ -612,10 +612,10 @@ def test_ping(serve, make_client, nowhere):
 
 def test_a_ping_measures_the_echo_and_neither_connecting_nor_servers_that_are_down(serve, make_client, silent):
     client = make_client(silent, serve(), connect_timeout=1.0)
-    assert client.ping() < 0.4
+    assert client.ping() < 0.9
     began = time.monotonic()
     client.ping()  # the silent one is left out for a while
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 0.9
 
 
 def test_a_ping_that_comes_back_different_is_a_protocol_error(serve, make_client):

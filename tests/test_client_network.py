@@ -57,7 +57,7 @@ def test_the_connect_timeout_is_for_all_servers_together(two_silent, make_client
     began = time.monotonic()
     with pytest.raises(ConnectTimeout):
         call(client)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 1.9
 
 
 @pytest.mark.parametrize("options", [dict(timeout=0.1), dict(timeout=0.1, require_worker=True),
@@ -499,7 +499,7 @@ def test_names_are_resolved_again(serve, make_client, monkeypatch):
 
 
 def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(make_client, silent):
-    client = make_client(silent, connect_timeout=0.2)
+    client = make_client(silent, connect_timeout=0.3)
     began = time.monotonic()
 
     def run(thread):
@@ -508,7 +508,7 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
         return True
 
     assert in_threads(8, run) == [True] * 8
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 2.3
 
 
 # ---------------------------------------------------------------------------------------------------- interrupts and processes

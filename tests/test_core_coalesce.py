@@ -379,3 +379,36 @@ def test_a_recurring_submit_that_meets_itself_while_it_runs_does_not_make_two(ma
     client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
     assert list(world.core.jobs) == [b"H:x:1"]
+
+
+NEVER_SOON = (b"0", b"0", b"1", b"1", b"*")
+
+
+@pytest.mark.parametrize("coalescing", [JOIN, REPLACE, RERUN])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_recurring_submit_gives_a_job_that_recurs_already_its_schedule_with_replace_only(make_world, coalescing, running):
+    world = make_world(policy=FunctionPolicy(coalescing))
+    client, worker = world.connects(), world.worker(b"f")
+    old, new = (SCHEDULE, NEVER_SOON) if running else (NEVER_SOON, SCHEDULE)
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *old + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    if running:
+        world.passes(60)
+        assert worker.grabs() == b"H:x:1"
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *new + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    if running:
+        worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    world.passes(60)
+    soon = running != (coalescing == REPLACE)
+    assert worker.grabs() == (b"H:x:1" if soon else None)
+
+
+def test_a_new_schedule_does_not_put_off_a_run_whose_time_has_come(make_world):
+    world = make_world(policy=FunctionPolicy(REPLACE))
+    client, worker = world.connects(), world.worker(b"f")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    world.passes(60)
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *NEVER_SOON + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    assert worker.grabs() == b"H:x:1"
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    world.passes(60)
+    assert worker.grabs() is None

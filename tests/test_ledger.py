@@ -348,3 +348,16 @@ def test_a_job_cannot_be_made_to_recur_while_the_store_is_in_trouble(durable):
     client.hears_error(*FULL)
     client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").hears_error(*FULL)
     assert durable.core.jobs[b"H:x:1"].schedule is None
+
+
+def test_a_new_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE))
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"0", b"0", b"1", b"1", b"*", b"w")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"v")
+    due = world.core.jobs[b"H:x:1"].due
+    assert 0 < due - world.wall <= 60
+    assert world.core.records == [("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall)]
+    world.stores()
+    client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
+    assert 0 < world.wait <= 60

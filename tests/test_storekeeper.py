@@ -377,6 +377,26 @@ def test_a_schedule_that_a_single_job_was_given_survives(start, restart):
 
 
 @RESTARTS
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_new_schedule_survives(start, restart, stored):
+    world = start(policy=FunctionPolicy("replace"))
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"0", b"0", b"1", b"1", b"*", b"w")
+    if stored:
+        client.hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"v")
+    client.hears(*[(JOB_CREATED, b"H:x:1")] * (1 if stored else 2))
+    world = restart(world)
+    worker = world.worker(b"f")
+    for _ in range(2):
+        assert worker.grabs() is None
+        world.passes(60)
+        worker.says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"v"))
+        worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    world.store.abandon()
+
+
+@RESTARTS
 def test_both_runs_survive_with_rerun_and_still_come_one_after_the_other(start, restart):
     world = start(policy=FunctionPolicy("rerun"))
     client = world.connects()
