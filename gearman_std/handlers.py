@@ -1,6 +1,7 @@
 """What the core does for each packet: one function per packet type, given the Core, the Peer and the packet's arguments.
 
-A peer's mistake is answered with an ERROR packet and changes nothing.
+A peer's mistake is answered with an ERROR packet and changes nothing.  The functions of packet types that differ in a detail
+come out of one other.
 """
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .peers import SUBMIT, WORK
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .peers import Peer
     from .protocol import Data
     Arguments = Sequence[Any]  # those that protocol.PACKETS names: bytes, but for a large last one, which is a memoryview
+    Handler = Callable[[Core, Peer, Arguments], None]
 
 MAX_CLIENT_ID_SIZE = 127
 MAX_REDUCER_SIZE = 64
@@ -30,34 +32,11 @@ _NO_JOB_PACKET = pack_response(NO_JOB)
 
 # -------------------------------------------------------------------------------------------------------- packets from clients
 
-def on_submit_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_NORMAL, False)
-
-
-def on_submit_job_high(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_HIGH, False)
-
-
-def on_submit_job_low(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_LOW, False)
-
-
-def on_submit_job_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True)
-
-
-def on_submit_job_high_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_HIGH, True)
-
-
-def on_submit_job_low_bg(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, workload = arguments
-    core.submit(peer, function, unique, workload, PRIORITY_LOW, True)
+def _submits(priority: int, background: bool) -> "Handler":
+    def on_submit_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        function, unique, workload = arguments
+        core.submit(peer, function, unique, workload, priority, background)
+    return on_submit_job
 
 
 def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -80,22 +59,14 @@ def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> N
         core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=due, schedule=schedule)
 
 
-def on_submit_reduce_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, reducer, aggregator, workload = arguments
-    _submit_reduce(core, peer, function, unique, reducer, workload, False)
-
-
-def on_submit_reduce_job_background(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, reducer, aggregator, workload = arguments
-    _submit_reduce(core, peer, function, unique, reducer, workload, True)
-
-
-def _submit_reduce(core: "Core", peer: "Peer", function: bytes, unique: bytes, reducer: bytes, workload: "Data",
-                   background: bool) -> None:
-    if len(reducer) > MAX_REDUCER_SIZE:
-        peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-    else:
-        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
+def _submits_reduce(background: bool) -> "Handler":
+    def on_submit_reduce_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        function, unique, reducer, _, workload = arguments
+        if len(reducer) > MAX_REDUCER_SIZE:
+            peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+        else:
+            core.submit(peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
+    return on_submit_reduce_job
 
 
 def on_get_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -179,22 +150,16 @@ def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
         hand_over(peer, job, GRAB_JOB)
 
 
-def on_grab_job_uniq(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    _grab(core, peer, GRAB_JOB_UNIQ)
-
-
-def on_grab_job_all(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    _grab(core, peer, GRAB_JOB_ALL)
-
-
-def _grab(core: "Core", peer: "Peer", packet_type: int) -> None:
-    if peer.all_yours:
-        peer.all_yours = packet_type
-    job = core.assign(peer)
-    if job is None:
-        peer.send(_NO_JOB_PACKET)
-    else:
-        hand_over(peer, job, packet_type)
+def _grabs(packet_type: int) -> "Handler":
+    def on_grab(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        if peer.all_yours:
+            peer.all_yours = packet_type
+        job = core.assign(peer)
+        if job is None:
+            peer.send(_NO_JOB_PACKET)
+        else:
+            hand_over(peer, job, packet_type)
+    return on_grab
 
 
 def hand_over(peer: "Peer", job: "Job", packet_type: int) -> None:
@@ -220,22 +185,15 @@ def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
             watcher.send(packet)
 
 
-def on_work_data(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    handle, data = arguments
-    _relay(peer, WORK_DATA, handle, data)
-
-
-def on_work_warning(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    handle, data = arguments
-    _relay(peer, WORK_WARNING, handle, data)
-
-
-def _relay(peer: "Peer", packet_type: int, handle: bytes, data: "Data") -> None:
-    job = peer.running.get(handle)
-    if job is None:
-        peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
-        return
-    _hand_on(job, packet_type, handle, data)
+def _relays(packet_type: int) -> "Handler":
+    def on_work_data(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        handle, data = arguments
+        job = peer.running.get(handle)
+        if job is None:
+            peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
+        else:
+            _hand_on(job, packet_type, handle, data)
+    return on_work_data
 
 
 def _hand_on(job: "Job", packet_type: int, handle: bytes, data: "Data") -> None:
@@ -324,16 +282,16 @@ def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
 
 
 _HANDLERS = {
-    SUBMIT_JOB: (SUBMIT, on_submit_job),
-    SUBMIT_JOB_HIGH: (SUBMIT, on_submit_job_high),
-    SUBMIT_JOB_LOW: (SUBMIT, on_submit_job_low),
-    SUBMIT_JOB_BG: (SUBMIT, on_submit_job_bg),
-    SUBMIT_JOB_HIGH_BG: (SUBMIT, on_submit_job_high_bg),
-    SUBMIT_JOB_LOW_BG: (SUBMIT, on_submit_job_low_bg),
+    SUBMIT_JOB: (SUBMIT, _submits(PRIORITY_NORMAL, False)),
+    SUBMIT_JOB_HIGH: (SUBMIT, _submits(PRIORITY_HIGH, False)),
+    SUBMIT_JOB_LOW: (SUBMIT, _submits(PRIORITY_LOW, False)),
+    SUBMIT_JOB_BG: (SUBMIT, _submits(PRIORITY_NORMAL, True)),
+    SUBMIT_JOB_HIGH_BG: (SUBMIT, _submits(PRIORITY_HIGH, True)),
+    SUBMIT_JOB_LOW_BG: (SUBMIT, _submits(PRIORITY_LOW, True)),
     SUBMIT_JOB_EPOCH: (SUBMIT, on_submit_job_epoch),
     SUBMIT_JOB_SCHED: (SUBMIT, on_submit_job_sched),
-    SUBMIT_REDUCE_JOB: (SUBMIT, on_submit_reduce_job),
-    SUBMIT_REDUCE_JOB_BACKGROUND: (SUBMIT, on_submit_reduce_job_background),
+    SUBMIT_REDUCE_JOB: (SUBMIT, _submits_reduce(False)),
+    SUBMIT_REDUCE_JOB_BACKGROUND: (SUBMIT, _submits_reduce(True)),
     GET_STATUS: ("", on_get_status),
     GET_STATUS_UNIQUE: ("", on_get_status_unique),
     OPTION_REQ: ("", on_option_req),
@@ -346,12 +304,12 @@ _HANDLERS = {
     ALL_YOURS: (WORK, on_all_yours),
     PRE_SLEEP: (WORK, on_pre_sleep),
     GRAB_JOB: (WORK, on_grab_job),
-    GRAB_JOB_UNIQ: (WORK, on_grab_job_uniq),
-    GRAB_JOB_ALL: (WORK, on_grab_job_all),
+    GRAB_JOB_UNIQ: (WORK, _grabs(GRAB_JOB_UNIQ)),
+    GRAB_JOB_ALL: (WORK, _grabs(GRAB_JOB_ALL)),
     WORK_STATUS: (WORK, on_work_status),
-    WORK_DATA: (WORK, on_work_data),
-    WORK_WARNING: (WORK, on_work_warning),
+    WORK_DATA: (WORK, _relays(WORK_DATA)),
+    WORK_WARNING: (WORK, _relays(WORK_WARNING)),
     WORK_COMPLETE: (WORK, on_work_complete),
     WORK_FAIL: (WORK, on_work_fail),
     WORK_EXCEPTION: (WORK, on_work_exception),
-}  # type: Dict[int, Tuple[str, Callable[..., None]]] # by packet type: the right that it takes, if any, and who obeys it
+}  # type: Dict[int, Tuple[str, Handler]] # by packet type: the right that it takes, if any, and who obeys it
