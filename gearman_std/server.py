@@ -368,7 +368,7 @@ class Server:
         peer = channel.peer
         try:
             packets = reader.feed(data) if room is None else reader.filled(size)
-            if len(packets) > TURN_PACKETS or reader.lines:
+            if len(packets) > TURN_PACKETS or reader.lines and packets:
                 channel.wait(packets)
                 self._turns[channel] = None
             else:

@@ -61,10 +61,14 @@ def test_who_leaves_a_packet_half_sent_is_dropped_after_the_stall_timeout(place,
     assert in_dispatcher(server, lambda: (len(server._channels), len(server._unfinished))) == (1, 0)
 
 
-def test_one_byte_at_a_time_is_not_going_on(place):
+@pytest.mark.parametrize("before", [b"", b"version\n"], ids=["at first", "after a line"])
+def test_one_byte_at_a_time_is_not_going_on(place, before):
     clock = Clock()
     server = place.serve(clock=clock)
     bad = place.wire(server)
+    if before:
+        bad.send(before)
+        bad.line()
     is_served(bad)
     packet = pack_request(ECHO_REQ, b"x" * 1000)
     channel = channel_of(server)
