@@ -213,11 +213,10 @@ class Roster:
         return self.escalations[0][0] if self.escalations else None
 
     def pass_on(self, ability_set: AbilitySet, now: float) -> None:
-        """A woken worker left without a job: wake another."""
+        """A woken worker left without a job: wake another for each function of which it could have taken one."""
         for ready in ability_set.ready:
             for function in ready:
                 self.wake(function, now)
-                return
 
     def _wake_peer(self, peer: "Peer") -> None:
         peer.sleep = WOKEN

@@ -4,7 +4,7 @@ from core_world import packets_of
 
 from gearman_std.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                   JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
-                                  SUBMIT_JOB_EPOCH, WORK_COMPLETE)
+                                  SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, WORK_COMPLETE)
 from gearman_std.roster import ESCALATION_DELAY
 
 
@@ -125,6 +125,19 @@ def test_when_a_woken_worker_retires_another_is_woken(make_world, request_, wake
     client.submits()
     workers[0].hears((NOOP,)).says(*request_).hears()
     assert woken(workers) == workers[1:2]
+
+
+def test_when_a_woken_worker_is_lost_others_are_woken_for_each_function_that_has_jobs(make_world):
+    """Also behind one whose workers are woken already; with a fixed number nobody would be woken later."""
+    world = make_world(wakeup=1)
+    client, worker = world.connects(), world.worker(b"f", b"g", sleeps=True)
+    one, other = world.worker(b"f", sleeps=True), world.worker(b"g", sleeps=True)
+    client.submits(b"g")
+    worker.hears((NOOP,))
+    client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
+    one.hears((NOOP,))
+    worker.leaves()
+    other.hears((NOOP,))
 
 
 def test_a_woken_worker_that_sleeps_again_without_a_grab_is_woken_again(world):
