@@ -417,7 +417,7 @@ class Core:
         elif self.ledger.durable:
             job.state = STORING
             function.delayed[priority] += 1
-            self.ledger.storing.append(job)
+            self.ledger.storing[job] = None
             self.ledger.add(job, self.now, self.wall)
             self.ledger.promise(peer)
             peer.send(_CREATED_HEADS[len(handle)] + handle)
@@ -488,9 +488,9 @@ class Core:
         elif not job.background:
             job.background = True
             if self.ledger.durable:
-                self.ledger.storing.append(job)
+                self.ledger.storing[job] = None
                 self.ledger.add(job, self.now, self.wall)
-        if background and (len(self.ledger.records) > recorded or job.state is STORING):
+        if background and (len(self.ledger.records) > recorded or job in self.ledger.storing):
             self.ledger.promise(peer)
         peer.send(_CREATED_HEADS[len(job.handle)] + job.handle)
 

@@ -4,7 +4,7 @@ from .protocol import ERROR, pack_response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Tuple
+    from typing import Any, Dict, List, Tuple
     from .jobs import Job
     from .peers import Peer
 
@@ -24,7 +24,7 @@ class Ledger:
     def __init__(self, durable: bool) -> None:
         self.durable = durable  # whether there is a store
         self.records = []       # type: List[Tuple[Any, ...]]
-        self.storing = []       # type: List[Job] # new jobs that wait for the store
+        self.storing = {}       # type: Dict[Job, None] # new jobs that wait for the store
         self.promises = []      # type: List[Tuple[Peer, int]] # whose piece of `outgoing` is a JOB_CREATED not yet true
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class Ledger:
         """All records are on disk; returns the new jobs that waited for that."""
         self.records = []
         self.promises = []
-        storing, self.storing = self.storing, []
+        storing, self.storing = list(self.storing), {}
         return storing
 
     def broken(self, reason: bytes) -> "List[Job]":

@@ -106,6 +106,16 @@ def test_a_background_submit_that_joins_a_foreground_job_is_stored_before_it_is_
     assert durable.core.jobs == {}, "a foreground job after all"
 
 
+def test_a_second_background_submit_that_joins_such_a_job_is_not_acknowledged_before_it_is_stored_either(durable):
+    listener, one, two = durable.connects(), durable.connects(), durable.connects()
+    listener.submits(b"f", b"u")
+    one.says(SUBMIT_JOB_BG, b"f", b"u", b"")
+    two.says(SUBMIT_JOB_BG, b"f", b"u", b"")
+    durable.refuses_to_store()
+    one.hears_error(*FULL)
+    two.hears_error(*FULL)
+
+
 @pytest.mark.parametrize("packet_type", (SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG))
 def test_a_background_submit_that_joins_one_being_stored_waits_with_it(durable, packet_type):
     one, two = durable.connects(), durable.connects()
