@@ -363,14 +363,13 @@ class JobStore:
 
     def _take_over(self, handle_prefix: bytes, wall: float, path: str, table: str) -> None:
         """Copy the jobs of a gearmand's table, and rename the table so that they are taken over once only."""
-        if path == self.path:
-            source = self._connection
-        else:
-            if not os.path.exists(path):
-                raise StoreError("%s: there is no such file to import" % path)
-            source = connect_sqlite(path)
-            source.text_factory = bytes
+        source = self._connection
         try:
+            if path != self.path:
+                if not os.path.exists(path):
+                    raise StoreError("%s: there is no such file to import" % path)
+                source = connect_sqlite(path)
+                source.text_factory = bytes
             source.execute("BEGIN IMMEDIATE")
             tables = self._tables(source)
             old = table + "_imported"
@@ -391,6 +390,8 @@ class JobStore:
             self._connection.execute("COMMIT")
             if source is not self._connection:
                 source.execute("COMMIT")
+        except self._errors as error:
+            raise self._error("cannot import %s: %s" % (path, error)) from None
         finally:
             if source is not self._connection:
                 source.close()

@@ -607,6 +607,14 @@ def test_what_cannot_be_taken_over(path, tmp_path):
         opened(path, gearmand_queue=(old, "gearman_queue"))
 
 
+def test_a_file_that_cannot_be_taken_over_is_named_and_not_the_new_one_alone(path, tmp_path):
+    old = tmp_path / "old.db"
+    old.write_bytes(b"no database, " * 100)
+    with pytest.raises(StoreError) as caught:
+        opened(path, gearmand_queue=(str(old), "gearman_queue"))
+    assert str(caught.value) == "%s: cannot import %s: file is not a database" % (path, old)
+
+
 def test_taking_over_fails_at_the_nth_statement_for_every_n(path, tmp_path):
     """The jobs are taken over, or still where they were; never neither, and with one file never both."""
     for n in range(1, 60):
