@@ -35,6 +35,7 @@ _logger_cli = logging.getLogger("gearman_std.cli")
 _DEFAULT_CONFIG = "/etc/gearmand.conf"
 _HTTP_PORT = 8080
 _KEPT_MEMORY = 8 * 1024 * 1024
+_MOST = 0x7fffffff  # the largest number that every system call takes
 _DAEMON_LOG = "/var/log/gearmand.log"
 _SERVER_ABOUT = """
 Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO.
@@ -141,7 +142,7 @@ def make_server_line() -> CommandLine:
             Option("--http-port", "PORT", "port of HTTP, with -r http (default: %d)" % _HTTP_PORT, read_port),
             Option("--socket-mode", "MODE", "permissions of the files of Unix sockets, such as 660", _read_mode),
             Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
-                   whole_number(1), default=1024),
+                   whole_number(1, _MOST), default=1024),
             Option("--keepalive-idle", "SECONDS", "silence after which TCP asks whether the peer is there (default: %d)"
                    % KEEPALIVE[0], _read_keepalive(32767)),
             Option("--keepalive-interval", "SECONDS", "how long it waits for the answer (default: %d)" % KEEPALIVE[1],
@@ -206,7 +207,7 @@ def make_server_line() -> CommandLine:
             Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: "
                    "60)", read_seconds),
             Option("-f --file-descriptors", "N", "open files, somewhat more than connections (default: as many as allowed)",
-                   whole_number(16)),
+                   whole_number(16, _MOST)),
         ]),
         ("The program", [
             Option("-d --daemon", "", "go on in the background; the exit status tells whether it listens"),

@@ -65,7 +65,7 @@ def test_gearmands_options_are_accepted(words):
     ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
     ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
     ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
-    ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="],
+    ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="], ["-b", "2147483648"], ["-f", "9" * 30],
     ["--tls-require-certificate", "-p", "1"], ["-r", "http", "-L", "unix:/no/such/folder/sock"],
 ])
 def test_what_makes_no_sense(words):
