@@ -116,16 +116,15 @@ class Core:
     def disconnect(self, peer: Peer) -> None:
         """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
         del self.peers[peer]
-        ability_set = self.roster.remove(peer)
+        names = self.roster.remove(peer)
         for job in list(peer.watching):
             job.watchers = [watcher for watcher in job.watchers if watcher is not peer] or NO_WATCHERS
             if not job.watchers:
                 self._unwatched(job)
         peer.watching.clear()
+        self.roster.pass_on(names, self.now)  # before its jobs wait again, each of which wakes another by itself
         for job in list(peer.running.values()):
             self._attempt_lost(job, b"the worker was lost")
-        if ability_set is not None:
-            self.roster.pass_on(ability_set, self.now)
 
     def tick(self, now: float, wall: float) -> None:
         """Take note of the time, monotonic and unix, and do what is due."""
@@ -363,12 +362,11 @@ class Core:
 
     def unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
         """A peer can no longer do some of its functions; its jobs of these go back."""
-        ability_set = peer.ability_set if peer.sleep == WOKEN else None
         self.roster.unregister(peer, names)
+        if peer.sleep != ASLEEP:
+            self.roster.pass_on(names, self.now)
         for job in [job for job in peer.running.values() if job.function.name not in peer.abilities]:
             self._attempt_lost(job, b"the worker gave it back")
-        if ability_set is not None:
-            self.roster.pass_on(ability_set, self.now)
 
     # ------------------------------------------------------------------------------------------------------- submitting
 

@@ -153,16 +153,16 @@ class Roster:
             peer.sleep = ASLEEP
             ability_set.sleepers[peer] = None
 
-    def remove(self, peer: "Peer") -> "Optional[AbilitySet]":
-        """A peer is lost; if it was woken for a job, returns the set that needs another to be woken."""
-        ability_set = peer.ability_set if peer.sleep == WOKEN else None
+    def remove(self, peer: "Peer") -> "List[bytes]":
+        """A peer is lost; returns the functions that it might have grabbed jobs of, for `pass_on`."""
+        names = list(peer.abilities) if peer.sleep != ASLEEP else []
         self._leave(peer)
         peer.sleep = AWAKE
         for name, count in peer.abilities.items():
             self._functions[name].workers -= count
         peer.abilities.clear()
         peer.time_limits.clear()
-        return ability_set
+        return names
 
     def settle(self) -> None:
         """All packets of a wake-up are read: sleepers whose abilities changed find their new set."""
@@ -212,10 +212,11 @@ class Roster:
         """When `escalate` has something to do, in monotonic seconds, or None."""
         return self.escalations[0][0] if self.escalations else None
 
-    def pass_on(self, ability_set: AbilitySet, now: float) -> None:
-        """A woken worker left without a job: wake another for each function of which it could have taken one."""
-        for ready in ability_set.ready:
-            for function in ready:
+    def pass_on(self, names: "Iterable[bytes]", now: float) -> None:
+        """A worker that did not sleep will grab no jobs of these functions: see that another comes for those that wait."""
+        for name in names:
+            function = self._functions[name]
+            if any(function.waiting):
                 self.wake(function, now)
 
     def _wake_peer(self, peer: "Peer") -> None:

@@ -127,8 +127,10 @@ def test_when_a_woken_worker_retires_another_is_woken(make_world, request_, wake
     assert woken(workers) == workers[1:2]
 
 
-def test_when_a_woken_worker_is_lost_others_are_woken_for_each_function_that_has_jobs(make_world):
-    """Also behind one whose workers are woken already; with a fixed number nobody would be woken later."""
+@pytest.mark.parametrize("before", ((), (CAN_DO, b"h"), (GRAB_JOB,)), ids=("woken", "with another ability", "at work"))
+@pytest.mark.parametrize("end", ((), (CANT_DO, b"g"), (RESET_ABILITIES,)), ids=("lost", "cannot do it", "retired"))
+def test_when_a_worker_is_gone_others_are_woken_for_each_function_that_has_jobs(make_world, before, end):
+    """With a fixed number nobody would be woken later."""
     world = make_world(wakeup=1)
     client, worker = world.connects(), world.worker(b"f", b"g", sleeps=True)
     one, other = world.worker(b"f", sleeps=True), world.worker(b"g", sleeps=True)
@@ -136,7 +138,12 @@ def test_when_a_woken_worker_is_lost_others_are_woken_for_each_function_that_has
     worker.hears((NOOP,))
     client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
     one.hears((NOOP,))
-    worker.leaves()
+    if before:
+        worker.says(*before).takes()
+    if end:
+        worker.says(*end).hears()
+    else:
+        worker.leaves()
     other.hears((NOOP,))
 
 
@@ -172,12 +179,12 @@ def test_workers_of_different_abilities_are_woken_for_what_they_share(world):
 
 
 def test_a_job_that_is_put_back_wakes_as_a_new_one_does(world):
-    client, worker, sleeper = world.connects(), world.worker(b"f"), world.worker(b"f")
+    client, worker = world.connects(), world.worker(b"f")
     client.submits()
     worker.grabs()
-    sleeper.says(PRE_SLEEP).hears()
+    sleepers = [world.worker(b"f", sleeps=True) for _ in range(3)]
     worker.leaves()
-    sleeper.hears((NOOP,))
+    assert woken(sleepers) == sleepers[:1]
 
 
 def test_wakeup_0_wakes_everybody(make_world):
