@@ -19,7 +19,7 @@ from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSI
                                   WORK_DATA, pack_request, pack_response)
 from gearman_std.server import READ_SIZE, Server
 
-from wire import TIMEOUT, Wire, in_dispatcher
+from wire import TIMEOUT, Clock, Wire, in_dispatcher
 
 
 def open_files():
@@ -152,6 +152,15 @@ def test_a_job_that_is_due_in_years_does_not_end_an_idle_server(place):
         writer.send(b"x")
         selector.register(reader, selectors.EVENT_READ)
         assert selector.select(wait)
+
+
+def test_an_idle_server_notices_within_a_minute_that_its_clock_was_set(place):
+    """Or that the machine slept meanwhile: a job's time may have come, of which no wait that was planned before knows."""
+    server = place.serve(wall_clock=Clock(1600000000.0))
+    wire = place.wire(server)
+    wire.request(SUBMIT_JOB_EPOCH, b"f", b"", b"1600003600", b"w")
+    assert wire.packet()[0] == JOB_CREATED
+    assert in_dispatcher(server, server._wait_time) <= 60.0
 
 
 def test_a_server_serves_once():
