@@ -466,6 +466,8 @@ class Core:
             self._refuse_job(peer, function, self.store_trouble)
             return
         if coalescing == RERUN and job.successor is not None:
+            if job.schedule is not None:
+                schedule = None  # two that recur would do so for ever
             job = job.successor
         elif coalescing != REPLACE or job.state is RUNNING:
             coalescing = JOIN

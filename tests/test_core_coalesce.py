@@ -265,6 +265,21 @@ def test_rerun_behind_a_recurring_job_does_not_wait_for_its_next_time(make_world
     assert worker.grabs() == b"H:x:1"
 
 
+def test_rerun_behind_a_recurring_job_never_recurs_too(make_world):
+    """Else one unique would run twice as often for ever."""
+    world = make_world(policy=FunctionPolicy(RERUN))
+    client, worker = world.connects(), world.worker(b"f")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"1",)).hears((JOB_CREATED, b"H:x:1"))
+    world.passes(60)
+    assert worker.grabs() == b"H:x:1"
+    assert client.submits_bg(b"f", b"u", b"2") == b"H:x:2"
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *SCHEDULE + (b"3",)).hears((JOB_CREATED, b"H:x:2"))
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    worker.says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:2", b"f", b"3"))
+    worker.says(WORK_COMPLETE, b"H:x:2", b"")
+    assert list(world.core.jobs) == [b"H:x:1"]
+
+
 def test_rerun_of_an_epoch_job_does_not_run_before_its_time(make_world):
     world = make_world(policy=FunctionPolicy(RERUN))
     client, worker = world.connects(), world.worker(b"f")
