@@ -82,6 +82,7 @@ class Core:
         self.uniques = Uniques()
         self.time_limits = Timers()     # of running jobs, by `now`
         self.delayed = Timers()         # of delayed jobs, by `wall`
+        self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
         self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
 
     def __repr__(self) -> str:
@@ -257,8 +258,14 @@ class Core:
 
     def _hold_back(self) -> None:
         """With a graceful stop ahead, background jobs stay in the store once no client waits any longer."""
-        if self.ledger.durable and self.roster.handing_out and all(job.background for job in self.jobs.values()):
-            self.roster.handing_out = False
+        if not self.ledger.durable or not self.roster.handing_out:
+            return
+        foreground = self._foreground
+        while foreground and (foreground[-1].background or foreground[-1].state is GONE):
+            foreground.pop()
+        if not foreground:
+            foreground += [job for job in self.jobs.values() if not job.background]
+            self.roster.handing_out = bool(foreground)
 
     def all_totals(self) -> Totals:
         """What has happened to all jobs since the start."""

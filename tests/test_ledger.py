@@ -316,6 +316,32 @@ def test_a_graceful_stop_leaves_background_jobs_to_the_store_when_no_client_wait
     assert worker.grabs() is None and durable.core.idle and list(durable.core.jobs) == [stored]
 
 
+class CountedJobs(dict):
+    """Counts how often all of it is looked at."""
+
+    looks = 0
+
+    def values(self):
+        self.looks += 1
+        return super().values()
+
+
+def test_a_graceful_stop_does_not_look_at_all_jobs_again_and_again(durable):
+    """With a long queue in the store each look takes a while, and the server settles many times a second."""
+    core, client, worker = durable.core, durable.connects(), durable.worker(b"f")
+    handles = [client.submits() for _ in range(3)]
+    jobs = core.jobs = CountedJobs(core.jobs)
+    core.stop(graceful=True)
+    core.settle()
+    for handle in handles:
+        before = jobs.looks
+        core.settle()
+        assert jobs.looks == before and worker.grabs() == handle
+        worker.says(WORK_COMPLETE, handle, b"").hears()
+        client.hears((WORK_COMPLETE, handle, b""))
+    assert not core.roster.handing_out and core.idle
+
+
 def test_a_graceful_stop_waits_for_running_jobs(durable):
     client, worker = durable.connects(), durable.worker(b"f")
     handle = client.submits_bg()
