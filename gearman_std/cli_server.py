@@ -167,8 +167,9 @@ def make_server_line() -> CommandLine:
                    "loopback and unix)", repeat=True),
         ]),
         ("Jobs", [
-            Option("-j --job-retries", "N", "how often a job's worker may be lost, or be too slow, before the job fails, or is "
-                   "set aside if it is in the background; 0 for no limit (default: %d)" % FunctionPolicy().retries,
+            Option("-j --job-retries", "N", "how often a job's worker may be lost before the job fails, or is set aside if it "
+                   "is in the background, when a worker that is too slow counts, too; 0 for no limit (default: %d)"
+                   % FunctionPolicy().retries,
                    whole_number()),
             Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no "
                    "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j; attempts=N of a "
