@@ -95,7 +95,9 @@ _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACK
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
 _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
-# A large body gets this much room at once, then more as it really arrives: a workload of 1 MiB and the fields before it.
+# A large body of which so much came with its header gets room at once for a workload of 1 MiB and the fields before it; else,
+# and beyond that, it gets more room as it really arrives.
+_FIRST_PIECE = 4096
 _FIRST_BUFFER = 1024 * 1024 + 4096
 _TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
 
@@ -264,7 +266,7 @@ class PacketReader:
                 if size < LARGE_BODY:
                     self._keep(data[start - 12:], 12 + size)
                 else:
-                    self._large = bytearray(min(size, _FIRST_BUFFER))
+                    self._large = bytearray(min(size, _FIRST_BUFFER if end - start >= _FIRST_PIECE else LARGE_BODY))
                     self._large_type = packet_type
                     self._large_size = size
                     self.held = HEADER_SIZE

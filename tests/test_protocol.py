@@ -318,6 +318,9 @@ def test_a_declared_size_reserves_no_memory():
     """Room grows with what has really arrived."""
     reader = PacketReader()
     reader.feed(raw(ECHO_REQ, size=MAX_PACKET_SIZE))
+    assert len(reader.room()) <= LARGE_BODY
+    reader = PacketReader()
+    reader.feed(raw(ECHO_REQ, size=MAX_PACKET_SIZE) + b"x" * 8000)
     assert len(reader.room()) <= 1024 * 1024 + 4096
 
 
