@@ -163,7 +163,10 @@ def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], No
 def _drain(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) > 2 or words[1:] and words[1].lower() not in (b"on", b"off"):
         return _incomplete(b"drain")
-    core.drain(len(words) == 1 or words[1].lower() == b"on")
+    draining = len(words) == 1 or words[1].lower() == b"on"
+    if core.stopping and not draining:
+        return b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"  # new jobs could put that off for ever
+    core.drain(draining)
     return _OK
 
 

@@ -318,6 +318,15 @@ def test_a_draining_server_finishes_what_is_queued_and_takes_nothing_new(world):
     assert client.submits_bg(b"f", b"v")
 
 
+def test_a_server_that_stops_takes_no_new_jobs_again(world):
+    client = world.connects()
+    client.submits_bg(b"f", b"u")
+    assert client.asks(b"shutdown graceful") == b"OK\r\n"
+    assert client.asks(b"drain off") == b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"
+    assert client.asks(b"drain on") == b"OK\r\n"
+    client.says(SUBMIT_JOB, b"f", b"v", b"").hears_error(b"QUEUE_ERROR")
+
+
 def test_a_paused_function_gives_out_nothing_until_it_is_resumed(world):
     client, worker = world.connects(), world.worker(b"f", b"g")
     assert client.asks(b"pause function f") == b"OK\r\n"
