@@ -545,7 +545,7 @@ class Network:
         self.callbacks.clear()
         for link in self.links:
             if link.connection is not None:
-                link.connection.close()
+                link.connection.leave()
                 link.connection = None
             link.connecting = False
         for end in self._waker or ():

@@ -139,6 +139,10 @@ class Connection:
         """Close the socket."""
         self._socket.close()
 
+    def leave(self) -> None:
+        """Close this process's socket without a word to the other end: the connection is that of the process it forked from."""
+        getattr(self._socket, "leave", self._socket.close)()
+
     def _lost(self, error: OSError) -> ServerLost:
         return ServerLost("lost the connection to %s: %s" % (join_address(self.address), error.strerror or error))
 

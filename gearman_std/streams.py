@@ -116,6 +116,10 @@ class TLSStream:
         self._say_farewell()
         self._socket.close()
 
+    def leave(self) -> None:
+        """Close the socket without that farewell, which would end the connection for another process too."""
+        self._socket.close()
+
     def _say_farewell(self) -> None:
         """If that goes at once."""
         try:

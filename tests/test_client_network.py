@@ -7,13 +7,15 @@ import random
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 
 import pytest
 
-from client_tools import LONG, Clock, Unrandom, be_silent, hang_up, in_threads, obey, once, one_job, unused_address, vanish
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, be_silent, hang_up, in_threads, obey, once, one_job,
+                          unused_address, vanish)
 from gearman_std import client_network
 from gearman_std.client import Client
 from gearman_std.client_link import Link
@@ -632,6 +634,28 @@ def test_after_a_fork_the_child_connects_anew_and_the_parent_goes_on(serve, make
     assert os.waitpid(child, 0)[1] == 0
     go_on.set()
     assert task.result(LONG) == b"the parent's"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_child_says_no_farewell_on_the_tls_connection_of_its_parent(serve, make_client):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    client = make_client(serve(wrap=lambda plain: context.wrap_socket(plain, server_side=True)), tls={"ca": CERTIFICATE})
+    assert client.run("f", b"before", timeout=LONG) == b"before"
+    parents = client._network.links[0].connection
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(int(LONG))
+            client.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.run("f", b"after", timeout=LONG) == b"after"
+    assert client._network.links[0].connection is parents
 
 
 def test_every_truncation_of_every_reply_ends_as_a_result_or_a_named_error(serve, make_client):
