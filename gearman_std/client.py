@@ -224,7 +224,7 @@ class Client:
         try:
             self._network.wait(lambda: len(finished) >= needed, Deadline(timeout, self._clock))
         finally:
-            self._network.listen_no_more(tasks, finished)
+            finished.over = True
         return [task for task in tasks if task._is_done()], [task for task in tasks if not task._is_done()]
 
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
@@ -238,7 +238,7 @@ class Client:
                     raise JobTimeout("not all of %d jobs were done within %s s" % (len(tasks), timeout))
                 yield finished.popleft()
         finally:
-            self._network.listen_no_more(tasks, finished)
+            finished.over = True
 
     # --------------------------------------------------------------------------------------------------------------- asking
 

@@ -39,6 +39,21 @@ _give_way = getattr(os, "sched_yield", int)
 _fork_lock = threading.Lock()  # held while a network finds itself in another process
 
 
+class Finished(deque):  # type: ignore[type-arg]
+    """Tasks as they are done, for one who waits for them.
+
+    `over` tells that nobody does any more.  No lock guards it: the garbage collector may end a wait anywhere, also where its
+    thread has the lock.
+
+    Owner: the network's lock, but for `over`.
+    """
+
+    over = False
+
+    def __repr__(self) -> str:
+        return "<Finished: %d tasks%s>" % (len(self), ", over" if self.over else "")
+
+
 class Network:
     """The servers of a client, the jobs on their way, and who waits for what.
 
@@ -188,23 +203,16 @@ class Network:
         assert request.answer is not None
         return request.answer
 
-    def listen(self, tasks: "Sequence[Task]") -> "Deque[Task]":
-        """A queue to which the tasks are added as they are done."""
-        finished = deque()  # type: Deque[Task]
+    def listen(self, tasks: "Sequence[Task]") -> Finished:
+        """A queue to which the tasks are added as they are done, until it is over."""
+        finished = Finished()
         with self.locked():
             for task in tasks:
                 if task._is_done():
                     finished.append(task)
                 else:
-                    task._listeners.append(finished)
+                    task._listeners = [listener for listener in task._listeners if not listener.over] + [finished]
         return finished
-
-    def listen_no_more(self, tasks: "Sequence[Task]", finished: "Deque[Task]") -> None:
-        """Forget such a queue."""
-        with self.locked():
-            for task in tasks:
-                if task._listeners:
-                    task._listeners = [listener for listener in task._listeners if listener is not finished]
 
     def wait(self, done: "Callable[[], bool]", deadline: Deadline) -> bool:
         """Wait until something is done, reading for everybody while nobody else does; return whether it is."""
@@ -510,7 +518,7 @@ class Network:
         """A connection is of no more use: tell everybody who waits, or find another server for what may be sent again."""
         connection, session = link.connection, link.session
         assert connection is not None
-        _logger_network.info("%s", error)
+        self.callbacks.append((_logger_network.info, ("%s", error)))  # a logging handler may be anybody's code
         sent = connection.sent
         connection.close()
         link.connection = link.due = self._waiter = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
     from .client import Client
     from .client_link import Link
-    from .client_network import Network
+    from .client_network import Finished, Network
     from .errors import GearmanError, ServerLost
     from .protocol import Data
     Text = Union[str, bytes]
@@ -62,7 +62,7 @@ class Task:
         self._outcome = None        # type: Any # b"" for a background job
         self._error = None          # type: Optional[GearmanError]
         self._chunks = deque()      # type: Deque[bytes]
-        self._listeners = []        # type: List[Deque[Task]]
+        self._listeners = []        # type: List[Finished]
         self._on_status, self._on_data, self._on_warning = callbacks
 
     def __repr__(self) -> str:

@@ -397,7 +397,24 @@ def test_any_and_all_of_many(serve, make_client):
     completed.close()
     with pytest.raises(JobTimeout):
         list(client.as_completed(tasks, 0.05))
-    assert all(not task._listeners for task in tasks)
+    assert all(listener.over for task in tasks for listener in task._listeners)
+
+
+def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
+    """The garbage collector closes a generator wherever it runs, also where its thread has the client's lock."""
+    first = one_job((WORK_COMPLETE, b"H:1", b"x"))
+    client = make_client(serve(lambda peer: first(peer) and peer.receive()))
+    tasks = client.submit_many([("f", b"")] * 2)
+    abandoned = client.as_completed(tasks, LONG)
+    assert next(abandoned) is tasks[0]
+    forgotten, = tasks[1]._listeners
+    closing = threading.Thread(target=abandoned.close, daemon=True)
+    with client._network._lock:
+        closing.start()
+        closing.join(LONG)
+        assert not closing.is_alive()
+    assert client.wait(tasks, 0) == (tasks[:1], tasks[1:])
+    assert all(listener is not forgotten for listener in tasks[1]._listeners)
 
 
 def test_map_keeps_the_order_and_never_has_too_many_in_flight(serve, make_client):

@@ -602,6 +602,27 @@ def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client, monke
     assert slow.result(LONG) == b"first"
 
 
+def test_a_logging_handler_may_use_the_client(serve, make_client):
+    client = make_client(serve(once(vanish, obey)))
+    logger, said = logging.getLogger("gearman_std.client"), []
+
+    class Sender(logging.Handler):
+        def emit(self, record):
+            assert not client._network._lock.locked()
+            said.append((record.getMessage(), client.run("log", record.getMessage(), timeout=LONG)))
+
+    handler, level = Sender(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        assert client.run("f", b"x", unique="u", timeout=LONG) == b"x"
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    (message, result), = said
+    assert "closed the connection" in message and result == message.encode()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_after_a_fork_the_child_connects_anew_and_the_parent_goes_on(serve, make_client):
