@@ -265,7 +265,7 @@ class _Submitter:
     def _may_try_again(self, submission: _Submission, error: "Any") -> bool:
         """Whether to submit a job again; otherwise, tell what is wrong with it."""
         if submission.attempt < self._options.attempts:
-            self._sleep(min(60.0, 0.5 * 2.0 ** (submission.attempt - 1)))
+            self._sleep(min(60.0, 0.5 * 2.0 ** min(submission.attempt - 1, 100)))
             submission.live = False
             return True
         if isinstance(error, (NoServer, ServerLost)):

@@ -45,7 +45,7 @@ class Client:
     There is no thread behind it: who waits for something reads for all.  In a child process after `os.fork` it connects anew,
     and what was under way ends there with ServerLost; in the parent it goes on.
 
-    Raises ValueError for addresses and serializers that cannot be.
+    Raises ValueError or TypeError for addresses, serializers and time-outs that cannot be.
 
     Owner: nobody, its settings do not change; what does change is its network's.
     """
@@ -55,6 +55,8 @@ class Client:
                  tls: "Any" = None, clock: "Callable[[], float]" = time.monotonic,
                  wall_clock: "Callable[[], float]" = time.time, sleep: "Callable[[float], None]" = time.sleep,
                  random: "Any" = _random_module, network: "Optional[Network]" = None) -> None:
+        for timeout in connect_timeout, command_timeout, job_timeout:
+            Deadline(timeout, clock)  # which raises
         self.connect_timeout = connect_timeout
         self.command_timeout = command_timeout
         self.job_timeout = job_timeout
@@ -113,8 +115,8 @@ class Client:
 
         With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
         or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long
-        each time up to `backoff_max`, give or take a half.  Takes the options of `submit`, raises what it and `Task.result`
-        raise.
+        each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`, raises
+        what it and `Task.result` raise.
         """
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
         for attempt in range(1, attempts + 1):
@@ -128,7 +130,7 @@ class Client:
                 if attempt == attempts or deadline.over:
                     raise
                 _logger_client.info("attempt %d of %d: %s", attempt, attempts, error)
-                pause = min(backoff * 2.0 ** (attempt - 1), backoff_max) * (0.5 + self._random.random())
+                pause = min(backoff * 2.0 ** min(attempt - 1, 100), backoff_max) * (0.5 + self._random.random())
                 left = deadline.left()
                 self._sleep(pause if left is None else min(pause, left))
                 if deadline.over:
@@ -143,12 +145,18 @@ class Client:
         Raises ValueError and TypeError before anything is sent, and NoServer if nothing could be; if servers are lost on the
         way, the jobs that no server was left for say so themselves.
         """
-        tasks = [make_task(self, **dict(options, **job)) if isinstance(job, dict) else make_task(self, *job, **options)
-                 for job in jobs]
+        tasks = [self._make_task(job, options) for job in jobs]
         self._submit_all(tasks)
         if tasks and tasks[0]._link is None:
             tasks[0].result()
         return tasks
+
+    def _make_task(self, job: "Any", options: "Dict[str, Any]") -> Task:
+        if isinstance(job, dict):
+            return make_task(self, **dict(options, **job))
+        if not isinstance(job, (tuple, list)):  # the letters of a text would pass for function and workload
+            raise TypeError("a job is a (function, workload) pair or a dict, not %.80r" % (job,))
+        return make_task(self, *job, **options)
 
     def _submit_all(self, tasks: "Iterable[Task]") -> None:
         """Submit tasks; those for which there is no server are refused."""
@@ -167,8 +175,9 @@ class Client:
             **options: "Any") -> "Iterator[Any]":
         """The results of a function for many workloads, in their order, with at most `in_flight` jobs at a time.
 
-        `timeout` is in seconds and for each result, by default the client's job time-out.  Raises ValueError if `in_flight` is
-        less than 1, and what `Task.result` raises when its turn comes.
+        `timeout` is in seconds and for each result, by default the client's job time-out.  Takes the options of `submit` but
+        for `require_worker` and `connect_timeout`.  Raises ValueError if `in_flight` is less than 1, and what `Task.result`
+        raises when its turn comes.
         """
         if in_flight < 1:
             raise ValueError("in_flight is less than 1")
@@ -214,7 +223,7 @@ class Client:
              return_when: str = "all") -> "Tuple[List[Task], List[Task]]":
         """Wait at most `timeout` seconds until "all" or the "first" of the tasks are done; return those done and those not.
 
-        Raises ValueError for another `return_when`.
+        Raises ValueError for another `return_when`, and for tasks of another client.
         """
         if return_when not in ("all", "first"):
             raise ValueError("return_when is all or first, not %r" % (return_when,))
@@ -228,7 +237,8 @@ class Client:
         return [task for task in tasks if task._is_done()], [task for task in tasks if not task._is_done()]
 
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
-        """The tasks as they are done; raises JobTimeout when `timeout` seconds are over first."""
+        """The tasks as they are done; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks of another
+        client."""
         tasks = list(tasks)
         deadline = Deadline(timeout, self._clock)
         finished = self._network.listen(tasks)
@@ -269,21 +279,22 @@ class Client:
                 return status
         return JobStatus(False, False, 0, 0, 0)
 
-    def ping(self, server: "Optional[str]" = None, data: bytes = b"ping") -> float:
+    def ping(self, server: "Optional[str]" = None, data: "Text" = b"ping") -> float:
         """The seconds that the first server that can be reached, or the one named, took to echo some bytes.
 
         Raises NoServer, CommandTimeout, ServerLost, ProtocolError.
         """
         began = 0.0
+        sent = encode(data)
 
         def ask_echo(link: "Link", request: "Request") -> None:
             nonlocal began
             began = self._clock()  # it is connected now
-            link.session.ask_echo(request, data)
+            link.session.ask_echo(request, sent)
 
         for answer in self._ask_each(server, ask_echo):
-            if bytes(answer[0]) != data:
-                raise ProtocolError("an echo of %r came back as %r" % (data[:64], bytes(answer[0][:64])))
+            if bytes(answer[0]) != sent:
+                raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
             return self._clock() - began
         raise NoServer("no server to ping")
 

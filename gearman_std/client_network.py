@@ -204,7 +204,9 @@ class Network:
         return request.answer
 
     def listen(self, tasks: "Sequence[Task]") -> Finished:
-        """A queue to which the tasks are added as they are done, until it is over."""
+        """A queue to which the tasks are added as they are done, until it is over.  Raises ValueError for another's tasks."""
+        if not all(task._network is self for task in tasks):
+            raise ValueError("a task of another client, which nobody here would hear of")
         finished = Finished()
         with self.locked():
             for task in tasks:

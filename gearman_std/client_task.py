@@ -201,13 +201,18 @@ def make_task(client: "Client", function: "Text", workload: "Any" = None, *, uni
               on_warning: "Optional[Callable[[bytes], None]]" = None) -> Task:
     """The task that the arguments of `Client.submit` describe, not yet submitted.
 
-    Raises ValueError for what the protocol cannot carry, TypeError for what is no text, and what the serializer raises.
+    Raises ValueError for what the protocol cannot carry, TypeError for what is no text or no callback, and what the serializer
+    raises.
     """
     name = encode_function(function)
     key = encode_unique(unique) if unique else b""
     data = encode_data(client.serializer.dumps(workload))
     if len(data) > _LARGEST_WORKLOAD:
         raise ValueError("a workload of %d bytes does not fit into a packet" % len(data))
+    callbacks = on_status, on_data, on_warning
+    if callbacks != (None, None, None) and not all(one is None or callable(one) for one in callbacks):
+        raise TypeError("a callback that cannot be called: %r" % (callbacks,))
+    background = bool(background)
     if (priority, background) not in _SUBMIT_TYPES:
         raise ValueError("a priority is high, normal or low, not %r" % (priority,))
     packet_type, middle = _SUBMIT_TYPES[priority, background], ()  # type: int, Tuple[bytes, ...]
@@ -227,4 +232,4 @@ def make_task(client: "Client", function: "Text", workload: "Any" = None, *, uni
         middle = (encode_function(reducer), b"0")
         if len(middle[0]) > MAX_UNIQUE_SIZE:
             raise ValueError("the reducer's name has %d bytes, more than %d" % (len(middle[0]), MAX_UNIQUE_SIZE))
-    return Task(client, name, key, data, priority, background, packet_type, middle, (on_status, on_data, on_warning))
+    return Task(client, name, key, data, priority, background, packet_type, middle, callbacks)

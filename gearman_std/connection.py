@@ -25,6 +25,8 @@ _LONGEST_WAIT = 3600.0  # seconds of one wait; who wants more waits again
 class Deadline:
     """A time-out over several steps: `timeout` seconds from now, None or infinity for no limit.
 
+    Raises ValueError or TypeError for what is no number.
+
     Owner: the thread that made it.
     """
 
@@ -32,7 +34,12 @@ class Deadline:
 
     def __init__(self, timeout: "Optional[float]", clock: "Callable[[], float]" = time.monotonic) -> None:
         self._clock = clock
-        self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
+        try:
+            self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
+        except TypeError:
+            raise TypeError("a time-out is a number of seconds or None, not %r" % (timeout,)) from None
+        if self._end != self._end:  # it would never be over, and there would never be time left
+            raise ValueError("a time-out is a number of seconds or None, not %r" % (timeout,))
 
     def __repr__(self) -> str:
         return "<Deadline in %s s>" % self.left()

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, WorkerThread, in_threads, obey, once, one_job,
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, WorkerThread, be_silent, in_threads, obey, once, one_job,
                           unused_address, vanish)
 from gearman_std.client import Client
 from gearman_std.client_task import HIGH, LOW, NORMAL, JobStatus
@@ -102,11 +102,60 @@ def test_a_workload_that_is_no_bytes_is_a_type_error_before_anything_is_sent(now
     lambda client: client.status_unique(""), lambda client: client.status_unique("u" * 64),
     lambda client: client.ping("elsewhere:1"), lambda client: client.status("H:1", "elsewhere:1"),
     lambda client: client.map("f", [b""], in_flight=0), lambda client: client.wait([], return_when="some"),
-    lambda client: client.run("f", attempts=0),
+    lambda client: client.run("f", attempts=0), lambda client: client.run("f", timeout=float("nan")),
 ])
 def test_senseless_questions_are_a_value_error_before_anything_is_sent(nowhere, make_client, call):
     with pytest.raises(ValueError):
         call(make_client(nowhere))
+
+
+@pytest.mark.parametrize("call", [
+    lambda client: client.submit_many("text"), lambda client: client.submit_many(["fg"]),
+    lambda client: client.submit_many({"function": "f"}), lambda client: client.submit_many([b"fg"]),
+    lambda client: client.submit_many([None]), lambda client: client.submit("f", on_status="f"),
+    lambda client: client.submit("f", on_data=5), lambda client: client.submit_many([("f", "x")], on_warning=[]),
+    lambda client: client.run("f", timeout="5"), lambda client: client.ping(data=5),
+])
+def test_what_is_of_another_type_is_a_type_error_before_anything_is_sent(nowhere, make_client, call):
+    with pytest.raises(TypeError):
+        call(make_client(nowhere))
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "command_timeout", "job_timeout"])
+def test_a_time_out_that_is_none_is_an_error_at_once(name):
+    with pytest.raises(TypeError, match="number of seconds"):
+        Client("localhost", **{name: "5"})
+    with pytest.raises(ValueError, match="number of seconds"):
+        Client("localhost", **{name: float("nan")})
+
+
+def test_what_cannot_be_sent_does_not_cost_the_others_their_connection(serve, make_client):
+    client = make_client(serve())
+    assert client.ping(data="text") >= 0.0
+    connection = client._network.links[0].connection
+    with pytest.raises(TypeError):
+        client.ping(data=None)
+    assert client._network.links[0].connection is connection
+
+
+def test_a_client_waits_for_no_tasks_of_another_client(serve, make_client):
+    server = serve(be_silent)
+    client, other = make_client(server), make_client(server)
+    mine, others = client.submit("f"), other.submit("f")
+    with pytest.raises(ValueError, match="another client"):
+        client.wait([mine, others], LONG)
+    with pytest.raises(ValueError, match="another client"):
+        next(client.as_completed([mine, others], LONG))
+    assert not mine._listeners
+
+
+@pytest.mark.parametrize("background, packet_type", [(None, SUBMIT_JOB), (0, SUBMIT_JOB), ("yes", SUBMIT_JOB_BG)])
+def test_background_is_true_or_false_as_anything_in_python(serve, make_client, background, packet_type):
+    server = serve()
+    client = make_client(server)
+    client.submit("f", b"w", background=background).result(LONG)
+    client.close()
+    assert [packet[0] for packet in server.outcome()] == [packet_type]
 
 
 @pytest.mark.parametrize("servers", ["", "a:b", "a:99999", ["x" * 300], "a\0b", "unix:"])
@@ -704,6 +753,11 @@ def test_the_pauses_between_tries_are_jittered(serve, make_client):
     client.run("f", b"x", attempts=31, backoff=1.0, backoff_max=1.0)
     assert len(set(pauses)) == 30
     assert 0.5 <= min(pauses) and max(pauses) <= 1.5
+
+
+def test_there_may_be_any_number_of_tries(serve, make_client):
+    client = make_client(serve(fails_then_works(1100)), sleep=lambda seconds: None)
+    assert client.run("f", b"x", attempts=2000, backoff_max=0.1) == b"x"
 
 
 def test_the_last_try_raises(serve, make_client):

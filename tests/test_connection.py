@@ -88,6 +88,12 @@ def test_without_a_time_out_a_deadline_never_comes(timeout):
     assert (deadline.left(), deadline.over) == (None, False)
 
 
+@pytest.mark.parametrize("timeout, error", [(float("nan"), ValueError), ("5", TypeError), ([], TypeError)])
+def test_a_time_out_is_a_number(timeout, error):
+    with pytest.raises(error, match="a time-out is a number of seconds"):
+        Deadline(timeout)
+
+
 # sending and receiving
 
 def test_what_was_put_leaves_at_the_flush(pair):
