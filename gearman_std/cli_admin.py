@@ -44,13 +44,13 @@ _LISTING_ACTIONS = {
 }
 
 
-def _read_limits(text: str) -> "Tuple[str, List[int]]":
+def _read_limits(text: str) -> "Tuple[bytes, List[int]]":
     """FUNCTION=LIMIT or FUNCTION=HIGH,NORMAL,LOW."""
     function, equals, limits = text.rpartition("=")
     words = limits.split(",")
     if not equals or not function or len(words) not in (1, 3) or not all(word.isdigit() for word in words):
         raise ValueError("%r is not FUNCTION=LIMIT or FUNCTION=HIGH,NORMAL,LOW" % text)
-    return function, [int(word) for word in words]
+    return os.fsencode(function), [int(word) for word in words]
 
 
 def make_admin_line() -> CommandLine:
@@ -74,23 +74,23 @@ def make_admin_line() -> CommandLine:
             Option("--ping", "", "the milliseconds that the server takes to answer"),
         ]),
         ("Orders", [
-            Option("--create-function", "FUNCTION", "have the server know a function"),
-            Option("--drop-function", "FUNCTION", "have the server forget a function that nobody can do"),
+            Option("--create-function", "FUNCTION", "have the server know a function", os.fsencode),
+            Option("--drop-function", "FUNCTION", "have the server forget a function that nobody can do", os.fsencode),
             Option("--force", "", "--drop-function: even if jobs wait, which are set aside *"),
-            Option("--cancel-job", "HANDLE", "cancel a job"),
-            Option("--cancel-unique", "UNIQUE", "cancel the jobs with a unique *"),
-            Option("--cancel-function", "FUNCTION", "cancel all jobs of a function *"),
+            Option("--cancel-job", "HANDLE", "cancel a job", os.fsencode),
+            Option("--cancel-unique", "UNIQUE", "cancel the jobs with a unique *", os.fsencode),
+            Option("--cancel-function", "FUNCTION", "cancel all jobs of a function *", os.fsencode),
             Option("--max-queue", "FUNCTION=N", "refuse jobs of a function that has N of them already, 0 for no limit; "
                    "HIGH,NORMAL,LOW for N gives each priority its own limit", _read_limits),
-            Option("--pause", "FUNCTION", "accept jobs of a function, but give none to workers *"),
-            Option("--resume", "FUNCTION", "end a pause *"),
+            Option("--pause", "FUNCTION", "accept jobs of a function, but give none to workers *", os.fsencode),
+            Option("--resume", "FUNCTION", "end a pause *", os.fsencode),
             Option("--drain", "on|off", "refuse new jobs, while those that wait are done *",
                    one_of("on", "off"), default_word="on"),
-            Option("--requeue", "HANDLE|all", "give a job that was set aside another try, or all *"),
-            Option("--purge", "HANDLE|all", "throw away a job that was set aside, or all *"),
+            Option("--requeue", "HANDLE|all", "give a job that was set aside another try, or all *", os.fsencode),
+            Option("--purge", "HANDLE|all", "throw away a job that was set aside, or all *", os.fsencode),
             Option("--shutdown", "graceful", "stop the server at once, or when no job is left *",
                    one_of("now", "graceful"), default_word="now"),
-            Option("--send", "COMMAND", "send any command of one line, print the line that comes back"),
+            Option("--send", "COMMAND", "send any command of one line, print the line that comes back", os.fsencode),
         ]),
         ("Other options", [
             Option("--json", "", "print a JSON document for each question, with the meaning of each figure; --show-jobs tells "
@@ -148,7 +148,7 @@ def _act(admin: AdminClient, options: Parsed, key: str, value: "Any") -> "Any":
         admin.shutdown(value == "graceful")
         answer = ""
     elif key in ("requeue", "purge"):
-        answer = admin.ask(*([key, "all"] if value == "all" else [key, "job", value]))
+        answer = admin.ask(*([key, "all"] if value == b"all" else [key, "job", value]))
     else:
         answer = admin.ask(*_PLAIN_ACTIONS[key].split() + ([] if isinstance(value, bool) else [value]))
     if options.json:

@@ -61,7 +61,7 @@ def make_client_line() -> CommandLine:
                    "each job)"),
             Option("--at", "UNIXTIME", "do the job at that time, in the background", read_seconds),
             Option("--delay", "SECONDS", "do the job after that time, in the background", read_seconds),
-            Option("--reducer", "FUNCTION", "submit a reduce job"),
+            Option("--reducer", "FUNCTION", "submit a reduce job", os.fsencode),
             Option("--require-worker", "", "fail at once if no worker can do the function"),
         ]),
         ("Waiting and output", [

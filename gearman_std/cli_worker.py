@@ -74,7 +74,7 @@ def make_worker_line() -> CommandLine:
                    read_seconds),
         ]),
         ("The program", [
-            Option("--client-id", "ID", "name of this worker in the server's list of workers"),
+            Option("--client-id", "ID", "name of this worker in the server's list of workers", os.fsencode),
             Option("-v --verbose", "", "log more; -vv much more", repeat=True),
             Option("-l --log-file", "FILE", "log there (default: stderr; none for no log)", default="stderr"),
             Option("-i -P --pid-file", "FILE", "write the process id to a file, which goes at the end"),

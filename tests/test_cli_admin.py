@@ -1,10 +1,12 @@
 """The command `admin`: output as gearadmin's to the byte, JSON, order, and exit status."""
 import io
 import json
+import os
 import subprocess
 
 import pytest
 
+from gearman_std.admin import AdminClient
 from gearman_std.cli import main
 from gearman_std.cli_common import Console
 from gearman_std.client import Client
@@ -53,6 +55,27 @@ def test_orders(own):
     assert status == 1  # since one was refused, but all were sent
     assert "Error: UNKNOWN_JOB\n" in errors
     assert output.splitlines()[:7] == ["OK"] * 7 and output.splitlines()[-1].startswith("OK ")
+
+
+def test_names_are_the_bytes_of_the_command_line(own):
+    """Those that are no text in the locale too, which in a cron job is often C."""
+    with AdminClient(own) as there:
+        name = os.fsdecode(b"gr\xf6\xdfe")
+
+        def jobs():
+            return [line.total for line in there.status() if line.function == os.fsencode(name)]
+
+        assert admin(own, "--create-function", name, "--max-queue", name + "=2", "--pause", name, "--resume", name) == (
+            0, "OK\n" * 4, "")
+        assert jobs() == [0]
+        with Client([own]) as client:
+            client.submit(os.fsencode(name), unique=b"\xfc", background=True)
+            client.submit(os.fsencode(name), background=True)
+        assert jobs() == [2]
+        assert admin(own, "--cancel-unique", os.fsdecode(b"\xfc"), "--cancel-function", name,
+                     "--send", "drop function " + name) == (0, "1\n1\nOK\r\n", "")
+        assert jobs() == []
+        assert admin(own, "--create-function", name, "--drop-function", name) == (0, "OK\n" * 2, "")
 
 
 def test_force_drops_a_function_with_jobs(own):

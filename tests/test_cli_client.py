@@ -102,6 +102,12 @@ def test_bytes_of_the_command_line_that_are_no_text_arrive(address):
     assert client(address, "-f", "echo", os.fsdecode(b"\xff\xfe")) == (0, b"\xff\xfe", b"")
 
 
+def test_the_name_of_a_reducer_is_bytes_too(serve):
+    server = serve()
+    assert client(server.name, "-f", "f", "--reducer", os.fsdecode(b"s\xfcm"), "x") == (0, b"x", b"")
+    assert server.outcome()[0][3] == b"s\xfcm"
+
+
 def test_a_large_job_comes_back(address):
     data = os.urandom(5000000)
     assert client(address, "-f", "echo", stdin=data) == (0, data, b"")

@@ -239,10 +239,10 @@ def test_it_ends_after_some_time(start):
 
 def test_it_has_a_name_in_the_servers_list(server, start):
     worker = start("somemodule:reverse")
-    start("somemodule:reverse", "--client-id", "my worker")
+    start("somemodule:reverse", "--client-id", b"my w\xf6rker")
     wait_for(lambda: len(peers(server)) == 2)
     names = peers(server)
-    assert b"my worker" in names and any(name.endswith(b":%d" % worker.pid) for name in names)
+    assert b"my w\xf6rker" in names and any(name.endswith(b":%d" % worker.pid) for name in names)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
