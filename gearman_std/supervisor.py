@@ -156,7 +156,8 @@ class Supervisor:
 class Supervised:
     """In a child of a `Supervisor`: calls `stop` when the parent says so, or is gone, or a signal says so.
 
-    SIGTERM often reaches parent and child at once, so what came both ways counts once.
+    SIGTERM often reaches parent and child at once, so what came both ways counts once.  What the child starts finds nothing on
+    the standard input, where it would read the parent's words.
 
     Owner: its lock.
     """
@@ -178,6 +179,10 @@ class Supervised:
                 signal.signal(number, lambda *_: self._hear("signals"))
         if hasattr(signal, "pthread_sigmask"):  # held back by `start_child`
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        inherited, self._descriptor = self._descriptor, os.dup(self._descriptor)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, inherited)
+        os.close(nowhere)
         threading.Thread(target=self._listen, name="gearman_std supervised", daemon=True).start()
 
     def _listen(self) -> None:

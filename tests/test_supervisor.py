@@ -247,6 +247,18 @@ def test_a_signal_that_reaches_parent_and_child_counts_once(processes):
     assert child.wait(WAIT) == 0
 
 
+def test_what_a_child_starts_does_not_read_the_words_of_the_parent(processes):
+    """ssh and ffmpeg read their standard input although nobody asked them to."""
+    greedy = CHILD.replace('os.write(1, b"ready', 'assert os.read(0, 1) == b""; os.write(1, b"ready')
+    child = processes.start([sys.executable, "-c", greedy, "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            env=dict(os.environ, **{SUPERVISED: "1"}))
+    child.stdin.write(b"\0" * 1000)  # enough for both to read
+    child.stdin.close()
+    assert child.stdout.readline() == b"ready\n"
+    assert child.stdout.readline() == b"stop\n"
+    assert child.wait(WAIT) == 0
+
+
 EARLY = r"""
 import os, signal, sys
 from gearman_std.supervisor import Supervised
