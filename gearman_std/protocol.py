@@ -160,12 +160,13 @@ def encode(value: "Union[str, bytes]") -> bytes:
 
 
 def encode_data(value: "Union[str, Data]") -> "Data":
-    """The same for what may be large: a memoryview of bytes is not copied.
+    """The same for what may be large: a memoryview of bytes, which nobody can change before they are sent, is not copied.
 
     Raises TypeError for anything else.
     """
     if isinstance(value, memoryview):
-        return value if value.ndim == 1 and value.itemsize == 1 and value.contiguous else bytes(value)
+        fixed = isinstance(value.obj, bytes) and value.ndim == 1 and value.itemsize == 1 and value.contiguous
+        return value[:] if fixed else bytes(value)  # of its own, as the caller may release the one that it has
     return encode(value)
 
 

@@ -14,8 +14,8 @@ from gearman_std.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_ST
                                   STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
                                   SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
                                   WORK_EXCEPTION, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, encode,
-                                  encode_function, encode_unique, pack_request, pack_response, packet_name, request_head,
-                                  response_head)
+                                  encode_data, encode_function, encode_unique, pack_request, pack_response, packet_name,
+                                  request_head, response_head)
 
 # From the PROTOCOL document of gearmand: number, name, magic (REQ, RES or both), how many arguments.
 DOCUMENT = """
@@ -165,6 +165,22 @@ def test_encode():
     for value in (None, 1, ["x"]):
         with pytest.raises(TypeError):
             encode(value)
+
+
+def test_large_data_is_copied_if_it_may_change_before_it_is_sent():
+    """A script that reads a file into one buffer again and again sends each part before the next one overwrites it."""
+    data = b"data"
+    view = memoryview(data)
+    kept = encode_data(view)
+    view.release()
+    assert isinstance(kept, memoryview) and kept.obj is data and kept == b"data"
+    buffer = bytearray(b"data")
+    view = memoryview(buffer)
+    kept = encode_data(view)
+    view.release()
+    buffer[:] = b"gone"
+    buffer.append(0)
+    assert kept == b"data"
 
 
 @pytest.mark.parametrize("encoder, limit", [(encode_function, 8191), (encode_unique, 63)])
