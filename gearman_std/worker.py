@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections import namedtuple
+from operator import index
 
 from .addresses import join_address, split_servers
 from .connection import check_tls, open_connection
@@ -49,7 +50,7 @@ class Worker:
     at most `grace` seconds if that is not None.  `tls` is an `ssl.SSLContext`, True for the default one, or a dict (see
     `connection.open_connection`).
 
-    Raises ValueError for addresses and settings that cannot be, OSError for files of `tls` that cannot be used.
+    Raises ValueError or TypeError for addresses and settings that cannot be, OSError for files of `tls` that cannot be used.
 
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
@@ -65,10 +66,13 @@ class Worker:
         self.client_id = encode(client_id or b"")
         if b"\0" in self.client_id:
             raise ValueError("the client id holds a NUL byte: %r" % self.client_id)
-        _check_number("threads", threads, 1)
-        _check_number("max_jobs", max_jobs, 1)
-        for name, seconds in (("grace", grace), ("max_age", max_age), ("splay", splay), ("connect_timeout", connect_timeout)):
-            _check_number(name, seconds, 0)
+        _check_number("threads", threads, 1, whole=True)
+        _check_number("splay", splay, 0)
+        if max_jobs is not None:
+            _check_number("max_jobs", max_jobs, 1, whole=True)
+        for name, seconds in (("grace", grace), ("max_age", max_age), ("connect_timeout", connect_timeout)):
+            if seconds is not None:
+                _check_number(name, seconds, 0)
         self.threads = threads
         self.grace = grace
         self.max_jobs = max_jobs
@@ -117,8 +121,10 @@ class Worker:
             raise TypeError("not callable: %r" % (callable_,))
         if encoded in self.abilities:
             raise ValueError("the function %r is registered already" % (name,))
-        _check_number("limit", limit, 1)
-        _check_number("timeout", timeout, 0.001)
+        if limit is not None:
+            _check_number("limit", limit, 1, whole=True)
+        if timeout is not None:
+            _check_number("timeout", timeout, 0.001)
         ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
         self.abilities[encoded] = ability
         shift = self._shift
@@ -198,6 +204,10 @@ class _Signals:
             signal.signal(number, handler)
 
 
-def _check_number(name: str, value: "Optional[float]", least: float) -> None:
-    if value is not None and not value >= least:
+def _check_number(name: str, value: "Any", least: float, whole: bool = False) -> None:
+    try:
+        enough = (index(value) if whole else value) >= least
+    except TypeError:
+        raise TypeError("%s is %r, not a %snumber" % (name, value, "whole " if whole else "")) from None
+    if not enough:
         raise ValueError("%s is %r, less than %s" % (name, value, least))

@@ -30,7 +30,7 @@ class Retry(Exception):
 
     def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
         super().__init__(text or "to be tried again")
-        if after < 0:
+        if not after >= 0:
             raise ValueError("a time before now: %r" % after)
         self.after = after
         self.attempts = attempts

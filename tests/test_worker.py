@@ -123,6 +123,9 @@ def test_bad_arguments():
                     {"serializer": "xml"}, {"servers": "host:port"}, {"tls": {"caa": "x"}}):
         with pytest.raises(ValueError):
             Worker(**options)
+    for options in ({"threads": 2.0}, {"threads": None}, {"threads": "2"}, {"max_jobs": 1.5}, {"splay": None}, {"grace": "1"}):
+        with pytest.raises(TypeError, match="%s is .*, not a (whole )?number" % "".join(options)):
+            Worker("localhost", **options)
     with pytest.raises(OSError, match="/no/such/file"):
         Worker(tls={"ca": "/no/such/file"})
     worker = Worker("localhost")
@@ -134,6 +137,8 @@ def test_bad_arguments():
     for options in ({"limit": 0}, {"timeout": 0}):
         with pytest.raises(ValueError):
             worker.register("f", bool, **options)
+    with pytest.raises(TypeError, match="limit is 1.5"):
+        worker.register("f", bool, limit=1.5)
     with pytest.raises(ValueError):
         worker.hook("sometimes", bool)
     with pytest.raises(ValueError, match="no function"):

@@ -7,6 +7,7 @@ import pytest
 
 from gearman_std.protocol import (ERROR, JOB_ASSIGN, JOB_ASSIGN_ALL, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                   WORK_STATUS, WORK_WARNING)
+from gearman_std.worker_job import Retry
 
 from worker_tools import AtWork, Clock, GRAB, HELLO, make
 
@@ -149,6 +150,12 @@ def test_a_job_of_an_unknown_function_is_failed(fake, caplog):
         peer.assign(b"H:1", b"what")
         peer.expect((WORK_FAIL, b"H:1"), GRAB)
     assert "never registered" in caplog.text
+
+
+@pytest.mark.parametrize("after", [-1, float("nan")])
+def test_a_job_is_tried_again_later_and_not_before(after):
+    with pytest.raises(ValueError):
+        Retry(after)
 
 
 def test_a_late_word_of_a_job_is_not_sent(fake):
