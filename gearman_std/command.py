@@ -56,8 +56,10 @@ class Command:
                  cwd: "Optional[str]" = None, env: "Optional[Dict[str, str]]" = None) -> None:
         if not argv or isinstance(argv, (str, bytes)):
             raise ValueError("a command is a list, the program first, not %r" % (argv,))
+        if timeout is not None and not timeout > 0:
+            raise ValueError("a time limit of %s s, which is none" % timeout)
         self.argv = list(argv)
-        self.timeout = timeout
+        self.timeout = None if timeout == float("inf") else timeout
         self.lines = lines
         self.strip = strip
         self._cwd = cwd

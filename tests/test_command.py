@@ -57,6 +57,16 @@ def test_a_time_limit_of_a_month_is_none_that_the_system_refuses_to_wait_for():
     assert python(COPY, timeout=30 * 86400.0)(Job(b"data")) == b"data"
 
 
+def test_an_infinite_time_limit_is_none():
+    assert Command(["cat"], float("inf")).timeout is None
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_time_limit_that_nothing_can_keep_is_an_error(timeout):
+    with pytest.raises(ValueError, match="time limit"):
+        Command(["cat"], timeout)
+
+
 def test_much_output_before_any_input_is_read():
     command = python("import sys; sys.stdout.write('x' * 1000000); sys.stderr.write('y' * 1000000); "
                      "print(len(sys.stdin.read()))")
