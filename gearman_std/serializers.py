@@ -36,7 +36,10 @@ class JSONSerializer:
     def loads(data: bytes) -> "Any":
         """The value; raises ValueError for what is not JSON."""
         import json
-        return json.loads(bytes(data).decode()) if data else None
+        try:
+            return json.loads(bytes(data).decode()) if data else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError("this is no JSON, %.80s: %r" % (error, bytes(data[:80]))) from None
 
 
 class PickleSerializer:

@@ -42,6 +42,13 @@ def test_what_cannot_be_sent_is_an_error(name, value, error):
         find_serializer(name).dumps(value)
 
 
+@pytest.mark.parametrize("data", [b"hello", b"\xff", b"{" * 100, b"[" * 100000])
+def test_what_is_no_json_is_shown(data):
+    with pytest.raises(ValueError, match="no JSON.*: b") as caught:
+        find_serializer("json").loads(data)
+    assert repr(data[:20])[:-1] in str(caught.value) and len(str(caught.value)) < 300
+
+
 def test_one_may_bring_ones_own():
     class Upper:
         @staticmethod
