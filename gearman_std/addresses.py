@@ -54,8 +54,8 @@ def split_servers(servers: "Any", environment: "Any") -> "List[Address]":
         servers = environment.get("GEARMAN_SERVERS") or "localhost"
     if isinstance(servers, str):
         servers = [word.strip() for word in servers.split(",") if word.strip()]
-    elif isinstance(servers, tuple) and len(servers) == 2 and isinstance(servers[1], int):
-        servers = [servers]
+    elif isinstance(servers, (tuple, list)) and len(servers) == 2 and str(servers[1]).isdigit():
+        servers = [tuple(servers)]  # no host's name is a number
     addresses = []  # type: List[Address]
     for spec in servers:
         address = split_address(spec)

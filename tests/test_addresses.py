@@ -45,6 +45,10 @@ def test_an_address_is_text_or_a_pair(spec):
     (["a", ("b", 1)], [("a", 4730), ("b", 1)]),
     (("a", "b"), [("a", 4730), ("b", 4730)]),
     (("a", 1), [("a", 1)]),
+    (("a", "1"), [("a", 1)]),
+    (["a", 1], [("a", 1)]),
+    (["a", "1"], [("a", 1)]),  # as JSON and files of settings have it
+    (["1", "a"], [("1", 4730), ("a", 4730)]),
     ("a,a:4730", [("a", 4730)]),
     ("unix:/run/gear.sock", [("/run/gear.sock", 0)]),
 ])
