@@ -22,7 +22,7 @@ from .client import Client
 from .client_network import Network
 from .connection import Connection, Deadline
 from .core import Core
-from .errors import JobTimeout, NoWorker
+from .errors import JobTimeout, NoServer, NoWorker
 from .peers import Peer
 from .protocol import RESPONSE_MAGIC, PacketReader
 from .server import Server
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .session import Assignment
     from .worker_job import Ability
 
+START_TIMEOUT = 30.0  # seconds that a worker of a JobServer has to connect
 LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer ends
 
 
@@ -71,8 +72,8 @@ class JobServer(Server):
         """Start a worker in a thread of its own; return it once the server knows its functions.
 
         `functions` is a dict of callables by name, or a Worker: its functions, hooks and serializer are used, its servers are
-        not.  The options are those of `Worker`.  Raises what `Worker` and `Worker.register` raise, and ValueError if there is
-        no function.
+        not.  The options are those of `Worker`.  Raises what `Worker` and `Worker.register` raise, ValueError if there is no
+        function, and NoServer if the worker cannot connect.
         """
         worker = _copy_worker(functions, [self.name], **options)
         if not worker.abilities:
@@ -82,7 +83,8 @@ class JobServer(Server):
         thread = threading.Thread(target=worker.work, name="gearman_std worker", daemon=True)
         self._workers.append((worker, thread))
         thread.start()
-        connected.wait()
+        if not connected.wait(START_TIMEOUT):
+            raise NoServer("the worker cannot connect to %s; do both speak TLS, or neither?" % self.name)
         with self.client(tls=worker.tls) as client:
             client.ping()  # what the worker has sent before has been read then
         return worker

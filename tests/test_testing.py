@@ -65,6 +65,12 @@ def test_the_server_may_speak_tls_or_at_a_unix_socket(tmp_path, place):
             assert client.run("echo", "x", timeout=10) == b"x"
 
 
+def test_a_worker_that_the_server_does_not_understand_is_an_error_and_not_a_hang(monkeypatch):
+    monkeypatch.setattr("gearman_std.testing.START_TIMEOUT", 0.05)
+    with JobServer() as server, pytest.raises(NoServer, match="worker.*TLS"):
+        server.start_worker({"echo": echo}, tls={"ca": CERTIFICATE})
+
+
 def test_a_workers_functions_run_at_the_test_server_whatever_servers_it_names():
     worker = Worker("production.example", serializer="json")
     told = []
