@@ -6,6 +6,7 @@ import sys
 import threading
 
 from .errors import GearmanError
+from .signals import make_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -357,7 +358,7 @@ class SignalHandlers:
             for name, call in self._handlers.items():
                 number = getattr(signal, name, None)
                 if number is not None and (name != "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
-                    self._replaced.append((number, signal.signal(number, self._make(call))))
+                    self._replaced.append((number, signal.signal(number, make_handler(call))))
         return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
@@ -365,10 +366,6 @@ class SignalHandlers:
         while self._replaced:
             number, handler = self._replaced.pop()
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-    @staticmethod
-    def _make(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":
-        return lambda number, frame: call()
 
 
 def notify_manager(state: str, environment: "Optional[Dict[str, str]]" = None) -> bool:

@@ -1,10 +1,27 @@
-"""Signals that wake whoever waits in a selector."""
+"""Signals that call a function, or wake whoever waits in a selector."""
+import os
 import signal
 import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
+
+
+def make_handler(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":
+    """A signal handler that calls a function in this process; in one that forks from it, the signal ends that.
+
+    What a worker's function forks, as multiprocessing does, has the handlers too, and a stop would be nothing to it.
+    """
+    process = os.getpid()
+
+    def handle(number: int, frame: "Any") -> None:
+        if os.getpid() == process:
+            call()
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+    return handle
 
 
 class WokenBySignals:

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from .signals import make_handler
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
@@ -176,7 +178,7 @@ class Supervised:
         """Listen from now on; to be called in the main thread.  An ignored SIGINT stays ignored."""
         for number in (signal.SIGTERM, signal.SIGINT):
             if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda *_: self._hear("signals"))
+                signal.signal(number, make_handler(lambda: self._hear("signals")))
         if hasattr(signal, "pthread_sigmask"):  # held back by `start_child`
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         inherited, self._descriptor = self._descriptor, os.dup(self._descriptor)

@@ -12,6 +12,7 @@ from .addresses import join_address, split_servers
 from .connection import check_tls, open_connection
 from .protocol import encode, encode_function
 from .serializers import find_serializer
+from .signals import make_handler
 from .worker_job import Ability, WorkerJob, show_name
 from .worker_shift import Shift
 
@@ -197,7 +198,7 @@ class _Signals:
     def __enter__(self) -> None:
         for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
             if self._wanted and signal.getsignal(number) == default:
-                self._replaced.append((number, signal.signal(number, lambda *_: self._call())))
+                self._replaced.append((number, signal.signal(number, make_handler(self._call))))
 
     def __exit__(self, *_: "Any") -> None:
         for number, handler in self._replaced:

@@ -31,9 +31,9 @@ IMPORTS = {
     "handlers": "protocol jobs peers schedule text core",
     "invariants": "jobs peers uniques core",
     "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants",
-    "daemon": "errors",
+    "daemon": "errors signals",
     "signals": "",
-    "supervisor": "errors",
+    "supervisor": "errors signals",
     "session": "errors protocol",
     "store": "errors jobs",
     "storekeeper": "errors jobs schedule core store",
@@ -55,7 +55,7 @@ IMPORTS = {
     "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session connection worker_job",
     "worker_shift": "errors session signals timers connection worker_job worker_link worker",  # the last for type checkers
-    "worker": "addresses protocol serializers connection worker_job worker_shift",
+    "worker": "addresses protocol serializers signals connection worker_job worker_shift",
     "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
     "admin": "errors addresses protocol connection",
     "version": "",

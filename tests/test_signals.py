@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
-from gearman_std.signals import WokenBySignals
+from gearman_std.daemon import SignalHandlers
+from gearman_std.signals import WokenBySignals, make_handler
+from gearman_std.supervisor import Supervised
+from gearman_std.worker import Worker
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="about signals as POSIX has them")
 
@@ -29,6 +32,65 @@ def usr1():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     yield signal.SIGUSR1
     signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_handler_is_the_processs_own():
+    """What a worker's function forks has the handlers too; a Process.terminate() is to end it all the same."""
+    heard = []
+    before = signal.signal(signal.SIGTERM, make_handler(lambda: heard.append("stop")))
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == ["stop"]
+        child = os.fork()
+        if not child:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == ["stop"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize("install", ["worker", "command", "supervised"])
+def test_every_handler_of_ours_is_such_a_one(install):
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = [(number, signal.signal(number, default))
+              for number, default in zip(numbers, (signal.SIG_DFL, signal.default_int_handler))]
+    status = None
+
+    def look():
+        nonlocal status
+        child = os.fork()
+        if not child:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        return True
+
+    try:
+        if install == "worker":
+            worker = Worker("localhost:1", watch=look)
+            worker.register("f", bool)
+            worker.work()
+        elif install == "command":
+            with SignalHandlers({"SIGTERM": lambda: None}):
+                look()
+        else:
+            reading, writing = os.pipe()
+            Supervised(lambda: None, reading).listen()
+            look()
+            os.close(writing)
+            os.close(reading)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    assert status == signal.SIGTERM
 
 
 def test_a_signal_that_another_thread_gets_ends_a_wait(pair, usr1):
