@@ -1,5 +1,6 @@
 """What a worker runs: a job as its function sees it, and the function as it was registered."""
 import logging
+from traceback import print_exc
 
 from .protocol import encode_data
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from .worker_link import WorkerLink
     from .worker_shift import Shift
 
-_logger_job = logging.getLogger("gearman_std.worker")
+_logger_worker = logging.getLogger("gearman_std.worker")
 
 RETRY = object()  # outcome of a job that is to be tried again
 
@@ -157,7 +158,7 @@ def run_job(job: WorkerJob, worker: "Worker", caught: "Tuple[Type[BaseException]
         error = retry  # type: BaseException
     except caught as raised:
         error = raised
-    _logger_job.error("%r failed", job, exc_info=error)
+    log_safely(logging.ERROR, "%r failed", job, error=error)
     call_hooks(worker, "error", job, error)
     return False, exception_text(error)
 
@@ -167,8 +168,16 @@ def call_hooks(worker: "Worker", name: str, *arguments: "Any") -> None:
     for hook in worker.hooks[name]:
         try:
             hook(*arguments)
-        except (Exception, SystemExit):  # a pool thread that ends would be missed for ever
-            _logger_job.exception("the hook %s failed", name)
+        except (Exception, SystemExit) as error:  # a pool thread that ends would be missed for ever
+            log_safely(logging.ERROR, "the hook %s failed", name, error=error)
+
+
+def log_safely(level: int, message: str, *arguments: "Any", error: "Optional[BaseException]" = None) -> None:
+    """Log something; a handler of the program's that fails is told on standard error, and costs no thread and no worker."""
+    try:
+        _logger_worker.log(level, message, *arguments, exc_info=error)
+    except (Exception, SystemExit):
+        print_exc()
 
 
 def exception_text(error: BaseException) -> bytes:

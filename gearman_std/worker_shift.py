@@ -15,7 +15,7 @@ from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
 from .signals import WokenBySignals
 from .timers import Timers
-from .worker_job import RETRY, Ability, WorkerJob, call_hooks, run_job, show_name
+from .worker_job import RETRY, Ability, WorkerJob, call_hooks, log_safely, run_job, show_name
 from .worker_link import Lane, WorkerLink, WorkerServer
 
 TYPE_CHECKING = False
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .session import Assignment, WorkerSession
     from .worker import Worker
-
-_logger_worker = logging.getLogger("gearman_std.worker")
 
 PROBE_TIMEOUT = 3.0      # seconds for the first answer to a way of grabbing that the server may not know and ignore
 ANSWER_TIMEOUT = 60.0    # seconds without a byte for every other answer to a grab, and for a server to take what is sent
@@ -490,7 +488,7 @@ class Shift:
             thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
         self._announce()
         for job in abandoned:
-            _logger_worker.error("%r was left unfinished", job)
+            log_safely(logging.ERROR, "%r was left unfinished", job)
         for ability in {job._ability for job in abandoned}:
             if ability.abandon is not None:
                 ability.abandon()
@@ -671,7 +669,7 @@ class Shift:
                 while self._notices:
                     notice = self._notices.popleft()
                     if notice[0] is None:
-                        _logger_worker.log(notice[1], notice[2], *notice[3])
+                        log_safely(notice[1], notice[2], *notice[3])
                     else:
                         call_hooks(self.worker, notice[0], *notice[1])
             finally:

@@ -1,5 +1,6 @@
 """What a function sees of its job, and what becomes of what it returns or raises."""
 import json
+import logging
 import pickle
 import sys
 
@@ -134,6 +135,32 @@ def test_a_hook_that_wants_to_exit_costs_no_thread(fake, hook):
             peer.assign(b"H:1")
             end = (WORK_EXCEPTION, b"H:1", b"SystemExit: enough") if hook == "before" else (WORK_COMPLETE, b"H:1", b"")
             peer.expect(end, GRAB)
+
+
+def test_a_logging_handler_that_fails_costs_neither_a_thread_nor_the_worker(fake, capfd):
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise OSError("the log's server is down")
+
+    def function(job):
+        raise ValueError("oops")
+
+    logger, handler = logging.getLogger("gearman_std.worker"), Broken()
+    worker = make(fake, function)
+    worker.hook("error")(lambda job, error: 1 / 0)
+    logger.addHandler(handler)
+    try:
+        with AtWork(worker):
+            peer = fake.accept(*HELLO)
+            for handle in b"H:1", b"H:2":
+                peer.assign(handle)
+                peer.expect((WORK_EXCEPTION, handle, b"oops"), GRAB)
+            peer.send((ERROR, b"JOB_NOT_FOUND", b"told by the thread that works"))
+            peer.assign(b"H:3")
+            peer.expect((WORK_EXCEPTION, b"H:3", b"oops"), GRAB)
+    finally:
+        logger.removeHandler(handler)
+    assert "the log's server is down" in capfd.readouterr().err
 
 
 def test_a_result_of_the_wrong_type_fails_the_job(fake):
