@@ -67,7 +67,8 @@ class Task:
 
     def __repr__(self) -> str:
         state = "failed" if self._error else "done" if self._outcome is not None else "created" if self._handle else "submitted"
-        return "<Task %s of %s: %s>" % ((self._handle or b"?").decode("latin-1"), self.function.decode("latin-1"), state)
+        handle, function = (name.decode("utf-8", "backslashreplace") for name in (self._handle or b"?", self.function))
+        return "<Task %s of %s: %s>" % (handle, function, state)
 
     @property
     def handle(self) -> bytes:

@@ -64,6 +64,8 @@ def test_a_task_tells_of_its_life(serve, make_client):
     assert task.exception() is None and task.wait(0) and task.server == server.name
     failed = make_client(serve(one_job((WORK_FAIL, b"H:1")))).submit("f")
     assert isinstance(failed.exception(LONG), JobFailed) and repr(failed) == "<Task H:1 of f: failed>"
+    assert repr(make_task(Settings, "größe", b"")) == "<Task ? of größe: submitted>"
+    assert repr(make_task(Settings, b"gr\xf6\xdfe", b"")) == r"<Task ? of gr\xf6\xdfe: submitted>"
 
 
 @pytest.mark.parametrize("error", [
