@@ -440,9 +440,12 @@ def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tup
 def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
     """What `open_connection` wants to know about TLS, None if there is to be none.
 
-    Raises OSError for files that cannot be used.
+    Raises UsageError for options of TLS without --tls, and OSError for files that cannot be used.
     """
     if not options.tls:
+        for name in ("ca", "certificate", "key", "hostname", "no_verify"):
+            if getattr(options, "tls_" + name):
+                raise UsageError("--tls-%s needs --tls" % name.replace("_", "-"))  # rather than go on in clear text
         return None
     settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
                 "certificate": options.tls_certificate or environment.get("GEARMAN_CLIENT_PEM"),

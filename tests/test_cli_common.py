@@ -163,7 +163,10 @@ def test_an_address_that_is_none(host):
 
 def test_tls_is_set_up_by_options_and_by_libgearmans_environment():
     line = CommandLine("test", [], "", [address_options()])
-    assert find_tls(line.parse(["--tls-ca", "ca"]), {}) is None
+    assert find_tls(line.parse([]), {"GEARMAND_CA_CERTIFICATE": "ca"}) is None
+    for words in (["--tls-ca", "ca"], ["--tls-hostname", "h"], ["--tls-no-verify"]):
+        with pytest.raises(UsageError, match="^%s needs --tls$" % words[0]):
+            find_tls(line.parse(words), {})
     assert find_tls(line.parse(["-S"]), {}) == {"verify": True}
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
     ca, other, own = [os.path.join(folder, name) for name in ("ca.pem", "server.pem", "client.pem")]
