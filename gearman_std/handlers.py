@@ -141,10 +141,13 @@ def on_pre_sleep(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 
 def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    if peer.all_yours:
+        peer.all_yours = GRAB_JOB
     job = core.assign(peer)
     if job is None:
         peer.send(_NO_JOB_PACKET)
     elif len(job.workload) < LARGE_BODY:
+        # What `hand_over` would send, with two calls less (benchmark: every round trip).
         peer.send(pack_response(JOB_ASSIGN, job.handle, job.function.name, job.workload))
     else:
         hand_over(peer, job, GRAB_JOB)

@@ -288,7 +288,11 @@ def test_all_yours_the_job_comes_in_the_form_of_the_worker_s_last_grab(world):
     client, worker = world.connects(), world.worker(b"f")
     worker.says(ALL_YOURS).says(GRAB_JOB_UNIQ).hears((NO_JOB,)).says(PRE_SLEEP)
     client.submits(b"f", b"u")
-    worker.hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"w"))
+    worker.hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"w")).says(WORK_COMPLETE, b"H:x:1", b"")
+    worker.says(GRAB_JOB).hears((NO_JOB,)).says(PRE_SLEEP)
+    client.takes()
+    client.submits(b"f", b"u")
+    worker.hears((JOB_ASSIGN, b"H:x:2", b"f", b"w"))
 
 
 def test_all_yours_a_client_that_is_its_own_worker_hears_of_its_job_before_it_is_given_it(world):
