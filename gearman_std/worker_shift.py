@@ -423,7 +423,7 @@ class Shift:
         """Grab no more; give back what waits to be tried again; let go of what does not run."""
         self.leaving = True
         self._leave_by = None if self.worker.grace is None else now + self.worker.grace
-        self._say(logging.INFO, "leaving, %s; %d jobs run", reason, len(self._running))
+        self._say(logging.INFO, "leaving, %s; jobs still running: %d", reason, len(self._running))
         for _, _, job in self._held:
             job._link.session.release(job._assignment)
         self._held = []
