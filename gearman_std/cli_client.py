@@ -11,6 +11,7 @@ from .client import Client
 from .client_task import HIGH, LOW, NORMAL
 from .daemon import PidFile, SignalHandlers, detach
 from .errors import JobError, JobFailed, JobTimeout, NoServer, NoWorker, ServerError, ServerLost
+from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class _Submitter:
     def _may_try_again(self, submission: _Submission, error: "Any") -> bool:
         """Whether to submit a job again; otherwise, tell what is wrong with it."""
         if submission.attempt < self._options.attempts:
-            self._sleep(min(60.0, 0.5 * 2.0 ** min(submission.attempt - 1, 100)))
+            self._sleep(growing_pause(0.5, 60.0, submission.attempt - 1))
             submission.live = False
             return True
         if isinstance(error, (NoServer, ServerLost)):

@@ -14,6 +14,7 @@ from .errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, Qu
 from .protocol import MAX_HANDLE_SIZE, encode, encode_unique
 from .serializers import find_serializer
 from .session import read_number
+from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Client:
                 if attempt == attempts or deadline.over:
                     raise
                 _logger_client.info("attempt %d of %d: %s", attempt, attempts, error)
-                pause = min(backoff * 2.0 ** min(attempt - 1, 100), backoff_max) * (0.5 + self._random.random())
+                pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._random.random())
                 left = deadline.left()
                 self._sleep(pause if left is None else min(pause, left))
                 if deadline.over:

@@ -2,6 +2,7 @@
 from .addresses import join_address
 from .protocol import RESPONSE_MAGIC, PacketReader
 from .session import ClientSession
+from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,4 +78,4 @@ class Link:
     def back_off(self, now: float, spread: float) -> None:
         """The server failed: leave it alone for a while, `spread` (0 to 1) makes it shorter or longer."""
         self.failures += 1
-        self.retry_at = now + min(30.0, 0.25 * 2.0 ** min(self.failures, 10)) * (0.5 + spread)
+        self.retry_at = now + growing_pause(0.25, 30.0, self.failures) * (0.5 + spread)

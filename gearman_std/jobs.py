@@ -1,6 +1,8 @@
 """What a job and a function are: priority queues, policies, counters, each changed by one method."""
 from collections import deque
 
+from .timers import growing_pause
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, List, Optional, Tuple, Union
@@ -82,7 +84,7 @@ class FunctionPolicy:
 
     def delay(self, attempt: int, jitter: float) -> float:
         """Seconds to wait after failed attempt number `attempt` (from 1); `jitter` is from 0 to 1."""
-        return min(self.backoff * 2.0 ** min(attempt - 1, 60), self.backoff_max) * (0.75 + 0.5 * jitter)
+        return growing_pause(self.backoff, self.backoff_max, attempt - 1) * (0.75 + 0.5 * jitter)
 
 
 class Function:

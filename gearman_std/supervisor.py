@@ -9,6 +9,7 @@ import threading
 import time
 
 from .signals import make_handler
+from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Supervisor:
                                "starts in %.1f s", child.number, status, child.due - now)
 
     def _pause(self, child: _Child, now: float) -> None:
-        child.due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(child.deaths, 20)) * (0.5 + 0.5 * self._random())
+        child.due = now + growing_pause(FIRST_PAUSE, LONGEST_PAUSE, child.deaths) * (0.5 + 0.5 * self._random())
         child.deaths += 1
 
     def _tell_children(self) -> None:

@@ -1,9 +1,14 @@
-"""A queue of things to do at a time, from which a thing can be taken back at once."""
+"""When things are to be done: a queue from which a thing can be taken back at once, and pauses that grow."""
 from heapq import heapify, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional
+
+
+def growing_pause(first: float, longest: float, failures: int) -> float:
+    """The seconds to wait after so many failures before this one: `first`, doubled for each, but not beyond `longest`."""
+    return min(first * 2.0 ** min(failures, 100), longest)  # more than 1,023 doublings are an OverflowError
 
 
 class Timers:

@@ -4,6 +4,7 @@ from collections import deque
 from .addresses import join_address
 from .protocol import RESPONSE_MAGIC, PacketReader
 from .session import GRAB_TYPES, WorkerSession
+from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class WorkerServer:
         """
         if now < self.retry_at:
             return
-        delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 20))
+        delay = growing_pause(FIRST_RETRY, LAST_RETRY, self.failures)
         if lived > delay:
             self.failures, delay = 0, FIRST_RETRY
         self.retry_at = now + delay * (0.5 + 0.5 * random())
@@ -120,4 +121,4 @@ class WorkerLink:
         self.fruitless = self.fruitless + 1 if now - self.slept_at <= 1.0 else 0
         self.slept_at = now
         if self.fruitless > FRUITLESS:
-            self.rest_until = now + min(LONGEST_REST, 0.001 * 2 ** min(self.fruitless - FRUITLESS, 20))
+            self.rest_until = now + growing_pause(0.001, LONGEST_REST, self.fruitless - FRUITLESS)

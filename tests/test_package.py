@@ -19,7 +19,7 @@ IMPORTS = {
     "streams": "protocol",
     "protocol": "errors",
     "serializers": "protocol",
-    "jobs": "roster",  # a name for type checkers only, as those that stand for the core further down
+    "jobs": "timers roster",  # the latter for type checkers only, as those that stand for the core further down
     "text": "",
     "timers": "",
     "schedule": "",
@@ -33,7 +33,7 @@ IMPORTS = {
     "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants",
     "daemon": "errors signals",
     "signals": "",
-    "supervisor": "errors signals",
+    "supervisor": "errors signals timers",
     "session": "errors protocol",
     "store": "errors jobs",
     "storekeeper": "errors jobs schedule core store",
@@ -48,12 +48,12 @@ IMPORTS = {
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
-    "client_link": "errors addresses protocol session connection",
+    "client_link": "errors addresses protocol session timers connection",
     "client_network": "errors addresses protocol connection client_link client_ring client_task",
-    "client": "errors addresses protocol serializers session connection client_link client_network client_task",
+    "client": "errors addresses protocol serializers session timers connection client_link client_network client_task",
     "command": "errors",
     "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
-    "worker_link": "errors addresses protocol session connection worker_job",
+    "worker_link": "errors addresses protocol session timers connection worker_job",
     "worker_shift": "errors session signals timers connection worker_job worker_link worker",  # the last for type checkers
     "worker": "addresses protocol serializers signals connection worker_job worker_shift",
     "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",

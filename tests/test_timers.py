@@ -1,7 +1,7 @@
 """Things due at a time."""
 import random
 
-from gearman_std.timers import Timers
+from gearman_std.timers import Timers, growing_pause
 
 
 def test_things_come_when_due_the_earliest_first():
@@ -61,3 +61,7 @@ def test_repr_shows_how_many():
     timers = Timers()
     timers.add(1.0, None or "x")
     assert repr(timers) == "<Timers: 1 set>"
+
+
+def test_pauses_grow_up_to_the_longest():
+    assert [growing_pause(0.5, 30.0, failures) for failures in (0, 1, 3, 6, 10 ** 9)] == [0.5, 1.0, 4.0, 30.0, 30.0]
