@@ -8,7 +8,7 @@ from collections import deque
 
 from .addresses import join_address, split_address
 from .errors import CommandTimeout, ConnectTimeout, NoServer, ServerLost
-from .streams import TLSStream, set_up_tcp
+from .streams import TLSStream, certificate_error, set_up_tcp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECEIVE_SIZE = 65536  # bytes taken from a socket at once; malloc would map and unmap memory for many more
 SEND_COUNT = 64        # pieces handed to a socket at once
 _JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
-_LONGEST_WAIT = 3600.0  # seconds of one wait; who wants more waits again
+LONGEST_WAIT = 3600.0  # seconds of one wait, as the system refuses one of 25 days; who wants more waits again
 
 
 class Deadline:
@@ -296,8 +296,7 @@ def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
         if path:
             context.load_cert_chain(path, tls.get("key"))
     except OSError as error:  # which does not name the file
-        reason = error.strerror or error
-        raise OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason)) from None
+        raise certificate_error(error, path) from None
     if not tls.get("verify", True):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -315,14 +314,14 @@ def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optiona
             poller.register(connection.fileno(), select.POLLIN | (select.POLLOUT if writing else 0))
 
         def wait_with_poll(timeout: "Optional[float]") -> "List[int]":
-            limit = _LONGEST_WAIT if timeout is None or timeout > _LONGEST_WAIT else timeout
+            limit = LONGEST_WAIT if timeout is None or timeout > LONGEST_WAIT else timeout
             return [descriptor for descriptor, _ in poller.poll(int(limit * 1000 + 0.999))]
         return wait_with_poll
     pairs = [(connection.fileno(), writing) for connection, writing in connections]
     readers, writers = [one for one, _ in pairs], [one for one, writing in pairs if writing]
 
     def wait_with_select(timeout: "Optional[float]") -> "List[int]":
-        limit = _LONGEST_WAIT if timeout is None or timeout > _LONGEST_WAIT else timeout
+        limit = LONGEST_WAIT if timeout is None or timeout > LONGEST_WAIT else timeout
         readable, writable, _ = select.select(readers, writers, [], limit)
         return readable + [descriptor for descriptor in writable if descriptor not in readable]
     return wait_with_select

@@ -42,6 +42,11 @@ def acknowledge_at_once(connected: "Any") -> None:
             return  # it is lost, which whoever receives next is told
 
 
+def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:
+    """The same error with the file's name, which OpenSSL does not tell, and the reason, if it is better known."""
+    return OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason or error.strerror or error))
+
+
 class TLSStream:
     """A TLS socket that says "not now" as a plain one does, and sends several pieces one after the other.
 

@@ -3,7 +3,7 @@ from collections import OrderedDict
 from selectors import EVENT_READ, EVENT_WRITE
 
 from .access import PeerFacts, names_in_certificate
-from .streams import TLSStream
+from .streams import TLSStream, certificate_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class ServerTLS:
                 path = ca
                 context.load_verify_locations(ca)
         except OSError as error:
-            reason = "its key is encrypted" if asked else error.strerror or error
-            raise OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason)) from None
+            raise certificate_error(error, path, "its key is encrypted" if asked else "") from None
         if ca:
             context.verify_mode = ssl.CERT_REQUIRED if settings.get("required") else ssl.CERT_OPTIONAL
         return context

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import deque
 
+from .connection import LONGEST_WAIT
 from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
 from .signals import WokenBySignals
@@ -32,7 +33,6 @@ FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a w
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
 HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
 WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
-LONGEST_WAIT = 3600.0    # seconds of one wait; epoll refuses one of 25 days
 
 
 class _PoolThread:

@@ -34,6 +34,17 @@ def usr1():
     signal.signal(signal.SIGUSR1, before)
 
 
+def end_of_child():
+    """How a child ends that forks from this process and gets SIGTERM."""
+    child = os.fork()
+    if not child:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_handler_is_the_processs_own():
     """What a worker's function forks has the handlers too; a Process.terminate() is to end it all the same."""
@@ -42,13 +53,7 @@ def test_a_handler_is_the_processs_own():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         assert heard == ["stop"]
-        child = os.fork()
-        if not child:
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            finally:
-                os._exit(0)
-        assert os.waitpid(child, 0)[1] == signal.SIGTERM
+        assert end_of_child() == signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == ["stop"]
@@ -64,13 +69,7 @@ def test_every_handler_of_ours_is_such_a_one(install):
 
     def look():
         nonlocal status
-        child = os.fork()
-        if not child:
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            finally:
-                os._exit(0)
-        status = os.waitpid(child, 0)[1]
+        status = end_of_child()
         return True
 
     try:

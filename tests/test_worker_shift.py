@@ -19,6 +19,13 @@ from gearman_std.worker_job import Retry
 from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, make, until
 
 
+def expect_leaving(peer, at_work):
+    """The worker of the function f gives it up, asks for a last answer, and ends."""
+    peer.expect((CANT_DO, b"f"))
+    peer.expect_farewell()
+    at_work.join()
+
+
 # --- Slots.
 
 def test_never_more_jobs_than_threads(fake):
@@ -262,9 +269,7 @@ def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
         worker.stop()
         until(lambda: worker._shift.leaving)
         peer.send((NO_JOB,))
-        peer.expect((CANT_DO, b"f"))
-        peer.expect_farewell()
-        at_work.join()
+        expect_leaving(peer, at_work)
 
 
 def test_too_many_held_jobs_stop_the_grabbing(fake):
@@ -608,9 +613,7 @@ def test_leaving_waits_until_a_large_result_has_left(fake):
         worker._shift.wake()
         peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
         peer.send((NO_JOB,))
-        peer.expect((CANT_DO, b"f"))
-        peer.expect_farewell()
-        at_work.join()
+        expect_leaving(peer, at_work)
 
 
 def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
@@ -693,9 +696,7 @@ def test_it_can_work_again(fake):
             peer.send((NO_JOB,))
             peer.expect((PRE_SLEEP,))
             worker.stop()
-            peer.expect((CANT_DO, b"f"))
-            peer.expect_farewell()
-            at_work.join()
+            expect_leaving(peer, at_work)
         worker.stops = 0
 
 
@@ -712,9 +713,7 @@ def test_max_jobs_is_exact(fake):
             grabs += packet == GRAB
             done += packet[0] == WORK_COMPLETE
         assert grabs == 0
-        peer.expect((CANT_DO, b"f"))
-        peer.expect_farewell()
-        at_work.join()
+        expect_leaving(peer, at_work)
     assert worker.health().grabbed == 3
 
 
@@ -775,9 +774,7 @@ def test_a_month_is_no_time_that_the_system_refuses_to_wait(fake, seconds):
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
         worker.stop()
-        peer.expect((CANT_DO, b"f"))
-        peer.expect_farewell()
-        at_work.join()
+        expect_leaving(peer, at_work)
 
 
 def test_watch_makes_it_leave(fake):
@@ -788,9 +785,7 @@ def test_watch_makes_it_leave(fake):
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
         changed.set()
-        peer.expect((CANT_DO, b"f"))
-        peer.expect_farewell()
-        at_work.join()
+        expect_leaving(peer, at_work)
 
 
 SIGNALLED = """
