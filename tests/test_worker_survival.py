@@ -165,7 +165,7 @@ def test_servers_that_come_and_go_in_real_time(caplog):
     results, troubles = {}, collections.Counter()
     with AtWork(worker), Client(addresses, connect_timeout=1.0, command_timeout=0.5, job_timeout=1.0) as client:
         number = 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(results) <= 50:  # when servers hang, a job takes up to a second
             town.change(town.source.randrange(3))
             pause = time.monotonic() + town.source.uniform(0.0, 0.3)
             while time.monotonic() < pause:
