@@ -1,4 +1,5 @@
 """What the tests share: the project's root, programs that may be missing, and processes that end with the test."""
+import logging
 import os
 import shutil
 import signal
@@ -51,6 +52,19 @@ def require():
         return path or missing("the program %s is not installed" % program)
     require.missing = missing
     return require
+
+
+@pytest.fixture(autouse=True)
+def logger():
+    """The package's logger, as it was before when the test is over."""
+    logger = logging.getLogger("gearman_std")
+    before, level = list(logger.handlers), logger.level
+    yield logger
+    for handler in list(logger.handlers):
+        if handler not in before:
+            logger.removeHandler(handler)
+            handler.close()
+    logger.setLevel(level)
 
 
 @pytest.fixture

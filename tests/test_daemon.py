@@ -16,19 +16,6 @@ from gearman_std.errors import GearmanError
 posix = pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
 
 
-@pytest.fixture(autouse=True)
-def logger():
-    """The package's logger, as it was before when the test is over."""
-    logger = logging.getLogger("gearman_std")
-    before, level = list(logger.handlers), logger.level
-    yield logger
-    for handler in list(logger.handlers):
-        if handler not in before:
-            logger.removeHandler(handler)
-            handler.close()
-    logger.setLevel(level)
-
-
 def python(code, **options):
     """Run some code in another interpreter; return status, output and errors."""
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
