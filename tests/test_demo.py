@@ -83,8 +83,8 @@ def test_however_it_ends_nothing_is_left_behind(processes, tmp_path, number):
     process = processes.start([sys.executable, "-m", "gearman_std", "demo", str(tmp_path / "fifo")], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, universal_newlines=True)
     address = server_of(process.stdout.readline())
-    # Opening waits until the demo reads it, and so is not inside of an import, where Python tells of an interrupt that it ignores;
-    # the file's end ends a read that the signal just missed.
+    # Opening waits until the demo reads it, and so is not inside of an import, where Python tells of an interrupt that it
+    # ignores; the file's end ends a read that the signal just missed.
     with open(str(tmp_path / "fifo"), "wb"):
         process.send_signal(number)
     assert process.wait(20) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[number]
