@@ -9,7 +9,7 @@ import time
 from collections import namedtuple
 
 from .addresses import join_address, split_servers
-from .connection import Deadline, open_connection
+from .connection import Deadline, check_timeout, open_connection
 from .errors import CommandTimeout, ProtocolError, ServerError, ServerLost
 from .protocol import MAX_LINE_SIZE, encode
 
@@ -65,12 +65,12 @@ class AdminClient:
     Owner: the thread that uses it.
     """
 
-    def __init__(self, server: "Any" = None, timeout: "Optional[float]" = 10.0, *, tls: "Any" = None,
-                 clock: "Callable[[], float]" = time.monotonic) -> None:
+    _clock = staticmethod(time.monotonic)  # type: Callable[[], float] # tests have their own
+
+    def __init__(self, server: "Any" = None, timeout: "Optional[float]" = 10.0, *, tls: "Any" = None) -> None:
         self.address = split_servers(server, os.environ)[0]
-        self.timeout = timeout
+        self.timeout = check_timeout("timeout", timeout)
         self._tls = tls
-        self._clock = clock
         self._connection = None  # type: Optional[Connection]
 
     def __repr__(self) -> str:

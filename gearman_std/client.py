@@ -9,7 +9,7 @@ from itertools import islice
 from .addresses import split_servers
 from .client_network import Network
 from .client_task import NORMAL, JobStatus, Task, make_task
-from .connection import Deadline, ask
+from .connection import Deadline, ask, check_timeout
 from .errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerLost
 from .protocol import MAX_HANDLE_SIZE, encode, encode_unique
 from .serializers import find_serializer
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
     from types import TracebackType
+    from .addresses import Address
     from .client_link import Link, Request
     from .errors import GearmanError
     from .protocol import Data
@@ -51,23 +52,23 @@ class Client:
     Owner: nobody, its settings do not change; what does change is its network's.
     """
 
+    # Time and chance; tests have their own.
+    _clock = staticmethod(time.monotonic)  # type: Callable[[], float]
+    _wall_clock = staticmethod(time.time)  # type: Callable[[], float]
+    _sleep = staticmethod(time.sleep)      # type: Callable[[float], None]
+    _random = _random_module               # type: Any
+
     def __init__(self, servers: "Any" = None, *, connect_timeout: "Optional[float]" = 5.0,
                  command_timeout: "Optional[float]" = 10.0, job_timeout: "Optional[float]" = None, serializer: "Any" = None,
-                 tls: "Any" = None, clock: "Callable[[], float]" = time.monotonic,
-                 wall_clock: "Callable[[], float]" = time.time, sleep: "Callable[[float], None]" = time.sleep,
-                 random: "Any" = _random_module, network: "Optional[Network]" = None) -> None:
-        for timeout in connect_timeout, command_timeout, job_timeout:
-            Deadline(timeout, clock)  # which raises
-        self.connect_timeout = connect_timeout
-        self.command_timeout = command_timeout
-        self.job_timeout = job_timeout
+                 tls: "Any" = None) -> None:
+        self.connect_timeout = check_timeout("connect_timeout", connect_timeout)
+        self.command_timeout = check_timeout("command_timeout", command_timeout)
+        self.job_timeout = check_timeout("job_timeout", job_timeout)
         self.serializer = find_serializer(serializer)
-        self.wall_clock = wall_clock
-        self._clock = clock
-        self._sleep = sleep
-        self._random = random
-        self._network = network or Network(split_servers(servers, os.environ), connect_timeout, command_timeout, tls, clock,
-                                           random)
+        self._network = self._make_network(split_servers(servers, os.environ), tls)
+
+    def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
+        return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._clock, self._random)
 
     def __repr__(self) -> str:
         return repr(self._network).replace("Network", type(self).__name__, 1)

@@ -222,7 +222,7 @@ def make_task(client: "Client", function: "Text", workload: "Any" = None, *, uni
             raise ValueError("only a background job of normal priority without a reducer can start later")
         if at is not None and delay is not None:
             raise ValueError("a job starts at a time or after a delay, not both")
-        when = at if at is not None else client.wall_clock() + (delay or 0.0)
+        when = at if at is not None else client._wall_clock() + (delay or 0.0)
         if not 0 <= when < 2 ** 63:
             raise ValueError("a job cannot start at the time %r" % (when,))
         packet_type, middle = SUBMIT_JOB_EPOCH, (b"%d" % ceil(when),)

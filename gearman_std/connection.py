@@ -36,6 +36,8 @@ class Deadline:
         self._clock = clock
         try:
             self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
+        except OverflowError:  # 10 ** 400
+            self._end = None
         except TypeError:
             raise TypeError("a time-out is a number of seconds or None, not %r" % (timeout,)) from None
         if self._end != self._end:  # it would never be over, and there would never be time left
@@ -52,6 +54,17 @@ class Deadline:
     def over(self) -> bool:
         """Whether the time is up."""
         return self._end is not None and self._clock() >= self._end
+
+
+def check_timeout(name: str, timeout: "Any") -> "Any":
+    """The time-out, None if it has no end.  Raises ValueError or TypeError, which name the argument, for what is none."""
+    try:
+        left = Deadline(timeout).left()
+    except (TypeError, ValueError) as error:
+        raise type(error)("%s is %r; a time-out is a number of seconds, or None for ever" % (name, timeout)) from None
+    if timeout is not None and timeout < 0:
+        raise ValueError("%s is %r; a time-out is not less than 0, and None for ever" % (name, timeout))
+    return None if left is None else timeout
 
 
 class Connection:

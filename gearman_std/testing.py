@@ -123,8 +123,13 @@ class ImmediateClient(Client):
     def __init__(self, functions: "Any" = None, *, serializer: "Any" = None, job_timeout: "Optional[float]" = None) -> None:
         self.worker = functions if isinstance(functions, Worker) else _copy_worker(functions or {}, None, serializer=serializer)
         self._stage = stage = _Stage(self.worker)
-        super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer, clock=stage.clock,
-                         wall_clock=stage.wall_clock, sleep=self.advance, network=_ImmediateNetwork(stage))
+        self._clock = stage.clock
+        self._wall_clock = stage.wall_clock
+        self._sleep = self.advance
+        super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer)
+
+    def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
+        return _ImmediateNetwork(self._stage)
 
     def __repr__(self) -> str:
         return "<ImmediateClient of %r>" % (self._stage,)

@@ -164,13 +164,20 @@ def serve():
         server.close()
 
 
+def client_of(servers, clock=None, sleep=None, random=None, network=None, **options):
+    """A Client with a time, chance or network of the test's."""
+    given = {"_clock": clock and staticmethod(clock), "_sleep": sleep and staticmethod(sleep), "_random": random,
+             "_make_network": network and (lambda self, addresses, tls: network)}
+    return type("Client", (Client,), {name: value for name, value in given.items() if value})(servers, **options)
+
+
 @pytest.fixture
 def make_client():
     clients = []
 
     def make_client(*servers, **options):
         names = [server.name if isinstance(server, FakeServer) else server for server in servers]
-        clients.append(Client(names, **options))
+        clients.append(client_of(names, **options))
         return clients[-1]
     yield make_client
     for client in clients:

@@ -228,7 +228,8 @@ def test_the_time_out_is_for_the_whole_command_not_for_each_byte(script):
         def __call__(self):
             self.now += 1.0
             return self.now
-    admin = script(itertools.repeat(b"x\t0\t0\t0\n"), timeout=5.0, clock=Clock())
+    admin = script(itertools.repeat(b"x\t0\t0\t0\n"), timeout=5.0)
+    admin._clock = Clock()
     with pytest.raises(CommandTimeout):
         admin.status()
 

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, be_silent, hang_up, in_threads, obey, once, one_job,
-                          unused_address, vanish)
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, be_silent, client_of, hang_up, in_threads, obey, once,
+                          one_job, unused_address, vanish)
 from gearman_std import client_network
 from gearman_std.client import Client
 from gearman_std.client_link import Link
@@ -734,7 +734,7 @@ def test_mutated_replies_never_hang_and_only_named_errors_come_out():
                 reply[place:place] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 20)))
         network = Network([("h", 4730)], 1.0, 1.0, clock=Clock(), random=Unrandom)
         network.open = lambda address, timeout, data=reply: Connection(address, Canned(bytes(data), rng.randrange(1, 60)))
-        with Client("h", network=network, clock=network.clock) as client:
+        with client_of("h", network=network, clock=network.clock) as client:
             tasks = client.submit_many([("f", b""), ("f", b"")])
             network._watch = lambda network=network: watch_canned(network)
             for ask in (lambda: client.status("H:1"), client.ping, lambda: client.submit("f", background=True)):

@@ -19,7 +19,7 @@ class Settings:
         dumps = staticmethod(lambda value: value)
 
     _network = None
-    wall_clock = staticmethod(lambda: 1000.25)
+    _wall_clock = staticmethod(lambda: 1000.25)
 
 
 @pytest.mark.parametrize("options, packet_type, middle", [
