@@ -19,7 +19,7 @@ from gearman_std.protocol import (CAN_DO, ERROR, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ,
                                   SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG,
                                   WORK_COMPLETE, WORK_FAIL, PacketReader, pack_request)
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")]
 
 SEEDS = int(os.environ.get("GEARMAN_STD_CRASH_SEEDS", "0"))
 ROUNDS = 3 if SEEDS else 2

@@ -19,6 +19,8 @@ from gearman_std.protocol import (CAN_DO, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CR
 
 from wire import TIMEOUT, check, in_dispatcher
 
+pytestmark = pytest.mark.long
+
 COUNT = int(os.environ.get("GEARMAN_STD_FUZZ") or 20000)
 SEED = int(os.environ.get("GEARMAN_STD_FUZZ_SEED") or time.time() * 1000 % 1e9)
 

@@ -22,6 +22,8 @@ from gearman_std.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ER
                                   WORK_STATUS, WORK_WARNING, PacketReader, pack_request)
 from gearman_std.schedule import Schedule
 
+pytestmark = pytest.mark.long
+
 STEPS = 150
 FUNCTIONS = (b"join", b"rerun", b"replace", b"reject")
 UNIQUES = (b"", b"", b"-", b"u1", b"u2")

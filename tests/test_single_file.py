@@ -9,6 +9,8 @@ import pytest
 
 import gearman_std
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def tool(root, sources):

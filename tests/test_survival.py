@@ -3,9 +3,13 @@ import collections
 import sys
 import threading
 
+import pytest
+
 from client_tools import LONG, WorkerThread, unused_address
 from gearman_std.client import Client
 from gearman_std.errors import NoServer, ServerLost
+
+pytestmark = pytest.mark.long
 
 SERVERS, KILLS, BATCH, BATCHES = 3, 9, 500, 6
 SERVER_PROGRAM = """

@@ -17,6 +17,8 @@ from gearman_std.worker_job import Retry
 
 from worker_tools import WAIT, AtWork, World, until
 
+pytestmark = pytest.mark.long
+
 
 def live_through(world, caplog, seed, threads=2):
     """Have a worker do the jobs of a world to its end; return the lines that it has logged."""

@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Run the tests:  python3 tools/test.py [--single-file] [pytest arguments]
+"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [pytest arguments]
 
+All of them run in as many processes as there are processors, or as --lanes says; a file of tests, or several, in one.
 Needs Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this interpreter's own, in
 the folder .venv-test of the project, made at the first run.  With --single-file the tests run against the single-file build of
 the package, in a folder that has only that file, tests/ and tools/.
 """
+import concurrent.futures
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -28,6 +32,9 @@ REQUIREMENTS = {
              "pluggy<=1.6.0", "pygments<=2.19.2", "tomli<=2.2.1", "typing-extensions<=4.15.0"],
 }
 NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
+
+SHARES = 6  # of the test files for each lane: enough for all lanes to end at about the same time
+NO_TESTS = 5  # how pytest ends where the arguments leave none of its files' tests
 
 
 def environment():
@@ -79,10 +86,46 @@ def single_file_folder():
     return folder
 
 
+def shares(folder, count):
+    """The files of tests dealt into as many lists, the large ones first."""
+    names = [os.path.join(path, name) for path, _, names in os.walk(os.path.join(folder, "tests"))
+             for name in names if name.startswith("test_") and name.endswith(".py")]
+    names.sort(key=lambda name: (-os.path.getsize(name), name))
+    return [names[start::count] for start in range(min(count, len(names)))]
+
+
+def run_lanes(command, folder, variables, lanes):
+    """Run all tests in as many processes at a time, show what each says when it ends; returns the exit status."""
+    def run(share):
+        return subprocess.run(command + share, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    begun = time.monotonic()
+    counts = {}
+    statuses = set()
+    with concurrent.futures.ThreadPoolExecutor(lanes) as executor:
+        ends = [executor.submit(run, share) for share in shares(folder, lanes * SHARES)]
+        for future in concurrent.futures.as_completed(ends):
+            text = future.result().stdout.decode("utf-8", "replace")
+            statuses.add(future.result().returncode)
+            print(text, end="", flush=True)
+            for number, what in re.findall(r"(\d+) ([a-z]+)", text.strip().rpartition("\n")[2].partition(" in ")[0]):
+                counts[what] = counts.get(what, 0) + int(number)
+    total = ", ".join("%d %s" % (counts[what], what) for what in sorted(counts))
+    print("in all: %s in %d s" % (total, time.monotonic() - begun))
+    if len(statuses) > 1:
+        statuses.discard(NO_TESTS)
+    return max(statuses, key=abs)
+
+
 def main(arguments):
     if sys.version_info < (3, 6):
         sys.exit("tools/test.py needs Python 3.6 or later, this is %s" % sys.version.split()[0])
     folder = ROOT
+    lanes = os.cpu_count() or 1
+    if "--lanes" in arguments:
+        place = arguments.index("--lanes")
+        lanes = int(arguments[place + 1])
+        del arguments[place:place + 2]
     if "--single-file" in arguments:
         arguments.remove("--single-file")
         folder = single_file_folder()
@@ -91,7 +134,10 @@ def main(arguments):
     variables = dict(os.environ)
     if gear():
         variables.setdefault("GEARMAN_STD_GEAR", gear())
-    return subprocess.call([environment(), "-m", "pytest"] + arguments, cwd=folder, env=variables)
+    command = [environment(), "-m", "pytest"] + arguments
+    if lanes < 2 or any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments):
+        return subprocess.call(command, cwd=folder, env=variables)
+    return run_lanes(command, folder, variables, lanes)
 
 
 if __name__ == "__main__":
