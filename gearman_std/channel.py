@@ -4,6 +4,7 @@ from collections import deque
 from .http_session import HTTPSession
 from .peers import Peer
 from .protocol import LARGE_BODY, PacketReader
+from .streams import end_connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,11 +106,15 @@ class Channel:
             return
 
     def close(self) -> None:
-        """Close the socket; nothing waits any longer."""
-        self.socket.close()
+        """End the connection; nothing waits any longer."""
+        end_connection(self.socket)
         self.waiting = _NO_PACKETS
         self.backlog.clear()
         self.backlog_size = 0
+
+    def leave(self) -> None:
+        """Close this process's socket without a word: the connection is that of the process it forked from."""
+        getattr(self.socket, "leave", self.socket.close)()
 
 
 class SecureChannel(Channel):

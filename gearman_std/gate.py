@@ -70,6 +70,13 @@ class Gate:
         self.listeners = []
         self.opens_at = NEVER
 
+    def leave(self) -> None:
+        """Close this process's sockets: the listeners are those of the process it forked from."""
+        for listener in self.listeners:
+            listener.leave()
+        self.listeners = []
+        self.opens_at = NEVER
+
     def _watch(self) -> None:
         for listener in self.listeners:
             self._selector.register(listener.socket, EVENT_READ, self._on_accept)

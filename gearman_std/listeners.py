@@ -7,7 +7,7 @@ import struct
 
 from .access import PeerFacts
 from .addresses import split_address
-from .streams import KEEPALIVE, set_up_tcp
+from .streams import KEEPALIVE, end_connection, set_up_tcp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other en
 class Listener:
     """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol.
 
-    With `path`, the file of a Unix socket goes when it is closed.
+    With `path`, the file of a Unix socket goes when it is closed.  With `own`, nobody but this server is to accept there, so
+    that closing it ends it for the children of forks, too.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: bool = False) -> None:
+    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: bool = False,
+                 own: bool = False) -> None:
         listening.setblocking(False)
         self.socket = listening
         self.secure = secure
@@ -38,6 +40,7 @@ class Listener:
         self.keepalive = KEEPALIVE
         self.patience = 0.0  # seconds, as in `streams.set_up_tcp`
         self._path = path
+        self._own = own
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
         self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
@@ -60,12 +63,19 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening."""
-        self.socket.close()
+        if self._own:
+            end_connection(self.socket)
+        else:
+            self.socket.close()
         if self._path:
             try:
                 os.unlink(self._path)
             except OSError:  # it is gone, or its folder belongs to the user that the program was before
                 return
+
+    def leave(self) -> None:
+        """Close this process's socket: it is that of the process it forked from."""
+        self.socket.close()
 
 
 def _uid_of_peer(connection: socket.socket) -> "Optional[int]":
@@ -110,9 +120,9 @@ def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Option
                 continue
             (host, number), secure, http = place
             if host.startswith("/"):
-                listeners.append(Listener(_listen_unix(host, backlog, socket_mode), path=host))
+                listeners.append(Listener(_listen_unix(host, backlog, socket_mode), path=host, own=True))
             else:
-                listeners += [Listener(one, secure, http=http) for one in _listen_tcp(host, number, backlog)]
+                listeners += [Listener(one, secure, http=http, own=True) for one in _listen_tcp(host, number, backlog)]
     except OSError:
         for listener in listeners:
             listener.close()

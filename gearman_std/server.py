@@ -26,6 +26,7 @@ from .access import Access, PeerFacts
 from .addresses import DEFAULT_PORT
 from .channel import Channel, SecureChannel
 from .core import Core
+from .forks import leave_in_children
 from .gate import NEVER, Gate
 from .http_session import HTTPSession, pack_refusal
 from .jobs import FunctionPolicy
@@ -36,7 +37,7 @@ from .protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_
 from .signals import WokenBySignals
 from .store import JobStore
 from .storekeeper import StoreKeeper
-from .streams import KEEPALIVE, TLSStream, acknowledge_at_once
+from .streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
 from .tls import Handshakes, ServerTLS
 
 TYPE_CHECKING = False
@@ -146,6 +147,7 @@ class Server:
         self._sweep_at = NEVER
         self._finishing = False
         self._served = False
+        self._process = 0             # the one that bound it
         self._thread = None           # type: Optional[threading.Thread]
         self._selector = None         # type: Any
         self._handshakes = None       # type: Any
@@ -229,6 +231,8 @@ class Server:
             raise RuntimeError("a server serves once; make another")
         if self._selector is not None:
             return
+        self._process = os.getpid()
+        leave_in_children(self)
         try:
             self._selector = self._make_selector()
             self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -276,15 +280,38 @@ class Server:
             _logger_server.info("stopped")
 
     def close(self) -> None:
-        """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve."""
+        """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve.
+
+        In a child of a fork that only closes what this process has of it, and the server goes on in the other one.
+        """
+        if self._process not in (0, os.getpid()):
+            self.leave()
+            return
         if self._keeper is not None:
             self._keeper.close()
         for channel in self._channels:
             channel.close()
+        for thing in (self._gate, self._handshakes):
+            if thing is not None:
+                thing.close()
+        self._let_go()
+
+    def leave(self) -> None:
+        """In a child of a fork: close this process's sockets without a word; the server goes on in the other process.
+
+        From Python 3.7 on that has been done before anything else runs in the child.
+        """
+        for thing in list(self._channels) + [self._gate, self._handshakes]:
+            if thing is not None:
+                thing.leave()
+        self._calls.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._channels.clear()
         self._turns.clear()
         self._unfinished.clear()
-        for thing in (self._gate, self._handshakes, self._selector, self._wake_receiver, self._wake_sender):
+        for thing in (self._selector, self._wake_receiver, self._wake_sender):
             if thing is not None:
                 thing.close()
         self._selector = self._gate = self._handshakes = None
@@ -295,7 +322,7 @@ class Server:
         gate, keeper, gathering = self._gate, self._keeper, self._gathering
         looks = 0
         core.tick(clock(), wall_clock())
-        while True:
+        while self._selector is not None:  # as it is in a child that one of its functions, or a signal, has made of this thread
             gather = bool(ready and looks and not core.stopping)
             if gathering and (not gather or core.now >= self._gather_until):
                 gather = False
@@ -604,7 +631,7 @@ class Server:
             self._selector.register(connection, selectors.EVENT_READ, channel)
         except (OSError, ValueError) as error:
             _logger_server.warning("cannot watch another connection, pausing: %s", error)
-            connection.close()
+            end_connection(connection)
             self._gate.pause()
             return None
         self._channels[channel] = None
@@ -617,7 +644,7 @@ class Server:
             connection.send(pack_refusal(code, text) if listener.http else pack_response(ERROR, code, text))
         except OSError as error:
             _logger_server.debug("lost a connection that was turned away: %s", error)
-        connection.close()
+        end_connection(connection)
 
     def _welcome_secure(self, stream: TLSStream, facts: PeerFacts, listener: Listener) -> None:
         channel = self._welcome(stream, facts, listener)
@@ -670,6 +697,8 @@ class Server:
         except (BlockingIOError, InterruptedError):
             return
         for _ in range(len(self._calls)):
+            if not self._calls:
+                return  # the last one has forked, and this is the child
             function, arguments = self._calls.popleft()
             try:
                 function(*arguments)

@@ -3,6 +3,8 @@ import os
 import signal
 import threading
 
+from .forks import leave_in_children
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
@@ -45,10 +47,16 @@ class WokenBySignals:
         if threading.current_thread() is threading.main_thread():
             before = signal.set_wakeup_fd(self._descriptor)
             self._set = before == -1
-            if not self._set:
+            if self._set:
+                leave_in_children(self)
+            else:
                 signal.set_wakeup_fd(before)
 
     def __exit__(self, *_: "Any") -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """No longer write there; in a child of a fork, where the descriptor may soon be that of something else."""
         if self._set:
             signal.set_wakeup_fd(-1)
             self._set = False

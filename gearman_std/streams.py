@@ -42,6 +42,15 @@ def acknowledge_at_once(connected: "Any") -> None:
             return  # it is lost, which whoever receives next is told
 
 
+def end_connection(connected: "Any") -> None:
+    """Close a connection in a way that its other end sees, even while a child of a fork holds the socket, too."""
+    try:
+        connected.shutdown(socket.SHUT_RDWR)
+    except (OSError, ValueError):  # it is lost already; a ValueError is about TLS that never began
+        pass
+    connected.close()
+
+
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:
     """The same error with the file's name, which OpenSSL does not tell, and the reason, if it is better known."""
     return OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason or error.strerror or error))

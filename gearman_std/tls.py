@@ -3,7 +3,7 @@ from collections import OrderedDict
 from selectors import EVENT_READ, EVENT_WRITE
 
 from .access import PeerFacts, names_in_certificate
-from .streams import TLSStream, certificate_error
+from .streams import TLSStream, certificate_error, end_connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,14 +107,14 @@ class Handshakes:
         try:
             stream = tls.wrap(connected)
         except OSError as error:
-            connected.close()
+            end_connection(connected)
             self._failed(facts, error.strerror or str(error))
             return
         handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
         except (OSError, ValueError) as error:  # the system watches no more sockets for this process
-            stream.close()
+            end_connection(stream)
             self._failed(facts, str(error))
             return
         self.open[handshake] = None
@@ -142,12 +142,18 @@ class Handshakes:
     def close(self) -> None:
         """Close all."""
         for handshake in self.open:
-            handshake.stream.close()
+            end_connection(handshake.stream)
+        self.open.clear()
+
+    def leave(self) -> None:
+        """Close this process's sockets without a word: the connections are those of the process it forked from."""
+        for handshake in self.open:
+            handshake.stream.leave()
         self.open.clear()
 
     def _fail(self, handshake: "_Handshake", reason: str) -> None:
         self._leave(handshake)
-        handshake.stream.close()
+        end_connection(handshake.stream)
         self._failed(handshake.facts, reason)
 
     def _leave(self, handshake: "_Handshake") -> None:

@@ -34,6 +34,9 @@ class FakeSocket:
         self.calls.append(len(pieces))
         return self._take(b"".join(pieces))
 
+    def shutdown(self, how):
+        self.calls.append("shutdown")
+
     def close(self):
         self.open = False
 

@@ -32,7 +32,8 @@ IMPORTS = {
     "invariants": "jobs peers uniques core",
     "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants",
     "daemon": "errors signals",
-    "signals": "",
+    "forks": "",
+    "signals": "forks",
     "supervisor": "errors signals timers",
     "session": "errors protocol",
     "store": "errors jobs",
@@ -41,10 +42,10 @@ IMPORTS = {
     "listeners": "errors access addresses streams",
     "tls": "access streams",
     "http_session": "errors protocol",
-    "channel": "protocol peers http_session",
+    "channel": "protocol peers http_session streams",
     "gate": "access listeners",  # for type checkers
-    "server": "errors access addresses channel gate http_session protocol jobs limits peers core signals store storekeeper "
-              "listeners streams tls",
+    "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
+              "storekeeper listeners streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
