@@ -272,7 +272,8 @@ class _Submitter:
         if isinstance(error, (NoServer, ServerLost)):
             raise error  # and be done: the next job would fare no better
         if isinstance(error, JobFailed):
-            text = b": " + error.exception.rstrip() if error.exception else b""
+            told = error.exception in error.warnings  # by the callback, when it came
+            text = b": " + error.exception.rstrip() if error.exception and not told else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")
         elif isinstance(error, JobTimeout):
             self._console.complain("no result of %s within %d ms" % (submission.function, self._options.timeout))

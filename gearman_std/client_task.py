@@ -178,6 +178,8 @@ class Task:
 
     def failed(self, exception: "Optional[bytes]") -> None:
         message = "%s failed" % self.function.decode("utf-8", "replace")
+        if exception is None and self.warnings:
+            exception = self.warnings[-1]
         if exception is not None:
             message += ": " + exception.decode("utf-8", "replace")
         self._finish(None, JobFailed(message, self._handle, exception, self.warnings))

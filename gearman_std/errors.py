@@ -88,7 +88,8 @@ class JobError(GearmanError):
 class JobFailed(JobError):
     """A worker failed the job.
 
-    `exception` is the text of its WORK_EXCEPTION (None for a bare WORK_FAIL); `warnings` is what it warned before.
+    `exception` is the text of its WORK_EXCEPTION, else the last of its warnings, None if there is neither; `warnings` is what
+    it warned of before.
     """
 
     def __init__(self, message: str, handle: "Optional[bytes]" = None, exception: "Optional[bytes]" = None,

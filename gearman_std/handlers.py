@@ -5,12 +5,13 @@ come out of one other.
 """
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .peers import SUBMIT, WORK
-from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
-                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, LARGE_BODY, NO_JOB,
-                       OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES,
-                       STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG,
-                       SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND,
-                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
+from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, EXCEPTION_ENDS_JOB, GET_STATUS,
+                       GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
+                       LARGE_BODY, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID,
+                       STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
+                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
+                       SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
+                       WORK_WARNING, pack_response)
 from .schedule import Schedule
 from .text import answer, parse_number
 
@@ -95,6 +96,8 @@ def on_option_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (option,) = arguments
     if option.lower() == b"exceptions":
         peer.exceptions = True
+        peer.send(pack_response(OPTION_RES, option))
+    elif option == EXCEPTION_ENDS_JOB:
         peer.send(pack_response(OPTION_RES, option))
     else:
         peer.error(b"UNKNOWN_OPTION", b"Server does not recognize given option")

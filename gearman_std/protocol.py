@@ -28,6 +28,10 @@ RESPONSE_MAGIC = b"\0RES"
 # What the reader reports beside packets: a line of text, and packets that can be answered with an ERROR and skipped.
 TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS = range(43, 46)
 
+# The option of a server at which WORK_EXCEPTION ends a job for every client, also for one that did not ask for exceptions.
+# gearmand 1.1.20 sends that one a WORK_FAIL with a NUL behind the handle, and libgearman goes on waiting.
+EXCEPTION_ENDS_JOB = b"exception-ends-job"
+
 # Who may send a packet: a request goes to the server, a response comes from it.
 REQUEST, RESPONSE, BOTH = "request", "response", "both"
 

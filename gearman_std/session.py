@@ -5,11 +5,12 @@ A session has no socket: bytes to send are in `outgoing`, packets that arrived g
 from collections import deque, namedtuple
 
 from .errors import ProtocolError, QueueFull, ServerError
-from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
-                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY,
-                       NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE,
-                       TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING,
-                       WRONG_MAGIC, pack_request, packet_name, request_head)
+from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, EXCEPTION_ENDS_JOB, GET_STATUS,
+                       GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL,
+                       JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP,
+                       SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
+                       WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_request, packet_name,
+                       request_head)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ Assignment.__doc__ = """A job as the server hands it out; all bytes, but a large
 # The ways to ask for a job, the most telling first: gearmand knows them all, gear's server the second, Perl's the last.
 GRAB_TYPES = (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB)
 _NOT_UNDERSTOOD = ("INVALID_COMMAND", "UNKNOWN_COMMAND", "SERVER_ERROR")  # codes of such a refusal, in capitals
+_NO_SUCH_OPTION = _NOT_UNDERSTOOD + ("UNKNOWN_OPTION",)
 
 
 class WorkerSession:
@@ -189,11 +191,15 @@ class WorkerSession:
     unanswered grows by one with each job and falls back to one when there is none, so that an idle server is not asked by every
     free thread.
 
+    A job fails with the text of an exception in the form of which it ends for every client: WORK_EXCEPTION where the server
+    knows the option EXCEPTION_ENDS_JOB, for which each connection asks, else WORK_WARNING and WORK_FAIL; Perl's server knows no
+    warnings, and there WORK_FAIL follows WORK_EXCEPTION.
+
     Owner: whoever owns the connection.
     """
 
     __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry",
-                 "_running", "_abilities")
+                 "_running", "_abilities", "_exceptions")
 
     def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
                  confirmed: bool = False) -> None:
@@ -210,6 +216,8 @@ class WorkerSession:
         self._dry = False   # there was no job for a grab, and others are without an answer
         self._running = {}    # type: Dict[bytes, int] # jobs of each function
         self._abilities = []  # type: List[bytes]
+        self._exceptions = None  # type: Optional[bool] # whether WORK_EXCEPTION is enough; None until the server has answered
+        self.outgoing.append(_ASK_FOR_EXCEPTIONS)
         if client_id:
             self.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
         for function, timeout_ms in abilities:
@@ -265,6 +273,8 @@ class WorkerSession:
             return self._receive_error(arguments)
         elif packet_type == ECHO_RES and self.farewells:
             self.farewells -= 1
+        elif packet_type == OPTION_RES and self._exceptions is None:
+            self._exceptions = True
         elif packet_type == TOO_FEW_ARGUMENTS:
             raise ProtocolError("too few arguments in %s" % bytes(arguments[0]).decode())
         elif packet_type == WRONG_MAGIC:
@@ -298,6 +308,9 @@ class WorkerSession:
 
     def _receive_error(self, arguments: "Sequence[Data]") -> "Optional[ServerError]":
         code, text = (bytes(argument).decode("utf-8", "replace") for argument in arguments)
+        if self._exceptions is None and code.upper() in _NO_SUCH_OPTION:
+            self._exceptions = False
+            return None
         if not self.grabs or self.confirmed or code.upper() not in _NOT_UNDERSTOOD:
             return ServerError(code, text)
         if self.grab_type == GRAB_TYPES[-1]:
@@ -332,9 +345,9 @@ class WorkerSession:
 
     def exception(self, job: Assignment, text: bytes) -> None:
         """End a job with the text of an exception."""
-        self._put(WORK_EXCEPTION, job, text)
-        if self.grab_type == GRAB_JOB:
-            self.outgoing.append(pack_request(WORK_FAIL, job.handle))  # Perl's server does not end a job at its exception
+        self._put(WORK_EXCEPTION if self._exceptions or self.grab_type == GRAB_JOB else WORK_WARNING, job, text)
+        if not self._exceptions:
+            self.outgoing.append(pack_request(WORK_FAIL, job.handle))
         self.release(job)
 
     def release(self, job: Assignment) -> None:
@@ -376,3 +389,4 @@ class WorkerSession:
 
 _GRABS = {packet_type: pack_request(packet_type) for packet_type in GRAB_TYPES}
 _PRE_SLEEP = pack_request(PRE_SLEEP)
+_ASK_FOR_EXCEPTIONS = pack_request(OPTION_REQ, EXCEPTION_ENDS_JOB)

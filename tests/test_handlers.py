@@ -81,6 +81,12 @@ def test_the_option_exceptions_is_known_in_any_case_and_no_other(world):
     assert client.peer.exceptions
 
 
+def test_a_worker_may_ask_whether_an_exception_ends_its_job_for_everybody(world):
+    worker = world.connects()
+    worker.says(OPTION_REQ, b"exception-ends-job").hears((OPTION_RES, b"exception-ends-job"))
+    assert not worker.peer.exceptions
+
+
 @pytest.mark.parametrize("client_id, shown", ((b"me", b"me"), (b"", b""), (b"a b", b"a b"), (b"i" * 200, b"i" * 127)))
 def test_the_client_id_is_shown_among_the_workers(world, client_id, shown):
     client = world.connects()

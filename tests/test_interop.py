@@ -235,6 +235,33 @@ def test_our_client_and_worker_with_others_servers(others_server):
         use_client("%s:%d" % address, kind)
 
 
+FAILING = {
+    "gearman": (["gearman", "-h", "%(host)s", "-p", "%(port)s", "-f", "fail", "x"], "", "no goodJob failed\n", 1),
+    "perl": (["perl", "-MGearman::Client", "-e", 'my $client = Gearman::Client->new(job_servers => ["%(host)s:%(port)s"]);'
+              'print defined $client->do_task("fail", "x") ? "done" : "failed";'
+              'print " ", ${$client->do_task("echo", "next")};'], "failed next", "", 0),
+    "php": (["php", "-r", '$client = new GearmanClient(); $client->addServer("%(host)s", %(port)s); $client->setTimeout(20000);'
+             'echo @$client->doNormal("fail", "x"), $client->returnCode() == GEARMAN_WORK_FAIL ? "failed" : "?";'
+             'echo " ", $client->doNormal("echo", "next");'], "failed next", "", 0),
+    "ours": ([sys.executable, "-m", "gearman_std", "client", "-h", "%(host)s", "-p", "%(port)s", "-f", "fail", "x"], "",
+             "no goodJob failed\n", 1),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FAILING))
+def test_a_job_that_fails_ends_for_clients_that_did_not_ask_for_exceptions(require, gearmand, kind):
+    """gearmand 1.1.20 would send them a handle with a NUL behind it for an exception, which C's and Perl's do not know."""
+    if kind in ("perl", "php"):
+        find(require, kind)
+    elif kind == "gearman":
+        require(kind)
+    command, output, errors, status = FAILING[kind]
+    with OurWorker("%s:%d" % gearmand):
+        done = subprocess.run([word.replace("%(host)s", gearmand[0]).replace("%(port)s", str(gearmand[1])) for word in command],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+    assert (done.stdout.decode(), done.stderr.decode(), done.returncode) == (output, errors, status)
+
+
 def test_our_admin_with_others_servers(others_server):
     kind, address = others_server
     with Client(address) as client, AdminClient(address) as admin:

@@ -2,9 +2,10 @@
 import pytest
 
 from gearman_std.errors import ProtocolError, ServerError
-from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
-                                  GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP,
-                                  PRE_SLEEP, RESPONSE_MAGIC, SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
+from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, EXCEPTION_ENDS_JOB,
+                                  GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
+                                  JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC, SET_CLIENT_ID,
+                                  TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
                                   WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
 from gearman_std.session import Assignment, WorkerSession
 
@@ -14,8 +15,12 @@ from worker_tools import World
 class Story:
     """A session whose every byte must be asked for."""
 
-    def __init__(self, abilities=((b"f", 0),), **options):
+    def __init__(self, abilities=((b"f", 0),), knows_option=True, **options):
         self.session = WorkerSession(abilities, **options)
+        option = self.session.outgoing.pop(0)
+        assert option == pack_request(OPTION_REQ, EXCEPTION_ENDS_JOB)
+        if knows_option:
+            assert self.gets(OPTION_RES, EXCEPTION_ENDS_JOB) is None
 
     def sends(self, *packets):
         sent = b"".join(bytes(piece) for piece in self.session.outgoing)
@@ -143,19 +148,27 @@ def test_results(proven):
 
 
 def test_failures(proven):
-    """gearmand ends a job at WORK_EXCEPTION; a WORK_FAIL after it would be an error."""
+    """A server that knows the option ends a job at WORK_EXCEPTION; a WORK_FAIL after it would be an error."""
     proven.session.exception(proven.job, b"boom")
     proven.session.fail(proven.job)
     proven.sends((WORK_EXCEPTION, b"H:1", b"boom"), (WORK_FAIL, b"H:1"))
 
 
-def test_perls_server_wants_a_fail_after_the_exception():
-    story = Story(grab_type=GRAB_JOB, confirmed=True)
-    story.sends((CAN_DO, b"f"))
+@pytest.mark.parametrize("grab_type, first", [(GRAB_JOB_ALL, WORK_WARNING), (GRAB_JOB_UNIQ, WORK_WARNING),
+                                              (GRAB_JOB, WORK_EXCEPTION)])
+@pytest.mark.parametrize("answer", [None, (b"UNKNOWN_OPTION", b""), (b"unknown_option", b"?"), (b"INVALID_COMMAND", b"?")])
+def test_a_server_without_the_option_is_sent_a_fail_with_the_text_before_it(grab_type, first, answer):
+    """gearmand's and Perl's answer, one of a server that knows no options, and none."""
+    story = Story(grab_type=grab_type, confirmed=True, knows_option=False)
     story.session.grab()
-    story.sends((GRAB_JOB,))
+    story.sends((CAN_DO, b"f"), (grab_type,))
+    if answer is not None:
+        assert story.gets(ERROR, *answer) is None
+        refusal = story.gets(ERROR, *answer)
+        assert isinstance(refusal, ServerError), "one answer is enough"
     story.session.exception(story.gets(JOB_ASSIGN, b"H:1", b"f", b""), b"boom")
-    story.sends((WORK_EXCEPTION, b"H:1", b"boom"), (WORK_FAIL, b"H:1"))
+    story.sends((first, b"H:1", b"boom"), (WORK_FAIL, b"H:1"))
+    assert story.session.can_grab
 
 
 def test_large_results_are_not_copied(proven):

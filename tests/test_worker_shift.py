@@ -295,9 +295,10 @@ def test_a_retry_into_the_past_is_refused():
 # --- Servers that do not know everything, or talk nonsense.
 
 def test_falls_back_for_perls_server(fake):
+    fake.answers = False
     with AtWork(make(fake, lambda job: 1 // 0)):
         peer = fake.accept(*HELLO)
-        peer.send((ERROR, b"server_error", b"unknown"))
+        peer.send((ERROR, b"unknown_option", b"unknown"), (ERROR, b"server_error", b"unknown"))
         peer.expect((GRAB_JOB_UNIQ,))
         peer.send((ERROR, b"server_error", b"unknown"))
         peer.expect((GRAB_JOB,))
@@ -307,6 +308,7 @@ def test_falls_back_for_perls_server(fake):
 
 
 def test_falls_back_for_gears_server_which_says_nothing(fake):
+    fake.answers = False
     clock = Clock()
     worker = make(fake, clock=clock, random=lambda: 0.0)
     with AtWork(worker):
@@ -329,6 +331,7 @@ def test_falls_back_for_gears_server_which_says_nothing(fake):
 
 def test_silence_does_not_make_it_ask_as_perls_server_wants_it(fake):
     """Perl's server says that it does not know a packet, and gear's does not know GRAB_JOB."""
+    fake.answers = False
     clock = Clock()
     worker = make(fake, clock=clock, random=lambda: 0.0)
     with AtWork(worker):
@@ -431,6 +434,7 @@ def test_names_are_resolved_again(fake, monkeypatch):
 
 def test_a_proxy_without_a_server_behind_it_is_not_called_connected(fake, caplog):
     """It accepts connections and hangs up; the log tells that once."""
+    fake.answers = False
     caplog.set_level(logging.INFO, "gearman_std.worker")
     worker = make(fake, random=lambda: 0.0)
     with AtWork(worker):

@@ -7,17 +7,18 @@ import time
 
 from gearman_std.errors import NoServer, ServerLost
 from gearman_std.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN,
-                                  JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE,
-                                  PacketReader, pack_request, pack_response, packet_name)
+                                  JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP,
+                                  REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response, packet_name)
 from gearman_std.worker import Worker
 
 WAIT = 10  # seconds until something that must happen is given up
 
 
 class Peer:
-    """The server's end of one connection; every packet must be asked for."""
+    """The server's end of one connection; every packet must be asked for, but OPTION_REQ, which is answered or passed over."""
 
-    def __init__(self, connected):
+    def __init__(self, connected, answers=True):
+        self.answers = answers
         self.socket = connected
         self.socket.settimeout(WAIT)
         self.reader = PacketReader(REQUEST_MAGIC, text=False, max_size=1 << 30)
@@ -31,6 +32,10 @@ class Peer:
             self.chunks.append(data)
             self.packets += self.reader.feed(data)
         packet_type, arguments = self.packets.popleft()
+        if packet_type == OPTION_REQ:
+            if self.answers:
+                self.send((OPTION_RES, bytes(arguments[0])))
+            return self.receive()
         return (packet_type,) + tuple(bytes(argument) for argument in arguments)
 
     def expect(self, *packets):
@@ -82,9 +87,10 @@ class FakeServer:
         self.port = self.listener.getsockname()[1]
         self.address = "127.0.0.1:%d" % self.port
         self.peers = []
+        self.answers = True  # it knows the option that a worker asks for
 
     def accept(self, *greeting):
-        peer = Peer(self.listener.accept()[0])
+        peer = Peer(self.listener.accept()[0], self.answers)
         self.peers.append(peer)
         peer.expect(*greeting)
         return peer
@@ -343,6 +349,8 @@ class _Stream:
             self.world.done[arguments[0]] += 1
         elif packet_type == ECHO_REQ:
             self.inbox += pack_response(ECHO_RES, arguments[0])
+        elif packet_type == OPTION_REQ:
+            self.inbox += pack_response(OPTION_RES, arguments[0])
         else:
             assert packet_type == CANT_DO, packet_name(packet_type)
 
