@@ -40,12 +40,13 @@ IMPORTS = {
     "storekeeper": "errors jobs schedule core store",
     "access": "peers",
     "listeners": "errors access addresses streams",
-    "tls": "access streams",
+    "tls": "access streams gate",
     "http_session": "errors protocol",
     "channel": "protocol peers http_session streams",
+    "stalls": "channel gate",  # the first for type checkers
     "gate": "access listeners",  # for type checkers
     "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
-              "storekeeper listeners streams tls",
+              "stalls storekeeper listeners streams timers tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
