@@ -36,6 +36,7 @@ _DEFAULT_CONFIG = "/etc/gearmand.conf"
 _HTTP_PORT = 8080
 _KEPT_MEMORY = 8 * 1024 * 1024
 _MOST = 0x7fffffff  # the largest number that every system call takes
+_LEAST_DESCRIPTORS = 16  # with fewer the server could not do its work
 _DAEMON_LOG = "/var/log/gearmand.log"
 _SERVER_ABOUT = """
 Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO.
@@ -94,7 +95,7 @@ _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo 
 def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
     """[FUNCTION:]NAME=VALUE,…"""
     function, colon, rest = text.rpartition(":")
-    readers = {"coalescing": str, "retries": whole_number(), "attempts": whole_number(1), "backoff": read_seconds,
+    readers = {"coalescing": str, "retries": _read_retries, "attempts": whole_number(1), "backoff": read_seconds,
                "backoff-max": read_seconds}  # type: Dict[str, Any]
     settings = {}  # type: Dict[str, Any]
     for word in rest.split(","):
@@ -104,6 +105,11 @@ def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
         settings[name.replace("-", "_")] = readers[name](value)
     FunctionPolicy(**settings)  # raises ValueError for what cannot be
     return (function if colon else None), settings
+
+
+def _read_retries(text: str) -> int:
+    """The `retries` of a policy, where no limit is -1, as in gearmand, or 0."""
+    return max(0, whole_number(-1)(text))
 
 
 def _read_mode(text: str) -> int:
@@ -168,13 +174,13 @@ def make_server_line() -> CommandLine:
         ]),
         ("Jobs", [
             Option("-j --job-retries", "N", "how often a job's worker may be lost before the job fails, or is set aside if it "
-                   "is in the background, when a worker that is too slow counts, too; 0 for no limit (default: %d)"
+                   "is in the background, when a worker that is too slow counts, too; -1 for no limit (default: %d)"
                    % FunctionPolicy().retries,
-                   whole_number()),
+                   whole_number(-1)),
             Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no "
-                   "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j; attempts=N of a "
-                   "background job that fails, with backoff=SECONDS before the second, twice as long each time up to "
-                   "backoff-max=SECONDS", _read_policy, repeat=True),
+                   "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j, 0 for no limit, too; "
+                   "attempts=N of a background job that fails, with backoff=SECONDS before the second, twice as long each time "
+                   "up to backoff-max=SECONDS", _read_policy, repeat=True),
             Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 for all (default: as few as needed)",
                    whole_number()),
             Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
@@ -207,8 +213,8 @@ def make_server_line() -> CommandLine:
             Option("--max-abilities", "N", "functions of one worker (default: %d)" % Limits().abilities, whole_number()),
             Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: "
                    "60)", read_seconds),
-            Option("-f --file-descriptors", "N", "open files, somewhat more than connections (default: as many as allowed)",
-                   whole_number(16, _MOST)),
+            Option("-f --file-descriptors", "N", "open files, somewhat more than connections and at least %d (default: as many "
+                   "as allowed)" % _LEAST_DESCRIPTORS, whole_number(0, _MOST)),
         ]),
         ("The program", [
             Option("-d --daemon", "", "go on in the background; the exit status tells whether it listens"),
@@ -276,7 +282,9 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
             port = read_port(environment.get("GEARMAND_PORT") or "%d" % DEFAULT_PORT)
         except ValueError as error:
             raise UsageError("GEARMAND_PORT: %s" % error) from None
-    default = {} if options.job_retries is None else {"retries": options.job_retries}  # type: Dict[str, Any]
+    default = {}  # type: Dict[str, Any]
+    if options.job_retries is not None:
+        default["retries"] = {-1: 0, 0: 1}.get(options.job_retries, options.job_retries)
     policies = {}  # type: Dict[str, Dict[str, Any]]
     for function, policy in options.policy:
         (default if function is None else policies.setdefault(function, {})).update(policy)
@@ -428,7 +436,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         _note_what_does_not_apply(options)
         if options.tls_certificate and settings["tls"] is None:
             _logger_cli.warning("the certificate is not used: no address speaks TLS")
-        allow_descriptors(options.file_descriptors)
+        allow_descriptors(max(options.file_descriptors, _LEAST_DESCRIPTORS) if options.file_descriptors else None)
         if options.coredump:
             allow_core_dump()
         detached = detach() if options.daemon else None
@@ -482,6 +490,8 @@ def _open_server_log(console: Console, options: "Parsed") -> "Any":
 
 def _note_what_does_not_apply(options: "Parsed") -> None:
     given = [key for key, _ in options.given]
+    if options.job_retries == 0:
+        _logger_cli.warning("-j 0: a job that loses its worker once gets no second attempt; -1 is no limit")
     for key in given:
         if key == "http_port" and not options.protocol:
             _logger_cli.info("--http-port has no effect without -r http")

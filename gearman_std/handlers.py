@@ -50,9 +50,10 @@ def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> N
 
 
 def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    function, unique, minute, hour, day_of_month, month, day_of_week, workload = arguments
+    function, unique = arguments[:2]
+    workload = arguments[7]
     try:
-        schedule = Schedule(b" ".join((minute, hour, day_of_month, month, day_of_week)))
+        schedule = Schedule(b" ".join(field.strip() or b"*" for field in arguments[2:7]))  # an empty one means any
         due = schedule.next_time(core.wall)
     except ValueError as error:
         peer.error(b"INVALID_ARGUMENTS", str(error).encode())
@@ -79,9 +80,15 @@ def on_get_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 def on_get_status_unique(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (unique,) = arguments
+    unique = _before_nul(unique)
     job = core.uniques.find(unique)
     watchers = len(job.watchers) if job is not None else 0
     peer.send(pack_response(STATUS_RES_UNIQUE, unique, *(_status_of(job) + (b"%d" % watchers,))))
+
+
+def _before_nul(text: bytes) -> bytes:
+    """What C reads of a text: some clients send the NUL at its end, too."""
+    return text.partition(b"\0")[0]
 
 
 def _status_of(job: "Optional[Job]") -> "Tuple[bytes, bytes, bytes, bytes]":
@@ -94,7 +101,7 @@ def _status_of(job: "Optional[Job]") -> "Tuple[bytes, bytes, bytes, bytes]":
 
 def on_option_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (option,) = arguments
-    if option.lower() == b"exceptions":
+    if _before_nul(option).lower() == b"exceptions":
         peer.exceptions = True
         peer.send(pack_response(OPTION_RES, option))
     elif option == EXCEPTION_ENDS_JOB:
@@ -132,7 +139,7 @@ def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> No
 
 def on_set_client_id(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (client_id,) = arguments
-    peer.client_id = client_id[:MAX_CLIENT_ID_SIZE]
+    peer.client_id = _before_nul(client_id)[:MAX_CLIENT_ID_SIZE]
 
 
 def on_all_yours(core: "Core", peer: "Peer", arguments: "Arguments") -> None:

@@ -2,30 +2,44 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Optional
+    from typing import Any, Optional, Set, Tuple
 
 # (name, lowest, highest); as in the PROTOCOL document Monday is day 0 of the week, and 7 is not used.
 _SCHEDULE_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
+_MONTH_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MOST_PARTS = 60      # of a field; more repeat each other
+_YEARS_AHEAD = 9      # 29 February may be eight years away
+_EPOCH_DAY = 719163   # the number that `datetime` gives 1970-01-01
+_DAY_SECONDS = 86400
+_SMALL_CHANGE = 3 * 3600.0  # seconds by which cron lets a clock be set back before it believes the new time
 
 
 class Schedule:
     """Five fields: minute, hour, day of month, month, day of week (0 is Monday), each ``*``, a number, a range ``1-5``, a list
     ``1,3``, or any of these with a step ``*/15``.  As in cron, a day matches if either day field does, when both are given.
 
-    Times are in the local time zone.  Raises ValueError for fields that mean nothing.
+    Times are in the local time zone.  Where its clock jumps they follow cron: with ``*`` in the minute or hour the schedule is
+    an interval, which goes on as if nothing had happened; else its times are fixed, and one that comes twice is due the first
+    time, one that the clock leaves out when it has done so.
+
+    Raises ValueError for fields that mean nothing, or only dates that never are, as 30 February.
 
     Owner: immutable.
     """
 
-    __slots__ = ("text", "_fields", "_any_day")
+    __slots__ = ("text", "_minutes", "_hours", "_days", "_months", "_weekdays", "_either_day", "_is_interval")
 
     def __init__(self, text: bytes) -> None:
         words = text.decode("latin-1").split()
         if len(words) != len(_SCHEDULE_FIELDS):
             raise ValueError("A schedule has five fields")
         self.text = b" ".join(word.encode("latin-1") for word in words)
-        self._fields = [_parse_field(word, *field) for word, field in zip(words, _SCHEDULE_FIELDS)]
-        self._any_day = words[2] == "*", words[4] == "*"
+        self._minutes, self._hours, self._days, self._months, self._weekdays = [
+            _parse_field(word, *field) for word, field in zip(words, _SCHEDULE_FIELDS)]
+        self._either_day = words[2] != "*" and words[4] != "*"
+        self._is_interval = "*" in words[0] + words[1] or len(self._minutes) == 60 or len(self._hours) == 24
+        if not self._either_day and self._days[0] > max(_MONTH_LENGTHS[month - 1] for month in self._months):
+            raise ValueError("The schedule never comes due")
 
     def __repr__(self) -> str:
         return "<Schedule %s>" % self.text.decode("latin-1")
@@ -33,44 +47,101 @@ class Schedule:
     def next_time(self, after: float) -> float:
         """The first unix time after `after` that matches.
 
-        Raises ValueError if there is none within eight years, as for 30 February, or if `after` is beyond the calendar.
+        Raises ValueError if there is none within eight years, or if `after` is beyond the calendar.
         """
         try:
-            moment = self._search(after)
+            moment = self._next_interval(after) if self._is_interval else self._next_fixed(after)
         except (OverflowError, OSError, ValueError):  # of datetime
             moment = None
         if moment is None:
             raise ValueError("The schedule never comes due")
-        return moment
+        return float(moment)
 
-    def _search(self, after: float) -> "Optional[float]":
-        from datetime import datetime, timedelta
-        minutes, hours, _, months, _ = self._fields
-        moment = datetime.fromtimestamp(int(after) // 60 * 60) + timedelta(minutes=1)
-        limit = moment + timedelta(days=366 * 8)
+    def corrected(self, due: float, wall: float) -> float:
+        """When a job is due that was to come at `due`, now that the clock, which may have been set back, says `wall`.
+
+        As in cron, fixed times do not come again after a change of less than three hours.
+        """
+        first = self.next_time(wall)
+        if first < due and (self._is_interval or self.next_time(wall + _SMALL_CHANGE) < due):
+            return first
+        return due
+
+    def _next_interval(self, after: float) -> "Optional[int]":
+        moment = int(after // 1)
+        moment += 60 - _local_seconds(moment) % 60
+        limit = moment + 366 * _DAY_SECONDS * _YEARS_AHEAD
         while moment < limit:
-            if moment.month not in months:
-                moment = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1)
-            elif not self._day_matches(moment.day, moment.weekday()):
-                moment = datetime(moment.year, moment.month, moment.day) + timedelta(days=1)
-            elif moment.hour not in hours:
-                moment = moment.replace(minute=0) + timedelta(hours=1)
-            elif moment.minute not in minutes or moment.timestamp() <= after:
-                moment += timedelta(minutes=1)
-            else:
-                return moment.timestamp()
+            local = _local_seconds(moment)
+            match = self._next_match(local)
+            if match == local:
+                return moment
+            end = moment + _DAY_SECONDS
+            if _local_seconds(end) - end != local - moment:
+                end = _clock_change(moment, end)
+            due = moment + match - local
+            if due < end:
+                return due
+            # Beyond this day a clock that is set back shows no times again but such as come before the match.
+            moment = max(end, due - 2 * _DAY_SECONDS) if end - moment == _DAY_SECONDS else end
         return None
 
-    def _day_matches(self, day: int, weekday: int) -> bool:
-        by_month, by_week = day in self._fields[2], weekday in self._fields[4]
-        if self._any_day[0] or self._any_day[1]:
-            return by_month and by_week
-        return by_month or by_week
+    def _next_fixed(self, after: float) -> int:
+        local = _local_seconds(int(after // 1)) // 60 * 60
+        while True:
+            local = self._next_match(local + 60)
+            moment = _first_moment(local)
+            if moment > after:
+                return moment
+
+    def _next_match(self, local: int) -> int:
+        """The first full minute that matches, from this one on, in seconds of a clock that never jumps."""
+        day, second = divmod(local, _DAY_SECONDS)
+        if self._next_day(day) == day:
+            hour, minute = second // 3600, second % 3600 // 60
+            for match in self._hours:
+                if match == hour:
+                    for later in self._minutes:
+                        if later >= minute:
+                            return day * _DAY_SECONDS + hour * 3600 + later * 60
+                elif match > hour:
+                    return day * _DAY_SECONDS + match * 3600 + self._minutes[0] * 60
+        return self._next_day(day + 1) * _DAY_SECONDS + self._hours[0] * 3600 + self._minutes[0] * 60
+
+    def _next_day(self, day: int) -> int:
+        """The first day that matches, from this one on, in days since 1970."""
+        from datetime import date
+        first = date.fromordinal(_EPOCH_DAY + day)
+        for year in range(first.year, first.year + _YEARS_AHEAD):
+            for month in self._months:
+                if year > first.year or month >= first.month:
+                    start = first.day if (year, month) == (first.year, first.month) else 1
+                    match = self._day_of_month(date(year, month, 1), start)
+                    if match:
+                        return date(year, month, match).toordinal() - _EPOCH_DAY
+        raise ValueError("no such day")
+
+    def _day_of_month(self, first: "Any", start: int) -> int:
+        """The first day of a month that matches, from `start` on, or 0."""
+        weekday = first.weekday() - 1  # of the day before
+        length = _MONTH_LENGTHS[first.month - 1]
+        if first.month == 2 and (first.year % 4 or first.year % 100 == 0 and first.year % 400):
+            length = 28
+        days, weekdays = self._days, self._weekdays
+        for day in (range(start, length + 1) if self._either_day else days):
+            if start <= day <= length:
+                if (weekday + day) % 7 in weekdays or self._either_day and day in days:
+                    return day
+        return 0
 
 
-def _parse_field(word: str, name: str, lowest: int, highest: int) -> "List[int]":
-    values = []  # type: List[int]
-    for part in word.split(","):
+def _parse_field(word: str, name: str, lowest: int, highest: int) -> "Tuple[int, ...]":
+    mistake = "The %s field of a schedule cannot be %r" % (name, word)
+    parts = set(word.split(","))
+    if len(parts) > _MOST_PARTS:
+        raise ValueError(mistake)
+    values = set()  # type: Set[int]
+    for part in parts:
         span, slash, step = part.partition("/")
         first, dash, last = span.partition("-")
         try:
@@ -83,14 +154,44 @@ def _parse_field(word: str, name: str, lowest: int, highest: int) -> "List[int]"
                 end = highest if slash else start
             stride = _parse_number(step) if slash else 1
         except ValueError:
-            raise ValueError("The %s field of a schedule cannot be %r" % (name, word)) from None
+            raise ValueError(mistake) from None
         if not lowest <= start <= end <= highest or not stride:
-            raise ValueError("The %s field of a schedule cannot be %r" % (name, word))
-        values += range(start, end + 1, stride)
-    return values
+            raise ValueError(mistake)
+        values.update(range(start, end + 1, stride))
+    return tuple(sorted(values))
 
 
 def _parse_number(text: str) -> int:
     if not 1 <= len(text) <= 4 or text.strip("0123456789"):
         raise ValueError("not a number: %r" % text)
     return int(text)
+
+
+def _local_seconds(moment: int) -> int:
+    """What the local clock shows at a unix time, as the unix time at which a clock of UTC shows it."""
+    from datetime import datetime
+    shown = datetime.fromtimestamp(moment)
+    return ((shown.toordinal() - _EPOCH_DAY) * 24 + shown.hour) * 3600 + shown.minute * 60 + shown.second
+
+
+def _clock_change(before: int, after: int) -> int:
+    """The first full minute, later than `before` and not than `after`, at which the local clock has jumped."""
+    offset = _local_seconds(before) - before
+    while after - before > 60:
+        middle = before + (after - before) // 120 * 60
+        if _local_seconds(middle) - middle == offset:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _first_moment(local: int) -> int:
+    """The unix time at which the local clock shows a time first, or has jumped over it."""
+    day_before, day_after = local - _DAY_SECONDS, local + _DAY_SECONDS
+    offset, later_offset = _local_seconds(day_before) - day_before, _local_seconds(day_after) - day_after
+    moment = local - offset
+    if offset == later_offset or _local_seconds(moment) == local:
+        return moment
+    later = local - later_offset
+    return later if _local_seconds(later) == local else _clock_change(later, moment)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _OK = b"OK\r\n"
 _NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
+_NO_FUNCTION = b"ERR function not found\r\n"
 _MAX_WORDS = 5
 
 
@@ -87,7 +88,7 @@ def _drop(core: "Any", words: "List[bytes]") -> bytes:
         wanted = words[2].lower()
         function = next((one for name, one in core.functions.items() if name.lower() == wanted), None)
     if function is None:
-        return b"ERR function not found\r\n"
+        return _NO_FUNCTION
     if function.workers or function.running:
         return b"ERR there are still connected workers or executing clients\r\n"
     if function.total and not forced:
@@ -107,17 +108,21 @@ def _cancel(core: "Any", words: "List[bytes]") -> bytes:
         core.cancel(job)
         return _OK
     if what == b"function" and len(words) == 3:
-        return _cancel_all(core, [job for job in core.jobs.values() if job.function.name == words[2]])
+        return _for_all(core, words, core.cancel, [job for job in core.jobs.values() if job.function.name == words[2]])
     if what == b"unique" and len(words) in (3, 4):
-        return _cancel_all(core, [job for job in core.jobs.values()
-                                  if job.unique == words[2] and (len(words) == 3 or job.function.name == words[3])])
+        return _for_all(core, words, core.cancel, [job for job in core.jobs.values() if job.unique == words[2] and (
+            len(words) == 3 or job.function.name == words[3])])
     return b"ERR UNKNOWN_ERROR\r\n"
 
 
-def _cancel_all(core: "Any", jobs: "List[Any]") -> bytes:
+def _for_all(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]", jobs: "List[Any]") -> bytes:
+    """Give an order for each of some jobs; that there are none is an error only where one of them was named."""
     for job in jobs:
-        core.cancel(job)
-    return b"OK %d\r\n" % len(jobs) if jobs else b"ERR UNKNOWN_JOB\r\n"
+        order(job)
+    what = words[1].lower()
+    if not jobs and what == b"function" and words[2] not in core.functions:
+        return _NO_FUNCTION
+    return b"OK %d\r\n" % len(jobs) if jobs or what in (b"function", b"all") else b"ERR UNKNOWN_JOB\r\n"
 
 
 def _requeue(core: "Any", words: "List[bytes]") -> bytes:
@@ -138,9 +143,7 @@ def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], 
         jobs = list(core.aside.values())
     else:
         return _incomplete(words[0].lower())
-    for job in jobs:
-        order(job)
-    return b"OK %d\r\n" % len(jobs) if jobs else b"ERR UNKNOWN_JOB\r\n"
+    return _for_all(core, words, order, jobs)
 
 
 def _pause(core: "Any", words: "List[bytes]") -> bytes:
@@ -154,9 +157,10 @@ def _resume(core: "Any", words: "List[bytes]") -> bytes:
 def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(words[0].lower())
-    if not core.has_room_for(words[2]):
-        return _NO_ROOM
-    order(core.add_function(words[2]))
+    function = core.functions.get(words[2])
+    if function is None:
+        return _NO_FUNCTION
+    order(function)
     return _OK
 
 

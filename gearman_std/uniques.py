@@ -23,10 +23,10 @@ class Uniques:
         return "<Uniques: %d>" % len(self._jobs)
 
     def find(self, unique: bytes) -> "Optional[Job]":
-        """The job of that unique, of several functions' the oldest."""
+        """The job of that unique, of several functions' the newest, as in gearmand."""
         job = self._jobs.get(unique)
         if isinstance(job, dict):
-            job = next(iter(job.values()))
+            job = next(reversed(job.values()))
         return job
 
     def add(self, job: "Job") -> None:

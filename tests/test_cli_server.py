@@ -57,7 +57,8 @@ def test_gearmands_options_are_accepted(words):
 @pytest.mark.parametrize("words", [
     ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"],
     ["--verbose", "info"],
-    ["-q", "nosuch"], ["-t", "x"], ["-j", "-1"], ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
+    ["-q", "nosuch"], ["-t", "x"], ["-j", "-2"], ["-f", "-1"],
+    ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
     ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
     ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"],
     ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
@@ -179,6 +180,21 @@ def test_policies():
     assert (policies["a"].retries, policies["a"].coalescing, policies["a"].attempts) == (0, "reject", 3)
     assert (policies["a"].backoff, policies["a"].backoff_max) == (2.0, 60.0)
     assert (policies["x:y"].coalescing, policies["x:y"].retries) == ("rerun", 2)
+
+
+@pytest.mark.parametrize("words, retries", ((["-j", "-1"], 0), (["--job-retries=-1"], 0), (["-j", "0"], 1), (["-j", "1"], 1),
+                                            (["-j", "7"], 7), (["--policy", "retries=-1"], 0), (["--policy", "retries=0"], 0)))
+def test_no_limit_of_lost_attempts_is_minus_1_as_in_gearmand(words, retries):
+    """And 0 is, as in its newer releases, no second attempt; in a policy 0 is no limit, too."""
+    assert settings(*words)["policy"].retries == retries
+
+
+@pytest.mark.parametrize("number", ("0", "1", "8", "16"))
+def test_so_few_open_files_that_nothing_would_work_are_not_believed(processes, number):
+    process = processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "-f", number,
+                               "--print-address"], stdout=subprocess.PIPE)
+    address = process.stdout.readline().decode().strip()
+    assert command("admin", "-h", address, "--status") == (0, ".\n", "")
 
 
 def test_the_policy_of_a_function_may_be_told_bit_by_bit():

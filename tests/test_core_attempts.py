@@ -356,11 +356,19 @@ def test_a_recurring_job_that_is_cancelled_while_it_runs_does_not_come_back(worl
 
 
 @pytest.mark.parametrize("fields", ((b"60", b"*", b"*", b"*", b"*"), (b"*", b"*", b"30", b"2", b"*"),
-                                    (b"", b"*", b"*", b"*", b"*"),
+                                    (b"1 2", b"*", b"*", b"*", b"*"), (b"0", b"0", b"31", b"4,6,9,11", b""),
                                     (b"0-99999999999999", b"*", b"*", b"*", b"*"), (b"9" * 8000, b"*", b"*", b"*", b"*")))
 def test_a_schedule_that_cannot_be_is_refused(world, fields):
     world.connects().says(SUBMIT_JOB_SCHED, b"f", b"", *fields + (b"w",)).hears_error(b"INVALID_ARGUMENTS")
     assert world.core.jobs == {}
+
+
+def test_an_empty_field_of_a_schedule_means_any(world):
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"", b"*/5", b"", b" ", b"", b"", b"w").hears((JOB_CREATED, b"H:x:1"))
+    assert world.core.jobs[b"H:x:1"].schedule.text == b"*/5 * * * *"
+    client.says(SUBMIT_JOB_SCHED, b"f", b"", b"", b"", b"", b"", b"", b"w").hears((JOB_CREATED, b"H:x:2"))
+    assert world.core.jobs[b"H:x:2"].schedule.text == b"* * * * *"
 
 
 def test_a_recurring_job_whose_next_time_is_beyond_the_calendar_is_set_aside(world):

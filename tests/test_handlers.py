@@ -3,9 +3,9 @@ import pytest
 
 from gearman_std.handlers import handler_table
 from gearman_std.peers import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
-from gearman_std.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GRAB_JOB, JOB_CREATED, NO_JOB, OPTION_REQ,
-                                  OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, SUBMIT_JOB,
-                                  WORK_COMPLETE, pack_request, pack_response)
+from gearman_std.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB, JOB_CREATED,
+                                  NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID,
+                                  STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, WORK_COMPLETE, pack_request, pack_response)
 from gearman_std.text import parse_number
 
 RESPONSES = sorted(number for number, (_, direction, _) in PACKETS.items() if direction == "response")
@@ -87,7 +87,22 @@ def test_a_worker_may_ask_whether_an_exception_ends_its_job_for_everybody(world)
     assert not worker.peer.exceptions
 
 
-@pytest.mark.parametrize("client_id, shown", ((b"me", b"me"), (b"", b""), (b"a b", b"a b"), (b"i" * 200, b"i" * 127)))
+def test_a_nul_at_the_end_of_an_option_is_no_part_of_it(world):
+    client = world.connects()
+    client.says(OPTION_REQ, b"exceptions\0").hears((OPTION_RES, b"exceptions\0"))
+    assert client.peer.exceptions
+    client.says(OPTION_REQ, b"\0exceptions").hears_error(b"UNKNOWN_OPTION", b"Server does not recognize given option")
+
+
+def test_a_nul_at_the_end_of_a_handle_or_a_unique_in_a_question_is_no_part_of_it(world):
+    client = world.connects()
+    handle = client.submits_bg(b"f", b"u")
+    client.says(GET_STATUS, handle + b"\0").hears((STATUS_RES, handle, b"1", b"0", b"0", b"0"))
+    client.says(GET_STATUS_UNIQUE, b"u\0").hears((STATUS_RES_UNIQUE, b"u", b"1", b"0", b"0", b"0", b"0"))
+
+
+@pytest.mark.parametrize("client_id, shown", ((b"me", b"me"), (b"", b""), (b"me\0", b"me"), (b"me\0or you", b"me"),
+                                              (b"a b", b"a b"), (b"i" * 200, b"i" * 127)))
 def test_the_client_id_is_shown_among_the_workers(world, client_id, shown):
     client = world.connects()
     client.says(SET_CLIENT_ID, client_id)

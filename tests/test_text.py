@@ -276,7 +276,7 @@ def test_drop_refuses_while_jobs_are_queued_and_says_how_many(world):
 @pytest.mark.parametrize("line, reply", (
     (b"cancel", UNKNOWN + b"cancel\r\n"), (b"cancel job", UNKNOWN + b"cancel\r\n"), (b"cancel x y", b"ERR UNKNOWN_ERROR\r\n"),
     (b"cancel job a b", b"ERR UNKNOWN_ERROR\r\n"), (b"cancel job H:x:99", b"ERR UNKNOWN_JOB\r\n"),
-    (b"cancel function none", b"ERR UNKNOWN_JOB\r\n"), (b"cancel unique none", b"ERR UNKNOWN_JOB\r\n")))
+    (b"cancel function none", b"ERR function not found\r\n"), (b"cancel unique none", b"ERR UNKNOWN_JOB\r\n")))
 def test_cancel_of_nothing(world, line, reply):
     assert world.connects().asks(line) == reply
 
@@ -309,7 +309,7 @@ def test_requeue_and_purge_by_handle_function_and_all(make_world):
     assert admin.asks(b"requeue function f") == b"OK 1\r\n"
     assert admin.asks(b"purge function g") == b"OK 1\r\n"
     assert admin.asks(b"purge job H:x:3") == b"ERR UNKNOWN_JOB\r\n"
-    assert admin.asks(b"requeue all") == b"OK 1\r\n" and admin.asks(b"purge all") == b"ERR UNKNOWN_JOB\r\n"
+    assert admin.asks(b"requeue all") == b"OK 1\r\n" and admin.asks(b"purge all") == b"OK 0\r\n"
     assert sorted(world.core.jobs) == [b"H:x:1", b"H:x:2", b"H:x:4"] and world.aside() == []
 
 
@@ -321,11 +321,25 @@ def test_incomplete_commands(world, line):
     assert not world.core.stopping and not world.core.draining and world.core.functions == {}
 
 
-def test_a_function_may_be_paused_before_it_exists(world):
-    admin, worker = world.connects(), world.worker(b"f")
-    assert admin.asks(b"pause function f") == b"OK\r\n"
+@pytest.mark.parametrize("line", (b"requeue all", b"purge all", b"cancel function f", b"requeue function f",
+                                  b"purge function f"))
+def test_an_order_for_all_jobs_is_obeyed_although_there_are_none(world, line):
+    admin = world.connects()
+    admin.asks(b"create function f")
+    assert admin.asks(line) == b"OK 0\r\n"
+
+
+@pytest.mark.parametrize("line", (b"pause function nope", b"resume function nope", b"drop function nope",
+                                  b"cancel function nope", b"requeue function nope", b"purge function nope"))
+def test_an_order_for_a_function_that_is_none_is_an_error(world, line):
+    assert world.connects().asks(line) == b"ERR function not found\r\n" and world.core.functions == {}
+
+
+def test_a_function_may_be_paused_before_it_has_workers_or_jobs(world):
+    admin = world.connects()
+    assert admin.asks(b"create function f") == admin.asks(b"pause function f") == b"OK\r\n"
     admin.submits_bg()
-    assert worker.grabs() is None
+    assert world.worker(b"f").grabs() is None
 
 
 def test_drain_on_and_off(world):

@@ -21,15 +21,15 @@ def test_the_key_of_a_job_is_its_unique_or_its_workload_or_nothing():
     assert unique_key(b"", b"w") is unique_key(b"-", b"") is None
 
 
-def test_jobs_of_several_functions_are_found_by_one_unique_the_oldest_first(functions):
+def test_jobs_of_several_functions_are_found_by_one_unique_the_newest_first(functions):
     uniques = Uniques()
     jobs = [job(number, function, b"u") for number, function in enumerate(functions)]
     for one in jobs:
         uniques.add(one)
     assert [function.uniques for function in functions] == [{b"u": one} for one in jobs]
     while jobs:
-        assert uniques.find(b"u") is jobs[0]
-        uniques.remove(jobs.pop(0))
+        assert uniques.find(b"u") is jobs[-1]
+        uniques.remove(jobs.pop())
     assert uniques.find(b"u") is None and repr(uniques) == "<Uniques: 0>"
     assert [function.uniques for function in functions] == [{}, {}, {}]
 
@@ -56,6 +56,6 @@ def test_the_unique_dash_finds_one_of_its_jobs(functions):
     uniques, first, second = Uniques(), job(1, functions[0], b"-", b"1"), job(2, functions[0], b"-", b"2")
     uniques.add(first)
     uniques.add(second)
-    assert uniques.find(b"-") is first
-    uniques.remove(first)
     assert uniques.find(b"-") is second
+    uniques.remove(second)
+    assert uniques.find(b"-") is first
