@@ -7,6 +7,8 @@ from .cli_common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, f
 from .cli_server import run_server
 from .cli_worker import run_worker
 from .demo import run_demo
+from .first_process import leave_first_process
+from .signals import begin_with_signals, release_signals
 from .version import VERSION
 
 TYPE_CHECKING = False
@@ -47,12 +49,17 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     The words after the command are read by that command.
     """
     fill_standard_descriptors()
+    if arguments is None:
+        begin_with_signals()
+        leave_first_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if console is None:
         console = Console()
     name = words.pop(0) if words else ""
     if name == "help" and words:
         name, words = words[0], ["--help"]
+    if name not in ("server", "worker"):  # which first get ready for signals
+        release_signals()
     if name in _COMMANDS:
         console.command = name
         return run_command(console, _COMMANDS[name][0], words)

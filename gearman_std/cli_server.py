@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 from .access import Access
 from .addresses import DEFAULT_PORT, join_address
-from .cli_common import (DONE, FAILED, CommandLine, Console, Option, UsageError, one_of, read_port, read_seconds, read_size,
-                         some_text, whole_number)
+from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, one_of, read_port, read_seconds,
+                         read_size, some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .errors import GearmanError
@@ -449,13 +449,16 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
         server = Server(**settings)
+        stop = _Stop(server)
+        handlers = {"SIGTERM": stop, "SIGINT": stop, "SIGUSR1": _Graceful(server),
+                    "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
+        stack.enter_context(SignalHandlers(handlers))
+        stack.callback(server.close)
         server.bind()
         if options.user and _needs_root(settings):
             _become(options.user, log_file)
         server.open_store()
-        handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
-                    "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
-        stack.enter_context(SignalHandlers(handlers))
+        stop.starting = False
         if pid_file is not None:
             stack.enter_context(pid_file)
         if supervised:
@@ -528,6 +531,25 @@ def _keep_freed_memory() -> None:
 
 def _show_address(address: "Any") -> str:
     return join_address(address) if isinstance(address, tuple) else str(address)
+
+
+class _Stop:
+    """Stops a server; one that still starts, and may read its store for long, is left at once.
+
+    Owner: the main thread, whose signal handler it is.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.starting = True
+        self._server = server
+
+    def __repr__(self) -> str:
+        return "<_Stop%s>" % (", starting" if self.starting else "")
+
+    def __call__(self) -> None:
+        if self.starting:
+            raise Quit(DONE)
+        self._server.stop()
 
 
 class _Graceful:

@@ -1,6 +1,7 @@
 """The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ from .worker_job import Retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Sequence, Tuple
+    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
     from .cli_common import Parsed
     from .worker_job import WorkerJob
 
@@ -96,20 +97,25 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
     with ExitStack() as stack:
         log_file = open_log(("WARNING", "INFO", "DEBUG")[min(options.verbose, 2)], options.log_file)
         detached = detach() if options.daemon and not supervised else None
-        if not supervised:
+        stops = _Stops()
+        stack.enter_context(SignalHandlers(_handlers(stops, log_file, bool(options.function))))
+        if supervised:
+            Supervised(stops.stop).listen()
+        else:
             if options.pid_file:
                 stack.enter_context(PidFile(options.pid_file))
             if options.user:
                 if log_file is not None:
                     log_file.give_to(options.user)
                 become_user(options.user)
-        hangup = {"SIGHUP": log_file.reopen} if log_file is not None else {}  # type: Dict[str, Callable[[], Any]]
         servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
         if (options.processes or options.reload) and not supervised:
             supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE)
             if detached is not None:
                 detached.ready(keep_output=True)
-            return _run_until_stopped(supervisor.run, supervisor.stop, hangup)[0] or supervisor.status
+            stops.reach(supervisor.stop)
+            _run_for_manager(supervisor.run)
+            return stops.status or supervisor.status
         worker = Worker(servers, threads=options.threads, grace=options.grace,
                         client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
@@ -126,12 +132,9 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             worker.watch = CodeWatch()  # which notes what is imported by now
         if detached is not None:
             detached.ready(keep_output=True)
-        if supervised:
-            stack.enter_context(SignalHandlers(hangup))
-            Supervised(worker.stop).listen()
-            status, unfinished = DONE, worker.work(signals=False)
-        else:
-            status, unfinished = _run_until_stopped(lambda: worker.work(signals=False), worker.stop, hangup)
+        stops.reach(worker.stop)
+        unfinished = worker.work(signals=False) if supervised else _run_for_manager(lambda: worker.work(signals=False))
+    status = DONE if supervised else stops.status
     if unfinished and not options.function:
         _end_at_once(status)
     return status or printer.status
@@ -143,6 +146,8 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
     with ExitStack() as stack:
         open_log("INFO" if options.verbose else "WARNING")
         detached = detach() if options.daemon else None
+        stops = _Stops()
+        stack.enter_context(SignalHandlers(_handlers(stops, None, True)))
         if options.pid_file:
             stack.enter_context(PidFile(options.pid_file))
         servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
@@ -151,7 +156,9 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
         _register_command(worker, options, printer)
         if detached is not None:
             detached.ready(keep_output=True)
-        return _run_until_stopped(lambda: worker.work(signals=False), worker.stop, {})[0] or printer.status
+        stops.reach(worker.stop)
+        _run_for_manager(lambda: worker.work(signals=False))
+    return stops.status or printer.status
 
 
 def _look_for_program(words: "Sequence[str]") -> None:
@@ -171,20 +178,58 @@ def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") ->
             worker.register(function, printer)
 
 
-def _run_until_stopped(run: "Callable[[], Any]", stop: "Callable[[], Any]",
-                       handlers: "Dict[str, Callable[[], Any]]") -> "Tuple[int, Any]":
-    """Run something that signals stop; return the exit status, and what it returns."""
-    interrupts = []  # type: List[int]
+class _Stops:
+    """What SIGTERM and SIGINT do: until there is something that can be stopped, they end the program, whatever it imports.
 
-    def interrupt() -> None:
-        interrupts.append(INTERRUPTED)
-        stop()
+    Owner: the main thread, whose signal handlers it has; under a parent, its word comes by another thread.
+    """
 
-    with SignalHandlers(dict(handlers, SIGTERM=stop, SIGINT=interrupt)):
-        notify_manager("READY=1")
-        result = run()
-        notify_manager("STOPPING=1")
-    return interrupts[0] if interrupts else DONE, result
+    def __init__(self) -> None:
+        self.status = DONE
+        self._target = None  # type: Optional[Callable[[], Any]]
+        self._early = 0
+
+    def __repr__(self) -> str:
+        return "<_Stops of %r, status %d>" % (self._target, self.status)
+
+    def reach(self, target: "Callable[[], Any]") -> None:
+        """Stop this from now on; also if a stop has come already, and an import went on all the same."""
+        self._target = target
+        for _ in range(self._early):
+            target()
+
+    def interrupt(self) -> None:
+        """Stop, and note that it was Ctrl-C."""
+        self.status = INTERRUPTED
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop."""
+        if self._target is not None:
+            self._target()
+            return
+        self._early += 1
+        if threading.current_thread() is threading.main_thread():
+            raise Quit(self.status)
+
+
+def _handlers(stops: _Stops, log_file: "Any", runs_command: bool) -> "Dict[str, Callable[[], Any]]":
+    """What signals do to a worker; SIGHUP never ends one.
+
+    Where it is ignored, for nohup, it stays so for what Python functions start; a command has a session of its own.
+    """
+    handlers = {"SIGTERM": stops.stop, "SIGINT": stops.interrupt}  # type: Dict[str, Callable[[], Any]]
+    if hasattr(signal, "SIGHUP") and (runs_command or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN):
+        handlers["SIGHUP"] = log_file.reopen if log_file is not None else lambda: None
+    return handlers
+
+
+def _run_for_manager(run: "Callable[[], Any]") -> "Any":
+    """Run something, of which the service manager hears; return what it returns."""
+    notify_manager("READY=1")
+    result = run()
+    notify_manager("STOPPING=1")
+    return result
 
 
 def _end_at_once(status: int) -> None:

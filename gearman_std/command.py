@@ -7,10 +7,11 @@ import threading
 import time
 
 from .errors import GearmanError
+from .threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 _logger_command = logging.getLogger("gearman_std.command")
 
@@ -128,6 +129,8 @@ class _Run:
         self._threads = []  # type: List[threading.Thread]
         self._timer = None  # type: Optional[threading.Timer]
         self.stderr = b""
+        if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            raise CommandFailed("cannot run %s: this program ignores SIGCHLD, so that nobody could tell how it ended" % argv[0])
         options = {"start_new_session": True} if os.name == "posix" else {}  # type: Dict[str, Any]
         try:
             self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -138,20 +141,25 @@ class _Run:
         self._stdout = self._process.stdout
         self._argv = argv
         self._expired = subprocess.TimeoutExpired
-        if timeout is not None:
-            self._timer = threading.Timer(timeout, self._time_out)
-            self._timer.daemon = True
-            self._timer.start()
 
     def __repr__(self) -> str:
         return "<_Run of %s, process %d>" % (self._argv, self._process.pid)
 
     def feed(self, workload: "Any") -> None:
-        """Write the workload, and read standard error, while the caller reads standard output."""
-        for target, arguments in ((self._write, (workload,)), (self._listen, ())):  # type: Tuple[Any, Tuple[Any, ...]]
-            thread = threading.Thread(target=target, args=arguments, name="gearman_std command", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        """Write the workload, and read standard error, while the caller reads standard output.  Raises CommandFailed."""
+        try:
+            if self._timeout is not None:
+                self._timer = threading.Timer(self._timeout, self._time_out)
+                self._timer.daemon = True
+                self._timer.start()
+            self._threads.append(start_thread(self._listen, "gearman_std command's errors"))
+            self._threads.append(start_thread(self._write, "gearman_std command's input", workload))
+        except (OSError, RuntimeError) as error:  # the latter of the timer
+            self.kill()
+            for pipe in (self._process.stderr, self._process.stdin)[len(self._threads):]:
+                assert pipe is not None
+                pipe.close()
+            raise CommandFailed("cannot run %s: %s" % (self._argv[0], getattr(error, "strerror", None) or error)) from None
 
     def output(self) -> "Iterator[bytes]":
         """Standard output, as it comes.

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from .errors import GearmanError
-from .signals import make_handler
+from .signals import make_handler, release_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def detach() -> Detached:
     reader, writer = os.pipe()
     first = os.fork()
     if first:
+        release_signals()
         os.close(writer)
         os.waitpid(first, 0)
         os._exit(0 if os.read(reader, 1) else 1)
@@ -341,7 +342,7 @@ def _formatted(handler: logging.Handler, text: str) -> logging.Handler:
 class SignalHandlers:
     """While it is entered, signals call functions; those that the system does not know are left out.
 
-    SIGINT stays ignored if it is, as in a shell's background process, which Ctrl-C is not meant for.
+    What was held back of them by then comes when all are set.
 
     Owner: the main thread.
     """
@@ -357,8 +358,9 @@ class SignalHandlers:
         if threading.current_thread() is threading.main_thread():
             for name, call in self._handlers.items():
                 number = getattr(signal, name, None)
-                if number is not None and (name != "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
+                if number is not None:
                     self._replaced.append((number, signal.signal(number, make_handler(call))))
+            release_signals()
         return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",

@@ -1,4 +1,4 @@
-"""Signals that call a function, or wake whoever waits in a selector."""
+"""Signals that call a function, wake whoever waits in a selector, or have come down from who started this program."""
 import os
 import signal
 import threading
@@ -8,6 +8,36 @@ from .forks import leave_in_children
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
+
+# What stops or steers a program; held back until it is ready for them, so that early ones do what later ones do.
+STEERING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+
+def begin_with_signals() -> None:
+    """Have the signals as a new program has them, whatever the one that started it ignores or blocks, and hold STEERING back.
+
+    A SIGHUP that is ignored stays so, as nohup wants it.  To be called in the main thread.
+    """
+    left_alone = {getattr(signal, name, None) for name in ("SIGHUP", "SIGPIPE", "SIGXFSZ")}  # the interpreter's, but for SIGHUP
+    for number in set(signal.Signals) - left_alone:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, STEERING)
+
+
+def hold_signals() -> "Any":
+    """Hold STEERING back, in this thread and what it starts; return what `release_signals` takes to have it as it was."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, STEERING) if hasattr(signal, "pthread_sigmask") else None
+
+
+def release_signals(before: "Any" = None) -> None:
+    """Let come what was held back."""
+    if hasattr(signal, "pthread_sigmask"):
+        if before is None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STEERING)
+        else:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def make_handler(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":

@@ -49,7 +49,7 @@ class StoreKeeper:
         try:
             for row in store.load():
                 core.restore(self._job(*row))
-        except StoreError:
+        except BaseException:  # a signal may end a long start
             store.abandon()
             raise
         core.number = store.number

@@ -47,9 +47,8 @@ def end_connection(connected: "Any") -> None:
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError):  # it is lost already; a ValueError is about TLS that never began
-        return
-    finally:
-        connected.close()
+        pass
+    connected.close()
 
 
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:

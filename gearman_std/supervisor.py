@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 
-from .signals import make_handler
+from .signals import hold_signals, make_handler, release_signals
+from .threads import start_thread
 from .timers import growing_pause
 
 TYPE_CHECKING = False
@@ -99,15 +100,20 @@ class Supervisor:
     def _begin(self, child: _Child, now: float) -> None:
         child.started = now
         child.starts += 1
+        process = None
         try:
-            child.process = process = self._start(self.argv)
+            process = self._start(self.argv)
+            start_thread(lambda: self._events.put((child, process, process.wait())), "gearman_std supervisor")
         except OSError as error:
-            _logger_supervisor.error("cannot start process %d: %s", child.number, error)
+            _logger_supervisor.error("cannot start process %d: %s", child.number, error.strerror or error)
+            if process is not None:
+                process.kill()
+                process.wait()
+                process.stdin.close()
             self._pause(child, now)
             return
+        child.process = process
         _logger_supervisor.info("process %d has started, its id is %d", child.number, process.pid)
-        threading.Thread(target=lambda: self._events.put((child, process, process.wait())), name="gearman_std supervisor",
-                         daemon=True).start()
 
     def _bury(self, child: _Child, process: "Any", status: int) -> None:
         now = self._clock()
@@ -176,17 +182,15 @@ class Supervised:
         return "<Supervised: %r>" % self._heard
 
     def listen(self) -> None:
-        """Listen from now on; to be called in the main thread.  An ignored SIGINT stays ignored."""
+        """Listen from now on; to be called in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, make_handler(lambda: self._hear("signals")))
-        if hasattr(signal, "pthread_sigmask"):  # held back by `start_child`
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.signal(number, make_handler(lambda: self._hear("signals")))
+        release_signals()
         inherited, self._descriptor = self._descriptor, os.dup(self._descriptor)
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, inherited)
         os.close(nowhere)
-        threading.Thread(target=self._listen, name="gearman_std supervised", daemon=True).start()
+        start_thread(self._listen, "gearman_std supervised")
 
     def _listen(self) -> None:
         while True:
@@ -249,13 +253,13 @@ def is_supervised() -> bool:
 def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
     """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read.
 
-    A Ctrl-C, which reaches every process at the terminal, waits until that listens.
+    What is to stop it, as a Ctrl-C that reaches every process at the terminal, waits until that listens.
     """
     import subprocess
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
+    mask = hold_signals()
     try:
         return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
                                 env=dict(os.environ, **{SUPERVISED: "1"}))
     finally:
         if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            release_signals(mask)

@@ -3,7 +3,6 @@ from collections import OrderedDict
 from selectors import EVENT_READ, EVENT_WRITE
 
 from .access import PeerFacts, names_in_certificate
-from .gate import unwatch
 from .streams import TLSStream, certificate_error, end_connection
 
 TYPE_CHECKING = False
@@ -107,14 +106,14 @@ class Handshakes:
         """Take in a connected socket of a listener; it may be done, or have failed, at once."""
         try:
             stream = tls.wrap(connected)
-        except Exception as error:
+        except OSError as error:
             end_connection(connected)
-            self._failed(facts, getattr(error, "strerror", None) or repr(error))
+            self._failed(facts, error.strerror or str(error))
             return
         handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
-        except Exception as error:  # as an OSError when the system watches no more sockets for this process
+        except (OSError, ValueError) as error:  # the system watches no more sockets for this process
             end_connection(stream)
             self._failed(facts, str(error))
             return
@@ -125,18 +124,15 @@ class Handshakes:
         """Go as far as the socket lets it."""
         stream = handshake.stream
         try:
-            try:
-                stream.do_handshake()
-            except BlockingIOError:
-                self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
-                return
-            known = handshake.facts
-            facts = PeerFacts(known.address, known.uid, names_in_certificate(stream.getpeercert()))
-        except Exception as error:  # as a ValueError about a certificate that cannot be shown
-            self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
-            return
-        self._leave(handshake)
-        self._done(stream, facts, handshake.listener)
+            stream.do_handshake()
+            names = names_in_certificate(stream.getpeercert())
+        except BlockingIOError:
+            self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
+        except (OSError, ValueError) as error:  # a ValueError is about a certificate that cannot be shown
+            self._fail(handshake, getattr(error, "reason", None) or str(error))
+        else:
+            self._leave(handshake)
+            self._done(stream, PeerFacts(handshake.facts.address, handshake.facts.uid, names), handshake.listener)
 
     def give_up(self, now: float) -> None:
         """Close those whose time is over."""
@@ -162,7 +158,7 @@ class Handshakes:
 
     def _leave(self, handshake: "_Handshake") -> None:
         del self.open[handshake]
-        unwatch(self._selector, handshake.stream)
+        self._selector.unregister(handshake.stream)
 
 
 class _Handshake:

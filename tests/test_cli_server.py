@@ -19,6 +19,7 @@ from gearman_std.cli import main
 from gearman_std.cli_common import Console, HelpWanted, UsageError
 from gearman_std.cli_server import make_server_line, parse_server, server_settings, split_config
 from gearman_std.client import Client
+from gearman_std.core import Core
 from gearman_std.errors import GearmanError
 from gearman_std.server import Server
 
@@ -362,8 +363,6 @@ def test_the_memory_of_large_jobs_is_kept_for_the_next_ones(start):
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_at_once(start, tmp_path, number):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        pytest.skip("these tests run in the background, where a shell has Ctrl-C ignored")
     process, address = start("-P", "pid")
     with Client(address) as client:
         client.submit("nobody", background=True)
@@ -371,6 +370,37 @@ def test_a_signal_stops_it_at_once(start, tmp_path, number):
         process.send_signal(number)
         assert process.wait(20) == 0
     assert not (tmp_path / "pid").exists()
+
+
+@posix
+@pytest.mark.parametrize("number, left", [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, False),
+                                          (signal.SIGUSR1, False)])
+def test_a_signal_that_comes_while_the_store_is_read(monkeypatch, tmp_path, number, left):
+    """One that stops does so at once, and cleanly; the others do what they do later."""
+    path = str(tmp_path / "jobs.db")
+    with Server(port=0, store=path) as server, Client([server.address]) as client:
+        for _ in range(3):
+            client.submit("f", background=True)
+    seen = []
+    restore = Core.restore
+
+    def slow_restore(core, job):
+        seen.append(job)
+        if len(seen) == 1:
+            os.kill(os.getpid(), number)
+        restore(core, job)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)  # the last of them, so that it ends
+            os.kill(os.getpid(), signal.SIGUSR1)
+    monkeypatch.setattr(Core, "restore", slow_restore)
+    stream = io.TextIOWrapper(io.BytesIO())
+    status = main(["server", "-L", "127.0.0.1", "-L", str(tmp_path / "socket"), "-p", "0", "--config-file", os.devnull,
+                   "--sqlite3-db", path, "-P", str(tmp_path / "pid")], Console(stdout=stream, stderr=stream))
+    assert (status, len(seen)) == (0, 1 if left else 3)
+    assert not (tmp_path / "socket").exists() and not (tmp_path / "pid").exists()
+    monkeypatch.undo()
+    with Server(port=0, store=path) as server, AdminClient(server.address) as admin:
+        assert len(admin.jobs()) == 3
 
 
 @posix

@@ -248,8 +248,6 @@ def test_it_has_a_name_in_the_servers_list(server, start):
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_when_its_job_is_done(client, start, folder, number, status):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        pytest.skip("these tests run in the background, where a shell has Ctrl-C ignored")
     worker = start("-i", "pid", "somemodule:slow")
     task = client.submit("slow")
     assert next(task.stream()) == b"started"
@@ -259,6 +257,70 @@ def test_a_signal_ends_it_when_its_job_is_done(client, start, folder, number, st
     assert worker.wait(20) == status
     assert worker.stderr.read() == b""
     assert not (folder / "pid").exists()
+
+
+def spoil():
+    """Ignore and block what some starters do; for `preexec_fn`."""
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="about signals, and /proc")
+@pytest.mark.parametrize("options", [[], ["--processes", "1"]])
+def test_whatever_is_ignored_or_blocked_a_command_has_its_status_and_its_signals(client, start, options):
+    """And the worker ends as it is told to."""
+    worker = start(*options + ["-f", "x", "--", "sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status; exit 3"],
+                   restore_signals=False, preexec_fn=spoil)
+    task = client.submit("x")
+    with pytest.raises(JobFailed) as caught:
+        task.result()
+    assert caught.value.exception == b"sh ended with status 3"
+    with pytest.raises(JobFailed):
+        assert [int(line.split()[1], 16) for line in b"".join(task.stream()).splitlines()] == [0, 0]
+        task.result()
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(20) == 130
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("options", [[], ["--processes", "1"], ["-l", "log"]])
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_sighup_ends_no_worker(client, start, options, before):
+    worker = start(*options + ["somemodule:slow"], preexec_fn=lambda: signal.signal(signal.SIGHUP, before))
+    task = client.submit("slow")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGHUP)
+    assert task.result() == b"finished"
+    assert client.run("slow", timeout=20) == b"finished"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+
+
+SLOW_MODULE = """
+import signal, time
+print("importing", flush=True)
+try:
+    time.sleep(60)
+except %s:
+    pass
+def reverse(job):
+    return job.workload[::-1]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("caught", ["ValueError", "BaseException"])
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_while_it_imports_also_what_catches_all(start, folder, number, status, caught):
+    (folder / "slow_module.py").write_text(SLOW_MODULE % caught)
+    worker = start("-P", "pid", "slow_module:reverse", stdout=subprocess.PIPE)
+    assert worker.stdout.readline() == b"importing\n"
+    assert (folder / "pid").exists()
+    worker.send_signal(signal.SIGHUP)
+    worker.send_signal(number)
+    assert worker.wait(20) == status
+    assert worker.stderr.read() == b"" and not (folder / "pid").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about signals")

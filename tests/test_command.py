@@ -228,3 +228,33 @@ def test_the_error_survives_pickling():
 def test_importing_does_not_import_subprocess():
     code = "import sys; before = set(sys.modules); import gearman_std.command; print('subprocess' in set(sys.modules) - before)"
     assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"False"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="about POSIX")
+def test_where_nobody_could_tell_how_it_ended_it_is_not_run(tmp_path):
+    """The system forgets the status of each child of a program that ignores SIGCHLD, and Python takes that for 0."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(CommandFailed) as caught:
+            Command(["touch", str(tmp_path / "file")])(Job(b""))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert "ignores SIGCHLD" in str(caught.value) and not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_command_that_there_are_no_threads_for_fails_and_leaves_nothing(monkeypatch, allowed):
+    left = [allowed]
+    start = threading.Thread.start
+
+    def fail(thread):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    command = Command([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(CommandFailed) as caught:
+        command(Job(b""))
+    assert "there may be no more threads" in str(caught.value) and caught.value.status is None
+    assert repr(command).endswith("0 running>")

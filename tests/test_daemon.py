@@ -332,14 +332,22 @@ def test_signals_call_functions_and_are_given_back():
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
+EARLY = """if True:
+    import os, signal
+    from gearman_std.daemon import SignalHandlers
+    from gearman_std.signals import begin_with_signals
+    begin_with_signals()
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    heard = []
+    with SignalHandlers({"SIGUSR1": lambda: heard.append("USR1"), "SIGHUP": lambda: heard.append("HUP")}):
+        print(sorted(heard))
+"""
+
+
 @posix
-def test_ctrl_c_stays_ignored_where_it_is():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with SignalHandlers({"SIGINT": lambda: None}):
-            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+def test_signals_that_came_too_early_come_when_all_have_their_functions():
+    assert python(EARLY) == (0, "['HUP', 'USR1']\n", "")
 
 
 # --- The service manager.

@@ -34,26 +34,27 @@ IMPORTS = {
     "daemon": "errors signals",
     "forks": "",
     "signals": "forks",
-    "supervisor": "errors signals timers",
+    "first_process": "",
+    "threads": "",
+    "supervisor": "errors signals threads timers",
     "session": "errors protocol",
     "store": "errors jobs",
     "storekeeper": "errors jobs schedule core store",
     "access": "peers",
     "listeners": "errors access addresses streams",
-    "tls": "access streams gate",
+    "tls": "access streams",
     "http_session": "errors protocol",
     "channel": "protocol peers http_session streams",
-    "stalls": "channel gate",  # the first for type checkers
     "gate": "access listeners",  # for type checkers
     "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
-              "stalls storekeeper listeners streams timers tls",
+              "storekeeper listeners streams tls",
     "connection": "errors addresses streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
     "client_link": "errors addresses protocol session timers connection",
     "client_network": "errors addresses protocol connection client_link client_ring client_task",
     "client": "errors addresses protocol serializers session timers connection client_link client_network client_task",
-    "command": "errors",
+    "command": "errors threads",
     "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session timers connection worker_job",
     "worker_shift": "errors session signals timers connection worker_job worker_link worker",  # the last for type checkers

@@ -15,8 +15,7 @@ from gearman_std.peers import Peer
 from gearman_std.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
                                   SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                                   WORK_WARNING, pack_request, pack_response)
-from gearman_std.server import TURN_PACKETS, Server
-from gearman_std.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
+from gearman_std.server import LINGER_TIME, PROGRESS, SWEEP_INTERVAL, TURN_PACKETS, Server
 
 from wire import Clock, HeldServer, channel_of, in_dispatcher, let_pass
 

@@ -1,4 +1,5 @@
 """One parent that keeps processes running, and its children's ears."""
+import io
 import os
 import queue
 import signal
@@ -262,8 +263,7 @@ def test_what_a_child_starts_does_not_read_the_words_of_the_parent(processes):
 EARLY = r"""
 import os, signal, sys
 from gearman_std.supervisor import Supervised
-signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
-os.kill(os.getpid(), signal.SIGINT)
+os.kill(os.getpid(), int(sys.argv[1]))
 stops = []
 Supervised(lambda: stops.append(1)).listen()
 print(len(stops))
@@ -271,14 +271,40 @@ print(len(stops))
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals that can be held back")
-@pytest.mark.parametrize("before, stops", [("default", b"1"), ("ignored", b"0")])
-def test_ctrl_c_waits_until_a_child_listens(before, stops):
-    """While it imports its modules it would end with a traceback.  A shell has it ignored in the background."""
-    process = start_child([sys.executable, "-c", EARLY, before], read=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_until_a_child_listens(number):
+    """While it imports its modules it would end with a traceback, or with a status that its parent takes for a death."""
+    process = start_child([sys.executable, "-c", EARLY, "%d" % number], read=True)
     with process.stdin, process.stdout:
-        assert process.stdout.read().strip() == stops
+        assert process.stdout.read().strip() == b"1"
     assert process.wait(WAIT) == 0
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Breathless:
+    """A process that there is no thread for, to wait for its end."""
+
+    def __init__(self):
+        self.stdin = io.BytesIO()
+        self.calls = []
+
+    def kill(self):
+        self.calls.append("kill")
+
+    def wait(self):
+        self.calls.append("wait")
+
+
+def test_a_process_that_cannot_be_waited_for_is_not_left_running(monkeypatch, caplog):
+    def fail(*_):
+        supervisor.stop()
+        raise OSError(11, "there may be no more threads")
+    monkeypatch.setattr("gearman_std.supervisor.start_thread", fail)
+    process = Breathless()
+    supervisor = Supervisor(["x"], start=lambda argv: process)
+    supervisor.run()
+    assert process.calls == ["kill", "wait"] and process.stdin.closed
+    assert "cannot start process 1: there may be no more threads" in caplog.text
 
 
 def test_the_end_of_the_parent_counts_once():

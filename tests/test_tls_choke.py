@@ -32,8 +32,6 @@ from wire import Place, Wire
 
 FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
 
-CERTIFICATE = {"certificate": os.path.join(FILES, "server.pem")}
-
 
 class TLSWire(Wire):
     """A socket to a server with TLS."""
@@ -49,7 +47,7 @@ class TLSPlace(Place):
     wire_class = TLSWire
 
     def serve(self, **settings):
-        return super().serve(tls=CERTIFICATE, **settings)
+        return super().serve(tls={"certificate": os.path.join(FILES, "server.pem")}, **settings)
 
 
 @pytest.fixture

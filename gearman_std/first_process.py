@@ -1,0 +1,44 @@
+"""What process 1, as a container's program is, owes to the system: signals have to reach the program, and orphans a burial."""
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+
+def leave_first_process() -> None:
+    """In process 1, go on in a child of it, while process 1 looks after that; elsewhere do nothing.
+
+    Process 1 gets no signal that it has no handler for, and is given whatever loses its parent.  Before that nothing may have
+    started a thread.
+    """
+    if os.getpid() != 1 or not hasattr(signal, "sigwaitinfo"):
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    child = os.fork()
+    if child:
+        os._exit(look_after(child))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for name in ("LISTEN_PID", "WATCHDOG_PID"):  # which name process 1, and mean the program
+        if os.environ.get(name) == "1":
+            os.environ[name] = "%d" % os.getpid()
+
+
+def look_after(child: int, wait: "Optional[Callable[[Any], Any]]" = None) -> int:
+    """Pass signals on to a child, and bury all that end, until it has ended; return an exit status that tells how.
+
+    Those that a terminal sends reach the child by themselves.
+    """
+    wait = wait or signal.sigwaitinfo
+    while True:
+        signalled = wait(set(signal.Signals))
+        if signalled.si_signo != signal.SIGCHLD:
+            if signalled.si_code <= 0:  # a process has sent it
+                os.kill(child, signalled.si_signo)
+            continue
+        pid = -1
+        while pid:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == child:
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
