@@ -9,8 +9,8 @@ import time
 from collections import namedtuple
 
 from .addresses import join_address, split_servers
-from .connection import Deadline, check_timeout, open_connection
-from .errors import CommandTimeout, ProtocolError, ServerError, ServerLost
+from .connection import LONGEST_REFUSAL, Deadline, check_timeout, is_refusal, open_connection, read_refusal
+from .errors import CommandTimeout, ProtocolError, ServerLost
 from .protocol import MAX_LINE_SIZE, encode
 
 TYPE_CHECKING = False
@@ -40,11 +40,9 @@ QueuedJob.__doc__ = """A line of `show jobs`: `attempts` were lost so far; `igno
 JobAside = namedtuple("JobAside", "handle function unique attempts error")
 JobAside.__doc__ = """A job that gearman_std's server has set aside because its attempts are used up, with its last error."""
 
-_LONGEST_ERROR = 2 * MAX_LINE_SIZE
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
 _NUMBER = re.compile(rb"-?\d{1,20}\Z")  # Python refuses to read numbers of thousands of digits
 _PEER_LINE = re.compile(rb"(\d{1,20}) (\S*) (.*?) :(?: (.*))?\Z", re.DOTALL)
-_ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 
 
 class AdminClient:
@@ -267,14 +265,17 @@ class AdminClient:
         except BaseException:
             self.close()  # a reply that comes too late must not be taken for the next one's
             raise
-        if _is_refusal(reply, listing):
-            raise _make_error(reply)
+        if is_refusal(reply, listing):
+            raise read_refusal(reply)
         return reply
 
     def _notice_end(self) -> None:
-        """Let go of a connection that the server has closed since the last command, or on which it spoke unasked."""
+        """Let go of a connection that the server has closed since the last command, or on which it spoke unasked, or that is
+        the parent's of this process."""
         try:
-            if self._connection is not None and self._connection.receive() is not None:
+            if self._connection is not None and self._connection.inherited:
+                self.close()
+            elif self._connection is not None and self._connection.receive() is not None:
                 self.close()
         except ServerLost:
             self.close()
@@ -289,9 +290,9 @@ class AdminClient:
                 reply += received
                 # Only at the end of all that has arrived is a dot the end: a job's unique may be a dot too.
                 ended = reply == b".\n" or reply.endswith(b"\n.\n") if listing else reply.endswith(b"\n")
-                if ended or _is_refusal(reply, listing):
+                if ended or is_refusal(reply, listing):
                     return bytes(reply)
-                if not listing and len(reply) > _LONGEST_ERROR:
+                if not listing and len(reply) > LONGEST_REFUSAL:
                     raise ProtocolError("a reply of one line that does not end: %r…" % bytes(reply[:200]))
             if deadline.over:
                 raise CommandTimeout("%s did not answer within %s s" % (join_address(self.address), self.timeout),
@@ -357,18 +358,3 @@ def _whole_lines(lines: "List[bytes]", is_whole: "Callable[[bytes], Any]") -> "I
             held = line + b"\n"
     if held:
         yield held[:-1]
-
-
-def _is_refusal(reply: "Union[bytes, bytearray]", listing: bool) -> bool:
-    """Whether a reply is an ERR line; in a listing, `ERR ` may also be the beginning of a name."""
-    if not reply.startswith(b"ERR") or not reply.endswith(b"\n") or reply[3:4] not in (b" ", b"\r", b"\n"):
-        return False
-    return not listing or len(reply) < _LONGEST_ERROR and reply.count(b"\n") == 1 and b"\t" not in reply
-
-
-def _make_error(reply: bytes) -> ServerError:
-    words = reply[3:].strip().decode("utf-8", "backslashreplace")
-    code, _, text = words.partition(" ")
-    if _ERROR_CODE.match(code):
-        return ServerError(code, text.replace("+", " ").strip())
-    return ServerError("ERR", words or "no reason given")

@@ -1,5 +1,7 @@
 """One connection to one job server: connect, send, receive, wait, time out."""
 import errno
+import os
+import re
 import select
 import socket
 import threading
@@ -7,8 +9,9 @@ import time
 from collections import deque
 
 from .addresses import join_address, split_address
-from .errors import CommandTimeout, ConnectTimeout, NoServer, ServerLost
-from .streams import TLSStream, certificate_error, set_up_tcp
+from .errors import CommandTimeout, ConnectTimeout, NoServer, ServerError, ServerLost
+from .forks import leave_in_children
+from .streams import TLSStream, certificate_error, end_connection, set_up_tcp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ RECEIVE_SIZE = 65536  # bytes taken from a socket at once; malloc would map and 
 SEND_COUNT = 64        # pieces handed to a socket at once
 _JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
 LONGEST_WAIT = 3600.0  # seconds of one wait, as the system refuses one of 25 days; who wants more waits again
+LONGEST_REFUSAL = 16384  # bytes of an ERR line
+_ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 
 
 class Deadline:
@@ -73,15 +78,17 @@ class Connection:
     Owner: the lock or thread of whoever opened it.
     """
 
-    __slots__ = ("address", "queued", "sent", "_socket", "_outgoing", "_send_pieces")
+    __slots__ = ("address", "queued", "sent", "_process", "_socket", "_outgoing", "_send_pieces", "__weakref__")
 
     def __init__(self, address: "Address", connected: "Any") -> None:
         self.address = address
+        self._process = os.getpid()
         self.queued = 0  # bytes given to `put` since the start
         self.sent = 0    # bytes of these that the system took
         self._socket = connected
         self._outgoing = deque()  # type: Deque[Data]
         self._send_pieces = getattr(connected, "sendmsg", None)  # Windows has none
+        leave_in_children(self)
 
     def __repr__(self) -> str:
         return "<Connection to %s, %d bytes unsent>" % (join_address(self.address), self.queued - self.sent)
@@ -89,6 +96,11 @@ class Connection:
     def fileno(self) -> int:
         """The file descriptor, for a selector."""
         return int(self._socket.fileno())
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it is that of the process that this one was forked from, and so of no use here."""
+        return self._process != os.getpid()
 
     @property
     def unsent(self) -> bool:
@@ -156,8 +168,11 @@ class Connection:
         return bool(getattr(self._socket, "pending", int)())
 
     def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        """End the connection; in a child of a fork, close the socket without a word to the other end."""
+        if self.inherited:
+            self.leave()
+        else:
+            end_connection(self._socket)
 
     def leave(self) -> None:
         """Close this process's socket without a word to the other end: the connection is that of the process it forked from."""
@@ -238,13 +253,13 @@ def _look_up(host: str, port: int, deadline: Deadline) -> "List[Any]":
             outcomes.append(error)
 
     left = deadline.left()
-    thread = threading.Thread(target=look_up, name="gearman_std name", daemon=True)
     try:
         if left is not None:
+            thread = threading.Thread(target=look_up, name="gearman_std name", daemon=True)
             thread.start()
             thread.join(left)
     except RuntimeError:
-        left = None  # no thread can be started when the system has none left, or the interpreter is about to end
+        left = None  # no thread can be started: there are too many, the interpreter is about to end, or is one that has none
     if left is None:
         look_up()
     if not outcomes:
@@ -254,19 +269,36 @@ def _look_up(host: str, port: int, deadline: Deadline) -> "List[Any]":
     return outcomes[0]  # type: ignore[no-any-return]
 
 
+class _Unfinished:
+    """A socket that is being connected.
+
+    Owner: the thread that connects it.
+    """
+
+    __slots__ = ("leave", "__weakref__")
+
+    def __init__(self, connecting: "Any") -> None:
+        self.leave = connecting.close
+        leave_in_children(self)
+
+    def __repr__(self) -> str:
+        return "<_Unfinished: %r>" % (self.leave,)
+
+
 def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, shares: int = 1) -> socket.socket:
     """Connect to one address within its share of the time that is left."""
     left = deadline.left()
     if left == 0:
         raise socket.timeout()
     connected = socket.socket(family, socket.SOCK_STREAM, protocol)
+    unfinished = _Unfinished(connected)  # for as long as this call lasts
     try:
         connected.settimeout(None if left is None else left / shares)
         connected.connect(found)
         if not isinstance(found, str):
             set_up_tcp(connected)
-    except OSError:
-        connected.close()
+    except BaseException:
+        unfinished.leave()
         raise
     return connected
 
@@ -277,19 +309,23 @@ def check_tls(tls: "Any") -> None:
         _tls_context(tls)
 
 
-def _start_tls(connected: socket.socket, context: "Any", hostname: str, deadline: Deadline) -> "Any":
+def _start_tls(connected: "Any", context: "Any", hostname: str, deadline: Deadline) -> "Any":
     try:
         left = deadline.left()
         if left == 0:
             raise socket.timeout()
         connected.settimeout(left)
-        return TLSStream(context.wrap_socket(connected, server_hostname=hostname))
+        connected = context.wrap_socket(connected, server_hostname=hostname, do_handshake_on_connect=False)
+        unfinished = _Unfinished(connected)
+        connected.do_handshake()
     except ValueError as error:  # what Python 3.6 raises for a certificate of another host
         connected.close()
         raise OSError(errno.EPROTO, str(error)) from None
-    except OSError:
+    except BaseException:
         connected.close()
         raise
+    del unfinished
+    return TLSStream(connected)
 
 
 def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
@@ -343,7 +379,7 @@ def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optiona
 def ask(connection: Connection, line: bytes, timeout: "Optional[float]") -> bytes:
     """Send one text command over a connection, return the reply, which ends with a line of one dot, and close the connection.
 
-    Raises CommandTimeout after `timeout` seconds, ServerLost.
+    Raises CommandTimeout after `timeout` seconds, ServerLost, and ServerError for a refusal.
     """
     deadline = Deadline(timeout)
     try:
@@ -357,6 +393,24 @@ def ask(connection: Connection, line: bytes, timeout: "Optional[float]") -> byte
             received = connection.receive()
             if isinstance(received, bytes):
                 reply += received
+                if is_refusal(reply, listing=True):
+                    raise read_refusal(reply)
         return bytes(reply)
     finally:
         connection.close()
+
+
+def is_refusal(reply: "Union[bytes, bytearray]", listing: bool) -> bool:
+    """Whether the reply to a text command is an ERR line; in a listing, `ERR ` may also be the beginning of a name."""
+    if not reply.startswith(b"ERR") or not reply.endswith(b"\n") or reply[3:4] not in (b" ", b"\r", b"\n"):
+        return False
+    return not listing or len(reply) < LONGEST_REFUSAL and reply.count(b"\n") == 1 and b"\t" not in reply
+
+
+def read_refusal(reply: "Union[bytes, bytearray]") -> ServerError:
+    """The error that an ERR line is."""
+    words = reply[3:].strip().decode("utf-8", "backslashreplace")
+    code, _, text = words.partition(" ")
+    if _ERROR_CODE.match(code):
+        return ServerError(code, text.replace("+", " ").strip())
+    return ServerError("ERR", words or "no reason given")

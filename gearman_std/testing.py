@@ -257,6 +257,9 @@ class _Wire:
         room[:len(data)] = data
         return len(data)
 
+    def shutdown(self, how: int) -> None:
+        """As a socket's; closing ends it too."""
+
     def close(self) -> None:
         """As a socket's."""
         with self._stage.lock:

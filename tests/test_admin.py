@@ -261,6 +261,9 @@ class Canned:
         part, self.reply = self.reply[:self.part], self.reply[self.part:]
         return part
 
+    def shutdown(self, how):
+        self.close()
+
     def close(self):
         self.reply = b""
 

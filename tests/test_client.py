@@ -16,6 +16,7 @@ import pytest
 
 from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, WorkerThread, be_silent, in_threads, obey, once, one_job,
                           unused_address, vanish)
+from gearman_std.access import Access
 from gearman_std.client import Client
 from gearman_std.client_task import HIGH, LOW, NORMAL, JobStatus
 from gearman_std.errors import (JobError, JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError,
@@ -716,6 +717,13 @@ def test_no_worker_is_an_error_on_request(serve, make_client):
             client.submit(function, require_worker=True)
         assert isinstance(caught.value, JobError)
     assert client.submit("unknown", background=True).handle
+
+
+def test_a_server_that_may_not_be_asked_for_workers_says_so_at_once(serve, make_client):
+    with Server(port=0, access=Access(admin=["none"])) as server:
+        client = make_client("127.0.0.1:%d" % server.address[1], command_timeout=None)
+        with pytest.raises(ServerError, match="PERMISSION_DENIED: .*"):
+            client.submit("f", require_worker=True)
 
 
 def test_of_several_servers_the_one_with_a_worker_gets_the_job(serve, make_client, nowhere):

@@ -767,6 +767,9 @@ class Canned:
         room[:len(part)] = part
         return len(part)
 
+    def shutdown(self, how):
+        self.data = b""
+
     def close(self):
         self.data = b""
 

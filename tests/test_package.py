@@ -48,7 +48,7 @@ IMPORTS = {
     "gate": "access listeners",  # for type checkers
     "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
               "storekeeper listeners streams tls",
-    "connection": "errors addresses streams protocol",
+    "connection": "errors addresses forks streams protocol",
     "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
     "client_ring": "protocol",
     "client_link": "errors addresses protocol session timers connection",
