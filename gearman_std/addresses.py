@@ -7,6 +7,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 4730
 _LONGEST_HOST = 253  # characters of a name in the domain name system
+_NOT_IN_HOSTS = frozenset(" \t\r\n/\\,;?#@[]")
+_IN_NUMERIC = frozenset("0123456789abcdefABCDEF:.")
 _LONGEST_PATH = 107  # bytes of a Unix socket's path on Linux
 
 
@@ -21,6 +23,8 @@ def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
         host, number = spec
     elif not isinstance(spec, str):
         raise TypeError("an address is a str or a (host, port) pair, not %r" % (spec,))
+    elif "://" in spec:
+        raise ValueError("%r is a URL; an address is host, host:port, [::1]:port or unix:/path" % spec)
     elif spec.startswith("unix:") or spec.startswith("/"):
         host, number = spec[5:] if spec.startswith("unix:") else spec, 0
         if not host.startswith("/"):  # a server would take it for a name, or for every address
@@ -35,20 +39,26 @@ def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
         host = spec
     if isinstance(number, str):
         number = int(number) if number.strip("0123456789") == "" else None
-    if not isinstance(number, int) or not 0 <= number <= 65535:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 65535:
         raise ValueError("the port of %r is not a number from 0 to 65535" % (spec,))
-    if "\0" in host or " " in host and not host.startswith("/"):
+    if "\0" in host or not host.startswith("/") and (set(host) & _NOT_IN_HOSTS or ":" in host and not _is_numeric(host)):
         raise ValueError("not an address: %r" % (spec,))
-    if len(host.encode("utf-8")) > (_LONGEST_PATH if host.startswith("/") else _LONGEST_HOST):
+    if len(host.encode("utf-8", "surrogateescape")) > (_LONGEST_PATH if host.startswith("/") else _LONGEST_HOST):
         raise ValueError("an address that is too long: %r…" % host[:40])
     return host, number
 
 
-def split_servers(servers: "Any", environment: "Any") -> "List[Address]":
+def _is_numeric(host: str) -> bool:
+    """Whether a host with colons may be an address of IPv6; its zone, after a percent sign, is the system's own name."""
+    return host.count(":") > 1 and set(host.partition("%")[0]) <= _IN_NUMERIC
+
+
+def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> "List[Address]":
     """The addresses of a list, of one string with commas, or of one (host, port) pair; None means what the environment variable
     GEARMAN_SERVERS says, else localhost:4730.
 
-    Raises ValueError if there is none, or for what `split_address` refuses.
+    Raises ValueError if there is none, TypeError, with the argument's `name`, for what is no list, and what `split_address`
+    raises.
     """
     if servers is None:
         servers = environment.get("GEARMAN_SERVERS") or "localhost"
@@ -56,6 +66,8 @@ def split_servers(servers: "Any", environment: "Any") -> "List[Address]":
         servers = [word.strip() for word in servers.split(",") if word.strip()]
     elif isinstance(servers, (tuple, list)) and len(servers) == 2 and str(servers[1]).isdigit():
         servers = [tuple(servers)]  # no host's name is a number
+    if not isinstance(servers, (tuple, list)) and not hasattr(type(servers), "__iter__") or isinstance(servers, bytes):
+        raise TypeError("%s is %r, not an address or a list of addresses" % (name, servers))
     addresses = []  # type: List[Address]
     for spec in servers:
         address = split_address(spec)

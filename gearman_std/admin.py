@@ -20,29 +20,66 @@ if TYPE_CHECKING:
     from .connection import Connection
     Text = Union[str, bytes]
 
-FunctionStatus = namedtuple("FunctionStatus", "function total running workers")
-FunctionStatus.__doc__ = """A line of `status`: `total` counts the jobs that wait and those that run, `workers` who can do
-it."""
-
-PriorityStatus = namedtuple("PriorityStatus", "function high normal low workers")
-PriorityStatus.__doc__ = """A line of `prioritystatus`: how many jobs wait in each priority; those that run are not counted."""
-
-ConnectedPeer = namedtuple("ConnectedPeer", "number address client_id functions")
-ConnectedPeer.__doc__ = """A line of `workers`, which lists every connection, those of clients too, and the one that asks.
-
-`address` is a str without a port.  A function whose name holds a blank looks like several: the reply has nothing but blanks
-between the names."""
-
-QueuedJob = namedtuple("QueuedJob", "handle attempts ignored stored")
-QueuedJob.__doc__ = """A line of `show jobs`: `attempts` were lost so far; `ignored` says that nobody wants it any more,
-`stored` that it is a background job."""
-
-JobAside = namedtuple("JobAside", "handle function unique attempts error")
-JobAside.__doc__ = """A job that gearman_std's server has set aside because its attempts are used up, with its last error."""
-
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
 _NUMBER = re.compile(rb"-?\d{1,20}\Z")  # Python refuses to read numbers of thousands of digits
 _PEER_LINE = re.compile(rb"(\d{1,20}) (\S*) (.*?) :(?: (.*))?\Z", re.DOTALL)
+
+
+class FunctionStatus(namedtuple("FunctionStatus", "function total running workers")):
+    """A line of `status`: `total` counts the jobs that wait and those that run, `workers` who can do it."""
+
+    __slots__ = ()
+    function: "bytes"
+    total: "int"
+    running: "int"
+    workers: "int"
+
+
+class PriorityStatus(namedtuple("PriorityStatus", "function high normal low workers")):
+    """A line of `prioritystatus`: how many jobs wait in each priority; those that run are not counted."""
+
+    __slots__ = ()
+    function: "bytes"
+    high: "int"
+    normal: "int"
+    low: "int"
+    workers: "int"
+
+
+class ConnectedPeer(namedtuple("ConnectedPeer", "number address client_id functions")):
+    """A line of `workers`, which lists every connection, those of clients too, and the one that asks.
+
+    `address` is a str without a port.  A function whose name holds a blank looks like several: the reply has nothing but blanks
+    between the names.
+    """
+
+    __slots__ = ()
+    number: "int"
+    address: "str"
+    client_id: "bytes"
+    functions: "Tuple[bytes, ...]"
+
+
+class QueuedJob(namedtuple("QueuedJob", "handle attempts ignored stored")):
+    """A line of `show jobs`: `attempts` were lost so far; `ignored` says that nobody wants it any more, `stored` that it is a
+    background job."""
+
+    __slots__ = ()
+    handle: "bytes"
+    attempts: "int"
+    ignored: "bool"
+    stored: "bool"
+
+
+class JobAside(namedtuple("JobAside", "handle function unique attempts error")):
+    """A job that gearman_std's server has set aside because its attempts are used up, with its last error."""
+
+    __slots__ = ()
+    handle: "bytes"
+    function: "bytes"
+    unique: "bytes"
+    attempts: "int"
+    error: "bytes"
 
 
 class AdminClient:
@@ -66,7 +103,10 @@ class AdminClient:
     _clock = staticmethod(time.monotonic)  # type: Callable[[], float] # tests have their own
 
     def __init__(self, server: "Any" = None, timeout: "Optional[float]" = 10.0, *, tls: "Any" = None) -> None:
-        self.address = split_servers(server, os.environ)[0]
+        addresses = split_servers(server, os.environ, "server")
+        if server is not None and len(addresses) > 1:
+            raise ValueError("server is %r, of which one AdminClient can ask only one" % (server,))
+        self.address = addresses[0]
         self.timeout = check_timeout("timeout", timeout)
         self._tls = tls
         self._connection = None  # type: Optional[Connection]

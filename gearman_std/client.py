@@ -8,20 +8,21 @@ from itertools import islice
 
 from .addresses import split_servers
 from .client_network import Network
-from .client_task import NORMAL, JobStatus, Task, make_task
-from .connection import Deadline, ask, check_timeout
+from .client_task import JobStatus, Task, check_options, make_task, plan_job
+from .connection import Deadline, ask, check_number, check_timeout
 from .errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerLost
-from .protocol import MAX_HANDLE_SIZE, encode, encode_unique
+from .protocol import encode, encode_handle, encode_unique
 from .serializers import find_serializer
 from .session import read_number
 from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
+    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union, Unpack
     from types import TracebackType
     from .addresses import Address
     from .client_link import Link, Request
+    from .client_task import JobOptions, Plan
     from .errors import GearmanError
     from .protocol import Data
     Text = Union[str, bytes]
@@ -86,33 +87,40 @@ class Client:
 
     # ----------------------------------------------------------------------------------------------------------- submitting
 
-    def submit(self, function: "Text", workload: "Any" = None, *, unique: "Optional[Text]" = None, priority: str = NORMAL,
-               background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
-               reducer: "Optional[Text]" = None, require_worker: bool = False, connect_timeout: "Optional[float]" = None,
-               on_status: "Optional[Callable[[int, int], None]]" = None, on_data: "Optional[Callable[[bytes], None]]" = None,
-               on_warning: "Optional[Callable[[bytes], None]]" = None) -> Task:
+    def submit(self, function: "Text", workload: "Any" = None, *, require_worker: bool = False,
+               connect_timeout: "Optional[float]" = None, **options: "Unpack[JobOptions]") -> Task:
         """Submit a job and return its Task.
 
         A background job's server has accepted it when this returns; a foreground job is on its way, and `Task.result` waits for
-        it.  With a `unique`, a job that is queued or runs under the same function and unique is joined; "-" takes the workload
-        for the key; without one, jobs are never joined.  `at` (unix time) or `delay` (seconds) start a background job later.
-        `reducer` is for SUBMIT_REDUCE_JOB.  With `require_worker`, raises NoWorker if no worker can run the function.  A
-        `connect_timeout` counts if it is less than the client's.  The callbacks are called, by whichever thread waits, with the
-        (numerator, denominator) of a status, a piece of data, a warning.
+        it.  With `require_worker`, raises NoWorker if no worker can run the function.  A `connect_timeout` counts if it is less
+        than the client's.  Other options, which all calls that submit take:
 
-        Raises ValueError for what the protocol cannot carry, NoServer, ConnectTimeout, and for a background job QueueFull,
+        unique      with it, a job that is queued or runs under the same function and unique is joined; "-" takes the workload
+                    for the key; without one, jobs are never joined
+        priority    HIGH, NORMAL or LOW
+        background  nobody waits for the result
+        at, delay   unix time, or seconds from now, at which a background job starts
+        schedule    a background job that comes again and again, as in a crontab: "*/5 * * * *" (only gearman_std's server)
+        reducer     for SUBMIT_REDUCE_JOB
+        tag         anything; it is `Task.tag`
+        on_status, on_data, on_warning
+                    called, by whichever thread waits, with the two numbers of a status, a piece of data, a warning; with
+                    `pass_task` the Task comes before them
+
+        Raises ValueError and TypeError for what cannot be, NoServer, ConnectTimeout, and for a background job QueueFull,
         ServerError, CommandTimeout or ServerLost.
         """
-        task = make_task(self, function, workload, unique=unique, priority=priority, background=background, at=at, delay=delay,
-                         reducer=reducer, on_status=on_status, on_data=on_data, on_warning=on_warning)
-        limit = Deadline(connect_timeout, self._clock)
+        check_options("submit()", options)
+        limit = Deadline(connect_timeout, self._clock, "connect_timeout")
+        task = make_task(self, function, workload, **options)
         self._network.submit(task, limit, self._find_worker(task, limit) if require_worker else None)
-        if background:
+        if task.background:
             self._network.confirm(task)
         return task
 
     def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = 1,
-            backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None, **options: "Any") -> "Any":
+            backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None,
+            require_worker: bool = False, **options: "Unpack[JobOptions]") -> "Any":
         """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
 
         With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
@@ -120,13 +128,18 @@ class Client:
         each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`, raises
         what it and `Task.result` raise.
         """
+        check_options("run()", options)
+        check_number("attempts", attempts, 1, whole=True)
+        check_number("backoff", backoff, 0)
+        check_number("backoff_max", backoff_max, 0)
+        check_timeout("try_timeout", try_timeout)
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
         for attempt in range(1, attempts + 1):
             left = deadline.left()
             limit = Deadline(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout),
                              self._clock)
             try:
-                task = self.submit(function, workload, connect_timeout=limit.left(), **options)
+                task = self.submit(function, workload, connect_timeout=limit.left(), require_worker=require_worker, **options)
                 return task.result(limit.left())
             except (JobFailed, JobTimeout, ServerLost, NoServer, QueueFull) as error:
                 if attempt == attempts or deadline.over:
@@ -137,9 +150,8 @@ class Client:
                 self._sleep(pause if left is None else min(pause, left))
                 if deadline.over:
                     raise
-        raise ValueError("attempts is less than 1")
 
-    def submit_many(self, jobs: "Iterable[Any]", **options: "Any") -> "List[Task]":
+    def submit_many(self, jobs: "Iterable[Any]", **options: "Unpack[JobOptions]") -> "List[Task]":
         """Submit many jobs with few packets on the way: each of `jobs` is a (function, workload) pair or a dict of arguments of
         `submit`, to which `options` are added, but for `require_worker` and `connect_timeout`.  Background jobs are not waited
         for; see `Task.handle` and `wait`.
@@ -147,17 +159,22 @@ class Client:
         Raises ValueError and TypeError before anything is sent, and NoServer if nothing could be; if servers are lost on the
         way, the jobs that no server was left for say so themselves.
         """
-        tasks = [self._make_task(job, options) for job in jobs]
+        check_options("submit_many()", options)
+        tasks = [self._make_task(job, options) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
         self._submit_all(tasks)
         if tasks and tasks[0]._link is None:
             tasks[0].result()
         return tasks
 
-    def _make_task(self, job: "Any", options: "Dict[str, Any]") -> Task:
+    def _make_task(self, job: "Any", options: "JobOptions") -> Task:
         if isinstance(job, dict):
+            check_options("a job of submit_many()", job, ("function", "workload"))
+            if "function" not in job:
+                raise TypeError("a job without a function: %.80r" % (job,))
             return make_task(self, **dict(options, **job))
-        if not isinstance(job, (tuple, list)):  # the letters of a text would pass for function and workload
-            raise TypeError("a job is a (function, workload) pair or a dict, not %.80r" % (job,))
+        # The letters of a text would pass for function and workload.
+        if not isinstance(job, (tuple, list)) or not 1 <= len(job) <= 2:
+            raise TypeError("a job of submit_many() is a (function, workload) pair or a dict, not %.80r" % (job,))
         return make_task(self, *job, **options)
 
     def _submit_all(self, tasks: "Iterable[Task]") -> None:
@@ -174,34 +191,42 @@ class Client:
         self._network.send_all()
 
     def map(self, function: "Text", workloads: "Iterable[Any]", *, in_flight: int = 1000, timeout: "Optional[float]" = None,
-            **options: "Any") -> "Iterator[Any]":
+            return_exceptions: bool = False, **options: "Unpack[JobOptions]") -> "Iterator[Any]":
         """The results of a function for many workloads, in their order, with at most `in_flight` jobs at a time.
 
         `timeout` is in seconds and for each result, by default the client's job time-out.  Takes the options of `submit` but
-        for `require_worker` and `connect_timeout`.  Raises ValueError if `in_flight` is less than 1, and what `Task.result`
-        raises when its turn comes.
+        for `require_worker` and `connect_timeout`.  Raises ValueError and TypeError for arguments that cannot be, and when its
+        turn comes, what `Task.result` raises; with `return_exceptions`, that takes the result's place, and the others go on.
         """
-        if in_flight < 1:
-            raise ValueError("in_flight is less than 1")
-        return self._map(function, iter(workloads), in_flight, timeout, options)
+        check_options("map()", options)
+        check_number("in_flight", in_flight, 1, whole=True)
+        check_timeout("timeout", timeout)
+        plan = plan_job(self, function, **options)
+        return self._map(plan, iter(_several("workloads", workloads, "workloads")), in_flight, timeout, return_exceptions)
 
-    def _map(self, function: "Text", workloads: "Iterator[Any]", in_flight: int, timeout: "Optional[float]",
-             options: "Dict[str, Any]") -> "Iterator[Any]":
+    def _map(self, plan: "Plan", workloads: "Iterator[Any]", in_flight: int, timeout: "Optional[float]",
+             return_exceptions: bool) -> "Iterator[Any]":
         tasks = deque()  # type: Deque[Task]
         exhausted = False
         while tasks or not exhausted:
             # Refilling in batches keeps sends few; half of the jobs are under way meanwhile.
             if not exhausted and len(tasks) <= in_flight // 2:
-                more = [make_task(self, function, workload, **options)
-                        for workload in islice(workloads, in_flight - len(tasks))]
+                more = [Task(self, plan, workload) for workload in islice(workloads, in_flight - len(tasks))]
                 self._submit_all(more)
                 tasks += more
                 exhausted = len(tasks) < in_flight
             if tasks:
-                yield tasks.popleft().result(timeout)
+                try:
+                    result = tasks.popleft().result(timeout)
+                except Exception as error:  # of the network, the worker or the serializer
+                    if not return_exceptions:
+                        raise
+                    result = error
+                yield result
 
     def executor(self, max_workers: int = 8) -> "Any":
         """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of its threads."""
+        check_number("max_workers", max_workers, 1, whole=True)
         from concurrent.futures import Executor, ThreadPoolExecutor
 
         class ClientExecutor(Executor):
@@ -229,7 +254,7 @@ class Client:
         """
         if return_when not in ("all", "first"):
             raise ValueError("return_when is all or first, not %r" % (return_when,))
-        tasks = list(tasks)
+        tasks = _tasks_of(tasks)
         needed = 0 if not tasks else 1 if return_when == "first" else len(tasks)
         finished = self._network.listen(tasks)
         try:
@@ -241,8 +266,9 @@ class Client:
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
         """The tasks as they are done; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks of another
         client."""
-        tasks = list(tasks)
-        deadline = Deadline(timeout, self._clock)
+        return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._clock), timeout)
+
+    def _as_completed(self, tasks: "List[Task]", deadline: Deadline, timeout: "Optional[float]") -> "Iterator[Task]":
         finished = self._network.listen(tasks)
         try:
             for _ in tasks:
@@ -260,9 +286,7 @@ class Client:
         Raises ValueError for what is no handle and for a server that the client does not have, NoServer, CommandTimeout,
         ServerLost.
         """
-        wanted = encode(handle)
-        if not 0 < len(wanted) <= MAX_HANDLE_SIZE or b"\0" in wanted:
-            raise ValueError("not a handle: %r" % wanted[:80])
+        wanted = encode_handle(handle)
         for answer in self._ask_each(server, lambda link, request: link.session.ask_status(request, wanted)):
             status = _make_status(answer)
             if status.known:
@@ -287,7 +311,10 @@ class Client:
         Raises NoServer, CommandTimeout, ServerLost, ProtocolError.
         """
         began = 0.0
-        sent = encode(data)
+        try:
+            sent = encode(data)
+        except TypeError as error:
+            raise TypeError("data is %r: %s" % (data, error)) from None
 
         def ask_echo(link: "Link", request: "Request") -> None:
             nonlocal began
@@ -303,10 +330,10 @@ class Client:
     def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]") -> "Iterator[Sequence[Data]]":
         links = self._network.links
         if server is not None:
-            wanted = split_servers(server, {})
+            wanted = split_servers(server, {}, "server")
             links = [link for link in links if link.address in wanted]
             if not links:
-                raise ValueError("%s is none of this client's servers" % server)
+                raise ValueError("server is %r, none of this client's servers" % (server,))
         failure = None  # type: Optional[GearmanError]
         for link in self._network.best_first(links):
             try:
@@ -348,3 +375,18 @@ class Client:
 def _make_status(answer: "Sequence[Data]") -> JobStatus:
     numbers = [read_number(word) for word in answer[1:]]
     return JobStatus(numbers[0] != 0, numbers[1] != 0, numbers[2], numbers[3], numbers[4] if len(numbers) > 4 else None)
+
+
+def _tasks_of(tasks: "Any") -> "List[Task]":
+    several = list(tasks if isinstance(tasks, dict) else _several("tasks", tasks, "tasks"))
+    for task in several:
+        if not isinstance(task, Task):
+            raise TypeError("one of the tasks is %.80r, which is none" % (task,))
+    return several
+
+
+def _several(name: str, values: "Any", what: str) -> "Iterable[Any]":
+    """The values, if they are several; raises TypeError for one that only looks so, as a text does."""
+    if isinstance(values, (str, bytes, bytearray, memoryview, dict)) or not hasattr(type(values), "__iter__"):
+        raise TypeError("%s is %.80r; several %s are wanted, in a list or the like" % (name, values, what))
+    return values  # type: ignore[no-any-return]

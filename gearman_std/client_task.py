@@ -6,12 +6,13 @@ from .addresses import join_address
 from .connection import Deadline
 from .errors import JobFailed, JobTimeout
 from .protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
-                       SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, MAX_UNIQUE_SIZE, encode_data,
-                       encode_function, encode_unique)
+                       SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, encode_data,
+                       encode_function, encode_reducer, encode_unique)
+from .schedule import read_crontab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
+    from typing import Any, Callable, Deque, Iterator, List, Mapping, Optional, Tuple, TypedDict, Union, Unpack
     from .client import Client
     from .client_link import Link
     from .client_network import Finished, Network
@@ -19,41 +20,71 @@ if TYPE_CHECKING:
     from .protocol import Data
     Text = Union[str, bytes]
 
+    class JobOptions(TypedDict, total=False):
+        """The arguments of `Client.submit` that every call that submits takes."""
+
+        unique: "Optional[Text]"
+        priority: str
+        background: bool
+        at: "Optional[float]"
+        delay: "Optional[float]"
+        schedule: "Optional[str]"
+        reducer: "Optional[Text]"
+        tag: "Any"
+        pass_task: bool
+        on_status: "Optional[Callable[..., None]]"
+        on_data: "Optional[Callable[..., None]]"
+        on_warning: "Optional[Callable[..., None]]"
+
 HIGH, NORMAL, LOW = "high", "normal", "low"
 _SUBMIT_TYPES = {(HIGH, False): SUBMIT_JOB_HIGH, (NORMAL, False): SUBMIT_JOB, (LOW, False): SUBMIT_JOB_LOW,
                  (HIGH, True): SUBMIT_JOB_HIGH_BG, (NORMAL, True): SUBMIT_JOB_BG, (LOW, True): SUBMIT_JOB_LOW_BG}
 _LARGEST_WORKLOAD = 0xFFFFFFFF - 65536
 
-JobStatus = namedtuple("JobStatus", "known running numerator denominator clients")
-JobStatus.__doc__ = """What a server knows of a job: `clients` is how many wait for it, None if it was not asked for that."""
+Plan = namedtuple("Plan", "function unique priority background packet_type middle tag pass_task on_status on_data on_warning")
+Plan.__doc__ = """What the arguments of `Client.submit` say of a job: `middle` is what its packet has between unique and
+workload."""
+
+_JOB_OPTIONS = ("unique", "priority", "background", "at", "delay", "schedule", "reducer", "tag", "pass_task", "on_status",
+                "on_data", "on_warning")
+
+
+class JobStatus(namedtuple("JobStatus", "known running numerator denominator clients")):
+    """What a server knows of a job: `clients` is how many wait for it, None if it was not asked for that.
+
+    Not `known` is a job that is over, however it ended, as well as one that never was.
+    """
+
+    __slots__ = ()
+    known: "bool"
+    running: "bool"
+    numerator: "int"
+    denominator: "int"
+    clients: "Optional[int]"
 
 
 class Task:
     """A job as its client sees it; made by `Client.submit`.
 
-    `function`, `unique` and `handle` are bytes; `progress` is the last (numerator, denominator) or None; `warnings` are the
-    warnings so far; `server` is the address of the server that has it.
+    `function`, `unique` and `handle` are bytes; `workload` and `tag` are what the caller gave; `progress` is the last
+    (numerator, denominator) or None; `warnings` are the warnings so far; `server` is the address of the server that has it.
 
     Owner: the client's lock.
     """
 
-    __slots__ = ("function", "unique", "priority", "background", "progress", "warnings", "_client", "_network", "_workload",
-                 "_packet_type", "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome", "_error", "_chunks",
-                 "_listeners", "_on_status", "_on_data", "_on_warning")
+    __slots__ = ("function", "unique", "priority", "background", "workload", "tag", "progress", "warnings", "_client",
+                 "_network", "_workload", "_packet_type", "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome",
+                 "_error", "_chunks", "_listeners", "_pass_task", "_on_status", "_on_data", "_on_warning")
 
-    def __init__(self, client: "Client", function: bytes, unique: bytes, workload: "Data", priority: str, background: bool,
-                 packet_type: int, middle: "Tuple[bytes, ...]", callbacks: "Tuple[Any, Any, Any]") -> None:
-        self.function = function
-        self.unique = unique
-        self.priority = priority
-        self.background = background
+    def __init__(self, client: "Client", plan: Plan, workload: "Any") -> None:
+        (self.function, self.unique, self.priority, self.background, self._packet_type, self._middle, self.tag,
+         self._pass_task, self._on_status, self._on_data, self._on_warning) = plan
+        self.workload = workload
         self.progress = None  # type: Optional[Tuple[int, int]]
         self.warnings = []    # type: List[bytes]
         self._client = client
         self._network = client._network  # type: Network
-        self._workload = workload
-        self._packet_type = packet_type
-        self._middle = middle       # the arguments between the unique and the workload
+        self._workload = _dump(client, workload)
         self._link = None           # type: Optional[Link]
         self._end = 0               # where its packet ends in what the connection has to send
         self._moves = 0
@@ -63,12 +94,20 @@ class Task:
         self._error = None          # type: Optional[GearmanError]
         self._chunks = deque()      # type: Deque[bytes]
         self._listeners = []        # type: List[Finished]
-        self._on_status, self._on_data, self._on_warning = callbacks
 
     def __repr__(self) -> str:
-        state = "failed" if self._error else "done" if self._outcome is not None else "created" if self._handle else "submitted"
         handle, function = (name.decode("utf-8", "backslashreplace") for name in (self._handle or b"?", self.function))
-        return "<Task %s of %s: %s>" % (handle, function, state)
+        return "<Task %s of %s: %s>" % (handle, function, self.state)
+
+    @property
+    def state(self) -> str:
+        """How far the job is, as this client knows: "submitted", "created" (its server has it), "done" or "failed"; and
+        "accepted" for a background job that its server has, of which nobody hears any more."""
+        if self._error is not None:
+            return "failed"
+        if self._outcome is not None:
+            return "accepted" if self.background else "done"
+        return "created" if self._handle else "submitted"
 
     @property
     def handle(self) -> bytes:
@@ -186,7 +225,7 @@ class Task:
 
     def _call(self, callback: "Optional[Callable[..., None]]", *arguments: "Any") -> None:
         if callback is not None:
-            self._network.callbacks.append((callback, arguments))
+            self._network.callbacks.append((callback, (self,) + arguments if self._pass_task else arguments))
 
     def _finish(self, outcome: "Any", error: "Optional[GearmanError]") -> None:
         self._outcome = outcome
@@ -197,42 +236,81 @@ class Task:
         self._listeners = []
 
 
-def make_task(client: "Client", function: "Text", workload: "Any" = None, *, unique: "Optional[Text]" = None,
-              priority: str = NORMAL, background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
-              reducer: "Optional[Text]" = None, on_status: "Optional[Callable[[int, int], None]]" = None,
-              on_data: "Optional[Callable[[bytes], None]]" = None,
-              on_warning: "Optional[Callable[[bytes], None]]" = None) -> Task:
-    """The task that the arguments of `Client.submit` describe, not yet submitted.
-
-    Raises ValueError for what the protocol cannot carry, TypeError for what is no text or no callback, and what the serializer
-    raises.
-    """
-    name = encode_function(function)
-    key = encode_unique(unique) if unique else b""
-    data = encode_data(client.serializer.dumps(workload))
+def _dump(client: "Client", workload: "Any") -> "Data":
+    """A workload as its packet carries it."""
+    try:
+        data = encode_data(client.serializer.dumps(workload))
+    except TypeError as error:
+        raise TypeError("a workload of type %s does not go through the serializer: %s" % (
+            type(workload).__name__, error)) from None
     if len(data) > _LARGEST_WORKLOAD:
         raise ValueError("a workload of %d bytes does not fit into a packet" % len(data))
-    callbacks = on_status, on_data, on_warning
-    if callbacks != (None, None, None) and not all(one is None or callable(one) for one in callbacks):
-        raise TypeError("a callback that cannot be called: %r" % (callbacks,))
-    background = bool(background)
-    if (priority, background) not in _SUBMIT_TYPES:
+    return data
+
+
+def make_task(client: "Client", function: "Text", workload: "Any" = None, **options: "Unpack[JobOptions]") -> Task:
+    """The task that the arguments of `Client.submit` describe, not yet submitted.
+
+    Raises ValueError for what the protocol cannot carry, TypeError for what is of a wrong type, and what the serializer raises.
+    """
+    return Task(client, plan_job(client, function, **options), workload)
+
+
+def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = None, priority: str = NORMAL,
+             background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
+             schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None, tag: "Any" = None, pass_task: bool = False,
+             on_status: "Optional[Callable[..., None]]" = None, on_data: "Optional[Callable[..., None]]" = None,
+             on_warning: "Optional[Callable[..., None]]" = None) -> Plan:
+    """What these arguments of `Client.submit` say of a job, whatever its workload.
+
+    Raises ValueError and TypeError, as `make_task`.
+    """
+    name = encode_function(function)
+    key = encode_unique(unique) if unique is not None and unique not in ("", b"") else b""
+    for what, callback in (("on_status", on_status), ("on_data", on_data), ("on_warning", on_warning)):
+        if callback is not None and not callable(callback):
+            raise TypeError("%s is %r, which cannot be called" % (what, callback))
+    if priority not in (HIGH, NORMAL, LOW):
         raise ValueError("a priority is high, normal or low, not %r" % (priority,))
+    background = bool(background)
     packet_type, middle = _SUBMIT_TYPES[priority, background], ()  # type: int, Tuple[bytes, ...]
-    if at is not None or delay is not None:
+    starts = [what for what, when in (("at", at), ("delay", delay), ("schedule", schedule)) if when is not None]
+    if starts:
         if not background or priority != NORMAL or reducer is not None:
-            raise ValueError("only a background job of normal priority without a reducer can start later")
-        if at is not None and delay is not None:
-            raise ValueError("a job starts at a time or after a delay, not both")
-        when = at if at is not None else client._wall_clock() + (delay or 0.0)
-        if not 0 <= when < 2 ** 63:
-            raise ValueError("a job cannot start at the time %r" % (when,))
-        packet_type, middle = SUBMIT_JOB_EPOCH, (b"%d" % ceil(when),)
+            raise ValueError("%s is only for a background job of normal priority without a reducer" % starts[0])
+        if len(starts) > 1:
+            raise ValueError("a job has one of at, delay and schedule, not %s" % " and ".join(starts))
+        packet_type, middle = SUBMIT_JOB_EPOCH, (_read_start(client, at, delay),)
+        if schedule is not None:
+            packet_type, middle = SUBMIT_JOB_SCHED, read_crontab(schedule)
     elif reducer is not None:
         if priority != NORMAL:
             raise ValueError("a job with a reducer has normal priority")
         packet_type = SUBMIT_REDUCE_JOB_BACKGROUND if background else SUBMIT_REDUCE_JOB
-        middle = (encode_function(reducer), b"0")
-        if len(middle[0]) > MAX_UNIQUE_SIZE:
-            raise ValueError("the reducer's name has %d bytes, more than %d" % (len(middle[0]), MAX_UNIQUE_SIZE))
-    return Task(client, name, key, data, priority, background, packet_type, middle, callbacks)
+        middle = (encode_reducer(reducer), b"0")
+    return Plan(name, key, priority, background, packet_type, middle, tag, pass_task, on_status, on_data, on_warning)
+
+
+def _read_start(client: "Client", at: "Optional[float]", delay: "Optional[float]") -> bytes:
+    """The unix time of `at` or `delay`, as SUBMIT_JOB_EPOCH carries it."""
+    what, value = ("delay", delay) if delay is not None else ("at", at)
+    try:
+        if delay is not None and delay < 0:
+            raise ValueError("delay is %r, less than 0" % (delay,))
+        when = client._wall_clock() + delay if delay is not None else at or 0.0
+        if not 0 <= when < 2 ** 63:
+            raise ValueError("%s is %r, a time at which no job can start" % (what, value))
+    except (TypeError, OverflowError):
+        raise TypeError("%s is %r, not %s" % (what, value, "a number of seconds" if delay is not None else
+                                              "a unix time, which is a number of seconds")) from None
+    return b"%d" % ceil(when)
+
+
+def check_options(call: str, options: "Mapping[Any, Any]", more: "Tuple[str, ...]" = ()) -> None:
+    """Raises TypeError for what is none of the options of a job, nor one of `more`."""
+    known = _JOB_OPTIONS + more
+    for name in options:
+        if name not in known:
+            from difflib import get_close_matches
+            close = get_close_matches(str(name), known, 1)
+            raise TypeError("%s has no argument %s%s" % (call, name, "; is it %s?" % close[0] if close else ""))

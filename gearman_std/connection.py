@@ -1,5 +1,6 @@
 """One connection to one job server: connect, send, receive, wait, time out."""
 import errno
+import operator
 import os
 import re
 import select
@@ -30,23 +31,24 @@ _ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 class Deadline:
     """A time-out over several steps: `timeout` seconds from now, None or infinity for no limit.
 
-    Raises ValueError or TypeError for what is no number.
+    Raises ValueError or TypeError, which name the argument, for what is no number.
 
     Owner: the thread that made it.
     """
 
     __slots__ = ("_clock", "_end")
 
-    def __init__(self, timeout: "Optional[float]", clock: "Callable[[], float]" = time.monotonic) -> None:
+    def __init__(self, timeout: "Optional[float]", clock: "Callable[[], float]" = time.monotonic,
+                 name: str = "timeout") -> None:
         self._clock = clock
         try:
             self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
         except OverflowError:  # 10 ** 400
             self._end = None
         except TypeError:
-            raise TypeError("a time-out is a number of seconds or None, not %r" % (timeout,)) from None
+            raise TypeError("%s is %r, not a number of seconds or None" % (name, timeout)) from None
         if self._end != self._end:  # it would never be over, and there would never be time left
-            raise ValueError("a time-out is a number of seconds or None, not %r" % (timeout,))
+            raise ValueError("%s is %r, not a number of seconds or None" % (name, timeout))
 
     def __repr__(self) -> str:
         return "<Deadline in %s s>" % self.left()
@@ -63,13 +65,20 @@ class Deadline:
 
 def check_timeout(name: str, timeout: "Any") -> "Any":
     """The time-out, None if it has no end.  Raises ValueError or TypeError, which name the argument, for what is none."""
-    try:
-        left = Deadline(timeout).left()
-    except (TypeError, ValueError) as error:
-        raise type(error)("%s is %r; a time-out is a number of seconds, or None for ever" % (name, timeout)) from None
+    left = Deadline(timeout, name=name).left()
     if timeout is not None and timeout < 0:
         raise ValueError("%s is %r; a time-out is not less than 0, and None for ever" % (name, timeout))
     return None if left is None else timeout
+
+
+def check_number(name: str, value: "Any", least: float, whole: bool = False) -> None:
+    """Raises ValueError or TypeError, which name the argument, for what is no number, or less than `least`."""
+    try:
+        enough = (operator.index(value) if whole else value) >= least
+    except TypeError:
+        raise TypeError("%s is %r, not a %snumber" % (name, value, "whole " if whole else "")) from None
+    if not enough:
+        raise ValueError("%s is %r, less than %s" % (name, value, least))
 
 
 class Connection:

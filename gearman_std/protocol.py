@@ -190,8 +190,29 @@ def encode_unique(unique: "Union[str, bytes]") -> bytes:
     return _encode_field("unique", unique, MAX_UNIQUE_SIZE - 1)
 
 
+def encode_handle(handle: "Union[str, bytes]") -> bytes:
+    """A handle as the wire carries it.
+
+    Raises ValueError if it is empty, holds a NUL, or is longer than 63 bytes.
+    """
+    return _encode_field("handle", handle, MAX_HANDLE_SIZE)
+
+
+def encode_reducer(name: "Union[str, bytes]") -> bytes:
+    """A reducer's name as the wire carries it.
+
+    Raises ValueError if it is empty, holds a NUL, or is longer than 64 bytes.
+    """
+    return _encode_field("reducer's name", name, MAX_UNIQUE_SIZE)
+
+
 def _encode_field(what: str, value: "Union[str, bytes]", limit: int) -> bytes:
-    field = encode(value)
+    try:
+        field = encode(value)
+    except TypeError as error:
+        raise TypeError("the %s is %r: %s" % (what, value, error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("the %s %r is no text; bytes can be any (see os.fsencode)" % (what, value)) from None
     if not field:
         raise ValueError("the %s is empty" % what)
     if b"\0" in field:

@@ -13,6 +13,11 @@ _EPOCH_DAY = 719163   # the number that `datetime` gives 1970-01-01
 _DAY_SECONDS = 86400
 _SMALL_CHANGE = 3 * 3600.0  # seconds by which cron lets a clock be set back before it believes the new time
 
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NICKNAMES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+              "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
+
 
 class Schedule:
     """Five fields: minute, hour, day of month, month, day of week (0 is Monday), each ``*``, a number, a range ``1-5``, a list
@@ -195,3 +200,29 @@ def _first_moment(local: int) -> int:
         return moment
     later = local - later_offset
     return later if _local_seconds(later) == local else _clock_change(later, moment)
+
+
+def read_crontab(text: str) -> "Tuple[bytes, ...]":
+    """The five fields for SUBMIT_JOB_SCHED of a schedule as people write it in a crontab.
+
+    There Sunday is day 0 and 7 of the week, days and months have names, and some schedules too, as `@daily`.
+
+    Raises TypeError for what is no text, ValueError for what is no schedule or never comes.
+    """
+    if not isinstance(text, str):
+        raise TypeError("schedule is %r, not a text such as '*/5 * * * *'" % (text,))
+    words = _NICKNAMES.get(text.strip().lower(), text).lower().split()
+    if len(words) != len(_SCHEDULE_FIELDS):
+        raise ValueError("schedule is %r, not five fields (minute, hour, day of month, month, day of week)" % text)
+    for field, names, first in ((3, _MONTHS, 1), (4, _DAYS, 0)):
+        for number, name in enumerate(names, first):
+            words[field] = words[field].replace(name, str(number))
+    try:
+        if words[4] != "*":
+            days = {(day - 1) % 7 for day in _parse_field(words[4], "day of week", 0, 7)}
+            words[4] = ",".join(map(str, sorted(days)))
+        fields = tuple(word.encode("latin-1") for word in words)
+        Schedule(b" ".join(fields))
+    except ValueError as error:  # also of a letter that Latin-1 lacks
+        raise ValueError("schedule is %r: %s" % (text, error)) from None
+    return fields

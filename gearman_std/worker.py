@@ -6,10 +6,9 @@ import signal
 import threading
 import time
 from collections import namedtuple
-from operator import index
 
 from .addresses import join_address, split_servers
-from .connection import check_tls, open_connection
+from .connection import check_number, check_tls, open_connection
 from .protocol import encode, encode_function
 from .serializers import find_serializer
 from .signals import make_handler
@@ -67,13 +66,13 @@ class Worker:
         self.client_id = encode(client_id or b"")
         if b"\0" in self.client_id:
             raise ValueError("the client id holds a NUL byte: %r" % self.client_id)
-        _check_number("threads", threads, 1, whole=True)
-        _check_number("splay", splay, 0)
+        check_number("threads", threads, 1, whole=True)
+        check_number("splay", splay, 0)
         if max_jobs is not None:
-            _check_number("max_jobs", max_jobs, 1, whole=True)
+            check_number("max_jobs", max_jobs, 1, whole=True)
         for name, seconds in (("grace", grace), ("max_age", max_age), ("connect_timeout", connect_timeout)):
             if seconds is not None:
-                _check_number(name, seconds, 0)
+                check_number(name, seconds, 0)
         self.threads = threads
         self.grace = grace
         self.max_jobs = max_jobs
@@ -123,9 +122,9 @@ class Worker:
         if encoded in self.abilities:
             raise ValueError("the function %r is registered already" % (name,))
         if limit is not None:
-            _check_number("limit", limit, 1, whole=True)
+            check_number("limit", limit, 1, whole=True)
         if timeout is not None:
-            _check_number("timeout", timeout, 0.001)
+            check_number("timeout", timeout, 0.001)
         ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
         self.abilities[encoded] = ability
         shift = self._shift
@@ -203,12 +202,3 @@ class _Signals:
     def __exit__(self, *_: "Any") -> None:
         for number, handler in self._replaced:
             signal.signal(number, handler)
-
-
-def _check_number(name: str, value: "Any", least: float, whole: bool = False) -> None:
-    try:
-        enough = (index(value) if whole else value) >= least
-    except TypeError:
-        raise TypeError("%s is %r, not a %snumber" % (name, value, "whole " if whole else "")) from None
-    if not enough:
-        raise ValueError("%s is %r, less than %s" % (name, value, least))

@@ -17,6 +17,10 @@ from gearman_std.addresses import join_address, split_address, split_servers
     ("/run/gear.sock", ("/run/gear.sock", 0)),
     ("unix:/run/gear.sock", ("/run/gear.sock", 0)),
     ("/run/with a blank", ("/run/with a blank", 0)),
+    ("/run/\udcff", ("/run/\udcff", 0)),
+    ("[fe80::1%eth0]:99", ("fe80::1%eth0", 99)),
+    ("fe80::1%wg-0:1", ("fe80::1%wg-0:1", 4730)),
+    ("::ffff:10.0.0.1", ("::ffff:10.0.0.1", 4730)),
 ])
 def test_an_address_has_many_forms(spec, address):
     assert split_address(spec) == address
@@ -28,7 +32,9 @@ def test_the_default_port_may_be_another():
 
 
 @pytest.mark.parametrize("spec", ["gear:http", "gear:-1", "gear:65536", "[::1]x", "[::1", "a\0b", "a b", "x" * 300,
-                                  "/" + "x" * 200, ("gear", None), "gear:٣", "unix:", "unix:gear.sock"])
+                                  "/" + "x" * 200, ("gear", None), "gear:٣", "unix:", "unix:gear.sock", "tcp://gear:4730",
+                                  "http://gear", "gear/", "gear:1:2", "gear:x:", "me@gear", "gear\t", "a,b", ("gear", "x"),
+                                  ("gear:1", 2), ("gear", True), "[gear:1]", "[::x]:1", "\udcff\n"])
 def test_what_is_no_address_is_a_value_error(spec):
     with pytest.raises(ValueError):
         split_address(spec)
@@ -65,3 +71,13 @@ def test_servers_not_named_come_from_the_environment():
 def test_no_server_is_a_value_error(servers):
     with pytest.raises(ValueError):
         split_servers(servers, {})
+
+
+def test_what_is_wrong_is_named():
+    with pytest.raises(ValueError, match="'tcp://gear:4730' is a URL; an address is host, host:port"):
+        split_servers("tcp://gear:4730", {})
+    with pytest.raises(ValueError, match="the port of 'gear:x' is not a number"):
+        split_servers(["a", "gear:x"], {})
+    for servers in (5, b"gear", 4730.0, True):
+        with pytest.raises(TypeError, match="server is .*, not an address"):
+            split_servers(servers, {}, "server")

@@ -71,7 +71,7 @@ def test_a_delay_counts_from_now(serve, make_client):
 def test_a_background_job_is_accepted_when_submit_returns(serve, make_client):
     server = serve()
     task = make_client(server).submit("f", background=True)
-    assert repr(task) == "<Task H:1 of f: done>"
+    assert (repr(task), task.state) == ("<Task H:1 of f: accepted>", "accepted")
     assert task.result() is None
 
 

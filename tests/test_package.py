@@ -49,7 +49,8 @@ IMPORTS = {
     "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
               "storekeeper listeners streams tls",
     "connection": "errors addresses forks streams protocol",
-    "client_task": "errors addresses protocol connection client client_link client_network",  # the last three for type checkers
+    "client_task": "errors addresses protocol schedule connection "
+                   "client client_link client_network",  # these three for type checkers
     "client_ring": "protocol",
     "client_link": "errors addresses protocol session timers connection",
     "client_network": "errors addresses protocol connection client_link client_ring client_task",
