@@ -447,6 +447,7 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
             if getattr(options, "tls_" + name):
                 raise UsageError("--tls-%s needs --tls" % name.replace("_", "-"))  # rather than go on in clear text
         return None
+    need_module("ssl", "TLS")
     settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
                 "certificate": options.tls_certificate or environment.get("GEARMAN_CLIENT_PEM"),
                 "key": options.tls_key or environment.get("GEARMAN_CLIENT_KEY"),
@@ -454,6 +455,15 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
     tls = {name: value for name, value in settings.items() if value is not None}
     check_tls(tls)
     return tls
+
+
+def need_module(name: str, purpose: str) -> None:
+    """Look for a module of the standard library that some builds of Python lack.  Raises GearmanError."""
+    from importlib import import_module
+    try:
+        import_module(name)
+    except ImportError as error:
+        raise GearmanError("this Python has no %s, which is needed for %s: %s" % (name, purpose, error)) from None
 
 
 # --- How it ends.

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 from .access import Access
 from .addresses import DEFAULT_PORT, join_address
-from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, one_of, read_port, read_seconds,
-                         read_size, some_text, whole_number)
+from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, need_module, one_of, read_port,
+                         read_seconds, read_size, some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .errors import GearmanError
@@ -22,6 +22,7 @@ from .server import Server
 from .store import DURABILITIES, GEARMAND_TABLE, JobStore
 from .streams import KEEPALIVE
 from .supervisor import Supervised, is_supervised
+from .threads import start_thread
 from .tls import ServerTLS
 from .version import VERSION
 
@@ -354,6 +355,7 @@ def _tls(options: "Parsed", environment: "Mapping[str, str]",
         if options.tls_require_certificate:
             raise UsageError("--tls-require-certificate needs --tls, or tls: before an address")
         return None
+    need_module("ssl", "TLS")
     settings = {"certificate": options.tls_certificate or environment.get("GEARMAND_SERVER_PEM"),
                 "key": options.tls_key or environment.get("GEARMAND_SERVER_KEY"),
                 "ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
@@ -392,6 +394,7 @@ def server_store(options: "Parsed") -> "Optional[JobStore]":
         return None
     if not path:
         raise UsageError("-q %s needs --sqlite3-db FILE" % options.queue_type)
+    need_module("sqlite3", "a queue on disk")
     if options.store_queue_on_shutdown and options.durability not in (None, "exit"):
         raise UsageError("--store-queue-on-shutdown is not --durability %s" % options.durability)
     durability = "exit" if options.store_queue_on_shutdown else options.durability or "every"
@@ -609,7 +612,7 @@ class _Watchdog:
 
     def __enter__(self) -> None:
         if self._interval is not None:
-            threading.Thread(target=self._bark, name="gearman_std watchdog", daemon=True).start()
+            start_thread(self._bark, "gearman_std watchdog")
 
     def __exit__(self, *_: "Any") -> None:
         self._over.set()

@@ -12,6 +12,7 @@ from .cli_common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console,
 from .command import Command
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
+from .threads import start_thread
 from .worker import Worker
 from .worker_job import Retry
 
@@ -240,9 +241,10 @@ def _end_at_once(status: int) -> None:
             if stream is not None:
                 stream.flush()
     # In a thread of its own, since one of the functions may be stuck in the middle of writing.
-    flusher = threading.Thread(target=flush, name="gearman_std flush", daemon=True)
-    flusher.start()
-    flusher.join(1.0)
+    try:
+        start_thread(flush, "gearman_std flush").join(1.0)
+    except OSError:  # there is none left
+        flush()
     os._exit(status)
 
 

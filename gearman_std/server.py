@@ -38,6 +38,7 @@ from .signals import WokenBySignals
 from .store import JobStore
 from .storekeeper import StoreKeeper
 from .streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
+from .threads import start_thread
 from .tls import Handshakes, ServerTLS
 
 TYPE_CHECKING = False
@@ -206,8 +207,11 @@ class Server:
             self._places = read_places(["127.0.0.1"], self._port, self._tls is not None)
         self.bind()
         self.open_store()
-        self._thread = threading.Thread(target=self.serve, name="gearman_std-server", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(self.serve, "gearman_std-server")
+        except OSError:
+            self.close()
+            raise
 
     def join(self, timeout: "Optional[float]" = None) -> None:
         """Wait until the thread that `start` made has ended, at most `timeout` seconds."""

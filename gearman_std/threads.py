@@ -1,5 +1,4 @@
 """Starting threads where the system may have none left."""
-import errno
 import threading
 
 TYPE_CHECKING = False
@@ -13,5 +12,5 @@ def start_thread(run: "Callable[..., Any]", name: str, *arguments: "Any") -> thr
     try:
         thread.start()
     except RuntimeError as error:
-        raise OSError(errno.EAGAIN, "there may be no more threads, as %s needs one: %s" % (name, error)) from None
+        raise OSError("there may be no more threads, as %s needs one: %s" % (name, error)) from None
     return thread

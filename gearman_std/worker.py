@@ -150,7 +150,8 @@ class Worker:
         Returns how many jobs were left unfinished, which is 0 unless `stop` was called twice or `grace` was over; the servers
         give them to other workers, but their threads are still busy, and may keep a program that wants to end from ending.
         In the main thread, `signals` makes SIGTERM and SIGINT call `stop`, unless the program has handlers for them already.
-        Raises ValueError if no function is registered, and RuntimeError if the worker is at work already.
+        Raises ValueError if no function is registered, RuntimeError if the worker is at work already, and OSError where the
+        system does not let it have its threads.
         """
         if not self.abilities:
             raise ValueError("no function is registered")

@@ -15,6 +15,7 @@ from .connection import LONGEST_WAIT
 from .errors import ProtocolError, ServerError, ServerLost
 from .session import GRAB_TYPES
 from .signals import WokenBySignals
+from .threads import start_thread
 from .timers import Timers
 from .worker_job import RETRY, Ability, WorkerJob, call_hooks, log_safely, run_job, show_name
 from .worker_link import Lane, WorkerLink, WorkerServer
@@ -47,8 +48,7 @@ class _PoolThread:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.job = None  # type: Optional[WorkerJob] # None sends the thread home
-        self.thread = threading.Thread(target=run, args=(self,), name=name, daemon=True)
-        self.thread.start()
+        self.thread = start_thread(run, name, self)
 
     def __repr__(self) -> str:
         return "<_PoolThread: %r>" % (self.job,)
@@ -169,10 +169,9 @@ class Shift:
             server.connecting = True
             lanes = [lane for lane in self._lanes if lane not in server.links]
             # In a thread of its own, since finding the addresses of a name, or a machine that is silent, may take long.
-            thread = threading.Thread(target=self._reach, args=(server, lanes), name="gearman_std connect", daemon=True)
             try:
-                thread.start()
-            except RuntimeError as error:  # the system has no thread left
+                start_thread(self._reach, "gearman_std connect", server, lanes)
+            except OSError as error:  # the system has no thread left
                 self._arrivals.append((server, lanes, error))
                 due.append(now)
 

@@ -1,5 +1,6 @@
 """The command gearman-std: its commands, its help, and that all of them are worth reading."""
 import io
+import os
 import subprocess
 import sys
 
@@ -69,3 +70,28 @@ def test_with_closed_standard_streams():
     code = "import os, sys; os.close(0); os.close(1); os.close(2); os.execv(sys.executable, [sys.executable] + sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, "-m", "gearman_std", "--version"], timeout=50)
     assert done.returncode == 1  # since nobody could read the version
+
+
+TLS_FILE = os.path.join(os.path.dirname(__file__), "tls", "server.pem")
+
+
+@pytest.mark.parametrize("words, lack, need", [
+    (["server", "--sqlite3-db", "x.db"], "sqlite3", "a queue on disk"),
+    (["server", "--tls", "--tls-certificate", TLS_FILE], "ssl", "TLS"),
+    (["server", "-L", "tls:127.0.0.1", "--tls-certificate", TLS_FILE], "ssl", "TLS"),
+    (["server", "--check-args", "--sqlite3-db", "x.db"], "sqlite3", "a queue on disk"),
+    (["client", "-S", "-f", "x", "data"], "ssl", "TLS"),
+    (["client", "-w", "-S", "-f", "x", "cat"], "ssl", "TLS"),
+    (["worker", "-S", "-f", "x"], "ssl", "TLS"),
+    (["admin", "-S", "--status"], "ssl", "TLS"),
+])
+def test_a_python_that_lacks_a_module_is_told_of_in_one_line(tmp_path, words, lack, need):
+    (tmp_path / ("_%s.py" % lack)).write_text("raise ImportError('it was built without')")
+    if words[0] == "server":
+        words = words + ["-p", "0", "--config-file", os.devnull]
+    done = subprocess.run([sys.executable, "-m", "gearman_std"] + words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=50, cwd=str(tmp_path),
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "gearman-std %s: this Python has no %s, which is needed for %s: it was built without\n" % (
+        words[0], lack, need)

@@ -47,7 +47,7 @@ IMPORTS = {
     "channel": "protocol peers http_session streams",
     "gate": "access listeners",  # for type checkers
     "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
-              "storekeeper listeners streams tls",
+              "storekeeper listeners streams threads tls",
     "connection": "errors addresses forks streams protocol",
     "client_task": "errors addresses protocol schedule connection "
                    "client client_link client_network",  # these three for type checkers
@@ -58,7 +58,7 @@ IMPORTS = {
     "command": "errors threads",
     "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session timers connection worker_job",
-    "worker_shift": "errors session signals timers connection worker_job worker_link worker",  # the last for type checkers
+    "worker_shift": "errors session signals threads timers connection worker_job worker_link worker",  # that for type checkers
     "worker": "addresses protocol serializers signals connection worker_job worker_shift",
     "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
     "admin": "errors addresses protocol connection",

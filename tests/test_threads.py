@@ -19,4 +19,4 @@ def test_where_there_are_no_more_threads_is_an_error_of_the_system(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(OSError) as caught:
         start_thread(print, "the watchdog")
-    assert caught.value.strerror == "there may be no more threads, as the watchdog needs one: can't start new thread"
+    assert str(caught.value) == "there may be no more threads, as the watchdog needs one: can't start new thread"

@@ -234,3 +234,20 @@ def test_tls_and_a_connection_that_is_injected(fake):
     with AtWork(make(fake, tls="context", connect_timeout=3.0, connect=connect)):
         fake.accept(*HELLO)
     assert seen == [(("127.0.0.1", fake.port), 3.0, "context")]
+
+
+def test_a_worker_that_cannot_have_its_threads_says_so_and_leaves_none(fake, monkeypatch):
+    start = threading.Thread.start
+    started = []
+
+    def start_three(thread):
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+    monkeypatch.setattr(threading.Thread, "start", start_three)
+    worker = make(fake, lambda job: None, threads=50)
+    with pytest.raises(OSError) as caught:
+        worker.work()
+    assert "there may be no more threads" in str(caught.value)
+    assert len(started) == 3 and not any(thread.is_alive() for thread in started)
