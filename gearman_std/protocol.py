@@ -99,10 +99,12 @@ _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACK
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
 _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
-# A large body of which so much came with its header gets room at once for a workload of 1 MiB and the fields before it; else,
-# and beyond that, it gets more room as it really arrives.
-_FIRST_PIECE = 4096
-_FIRST_BUFFER = 1024 * 1024 + 4096
+# A large body of which so much has arrived gets room for as much again, or at once for a workload of 1 MiB and the fields
+# before it where the reader is told to be generous (benchmark: round trip, 1 MiB).
+_ROOM_FROM = 16384
+_GENEROUS_FROM = 4096
+_GENEROUS_ROOM = 1024 * 1024 + 4096
+_MANY_PIECES = 64
 _TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
 
 
@@ -292,11 +294,10 @@ class PacketReader:
                 if size < LARGE_BODY:
                     self._keep(data[start - 12:], 12 + size)
                 else:
-                    self._large = bytearray(min(size, _FIRST_BUFFER if end - start >= _FIRST_PIECE else LARGE_BODY))
+                    self._large = bytearray(data[start:])
                     self._large_type = packet_type
                     self._large_size = size
-                    self.held = HEADER_SIZE
-                    self._fill(data[start:])
+                    self.held = 12 + end - start
                 return packets
             if count > 1:
                 arguments = data[start:position].split(b"\0", count - 1)  # type: List[Data] # type: ignore
@@ -310,17 +311,22 @@ class PacketReader:
                 append((packet_type, (data[start:position],) if count else ()))
         return packets
 
-    def room(self) -> "Optional[memoryview]":
-        """Where the rest of a large packet can be received in place, or None.
+    def room(self, generous: bool = True) -> "Optional[memoryview]":
+        """Where the next part of a large packet of which much has arrived can be received in place, or None.
 
-        Then call `filled`; the room must be let go of before the next one is asked for.
+        Then call `filled`; the room must be let go of before anything else is called.  Without `generous`, whoever declares a
+        size and does not send it costs no more memory than it has sent bytes, but for a factor.
         """
-        if self._large is None:
+        large = self._large
+        if large is None or self.held < (_GENEROUS_FROM if generous else _ROOM_FROM):
             return None
         filled = self.held - HEADER_SIZE
-        if filled == len(self._large):
-            self._large += bytes(min(filled, self._large_size - filled))
-        return memoryview(self._large)[filled:]
+        if filled == len(large):
+            room = max(2 * filled, _GENEROUS_ROOM if generous else 0)
+            grown = bytearray(min(room, self._large_size))
+            grown[:filled] = large
+            self._large = large = grown
+        return memoryview(large)[filled:]
 
     def filled(self, size: int) -> "List[Packet]":
         """Take note that `size` bytes were received into the room; return the packet if that completes it."""
@@ -352,10 +358,16 @@ class PacketReader:
         if self.error is not None:
             return b""
         if self._large is not None:
-            return self._fill(data, packets)
+            size = min(len(data), HEADER_SIZE + self._large_size - self.held)
+            del self._large[self.held - HEADER_SIZE:]  # the room that was not filled
+            self._large += data if size == len(data) else data[:size]
+            packets += self.filled(size)
+            return data[size:]
         self._pieces.append(data)
         self.held += len(data)
         if self.held < self._needed:
+            if len(self._pieces) == _MANY_PIECES:  # each of which takes memory of its own
+                self._pieces = [b"".join(self._pieces)]
             return b""
         data = b"".join(self._pieces)
         self._pieces = []
@@ -366,21 +378,6 @@ class PacketReader:
         self._pieces = [data]
         self.held = len(data)
         self._needed = needed
-
-    def _fill(self, data: bytes, packets: "Optional[List[Packet]]" = None) -> bytes:
-        position = 0
-        while position < len(data):
-            room = self.room()
-            if room is None:
-                break
-            size = min(len(room), len(data) - position)
-            room[:size] = data[position:position + size]
-            room.release()
-            position += size
-            complete = self.filled(size)
-            if packets is not None:
-                packets += complete
-        return data[position:]
 
     def _line(self, data: bytes, position: int, packets: "List[Packet]") -> int:
         """Read a line of text; return where the next unit begins, or -1 if there is nothing more to read."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _logger_server = logging.getLogger("gearman_std.server")
 
 READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
+GENEROUS = 64           # peers with half a packet, up to which each gets room for 1 MiB at once
 JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
 TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
 TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
@@ -377,7 +378,7 @@ class Server:
         reader = channel.reader
         if channel.waiting:
             return  # there is enough of it to obey already
-        room = reader.room() if reader.held else None
+        room = reader.room(len(self._unfinished) < GENEROUS) if reader.held else None
         try:
             if room is None:
                 data = channel.socket.recv(READ_SIZE)

@@ -330,14 +330,59 @@ def test_a_packet_of_the_limit_is_read_and_a_larger_one_refused_before_it_arrive
     assert reader.error.code == b"ARGUMENT_TOO_LARGE"
 
 
-def test_a_declared_size_reserves_no_memory():
+def memory_for(function):
+    """The bytes of memory that are taken after a function was called, and were not before."""
+    tracemalloc = pytest.importorskip("tracemalloc")  # PyPy has none
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        function()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("arrived", [0, 1, 100, 5000, 20000, 65536, 400000, 3000000])
+@pytest.mark.parametrize("step", [1 << 30, 65536, 1000])
+def test_a_declared_size_reserves_no_memory(arrived, step):
     """Room grows with what has really arrived."""
+    data = raw(ECHO_REQ, size=MAX_PACKET_SIZE) + bytes(arrived)
+    reader, rooms = PacketReader(), []
+
+    def feed():
+        for position in range(0, len(data), step):
+            reader.feed(data[position:position + step])
+        rooms.append(reader.room(generous=False))
+    assert memory_for(feed) < 2.2 * arrived + 1000
+    assert (rooms[0] is None) == (arrived < 16000)
+    assert reader.held == len(data)
+
+
+@pytest.mark.parametrize("arrived, room", [(0, None), (4000, None), (5000, 1048576 + 4096), (2000000, 4000000)])
+def test_a_generous_reader_has_room_for_a_mebibyte_at_once(arrived, room):
     reader = PacketReader()
-    reader.feed(raw(ECHO_REQ, size=MAX_PACKET_SIZE))
-    assert len(reader.room()) <= LARGE_BODY
-    reader = PacketReader()
-    reader.feed(raw(ECHO_REQ, size=MAX_PACKET_SIZE) + b"x" * 8000)
-    assert len(reader.room()) <= 1024 * 1024 + 4096
+    reader.feed(raw(ECHO_REQ, size=MAX_PACKET_SIZE) + bytes(arrived))
+    assert (reader.room() and len(reader.room())) == (room and room - arrived)
+
+
+@pytest.mark.parametrize("declared", [100000, LARGE_BODY - 1])
+def test_a_packet_that_comes_byte_by_byte_takes_little_more_memory_than_its_bytes(declared):
+    reader, data = PacketReader(), raw(ECHO_REQ, size=declared) + bytes(10000)
+    assert memory_for(lambda: [reader.feed(data[position:position + 1]) and None
+                               for position in range(len(data))].clear()) < 1.3 * len(data) + 6000
+
+
+def test_room_that_was_not_filled_does_not_keep_bytes_from_being_fed():
+    data = raw(SUBMIT_JOB, b"f\0u\0" + bytes(range(256)) * 1000)
+    reader, packets, position = PacketReader(), [], 20000
+    reader.feed(data[:position])
+    while not packets:
+        with reader.room() as room:
+            room[:100] = data[position:position + 100]
+        packets += reader.filled(100)
+        packets += reader.feed(data[position + 100:position + 5100])
+        position += 5100
+    assert plain(packets) == [(SUBMIT_JOB, (b"f", b"u", bytes(range(256)) * 1000))]
 
 
 @pytest.mark.parametrize("packet_type", [SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB])
@@ -398,8 +443,7 @@ def test_the_body_itself_may_be_of_every_size_around_the_large_one():
 
 def test_a_large_workload_is_handed_on_without_a_copy():
     reader = PacketReader()
-    reader.feed(request_head(JOB_ASSIGN, 1 << 20, b"H:1", b"f"))
-    packets = []
+    packets = reader.feed(request_head(JOB_ASSIGN, 1 << 20, b"H:1", b"f") + bytes(20000))
     while not packets:
         with reader.room() as room:
             size = len(room)
