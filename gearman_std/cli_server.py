@@ -211,6 +211,7 @@ def make_server_line() -> CommandLine:
             Option("--max-function-jobs", "N", "jobs of one function (default: 0)", whole_number()),
             Option("--max-function-job-bytes", "BYTES", "data of all jobs of one function (default: 0)", read_size),
             Option("--max-functions", "N", "functions (default: %d)" % Limits().functions, whole_number()),
+            Option("--max-name-bytes", "BYTES", "names of all functions (default: 16M)", read_size),
             Option("--max-abilities", "N", "functions of one worker (default: %d)" % Limits().abilities, whole_number()),
             Option("--stall-timeout", "SECONDS", "how long a peer may leave a packet half sent, or results unread (default: "
                    "60)", read_seconds),
@@ -298,7 +299,7 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
         "socket_mode": options.socket_mode, "access": _access(options), "keepalive": _keepalive(options),
         "limits": Limits(**_given(options, jobs="max_jobs", job_bytes="max_job_bytes", function_jobs="max_function_jobs",
                                   function_job_bytes="max_function_job_bytes", functions="max_functions",
-                                  abilities="max_abilities")),
+                                  abilities="max_abilities", name_bytes="max_name_bytes")),
         "store": server_store(options),
     }  # type: Dict[str, Any]
     settings.update(_given(options, max_packet_size="max_packet", max_line_size="max_line", max_unsent="max_unsent",

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from .protocol import Data, Packet
     from .schedule import Schedule
 
+CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ from the monotonic one between two looks
+UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
+STEP = 100             # of long work, what is done at once
+
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
 _CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
 
@@ -81,7 +85,11 @@ class Core:
         self.ledger = Ledger(durable)
         self.uniques = Uniques()
         self.time_limits = Timers()     # of running jobs, by `now`
-        self.delayed = Timers()         # of delayed jobs, by `wall`
+        self.delayed = Timers()         # of jobs that wait for a date, by `wall`
+        self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
+        self.unused = OrderedDict()     # type: OrderedDict[Function, float] # since when, the longest first; or used again
+        self.name_size = 0              # bytes of the names of all functions
+        self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
         self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
         self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
 
@@ -117,7 +125,9 @@ class Core:
     def disconnect(self, peer: Peer) -> None:
         """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
         del self.peers[peer]
+        abilities = list(peer.abilities)
         names = self.roster.remove(peer)
+        self._note_without_workers(abilities)
         for job in list(peer.watching):
             job.watchers = [watcher for watcher in job.watchers if watcher is not peer] or NO_WATCHERS
             if not job.watchers:
@@ -129,8 +139,12 @@ class Core:
 
     def tick(self, now: float, wall: float) -> None:
         """Take note of the time, monotonic and unix, and do what is due."""
+        if wall - now < self.wall - self.now - CLOCK_STEP:  # the wall clock was set back
+            self._uncorrected = [job for job in self.delayed.things() if job.schedule is not None]
         self.now = now
         self.wall = wall
+        if self._uncorrected:
+            self._correct()
         while True:
             job = self.time_limits.pop_due(now)
             if job is None:
@@ -142,7 +156,7 @@ class Core:
                 self._stop_running(job)
                 self._fail(job)
         while True:
-            job = self.delayed.pop_due(wall)
+            job = self.delayed.pop_due(wall) or self.retries.pop_due(now)
             if job is None:
                 break
             job.timer = None
@@ -150,6 +164,25 @@ class Core:
             self._enqueue(job)
             self.ledger.update(job)
         self.roster.escalate(now)
+        self._forget_unused()
+
+    def _correct(self) -> None:
+        """Have jobs that recur come when they are due by the clock as it is now."""
+        for _ in range(min(STEP, len(self._uncorrected))):
+            job = self._uncorrected.pop()
+            if job.state is DELAYED and job.timer is not None and not job.attempts and job.schedule is not None:
+                due = self._corrected(job)
+                if due < job.due:
+                    self._undelay(job)
+                    self._delay(job, due)
+                    self.ledger.update(job)
+
+    def _corrected(self, job: Job) -> float:
+        """When a job is due that recurs, by the clock as it is now."""
+        try:
+            return job.schedule.corrected(job.due, self.wall)  # type: ignore[no-any-return]
+        except ValueError:  # the clock is beyond the calendar
+            return job.due
 
     def settle(self) -> None:
         """Finish what the packets of one wake-up began."""
@@ -169,6 +202,11 @@ class Core:
         when = self.delayed.next_time()
         if when is not None:
             waits.append(when - self.wall)
+        when = self.retries.next_time()
+        if when is not None:
+            waits.append(when - self.now)
+        if self._uncorrected or self.unused and next(iter(self.unused.values())) + UNUSED_TIME <= self.now:
+            waits.append(0.0)  # with those that are to come there is no hurry
         when = self.roster.next_escalation()
         if when is not None:
             waits.append(when - self.now)
@@ -222,6 +260,8 @@ class Core:
             self.uniques.add(job)
         elif predecessor.successor is None and predecessor.schedule is None and job.function.policy.coalescing == RERUN:
             predecessor.successor = job
+        if job.schedule is not None and not job.attempts and job.due > self.wall:
+            job.due = self._corrected(job)
         self._place(job)
 
     def snapshot(self) -> "List[Tuple[Any, ...]]":
@@ -281,12 +321,41 @@ class Core:
             self.max_queues.pop(name, None)
         else:
             self.max_queues[name] = limits
-        if name in self.functions:
-            self.functions[name].max_queue = limits
+        function = self.functions.get(name)
+        if function is not None:
+            function.max_queue = limits
+            self._note_unused(function)
 
-    def has_room_for(self, name: bytes) -> bool:
-        """Whether there is a function of that name, or may be one more."""
-        return name in self.functions or not 0 < self.limits.functions <= len(self.functions)
+    def make_room_for(self, name: bytes) -> bool:
+        """Whether there is a function of that name, or may be one more, if need be in place of those longest unused."""
+        if name in self.functions:
+            return True
+        while self.limits.lack_room(len(self.functions), self.name_size, len(name)):
+            if not self.unused:
+                return False
+            self._forget_function(next(iter(self.unused)))
+        return True
+
+    def _note_unused(self, function: Function) -> None:
+        """One use of a function is over, perhaps the last."""
+        self.unused.pop(function, None)
+        self.unused[function] = self.now
+
+    def _forget_function(self, function: Function) -> None:
+        """Forget a function that was noted as unused, unless it is used again."""
+        del self.unused[function]
+        if not function.in_use:
+            del self.functions[function.name]
+            self.name_size -= len(function.name)
+            self.totals.add(function.totals)
+
+    def _forget_unused(self) -> None:
+        """Forget functions that nobody has used for long."""
+        for _ in range(STEP):
+            function = next(iter(self.unused), None)
+            if function is None or self.unused[function] + UNUSED_TIME > self.now:
+                break
+            self._forget_function(function)
 
     def add_function(self, name: bytes) -> Function:
         """The function of that name, made if it is new."""
@@ -294,6 +363,8 @@ class Core:
         if function is None:
             function = self.functions[name] = Function(name, self.policies.get(name, self.policy))
             function.max_queue = self.max_queues.get(name)
+            self.name_size += len(name)
+            self._note_unused(function)
         return function
 
     def drop_function(self, function: Function) -> int:
@@ -308,6 +379,8 @@ class Core:
             self._give_up(job, b"its function was dropped")
         self.totals.add(function.totals)
         del self.functions[function.name]
+        self.name_size -= len(function.name)
+        self.unused.pop(function, None)
         return len(jobs)
 
     def cancel(self, job: Job) -> None:
@@ -327,6 +400,8 @@ class Core:
         self._leave_aside(job)
         job.function = self.add_function(job.function.name)
         self._count_size(job, 1)
+        if job.attempts:
+            job.due = 0.0  # that was the time of an attempt
         job.attempts = 0
         job.error = b""
         self.jobs[job.handle] = job
@@ -344,6 +419,8 @@ class Core:
         job.state = GONE
         job.function.aside -= 1
         self._count_size(job, -1)
+        if job.function is self.functions.get(job.function.name):
+            self._note_unused(job.function)
 
     def pause(self, function: Function) -> None:
         """Give out no more jobs of a function."""
@@ -352,6 +429,7 @@ class Core:
     def resume(self, function: Function) -> None:
         """Give out the jobs of a function again."""
         function.resume()
+        self._note_unused(function)
         for _ in range(min(sum(function.waiting), function.workers)):
             self.roster.wake(function, self.now)
 
@@ -362,7 +440,7 @@ class Core:
         most = self.limits.abilities
         if name not in peer.abilities and most and len(peer.abilities) >= most:
             self._refuse(peer, TOO_MANY_ABILITIES)
-        elif not self.has_room_for(name):
+        elif not self.make_room_for(name):
             self._refuse(peer, TOO_MANY_FUNCTIONS)
         else:
             self.roster.register(peer, self.add_function(name), time_limit)
@@ -370,10 +448,17 @@ class Core:
     def unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
         """A peer can no longer do some of its functions; its jobs of these go back."""
         self.roster.unregister(peer, names)
+        self._note_without_workers(names)
         if peer.sleep != ASLEEP:
             self.roster.pass_on(names, self.now)
         for job in [job for job in peer.running.values() if job.function.name not in peer.abilities]:
             self._attempt_lost(job, b"the worker gave it back")
+
+    def _note_without_workers(self, names: "Sequence[bytes]") -> None:
+        for name in names:
+            function = self.functions[name]
+            if not function.workers:
+                self._note_unused(function)
 
     # ------------------------------------------------------------------------------------------------------- submitting
 
@@ -381,7 +466,7 @@ class Core:
                due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
         function = self.functions.get(name)
         if function is None:
-            if not self.has_room_for(name):
+            if not self.make_room_for(name):
                 self.totals.refused += 1
                 self._refuse(peer, TOO_MANY_FUNCTIONS)
                 return
@@ -575,6 +660,8 @@ class Core:
         if predecessor is not None and predecessor.successor is job:
             job.state = DELAYED
             job.function.delayed[job.priority] += 1
+        elif job.due > self.wall and job.attempts:  # restored: the clock may have been set back
+            self._retry_after(job, min(job.due - self.wall, job.function.policy.delay(job.attempts, 1.0)))
         elif job.due > self.wall:
             self._delay(job, job.due)
             self.roster.rouse(job.function, self.roster.wakeup or 0)  # as gearmand does; the job itself will wake them again
@@ -591,9 +678,16 @@ class Core:
         job.timer = self.delayed.add(due, job)
         job.function.delayed[job.priority] += 1
 
+    def _retry_after(self, job: Job, pause: float) -> None:
+        """Have a job wait for its next attempt, however the wall clock is set meanwhile."""
+        job.state = DELAYED
+        job.due = self.wall + pause
+        job.timer = self.retries.add(self.now + pause, job)
+        job.function.delayed[job.priority] += 1
+
     def _undelay(self, job: Job) -> None:
         if job.timer is not None:
-            self.delayed.cancel(job.timer)
+            (self.retries if job.attempts else self.delayed).cancel(job.timer)
             job.timer = None
         job.function.delayed[job.priority] -= 1
         job.state = GONE
@@ -667,7 +761,7 @@ class Core:
             if job.attempts < policy.attempts:
                 job.error = error
                 jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
-                self._delay(job, self.wall + policy.delay(job.attempts, jitter))
+                self._retry_after(job, policy.delay(job.attempts, jitter))
                 self.ledger.update(job)
                 job.function.totals.requeued += 1
                 return
@@ -717,11 +811,11 @@ class Core:
         job.attempts = 0
         job.progress = None
         try:
-            due = job.schedule.next_time(self.wall)
+            job.due = job.schedule.next_time(max(self.wall, job.due))  # the latter if the clock was set back meanwhile
         except ValueError as error:
             self._set_aside(job, str(error).encode())
             return
-        self._delay(job, due)
+        self._delay(job, self._corrected(job))
         self.ledger.update(job)
         if job.successor is not None:
             self._promote(job)
@@ -745,7 +839,10 @@ class Core:
         del self.jobs[job.handle]
         size = len(job.workload)
         self.size -= size
-        job.function.size -= size
+        function = job.function
+        function.size -= size
+        if not function.workers:
+            self._note_unused(function)
         if job.unique:
             self.uniques.remove(job)
             if job.successor is not None:

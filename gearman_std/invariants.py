@@ -36,7 +36,11 @@ def check_core(core: "Core") -> None:
         assert all(peer.sleep == ASLEEP for peer in ability_set.sleepers), ability_set
     assert all(job.state is SET_ASIDE and job.background for job in core.aside.values())
     assert len(core.time_limits) == sum(job.timer is not None and job.state is RUNNING for job in core.jobs.values())
-    assert len(core.delayed) == sum(job.timer is not None and job.state is DELAYED for job in core.jobs.values())
+    for retries, timers in ((False, core.delayed), (True, core.retries)):
+        assert len(timers) == sum(job.timer is not None and job.state is DELAYED and bool(job.attempts) == retries
+                                  for job in core.jobs.values()), timers
+    assert core.name_size == sum(map(len, core.functions)), core
+    assert all(core.functions.get(function.name) is function for function in core.unused), core.unused
     everything = list(core.jobs.values()) + list(core.aside.values())
     assert core.size == sum(len(job.workload) for job in everything)
     assert len(core.unsent) == len(set(core.unsent))
@@ -56,6 +60,7 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     assert function.size == sum(len(job.workload) for job in mine + aside), function
     assert function.running == sum(job.state is RUNNING for job in mine), function
     assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
+    assert function.in_use or function in core.unused, function
     assert function.workers == sum(peer.abilities.get(function.name, 0) for peer in core.peers), function
     assert len(function.ability_sets) == len(set(map(id, function.ability_sets))), function
     assert all(unique_key(job.unique, job.workload) == key and job.state not in (GONE, SET_ASIDE)

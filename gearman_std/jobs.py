@@ -94,7 +94,7 @@ class Function:
     """
 
     __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "aside", "size", "workers",
-                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "totals")
+                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
@@ -112,6 +112,7 @@ class Function:
         self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
         self.paused = False
         self.escalating = 0       # how many more sleepers the next escalation wakes; 0: none is due
+        self.kept = False         # it stays although nobody uses it
         self.totals = Totals()
 
     def __repr__(self) -> str:
@@ -122,6 +123,11 @@ class Function:
     def total(self) -> int:
         """How many jobs it has, but for those set aside."""
         return sum(self.waiting) + self.running + sum(self.delayed)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has a job, a worker, or an order that holds."""
+        return bool(self.workers or self.kept or self.paused or self.max_queue or self.aside or self.total)
 
     def push(self, job: Job) -> None:
         """Put a job at the tail of its priority."""

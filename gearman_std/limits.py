@@ -24,25 +24,32 @@ class Limits:
     """How much the core takes from all peers together and from each; 0 means no limit.
 
     `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
-    `function_job_bytes` are the same for one function.  `functions` counts functions, `abilities` those of one peer.
+    `function_job_bytes` are the same for one function.  `functions` counts functions, `name_bytes` the bytes of their
+    names, `abilities` the functions of one peer.
 
     Owner: immutable once in use.
     """
 
-    __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "abilities", "bounds_jobs")
+    __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "name_bytes", "abilities",
+                 "bounds_jobs")
 
     def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
-                 functions: int = 100000, abilities: int = 20000) -> None:
+                 functions: int = 100000, abilities: int = 20000, name_bytes: int = 16 << 20) -> None:
         self.jobs = jobs
         self.job_bytes = job_bytes
         self.function_jobs = function_jobs
         self.function_job_bytes = function_job_bytes
         self.functions = functions
+        self.name_bytes = name_bytes
         self.abilities = abilities
         self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # there is any of these four
 
     def __repr__(self) -> str:
         return "<Limits %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__[:-1])
+
+    def lack_room(self, functions: int, name_bytes: int, size: int) -> bool:
+        """Whether there are too many functions, or bytes of their names, for one more with a name of `size` bytes."""
+        return 0 < self.functions <= functions or 0 < self.name_bytes < name_bytes + size
 
     def job_refusal(self, function: "Function", jobs: int, job_bytes: int, size: int) -> bytes:
         """Why a job of `size` bytes more cannot be taken, when there are so many jobs and bytes already; or nothing."""

@@ -58,7 +58,8 @@ class StoreKeeper:
     def _job(self, handle: bytes, function: bytes, unique: bytes, workload: bytes, reducer: "Optional[bytes]", priority: int,
              due: float, attempts: int, state: str, error: bytes, schedule: "Optional[bytes]", created: float) -> Job:
         core = self._core
-        job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - (core.wall - created))
+        age = max(0.0, core.wall - created)  # the clock may have been set back
+        job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
         job.reducer = reducer
         job.due = due
         job.attempts = attempts

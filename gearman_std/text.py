@@ -73,9 +73,9 @@ def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
 def _create(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
-    if not core.has_room_for(words[2]):
+    if not core.make_room_for(words[2]):
         return _NO_ROOM
-    core.add_function(words[2])
+    core.add_function(words[2]).kept = True
     return _OK
 
 

@@ -48,6 +48,10 @@ class Timers:
             heapify(self._heap)
             self._cancelled = 0
 
+    def things(self) -> "List[Any]":
+        """All that is set, in no order."""
+        return [entry[2] for entry in self._heap if entry[2] is not None]
+
     def next_time(self) -> "Optional[float]":
         """When the earliest is due, or None."""
         heap = self._heap

@@ -134,6 +134,11 @@ class World:
         self.core.tick(self.now, self.wall)
         self.after_step()
 
+    def sets_clock(self, seconds):
+        """Somebody sets the wall clock forward, or back."""
+        self.wall += seconds
+        self.passes(0.0)
+
     def loses(self, times, function=b"f"):
         """So many workers take a job of a function and are lost."""
         for _ in range(times):
