@@ -9,19 +9,21 @@ import time
 from collections import namedtuple
 
 from .addresses import join_address, split_servers
-from .connection import LONGEST_REFUSAL, Deadline, check_timeout, is_refusal, open_connection, read_refusal
+from .connection import (LONGEST_REFUSAL, Deadline, check_number, check_timeout, is_refusal, open_connection,
+                         read_refusal)
 from .errors import CommandTimeout, ProtocolError, ServerLost
 from .protocol import MAX_LINE_SIZE, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type, Union
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, Type, Union
     from types import TracebackType
     from .connection import Connection
     Text = Union[str, bytes]
 
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
 _NUMBER = re.compile(rb"-?\d{1,20}\Z")  # Python refuses to read numbers of thousands of digits
+_PEER_START = re.compile(rb"\d{1,20} \S* ")
 _PEER_LINE = re.compile(rb"(\d{1,20}) (\S*) (.*?) :(?: (.*))?\Z", re.DOTALL)
 
 
@@ -140,13 +142,13 @@ class AdminClient:
     def workers(self) -> "List[ConnectedPeer]":
         """Every connection, with the functions that it can do."""
         peers = []  # type: List[ConnectedPeer]
-        for line in _whole_lines(self.listing("workers"), _PEER_LINE.match):
+        for line in _peer_lines(self.listing("workers")):
             match = _PEER_LINE.match(line)
             if match is None:
                 raise ProtocolError("the line %r in the list of workers makes no sense" % line[:200])
             number, address, client_id, functions = match.groups()
             peers.append(ConnectedPeer(int(number), address.decode("utf-8", "backslashreplace"), client_id,
-                                       tuple((functions or b"").split())))
+                                       tuple(filter(None, (functions or b"").split(b" ")))))
         return peers
 
     def jobs(self) -> "List[QueuedJob]":
@@ -192,8 +194,9 @@ class AdminClient:
         of the function.
         """
         limits = [limit, normal, low]
-        if any(one is not None and one < 0 for one in limits):
-            raise ValueError("a queue cannot have less than 0 jobs: %r" % (limits,))
+        for name, one in zip(("limit", "normal", "low"), limits):
+            if one is not None:
+                check_number(name, one, 0, whole=True)
         if normal is None and low is None:
             self.order("maxqueue", function, *([] if limit is None else [b"%d" % limit]))
         else:
@@ -209,7 +212,7 @@ class AdminClient:
         gearmand throws away the jobs that wait; gearman_std's server refuses if there are any, and sets them aside with
         `force`, which gearmand does not know.
         """
-        self.order("drop", "function", function, *(["force"] if force else []))
+        self.order("drop", "function", function, *(["force"] if _is_true("force", force) else []))
 
     def cancel_job(self, handle: "Text") -> None:
         """Have a job end as a failure; a worker that runs it goes on in vain."""
@@ -217,7 +220,7 @@ class AdminClient:
 
     def shutdown(self, graceful: bool = False) -> None:
         """Stop the server, at once or when no job is left.  gearmand does not know this command."""
-        self.order("shutdown", *(["graceful"] if graceful else []))
+        self.order("shutdown", *(["graceful"] if _is_true("graceful", graceful) else []))
         self.close()
 
     # --- What only gearman_std's server knows.
@@ -237,8 +240,15 @@ class AdminClient:
 
     def aside(self) -> "List[JobAside]":
         """The jobs that were set aside because their attempts are used up."""
-        return [JobAside(handle, function, unique, int(attempts), error)
-                for handle, function, unique, attempts, error in self._table("show aside", 5, 3, 4)]
+        rows = [handle.partition(b"\t")[::2] + (unique, attempts, error)
+                for handle, unique, attempts, error in self._table("show aside", 4, 2, 3)]
+        # A tab may be of the function's name, or of the unique.
+        known = {line.function for line in self.status()} if any(b"\t" in row[1] for row in rows) else set()
+        jobs = []  # type: List[JobAside]
+        for handle, function, unique, attempts, error in rows:
+            function, unique = _split_name(function, unique, known)
+            jobs.append(JobAside(handle, function, unique, int(attempts), error))
+        return jobs
 
     def totals(self) -> "Dict[str, int]":
         """What the server has counted since its start, and how much it has of what."""
@@ -254,7 +264,7 @@ class AdminClient:
 
     def drain(self, on: bool = True) -> None:
         """Refuse all new jobs, while those that wait are done; with False, accept them again."""
-        self.order("drain", "on" if on else "off")
+        self.order("drain", "on" if _is_true("on", on) else "off")
 
     def cancel_unique(self, unique: "Text", function: "Optional[Text]" = None) -> int:
         """Cancel the jobs with a unique, of one function or of all; return how many there were."""
@@ -285,7 +295,7 @@ class AdminClient:
 
     def listing(self, *words: "Text") -> "List[bytes]":
         """Send a command that is answered with lines up to a dot; return them without their ends and without the dot."""
-        reply = self.send(_command_line([word for part in words for word in encode(part).split()]), listing=True)
+        reply = self.send(_command_line([word for part in words for word in encode(part).split(b" ")]), listing=True)
         return reply.split(b"\n")[:-2]
 
     def send(self, line: "Text", listing: bool = False) -> bytes:
@@ -294,7 +304,7 @@ class AdminClient:
         Raises ServerError for a reply that begins with ERR.
         """
         command = encode(line)
-        if b"\n" in command or b"\0" in command or len(command) > MAX_LINE_SIZE - 2:
+        if not command.strip() or b"\n" in command or b"\0" in command or len(command) > MAX_LINE_SIZE - 2:
             raise ValueError("a command that does not fit into a line: %r" % command[:80])
         deadline = Deadline(self.timeout, self._clock)
         self._notice_end()
@@ -370,12 +380,41 @@ def _without_ok(line: bytes, command: "Text") -> str:
 
 
 def _command_line(words: "Any") -> bytes:
-    """The words as a line.  Raises ValueError for a word that cannot be one."""
-    encoded = [encode(word) for word in words]
-    for word in encoded:
-        if not word or word.strip() != word or len(word.split()) != 1 or b"\0" in word:
-            raise ValueError("the text protocol cannot carry %r" % word[:80])
+    """The words as a line, which only blanks separate.
+
+    Raises ValueError or TypeError for a word that cannot be one.
+    """
+    encoded = []  # type: List[bytes]
+    for word in words:
+        try:
+            encoded.append(encode(word))
+        except TypeError as error:
+            raise TypeError("%r cannot be a word of the command %s: %s" % (word, words[0], error)) from None
+        except UnicodeEncodeError:
+            raise ValueError("%r is no text; bytes can be any (see os.fsencode)" % (word,)) from None
+        if not encoded[-1] or any(byte in encoded[-1] for byte in (b" ", b"\n", b"\0")):
+            raise ValueError("the text protocol cannot carry %r, which is empty or holds a blank, a line end or a NUL" % (
+                encoded[-1][:80],))
+    if encoded[-1].endswith(b"\r"):
+        raise ValueError("the text protocol cannot carry %r, whose end is taken for that of the line" % encoded[-1][:80])
     return b" ".join(encoded)
+
+
+def _is_true(name: str, value: "Any") -> bool:
+    """A switch; raises TypeError for what is neither True nor False, as "off"."""
+    if value not in (True, False):
+        raise TypeError("%s is %r, not True or False" % (name, value))
+    return bool(value)
+
+
+def _split_name(function: bytes, unique: bytes, known: "Set[bytes]") -> "Tuple[bytes, bytes]":
+    """A function's name and a unique that have a tab between them: the longest name that is a function's, else all."""
+    rest = [unique]
+    name = function
+    while name not in known and b"\t" in name:
+        name, _, part = name.rpartition(b"\t")
+        rest.insert(0, part)
+    return (name, b"\t".join(rest)) if name in known else (function, unique)
 
 
 def _which_jobs(handle: "Optional[Text]", function: "Optional[Text]") -> "Tuple[Text, ...]":
@@ -384,6 +423,20 @@ def _which_jobs(handle: "Optional[Text]", function: "Optional[Text]") -> "Tuple[
     if handle is not None:
         return "job", handle
     return ("all",) if function is None else ("function", function)
+
+
+def _peer_lines(lines: "List[bytes]") -> "List[bytes]":
+    """The lines of a list of connections, those put together again that a line end in a client id or a name has cut."""
+    rows = []  # type: List[List[bytes]]
+    whole = True
+    for line in lines:
+        if not rows or whole and _PEER_START.match(line):
+            rows.append([line])
+            whole = _PEER_LINE.match(line) is not None
+        else:
+            rows[-1].append(line)
+            whole = whole or b" :" in line
+    return [b"\n".join(row) for row in rows]
 
 
 def _whole_lines(lines: "List[bytes]", is_whole: "Callable[[bytes], Any]") -> "Iterator[bytes]":

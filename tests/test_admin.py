@@ -10,8 +10,10 @@ import pytest
 from gearman_std.admin import (AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob)
 from gearman_std.client import Client
 from gearman_std.connection import Connection
-from gearman_std.errors import CommandTimeout, GearmanError, NoServer, ProtocolError, ServerError, ServerLost
+from gearman_std.errors import CommandTimeout, GearmanError, NoServer, ProtocolError, QueueFull, ServerError, ServerLost
+from gearman_std.jobs import FunctionPolicy
 from gearman_std.server import Server
+from gearman_std.worker import Worker
 
 
 class Script:
@@ -201,9 +203,79 @@ def test_a_reply_that_makes_no_sense(script, method, reply):
         getattr(script(reply), method)()
 
 
+NAMES = [b"test\tresize", b"\tx\t", b"a\x0bb\x0c", b"a\rb", b"gr\xf6\xdfe", b"\xff\xfe\x01", "größe".encode(),
+         b"'\"\\$(x);&|#%=,", b"ERR", b"1", b"."]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_a_name_is_any_bytes_that_a_line_can_carry_in_every_call(name):
+    """Perl's clients put a tab between prefix and function; only blanks separate the words of a text command."""
+    policy = FunctionPolicy(attempts=2, backoff=0.0)
+    with Server(port=0, policies={name: policy}) as server, AdminClient([server.address]) as admin, \
+            Client([server.address]) as client:
+        worker = Worker([server.address], max_jobs=2)
+
+        @worker.function(name)
+        def fail(job):
+            assert [peer.functions for peer in admin.workers() if peer.functions] == [(name,)]
+            raise RuntimeError("no")
+        admin.create_function(name)
+        admin.pause(name)
+        client.submit(name, b"x", unique=name, background=True)
+        assert [line.function for line in admin.status()] == [name]
+        assert [line.function for line in admin.priority_status()] == [name]
+        assert admin.unique_jobs() == [name]
+        admin.max_queue(name, 1)
+        with pytest.raises(QueueFull):
+            client.submit(name, b"y", background=True)
+        admin.max_queue(name)
+        admin.resume(name)
+        worker.work(signals=False)
+        assert [(job.function, job.unique, job.attempts, job.error) for job in admin.aside()] == [(name, name, 2, b"no")]
+        assert admin.requeue(function=name) == 1
+        assert admin.cancel_function(name) == 1
+        client.submit(name, b"x", unique=name, background=True)
+        assert admin.cancel_unique(name, name) == 1
+        admin.drop_function(name)
+        assert admin.status() == []
+
+
+def test_the_tab_of_a_function_or_of_a_unique(script):
+    jobs = b"H:1\ttest\tresize\tu\t2\tlost\nH:2\ttest\tresize\tu\tv\t3\t\nH:3\tf\t\tu\t1\tx\nH:4\tf\t\t1\tno unique\n.\n"
+    assert script(jobs, b"test\tresize\t0\t0\t0\nf\t0\t0\t0\n.\n").aside() == [
+        JobAside(b"H:1", b"test\tresize", b"u", 2, b"lost"), JobAside(b"H:2", b"test\tresize", b"u\tv", 3, b""),
+        JobAside(b"H:3", b"f", b"\tu", 1, b"x"), JobAside(b"H:4", b"f", b"", 1, b"no unique")]
+
+
+def test_peers_with_tabs_and_line_ends_in_their_names(script):
+    admin = script(b"35 ::1 a\tb : x\ty z\n36 ::1 a\nb : f\ng h\n37 ::1 - :\n.\n")
+    assert admin.workers() == [ConnectedPeer(35, "::1", b"a\tb", (b"x\ty", b"z")),
+                               ConnectedPeer(36, "::1", b"a\nb", (b"f\ng", b"h")), ConnectedPeer(37, "::1", b"-", ())]
+
+
+@pytest.mark.parametrize("call, text", [
+    (lambda admin: admin.create_function(5), "5 cannot be a word of the command create"),
+    (lambda admin: admin.create_function("a b"), "b'a b', which is empty or holds a blank"),
+    (lambda admin: admin.create_function("\udcff"), "os.fsencode"),
+    (lambda admin: admin.max_queue("f", "5"), "limit is '5'"), (lambda admin: admin.max_queue("f", 1.5), "limit is 1.5"),
+    (lambda admin: admin.max_queue("f", 1, -1), "normal is -1"), (lambda admin: admin.drain("off"), "on is 'off'"),
+    (lambda admin: admin.shutdown("no"), "graceful is 'no'"), (lambda admin: admin.drop_function("f", "no"), "force is 'no'"),
+])
+def test_what_cannot_be_is_named(script, call, text):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(script(b"OK\r\n"))
+    assert text in str(caught.value)
+
+
+def test_one_admin_client_asks_one_server():
+    with pytest.raises(ValueError, match="server is 'a,b'"):
+        AdminClient("a,b")
+
+
 @pytest.mark.parametrize("method, arguments", [
     ("create_function", ("a b",)), ("create_function", ("",)), ("create_function", ("a\nb",)), ("create_function", (b"a\0b",)),
-    ("create_function", ("a\tb",)), ("drop_function", ("x" * 9000,)), ("cancel_job", (" x",)), ("max_queue", ("wc", -1)),
+    ("create_function", ("a\r",)), ("drop_function", ("x" * 9000,)), ("cancel_job", (" x",)), ("max_queue", ("wc", -1)),
+    ("create_function", ("\udcff",)), ("send", ("",)), ("send", (" ",)),
     ("requeue", ("H:1", "wc")), ("send", ("status\nshutdown",)),
 ])
 def test_what_a_line_cannot_carry_is_refused_before_anything_is_sent(script, method, arguments):
