@@ -1,10 +1,11 @@
 """The command `admin`: one administrative command after the other, answered as gearadmin does, or as JSON."""
 import os
 
+from .addresses import join_address
 from .admin import AdminClient
-from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Parsed, UsageError, address_options, find_servers,
-                         find_tls, one_of, read_seconds)
-from .errors import ServerError
+from .cli_common import (DONE, FAILED, UNREACHABLE, CommandLine, Console, Option, Parsed, UsageError, address_options,
+                         find_servers, find_tls, one_of, read_seconds)
+from .errors import NoServer, ServerError, ServerLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 _ADMIN_ABOUT = """
 Ask a job server, or steer it.  Several actions are sent over one connection in the order in which they are given, and all of
-them are, even if the server refuses one.  All options of gearadmin work as they do there, and print the same.
+them are, even if the server refuses one.  All options of gearadmin work as they do there, also cut short, and print the same.
+Of several servers, each is asked in turn, and named before what it says.
 """
 _ADMIN_EXAMPLES = """
 gearman-std admin --status
@@ -23,9 +25,9 @@ gearman-std admin --cancel-job H:queue:17
 """
 _ADMIN_STATUSES = """
 0  the server did all that was asked
-1  the server refused something
+1  a server refused something
 2  the command line makes no sense
-3  the server cannot be reached, or did not answer in time
+3  a server cannot be reached, or did not answer in time
 """
 
 # What is sent for an action; the word given with it comes last.
@@ -43,6 +45,10 @@ _LISTING_ACTIONS = {
     "show_totals": ("show totals", "totals"),
 }
 
+_GEARADMIN = ("--help", "--host", "--port", "--server-version", "--server-verbose", "--create-function", "--cancel-job",
+              "--drop-function", "--show-unique-jobs", "--show-jobs", "--getpid", "--status", "--priority-status", "--workers",
+              "--ssl")
+
 
 def _read_limits(text: str) -> "Tuple[bytes, List[int]]":
     """FUNCTION=LIMIT or FUNCTION=HIGH,NORMAL,LOW."""
@@ -56,7 +62,7 @@ def _read_limits(text: str) -> "Tuple[bytes, List[int]]":
 def make_admin_line() -> CommandLine:
     """The options of `admin`."""
     return CommandLine("admin", ["admin [-h HOST] [-p PORT] ACTION..."], _ADMIN_ABOUT, [
-        address_options(several=False),
+        address_options(),
         ("Questions", [
             Option("--status", "", "each function: jobs that wait or run, jobs that run, workers"),
             Option("--priority-status", "", "each function: waiting jobs of high, normal and low priority, workers"),
@@ -99,7 +105,7 @@ def make_admin_line() -> CommandLine:
         ]),
     ], [("* Only gearman_std's server can do that", "gearmand refuses what it does not know, and --show-jobs --json is short "
                                                     "there."),
-        ("Exit status", _ADMIN_STATUSES), ("Examples", _ADMIN_EXAMPLES)], help_names="-H --help")
+        ("Exit status", _ADMIN_STATUSES), ("Examples", _ADMIN_EXAMPLES)], abbreviated=_GEARADMIN)
 
 
 def run_admin(console: Console, arguments: "Sequence[str]") -> int:
@@ -114,15 +120,29 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     actions = [(key, value) for key, value in options.given if key not in modifiers]
     if not actions:
         raise UsageError("no action was given")
-    status = DONE
     servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
-    with AdminClient([servers[0]], options.timeout, tls=tls) as admin:
-        for key, value in actions:
+    status = DONE
+    for server in servers:
+        with AdminClient([server], options.timeout, tls=tls) as admin:
+            if len(servers) > 1:
+                console.write(_as_json({"server": join_address(server)}) if options.json else join_address(server) + ":\n")
             try:
-                console.write(_act(admin, options, key, value))
-            except ServerError as error:
-                console.warn("Error: %s\n" % (error.text if error.code == "ERR" else error))
-                status = FAILED
+                status = max(status, _act_all(admin, console, options, actions))
+            except (NoServer, ServerLost) as error:
+                console.complain(str(error))
+                status = UNREACHABLE
+    return status
+
+
+def _act_all(admin: AdminClient, console: Console, options: Parsed, actions: "Sequence[Tuple[str, Any]]") -> int:
+    """Send all actions to one server; return the exit status."""
+    status = DONE
+    for key, value in actions:
+        try:
+            console.write(_act(admin, options, key, value))
+        except ServerError as error:
+            console.warn("Error: %s\n" % (error.text if error.code == "ERR" else error))
+            status = FAILED
     return status
 
 

@@ -3,19 +3,25 @@ import os
 import time
 from collections import deque
 from contextlib import ExitStack
+from struct import iter_unpack
 
-from .cli_common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
-                         find_tls, read_seconds, status_of, terminate, whole_number)
+from .admin import AdminClient
+from .cli_common import (DONE, FAILED, TOO_LATE, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
+                         find_tls, is_terminal, read_seconds, show, status_of, terminate, whole_number)
 from .cli_worker import run_worker_mode
 from .client import Client
 from .client_task import HIGH, LOW, NORMAL
 from .daemon import PidFile, SignalHandlers, detach
-from .errors import JobError, JobFailed, JobTimeout, NoServer, NoWorker, ServerError, ServerLost
+from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
+                     ServerError, ServerLost)
+from .protocol import MAX_UNIQUE_SIZE
+from .schedule import read_crontab
 from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence
+    from .addresses import Address
     from .cli_common import Parsed
     from .client_task import Task
 
@@ -36,10 +42,13 @@ gearman-std client -f wc < file                     standard input is the job's 
 gearman-std client -f wc "some data" "some more"    each word is one job's data
 gearman-std client -n -f resize < list-of-files     each line is one job's data
 gearman-std client -b -f resize -u photo-17 -- data
+gearman-std client -f thumbnails -u thumbnails --cron '*/5 8-18 * * mon-fri' -- /srv/photos
 gearman-std client -h one,two:4731 -t 5000 -f reverse hello
 gearman-std client -w -f wc -- wc -c                a worker; see gearman-std worker --help
 """
 _CONNECT_TIMEOUT = 5.0
+_COMMAND_TIMEOUT = 10.0
+_NOBODY_WAIT = 3.0  # seconds without a result after which a person is told that nobody can do the function
 _UNIQUE_OF_DATA = "#"
 
 
@@ -49,8 +58,8 @@ def make_client_line() -> CommandLine:
     return CommandLine("client", usage, _CLIENT_ABOUT, [
         address_options(),
         ("Jobs", [
-            Option("-f --function", "FUNCTION", "function that is to do the job; if given several times, each of them does it",
-                   repeat=True),
+            Option("-f --function", "FUNCTION", "function that is to do the job; if given several times, each of them does it, "
+                   "the last one first", repeat=True),
             Option("-n --lines", "", "each line of standard input is a job, with its line end"),
             Option("-N --lines-stripped", "", "the same without its line end"),
             Option("-s --empty", "", "one job without data; standard input is not read"),
@@ -58,16 +67,18 @@ def make_client_line() -> CommandLine:
             Option("-I --high", "", "high priority"),
             Option("-L --low", "", "low priority"),
             Option("-u --unique", "UNIQUE", "key of the job: while a job of the same function and key waits or runs, this one "
-                   "joins it; # makes the key of the data, - has the server take the data for the key (default: a new key for "
-                   "each job)"),
-            Option("--at", "UNIXTIME", "do the job at that time, in the background", read_seconds),
+                   "joins it; - has the server take the data for the key; # makes a number of 32 bits of the data, which other "
+                   "data may share (default: a new key for each job)"),
+            Option("--at", "UNIXTIME", "do the job at that time, in the background", _read_unix_time),
             Option("--delay", "SECONDS", "do the job after that time, in the background", read_seconds),
+            Option("--cron", "SCHEDULE", "do the job again and again, in the background, as the five fields of a crontab say, "
+                   "'*/5 * * * *', or its words, @daily (only at gearman_std's server)", _read_schedule),
             Option("--reducer", "FUNCTION", "submit a reduce job", os.fsencode),
             Option("--require-worker", "", "fail at once if no worker can do the function"),
         ]),
         ("Waiting and output", [
-            Option("-t --timeout", "MS", "wait that many milliseconds for each result, -1 for ever (default: -1)",
-                   whole_number(-1)),
+            Option("-t --timeout", "MS", "wait that many milliseconds for each result, or in the background until the job is "
+                   "accepted, -1 for ever (default: -1)", whole_number(-2 ** 63)),
             Option("-j --parallel", "N", "have up to N jobs at a time; the results still come in order (default: 1)",
                    whole_number(1), default=1),
             Option("--attempts", "N", "submit a job again that failed, was refused or lost, up to N times in all",
@@ -92,8 +103,6 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
         raise UsageError("no function was given, with -f")
     if options.worker:
         return run_worker_mode(console, options)
-    if options.high and options.low:
-        raise UsageError("-I and -L contradict each other")
     servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
     detached = detach() if options.daemon else None
     with ExitStack() as stack:
@@ -104,22 +113,41 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
         if detached is not None:
             workloads = iter(list(workloads))
             detached.ready(keep_output=True)
-        client = stack.enter_context(Client(servers, connect_timeout=_connect_timeout(options), tls=tls))
-        return _Submitter(client, console, options).run(workloads)
+        limit = float("inf") if options.timeout is None or options.timeout < 0 else options.timeout / 1000.0
+        # A handle is only waited for in the background, and to print it.
+        command_timeout = min(_COMMAND_TIMEOUT, limit if _is_background(options) or options.verbose else _COMMAND_TIMEOUT)
+        client = stack.enter_context(Client(servers, connect_timeout=min(_CONNECT_TIMEOUT, limit),
+                                            command_timeout=command_timeout, tls=tls))
+        return _Submitter(client, console, options, servers, tls).run(workloads)
 
 
-def _connect_timeout(options: "Parsed") -> float:
-    return _CONNECT_TIMEOUT if options.timeout in (None, -1) else min(_CONNECT_TIMEOUT, options.timeout / 1000.0)
+def _is_background(options: "Parsed") -> bool:
+    return bool(options.background) or any(when is not None for when in (options.at, options.delay, options.cron))
+
+
+def _read_schedule(text: str) -> str:
+    read_crontab(text)  # which raises
+    return text
+
+
+def _read_unix_time(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("%r is not a unix time, the seconds since 1970, such as %d" % (text, time.time())) from None
 
 
 def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
     """The data of each job: the words, or standard input, which is read no further than it is needed."""
+    by_line = options.lines or options.lines_stripped
+    if not options.words and not options.empty and is_terminal(console.stdin):
+        console.complain("reading %s from the terminal, up to Ctrl-D" % ("a job of each line" if by_line else "the data"))
     if options.words:
         for word in options.words:
             yield os.fsencode(word)
     elif options.empty:
         yield b""
-    elif options.lines or options.lines_stripped:
+    elif by_line:
         while True:
             line = console.read_line()
             if not line:
@@ -131,15 +159,31 @@ def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
 
 def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int], bytes]" = os.urandom) -> bytes:
     """The unique of a job: the one wanted, one made of the data for `#`, or a new UUID."""
-    if wanted is None:
+    if not wanted:
         # A key of its own lets the job be submitted again after a broken connection without running twice.
         from uuid import UUID
         return str(UUID(bytes=random(16), version=4)).encode()
     if wanted == _UNIQUE_OF_DATA:
-        # gearman has 32 bits here, where different data too often have the same key.
-        from hashlib import sha256
-        return b"%d" % int.from_bytes(sha256(workload).digest()[:16], "big")
-    return os.fsencode(wanted)
+        return b"%d" % _murmur3(workload, (0xDEADBEEF * len(workload)) & 0xFFFFFFFF)
+    unique = os.fsencode(wanted)
+    return unique[:MAX_UNIQUE_SIZE - 1] if len(unique) == MAX_UNIQUE_SIZE else unique  # as the server would cut it
+
+
+def _murmur3(data: bytes, seed: int) -> int:
+    """The hash MurmurHash3_x86_32, of which gearman makes the unique `#`."""
+    whole = len(data) & ~3
+    blocks = [number for number, in iter_unpack("<I", data[:whole])]
+    result = seed
+    for number in blocks:
+        number = number * 0xCC9E2D51 & 0xFFFFFFFF
+        result ^= (number << 15 | number >> 17) * 0x1B873593 & 0xFFFFFFFF
+        result = ((result << 13 | result >> 19) * 5 + 0xE6546B64) & 0xFFFFFFFF
+    number = int.from_bytes(data[whole:], "little") * 0xCC9E2D51 & 0xFFFFFFFF
+    result ^= (number << 15 | number >> 17) * 0x1B873593 & 0xFFFFFFFF
+    result ^= len(data)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        result = (result ^ result >> shift) * factor & 0xFFFFFFFF
+    return result
 
 
 class _Submission:
@@ -163,7 +207,7 @@ class _Submission:
         self._began = 0.0
 
     def __repr__(self) -> str:
-        return "<_Submission of %s, attempt %d>" % (self.function, self.attempt)
+        return "<_Submission of %s, attempt %d>" % (show(self.function), self.attempt)
 
     def begin(self, submit: "Callable[..., Any]") -> None:
         """Submit it, for the first time or again."""
@@ -199,15 +243,18 @@ class _Submitter:
     Owner: the thread that runs the command.
     """
 
-    def __init__(self, client: Client, console: Console, options: "Parsed",
-                 sleep: "Callable[[float], None]" = time.sleep) -> None:
+    def __init__(self, client: Client, console: Console, options: "Parsed", servers: "Sequence[Address]" = (),
+                 tls: "Any" = None, sleep: "Callable[[float], None]" = time.sleep) -> None:
         self._client = client
+        self._servers = servers
+        self._tls = tls
         self._console = console
         self._options = options
         self._sleep = sleep
         self._status = DONE
-        self._background = options.background or options.at is not None or options.delay is not None
-        self._priority = HIGH if options.high else LOW if options.low else NORMAL
+        self._background = _is_background(options)
+        priorities = [HIGH if key == "high" else LOW for key, _ in options.given if key in ("high", "low")]
+        self._priority = priorities[-1] if priorities else NORMAL
 
     def __repr__(self) -> str:
         return "<_Submitter for %r, status %d>" % (self._client, self._status)
@@ -217,7 +264,7 @@ class _Submitter:
         options = self._options
         under_way = deque()  # type: Deque[_Submission]
         for workload in workloads:
-            for function in options.function:
+            for function in reversed(options.function):  # as gearman does
                 submission = _Submission(function, workload, self._printer(function))
                 if self._begin(submission):
                     under_way.append(submission)
@@ -241,7 +288,8 @@ class _Submitter:
         options = self._options
         arguments = dict(callbacks, function=os.fsencode(submission.function), workload=submission.workload,
                          unique=make_unique(options.unique, submission.workload), priority=self._priority,
-                         background=self._background, at=options.at, delay=options.delay, reducer=options.reducer)
+                         background=self._background, at=options.at, delay=options.delay, schedule=options.cron,
+                         reducer=options.reducer)
         if self._background and options.parallel > 1 and not options.require_worker:
             return self._client.submit_many([arguments])[0]  # which does not wait until it is accepted
         return self._client.submit(require_worker=options.require_worker, **arguments)
@@ -257,6 +305,7 @@ class _Submitter:
                 if self._background:
                     submission.task.handle  # waits until it is accepted
                 else:
+                    self._tell_if_nobody_can(submission)
                     self._printer(submission.function)("data", submission.task.result(submission.left(options.timeout)))
                 return
             except (ServerError, JobError, NoServer, ServerLost) as error:
@@ -265,23 +314,49 @@ class _Submitter:
 
     def _may_try_again(self, submission: _Submission, error: "Any") -> bool:
         """Whether to submit a job again; otherwise, tell what is wrong with it."""
-        if submission.attempt < self._options.attempts:
+        options = self._options
+        if submission.attempt < options.attempts:
             self._sleep(growing_pause(0.5, 60.0, submission.attempt - 1))
             submission.live = False
             return True
-        if isinstance(error, (NoServer, ServerLost)):
+        # The least of the time-outs counts, so that the time-out of any step may be that of -t.
+        left = submission.left(options.timeout)
+        late = isinstance(error, (JobTimeout, ConnectTimeout, CommandTimeout)) and left is not None and left < 0.001
+        if isinstance(error, (NoServer, ServerLost)) and not late:
             raise error  # and be done: the next job would fare no better
         if isinstance(error, JobFailed):
             told = error.exception in error.warnings  # by the callback, when it came
             text = b": " + error.exception.rstrip() if error.exception and not told else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")
-        elif isinstance(error, JobTimeout):
-            self._console.complain("no result of %s within %d ms" % (submission.function, self._options.timeout))
+        elif late:
+            reason = "; no worker can do it" if isinstance(error, JobTimeout) and self._nobody_can(submission.function) else ""
+            self._console.complain("no %s of %s within %d ms%s" % (
+                "answer to a job" if self._background else "result", show(submission.function), options.timeout, reason))
         else:
             self._console.complain(str(error))
         if self._status == DONE:
-            self._status = status_of(error)
+            self._status = TOO_LATE if late else status_of(error)
         return False
+
+    def _tell_if_nobody_can(self, submission: _Submission) -> None:
+        """To somebody at a terminal, say why there is no result yet if that is for want of a worker."""
+        left = submission.left(self._options.timeout)
+        if not is_terminal(self._console.stderr) or left is not None and left < _NOBODY_WAIT:
+            return
+        if not submission.task.wait(_NOBODY_WAIT) and self._nobody_can(submission.function):
+            self._console.complain("waiting for a worker that can do %s" % show(submission.function))
+
+    def _nobody_can(self, function: str) -> bool:
+        """Whether all servers say that they have no worker for a function; False if one cannot tell."""
+        name = os.fsencode(function)
+        for server in self._servers:
+            try:
+                with AdminClient([server], _NOBODY_WAIT, tls=self._tls) as admin:
+                    if any(line.function == name and line.workers for line in admin.status()):
+                        return False
+            except GearmanError:
+                return False
+        return bool(self._servers)
 
     def _prefix(self, function: str) -> bytes:
         return os.fsencode(function) + b": " if self._options.prefix else b""

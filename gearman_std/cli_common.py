@@ -150,6 +150,19 @@ def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", strea
         select.select([], [stream], [])
 
 
+def is_terminal(stream: "Any") -> bool:
+    """Whether there is a person at the other end of a stream."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def show(word: str) -> str:
+    """A word of the command line, whose bytes need be no text in the locale, as it is told to a person."""
+    return os.fsencode(word).decode("utf-8", "backslashreplace")
+
+
 def fill_standard_descriptors() -> None:
     """Open what is closed of the descriptors 0 to 2 to nowhere, lest a socket or a log gets a number that others write to."""
     for descriptor in range(3):
@@ -225,19 +238,22 @@ class Parsed:
 class CommandLine:
     """The options of one command, in groups, and its help.
 
-    With `once`, an option that is given twice is an error unless it may be repeated.
+    With `once`, an option that is given twice is an error unless it may be repeated.  Where there are `abbreviated` names, an
+    option may be cut short: to what fits one of those names only, or else only one name at all.
 
     Owner: nobody, it does not change.
     """
 
     def __init__(self, name: str, usage: "Sequence[str]", about: str, groups: "Sequence[Tuple[str, Sequence[Option]]]",
-                 notes: "Sequence[Tuple[str, str]]" = (), help_names: str = "-H --help", once: bool = False) -> None:
+                 notes: "Sequence[Tuple[str, str]]" = (), help_names: str = "-H --help", once: bool = False,
+                 abbreviated: "Sequence[str]" = ()) -> None:
         self.name = name
         self.usage = usage
         self.about = about
         self.groups = [(title, list(options)) for title, options in groups]
         self.notes = notes
         self.once = once
+        self.abbreviated = abbreviated
         self._help_names = help_names.split()
         self.groups[-1][1].append(Option(help_names, "", "show this help"))
         self.options = [option for _, options in self.groups for option in options]
@@ -279,11 +295,23 @@ class CommandLine:
         return parsed
 
     def _find(self, name: str) -> Option:
+        if name not in self._by_name and name.startswith("--") and self.abbreviated:
+            name = self._complete(name)
         if name in self._help_names:
             raise HelpWanted(self.help())
         if name not in self._by_name:
             raise UsageError("there is no option %s" % name)
         return self._by_name[name]
+
+    def _complete(self, name: str) -> str:
+        """The full name of an option that was cut short; the same if there is none."""
+        for names in (self.abbreviated, sorted(self._by_name)):
+            fitting = [one for one in names if one.startswith(name)]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                raise UsageError("%s may be %s" % (name, " or ".join(fitting)))
+        return name
 
     @staticmethod
     def _next(name: str, rest: "List[str]") -> str:
@@ -404,11 +432,11 @@ def one_of(*choices: str) -> "Callable[[str], str]":
 # --- Where the server is.
 
 
-def address_options(several: bool = True) -> "Tuple[str, List[Option]]":
+def address_options() -> "Tuple[str, List[Option]]":
     """The options that say where the server is, and how to speak with it."""
     return "Job server", [
-        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket%s (default: GEARMAN_SERVER, "
-               "else GEARMAN_SERVERS, else localhost)" % ("; several with commas between them" if several else "")),
+        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket; several with commas "
+               "between them (default: GEARMAN_SERVER, else GEARMAN_SERVERS, else localhost)"),
         Option("-p --port", "PORT", "its port (default: %d)" % DEFAULT_PORT, read_port),
         Option("-S --tls --ssl", "", "speak TLS, and check the server's certificate"),
         Option("--tls-ca", "FILE", "certificate authorities to trust (default: GEARMAND_CA_CERTIFICATE, else the system's)"),

@@ -8,6 +8,7 @@ import pytest
 
 from gearman_std.admin import AdminClient
 from gearman_std.cli import main
+from gearman_std.cli_admin import make_admin_line
 from gearman_std.cli_common import Console
 from gearman_std.client import Client
 from gearman_std.server import Server
@@ -145,3 +146,38 @@ def test_what_gearmand_does_not_know_is_an_error_and_a_status(gearmand):
     assert admin(gearmand, "--shutdown") == (1, "", "Error: UNKNOWN_COMMAND: Unknown server commandshutdown\n")
     status, output, _ = admin(gearmand, "--json", "--show-jobs")
     assert status == 0 and isinstance(json.loads(output), list)
+
+
+@pytest.mark.parametrize("word, same", [("--stat", "--status"), ("--prio", "--priority-status"), ("--show-j", "--show-jobs"),
+                                        ("--show-u", "--show-unique-jobs"), ("--getp", "--getpid"), ("--w", "--workers"),
+                                        ("--show-t", "--show-totals")])
+def test_an_option_may_be_cut_short_as_gearadmins(own, word, same):
+    assert admin(own, word)[0] == 0
+    assert make_admin_line().parse([word]).given == make_admin_line().parse([same]).given
+
+
+@pytest.mark.parametrize("word, complaint", [("--server-v", "--server-version or --server-verbose"),
+                                             ("--c", "--create-function or --cancel-job"),
+                                             ("--re", "--requeue or --resume"), ("--nix", "there is no option --nix")])
+def test_an_option_cut_too_short(own, word, complaint):
+    status, output, errors = admin(own, word, "x")
+    assert (status, output) == (2, "") and complaint in errors
+
+
+def test_of_several_servers_each_is_asked(own, monkeypatch):
+    with Server(port=0) as other:
+        names = "%s:%d" % tuple(own), "%s:%d" % tuple(other.address)
+
+        def ask(*words):
+            there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+            status = main(["admin"] + list(words), there)
+            return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+        assert ask("-h", ",".join(names), "--create-function", "new", "--status") == (
+            0, "%s:\nOK\nwc\t2\t0\t0\nnew\t0\t0\t0\n.\n%s:\nOK\nnew\t0\t0\t0\n.\n" % names, "")
+        monkeypatch.setenv("GEARMAN_SERVERS", ",".join(names))
+        assert ask("--drop-function", "wc", "--cancel-job", "nix")[0] == 1
+        status, output, _ = ask("--json", "--show-unique-jobs")
+        assert (status, [json.loads(line) for line in output.splitlines()]) == (
+            0, [{"server": names[0]}, ["u1", "u2"], {"server": names[1]}, []])
+    status, output, errors = ask("--status")
+    assert (status, output.count("\n")) == (3, 5) and errors.count("\n") == 1

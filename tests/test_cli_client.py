@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from client_tools import obey, once, vanish
+from client_tools import be_silent, obey, once, vanish
 from gearman_std.admin import AdminClient
 from gearman_std.cli import main
 from gearman_std.cli_client import make_unique
@@ -89,8 +89,8 @@ def waiting(address):
     (["-f", "reverse", "-N"], b"ab\n\ncd", b"badc"),
     (["-N", "-f", "reverse"], b"ab\r\n", b"\rba"),
     (["-f", "echo", "-s"], b"unread", b""),
-    (["-f", "reverse", "-f", "echo", "abc"], b"", b"cbaabc"),
-    (["-f", "reverse", "-f", "echo", "-N"], b"ab\ncd\n", b"baabdccd"),
+    (["-f", "echo", "-f", "reverse", "abc"], b"", b"cbaabc"),  # the last function first, as in gearman
+    (["-f", "echo", "-f", "reverse", "-N"], b"ab\ncd\n", b"baabdccd"),
     (["-f", "reverse", "--", "-n"], b"", b"n-"),
     (["-freverse", "-nP"], b"ab\ncd\n", b"reverse: \nbareverse: \ndc"),
 ])
@@ -157,7 +157,7 @@ def test_a_failed_job_may_be_tried_again(address):
     assert client(address, "--attempts", "2", "-f", "second try", "x") == (0, b"done", b"")
 
 
-@pytest.mark.parametrize("words", [["-u", ""], ["-u", "", "-j", "2"], ["-u", "", "-b"]])
+@pytest.mark.parametrize("words", [["-u", "u"], ["-j", "2"], ["-b"]])
 def test_a_job_whose_server_was_lost_may_be_tried_again(serve, words):
     server = serve(once(vanish, obey))
     status, _, errors = client(server.name, "--attempts", "2", "-f", "f", *words, "--", "x")
@@ -179,7 +179,10 @@ def test_nobody_there():
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["x"], b"no function was given"), (["-f", "x", "-I", "-L", "x"], b"contradict"),
+    (["x"], b"no function was given"), (["-f", "x", "--at", "tomorrow", "x"], b"'tomorrow' is not a unix time"),
+    (["-f", "x", "--at", "5m", "x"], b"'5m' is not a unix time"), (["-f", "x", "--delay", "-1", "x"], b"--delay"),
+    (["-f", "x", "--cron", "* * *", "x"], b"five fields"), (["-f", "x", "--cron", "0 25 * * *", "x"], b"hour"),
+    (["-f", "x", "--cron", "@daily", "--delay", "1", "x"], b"delay and schedule"),
     (["-f", "x", "-t", "y"], b"-t: 'y' is not"), (["-f", "", "x"], b"function"), (["-f", "x", "-u", "x" * 65, "x"], b"unique"),
     (["-f", "x", "--delay", "1", "-I", "x"], b"normal"),
 ])
@@ -201,7 +204,7 @@ def idle():
 
 def test_background_jobs(idle):
     assert client(idle, "-b", "-f", "one", "abc", "de") == (0, b"", b"")
-    assert client(idle, "-bI", "-f", "one", "-f", "two", "-u", "u", stdin=b"x") == (0, b"", b"")
+    assert client(idle, "-bI", "-f", "two", "-f", "one", "-u", "u", stdin=b"x") == (0, b"", b"")
     assert client(idle, "-b", "-L", "-n", "-j", "100", "-f", "three", stdin=b"a\nb\n" * 200)[0] == 0
     jobs = waiting(idle)
     assert [job[0] for job in jobs[:4]] == ["one", "one", "one", "two"]
@@ -238,9 +241,10 @@ def test_a_worker_may_be_required(idle):
 def test_the_unique_of_a_job(address):
     assert make_unique("photo", b"data") == b"photo"
     assert make_unique("-", b"data") == b"-"
-    assert make_unique("#", b"data") == make_unique("#", b"data") != make_unique("#", b"other")
-    assert make_unique("#", b"data").isdigit() and len(make_unique("#", b"data")) <= 39
+    assert make_unique("#", b"x") == b"1030509023" and make_unique("#", b"hello world") == b"2727477341"  # as gearman
     assert make_unique(None, b"data") != make_unique(None, b"data")
+    assert len(make_unique("", b"data")) == 36
+    assert make_unique("u" * 64, b"data") == b"u" * 63
     assert make_unique(None, b"", lambda size: b"\0" * size) == b"00000000-0000-4000-8000-000000000000"
     assert client(address, "-u", "photo", "-f", "unique", "x")[1] == b"photo"
     assert len(client(address, "-f", "unique", "x")[1]) == 36
@@ -353,3 +357,88 @@ def test_output_is_gearmans_to_the_byte(address, require, words):
     theirs = subprocess.run([require("gearman"), "-h", host, "-p", port] + words, input=b"one\ntwo", stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, timeout=20)
     assert client(address, *words, stdin=b"one\ntwo") == (theirs.returncode, theirs.stdout, theirs.stderr)
+
+
+@pytest.mark.interop
+def test_equal_data_has_gearmans_key(idle, require):
+    """So that jobs of either program meet their equals."""
+    host, port = idle.split(":")
+    for size in range(1, 14):
+        data = os.urandom(size).replace(b"\0", b"1")
+        subprocess.run([require("gearman"), "-h", host, "-p", port, "-bf", "q", "-u", "#"], input=data, timeout=20, check=True)
+        assert client(idle, "-bf", "q", "-u", "#", stdin=data) == (0, b"", b"")
+    with AdminClient(idle) as admin:
+        assert [job["joins"] for job in admin.job_details()] == [1] * 13
+
+
+# --- What a person is told.
+
+
+class Terminal(io.BytesIO):
+    """A stream with a person at its other end."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("words, text", [([], b"reading the data from the terminal, up to Ctrl-D"),
+                                         (["-n"], b"reading a job of each line from the terminal, up to Ctrl-D"),
+                                         (["-s"], b""), (["word"], b"")])
+def test_who_is_waited_for_at_a_terminal_is_told_so(address, words, text):
+    there = Console("", Terminal(b"typed"), io.BytesIO(), io.BytesIO())
+    assert main(["client", "-h", address, "-f", "echo"] + words, there) == 0
+    assert there.stderr.getvalue() == (b"gearman-std client: " + text + b"\n" if text else b"")
+
+
+def test_who_waits_for_what_nobody_can_do_is_told_so(idle, address, monkeypatch):
+    assert client(idle, "-t", "50", "-f", "nobody", "x") == (
+        4, b"", b"gearman-std client: no result of nobody within 50 ms; no worker can do it\n")
+    monkeypatch.setattr("gearman_std.cli_client._NOBODY_WAIT", 0.05)
+    for server, function, told in ((idle, "nobody", 1), (address, "sleep", 0)):
+        there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
+        assert main(["client", "-h", server, "-t", "300", "-f", function, "x"], there) == 4
+        assert there.stderr.getvalue().count(b"waiting for a worker that can do nobody\n") == told
+
+
+@pytest.mark.parametrize("words", [["-t", "0"], ["-t", "1"], ["-t", "1", "-b"], ["-t", "1", "-v"], ["-t", "1", "-j", "3"]])
+def test_whatever_takes_too_long_it_is_a_time_out(silent, serve, words):
+    """Connecting too."""
+    for server in (silent, serve(be_silent).name):
+        status, output, errors = client(server, "-f", "f", *words, "--", "x", "y")
+        assert (status, output) == (4, b"")
+        assert errors.count(b"\n") == 2 and errors.count(b" of f within %s ms\n" % words[1].encode()) == 2
+
+
+def test_a_recurring_job(idle):
+    assert client(idle, "-f", "f", "-u", "u", "--cron", "0 9 * * mon-fri", "x") == (0, b"", b"")
+    with AdminClient(idle) as admin:
+        assert [(job["state"], job["schedule"]) for job in admin.job_details()] == [("delayed", "0 9 * * 0,1,2,3,4")]
+
+
+# --- Names in every locale.
+
+
+LOCALES = [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"}]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about the bytes of a command line")
+@pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: "-".join(locale.values()))
+def test_names_and_data_are_the_bytes_of_the_command_line(locale):
+    name = b"gr\xf6\xdfe\t\xc3\xbc"
+    with Server(port=0) as server, AdminClient([server.address]) as admin:
+        here = ["-p", "%d" % server.address[1], "-h", "127.0.0.1"]
+
+        def run(command, *words):
+            done = subprocess.run([sys.executable, "-m", "gearman_std", command] + here + list(words), stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=20, env=dict(os.environ, **locale))
+            return done.returncode, done.stdout, done.stderr
+        assert run("client", "-bvP", "-f", name, "-u", name, b"\xff\xe9")[::2] == (0, b"")
+        assert admin.unique_jobs() == [name]
+        status, output, errors = run("client", "-t", "100", "-f", name, b"x")
+        assert (status, output) == (4, b"")
+        assert errors.startswith(b"gearman-std client: no result of gr\\xf6\\xdfe \xc3\xbc within 100 ms")
+        assert run("admin", "--pause", name, "--resume", name, "--max-queue", name + b"=5", "--status") == (
+            0, b"OK\n" * 3 + name + b"\t1\t0\t0\n.\n", b"")
+        worker = [sys.executable, "-m", "gearman_std", "worker"] + here + ["-f", name, "-c", "1"]
+        assert subprocess.run(worker, stdout=subprocess.PIPE, timeout=20, env=dict(os.environ, **locale)).stdout == b"\xff\xe9"
+        assert admin.unique_jobs() == []
