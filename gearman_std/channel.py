@@ -52,6 +52,10 @@ class Channel:
         """Keep packets for later turns; there must be none that wait already."""
         self.waiting = packets[::-1]
 
+    def put_back(self, packets: "List[Packet]") -> None:
+        """Keep packets that were taken, to be taken again before the others."""
+        self.waiting += packets[::-1]
+
     def take(self, count: int) -> "List[Packet]":
         """Take at most so many of the packets that wait, in their order."""
         packets = self.waiting[:-count - 1:-1]

@@ -17,8 +17,9 @@ from collections import OrderedDict
 
 from .errors import ProtocolError
 from .handlers import hand_over, handler_table
+from .chain import Chain, untie
 from .invariants import check_core
-from .jobs import (DELAYED, GONE, JOIN, NO_WATCHERS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function,
+from .jobs import (DELAYED, GONE, JOIN, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function,
                    FunctionPolicy, Job, Totals)
 from .ledger import Ledger, job_record
 from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
@@ -27,17 +28,18 @@ from .protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEPTION, 
 from .roster import Roster
 from .text import parse_number
 from .timers import Timers
+from .turns import NO_PACKETS, STEP, Turns
 from .uniques import Uniques, unique_key
+from .watchers import leave, tell, unwatch, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
     from .protocol import Data, Packet
     from .schedule import Schedule
 
 CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ from the monotonic one between two looks
 UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
-STEP = 100             # of long work, what is done at once
 
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
 _CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
@@ -70,7 +72,8 @@ class Core:
         self.peers = OrderedDict()      # type: OrderedDict[Peer, None]
         self.functions = OrderedDict()  # type: OrderedDict[bytes, Function]
         self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
-        self.aside = OrderedDict()      # type: OrderedDict[bytes, Job] # by handle
+        self.aside = {}                 # type: Dict[bytes, Job] # by handle
+        self.dropped = {}               # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
         self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
         self.totals = Totals()          # of functions that are gone, and what belongs to none
         # What else is counted, for `show totals`; the server adds to it.
@@ -81,6 +84,9 @@ class Core:
         self.draining = False           # no new jobs are accepted
         self.stopping = ""              # "now" or "graceful"
         self.store_trouble = b""        # why background jobs cannot be accepted at present
+        self.job_chain = Chain()
+        self.aside_chain = Chain()
+        self.turns = Turns()
         self.roster = Roster(self.functions, wakeup)
         self.ledger = Ledger(durable)
         self.uniques = Uniques()
@@ -110,11 +116,14 @@ class Core:
         peer.exceptions = self.exceptions
         self.peers[peer] = None
 
-    def receive(self, peer: Peer, packets: "Iterable[Packet]") -> None:
-        """Obey the packets of a peer, in their order."""
-        handlers = peer.handlers
+    def receive(self, peer: Peer, packets: "Iterable[Packet]") -> "List[Packet]":
+        """Obey the packets of a peer, in their order; return those that wait for its next turn, as others take long."""
+        handlers, turns = peer.handlers, self.turns
+        turns.rest = NO_PACKETS
+        turns.packets = packets = iter(packets)  # whoever does what takes long takes the rest out
         for packet_type, arguments in packets:
             handlers[packet_type](self, peer, arguments)
+        return turns.rest
 
     def refuse(self, peer: Peer, error: ProtocolError) -> None:
         """Give a peer up whose stream cannot be read any further."""
@@ -125,17 +134,37 @@ class Core:
     def disconnect(self, peer: Peer) -> None:
         """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
         del self.peers[peer]
+        peer.gone = True
+        self.turns.abandon(peer)
         abilities = list(peer.abilities)
         names = self.roster.remove(peer)
         self._note_without_workers(abilities)
-        for job in list(peer.watching):
-            job.watchers = [watcher for watcher in job.watchers if watcher is not peer] or NO_WATCHERS
-            if not job.watchers:
-                self._unwatched(job)
-        peer.watching.clear()
+        if peer.watching:
+            self.turns.finish(self._abandon_jobs(peer))
         self.roster.pass_on(names, self.now)  # before its jobs wait again, each of which wakes another by itself
-        for job in list(peer.running.values()):
-            self._attempt_lost(job, b"the worker was lost")
+        if peer.running:
+            self.turns.finish(self._give_back(peer, b"the worker was lost"))
+
+    def _abandon_jobs(self, peer: Peer) -> "Iterator[Data]":
+        """A client is lost: it watches no job any longer."""
+        watching, peer.watching = peer.watching, {}
+        for count, job in enumerate(watching, 1):
+            if leave(peer, job):
+                self._unwatched(job)
+            if not count % STEP:
+                yield b""
+
+    def _give_back(self, peer: Peer, error: bytes) -> "Iterator[Data]":
+        """The jobs of a worker go back that it can no longer do."""
+        running, peer.running = peer.running, {}
+        for count, job in enumerate(running.values(), 1):
+            if job.worker is peer:
+                if job.function.name in peer.abilities:
+                    peer.running[job.handle] = job
+                else:
+                    self._attempt_lost(job, error)
+            if not count % STEP:
+                yield b""
 
     def tick(self, now: float, wall: float) -> None:
         """Take note of the time, monotonic and unix, and do what is due."""
@@ -145,7 +174,7 @@ class Core:
         self.wall = wall
         if self._uncorrected:
             self._correct()
-        while True:
+        for _ in range(STEP):  # the rest at the next tick, which `wait_time` does not put off
             job = self.time_limits.pop_due(now)
             if job is None:
                 break
@@ -155,7 +184,7 @@ class Core:
             else:
                 self._stop_running(job)
                 self._fail(job)
-        while True:
+        for _ in range(STEP):
             job = self.delayed.pop_due(wall) or self.retries.pop_due(now)
             if job is None:
                 break
@@ -190,11 +219,13 @@ class Core:
         if self.stopping:
             self._hold_back()
         roster.settle()
-        while roster.expecting:
-            self._push_job(roster.expecting.pop(0))
+        for _ in range(min(len(roster.expecting), STEP)):
+            self._push_job(roster.expecting.popleft())
 
     def wait_time(self) -> "Optional[float]":
         """The seconds until something is due, or None."""
+        if self.turns.chores or self.roster.expecting:
+            return 0.0
         waits = []
         when = self.time_limits.next_time()
         if when is not None:
@@ -251,10 +282,10 @@ class Core:
         job.background = True
         self._count_size(job, 1)
         if job.state is SET_ASIDE:
-            self.aside[job.handle] = job
-            job.function.aside += 1
+            self._keep_aside(job)
             return
         self.jobs[job.handle] = job
+        self.job_chain.add(job)
         predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
         if predecessor is None:
             self.uniques.add(job)
@@ -292,6 +323,8 @@ class Core:
     @property
     def idle(self) -> bool:
         """Whether a graceful stop may end: no job is left or, with a store, none runs and no client waits for one."""
+        if self.turns.chores:
+            return False
         if not self.ledger.durable:
             return not self.jobs
         return not self.roster.handing_out and not any(function.running for function in self.functions.values())
@@ -306,14 +339,6 @@ class Core:
         if not foreground:
             foreground += [job for job in self.jobs.values() if not job.background]
             self.roster.handing_out = bool(foreground)
-
-    def all_totals(self) -> Totals:
-        """What has happened to all jobs since the start."""
-        totals = Totals()
-        totals.add(self.totals)
-        for function in self.functions.values():
-            totals.add(function.totals)
-        return totals
 
     def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]") -> None:
         """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
@@ -361,27 +386,29 @@ class Core:
         """The function of that name, made if it is new."""
         function = self.functions.get(name)
         if function is None:
-            function = self.functions[name] = Function(name, self.policies.get(name, self.policy))
+            function = self.dropped.pop(name, None) or Function(name, self.policies.get(name, self.policy))
+            self.functions[name] = function
             function.max_queue = self.max_queues.get(name)
             self.name_size += len(name)
             self._note_unused(function)
         return function
 
-    def drop_function(self, function: Function) -> int:
-        """Forget a function without workers or running jobs; its other jobs are set aside.  Returns how many."""
-        function.clear()
-        jobs = [job for job in self.jobs.values() if job.function is function]
-        for job in jobs:
-            job.successor = None
-        for job in jobs:
-            if job.state is not WAITING:
-                self._undelay(job)
-            self._give_up(job, b"its function was dropped")
-        self.totals.add(function.totals)
+    def drop_function(self, function: Function) -> None:
+        """Forget a function that has neither workers nor jobs, but for those set aside, which keep their count in it."""
         del self.functions[function.name]
         self.name_size -= len(function.name)
         self.unused.pop(function, None)
-        return len(jobs)
+        function.resume()
+        function.kept = False
+        if function.aside:
+            self.dropped[function.name] = function
+        else:
+            self.totals.add(function.totals)
+
+    def drop_job(self, job: Job) -> None:
+        """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
+        self._out_of_turn(job)
+        self._give_up(job, b"its function was dropped")
 
     def cancel(self, job: Job) -> None:
         """End a job wherever it is; its watchers get WORK_FAIL, a worker's later result is ignored with an ERROR."""
@@ -397,14 +424,18 @@ class Core:
 
     def requeue(self, job: Job) -> None:
         """Give a job that was set aside a new start."""
-        self._leave_aside(job)
-        job.function = self.add_function(job.function.name)
+        old, function = job, self.add_function(job.function.name)
+        self._leave_aside(old)
+        # As another object, since the old one may still have an entry in a queue.
+        job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
+        job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
+        if self.ledger.storing.pop(old, job) is None:
+            self.ledger.storing[job] = None
         self._count_size(job, 1)
-        if job.attempts:
+        if old.attempts:
             job.due = 0.0  # that was the time of an attempt
-        job.attempts = 0
-        job.error = b""
         self.jobs[job.handle] = job
+        self.job_chain.add(job)
         self.uniques.add(job)
         self._place(job)
         self.ledger.update(job)
@@ -416,11 +447,16 @@ class Core:
 
     def _leave_aside(self, job: Job) -> None:
         del self.aside[job.handle]
+        untie(job)
         job.state = GONE
-        job.function.aside -= 1
+        function = job.function
+        function.aside -= 1
         self._count_size(job, -1)
-        if job.function is self.functions.get(job.function.name):
-            self._note_unused(job.function)
+        if function is self.functions.get(function.name):
+            self._note_unused(function)
+        elif not function.aside:
+            del self.dropped[function.name]
+            self.totals.add(function.totals)
 
     def pause(self, function: Function) -> None:
         """Give out no more jobs of a function."""
@@ -451,8 +487,8 @@ class Core:
         self._note_without_workers(names)
         if peer.sleep != ASLEEP:
             self.roster.pass_on(names, self.now)
-        for job in [job for job in peer.running.values() if job.function.name not in peer.abilities]:
-            self._attempt_lost(job, b"the worker gave it back")
+        if peer.running:
+            self.turns.undertake(peer, self._give_back(peer, b"the worker gave it back"), lasts=True)
 
     def _note_without_workers(self, names: "Sequence[bytes]") -> None:
         for name in names:
@@ -495,6 +531,11 @@ class Core:
         job.reducer = reducer
         job.schedule = schedule
         self.jobs[handle] = job
+        # What `job_chain.add` does (benchmark: every submit).
+        later = self.job_chain.end
+        job.later = later
+        job.earlier = earlier = later.earlier
+        earlier.later = later.earlier = job
         self.size += size
         function.size += size
         function.totals.submitted += 1
@@ -503,7 +544,8 @@ class Core:
         elif unique:
             self.uniques.add(job)
         if not background:
-            self._watch(peer, job)
+            job.watchers = (peer,)
+            peer.watching[job] = 1
         elif self.ledger.durable:
             job.state = STORING
             function.delayed[priority] += 1
@@ -576,7 +618,7 @@ class Core:
         if schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE):
             self._reschedule(job, due, schedule)
         if not background:
-            self._watch(peer, job)
+            watch(peer, job)
         elif not job.background:
             job.background = True
             if self.ledger.durable:
@@ -625,18 +667,6 @@ class Core:
         else:
             job.priority = priority  # should the running attempt be lost
         self.ledger.change(job, "priority", priority)
-
-    def _watch(self, peer: Peer, job: Job) -> None:
-        if job.watchers is NO_WATCHERS:
-            job.watchers = [peer]
-        else:
-            job.watchers.append(peer)
-        peer.watching[job] = None
-
-    def _unwatch(self, job: Job) -> None:
-        for peer in job.watchers:
-            peer.watching.pop(job, None)
-        job.watchers = NO_WATCHERS
 
     def _unwatched(self, job: Job) -> None:
         """The last watcher left: a foreground job that does not run is in vain."""
@@ -768,7 +798,7 @@ class Core:
         self._tell_failure(job, exception, handle)
         job.function.totals.failed += 1
         if job.background and policy.attempts > 1:
-            self._unwatch(job)
+            unwatch(job)
             self._set_aside(job, error)
         else:
             self._end(job)
@@ -777,7 +807,7 @@ class Core:
         """No attempts are left."""
         if job.background:
             self._tell_failure(job, None, job.handle)
-            self._unwatch(job)
+            unwatch(job)
             self._set_aside(job, error)
         else:
             self._fail(job)
@@ -786,7 +816,7 @@ class Core:
         """End a job in no state without a result."""
         self._tell_failure(job, None, job.handle)
         job.function.totals.failed += 1
-        self._unwatch(job)
+        unwatch(job)
         self._forget(job)
 
     def finish(self, job: Job) -> None:
@@ -804,7 +834,7 @@ class Core:
     def _end(self, job: Job) -> None:
         """Forget a job in no state, unless it recurs."""
         if job.watchers:
-            self._unwatch(job)
+            unwatch(job)
         if job.schedule is None:
             self._forget(job)
             return
@@ -826,17 +856,27 @@ class Core:
         job.error = error
         job.function.totals.set_aside += 1
         del self.jobs[job.handle]
-        self.aside[job.handle] = job
-        job.function.aside += 1
+        untie(job)
+        self._keep_aside(job)
         self.uniques.remove(job)
         self.ledger.update(job)
         if job.successor is not None:
             self._promote(job)
 
+    def _keep_aside(self, job: Job) -> None:
+        self.aside[job.handle] = job
+        self.aside_chain.add(job)
+        job.function.aside += 1
+
     def _forget(self, job: Job) -> None:
         """The end of a job in no state."""
         job.state = GONE
         del self.jobs[job.handle]
+        # What `untie` does (benchmark: every job).
+        earlier, later = job.earlier, job.later
+        earlier.later = later
+        later.earlier = earlier
+        job.earlier = job.later = None
         size = len(job.workload)
         self.size -= size
         function = job.function
@@ -873,16 +913,20 @@ class Core:
         job.function.size += size
 
     def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
+        if not job.watchers:
+            return
         failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
         if exception is not None and len(exception) < LARGE_BODY:
             failure_with_text = pack_response(WORK_EXCEPTION, job.handle, exception)
-        for watcher in job.watchers:
+
+        def send(watcher: Peer) -> None:
             if exception is None or not watcher.exceptions:
                 watcher.send(failure)
             elif len(exception) < LARGE_BODY:
                 watcher.send(failure_with_text)
             else:
                 watcher.send_data(WORK_EXCEPTION, exception, job.handle)
+        tell(self.turns, job, send)
 
     def check(self) -> None:
         """Assert every invariant; for tests, as it looks at everything."""

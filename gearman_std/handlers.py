@@ -13,7 +13,8 @@ from .protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECH
                        SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                        WORK_WARNING, pack_response)
 from .schedule import Schedule
-from .text import answer, parse_number
+from .text import answer, is_order, parse_number
+from .watchers import count_watchers, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def on_get_status_unique(core: "Core", peer: "Peer", arguments: "Arguments") -> 
     (unique,) = arguments
     unique = _before_nul(unique)
     job = core.uniques.find(unique)
-    watchers = len(job.watchers) if job is not None else 0
+    watchers = count_watchers(job) if job is not None else 0
     peer.send(pack_response(STATUS_RES_UNIQUE, unique, *(_status_of(job) + (b"%d" % watchers,))))
 
 
@@ -194,8 +195,10 @@ def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     job.progress = (parse_number(numerator) & 0xffffffff, parse_number(denominator) & 0xffffffff)
     if job.watchers:
         packet = pack_response(WORK_STATUS, handle, numerator, denominator)
-        for watcher in job.watchers:
-            watcher.send(packet)
+        if job.joins:
+            tell(core.turns, job, lambda watcher: watcher.send(packet), peer)
+        else:
+            job.watchers[0].send(packet)
 
 
 def _relays(packet_type: int) -> "Handler":
@@ -205,21 +208,22 @@ def _relays(packet_type: int) -> "Handler":
         if job is None:
             peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
         else:
-            _hand_on(job, packet_type, handle, data)
+            _hand_on(core, job, packet_type, handle, data, peer)
     return on_work_data
 
 
-def _hand_on(job: "Job", packet_type: int, handle: bytes, data: "Data") -> None:
+def _hand_on(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Data", worker: "Optional[Peer]") -> None:
     """Send a worker's packet to all who watch a job: the same bytes, as they may be many."""
     if not job.watchers:
         return
     if len(data) >= LARGE_BODY:
-        for watcher in job.watchers:
-            watcher.send_data(packet_type, data, handle)
+        tell(core.turns, job, lambda watcher: watcher.send_data(packet_type, data, handle), worker)
         return
     packet = pack_response(packet_type, handle, data)
-    for watcher in job.watchers:
-        watcher.send(packet)
+    if job.joins:
+        tell(core.turns, job, lambda watcher: watcher.send(packet), worker)
+    else:
+        job.watchers[0].send(packet)
 
 
 def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -228,7 +232,7 @@ def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
-    _hand_on(job, WORK_COMPLETE, handle, data)
+    _hand_on(core, job, WORK_COMPLETE, handle, data, None)
     core.finish(job)
 
 
@@ -262,8 +266,10 @@ def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     reply = answer(core, peer, line)
     if reply is None:
         peer.closing = True
-    else:
+    elif isinstance(reply, bytes):
         peer.send(reply)
+    else:
+        core.turns.undertake(peer, reply, lasts=is_order(line))
 
 
 def on_wrong_magic(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -273,6 +279,10 @@ def on_wrong_magic(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 def on_too_few_arguments(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (name,) = arguments
     peer.error(b"INVALID_ARGUMENTS", b"Too few arguments for " + name)
+
+
+def on_go_on(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    core.turns.go_on(peer)
 
 
 def on_unexpected(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -291,7 +301,7 @@ def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
     for number in sorted(PACKETS):
         right, handler = _HANDLERS.get(number, ("", on_unexpected))
         table.append(handler if not right or right in rights else on_forbidden)
-    return table + [on_text_line, on_wrong_magic, on_too_few_arguments]
+    return table + [on_text_line, on_wrong_magic, on_too_few_arguments, on_go_on]
 
 
 _HANDLERS = {

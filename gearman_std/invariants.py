@@ -21,11 +21,14 @@ def check_core(core: "Core") -> None:
         assert (job.state is RUNNING) == (job.worker is not None), job
         assert core.functions.get(job.function.name) is job.function, job
         assert job.state is RUNNING or job.background or job.watchers, job
-        assert all(job in watcher.watching and watcher in core.peers for watcher in job.watchers), job
-        assert job.state is not RUNNING or job.worker.running.get(job.handle) is job, job
+        assert all(watcher.gone or job in watcher.watching for watcher in job.watchers), job
+        assert isinstance(job.watchers, tuple) and len(job.watchers) < 2 or isinstance(job.watchers, dict) and job.watchers, job
+        assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < 2, job
+        assert job.state is not RUNNING or core.turns.chores or job.worker.errand_lasts or (
+            job.worker.running.get(job.handle) is job), job
         assert job.timer is None or job.state in (RUNNING, DELAYED), job
     for peer in core.peers:
-        assert all(peer in job.watchers for job in peer.watching), peer
+        assert not peer.gone and all(peer in job.watchers and count > 0 for job, count in peer.watching.items()), peer
         assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
         assert all(function.name in peer.abilities for function in peer.time_limits), peer
         assert peer.sleep != ASLEEP or peer in core.roster.changed or (
@@ -35,6 +38,11 @@ def check_core(core: "Core") -> None:
         assert ability_set.members == sum(peer.ability_set is ability_set for peer in core.peers) > 0, ability_set
         assert all(peer.sleep == ASLEEP for peer in ability_set.sleepers), ability_set
     assert all(job.state is SET_ASIDE and job.background for job in core.aside.values())
+    for chain, jobs in ((core.job_chain, core.jobs), (core.aside_chain, core.aside)):
+        in_chain = [job for some in chain.walk() for job in some]
+        assert len(in_chain) == len(jobs) and set(in_chain) == set(jobs.values()), chain
+    for name, function in core.dropped.items():
+        assert name not in core.functions and function.aside and not function.total and not function.ability_sets, function
     assert len(core.time_limits) == sum(job.timer is not None and job.state is RUNNING for job in core.jobs.values())
     for retries, timers in ((False, core.delayed), (True, core.retries)):
         assert len(timers) == sum(job.timer is not None and job.state is DELAYED and bool(job.attempts) == retries

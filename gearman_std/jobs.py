@@ -27,7 +27,8 @@ class Job:
     """
 
     __slots__ = ("handle", "function", "unique", "workload", "reducer", "priority", "state", "background", "watchers", "worker",
-                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "successor")
+                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "successor", "earlier",
+                 "later")
 
     def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
                  background: bool, created: float) -> None:
@@ -40,7 +41,7 @@ class Job:
         self.created = created        # monotonic seconds
         self.state = GONE
         self.reducer = None   # type: Optional[bytes]
-        self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets; one that submitted it twice is there twice
+        self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets: a tuple of one, or a dict of more
         self.worker = None    # type: Any # the Peer that runs it
         self.attempts = 0     # how many attempts have failed or were lost
         self.progress = None  # type: Optional[Tuple[int, int]] # numerator, denominator
@@ -50,6 +51,8 @@ class Job:
         self.error = b""      # the last attempt's error
         self.schedule = None  # type: Any # the Schedule of a recurring job
         self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
+        self.earlier = None   # type: Any # its neighbours in a Chain
+        self.later = None     # type: Any
 
     def __repr__(self) -> str:
         return "<Job %s of %s: %s>" % (self.handle.decode("latin-1"), self.function.name.decode("latin-1"), self.state)
@@ -157,22 +160,13 @@ class Function:
         if not self.waiting[job.priority] and not self.paused:
             self._unready(job.priority)
         job.state = state
-        self._bury()
+        self._bury(job.priority)
 
     def move(self, job: Job, priority: int) -> None:
         """Put a waiting job at the tail of another priority."""
         self.remove(job, GONE)
         job.priority = priority
         self.push(job)
-
-    def clear(self) -> None:
-        """Take all waiting jobs out of the queues; each needs its next state at once."""
-        for priority in PRIORITY_CLASSES:
-            if self.waiting[priority] and not self.paused:
-                self._unready(priority)
-            self.waiting[priority] = 0
-            self.queues[priority].clear()
-        self.dead = 0
 
     def pause(self) -> None:
         """Give out no more jobs."""
@@ -195,10 +189,17 @@ class Function:
         return [job for priority in PRIORITY_CLASSES for job in self.queues[priority]
                 if job.state is WAITING and job.priority == priority]
 
-    def _bury(self) -> None:
-        # The entry stays in the deque, since taking it out would cost a walk along it; when half the entries are dead, one
-        # walk takes out all.
+    def _bury(self, priority: int) -> None:
+        # The entry stays in the deque, since taking it out would cost a walk along it, unless it is at an end of it; when half
+        # the entries are dead, one walk takes out all.
         self.dead += 1
+        queue = self.queues[priority]
+        while queue and (queue[0].state is not WAITING or queue[0].priority != priority):
+            queue.popleft()
+            self.dead -= 1
+        while queue and (queue[-1].state is not WAITING or queue[-1].priority != priority):
+            queue.pop()
+            self.dead -= 1
         if self.dead > 16 + sum(self.waiting):
             for priority in PRIORITY_CLASSES:
                 queue = self.queues[priority]

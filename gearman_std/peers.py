@@ -5,7 +5,7 @@ from .protocol import ERROR, LARGE_BODY, pack_response, response_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, List, Optional
+    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional
     from .jobs import Function, Job
     from .protocol import Data
     from .roster import AbilitySet
@@ -25,7 +25,8 @@ class Peer:
     """
 
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
-                 "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching", "all_yours")
+                 "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching", "all_yours", "errand",
+                 "errand_lasts", "gone")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -44,8 +45,11 @@ class Peer:
         self.ability_set = None   # type: Optional[AbilitySet] # None: not known since the abilities changed
         self.sleep = AWAKE
         self.running = {}         # type: Dict[bytes, Job] # by handle
-        self.watching = {}        # type: Dict[Job, None]
+        self.watching = {}        # type: Dict[Job, int] # how often it submitted each, and so gets every packet of it
         self.all_yours = 0        # after ALL_YOURS, the type of its last grab, whose answer it gets without asking
+        self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for
+        self.gone = False         # the connection is lost
+        self.errand_lasts = False  # that is done whether the peer is there or not
 
     def __repr__(self) -> str:
         return "<Peer %d %s: %d abilities, %d running, %d watched, %s>" % (

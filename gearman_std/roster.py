@@ -83,7 +83,7 @@ class Roster:
         self.handing_out = True   # jobs are given to workers
         self.ability_sets = {}    # type: Dict[FrozenSet[bytes], AbilitySet]
         self.changed = []         # type: List[Peer] # sleepers whose abilities changed
-        self.expecting = []       # type: List[Peer] # woken peers that want no NOOP but the job itself
+        self.expecting = deque()  # type: Deque[Peer] # woken peers that want no NOOP but the job itself
         self._functions = functions
         self.escalations = deque()  # type: Deque[Tuple[float, Function]] # when more are woken for which function
 

@@ -8,8 +8,9 @@ has; what is for workers, who are to be kept busy, never waits (benchmark: round
 No peer may harm the others, so everything that one can make the server do is bounded:
 
 - Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
-- Obeyed at once: a few packets.  More of them, and lines of text, whose answers can be long, wait for turns; the peers with
-  packets waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.
+- Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
+  waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
+  is made as its peer reads it.
 - Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
   disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
 - Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
@@ -57,6 +58,8 @@ SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
 PROGRESS = 65536        # bytes that count as progress within the stall time-out, as does a whole packet
 LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may take to read why
 MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
+ANSWER_AHEAD = 65536    # bytes of a long answer that may be unsent before more of it is made
+FLUSH_PEERS = 256       # peers that are sent something before others are heard again
 GATHER_TIME = 0.001     # seconds for which output for clients may gather
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
 _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[], None]
@@ -338,6 +341,8 @@ class Server:
                     keeper.save()
                 elif core.unsent:
                     self._flush(gather)
+                    if len(core.unsent) >= FLUSH_PEERS:
+                        break  # others get their turn before the rest is sent
                 else:
                     break
                 core.settle()
@@ -345,7 +350,7 @@ class Server:
                 return
             # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
             # do (benchmark: round trip, serial).
-            ready = select(0.0 if looks or self._turns or self._unread else self._wait_time())
+            ready = select(0.0 if looks or self._turns or self._unread or core.unsent else self._wait_time())
             if ready:
                 looks = self._looks
             elif looks:
@@ -364,7 +369,7 @@ class Server:
                     self._read(target)
             if self._unread:
                 self._read_on()
-            if self._turns:
+            if self._turns or core.turns.chores:
                 self._give_turns()
             if handshakes.open:
                 handshakes.give_up(core.now)
@@ -404,7 +409,10 @@ class Server:
                 channel.wait(packets)
                 self._turns[channel] = None
             else:
-                self.core.receive(peer, packets)
+                rest = self.core.receive(peer, packets)
+                if rest:
+                    channel.wait(rest)
+                    self._turns[channel] = None
             if reader.held or channel in self._unfinished:
                 self._note_progress(channel, PROGRESS if packets else size)
             if reader.error is not None or peer.closing:
@@ -413,25 +421,40 @@ class Server:
             self._fault(channel)
 
     def _give_turns(self) -> None:
-        """Obey what was read and waits, some of each peer's packets after some of another's, for a while at most."""
-        turns, clock = self._turns, self._clock
+        """Do what waits for a later turn, some of each peer's packets after some of another's, for a while at most."""
+        turns, chores, clock = self._turns, self.core.turns.chores, self._clock
         end = clock() + TURN_TIME
-        while turns:
-            channel, _ = turns.popitem(last=False)
-            if not self._may_read(channel):
-                continue  # it has gone, or `_watch` lets it go on when it has read
-            packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
-            if channel.waiting:
-                turns[channel] = None
-            try:
-                self.core.receive(channel.peer, packets)
-                channel.moved += PROGRESS
-                if channel.reader.error is not None or channel.peer.closing:
-                    self._give_up(channel)
-            except Exception:
-                self._fault(channel)
+        while turns or chores:
+            if chores:
+                self._work()
+            if turns:
+                self._give_turn(turns.popitem(last=False)[0])
             if clock() >= end:
                 return
+
+    def _give_turn(self, channel: Channel) -> None:
+        if not self._may_read(channel):
+            return  # it has gone, or `_watch` lets it go on when it has read
+        packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
+        try:
+            packets = self.core.receive(channel.peer, packets)
+            if packets:
+                channel.put_back(packets)
+            if channel.waiting:
+                self._turns[channel] = None
+            channel.moved += PROGRESS
+            if channel.reader.error is not None or channel.peer.closing:
+                self._give_up(channel)
+        except Exception:
+            self._fault(channel)
+
+    def _work(self) -> None:
+        """Do a step of what nobody waits for."""
+        try:
+            self.core.turns.work()
+        except Exception:
+            _logger_server.exception("a fault of ours in what nobody waited for")
+            self._count("faults")
 
     def _give_up(self, channel: Channel) -> None:
         """The peer's stream, or the peer itself, has come to an end: see that it goes when it has been told."""
@@ -456,8 +479,8 @@ class Server:
     def _flush(self, gather: bool) -> None:
         """Send each peer what the core has for it; what is for clients, and not large, may gather."""
         core, gathering = self.core, self._gathering
-        unsent = core.unsent[:]
-        core.unsent.clear()
+        unsent = core.unsent[:FLUSH_PEERS]
+        del core.unsent[:FLUSH_PEERS]
         for peer in unsent:
             outgoing = peer.outgoing
             channel = peer.channel
@@ -541,7 +564,8 @@ class Server:
         self._selector.modify(channel.socket, events, channel)
 
     def _may_read(self, channel: Channel) -> bool:
-        return not channel.peer.closing and channel.backlog_size <= self._clogged_at
+        limit = ANSWER_AHEAD if channel.peer.errand is not None else self._clogged_at
+        return not channel.peer.closing and channel.backlog_size <= limit
 
     def _note_progress(self, channel: Channel, moved: int) -> None:
         """Something is half sent or unread; `sweep` looks whether it goes on."""
@@ -754,4 +778,5 @@ class Server:
             self._finishing = True
             _logger_server.info("stopping when no job is left")
             self._gate.close()
-        return self.core.idle and not any(channel.backlog for channel in self._unfinished)
+        return (self.core.idle and not any(channel.backlog for channel in self._unfinished)
+                and not any(channel.peer.errand for channel in self._turns))

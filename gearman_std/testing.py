@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
     from types import TracebackType
     from .addresses import Address
-    from .protocol import Data
+    from .protocol import Data, Packet
     from .session import Assignment
     from .worker_job import Ability
 
@@ -238,8 +238,7 @@ class _Wire:
     def send(self, data: "Data") -> int:
         """As a socket's."""
         with self._stage.lock:
-            self._stage.core.receive(self._peer, self._reader.feed(bytes(data)))
-            self._stage.core.settle()
+            self._stage.obey(self._peer, self._reader.feed(bytes(data)))
         return len(data)
 
     def recv(self, size: int) -> bytes:
@@ -299,6 +298,12 @@ class _Stage:
     def wall_clock(self) -> float:
         """Unix time."""
         return self._began + self._now
+
+    def obey(self, peer: Peer, packets: "List[Packet]") -> None:
+        """Have the core obey packets, however long that takes."""
+        while packets:
+            packets = self.core.receive(peer, packets)
+        self.core.settle()
 
     @property
     def within_job(self) -> bool:
@@ -400,6 +405,8 @@ class _Stage:
         if until is not None:
             self._now = max(self._now, until)
             self.core.tick(self._now, self.wall_clock())
+            if self.core.turns.chores:
+                self.core.turns.work()
             self.core.settle()
         return moves
 

@@ -3,19 +3,26 @@
 Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
 has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``shutdown``, ``show aside``,
 ``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+
+What can take long is an iterator of steps, see the module turns.
 """
+from .jobs import RUNNING, Totals
+from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
+    Reply = Union[bytes, Iterator[bytes]]  # all of it, or its pieces
 
 _OK = b"OK\r\n"
 _NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
 _NO_FUNCTION = b"ERR function not found\r\n"
+_NO_JOB = b"ERR UNKNOWN_JOB\r\n"
 _MAX_WORDS = 5
+_PIECE_SIZE = 65536  # bytes of a listing that are made at once
 
 
-def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[bytes]":
+def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[Reply]":
     """The reply to one line of a peer, or None if the connection should be closed."""
     words = [word for index, word in enumerate(line.rstrip(b"\r").split(b" ")) if word or not index]
     if len(words) > _MAX_WORDS:
@@ -28,21 +35,36 @@ def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[bytes]":
     return command(core, words)
 
 
-def _status(core: "Any", words: "List[bytes]") -> bytes:
+def is_order(line: bytes) -> bool:
+    """Whether a line of text asks for a change, not for a listing."""
+    return line.rstrip(b"\r").split(b" ", 1)[0].lower() in _CHANGING_COMMANDS
+
+
+def _status(core: "Any", words: "List[bytes]") -> "Reply":
     return _listing(b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, function.workers)
-                    for function in core.functions.values())
+                    for function in _functions(core))
 
 
-def _priority_status(core: "Any", words: "List[bytes]") -> bytes:
+def _priority_status(core: "Any", words: "List[bytes]") -> "Reply":
     return _listing(b"%s\t%d\t%d\t%d\t%d\n" % (
         (function.name,) + tuple(map(sum, zip(function.waiting, function.delayed))) + (function.workers,))
-        for function in core.functions.values())
+        for function in _functions(core))
 
 
-def _workers(core: "Any", words: "List[bytes]") -> bytes:
-    return _listing(b"%d %s %s :%s\n" % (
-        peer.number, peer.address, peer.client_id, b"".join(b" " + name for name in reversed(peer.abilities)))
-        for peer in core.peers)
+def _workers(core: "Any", words: "List[bytes]") -> "Reply":
+    return _listing(_lines_of_workers(core))
+
+
+def _lines_of_workers(core: "Any") -> "Iterator[bytes]":
+    """A line for each peer, which may come in parts, as it can name many functions."""
+    for peer in list(core.peers):
+        if peer.gone:
+            continue
+        names = list(reversed(peer.abilities))
+        yield b"%d %s %s :" % (peer.number, peer.address, peer.client_id)
+        for index in range(0, len(names), STEP):
+            yield b"".join(b" " + name for name in names[index:index + STEP])
+        yield b"\n"
 
 
 def _version(core: "Any", words: "List[bytes]") -> bytes:
@@ -79,71 +101,115 @@ def _create(core: "Any", words: "List[bytes]") -> bytes:
     return _OK
 
 
-def _drop(core: "Any", words: "List[bytes]") -> bytes:
+def _drop(core: "Any", words: "List[bytes]") -> "Reply":
     forced = len(words) == 4 and words[3].lower() == b"force"
     if len(words) != 3 + forced or words[1].lower() != b"function":
         return _incomplete(b"drop")
     function = core.functions.get(words[2])
-    if function is None:
-        wanted = words[2].lower()
-        function = next((one for name, one in core.functions.items() if name.lower() == wanted), None)
-    if function is None:
-        return _NO_FUNCTION
+    return _drop_like(core, words[2].lower(), forced) if function is None else _drop_function(core, function, forced)
+
+
+def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
+    """Drop the first function whose name is the wanted one but for its case."""
+    for count, function in enumerate(_functions(core), 1):
+        if function.name.lower() == wanted:
+            reply = _drop_function(core, function, forced)
+            if isinstance(reply, bytes):
+                yield reply
+            else:
+                yield from reply
+            return
+        if not count % STEP:
+            yield b""
+    yield _NO_FUNCTION
+
+
+def _drop_function(core: "Any", function: "Any", forced: bool) -> "Reply":
     if function.workers or function.running:
         return b"ERR there are still connected workers or executing clients\r\n"
     if function.total and not forced:
         return b"ERR there are still %d jobs queued: force sets them aside\r\n" % function.total
+    if function.total:
+        return _drop_jobs(core, function)
     core.drop_function(function)
     return _OK
 
 
-def _cancel(core: "Any", words: "List[bytes]") -> bytes:
+def _drop_jobs(core: "Any", function: "Any") -> "Iterator[bytes]":
+    """Drop a function with its jobs; if others have come meanwhile, it is one that was made for them."""
+    core.pause(function)
+    for jobs in core.job_chain.walk():
+        for job in jobs:
+            if job.function is function and job.later is not None and job.state is not RUNNING:
+                core.drop_job(job)
+        yield b""
+    if core.functions.get(function.name) is function:
+        if function.total or function.workers:
+            core.resume(function)
+        else:
+            core.drop_function(function)
+    yield _OK
+
+
+def _cancel(core: "Any", words: "List[bytes]") -> "Reply":
     what = words[1].lower() if len(words) > 2 else b""
     if not what:
         return _unknown_command(b"cancel")
     if what == b"job" and len(words) == 3:
         job = core.jobs.get(words[2]) or core.aside.get(words[2])
         if job is None:
-            return b"ERR UNKNOWN_JOB\r\n"
+            return _NO_JOB
         core.cancel(job)
         return _OK
     if what == b"function" and len(words) == 3:
-        return _for_all(core, words, core.cancel, [job for job in core.jobs.values() if job.function.name == words[2]])
+        return _for_all(core, words, core.job_chain, core.cancel, lambda job: job.function.name == words[2])
     if what == b"unique" and len(words) in (3, 4):
-        return _for_all(core, words, core.cancel, [job for job in core.jobs.values() if job.unique == words[2] and (
-            len(words) == 3 or job.function.name == words[3])])
+        return _for_all(core, words, core.job_chain, core.cancel, lambda job: job.unique == words[2] and (
+            len(words) == 3 or job.function.name == words[3]))
     return b"ERR UNKNOWN_ERROR\r\n"
 
 
-def _for_all(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]", jobs: "List[Any]") -> bytes:
-    """Give an order for each of some jobs; that there are none is an error only where one of them was named."""
-    for job in jobs:
-        order(job)
+def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[Any], None]",
+             concerns: "Callable[[Any], bool]") -> "Iterator[bytes]":
+    """Give an order for all jobs of a chain that it concerns; that there are none is an error only where one was named."""
+    known, count = words[2:3] and words[2] in core.functions, 0
+    for jobs in chain.walk():
+        for job in jobs:
+            if not concerns(job):
+                continue
+            if job.joins >= STEP:
+                yield b""  # its watchers can be many
+            if job.later is not None:
+                order(job)
+                count += 1
+        yield b""
     what = words[1].lower()
-    if not jobs and what == b"function" and words[2] not in core.functions:
-        return _NO_FUNCTION
-    return b"OK %d\r\n" % len(jobs) if jobs or what in (b"function", b"all") else b"ERR UNKNOWN_JOB\r\n"
+    if not count and what == b"function" and not known:
+        yield _NO_FUNCTION
+    else:
+        yield b"OK %d\r\n" % count if count or what in (b"function", b"all") else _NO_JOB
 
 
-def _requeue(core: "Any", words: "List[bytes]") -> bytes:
+def _requeue(core: "Any", words: "List[bytes]") -> "Reply":
     return _with_jobs_aside(core, words, core.requeue)
 
 
-def _purge(core: "Any", words: "List[bytes]") -> bytes:
+def _purge(core: "Any", words: "List[bytes]") -> "Reply":
     return _with_jobs_aside(core, words, core.purge)
 
 
-def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
+def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> "Reply":
     what = words[1].lower() if len(words) > 1 else b""
     if what == b"job" and len(words) == 3:
-        jobs = [core.aside[words[2]]] if words[2] in core.aside else []
-    elif what == b"function" and len(words) == 3:
-        jobs = [job for job in core.aside.values() if job.function.name == words[2]]
-    elif what == b"all" and len(words) == 2:
-        jobs = list(core.aside.values())
-    else:
-        return _incomplete(words[0].lower())
-    return _for_all(core, words, order, jobs)
+        if words[2] not in core.aside:
+            return _NO_JOB
+        order(core.aside[words[2]])
+        return b"OK 1\r\n"
+    if what == b"function" and len(words) == 3:
+        return _for_all(core, words, core.aside_chain, order, lambda job: job.function.name == words[2])
+    if what == b"all" and len(words) == 2:
+        return _for_all(core, words, core.aside_chain, order, lambda job: True)
+    return _incomplete(words[0].lower())
 
 
 def _pause(core: "Any", words: "List[bytes]") -> bytes:
@@ -181,31 +247,41 @@ def _shutdown(core: "Any", words: "List[bytes]") -> bytes:
     return _OK
 
 
-def _show_listing(core: "Any", words: "List[bytes]") -> bytes:
+def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
     if len(words) < 2:
         return _unknown_command(b"show")
     what = [word.lower() for word in words[1:]]
     if what == [b"jobs", b"json"]:
-        return _json_listing(_describe(core, job) for job in core.jobs.values())
+        return _json_listing(_describe(core, job) for job in _jobs(core.job_chain))
     if what == [b"jobs"]:
-        return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background) for job in core.jobs.values())
+        return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
+                        for job in _jobs(core.job_chain))
     if what == [b"unique", b"jobs"]:
-        return _listing(job.unique + b"\n" for job in core.jobs.values())
+        return _listing(job.unique + b"\n" for job in _jobs(core.job_chain))
     if what == [b"aside", b"json"]:
-        return _json_listing(_describe(core, job) for job in core.aside.values())
+        return _json_listing(_describe(core, job) for job in _jobs(core.aside_chain))
     if what == [b"aside"]:
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
-                                                   b" ".join(job.error.split())) for job in core.aside.values())
+                                                   b" ".join(job.error.split())) for job in _jobs(core.aside_chain))
     if what == [b"functions", b"json"]:
-        return _json_listing(_describe_function(function) for function in core.functions.values())
+        return _json_listing(_describe_function(function) for function in _functions(core))
     if what == [b"totals"]:
-        totals = core.all_totals()
-        figures = [(name, getattr(totals, name)) for name in totals.__slots__]
-        figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),
-                    ("peers", len(core.peers)), ("functions", len(core.functions))]
-        figures += sorted(core.counters.items())
-        return _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
+        return _show_totals(core)
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
+
+
+def _show_totals(core: "Any") -> "Iterator[bytes]":
+    totals = Totals()
+    totals.add(core.totals)
+    for count, function in enumerate(list(core.functions.values()) + list(core.dropped.values()), 1):
+        totals.add(function.totals)
+        if not count % STEP:
+            yield b""
+    figures = [(name, getattr(totals, name)) for name in totals.__slots__]
+    figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),
+                ("peers", len(core.peers)), ("functions", len(core.functions))]
+    figures += sorted(core.counters.items())
+    yield from _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
 
 
 def _describe(core: "Any", job: "Any") -> "Dict[str, Any]":
@@ -229,7 +305,7 @@ def _text_of(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace")
 
 
-def _json_listing(entries: "Iterable[Dict[str, Any]]") -> bytes:
+def _json_listing(entries: "Iterable[Dict[str, Any]]") -> "Iterator[bytes]":
     from json import JSONEncoder
     encode = JSONEncoder(check_circular=False).encode
     return _listing(encode(entry).encode() + b"\n" for entry in entries)
@@ -248,8 +324,31 @@ def parse_number(text: bytes) -> int:
     return sign * int(digits[:end]) if end else 0
 
 
-def _listing(lines: "Iterable[bytes]") -> bytes:
-    return b"".join(lines) + b".\n"
+def _functions(core: "Any") -> "Iterator[Any]":
+    """The functions that there are now, but for those that have gone when their turn comes."""
+    for function in list(core.functions.values()):
+        if core.functions.get(function.name) is function:
+            yield function
+
+
+def _jobs(chain: "Any") -> "Iterator[Any]":
+    for jobs in chain.walk():
+        for job in jobs:
+            if job.later is not None:
+                yield job
+
+
+def _listing(lines: "Iterable[bytes]") -> "Iterator[bytes]":
+    """A listing in pieces."""
+    piece, size = [], 0  # type: List[bytes], int
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if len(piece) >= STEP or size >= _PIECE_SIZE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    piece.append(b".\n")
+    yield b"".join(piece)
 
 
 def _unknown_command(word: bytes) -> bytes:
@@ -265,6 +364,6 @@ _TEXT_COMMANDS = {
     b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel,
     b"show": _show_listing,
     b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
-}  # type: Dict[bytes, Callable[[Any, List[bytes]], bytes]]
+}  # type: Dict[bytes, Callable[[Any, List[bytes]], Reply]]
 _CHANGING_COMMANDS = frozenset((
     b"maxqueue", b"create", b"drop", b"cancel", b"pause", b"resume", b"drain", b"requeue", b"purge", b"shutdown"))

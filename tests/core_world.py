@@ -4,6 +4,7 @@ Requests go in as bytes, through a PacketReader; replies are compared as bytes. 
 checked.
 """
 from gearman_std.core import Core
+from gearman_std.jobs import Totals
 from gearman_std.peers import ALL_RIGHTS, Peer
 from gearman_std.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB,
                                   RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request, pack_response,
@@ -26,7 +27,10 @@ class Talker:
         world.core.connect(self.peer, rights)
 
     def sends(self, data):
-        self.world.core.receive(self.peer, self.reader.feed(data))
+        packets = self.world.core.receive(self.peer, self.reader.feed(data))
+        while packets:
+            self.world.after_step()
+            packets = self.world.core.receive(self.peer, packets)
         if self.reader.error is not None and not self.peer.closing:
             self.world.core.refuse(self.peer, self.reader.error)
         self.world.after_step()
@@ -111,6 +115,9 @@ class World:
 
     def after_step(self):
         self.core.check()
+        while self.core.turns.chores:
+            self.core.turns.work()
+            self.core.check()
         self.core.settle()
         self.wait = self.core.wait_time()
         self.core.check()
@@ -149,6 +156,14 @@ class World:
     def aside(self):
         """Handle and last error of each job that is set aside."""
         return [(job.handle, job.error) for job in self.core.aside.values()]
+
+    def totals(self):
+        """What has happened to all jobs since the start."""
+        totals = Totals()
+        for others in [self.core.totals] + [one.totals for one in self.core.functions.values()] + [
+                one.totals for one in self.core.dropped.values()]:
+            totals.add(others)
+        return totals
 
     def stores(self):
         self.core.stored()

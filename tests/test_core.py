@@ -271,7 +271,7 @@ def test_a_running_job_that_is_cancelled_fails_at_once_and_its_result_is_refused
     client.hears((WORK_FAIL, handle))
     worker.says(WORK_COMPLETE, handle, b"").hears_error(b"JOB_NOT_FOUND")
     client.hears()
-    assert world.core.all_totals().cancelled == 1
+    assert world.totals().cancelled == 1
 
 
 def test_after_a_cancel_the_same_unique_is_a_new_job(world):
@@ -380,7 +380,7 @@ def test_limits_are_refusals_with_a_reason_and_end_when_there_is_room(make_world
     worker.grabs()
     worker.says(WORK_COMPLETE, first, b"")
     client.submits_bg(workload=b"0123456789")
-    assert world.core.all_totals().refused == 1
+    assert world.totals().refused == 1
 
 
 @pytest.mark.parametrize("limits", (Limits(jobs=1), Limits(job_bytes=1), Limits(function_jobs=1), Limits(function_job_bytes=1)))

@@ -140,7 +140,7 @@ def test_a_failed_background_job_waits_runs_again_and_is_set_aside_at_last(make_
     assert worker.grabs() == handle
     worker.says(WORK_FAIL, handle).hears()
     assert world.aside() == [(handle, b"the worker failed it")]
-    assert world.core.all_totals().requeued == 2 and world.core.all_totals().failed == 1
+    assert world.totals().requeued == 2 and world.totals().failed == 1
 
 
 def test_a_retry_policy_wakes_a_sleeper_when_the_time_has_come(make_world):

@@ -93,7 +93,7 @@ def test_joining_counts_and_wakes_nobody(world):
     client.submits_bg(b"f", b"u")
     client.submits_bg(b"f", b"u")
     worker.hears()
-    assert world.core.jobs[handle].joins == 2 and world.core.all_totals().joined == 2
+    assert world.core.jobs[handle].joins == 2 and world.totals().joined == 2
 
 
 def test_joining_does_not_count_against_maxqueue(world):
@@ -348,7 +348,7 @@ def test_reject_a_submit_that_meets_another_is_refused_by_name(make_world):
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"").hears_error(b"JOB_EXISTS")
     worker.says(WORK_COMPLETE, handle, b"")
     assert client.submits_bg(b"f", b"u") != handle
-    assert world.core.all_totals().refused == 2
+    assert world.totals().refused == 2
 
 
 def test_a_function_may_have_a_policy_of_its_own(make_world):

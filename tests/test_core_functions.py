@@ -29,7 +29,7 @@ def test_a_function_is_listed_for_an_hour_after_its_last_use(world):
     world.passes(UNUSED_TIME - 1)
     assert listed(world) == [b"f"]
     world.passes(1)
-    assert listed(world) == [] and world.core.all_totals().completed == 1 and world.core.all_totals().submitted == 1
+    assert listed(world) == [] and world.totals().completed == 1 and world.totals().submitted == 1
 
 
 def uses(world, how):

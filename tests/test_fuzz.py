@@ -209,7 +209,7 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
 
     def count(peer, packets):
         obeyed.append(len(packets))
-        receive(peer, packets)
+        return receive(peer, packets)
     in_dispatcher(server, setattr, server.core, "receive", count)
     while sent < COUNT:
         fuzzers = [Fuzzer(server.address, "%d %d" % (SEED, number + offset)) for offset in range(TOGETHER)]

@@ -1,7 +1,8 @@
 """The invariants notice what is wrong; a check that cannot fail would prove nothing."""
 import pytest
 
-from gearman_std.jobs import GONE, SET_ASIDE, FunctionPolicy
+from gearman_std.chain import untie
+from gearman_std.jobs import GONE, SET_ASIDE, FunctionPolicy, Job
 from gearman_std.protocol import CAN_DO_TIMEOUT, NOOP, SUBMIT_JOB_EPOCH
 
 
@@ -56,6 +57,10 @@ BREAKAGES = {
     "a ready function that is not listed": lambda world: world.runner.peer.ability_set.ready[1].clear(),
     "a lost wake-up": lose_escalation,
     "an escalation that never comes": lambda world: world.core.roster.escalations.clear(),
+    "a job that is not in the chain": lambda world: untie(world.waiting) or world.core.aside_chain.add(world.waiting),
+    "a chain that has too many": lambda world: world.core.aside_chain.add(
+        Job(b"H", world.waiting.function, b"", b"", 1, True, 0)),
+    "a watcher that is not counted": lambda world: world.client.peer.watching.__setitem__(world.waiting, 0),
     "a peer twice among the unsent": lambda world: world.core.unsent.extend([world.client.peer] * 2),
     "a peer with something to send that nobody will": lambda world: world.client.peer.outgoing.append(b"x"),
 }

@@ -1,7 +1,7 @@
 """Queues of a function, priorities, policies, totals."""
 import pytest
 
-from gearman_std.jobs import GONE, JOIN, PRIORITY_CLASSES, RUNNING, WAITING, Function, FunctionPolicy, Job, Totals
+from gearman_std.jobs import GONE, JOIN, RUNNING, WAITING, Function, FunctionPolicy, Job, Totals
 
 
 @pytest.fixture
@@ -54,11 +54,12 @@ def test_dead_entries_are_cleared_away_when_they_are_half_of_all(function):
     assert function.jobs_waiting() == jobs[990:]
 
 
-def test_clear_takes_all_out(function):
-    for priority in PRIORITY_CLASSES:
-        pushed(function, priority, priority)
-    function.clear()
-    assert function.jobs_waiting() == [] and function.waiting == [0, 0, 0] and function.dead == 0
+def test_dead_entries_at_either_end_are_cleared_away_at_once(function):
+    jobs = [pushed(function, number) for number in range(1000)]
+    for job in jobs[:400] + jobs[:599:-1]:
+        function.remove(job, GONE)
+        assert not function.dead
+    assert function.jobs_waiting() == jobs[400:600]
 
 
 def test_total_counts_all_but_what_is_set_aside(function):

@@ -56,7 +56,7 @@ def test_what_cannot_be_stored_is_refused_and_forgotten(durable):
     durable.refuses_to_store()
     from core_world import packets_of
     assert packets_of(client.takes()) == [("ERROR",) + FULL, ("JOB_CREATED", b"H:x:2"), ("ERROR",) + FULL]
-    assert list(durable.core.jobs) == [b"H:x:2"] and durable.core.all_totals().refused == 2
+    assert list(durable.core.jobs) == [b"H:x:2"] and durable.totals().refused == 2
     assert durable.core.records == [("remove", b"H:x:1")], "its row may be there although writing it failed"
 
 

@@ -20,7 +20,10 @@ IMPORTS = {
     "protocol": "errors",
     "serializers": "protocol",
     "jobs": "timers roster",  # the latter for type checkers only, as those that stand for the core further down
-    "text": "",
+    "text": "jobs turns",
+    "turns": "protocol peers",
+    "chain": "jobs",
+    "watchers": "jobs peers turns",
     "timers": "",
     "schedule": "",
     "limits": "jobs",
@@ -28,9 +31,10 @@ IMPORTS = {
     "uniques": "protocol jobs",
     "roster": "protocol jobs peers",
     "ledger": "protocol jobs peers",
-    "handlers": "protocol jobs peers schedule text core",
+    "handlers": "protocol jobs peers schedule text turns watchers core",
     "invariants": "jobs peers uniques core",
-    "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants",
+    "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants "
+            "chain turns watchers",
     "daemon": "errors signals",
     "forks": "",
     "signals": "forks",
@@ -76,7 +80,7 @@ IMPORTS = {
 
 # The modules that decide: no I/O, no clock, no randomness, and of the standard library only these.
 PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "limits", "peers", "uniques", "roster", "ledger",
-        "handlers", "invariants", "core", "session", "http_session"]
+        "handlers", "invariants", "core", "chain", "turns", "watchers", "session", "http_session"]
 PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
 
 # Imports that a script living for 100 ms would feel.

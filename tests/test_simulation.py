@@ -6,6 +6,7 @@ SIMULATION_SEEDS=17 python3 tools/test.py tests/test_simulation.py
 import hashlib
 import os
 import random
+from unittest import mock
 
 import pytest
 
@@ -46,6 +47,8 @@ class Person:
         self.waiting = {}  # handle: how many ends he has to get
         self.holding = []  # handles given to him and not ended by him
         self.noops = 0
+        self.later = []    # packets of his that wait for his next turn
+        self.replied = True  # to the lines of text that he said
 
 
 class Shelf:
@@ -108,7 +111,8 @@ class Simulation:
         self.people = []
         self.connected = 0
         self.acknowledged = {}  # handle of a background job: function, unique
-        self.excused = []       # since the last flush: (what, value) of each order or result that may end a background job
+        self.excused = []       # since nothing took long: (what, value) of each order or result that may end a background job
+        self.step_size = chance.choice((1, 2, 3, 64))  # that of what takes long
         self.digest = hashlib.sha256()
         self.log = []
 
@@ -122,10 +126,20 @@ class Simulation:
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def run(self, steps=STEPS):
+        with mock.patch.multiple("gearman_std.core", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.text", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.chain", CHAIN_STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.watchers", MANY_JOINS=self.step_size):
+            return self.play(steps)
+
+    def play(self, steps):
         self.gather()
         for _ in range(steps):
             self.step()
             self.core.check()
+            if self.chance.random() < 0.6:
+                self.go_on()
+                self.core.check()
             if self.chance.random() < 0.6:
                 self.flush()
         self.quiesce()
@@ -225,7 +239,7 @@ class Simulation:
     def end_job(self, person, handle, end):
         if handle in person.holding:
             person.holding.remove(handle)
-        if handle in person.peer.running:
+        if handle in person.peer.running or person.later:
             self.excused.append(("handle", handle))
         self.say(person, end, *([handle] if end == WORK_FAIL else [handle, b"result"]))
 
@@ -261,20 +275,27 @@ class Simulation:
     def ask_text(self, person, line):
         """A text command, whose reply is not looked at further; it goes past the reader of packets."""
         self.note("text", person.peer.number, line)
-        before = len(person.peer.outgoing)
-        self.core.receive(person.peer, [(TEXT_LINE, (line,))])
-        assert len(person.peer.outgoing) > before
-        reply = [piece for piece in person.peer.outgoing[before:] if bytes(piece[:1]) != b"\0"]
-        assert len(reply) == 1, reply
-        self.digest.update(reply[0])
-        del person.peer.outgoing[person.peer.outgoing.index(reply[0], before)]
-        if not person.peer.outgoing:
-            self.core.unsent.remove(person.peer)
+        person.later.append((TEXT_LINE, (line,)))
+        person.replied = False
+        self.obey(person)
 
     def pass_time(self):
         self.advance(self.chance.choice((0.01, 0.06, 0.2, 1.1, 5.0, 70.0)))
         if self.chance.random() < 0.05:  # somebody sets the clock
             self.wall += self.chance.choice((-100.0, 500.0))
+
+    def go_on(self):
+        """What takes long goes on by a step."""
+        late = [person for person in self.people if person.later]
+        if self.core.turns.chores and (not late or self.chance.random() < 0.5):
+            self.core.turns.work()
+        elif late:
+            self.obey(self.chance.choice(late))
+
+    def obey(self, person):
+        """The core obeys what a person said, or some of it."""
+        packets, person.later = person.later, []
+        person.later = self.core.receive(person.peer, packets)[:]
 
     def advance(self, seconds):
         self.now += seconds
@@ -284,8 +305,9 @@ class Simulation:
 
     def say(self, person, packet_type, *arguments):
         self.note("say", person.peer.number, packet_type, arguments)
-        self.core.receive(person.peer, person.reader.feed(pack_request(packet_type, *arguments)))
+        person.later += person.reader.feed(pack_request(packet_type, *arguments))
         assert person.reader.error is None
+        self.obey(person)
 
     def note(self, *what):
         self.log.append(what)
@@ -293,7 +315,10 @@ class Simulation:
     # ------------------------------------------------------------------------------------------------------------ flush
 
     def flush(self, faults=True):
-        """What the server does after each wake-up: settle, store, send."""
+        """What the server does after each wake-up: settle, store, send; without faults, also what takes long."""
+        while not faults and (self.core.turns.chores or any(person.later for person in self.people)):
+            self.go_on()
+            self.core.check()
         self.core.settle()
         self.core.check()
         if self.durable and self.core.records:
@@ -311,7 +336,10 @@ class Simulation:
         self.core.unsent.clear()
         for peer in unsent:
             person = next(one for one in self.people if one.peer is peer)
-            data = b"".join(map(bytes, peer.outgoing))
+            text = b"".join(piece for piece in peer.outgoing if piece[:1] != b"\0")
+            person.replied = person.replied or bool(text)
+            self.digest.update(text)
+            data = b"".join(piece for piece in peer.outgoing if piece[:1] == b"\0")
             peer.outgoing.clear()
             self.digest.update(b"%d %s" % (peer.number, data))
             for packet_type, arguments in person.replies.feed(data):
@@ -348,7 +376,8 @@ class Simulation:
     def account(self):
         """Acknowledged background jobs are there, unless an order or a result ended them since the last time."""
         core = self.core
-        assert not any(person.asked for person in self.people), "a submit without a reply"
+        idle = not core.turns.chores and not any(person.later for person in self.people)
+        assert all(person.later or not person.asked and person.replied for person in self.people), "no reply"
         for handle, (function, unique) in list(self.acknowledged.items()):
             job = core.jobs.get(handle) or core.aside.get(handle)
             if job is None:
@@ -358,11 +387,12 @@ class Simulation:
             else:
                 assert job.background and (job.state is SET_ASIDE) == (handle in core.aside), job
         for person in self.people:
-            for handle, count in person.waiting.items():
-                watching = core.jobs[handle].watchers.count(person.peer) if handle in core.jobs else 0
+            for handle, count in person.waiting.items() if idle else ():
+                watching = person.peer.watching.get(core.jobs[handle], 0) if handle in core.jobs else 0
                 assert watching == count, "%d waits for %d ends of %r, and the core knows of %d" % (
                     person.peer.number, count, handle, watching)
-        self.excused = []
+        if idle:
+            self.excused = []
 
     # ------------------------------------------------------------------------------------------------------- quiescence
 

@@ -1,0 +1,79 @@
+"""Jobs in a row that can be walked along while some of them go and others come."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator, List
+    from .jobs import Job
+
+CHAIN_STEP = 64  # jobs that a walk hands out at once
+
+
+class _Link:
+    """A place in a chain that is no job: its end, or how far somebody's walk has come.
+
+    Owner: the Chain.
+    """
+
+    __slots__ = ("earlier", "later")
+
+    def __init__(self) -> None:
+        self.earlier = self.later = self  # type: Any
+
+    def __repr__(self) -> str:
+        return "<_Link>"
+
+
+class Chain:
+    """Jobs in the order in which they were added.  A job is in one chain at most.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("end",)
+
+    def __init__(self) -> None:
+        self.end = _Link()  # behind the last and before the first
+
+    def __repr__(self) -> str:
+        return "<Chain of %d jobs>" % sum(map(len, self.walk()))
+
+    def add(self, job: "Any") -> None:
+        """Put a job behind all others."""
+        _tie(job, self.end)
+
+    def walk(self) -> "Iterator[List[Job]]":
+        """The jobs that were there at its beginning, but for those that have gone when their turn comes, some at a time."""
+        mark, last = _Link(), _Link()
+        _tie(mark, self.end.later)
+        _tie(last, self.end)
+        try:
+            while mark.later is not last:
+                jobs = []  # type: List[Job]
+                link = mark.later
+                untie(mark)
+                while link is not last and len(jobs) < CHAIN_STEP:
+                    if link.__class__ is not _Link:
+                        jobs.append(link)
+                    link = link.later
+                _tie(mark, link)
+                yield jobs
+        finally:
+            untie(mark)
+            untie(last)
+
+
+def _tie(link: "Any", later: "Any") -> None:
+    """Put a link before another."""
+    earlier = later.earlier
+    link.earlier = earlier
+    link.later = later
+    earlier.later = link
+    later.earlier = link
+
+
+def untie(link: "Any") -> None:
+    """Take a job, or another link, out of its chain."""
+    earlier, later = link.earlier, link.later
+    earlier.later = later
+    later.earlier = earlier
+    link.earlier = link.later = None

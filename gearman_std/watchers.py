@@ -1,0 +1,76 @@
+"""Who gets the packets of a job, and how often: each peer once for every submit of its own that met the job."""
+from .jobs import NO_WATCHERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Iterator, List, Optional, Tuple
+    from .jobs import Job
+    from .peers import Peer
+    from .turns import Turns
+
+MANY_JOINS = 100  # a job that so many submits joined has its packets sent in steps
+
+
+def watch(peer: "Peer", job: "Job") -> None:
+    """A peer submitted a job, or joined it."""
+    if job in peer.watching:
+        peer.watching[job] += 1
+        return
+    peer.watching[job] = 1
+    if not job.watchers:
+        job.watchers = (peer,)
+    elif job.watchers.__class__ is tuple:
+        job.watchers = {job.watchers[0]: None, peer: None}
+    else:
+        job.watchers[peer] = None
+
+
+def unwatch(job: "Job") -> None:
+    """Nobody gets any more packets of a job."""
+    for peer in job.watchers:
+        peer.watching.pop(job, None)
+    job.watchers = NO_WATCHERS
+
+
+def leave(peer: "Peer", job: "Job") -> bool:
+    """A peer that is lost gets no more packets of a job; return whether it was the last that did."""
+    watchers = job.watchers
+    if peer not in watchers:
+        return False
+    if len(watchers) == 1:
+        job.watchers = NO_WATCHERS
+        return True
+    del watchers[peer]
+    return False
+
+
+def count_watchers(job: "Job") -> int:
+    """How many submits wait for the end of a job."""
+    return sum(watcher.watching.get(job, 0) for watcher in job.watchers)
+
+
+def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Optional[Peer]" = None) -> None:
+    """Have a packet sent to all who watch a job: that of its worker, who waits if they are many, or else the last one."""
+    if job.joins < MANY_JOINS:
+        for watcher in job.watchers:
+            for _ in range(watcher.watching[job]):
+                send(watcher)
+        return
+    steps = _tell_many([(watcher, watcher.watching[job]) for watcher in job.watchers], send, None if worker is None else job)
+    if worker is None:
+        turns.finish(steps)
+        turns.enough()
+    else:
+        turns.undertake(worker, steps, lasts=True)
+
+
+def _tell_many(counts: "List[Tuple[Peer, int]]", send: "Callable[[Peer], None]", job: "Optional[Job]") -> "Iterator[bytes]":
+    told = 0
+    for watcher, count in counts:
+        for _ in range(count):
+            if watcher.gone or job is not None and job not in watcher.watching:
+                break
+            send(watcher)
+            told += 1
+            if not told % MANY_JOINS:
+                yield b""
