@@ -1,5 +1,7 @@
-"""What a child of a fork lets go of: the connections that are its parent's."""
+"""What a child of a fork lets go of, the connections that are its parent's, and how it ends."""
 import os
+import sys
+import threading
 from weakref import WeakSet
 
 TYPE_CHECKING = False
@@ -29,3 +31,42 @@ def _leave_all() -> None:
         _left_in_children.clear()
         for thing in things:
             thing.leave()
+
+
+def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:
+    """If this process is not the one with the id `parent`, but a child of it, end it as a program that `error` ends.
+
+    What is to run at the end of a program is the parent's, and does not run.
+    """
+    if os.getpid() != parent:
+        status = 0
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            status = error.code or 0
+        elif error is not None:
+            from traceback import format_exception
+            lines = ["%s\n" % (error.code,)] if isinstance(error, SystemExit) else format_exception(
+                type(error), error, error.__traceback__)
+            try:
+                os.write(2, "".join(lines).encode("utf-8", "backslashreplace"))
+            except OSError:
+                pass  # there is nobody to tell
+            status = 1
+        exit_at_once(status)
+
+
+def exit_at_once(status: int) -> None:
+    """End this process, whatever its threads are doing; what is in the buffers of standard output and error is written."""
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                continue  # closed, or nowhere to go
+    # In a thread of its own, since another one may be stuck in the middle of writing.
+    flusher = threading.Thread(target=flush, name="gearman_std flush", daemon=True)
+    try:
+        flusher.start()
+        flusher.join(1.0)
+    except RuntimeError:
+        pass  # the system has no thread left
+    os._exit(status & 0xff)

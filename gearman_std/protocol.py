@@ -26,7 +26,7 @@ RESPONSE_MAGIC = b"\0RES"
  SUBMIT_REDUCE_JOB_BACKGROUND, GRAB_JOB_ALL, JOB_ASSIGN_ALL, GET_STATUS_UNIQUE, STATUS_RES_UNIQUE) = range(1, 43)
 
 # What the reader reports beside packets: a line of text, and packets that can be answered with an ERROR and skipped.
-TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS = range(43, 46)
+TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS, TOO_LARGE = range(43, 47)
 
 # The option of a server at which WORK_EXCEPTION ends a job for every client, also for one that did not ask for exceptions.
 # gearmand 1.1.20 sends that one a WORK_FAIL with a NUL behind the handle, and libgearman goes on waiting.
@@ -105,6 +105,7 @@ _ROOM_FROM = 16384
 _GENEROUS_FROM = 4096
 _GENEROUS_ROOM = 1024 * 1024 + 4096
 _MANY_PIECES = 64
+_HEAD_ROOM = 4 * (MAX_FIELD_SIZE + 1)  # more than the fields before a workload have, of what is skipped
 _TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
 
 
@@ -231,7 +232,8 @@ class PacketReader:
     counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
     What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
     argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` counts the bytes that have
-    arrived of a unit whose end has not.
+    arrived of a unit whose end has not.  With `skip`, a packet that is too large, or that there is no memory for, is reported
+    as TOO_LARGE, with its type, its size, and its arguments but the last, which is passed over.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
 
@@ -239,10 +241,10 @@ class PacketReader:
     """
 
     __slots__ = ("error", "lines", "held", "_shapes", "_text", "_max_size", "_max_line", "_careful", "_pieces", "_needed",
-                 "_large", "_large_type", "_large_size")
+                 "_large", "_large_type", "_large_size", "_skip", "_skipping")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, text: bool = True, max_size: int = MAX_PACKET_SIZE,
-                 max_line: int = MAX_LINE_SIZE) -> None:
+                 max_line: int = MAX_LINE_SIZE, skip: bool = False) -> None:
         self.error = None  # type: Optional[ProtocolError]
         self.lines = 0
         self.held = 0
@@ -256,6 +258,8 @@ class PacketReader:
         self._large = None  # type: Optional[bytearray]
         self._large_type = 0
         self._large_size = 0  # of the body
+        self._skip = skip
+        self._skipping = False  # only the beginning of the large packet is kept
 
     def __repr__(self) -> str:
         return "<PacketReader %s>" % (self.error or "%d bytes of a unit" % self.held)
@@ -295,6 +299,7 @@ class PacketReader:
                     self._keep(data[start - 12:], 12 + size)
                 else:
                     self._large = bytearray(data[start:])
+                    self._skipping = size > self._max_size
                     self._large_type = packet_type
                     self._large_size = size
                     self.held = 12 + end - start
@@ -318,15 +323,26 @@ class PacketReader:
         size and does not send it costs no more memory than it has sent bytes, but for a factor.
         """
         large = self._large
-        if large is None or self.held < (_GENEROUS_FROM if generous else _ROOM_FROM):
+        if large is None or self._skipping or self.held < (_GENEROUS_FROM if generous else _ROOM_FROM):
             return None
         filled = self.held - HEADER_SIZE
         if filled == len(large):
             room = max(2 * filled, _GENEROUS_ROOM if generous else 0)
-            grown = bytearray(min(room, self._large_size))
+            try:
+                grown = bytearray(min(room, self._large_size))
+            except MemoryError:
+                self._start_to_skip()
+                return None
             grown[:filled] = large
             self._large = large = grown
         return memoryview(large)[filled:]
+
+    def _start_to_skip(self) -> None:
+        """Keep no more than the fields of a large packet.  Called while a MemoryError is handled."""
+        if not self._skip or self._large is None:
+            raise
+        self._skipping = True
+        del self._large[_HEAD_ROOM:]
 
     def filled(self, size: int) -> "List[Packet]":
         """Take note that `size` bytes were received into the room; return the packet if that completes it."""
@@ -339,6 +355,11 @@ class PacketReader:
         self._large = None
         assert body is not None
         count = _ARGUMENT_COUNTS.get(packet_type, 0)
+        if self._skipping:
+            self._skipping = False
+            fields = bytes(memoryview(body)[:_HEAD_ROOM]).split(b"\0", count - 1)[:-1]
+            packets.append((TOO_LARGE, [b"%d" % packet_type, b"%d" % self._large_size] + fields))
+            return packets
         if count == 0:
             return [(packet_type, ())]
         arguments = []  # type: List[Data]
@@ -359,8 +380,12 @@ class PacketReader:
             return b""
         if self._large is not None:
             size = min(len(data), HEADER_SIZE + self._large_size - self.held)
-            del self._large[self.held - HEADER_SIZE:]  # the room that was not filled
-            self._large += data if size == len(data) else data[:size]
+            if not self._skipping or self.held < HEADER_SIZE + _HEAD_ROOM:
+                try:
+                    del self._large[self.held - HEADER_SIZE:]  # the room that was not filled
+                    self._large += data if size == len(data) else data[:size]
+                except MemoryError:
+                    self._start_to_skip()
             packets += self.filled(size)
             return data[size:]
         self._pieces.append(data)
@@ -406,7 +431,7 @@ class PacketReader:
             self.error = ProtocolError("bad magic: %r" % sample)
         elif packet_type not in PACKETS:
             self.error = ProtocolError("unknown packet type %d: %r" % (packet_type, sample))
-        elif size > self._max_size:
+        elif size > self._max_size and not (self._skip and packet_type in _ENDS_WITH_DATA):
             self.error = ProtocolError("%s of %d bytes, the limit is %d" % (packet_name(packet_type), size, self._max_size),
                                        b"ARGUMENT_TOO_LARGE", "packet")
         elif packet_type not in _ENDS_WITH_DATA and size > max(1, _ARGUMENT_COUNTS[packet_type]) * (MAX_FIELD_SIZE + 1):

@@ -8,13 +8,13 @@ from .errors import ProtocolError, QueueFull, ServerError
 from .protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, EXCEPTION_ENDS_JOB, GET_STATUS,
                        GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL,
                        JOB_ASSIGN_UNIQ, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP,
-                       SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
-                       WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_request, packet_name,
-                       request_head)
+                       SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, TOO_FEW_ARGUMENTS, TOO_LARGE, WORK_COMPLETE,
+                       WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_request,
+                       packet_name, request_head)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
     from .protocol import Data, Packet
 
 
@@ -176,7 +176,8 @@ def _show(arguments: "Iterable[Data]") -> "List[bytes]":
 
 
 Assignment = namedtuple("Assignment", "handle function unique reducer workload")
-Assignment.__doc__ = """A job as the server hands it out; all bytes, but a large workload is a memoryview."""
+Assignment.__doc__ = """A job as the server hands it out; all bytes, but a large workload is a memoryview, and one that was
+skipped, because it is too large, is None."""
 
 # The ways to ask for a job, the most telling first: gearmand knows them all, gear's server the second, Perl's the last.
 GRAB_TYPES = (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB)
@@ -199,7 +200,7 @@ class WorkerSession:
     """
 
     __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry",
-                 "_running", "_abilities", "_exceptions")
+                 "_running", "_abilities", "_withdrawn", "_exceptions")
 
     def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
                  confirmed: bool = False) -> None:
@@ -216,6 +217,7 @@ class WorkerSession:
         self._dry = False   # there was no job for a grab, and others are without an answer
         self._running = {}    # type: Dict[bytes, int] # jobs of each function
         self._abilities = []  # type: List[bytes]
+        self._withdrawn = set()  # type: Set[bytes] # abilities that go as soon as no job of theirs runs
         self._exceptions = None  # type: Optional[bool] # whether WORK_EXCEPTION is enough; None until the server has answered
         self.outgoing.append(_ASK_FOR_EXCEPTIONS)
         if client_id:
@@ -230,7 +232,13 @@ class WorkerSession:
     @property
     def can_grab(self) -> bool:
         """Whether it makes sense to ask for one more job now."""
-        return self.grabs < self._window and not (self.asleep or self._dry or self.retiring)
+        return (self.grabs < self._window and not (self.asleep or self._dry or self.retiring)
+                and not (self._withdrawn and self._withdrawn - self._running.keys()))  # which go when no grab is unanswered
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has jobs, or has asked for one."""
+        return bool(self.grabs or self._running)
 
     def grab(self) -> None:
         """Ask for a job."""
@@ -243,7 +251,9 @@ class WorkerSession:
             self.outgoing.append(pack_request(CAN_DO_TIMEOUT, function, b"%d" % timeout_ms))
         else:
             self.outgoing.append(pack_request(CAN_DO, function))
-        self._abilities.append(function)
+        self._withdrawn.discard(function)
+        if function not in self._abilities:
+            self._abilities.append(function)
         self.asleep = False  # gearmand does not wake a sleeper for jobs that it has only now learned to do
 
     def receive(self, packet_type: int, arguments: "Sequence[Data]") -> "Optional[Union[Assignment, ServerError]]":
@@ -271,6 +281,8 @@ class WorkerSession:
             return self._assign(handle, function, b"", b"", workload)
         elif packet_type == ERROR:
             return self._receive_error(arguments)
+        elif packet_type == TOO_LARGE:
+            return self._assign_too_large(int(arguments[0]), arguments[2:])
         elif packet_type == ECHO_RES and self.farewells:
             self.farewells -= 1
         elif packet_type == OPTION_RES and self._exceptions is None:
@@ -288,14 +300,22 @@ class WorkerSession:
             raise ProtocolError("%s without a grab: %r" % (packet_name(packet_type), _show(arguments)))
         self.grabs -= 1
         self.confirmed = True
-        if self.retiring:
+        if self.retiring or self._withdrawn:
             self._withdraw()
 
     def rouse(self) -> None:
         """Be awake though no NOOP came, in case that one was lost."""
         self.asleep = False
 
-    def _assign(self, handle: "Data", function: "Data", unique: "Data", reducer: "Data", workload: "Data") -> Assignment:
+    def _assign_too_large(self, packet_type: int, fields: "Sequence[Data]") -> Assignment:
+        empty = {JOB_ASSIGN: 2, JOB_ASSIGN_UNIQ: 1, JOB_ASSIGN_ALL: 0}.get(packet_type)
+        if empty is None or len(fields) + empty != 4:
+            raise ProtocolError("%s that is too large: %r" % (packet_name(packet_type), _show(fields)))
+        handle, function, unique, reducer = list(fields) + [b""] * empty
+        return self._assign(handle, function, unique, reducer, None)
+
+    def _assign(self, handle: "Data", function: "Data", unique: "Data", reducer: "Data", workload: "Optional[Data]"
+                ) -> Assignment:
         if not handle:
             raise ProtocolError("a job without a handle: %r" % _show((function, unique, reducer)))
         job = Assignment(bytes(handle), bytes(function), bytes(unique), bytes(reducer), workload)
@@ -357,12 +377,17 @@ class WorkerSession:
             self._running[job.function] = count - 1
         else:
             self._running.pop(job.function, None)
-            if self.retiring:
+            if self.retiring or self._withdrawn:
                 self._withdraw()
 
     def retire(self) -> None:
         """Grab no more, and withdraw the abilities as their jobs end."""
         self.retiring = True
+        self._withdraw()
+
+    def withdraw(self, functions: "Iterable[bytes]") -> None:
+        """Take no more jobs of some functions, and withdraw each when its jobs have ended."""
+        self._withdrawn.update(functions)
         self._withdraw()
 
     def farewell(self) -> None:
@@ -374,10 +399,12 @@ class WorkerSession:
         """Send CANT_DO where that takes no job away: gearmand gives the jobs of a withdrawn function to others."""
         if self.grabs:
             return
-        for function in self._abilities:
-            if function not in self._running:
-                self.outgoing.append(pack_request(CANT_DO, function))
-        self._abilities = [function for function in self._abilities if function in self._running]
+        going = [function for function in self._abilities
+                 if function not in self._running and (self.retiring or function in self._withdrawn)]
+        for function in going:
+            self.outgoing.append(pack_request(CANT_DO, function))
+            self._abilities.remove(function)
+            self._withdrawn.discard(function)
 
     def _put(self, packet_type: int, job: Assignment, data: "Data") -> None:
         if len(data) < LARGE_BODY:

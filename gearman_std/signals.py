@@ -90,3 +90,36 @@ class WokenBySignals:
         if self._set:
             signal.set_wakeup_fd(-1)
             self._set = False
+
+
+class Urgent:
+    """While it is entered, in the main thread, other threads can have a function called there, in the middle of what it does.
+
+    It takes SIGURG for that, which the system ignores by default; it is not `entered` if the program uses that for something
+    else, or where there is no such signal.
+
+    Owner: the thread that enters it.
+    """
+
+    def __init__(self, function: "Callable[[], Any]") -> None:
+        self._function = function
+        self._number = getattr(signal, "SIGURG", None) if hasattr(signal, "pthread_kill") else None  # type: Any
+        self.entered = False
+
+    def __repr__(self) -> str:
+        return "<Urgent%s>" % (", entered" if self.entered else "")
+
+    def __enter__(self) -> None:
+        if self._number is not None and signal.getsignal(self._number) == signal.SIG_DFL:
+            signal.signal(self._number, make_handler(self._function))
+            self.entered = True
+
+    def __exit__(self, *_: "Any") -> None:
+        if self.entered:
+            self.entered = False
+            signal.signal(self._number, signal.SIG_DFL)
+
+    def call(self) -> None:
+        """Have the function called, if it is entered."""
+        if self.entered:
+            signal.pthread_kill(threading.main_thread().ident or 0, self._number)

@@ -12,7 +12,6 @@
 
 Nothing here needs a test framework.
 """
-import heapq
 import threading
 import time
 from math import ceil
@@ -27,6 +26,7 @@ from .peers import Peer
 from .protocol import RESPONSE_MAGIC, PacketReader
 from .server import Server
 from .session import WorkerSession
+from .timers import Timers
 from .worker import Worker
 from .worker_job import RETRY, WorkerJob, run_job
 
@@ -282,7 +282,7 @@ class _Stage:
         self._now = 0.0
         self._began = float(ceil(time.time()))
         self._running = []          # type: List[int] # the thread of each job that runs
-        self._held = []             # type: List[Tuple[float, int, WorkerJob]] # a heap: when to try them again
+        self._retries = Timers()    # when jobs are to be tried again
         self._count = 0
         self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
         self._link = _StageLink(_Wire(self, 0))
@@ -356,7 +356,7 @@ class _Stage:
             self._running.append(threading.get_ident())
         outcome, data = False, b"interrupted"  # type: Any, Any
         try:
-            outcome, data = run_job(job, self.worker, (Exception, SystemExit))
+            outcome, data = run_job(job, self.worker, lambda error: isinstance(error, (Exception, SystemExit)))
         finally:
             with self.lock:
                 self._running.remove(threading.get_ident())
@@ -373,9 +373,9 @@ class _Stage:
     # ----------------------------------------------------------------------------------------------- called with the lock
 
     def _next_job(self) -> "Optional[WorkerJob]":
-        self._link.learn(list(self.worker.abilities.values()))
-        if self._held and self._held[0][0] <= self._now:
-            job = heapq.heappop(self._held)[2]
+        self._link.learn(self.worker.abilities)
+        job = self._retries.pop_due(self._now)  # type: Optional[WorkerJob]
+        if job is not None:
             job.attempt += 1
             return job
         assignment = self._link.grab()
@@ -386,8 +386,7 @@ class _Stage:
     def _end(self, job: WorkerJob, outcome: "Any", data: "Any") -> None:
         session = self._link.session
         if outcome is RETRY:
-            self._count += 1
-            heapq.heappush(self._held, (self._now + data, self._count, job))
+            self._retries.add(self._now + data, job)
         elif outcome:
             session.complete(job._assignment, data)
         else:
@@ -398,7 +397,8 @@ class _Stage:
         self.core.settle()
         wait = self.core.wait_time()
         times = [] if wait is None else [self._now + wait]
-        times += [when for when, _, _ in self._held[:1]]
+        retry = self._retries.next_time()
+        times += [] if retry is None else [retry]
         due = min(times) if times else None
         moves = due is not None and (end is None or due <= end)
         until = due if moves else end
@@ -430,12 +430,16 @@ class _StageLink:
     def __repr__(self) -> str:
         return "<_StageLink %r>" % (self.session,)
 
-    def learn(self, abilities: "List[Ability]") -> None:
-        """Register the functions that are new."""
-        for ability in abilities:
-            if ability.name not in self._known:
-                self._known.add(ability.name)
-                self.session.can_do(ability.name, ability.timeout_ms)
+    def learn(self, abilities: "Dict[bytes, Ability]") -> None:
+        """Register the functions that are new, and withdraw those that are gone."""
+        for name, ability in abilities.items():
+            if name not in self._known:
+                self._known.add(name)
+                self.session.can_do(name, ability.timeout_ms)
+        gone = self._known - abilities.keys()
+        if gone:
+            self._known -= gone
+            self.session.withdraw(gone)
         self.send()
 
     def send(self) -> None:

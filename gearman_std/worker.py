@@ -17,7 +17,8 @@ from .worker_shift import Shift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
+    Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 HOOKS = ("before", "after", "error", "connected", "disconnected")
 
@@ -42,7 +43,9 @@ class Worker:
         worker.work()
 
     A function returns bytes, str (sent as UTF-8) or None (an empty result), or whatever the `serializer` takes; an exception
-    fails the job with the exception's text.
+    fails the job with the exception's text.  With one thread, functions run in the thread that called `work`, if that is the
+    main thread, so that `signal.alarm` and what belongs to that thread can be used; otherwise, and where the program has a
+    handler of its own for SIGURG or the system has no such signal, they run in threads of the worker.
 
     `servers` is a list, a string with commas, or None for GEARMAN_SERVERS or else localhost:4730.  `threads` is how many jobs
     run at a time; the worker never has more.  After `max_jobs` jobs, or `max_age` seconds and up to `splay` more, at random,
@@ -86,6 +89,7 @@ class Worker:
         self.random = random
         self.connect = connect
         self.make_selector = selector
+        self.when_stuck = None  # type: Optional[Callable[[], Any]] # called if the main thread does not leave its function
         self.abilities = {}  # type: Dict[bytes, Ability]
         self.hooks = {name: [] for name in HOOKS}  # type: Dict[str, List[Callable[..., Any]]]
         self.stops = 0       # how often `stop` was called; a signal handler may do that anywhere, so no lock guards it
@@ -95,12 +99,16 @@ class Worker:
     def __repr__(self) -> str:
         return "<Worker of %s at %s, %d threads%s>" % (
             ", ".join(map(show_name, self.abilities)) or "nothing", ",".join(map(join_address, self.addresses)), self.threads,
-            ", at work" if self._shift else "")
+            ", at work" if self._at_work() else "")
 
     def function(self, name: "Union[str, bytes]", *, timeout: "Optional[float]" = None, limit: "Optional[int]" = None
-                 ) -> "Callable[[Callable[[WorkerJob], Any]], Callable[[WorkerJob], Any]]":
-        """The decorator form of `register`."""
-        def decorate(callable_: "Callable[[WorkerJob], Any]") -> "Callable[[WorkerJob], Any]":
+                 ) -> "Callable[[Decorated], Decorated]":
+        """The decorator form of `register`, with the function's name in parentheses."""
+        if callable(name):
+            raise TypeError("the name is missing: @worker.function(%r)" % getattr(name, "__name__", "name"))
+        encode_function(name)
+
+        def decorate(callable_: "Decorated") -> "Decorated":
             self.register(name, callable_, timeout, limit)
             return callable_
         return decorate
@@ -127,9 +135,29 @@ class Worker:
             check_number("timeout", timeout, 0.001)
         ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
         self.abilities[encoded] = ability
-        shift = self._shift
+        shift = self._at_work()
         if shift is not None:
             shift.learn(ability)
+
+    def unregister(self, name: "Union[str, bytes]") -> None:
+        """Do no more jobs of a function; those that run, or wait to be tried again, are finished.
+
+        May be called while the worker works, from any thread.  Raises ValueError for a name that is not registered.
+        """
+        encoded = encode_function(name)
+        if encoded not in self.abilities:
+            raise ValueError("the function %r is not registered" % (name,))
+        del self.abilities[encoded]
+        shift = self._at_work()
+        if shift is not None:
+            shift.forget(encoded)
+
+    if TYPE_CHECKING:
+        @overload
+        def hook(self, name: str) -> "Callable[[Decorated], Decorated]": ...
+
+        @overload
+        def hook(self, name: str, callable_: "Decorated") -> "Decorated": ...
 
     def hook(self, name: str, callable_: "Any" = None) -> "Any":
         """Have `callable_` called, or decorate it to be called: "before" with a job, "after" with a job and its result, "error"
@@ -137,6 +165,8 @@ class Worker:
 
         An exception out of "before" fails the job; any other is logged.  Raises ValueError for another name.
         """
+        if not isinstance(name, str):
+            raise TypeError("the name of the hook is missing: @worker.hook(\"error\")")
         if name not in self.hooks:
             raise ValueError("a hook is one of %s, not %r" % (", ".join(HOOKS), name))
         if callable_ is None:
@@ -148,19 +178,21 @@ class Worker:
         """Work until `stop`, `max_jobs`, `max_age` or `watch` ends it; servers that are down are tried again and again.
 
         Returns how many jobs were left unfinished, which is 0 unless `stop` was called twice or `grace` was over; the servers
-        give them to other workers, but their threads are still busy, and may keep a program that wants to end from ending.
-        In the main thread, `signals` makes SIGTERM and SIGINT call `stop`, unless the program has handlers for them already.
+        give them to other workers, but their threads are still busy, and may keep a program that wants to end from ending.  A
+        function in the main thread is left by an exception, a `BaseException`, as soon as Python can raise one there.
+        In the main thread, `signals` makes SIGTERM and SIGINT call `stop`, unless the program has handlers for them already;
+        what those raise, and KeyboardInterrupt, ends the work at any point.
         Raises ValueError if no function is registered, RuntimeError if the worker is at work already, and OSError where the
         system does not let it have its threads.
         """
         if not self.abilities:
             raise ValueError("no function is registered")
-        if self._shift is not None:
+        if self._at_work() is not None:
             raise RuntimeError("the worker is at work already")
-        shift = self._shift = Shift(self)
         try:
             with _Signals(self.stop, signals):
-                return shift.run()
+                self._shift = Shift(self)
+                return self._shift.run()
         finally:
             self._shift = None
             self.stops = 0
@@ -171,14 +203,18 @@ class Worker:
         May be called from any thread and from a signal handler; before `work`, it makes that return at once.
         """
         self.stops += 1
-        shift = self._shift
+        shift = self._at_work()
         if shift is not None:
             shift.wake()
 
     def health(self) -> WorkerHealth:
         """How the worker is."""
-        shift = self._shift
+        shift = self._at_work()
         return WorkerHealth(*(shift.health() if shift is not None else ((), (), (), 0)), **self.totals)
+
+    def _at_work(self) -> "Optional[Shift]":
+        shift = self._shift
+        return shift if shift is not None and shift.at_work else None
 
 
 class _Signals:

@@ -1,20 +1,32 @@
 """What a worker runs: a job as its function sees it, and the function as it was registered."""
 import logging
+import os
+import signal
+import threading
 from traceback import print_exc
 
+from .forks import end_child
 from .protocol import encode_data
+from .serializers import BytesSerializer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple, Type, Union
+    from typing import Any, Callable, Optional, Tuple, Union
     from .session import Assignment
     from .worker import Worker
     from .worker_link import WorkerLink
     from .worker_shift import Shift
 
 _logger_worker = logging.getLogger("gearman_std.worker")
+_logger_jobs = logging.getLogger("gearman_std.jobs")
 
+_LARGEST_RESULT = 0xffffffff - 64  # bytes; a packet's size, its handle included, is a number of 32 bits
+_ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 RETRY = object()  # outcome of a job that is to be tried again
+
+
+class LeaveAtOnce(BaseException):
+    """Raised in a function that runs in the main thread, when the worker leaves without waiting for it."""
 
 
 class Retry(Exception):
@@ -31,7 +43,11 @@ class Retry(Exception):
 
     def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
         super().__init__(text or "to be tried again")
-        if not after >= 0:
+        try:
+            passed = not after >= 0
+        except TypeError:
+            raise TypeError("after is %r, not a number of seconds" % (after,)) from None
+        if passed:
             raise ValueError("a time before now: %r" % after)
         self.after = after
         self.attempts = attempts
@@ -47,7 +63,7 @@ class WorkerJob:
     """
 
     __slots__ = ("handle", "function", "unique", "reducer", "server", "attempt", "_workload", "_assignment", "_link", "_shift",
-                 "_ability", "_started", "_due", "_limit")
+                 "_ability", "_started", "_due", "_limit", "_retry")
 
     def __init__(self, shift: "Shift", link: "WorkerLink", ability: "Ability", assignment: "Assignment") -> None:
         self.handle, self.function, self.unique, self.reducer, self._workload = assignment
@@ -60,6 +76,7 @@ class WorkerJob:
         self._started = 0.0
         self._due = None    # type: Optional[float] # when the server takes it away
         self._limit = None  # type: Any # the timer for that, while it runs
+        self._retry = None  # type: Any # the timer for its next attempt, while it waits for that
 
     def __repr__(self) -> str:
         return "<WorkerJob %s of %s from %s>" % (show_name(self.handle), show_name(self.function), self.server)
@@ -96,8 +113,21 @@ class WorkerJob:
         """Whether the worker wants to leave, so that a long job may want to come to an end."""
         return self._shift.leaving
 
-    def send_status(self, numerator: int, denominator: int) -> None:
-        """Tell how far the job is.  Nothing happens if the server is lost."""
+    def send_status(self, numerator: float, denominator: float) -> None:
+        """Tell how far the job is.  Nothing happens if the server is lost.
+
+        The protocol knows whole numbers only: instead of fractions, millionths of the whole are sent.  Raises ValueError or
+        TypeError for what is no number from 0.
+        """
+        for name, value in (("numerator", numerator), ("denominator", denominator)):
+            try:
+                good = 0 <= value < float("inf")
+            except TypeError:
+                raise TypeError("the %s is %r, not a number" % (name, value)) from None
+            if not good:
+                raise ValueError("the %s is %r, not a number from 0" % (name, value))
+        if numerator != int(numerator) or denominator != int(denominator):
+            numerator, denominator = round(numerator / denominator * 1000000) if denominator else 0, 1000000
         arguments = b"%d" % numerator, b"%d" % denominator
         self._shift.tell(self, lambda session: session.status(self._assignment, *arguments))
 
@@ -140,44 +170,122 @@ def show_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def run_job(job: WorkerJob, worker: "Worker", caught: "Tuple[Type[BaseException], ...]" = (BaseException,)
+def run_job(job: WorkerJob, worker: "Worker", caught: "Callable[[BaseException], bool]" = lambda error: True
             ) -> "Tuple[Any, Any]":
     """Run a job's function; return True and the result, False and an exception's text, or RETRY and seconds.
 
-    What it raises fails the job if it is `caught`: SystemExit too, which is meant for the job, not for the thread.
+    What it raises fails the job if it is `caught`, and SystemExit is meant for the job, not for the thread.  A child of a
+    fork that comes back here ends; the job is its parent's.
     """
+    process = os.getpid()
     try:
         for hook in worker.hooks["before"]:
             hook(job)
-        result = encode_data(worker.serializer.dumps(job._ability.call(job)))
+        result = _encode_result(job, worker.serializer, job._ability.call(job))
         call_hooks(worker, "after", job, result)
+        end_child(process)
         return True, result
-    except Retry as retry:
-        if retry.attempts is None or job.attempt < retry.attempts:
-            return RETRY, retry.after
-        error = retry  # type: BaseException
-    except caught as raised:
+    except BaseException as raised:
+        end_child(process, raised)
+        if isinstance(raised, Retry) and (raised.attempts is None or job.attempt < raised.attempts):
+            return RETRY, raised.after
+        if not caught(raised):
+            raise
         error = raised
     log_safely(logging.ERROR, "%r failed", job, error=error)
     call_hooks(worker, "error", job, error)
     return False, exception_text(error)
 
 
+def _encode_result(job: WorkerJob, serializer: "Any", result: "Any") -> "Any":
+    try:
+        data = encode_data(serializer.dumps(result))
+        if len(data) > _LARGEST_RESULT:
+            raise ValueError("the result of %s has %d bytes, which the protocol cannot carry" % (
+                show_name(job.function), len(data)))
+        return data
+    except TypeError:
+        if serializer is not BytesSerializer:
+            raise
+        raise TypeError("%s returned %s; return bytes, str or None" % (
+            show_name(job.function), type(result).__name__)) from None
+
+
 def call_hooks(worker: "Worker", name: str, *arguments: "Any") -> None:
-    """Call hooks whose exceptions are only logged."""
+    """Call hooks whose exceptions are only logged: a thread that ended would be missed for ever."""
     for hook in worker.hooks[name]:
+        process = os.getpid()
         try:
             hook(*arguments)
-        except (Exception, SystemExit) as error:  # a pool thread that ends would be missed for ever
+        except BaseException as error:
+            end_child(process, error)
+            if ends_work(error):
+                raise
             log_safely(logging.ERROR, "the hook %s failed", name, error=error)
+        else:
+            end_child(process)
+
+
+def ends_work(error: BaseException) -> bool:
+    """Whether an exception that was raised in a function or a hook is not about that, but ends the worker.
+
+    That is so in the main thread for a Ctrl-C, and for what the program's own handlers of signals raise to end it.
+    """
+    if isinstance(error, LeaveAtOnce):
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    handlers = [signal.getsignal(getattr(signal, name)) for name in _ENDING_SIGNALS if hasattr(signal, name)]
+    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
+    place = error.__traceback__
+    while codes and place is not None:
+        if place.tb_frame.f_code in codes:
+            return True
+        place = place.tb_next
+    return False
 
 
 def log_safely(level: int, message: str, *arguments: "Any", error: "Optional[BaseException]" = None) -> None:
-    """Log something; a handler of the program's that fails is told on standard error, and costs no thread and no worker."""
+    """Log something; a handler of the program's that fails is told on standard error, and costs no thread and no worker.
+
+    Where logging is not set up, trouble goes to standard error.
+    """
+    _log(_logger_worker, level, message, arguments, error)
+
+
+def _log(logger: logging.Logger, level: int, message: str, arguments: "Tuple[Any, ...]",
+         error: "Optional[BaseException]" = None) -> None:
     try:
-        _logger_worker.log(level, message, *arguments, exc_info=error)
+        if level >= logging.WARNING and logger.isEnabledFor(level) and not _has_handler(logger):
+            details = None if error is None else (type(error), error, error.__traceback__)  # type: Any
+            record = logger.makeRecord(logger.name, level, "", 0, message, arguments, details)
+            if logging.lastResort is not None:
+                logging.lastResort.handle(record)
+        else:
+            logger.log(level, message, *arguments, exc_info=error)
     except (Exception, SystemExit):
-        print_exc()
+        try:
+            print_exc()
+        except Exception:  # standard error is closed: there is nobody to tell
+            return
+
+
+def _has_handler(logger: "Optional[logging.Logger]") -> bool:
+    while logger is not None:
+        if not all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+logs_jobs = _logger_jobs.isEnabledFor  # whether anybody wants to read of each job at a level
+
+
+def log_job(level: int, message: str, job: WorkerJob, *arguments: "Any") -> None:
+    """Log how it goes with a job, of which the message first has function and handle."""
+    _log(_logger_jobs, level, message, ("%s %s" % (show_name(job.function), show_name(job.handle)),) + arguments)
 
 
 def exception_text(error: BaseException) -> bytes:

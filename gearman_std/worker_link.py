@@ -8,7 +8,7 @@ from .timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Deque, Dict, List, Optional, Tuple
+    from typing import Callable, Deque, Dict, Optional, Tuple
     from .addresses import Address
     from .connection import Connection
     from .errors import ServerLost
@@ -29,15 +29,34 @@ class Lane:
     Owner: the shift's lock.
     """
 
-    __slots__ = ("abilities", "limit", "taken")
+    __slots__ = ("abilities", "limit", "taken", "held")
 
     def __init__(self, limit: "Optional[int]") -> None:
-        self.abilities = []  # type: List[Ability]
+        self.abilities = {}  # type: Dict[bytes, Ability]
         self.limit = limit
         self.taken = 0       # jobs running and grabs unanswered
+        self.held = {}       # type: Dict[bytes, int] # jobs of each function that wait to be tried again
 
     def __repr__(self) -> str:
-        return "<Lane %r: %d of %s taken>" % (self.abilities, self.taken, self.limit)
+        return "<Lane %r: %d of %s taken>" % (list(self.abilities.values()), self.taken, self.limit)
+
+    def hold(self, function: bytes) -> int:
+        """Count a job that waits to be tried again; return how many of its function do."""
+        self.held[function] = count = self.held.get(function, 0) + 1
+        return count
+
+    def let_go(self, function: bytes) -> None:
+        """Count one less."""
+        self.held[function] -= 1
+        if not self.held[function]:
+            del self.held[function]
+
+    def part(self, function: bytes) -> "Lane":
+        """Keep one function, and return a lane of all the others."""
+        others = Lane(self.limit)
+        others.abilities = self.abilities
+        self.abilities = {function: others.abilities.pop(function)}
+        return others
 
 
 class WorkerServer:
@@ -87,17 +106,18 @@ class WorkerLink:
     Owner: the shift's lock; the selector's thread alone registers and closes it.
     """
 
-    __slots__ = ("server", "name", "lane", "connection", "session", "reader", "lost", "error", "writing", "since", "moved",
-                 "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at")
+    __slots__ = ("server", "name", "lane", "abilities", "connection", "session", "reader", "lost", "error", "writing", "since",
+                 "moved", "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at")
 
     def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
         self.server = server
         self.name = server.name
         self.lane = lane
+        self.abilities = dict(lane.abilities)  # and those that were withdrawn, whose jobs may still be on their way
         self.connection = connection
-        self.session = WorkerSession([(ability.name, ability.timeout_ms) for ability in lane.abilities], client_id,
+        self.session = WorkerSession([(ability.name, ability.timeout_ms) for ability in lane.abilities.values()], client_id,
                                      server.grab_type, server.confirmed)
-        self.reader = PacketReader(RESPONSE_MAGIC, text=False)
+        self.reader = PacketReader(RESPONSE_MAGIC, text=False, skip=True)
         self.lost = False
         self.error = None     # type: Optional[ServerLost] # found by a pool thread while sending
         self.writing = False  # the selector watches for room to send
@@ -112,6 +132,16 @@ class WorkerLink:
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are jobs of it, or there may be soon, or something is to be sent."""
+        return self.session.busy or self.connection.unsent
+
+    def learn(self, ability: "Ability") -> None:
+        """Take jobs of one more function."""
+        self.abilities[ability.name] = ability
+        self.session.can_do(ability.name, ability.timeout_ms)
 
     def found_no_job(self, now: float) -> None:
         """Take note that the server had no job, and rest for a moment if that has been so too often of late.

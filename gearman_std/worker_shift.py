@@ -1,11 +1,14 @@
 """One call of `Worker.work`: connecting, grabbing, running, reporting, trying again, leaving.
 
-The thread that made the call waits in a selector, receives and assigns; each pool thread runs one job at a time, and sends the
-result together with the next grab itself, which saves a change of threads for each job.  What they share is the shift's lock's,
-which is never held while something waits, nor while a function, a hook or a logging handler runs.
+One thread waits in a selector, receives and assigns; each job thread runs one job at a time, and sends the result together with
+the next grab itself, which saves a change of threads for each job.  What they share is the shift's lock's, which is never held
+while something waits, nor while a function, a hook or a logging handler runs.
+
+The main thread never is the one that waits in the selector: signals, and what their handlers raise, come to it, and could come
+anywhere.  If it made the call, it runs the jobs of a worker of one thread, and else waits for the end.
 """
-import heapq
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -13,11 +16,14 @@ from collections import deque
 
 from .connection import LONGEST_WAIT
 from .errors import ProtocolError, ServerError, ServerLost
+from .forks import end_child, leave_in_children
+from .protocol import MAX_PACKET_SIZE
 from .session import GRAB_TYPES
-from .signals import WokenBySignals
+from .signals import Urgent, WokenBySignals
 from .threads import start_thread
 from .timers import Timers
-from .worker_job import RETRY, Ability, WorkerJob, call_hooks, log_safely, run_job, show_name
+from .worker_job import (RETRY, Ability, LeaveAtOnce, WorkerJob, call_hooks, ends_work, exception_text, log_job, log_safely,
+                         logs_jobs, run_job, show_name)
 from .worker_link import Lane, WorkerLink, WorkerServer
 
 TYPE_CHECKING = False
@@ -32,37 +38,55 @@ ANSWER_TIMEOUT = 60.0    # seconds without a byte for every other answer to a gr
 SLEEP_TIMEOUT = 60.0     # seconds without a byte after which a sleeper asks for a job unbidden
 FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a worker leaves
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
-HELD_PER_THREAD = 16     # jobs to be tried again, for each thread, after which a worker grabs no more
+HELD_PER_THREAD = 16     # jobs of a function to be tried again, for each thread, after which no more of it are grabbed
+URGE_INTERVAL = 1.0      # seconds until a function in the main thread that did not leave at once is told again
 WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
 
 
-class _PoolThread:
-    """A thread that runs jobs, one after the other; its gate opens when it is given one.
+class _JobThread:
+    """A thread that runs jobs, one after the other; its gate opens when it is given one, when it is to go home, or to have a
+    look at signals.
 
     Owner: the shift's lock while it is idle, else itself.
     """
 
-    __slots__ = ("gate", "job", "thread")
+    __slots__ = ("gate", "job", "open", "running", "thread")
 
-    def __init__(self, run: "Callable[[_PoolThread], None]", name: str) -> None:
+    def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.job = None  # type: Optional[WorkerJob] # None sends the thread home
-        self.thread = start_thread(run, name, self)
+        self.job = None       # type: Optional[WorkerJob] # the one that it is given
+        self.open = False     # the gate is
+        self.running = False  # a job is
+        self.thread = None    # type: Optional[threading.Thread] # None for the main thread
 
     def __repr__(self) -> str:
-        return "<_PoolThread: %r>" % (self.job,)
+        return "<_JobThread, %s>" % ("running a job" if self.running else "idle")
+
+    def wake(self) -> None:
+        """Open the gate, with the shift's lock held."""
+        if not self.open:
+            self.open = True
+            self.gate.release()
 
 
 class Shift:
     """One call of `Worker.work`.
 
-    Owner: its lock, but for the selector, which is the thread's that works.
+    Owner: its lock, but for the selector, which is the thread's that waits in it.
     """
 
     def __init__(self, worker: "Worker") -> None:
         self.worker = worker
         self.leaving = False
+        self.ended = False  # nothing is connected any more
+        self._process = os.getpid()
+        self._main = None     # type: Optional[_JobThread] # the main thread, if it made the call
+        self._urgent = Urgent(self._leave_function)
+        self._home = threading.Event()  # it has returned
+        self._attended = False  # a thread waits in the selector, and will end the shift
+        self._unfinished = 0
+        self._failure = None  # type: Optional[BaseException] # what has ended the thread that waits in the selector
         self._lock = threading.Lock()
         self._drained = threading.Condition(self._lock)  # notified when a connection has sent something, or is lost
         self._selector = worker.make_selector()
@@ -74,13 +98,15 @@ class Shift:
         self._open_lane = Lane(None)
         self._lanes = []       # type: List[Lane]
         self._links = deque()  # type: Deque[WorkerLink] # the one to be asked next is the first
-        self._idle = []        # type: List[_PoolThread]
+        self._idle = []        # type: List[_JobThread]
         self._free = worker.threads   # threads without a job, and without a grab on their behalf
         self._quota = worker.max_jobs  # jobs that may still be grabbed
         self._running = set()  # type: Set[WorkerJob]
-        self._held = []        # type: List[Tuple[float, int, WorkerJob]] # a heap: when to try them again
+        self._held = set()     # type: Set[WorkerJob] # that wait to be tried again
+        self._retries = Timers()  # when
+        self._ready = deque()  # type: Deque[WorkerJob] # the time of these has come, and they wait for a thread
         self._limits = Timers()  # when running jobs take too long
-        self._sequence = 0     # breaks ties in heaps
+        self._unmade = []      # type: List[Tuple[WorkerServer, List[Lane]]] # to be connected without a thread
         self._arrivals = deque()   # type: Deque[Tuple[WorkerServer, List[Lane], Any]] # what connecting threads come back with
         self._attention = deque()  # type: Deque[WorkerLink] # links that a pool thread could not send to
         self._notices = deque()    # type: Deque[Tuple[Any, ...]] # to be logged or told to hooks, without the lock
@@ -92,28 +118,77 @@ class Shift:
         self._watch_at = self._clock() + WATCH_INTERVAL
         for ability in worker.abilities.values():
             self._put_in_lane(ability)
+        leave_in_children(self)
 
     def __repr__(self) -> str:
         return "<Shift: %d free, %d running, %d connections%s>" % (
             self._free, len(self._running), len(self._links), ", leaving" if self.leaving else "")
 
-    # --- Called by the thread that works.
+    # --- Called by the thread that made the call.
 
     def run(self) -> int:
         """Work until the shift is over; return how many jobs are left unfinished."""
-        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        if threading.current_thread() is threading.main_thread():
+            self._run_from_main()
+        else:
+            self._attend_to_all()
+        if self._failure is not None:
+            raise self._failure
+        return self._unfinished
+
+    def _run_from_main(self) -> None:
+        """Have another thread do what `_attend_to_all` does, and run jobs or wait here, whatever signal handlers raise."""
+        main = self._main = _JobThread()
+        attendant = None  # type: Optional[threading.Thread]
         try:
-            self._start_threads()
-            with WokenBySignals(self._waker.fileno()):
-                self._loop()
+            with WokenBySignals(self._waker.fileno()), self._urgent:
+                attendant = start_thread(self._attend_to_all, "gearman_std worker")
+                self._run_jobs(main)
+        except LeaveAtOnce:
+            pass
         finally:
-            unfinished = self._end()
-        return unfinished
+            self._home.set()
+            self._over = True
+            self.wake()
+            if attendant is not None:
+                attendant.join()
+            elif not self._attended:
+                self._end()
+
+    def _leave_function(self) -> None:
+        if self._main is not None and self._main.running and self.ended:
+            raise LeaveAtOnce
+
+    # --- Called by the thread that waits in the selector.
+
+    def _attend_to_all(self) -> None:
+        self._attended = True
+        try:
+            self._selector.register(self._woken, selectors.EVENT_READ, None)
+            self._start_threads()
+            self._loop()
+        except BaseException as error:  # of `watch`; it is raised again by the thread that made the call
+            end_child(self._process, error)
+            self._failure = error
+        finally:
+            self._unfinished = self._end()
+            self._urge_home()
+
+    def _urge_home(self) -> None:
+        """Have the main thread leave the function that it runs, which nobody waits for any more."""
+        main = self._main
+        while main is not None and main.running and not self._home.is_set():
+            self._urgent.call()
+            if not self._home.wait(URGE_INTERVAL) and self.worker.when_stuck is not None:
+                self.worker.when_stuck()
 
     def _loop(self) -> None:
         while True:
             with self._lock:
                 delay = self._advance(self._clock())
+            while self._unmade:
+                self._reach(*self._unmade.pop())
+                delay = 0.0
             self._announce()
             if self._over:
                 break
@@ -128,8 +203,14 @@ class Shift:
                         self._serve(key.data, mask)
 
     def _start_threads(self) -> None:
+        if self._main is not None and self.worker.threads == 1 and self._urgent.entered:
+            with self._lock:
+                self._idle.append(self._main)
+            return
         for number in range(self.worker.threads):
-            self._idle.append(_PoolThread(self._run_jobs, "gearman_std job %d" % (number + 1)))
+            thread = _JobThread()
+            thread.thread = start_thread(self._run_jobs, "gearman_std job %d" % (number + 1), thread)
+            self._idle.append(thread)
 
     def _advance(self, now: float) -> "Optional[float]":
         """Do whatever is due; return the seconds until the next thing is, or None."""
@@ -161,7 +242,7 @@ class Shift:
 
     def _connect_due(self, now: float, due: "List[float]") -> None:
         for server in self._servers:
-            if server.connecting or len(server.links) == len(self._lanes):
+            if server.connecting or all(lane in server.links for lane in self._lanes):
                 continue
             if now < server.retry_at:
                 due.append(server.retry_at)
@@ -171,15 +252,17 @@ class Shift:
             # In a thread of its own, since finding the addresses of a name, or a machine that is silent, may take long.
             try:
                 start_thread(self._reach, "gearman_std connect", server, lanes)
-            except OSError as error:  # the system has no thread left
-                self._arrivals.append((server, lanes, error))
-                due.append(now)
+            except OSError:  # the system has no thread left
+                self._unmade.append((server, lanes))
 
     def _check_link(self, link: WorkerLink, now: float, due: "List[float]") -> None:
         """Give a connection up if an answer, or the sending of what is to be sent, takes too long; wake who sleeps long."""
         session = link.session
         patience = self._patience(link)
-        if patience is None:
+        if link.lane not in self._lanes and not link.busy:
+            self._drop(link)  # its functions were withdrawn
+            del link.server.links[link.lane]
+        elif patience is None:
             if session.can_grab and link.rest_until > now:
                 due.append(link.rest_until)
         elif now - link.moved < patience:
@@ -279,15 +362,20 @@ class Shift:
         return True
 
     def _assign(self, link: WorkerLink, assignment: "Assignment", now: float) -> None:
-        ability = self.worker.abilities.get(assignment.function)
+        ability = link.abilities.get(assignment.function)
         self.worker.totals["grabbed"] += 1
-        if ability is None:
+        if ability is None or assignment.workload is None:
             self._free += 1
             link.lane.taken -= 1
-            link.session.fail(assignment)
             self.worker.totals["failed"] += 1
-            self._say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
-                      show_name(assignment.function))
+            if ability is None:
+                link.session.fail(assignment)
+                self._say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
+                          show_name(assignment.function))
+            else:
+                link.session.exception(assignment, b"the workload is larger than the worker takes")
+                self._say(logging.ERROR, "%s of %s from %s failed: its workload is larger than %d bytes, or than memory",
+                          show_name(assignment.handle), show_name(ability.name), link.name, MAX_PACKET_SIZE)
             return
         link.fruitless = 0
         job = WorkerJob(self, link, ability, assignment)
@@ -303,7 +391,7 @@ class Shift:
         self._running.add(job)
         thread = self._idle.pop()
         thread.job = job
-        thread.gate.release()
+        thread.wake()
 
     def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
         """Count what a server refused, and tell it, but not for each word of a job that the server took away long ago."""
@@ -330,25 +418,42 @@ class Shift:
 
     def _held_due(self, now: float) -> bool:
         """Whether a job waits for a thread to be tried again, which comes before new ones."""
-        return bool(self._held) and self._held[0][0] <= now
+        if self._ready:
+            return True
+        when = self._retries.next_time()
+        return when is not None and when <= now
 
     def _retry_held(self, now: float, due: "List[float]") -> None:
         """Try jobs again whose time has come, as long as there are threads for them."""
-        later = []  # type: List[Tuple[float, int, WorkerJob]]
-        while self._held and self._held[0][0] <= now and self._free and not self.leaving:
-            entry = heapq.heappop(self._held)
-            job, lane = entry[2], entry[2]._link.lane
+        job = self._retries.pop_due(now)
+        while job is not None:
+            job._retry = None
+            self._ready.append(job)
+            job = self._retries.pop_due(now)
+        for _ in range(len(self._ready)):
+            if not self._free or self.leaving:
+                break
+            job = self._ready.popleft()
+            lane = job._link.lane
             if lane.limit is not None and lane.taken >= lane.limit:
-                later.append(entry)
+                self._ready.append(job)
                 continue
+            self._let_go(job)
             self._free -= 1
             lane.taken += 1
             job.attempt += 1
             self._begin(job, now)
-        for entry in later:
-            heapq.heappush(self._held, entry)
-        if self._held and self._held[0][0] > now:
-            due.append(self._held[0][0])
+        when = self._retries.next_time()
+        if when is not None:
+            due.append(when)
+
+    def _let_go(self, job: WorkerJob) -> None:
+        """Have a job no longer wait to be tried again."""
+        self._held.remove(job)
+        job._link.lane.let_go(job.function)
+        if job._retry is not None:
+            self._retries.cancel(job._retry)
+            job._retry = None
 
     def _attend(self, link: WorkerLink, now: float) -> None:
         """Watch for room to send if there is something to be sent, or lose the link if sending failed."""
@@ -390,8 +495,9 @@ class Shift:
         link.lane.taken -= link.session.grabs
         if self._quota is not None:
             self._quota += link.session.grabs
-        self._held = [entry for entry in self._held if entry[2]._link is not link]
-        heapq.heapify(self._held)
+        for job in [job for job in self._held if job._link is link]:
+            self._let_go(job)
+        self._ready = deque(job for job in self._ready if job._link is not link)
         self._drained.notify_all()
         for end, job in link.results:
             if end > link.connection.sent:
@@ -423,9 +529,10 @@ class Shift:
         self.leaving = True
         self._leave_by = None if self.worker.grace is None else now + self.worker.grace
         self._say(logging.INFO, "leaving, %s; jobs still running: %d", reason, len(self._running))
-        for _, _, job in self._held:
+        for job in list(self._held):
+            self._let_go(job)
             job._link.session.release(job._assignment)
-        self._held = []
+        self._ready.clear()
         for link in list(self._links):
             link.session.retire()
             self._send(link)
@@ -455,6 +562,7 @@ class Shift:
         if now < self._watch_at:
             return
         changed = watch()
+        end_child(self._process)
         with self._lock:
             self._watch_at = now + WATCH_INTERVAL
             if changed and not self.leaving:
@@ -463,8 +571,9 @@ class Shift:
 
     def _drain_wakes(self) -> None:
         try:
-            while self._woken.recv(4096):
-                pass
+            while True:
+                if self._woken.recv(4096).strip(b"\0") and self._main is not None:
+                    self._main.wake()  # a signal has come, whose handler only the main thread can run
         except BlockingIOError:
             pass
 
@@ -476,15 +585,16 @@ class Shift:
             for _, _, outcome in self._arrivals:
                 _close_all(outcome)
             idle, self._idle = self._idle, []
-            for thread in idle:
-                thread.job = None
-                thread.gate.release()
             abandoned = list(self._running)
+            self.ended = True
+            for thread in idle + ([self._main] if self._main is not None else []):
+                thread.wake()
             self._woken.close()
             self._waker.close()
         self._selector.close()
         for thread in idle:
-            thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
+            if thread.thread is not None:
+                thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
         self._announce()
         for job in abandoned:
             log_safely(logging.ERROR, "%r was left unfinished", job)
@@ -513,24 +623,42 @@ class Shift:
                 self._arrivals.append((server, lanes, outcome))
                 self.wake()
 
-    def _run_jobs(self, thread: _PoolThread) -> None:
+    def _run_jobs(self, thread: _JobThread) -> None:
+        def caught(error: BaseException) -> bool:
+            return thread is not self._main or not ends_work(error)
+
         while True:
             thread.gate.acquire()
-            job = thread.job
+            thread.open = False
+            job, thread.job = thread.job, None
             if job is None:
-                return
-            outcome, data = run_job(job, self.worker)
+                if self._over:
+                    return
+                continue  # the main thread, which has had a look at signals
+            if logs_jobs(logging.DEBUG):
+                log_job(logging.DEBUG, "%s has started, attempt %d", job, job.attempt)
+            thread.running = True
+            try:
+                outcome, data = run_job(job, self.worker, caught)
+            except BaseException as error:  # of the means to tell of a failure
+                if not caught(error):
+                    raise
+                outcome, data = False, exception_text(error)
+            finally:
+                thread.running = False
             with self._lock:
-                self._finish(thread, job, outcome, data)
+                end = self._finish(thread, job, outcome, data)
                 over = self._over
+            if logs_jobs(logging.INFO):
+                log_job(logging.INFO, "%s " + end + " after %.3f s", job, self._clock() - job._started)
             del job, data
             if self._notices:
                 self._announce()
             if over:
                 return
 
-    def _finish(self, thread: _PoolThread, job: WorkerJob, outcome: "Any", data: "Any") -> None:
-        """Send a job's end and, in the same breath, ask for the next one."""
+    def _finish(self, thread: _JobThread, job: WorkerJob, outcome: "Any", data: "Any") -> str:
+        """Send a job's end and, in the same breath, ask for the next one; return how it ended."""
         link, worker = job._link, self.worker
         session, totals = link.session, worker.totals
         now = self._clock()
@@ -545,23 +673,25 @@ class Shift:
             text = "to be tried again after its time limit of %s s" % job._ability.timeout
             self._say(logging.ERROR, "%r failed: %s", job, text)
             outcome, data = False, text.encode()
+        end = "failed"
         if link.lost:
             self._note_loss(job)
+            end = "is lost with its server"
         elif outcome is RETRY:
             totals["retried"] += 1
+            end = "is to be tried again in %s s" % data
             if self.leaving:
                 session.release(job._assignment)
             else:
-                self._sequence += 1
-                heapq.heappush(self._held, (now + data, self._sequence, job))
-                self.wake()
+                self._hold(job, now + data)
         elif outcome:
             totals["completed"] += 1
             session.complete(job._assignment, data)
+            end = "is done"
         else:
             totals["failed"] += 1
             session.exception(job._assignment, data)
-        if self.leaving or self._quota == 0 or self._held_due(now):
+        if self.leaving or session.retiring or self._quota == 0 or self._held_due(now):
             self.wake()
         else:
             self._grab(now, link)
@@ -569,10 +699,34 @@ class Shift:
             self._send(link)
             if link.connection.unsent:
                 link.results.append((link.connection.queued, job))
+        return end
+
+    def _hold(self, job: WorkerJob, when: float) -> None:
+        """Keep a job that is to be tried again; if that makes too many of its function, grab no more of that."""
+        lane = job._link.lane
+        self._held.add(job)
+        job._retry = self._retries.add(when, job)
+        most = HELD_PER_THREAD * self.worker.threads
+        if lane.hold(job.function) == most:
+            self._say(logging.WARNING, "%d jobs of %s wait to be tried again; no more of it are taken while that is so", most,
+                      show_name(job.function))
+            if len(lane.abilities) > 1 and job.function in lane.abilities:
+                # The connections that have these jobs stay, but grab no more; the other functions get connections of their own.
+                others = lane.part(job.function)
+                self._lanes.append(others)
+                if lane is self._open_lane:
+                    self._open_lane = others
+                for link in self._links:
+                    if link.lane is lane:
+                        link.session.withdraw(others.abilities)
+                        self._send(link)
+        self.wake()
 
     def tell(self, job: WorkerJob, put: "Callable[[WorkerSession], None]") -> None:
         """Send something about a running job, unless its server is lost."""
         link = job._link
+        if self._process != os.getpid():
+            return  # a child of a fork, whose parent's job it is
         with self._lock:
             while not link.lost and link.connection.queued - link.connection.sent > UNSENT_LIMIT:
                 self._drained.wait()
@@ -589,12 +743,49 @@ class Shift:
         except OSError:
             pass  # full means that it is awake already, closed that it has gone home
 
+    @property
+    def at_work(self) -> bool:
+        """Whether it goes on, in this process."""
+        return not self.ended and self._process == os.getpid()
+
+    def leave(self) -> None:
+        """In a child of a fork: close this process's sockets without a word; the shift goes on in the other process."""
+        self.leaving = self.ended = self._over = True
+        connections = [link.connection for link in self._links]
+        for link in self._links:
+            link.lost = True
+        for _, _, outcome in self._arrivals:
+            connections += outcome if isinstance(outcome, list) else []
+        for connection in connections:
+            connection.leave()
+        for thing in (self._selector, self._woken, self._waker):
+            thing.close()
+
     def learn(self, ability: Ability) -> None:
         """Do one more function from now on."""
         with self._lock:
             lane = self._put_in_lane(ability)
             for link in [link for link in self._links if link.lane is lane]:
-                link.session.can_do(ability.name, ability.timeout_ms)
+                link.learn(ability)
+                self._send(link)
+        self.wake()
+
+    def forget(self, name: bytes) -> None:
+        """Do a function no more; its jobs that were taken are done.
+
+        Its connections end when that is so, and the functions that shared them get others: gearmand would give the jobs of a
+        function that is withdrawn to other workers, and hand out more of them as long as it is not.
+        """
+        with self._lock:
+            [lane] = [lane for lane in self._lanes if name in lane.abilities]
+            others = lane.part(name)
+            self._lanes.remove(lane)
+            if others.abilities:
+                self._lanes.append(others)
+            if lane is self._open_lane:
+                self._open_lane = others
+            for link in [link for link in self._links if link.lane is lane]:
+                link.session.retire()
                 self._send(link)
         self.wake()
 
@@ -610,7 +801,7 @@ class Shift:
     def _put_in_lane(self, ability: Ability) -> Lane:
         limited = ability.limit is not None and ability.limit < self.worker.threads
         lane = Lane(ability.limit) if limited else self._open_lane
-        lane.abilities.append(ability)
+        lane.abilities[ability.name] = ability
         if lane not in self._lanes:
             self._lanes.append(lane)
         return lane
@@ -619,14 +810,14 @@ class Shift:
         """Ask for as many jobs as there are free threads, of each server in its turn."""
         links = self._links
         tries = len(links)
-        if self.leaving or len(self._held) >= HELD_PER_THREAD * self.worker.threads:
+        if self.leaving:
             return
         while tries and self._free and self._quota != 0:
             link = links[0]
             links.rotate(-1)
             session, lane = link.session, link.lane
             if (session.can_grab and (lane.limit is None or lane.taken < lane.limit) and not link.connection.unsent
-                    and link.rest_until <= now):
+                    and link.rest_until <= now and not (lane.held and self._holds_too_many(lane))):
                 if not session.grabs:
                     link.moved = now
                 session.grab()
@@ -639,6 +830,9 @@ class Shift:
                     self._send(link)
             else:
                 tries -= 1
+
+    def _holds_too_many(self, lane: Lane) -> bool:
+        return max(lane.held.values()) >= HELD_PER_THREAD * self.worker.threads
 
     def _send(self, link: WorkerLink) -> None:
         """Send what the session has to say, as far as that is possible at once."""

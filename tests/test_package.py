@@ -60,11 +60,11 @@ IMPORTS = {
     "client_network": "errors addresses protocol connection client_link client_ring client_task",
     "client": "errors addresses protocol serializers session timers connection client_link client_network client_task",
     "command": "errors threads",
-    "worker_job": "protocol session worker worker_link worker_shift",  # the last three for type checkers
+    "worker_job": "forks protocol serializers session worker worker_link worker_shift",  # the last three for type checkers
     "worker_link": "errors addresses protocol session timers connection worker_job",
-    "worker_shift": "errors session signals threads timers connection worker_job worker_link worker",  # that for type checkers
+    "worker_shift": "errors forks protocol session signals threads timers connection worker_job worker_link worker",  # a type
     "worker": "addresses protocol serializers signals connection worker_job worker_shift",
-    "testing": "errors addresses protocol core peers connection client client_network session worker worker_job server",
+    "testing": "errors addresses protocol core peers connection client client_network session timers worker worker_job server",
     "admin": "errors addresses protocol connection",
     "version": "",
     "cli_common": "addresses connection errors",

@@ -167,7 +167,7 @@ def test_a_result_of_the_wrong_type_fails_the_job(fake):
     with AtWork(make(fake, lambda job: 5)):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
-        peer.expect((WORK_EXCEPTION, b"H:1", b"expected str or bytes, not int"), GRAB)
+        peer.expect((WORK_EXCEPTION, b"H:1", b"f returned int; return bytes, str or None"), GRAB)
 
 
 def test_a_job_of_an_unknown_function_is_failed(fake, caplog):

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -11,8 +12,8 @@ import threading
 import pytest
 
 from gearman_std.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
-                                  GRAB_JOB_UNIQ, JOB_ASSIGN, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA,
-                                  WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
+                                  GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
+                                  WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
 from gearman_std.worker import Worker
 from gearman_std.worker_job import Retry
 
@@ -473,19 +474,30 @@ def test_a_sleeper_asks_unbidden_after_a_minute_and_so_finds_a_server_that_is_go
         fake.accept(*HELLO)
 
 
-def test_when_the_system_has_no_thread_left_it_tries_again(fake, monkeypatch, caplog):
-    worker = make(fake, random=lambda: 0.0)
-    start, refused = threading.Thread.start, []
+@pytest.fixture
+def few_threads(monkeypatch):
+    """few_threads(name, number) lets the system have so many threads of a name."""
+    start = threading.Thread.start
 
-    def refuse(thread):
-        if thread.name == "gearman_std connect" and len(refused) < 2:
-            refused.append(thread)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with AtWork(worker):
-        fake.accept(*HELLO)
-    assert caplog.text.count("can't start new thread") == 1
+    def few_threads(name, number):
+        started = []
+
+        def refuse(thread):
+            if thread.name.startswith(name):
+                if len(started) == number:
+                    raise RuntimeError("can't start new thread")
+                started.append(thread)
+            start(thread)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    return few_threads
+
+
+def test_without_a_thread_to_connect_it_waits_for_the_connection(fake, few_threads):
+    few_threads("gearman_std connect", 0)
+    with AtWork(make(fake)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
 
 
 def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
@@ -850,3 +862,157 @@ def test_a_signal_that_interrupts_no_system_call_is_noticed_at_once(fake, proces
     peer.expect((WORK_COMPLETE, b"H:1", b"True"), (CANT_DO, b"f"))
     peer.expect_farewell()
     assert process.wait(WAIT) == 0
+
+
+# --- One function stops no other.
+
+def wait_for_later(job):
+    if job.attempt == 1:
+        raise Retry(after=3600)
+
+
+def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
+    """Its connection grabs no more until its jobs have been tried again; the other functions get a connection of their own."""
+    clock = Clock()
+    worker = make(fake, wait_for_later, clock=clock)
+    worker.register("g", lambda job: job.workload)
+    with AtWork(worker):
+        peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+        for number in range(16):
+            peer.assign(b"H:%d" % number)
+            peer.expect((CANT_DO, b"g") if number == 15 else GRAB)
+        other = fake.accept((CAN_DO, b"g"), GRAB)
+        for number in range(3):
+            other.assign(b"H:1%d" % number, b"g", b"x")
+            other.expect((WORK_COMPLETE, b"H:1%d" % number, b"x"), GRAB)
+        other.send((NO_JOB,))
+        other.expect((PRE_SLEEP,))
+        peer.send((NOOP,))
+        peer.expect_nothing()
+        assert worker.health().held == 16 and "16 jobs of f wait to be tried again" in caplog.text
+        clock.now += 3601
+        worker._shift.wake()
+        peer.expect(*[(WORK_COMPLETE, b"H:%d" % number, b"") for number in range(16)])
+        peer.expect(GRAB)
+        assert worker.health().held == 0
+
+
+def test_a_function_of_its_own_connection_that_holds_many_jobs_grabs_no_more(fake, other):
+    """With no other function there is nothing to part, and another server's share of it is held back, too."""
+    worker = make([fake.address, other.address], wait_for_later)
+    with AtWork(worker):
+        peer, second = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
+        answered = 0
+        while answered < 16:
+            for one in (peer, second):
+                if answered < 16 and grabs(one):
+                    one.assign(b"H:%d" % answered)
+                    answered += 1
+        until(lambda: worker.health().held == 16)
+        peer.expect_nothing()
+        second.expect_nothing()
+
+
+def grabs(peer):
+    """Whether a grab comes within a twentieth of a second."""
+    peer.socket.settimeout(0.05)
+    try:
+        return peer.receive() == GRAB
+    except socket.timeout:
+        return False
+    finally:
+        peer.socket.settimeout(WAIT)
+
+
+def test_the_held_jobs_of_a_lost_server_make_room_for_others(fake):
+    worker = make(fake, wait_for_later, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for number in range(16):
+            peer.assign(b"H:%d" % number)
+            if number < 15:
+                peer.expect(GRAB)
+        peer.expect_nothing()
+        peer.close()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+
+
+def assign_large(peer, size, fields=(b"H:1", b"f", b"")):
+    """The beginning of a job whose workload has that size."""
+    head = b"\0".join(fields + (b"",))
+    peer.socket.sendall(struct.pack(">4sII", b"\0RES", JOB_ASSIGN_UNIQ, len(head) + size) + head)
+
+
+def test_a_workload_that_is_too_large_costs_its_job_alone(fake, caplog):
+    size = (256 << 20) + 1
+    zeros = bytes(1 << 20)
+    with AtWork(make(fake, lambda job: job.workload)) as at_work:
+        peer = fake.accept(*HELLO)
+        assign_large(peer, size)
+        for _ in range(256):
+            peer.socket.sendall(zeros)
+        peer.socket.sendall(b"\0" + pack_response(NOOP))
+        peer.expect((WORK_EXCEPTION, b"H:1", b"the workload is larger than the worker takes"), GRAB)
+        peer.assign(b"H:2", workload=b"next")
+        peer.expect((WORK_COMPLETE, b"H:2", b"next"), GRAB)
+        assert (at_work.worker.health().failed, at_work.worker.health().completed) == (1, 1)
+    assert "H:1 of f from %s failed: its workload is larger" % fake.address in caplog.text
+
+
+def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
+    with AtWork(make(fake, random=lambda: 0.0)):
+        peer = fake.accept(*HELLO)
+        assign_large(peer, 256 << 20, (b"no more than this",))
+        try:
+            for _ in range(257):
+                peer.socket.sendall(bytes(1 << 20))
+        except OSError:
+            pass  # it is closed before the last bytes
+        fake.accept(*HELLO)
+
+
+# --- Functions that come and go.
+
+def test_unregistering(fake):
+    """What runs, or is on its way, is finished on the old connection; the other functions get another one."""
+    gate = threading.Event()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, threads=2)
+    worker.register("g", lambda job: b"g")
+    with AtWork(worker):
+        old = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+        old.assign(b"H:1")
+        old.expect(GRAB)
+        worker.unregister("f")
+        peer = fake.accept((CAN_DO, b"g"))
+        old.assign(b"H:2", b"f")
+        old.expect((CANT_DO, b"g"))
+        old.expect_nothing()
+        gate.set()
+        assert {old.receive(), old.receive()} == {(WORK_COMPLETE, b"H:1", b""), (WORK_COMPLETE, b"H:2", b"")}
+        old.expect((CANT_DO, b"f"))
+        old.expect_end()
+        peer.expect(GRAB)
+        peer.assign(b"H:3", b"g")
+        assert sorted(peer.receive() for _ in range(3)) == [(WORK_COMPLETE, b"H:3", b"g"), GRAB, GRAB]
+        worker.register("f", lambda job: b"new")
+        peer.expect((CAN_DO, b"f"))
+        peer.assign(b"H:4")
+        peer.expect((WORK_COMPLETE, b"H:4", b"new"), GRAB)
+    with pytest.raises(ValueError, match="'h' is not registered"):
+        worker.unregister("h")
+
+
+def test_a_function_that_is_unregistered_alone_leaves_no_connection(fake):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        worker.unregister("f")
+        peer.send((NO_JOB,))
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_end()
+        worker.register("f", bool)
+        fake.accept(*HELLO)
