@@ -22,20 +22,21 @@ program sets logging up.
 """
 import logging
 
-from .access import Access
-from .admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
-from .client import Client
-from .client_task import HIGH, LOW, NORMAL, JobStatus, Task
-from .command import Command, CommandFailed
+from .server.access import Access
+from .client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
+from .client.client import Client
+from .client.task import HIGH, LOW, NORMAL, JobStatus, Task
+from .worker.command import Command, CommandFailed
 from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
                      ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
-from .jobs import FunctionPolicy
-from .limits import Limits
-from .server import Server
-from .store import JobStore
+from .core.jobs import FunctionPolicy
+from .core.limits import Limits
+from .server.server import Server
+from .store.sqlite import JobStore
+from .moved import keep_old_names
 from .version import VERSION
-from .worker import Worker, WorkerHealth
-from .worker_job import Retry, WorkerJob
+from .worker.worker import Worker, WorkerHealth
+from .worker.job import Retry, WorkerJob
 
 __version__ = VERSION
 __all__ = [
@@ -47,3 +48,4 @@ __all__ = [
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())
+keep_old_names()

@@ -1,5 +1,5 @@
 """``python3 -m gearman_std`` is the command gearman-std."""
-from .cli import main
+from .cli.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -16,28 +16,28 @@ import threading
 import time
 from math import ceil
 
-from .addresses import DEFAULT_PORT, join_address
-from .client import Client
-from .client_network import Network
-from .connection import Connection, Deadline
-from .core import Core
+from .client.client import Client
+from .client.network import Network
+from .core.core import Core
+from .core.peers import Peer
 from .errors import JobTimeout, NoServer, NoWorker
-from .peers import Peer
-from .protocol import RESPONSE_MAGIC, PacketReader
-from .server import Server
-from .session import WorkerSession
+from .net.addresses import DEFAULT_PORT, join_address
+from .net.connection import Connection, Deadline
+from .server.server import Server
 from .timers import Timers
-from .worker import Worker
-from .worker_job import RETRY, WorkerJob, run_job
+from .wire.protocol import RESPONSE_MAGIC, PacketReader
+from .wire.session import WorkerSession
+from .worker.job import RETRY, WorkerJob, run_job
+from .worker.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
     from types import TracebackType
-    from .addresses import Address
-    from .protocol import Data, Packet
-    from .session import Assignment
-    from .worker_job import Ability
+    from .net.addresses import Address
+    from .wire.protocol import Data, Packet
+    from .wire.session import Assignment
+    from .worker.job import Ability
 
 START_TIMEOUT = 30.0  # seconds that a worker of a JobServer has to connect
 LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer ends

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from gearman_std.client import Client
-from gearman_std.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, OPTION_REQ, OPTION_RES,
-                                  REQUEST_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_HIGH, SUBMIT_JOB_LOW,
-                                  SUBMIT_REDUCE_JOB, WORK_COMPLETE, PacketReader, pack_response)
-from gearman_std.worker import Worker
+from gearman_std.client.client import Client
+from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, OPTION_REQ, OPTION_RES,
+                                       REQUEST_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_HIGH,
+                                       SUBMIT_JOB_LOW, SUBMIT_REDUCE_JOB, WORK_COMPLETE, PacketReader, pack_response)
+from gearman_std.worker.worker import Worker
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CERTIFICATE, KEY = os.path.join(HERE, "tls_certificate.pem"), os.path.join(HERE, "tls_key.pem")

@@ -187,7 +187,7 @@ def other():
 @pytest.fixture
 def place():
     """Servers in threads, and sockets to them, that end with the test; all that the servers said must have been read."""
-    from wire import Place
+    from server_tools import Place
     place = Place()
     yield place
     place.end()

@@ -3,12 +3,12 @@
 Requests go in as bytes, through a PacketReader; replies are compared as bytes.  After every step the core's invariants are
 checked.
 """
-from gearman_std.core import Core
-from gearman_std.jobs import Totals
-from gearman_std.peers import ALL_RIGHTS, Peer
-from gearman_std.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB,
-                                  RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request, pack_response,
-                                  packet_name)
+from gearman_std.core.core import Core
+from gearman_std.core.jobs import Totals
+from gearman_std.core.peers import ALL_RIGHTS, Peer
+from gearman_std.wire.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED,
+                                       NO_JOB, RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request,
+                                       pack_response, packet_name)
 
 
 def packets_of(data):

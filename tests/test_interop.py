@@ -10,11 +10,11 @@ import threading
 import pytest
 
 from conftest import free_port
-from gearman_std.admin import AdminClient
+from gearman_std.client.admin import AdminClient
 from gearman_std import HIGH, LOW
-from gearman_std.client import Client
+from gearman_std.client.client import Client
 from gearman_std.errors import JobFailed, JobTimeout
-from gearman_std.worker import Worker
+from gearman_std.worker.worker import Worker
 
 pytestmark = pytest.mark.interop
 

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from gearman_std.admin import AdminClient
-from gearman_std.client import Client
-from gearman_std.server import Server
+from gearman_std.client.admin import AdminClient
+from gearman_std.client.client import Client
+from gearman_std.server.server import Server
 from test_interop import EXPECTED, IDLE, LONG, data_of, program
 from worker_tools import until
 

@@ -1,5 +1,6 @@
 """The package as a whole: what may import what, what importing it does, and that it can be vendored."""
 import configparser
+import glob
 import importlib.util
 import json
 import logging
@@ -12,75 +13,28 @@ import pytest
 
 import gearman_std
 
-# What each module may import from the package; what is not listed is an error.
+# What each folder, and each module beside them, may import from the package, type checkers' imports included; * is everything.
 IMPORTS = {
     "errors": "",
-    "addresses": "",
-    "streams": "protocol",
-    "protocol": "errors",
-    "serializers": "protocol",
-    "jobs": "timers roster",  # the latter for type checkers only, as those that stand for the core further down
-    "text": "jobs turns",
-    "turns": "protocol peers",
-    "chain": "jobs",
-    "watchers": "jobs peers turns",
+    "version": "",
     "timers": "",
     "schedule": "",
-    "limits": "jobs",
-    "peers": "protocol jobs roster",
-    "uniques": "protocol jobs",
-    "roster": "protocol jobs peers",
-    "ledger": "protocol jobs peers",
-    "handlers": "protocol jobs peers schedule text turns watchers core",
-    "invariants": "jobs peers uniques core",
-    "core": "errors protocol jobs text timers schedule limits peers uniques roster ledger handlers invariants "
-            "chain turns watchers",
-    "daemon": "errors signals",
-    "forks": "",
-    "signals": "forks",
-    "first_process": "",
-    "threads": "",
-    "supervisor": "errors signals threads timers",
-    "session": "errors protocol",
-    "store": "errors jobs",
-    "storekeeper": "errors jobs schedule core store",
-    "access": "peers",
-    "listeners": "errors access addresses streams",
-    "tls": "access streams",
-    "http_session": "errors protocol",
-    "channel": "protocol peers http_session streams",
-    "gate": "access listeners",  # for type checkers
-    "server": "errors access addresses channel forks gate http_session protocol jobs limits peers core signals store "
-              "storekeeper listeners streams threads tls",
-    "connection": "errors addresses forks streams protocol",
-    "client_task": "errors addresses protocol schedule connection "
-                   "client client_link client_network",  # these three for type checkers
-    "client_ring": "protocol",
-    "client_link": "errors addresses protocol session timers connection",
-    "client_network": "errors addresses protocol connection client_link client_ring client_task",
-    "client": "errors addresses protocol serializers session timers connection client_link client_network client_task",
-    "command": "errors threads",
-    "worker_job": "forks protocol serializers session worker worker_link worker_shift",  # the last three for type checkers
-    "worker_link": "errors addresses protocol session timers connection worker_job",
-    "worker_shift": "errors forks protocol session signals threads timers connection worker_job worker_link worker",  # a type
-    "worker": "addresses protocol serializers signals connection worker_job worker_shift",
-    "testing": "errors addresses protocol core peers connection client client_network session timers worker worker_job server",
-    "admin": "errors addresses protocol connection",
-    "version": "",
-    "cli_common": "addresses connection errors",
-    "cli_admin": "*",
-    "cli_client": "*",
-    "cli_server": "*",
-    "cli_worker": "*",
-    "demo": "*",
+    "moved": "",
+    "wire": "errors",
+    "core": "wire schedule timers errors",
+    "net": "wire errors",
+    "store": "core schedule errors",
+    "server": "core store net wire timers errors",
+    "client": "net wire schedule timers errors",
+    "worker": "net wire timers errors",
+    "testing": "server client worker core net wire timers errors",
     "cli": "*",
     "__init__": "*",
     "__main__": "cli",
 }
 
-# The modules that decide: no I/O, no clock, no randomness, and of the standard library only these.
-PURE = ["errors", "protocol", "jobs", "text", "timers", "schedule", "limits", "peers", "uniques", "roster", "ledger",
-        "handlers", "invariants", "core", "chain", "turns", "watchers", "session", "http_session"]
+# Those that decide: no I/O, no clock, no randomness, and of the standard library only these.
+PURE = ["errors", "timers", "schedule", "wire", "core"]
 PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
 
 # Imports that a script living for 100 ms would feel.
@@ -111,19 +65,47 @@ def modules(root, sources):
 
 def test_imports_follow_the_table(modules):
     for name, module in modules.items():
-        assert name in IMPORTS, "%s.py is not in the import table" % name
-        allowed = IMPORTS[name].split()
+        part = name.split(".")[0]
+        allowed = IMPORTS[part].split()
         if allowed != ["*"]:
-            strangers = {source for source, _, _ in module.wants} - set(allowed)
-            assert not strangers, "%s.py imports %s" % (name, ", ".join(sorted(strangers)))
+            strangers = {source.split(".")[0] for source, _, _ in module.wants} - set(allowed) - {part}
+            assert not strangers, "%s imports %s" % (module.file_name, ", ".join(sorted(strangers)))
 
 
-def test_every_module_of_the_table_exists(modules):
-    assert set(IMPORTS) - {"__main__"} == set(modules)
+def test_every_part_of_the_table_exists_and_says_what_it_may_import(modules, sources):
+    assert set(IMPORTS) - {"__main__"} == {name.split(".")[0] for name in modules}
+    for name in IMPORTS:
+        front = os.path.join(sources, name, "__init__.py")
+        if os.path.isdir(os.path.dirname(front)):
+            with open(front, encoding="utf-8") as file:
+                assert re.match(r'"""[^\n]+\.\n\nImports ', file.read()), front
+
+
+def test_circles_of_imports_exist_only_inside_one_folder():
+    """The table has none: each part comes after all that it may import."""
+    after = {name: set(IMPORTS) - {name, "__init__", "__main__"} if names == "*" else set(names.split())
+             for name, names in IMPORTS.items()}
+    while after:
+        ready = [name for name in after if not after[name] & set(after)]
+        assert ready, after
+        for name in ready:
+            del after[name]
+
+
+def test_old_deep_imports_lead_to_the_modules_of_today(sources):
+    """Those of release 1.0.0, when all modules stood in one folder; one module, not two."""
+    from gearman_std.moved import MOVED
+    lines = ["import gearman_std.%s, gearman_std.%s; assert gearman_std.%s is sys.modules['gearman_std.%s'] and "
+             "gearman_std.%s.__spec__.name == 'gearman_std.%s'" % (old, new, old, new, old, new) for old, new in MOVED.items()]
+    python("-c", "\n".join(["import sys"] + lines + [
+        "from gearman_std.client import Client", "from gearman_std.errors import JobFailed",
+        "from gearman_std.store import JobStore", "from gearman_std.server import Server",
+        "from gearman_std.worker import Worker", "from gearman_std.core import Core",
+        "from gearman_std.cli import main", "from gearman_std.testing import JobServer"]))
 
 
 def test_pure_modules_import_nothing_that_could_act(modules):
-    for name in PURE:
+    for name in [name for name in modules if name.split(".")[0] in PURE]:
         library = {origin.split(".")[0] for origin, _ in modules[name].imported.values()} - {"typing"}  # for type checkers
         assert library <= PURE_LIBRARY, "%s.py imports %s" % (name, ", ".join(sorted(library - PURE_LIBRARY)))
 
@@ -147,8 +129,11 @@ def test_stateful_classes_show_their_state_and_name_their_owner(modules):
 
 
 def test_every_module_has_its_tests(modules, root):
-    for name in set(modules) - {"__init__"}:
-        assert os.path.exists(os.path.join(root, "tests", "test_%s.py" % name)), "%s.py has no test file" % name
+    """Under the module's name, or with its folder's in front, as names of test files are unique."""
+    for name in set(modules) - {"__init__", "moved"}:
+        folder, _, module = name.rpartition(".")
+        files = [os.path.join(root, "tests", folder, "test_%s.py" % stem) for stem in (module, "%s_%s" % (folder, module))]
+        assert any(map(os.path.exists, files)), "%s has no test file" % modules[name].file_name
 
 
 def test_no_file_is_longer_than_a_reader_can_bear_and_no_line_either(modules):
@@ -259,7 +244,6 @@ def test_no_syntax_newer_than_3_6(sources):
     import ast
     if sys.version_info < (3, 8):
         pytest.skip("every source was compiled by %s already" % sys.version.split()[0])
-    for name in sorted(os.listdir(sources)):
-        if name.endswith(".py"):
-            with open(os.path.join(sources, name), encoding="utf-8") as file:
-                ast.parse(file.read(), name, feature_version=(3, 6))
+    for name in glob.glob(os.path.join(sources, "**", "*.py"), recursive=True):
+        with open(name, encoding="utf-8") as file:
+            ast.parse(file.read(), name, feature_version=(3, 6))

@@ -45,15 +45,16 @@ def test_licence_version_origin_and_contents_are_on_top(built, sources):
     with open(os.path.join(sources, "LICENSE"), encoding="utf-8") as licence:
         assert licence.read().strip() in head
     lines = text.splitlines()
-    for name in sorted(os.listdir(sources)):
-        if name.endswith(".py") and name not in ("__main__.py", "__init__.py"):
+    for path in glob.glob(os.path.join(sources, "**", "*.py"), recursive=True):
+        name = os.path.relpath(path, sources)
+        if os.path.basename(name) not in ("__main__.py", "__init__.py"):
             number = int(next(line for line in head.splitlines() if " %s " % name in line).split()[0])
             assert lines[number - 1] == "# " + name
 
 
 def test_modules_come_in_import_order(built):
     text = (built / "gearman_std.py").read_text(encoding="utf-8")
-    places = [text.index("\n# %s.py\n" % name) for name in ("errors", "protocol", "core", "server", "cli")]
+    places = [text.index("\n# %s.py\n" % name) for name in ("errors", "wire/protocol", "core/core", "server/server", "cli/cli")]
     assert places == sorted(places)
 
 
@@ -80,10 +81,11 @@ def test_imports_without_a_warning(built):
 
 def test_the_modules_names_lead_to_the_one_module(built):
     in_folder(built, "-c", """if True:
-        import gearman_std.client, gearman_std
+        import gearman_std.client.client, gearman_std.limits, gearman_std
         from gearman_std.client import Client
-        from gearman_std import client, protocol
-        import gearman_std.worker as worker
+        from gearman_std.client import client
+        from gearman_std.wire import protocol
+        import gearman_std.worker.worker as worker
         assert Client is gearman_std.Client is gearman_std.client.Client
         assert client is protocol is worker is gearman_std
         assert protocol.SUBMIT_JOB == 7""")
@@ -137,24 +139,26 @@ def test_demo_runs_from_anywhere(built, tmp_path):
 
 
 BROKEN_RULES = {
-    "a name of two modules": ("core.py", "def encode():\n    pass\n", "encode is defined in"),
-    "a private name of two modules": ("core.py", "_head = 1\n", "_head is defined in"),
-    "a module's name": ("core.py", "server = 1\n", "server is a module's name"),
-    "an import of another thing by the same name": ("core.py", "from binascii import b2a_hex as Struct\n",
-                                                    "Struct is binascii.b2a_hex here"),
-    "__name__": ("core.py", "WHO = __name__\n", "__name__ is another thing"),
-    "__file__ in a function": ("core.py", "def where():\n    return __file__\n", "__file__ is another thing"),
-    "an import within a function": ("core.py", "def late():\n    from .errors import GearmanError\n", "not at top level"),
-    "an import of a module": ("core.py", "from . import errors\n", "not of the form"),
-    "an import under another name": ("core.py", "from .errors import GearmanError as Oops\n", "not of the form"),
-    "an import of everything": ("core.py", "from .errors import *\n", "not of the form"),
-    "an import by the package's name": ("core.py", "from gearman_std.errors import GearmanError\n", "vendored"),
-    "an import from where the name is not defined": ("core.py", "from .protocol import GearmanError\n",
-                                                     "is not defined in protocol.py"),
-    "an import cycle": ("errors.py", "from .protocol import encode\n", "an import cycle"),
-    "an import of a module that is not there": ("core.py", "from .nowhere import Name\n", "there is no module nowhere"),
+    "a name of two modules": ("core/core.py", "def encode():\n    pass\n", "encode is defined in"),
+    "a private name of two modules": ("core/core.py", "_head = 1\n", "_head is defined in"),
+    "a module's name": ("core/core.py", "server = 1\n", "server is a module's name"),
+    "an import of another thing by the same name": ("core/core.py", "from binascii import b2a_hex as heappush\n",
+                                                    "heappush is "),
+    "__name__": ("core/core.py", "WHO = __name__\n", "__name__ is another thing"),
+    "__file__ in a function": ("core/core.py", "def where():\n    return __file__\n", "__file__ is another thing"),
+    "an import within a function": ("core/core.py", "def late():\n    from ..errors import GearmanError\n", "not at top level"),
+    "an import of a module": ("core/core.py", "from .. import errors\n", "not of the form"),
+    "an import under another name": ("core/core.py", "from ..errors import GearmanError as Oops\n", "not of the form"),
+    "an import of everything": ("core/core.py", "from ..errors import *\n", "not of the form"),
+    "an import by the package's name": ("core/core.py", "from gearman_std.errors import GearmanError\n", "vendored"),
+    "an import from where the name is not defined": ("core/core.py",
+                                                     "from ..wire.protocol import GearmanError\n",
+                                                     "is not defined in wire/protocol.py"),
+    "an import cycle": ("errors.py", "from .wire.protocol import encode\n", "an import cycle"),
+    "an import of a module that is not there": ("core/core.py", "from .nowhere import Name\n",
+                                                "there is no module core.nowhere"),
     "a __future__ import": ("errors.py", "from __future__ import division\n", "__future__"),
-    "an alias that is another elsewhere": ("core.py", "if TYPE_CHECKING:\n    Packet = int\n", "Packet is another thing"),
+    "an alias that is another elsewhere": ("core/core.py", "if TYPE_CHECKING:\n    Packet = int\n", "Packet is another thing"),
 }
 
 

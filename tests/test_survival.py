@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from client_tools import LONG, WorkerThread, unused_address
-from gearman_std.client import Client
+from gearman_std.client.client import Client
 from gearman_std.errors import NoServer, ServerLost
 
 pytestmark = pytest.mark.long
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 SERVERS, KILLS, BATCH, BATCHES = 3, 9, 500, 6
 SERVER_PROGRAM = """
 import sys
-from gearman_std.server import Server
+from gearman_std.server.server import Server
 Server(port=int(sys.argv[1]), listen=["127.0.0.1"]).serve()
 """
 

@@ -12,12 +12,12 @@ import time
 import pytest
 
 from client_tools import CERTIFICATE, KEY
-from gearman_std.client import Client
-from gearman_std.client_task import HIGH, LOW
+from gearman_std.client.client import Client
+from gearman_std.client.task import HIGH, LOW
 from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
 from gearman_std.testing import ImmediateClient, JobServer
-from gearman_std.worker import Worker
-from gearman_std.worker_job import Retry
+from gearman_std.worker.worker import Worker
+from gearman_std.worker.job import Retry
 
 
 def echo(job):

@@ -6,10 +6,11 @@ import threading
 import time
 
 from gearman_std.errors import NoServer, ServerLost
-from gearman_std.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN,
-                                  JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP,
-                                  REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response, packet_name)
-from gearman_std.worker import Worker
+from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
+                                       JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES,
+                                       PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response,
+                                       packet_name)
+from gearman_std.worker.worker import Worker
 
 WAIT = 10  # seconds until something that must happen is given up
 

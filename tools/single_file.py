@@ -6,8 +6,9 @@ builds it: the sources' text is put together, never printed from a parse.  With 
 tells whether FILE is what would be.
 
 What the sources must keep to, or there is an error with file and line and no output:
-- Package-internal imports are `from .module import Name`, at top level, without `as`, from where the name is defined; no cycles
-  among them.
+- Package-internal imports are `from .module import Name` or `from ..folder.module import Name`, at top level, without `as`,
+  from where the name is defined; no cycles among them.
+- A folder's __init__.py has nothing but such imports and __all__; the single file leaves it out.
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
 """
@@ -57,7 +58,9 @@ def _alias_modules() -> None:
         sys.modules.setdefault(package, this)
     for module in ({modules}):
         sys.modules[package + "." + module] = this
-        setattr(this, module, this)
+        setattr(this, module.rpartition(".")[2], this)
+    for module in MOVED:
+        sys.modules[package + "." + module] = this
 
 
 _alias_modules()
@@ -75,7 +78,8 @@ class Module:
     """One source file: its text in top-level statements, and what it imports and defines."""
 
     def __init__(self, folder, file_name):
-        self.name = file_name[:-3]
+        self.name = file_name[:-3].replace("/", ".")
+        self.folder = self.name.split(".")[:-1]
         self.file_name = file_name
         with open(os.path.join(folder, file_name), encoding="utf-8", newline="") as file:
             text = file.read()
@@ -121,7 +125,7 @@ class Module:
                     if node.module == "__future__":
                         raise self.wrong(node.lineno, "a __future__ import would hold for all modules")
                     continue
-                if node.level > 1 or not node.module or "." in node.module:
+                if node.level > len(self.folder) + 1 or not node.module:
                     raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
                 if node not in top_level:
                     raise self.wrong(node.lineno, "a package-internal import that is not at top level")
@@ -139,10 +143,11 @@ class Module:
                 bound = name.asname or name.name.split(".")[0]
                 self._import(bound, name.name if name.asname else bound, node.lineno)
         elif isinstance(node, ast.ImportFrom) and node.level:
+            source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + [node.module])
             for name in node.names:
-                self.wants.append((node.module, name.name, node.lineno))
+                self.wants.append((source, name.name, node.lineno))
             if not typing:
-                self.needs.setdefault(node.module, node.lineno)
+                self.needs.setdefault(source, node.lineno)
             self.drop(node.lineno)
         elif isinstance(node, ast.ImportFrom):
             for name in node.names:
@@ -251,19 +256,20 @@ def in_import_order(modules):
 def check_names(modules):
     """Raise RuleBroken unless the modules can share one namespace."""
     by_name = {module.name: module for module in modules}
+    words = {word for module in modules for word in module.name.split(".")}
     owners, origins = {}, {}
     for module in modules:
         for name, line in module.defined.items():
             if name in owners:
                 raise module.wrong(line, "%s is defined in %s too" % (name, owners[name].file_name))
-            if name in by_name:
+            if name in words:
                 raise module.wrong(line, "%s is a module's name" % name)
             owners[name] = module
     for module in modules:
         for name, (origin, line) in module.imported.items():
             if name in owners:
                 raise module.wrong(line, "%s, imported, is defined in %s" % (name, owners[name].file_name))
-            if name in by_name:
+            if name in words:
                 raise module.wrong(line, "%s, imported, is a module's name" % name)
             other, where = origins.setdefault(name, (origin, module))
             if other != origin:
@@ -275,15 +281,26 @@ def check_names(modules):
             if source not in by_name:
                 raise module.wrong(line, "there is no module %s" % source)
             if name not in by_name[source].defined and name not in by_name[source].typed:
-                raise module.wrong(line, "%s is not defined in %s.py" % (name, source))
+                raise module.wrong(line, "%s is not defined in %s" % (name, by_name[source].file_name))
 
 
 def load(folder):
     """The package's modules in import order, checked.  Raises RuleBroken."""
-    files = sorted(name for name in os.listdir(folder) if name.endswith(".py") and name != "__main__.py")
-    modules = in_import_order([Module(folder, name) for name in files])
-    check_names(modules)
-    return modules
+    files = sorted(name for name in source_files(folder) if name != "__main__.py")
+    modules = [Module(folder, name) for name in files if not name.endswith("/__init__.py")]
+    fronts = [Module(folder, name) for name in files if name.endswith("/__init__.py")]
+    for front in fronts:
+        front.defined.pop("__all__", None)
+        if front.defined or front.imported:
+            raise front.wrong(1, "more than imports of the package and __all__")
+    check_names(modules + fronts)
+    return in_import_order(modules)
+
+
+def source_files(folder):
+    """The names of the package's sources, from its folder on, with slashes."""
+    return [os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")
+            for path, _, names in os.walk(folder) for name in names if name.endswith(".py")]
 
 
 def build(root=ROOT):
@@ -304,7 +321,7 @@ def build(root=ROOT):
             sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
 
     def assembled(starts):
-        contents = "\n".join("    %6s  %-16s %s" % (starts.get(module.name, ""), module.file_name,
+        contents = "\n".join("    %6s  %-20s %s" % (starts.get(module.name, ""), module.file_name,
                                                     module.docstring.partition("\n")[0])
                              for module, _ in sections).rstrip()
         return HEADER.format(name=PACKAGE, version=metadata["version"], description=metadata["description"], contents=contents,
@@ -315,7 +332,8 @@ def build(root=ROOT):
     for module, section in sections:
         starts[module.name] = line + 3
         line += section.count("\n") + 1
-    names = ", ".join('"%s"' % module.name for module in modules if module.name != "__init__")
+    named = {module.name for module in modules if module.name != "__init__"}
+    names = ", ".join('"%s"' % name for name in sorted(named.union(name.split(".")[0] for name in named)))
     footer = FOOTER.format(package=PACKAGE, modules=wrapped(names))
     banner = "\n".join(["", "", BANNER, "# the single file", BANNER])
     return assembled(starts) + "\n".join([section for _, section in sections] + [banner]) + "\n" + footer.lstrip("\n")

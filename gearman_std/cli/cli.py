@@ -1,0 +1,83 @@
+"""The command gearman-std: which of its commands is meant, and what it has in common."""
+import sys
+
+from ..net.signals import begin_with_signals, release_signals
+from ..version import VERSION
+from .admin import run_admin
+from .client import run_client
+from .common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, fill_standard_descriptors, run_command
+from .demo import run_demo
+from .first_process import leave_first_process
+from .server import run_server
+from .worker import run_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, Optional, Sequence, Tuple
+
+_COMMANDS = {
+    "server": (run_server, "run a job server                                               like gearmand"),
+    "client": (run_client, "submit jobs and print their results                            like gearman"),
+    "worker": (run_worker, "run a program, or Python functions, for jobs                   like gearman -w"),
+    "admin": (run_admin, "ask a job server for status, workers, jobs; steer it            like gearadmin"),
+    "demo": (run_demo, "count words of files with a server and workers of its own"),
+}  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]
+
+_HELP = """\
+usage: %s COMMAND [OPTIONS]
+
+Gearman: a job server, clients that submit jobs, workers that do them.
+
+Commands:
+%s
+
+Each command has its own help: %s COMMAND --help
+
+Examples:
+  gearman-std server -p 4730 -L 127.0.0.1
+  gearman-std worker -f wc -- wc -c
+  gearman-std client -f wc < file
+  gearman-std client -b -f resize -u photo-17 -- data
+  gearman-std admin --status
+  gearman-std demo
+"""
+
+
+def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console]" = None) -> int:
+    """Run the command line, by default that of this process; return its exit status.
+
+    The words after the command are read by that command.
+    """
+    fill_standard_descriptors()
+    if arguments is None:
+        begin_with_signals()
+        leave_first_process()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if console is None:
+        console = Console()
+    name = words.pop(0) if words else ""
+    if name == "help" and words:
+        name, words = words[0], ["--help"]
+    if name not in ("server", "worker"):  # which first get ready for signals
+        release_signals()
+    if name in _COMMANDS:
+        console.command = name
+        return run_command(console, _COMMANDS[name][0], words)
+    return run_command(console, _run_none, [name])
+
+
+def _run_none(console: Console, words: "Sequence[str]") -> int:
+    """What there is without a command."""
+    if words[0] in ("-V", "--version"):
+        console.write("gearman_std %s\n" % VERSION)
+        return DONE
+    if words[0] in ("-H", "-h", "--help", "help"):
+        raise HelpWanted(_make_help())
+    if not words[0]:
+        console.warn(_make_help())
+        return USAGE
+    raise UsageError("there is no command %s" % words[0])
+
+
+def _make_help() -> str:
+    return _HELP % (PROGRAM, "\n".join("  %-8s %s" % (name, what) for name, (_, what) in _COMMANDS.items()), PROGRAM)

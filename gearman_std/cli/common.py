@@ -1,0 +1,568 @@
+"""What the commands share: their options and help, standard input and output as bytes, exit statuses, the server's address.
+
+The options are read as getopt_long reads them, which is what gearmand's programs do: short ones may be joined, as in
+``-bnf resize``, options and other words may be mixed, ``--`` ends the options.  argparse cannot do all that on every Python.
+"""
+import errno
+import os
+import select
+import sys
+
+from ..errors import GearmanError, JobTimeout, NoServer, ServerLost
+from ..net.addresses import DEFAULT_PORT, split_address
+from ..net.connection import check_tls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+PROGRAM = "gearman-std"
+
+DONE, FAILED, USAGE, UNREACHABLE, TOO_LATE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 0, 1, 2, 3, 4, 130, 143, 141
+
+
+class UsageError(Exception):
+    """What the user wrote is no command; the text says why."""
+
+
+class HelpWanted(Exception):
+    """The user asked how the command is used; the text is the answer."""
+
+
+class Quit(BaseException):
+    """The program is to end with a status, whatever it is doing; no ``except Exception`` on the way stops it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Console:
+    """Standard input, output and error output, as bytes.
+
+    Owner: whoever runs the command; single writes may come from any thread.
+    """
+
+    def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
+        self.command = command
+        # Any of them is None if it was closed before the program started.
+        self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
+        self.stdout = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)  # type: Any
+        self.stderr = stderr if stderr is not None else getattr(sys.stderr, "buffer", None)  # type: Any
+
+    def __repr__(self) -> str:
+        return "<Console of %s>" % self.command
+
+    def read(self) -> bytes:
+        """All of standard input.  Raises OSError."""
+        stdin = self._open(self.stdin)
+        pieces = [stdin.read()]
+        while pieces[-1] != b"" and _is_non_blocking(stdin):  # which reads what there is, None for nothing
+            if pieces[-1] is None:
+                select.select([stdin], [], [])
+            pieces.append(stdin.read())
+        return pieces[0] if len(pieces) == 1 else b"".join(filter(None, pieces))
+
+    def read_line(self) -> bytes:
+        """The next line of standard input as soon as it is there, empty at the end.  Raises OSError."""
+        stdin = self._open(self.stdin)
+        line = bytes(stdin.readline())
+        while not line.endswith(b"\n") and _is_non_blocking(stdin):
+            more = stdin.read(1)
+            if more is None:
+                select.select([stdin], [], [])
+            elif not more:
+                break
+            else:
+                line += more if more == b"\n" else more + stdin.readline()
+        return line
+
+    def write(self, data: "Union[bytes, str]") -> None:
+        """Write to standard output at once.
+
+        Raises Quit if nobody reads it any more, and OSError for other trouble.
+        """
+        stdout = self._open(self.stdout)
+        rest = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+        try:
+            while rest:
+                rest = rest[_write_some(stdout.write, rest, stdout):]
+            _write_some(stdout.flush, None, stdout)
+        except OSError as error:
+            self._give_up(stdout)
+            if error.errno == errno.EPIPE:
+                raise Quit(PIPE_CLOSED) from None
+            raise OSError(error.errno, "cannot write to standard output: %s" % error.strerror) from None
+
+    def warn(self, data: "Union[bytes, str]") -> None:
+        """Write to standard error; if that is not possible, there is nobody to tell."""
+        try:
+            self.stderr.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+            self.stderr.flush()
+        except (OSError, AttributeError, ValueError):
+            self.stderr = None
+
+    def complain(self, text: str) -> None:
+        """Tell on standard error, in one line, what is wrong."""
+        self.warn("%s: %s\n" % (" ".join(filter(None, (PROGRAM, self.command))), " ".join(text.split())))
+
+    @staticmethod
+    def _open(stream: "Optional[Any]") -> "Any":
+        if stream is None:
+            raise OSError(errno.EBADF, "standard input or output is closed")
+        return stream
+
+    @staticmethod
+    def _give_up(stream: "Any") -> None:
+        """Have what is left in the stream's buffer go nowhere, or the interpreter would complain about it at its end."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, AttributeError):
+            return
+
+
+def _is_non_blocking(stream: "Any") -> bool:
+    """Whether a stream gives back less than all while nothing more is there; other programs may have made it so."""
+    try:
+        return not os.get_blocking(stream.fileno())
+    except (OSError, AttributeError):
+        return False
+
+
+def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:
+    """Write as much as goes, or flush, and wait while nothing goes; return how much it was.
+
+    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it
+    non-blocking.
+    """
+    while True:
+        try:
+            written = write() if data is None else write(data)
+        except BlockingIOError as error:
+            written = error.characters_written if data is not None else None
+        else:
+            if data is None:
+                return 0
+        if written:
+            return int(written)
+        select.select([], [stream], [])
+
+
+def is_terminal(stream: "Any") -> bool:
+    """Whether there is a person at the other end of a stream."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def show(word: str) -> str:
+    """A word of the command line, whose bytes need be no text in the locale, as it is told to a person."""
+    return os.fsencode(word).decode("utf-8", "backslashreplace")
+
+
+def fill_standard_descriptors() -> None:
+    """Open what is closed of the descriptors 0 to 2 to nowhere, lest a socket or a log gets a number that others write to."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+
+
+class Option:
+    """One option: its names, how its value is called and read, what it does.
+
+    `convert` makes the value of the text, and raises ValueError with what it should be.  An option without `metavar` is a flag;
+    with `default_word`, its value may be left out.  Its key is its first long name with underscores, or its short one.
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("names", "metavar", "help", "convert", "repeat", "default", "default_word", "key")
+
+    def __init__(self, names: str, metavar: str, help_text: str, convert: "Callable[[str], Any]" = str, repeat: bool = False,
+                 default: "Any" = None, default_word: "Optional[str]" = None) -> None:
+        self.names = names.split()
+        self.metavar = metavar
+        self.help = help_text
+        self.convert = convert
+        self.repeat = repeat
+        if default is None:
+            default = ([] if repeat else None) if metavar else 0 if repeat else False
+        self.default = default
+        self.default_word = default_word
+        long_names = [name for name in self.names if name.startswith("--")]
+        self.key = (long_names[0][2:] if long_names else self.names[0][1:]).replace("-", "_")
+
+    def __repr__(self) -> str:
+        return "<Option %s>" % " ".join(self.names)
+
+    @property
+    def takes_word(self) -> bool:
+        """Whether the next word is its value, if that does not follow at once."""
+        return bool(self.metavar) and self.default_word is None
+
+    def label(self) -> str:
+        """How the help shows it."""
+        value = "" if not self.metavar else "[=%s]" % self.metavar if self.default_word is not None else " " + self.metavar
+        return ", ".join(self.names) + value
+
+
+class Parsed:
+    """What a command line says: options as attributes, other words in `words`, and options in their order in `given`.
+
+    Owner: whoever parsed it.
+    """
+
+    def __init__(self, options: "Sequence[Option]") -> None:
+        self.given = []  # type: List[Tuple[str, Any]]
+        self.words = []  # type: List[str]
+        self.ended = False  # a `--` was there
+        for option in options:
+            setattr(self, option.key, list(option.default) if isinstance(option.default, list) else option.default)
+
+    def __repr__(self) -> str:
+        return "<Parsed %s %s>" % (self.given, self.words)
+
+    def __getattr__(self, name: str) -> "Any":
+        raise AttributeError(name)
+
+    def has(self, key: str) -> bool:
+        """Whether an option was given."""
+        return any(name == key for name, _ in self.given)
+
+
+class CommandLine:
+    """The options of one command, in groups, and its help.
+
+    With `once`, an option that is given twice is an error unless it may be repeated.  Where there are `abbreviated` names, an
+    option may be cut short: to what fits one of those names only, or else only one name at all.
+
+    Owner: nobody, it does not change.
+    """
+
+    def __init__(self, name: str, usage: "Sequence[str]", about: str, groups: "Sequence[Tuple[str, Sequence[Option]]]",
+                 notes: "Sequence[Tuple[str, str]]" = (), help_names: str = "-H --help", once: bool = False,
+                 abbreviated: "Sequence[str]" = ()) -> None:
+        self.name = name
+        self.usage = usage
+        self.about = about
+        self.groups = [(title, list(options)) for title, options in groups]
+        self.notes = notes
+        self.once = once
+        self.abbreviated = abbreviated
+        self._help_names = help_names.split()
+        self.groups[-1][1].append(Option(help_names, "", "show this help"))
+        self.options = [option for _, options in self.groups for option in options]
+        self._by_name = {name: option for option in self.options for name in option.names}
+
+    def __repr__(self) -> str:
+        return "<CommandLine %s>" % self.name
+
+    def parse(self, arguments: "Sequence[str]") -> Parsed:
+        """Read a command line.  Raises UsageError and HelpWanted."""
+        parsed = Parsed(self.options)
+        rest = list(arguments)
+        rest.reverse()
+        while rest:
+            word = rest.pop()
+            if word == "--":
+                parsed.ended = True
+                parsed.words += reversed(rest)
+                break
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                option = self._find(name)
+                if option.takes_word and not equals:
+                    value = self._next(name, rest)
+                elif equals and not option.metavar:
+                    raise UsageError("%s takes no value" % name)
+                self._take(parsed, option, name, value if option.takes_word or equals else None)
+            elif word.startswith("-") and word != "-":
+                letters = word[1:]
+                while letters:
+                    name, letters = "-" + letters[0], letters[1:]
+                    option = self._find(name)
+                    if option.takes_word:
+                        self._take(parsed, option, name, letters or self._next(name, rest))
+                        break
+                    self._take(parsed, option, name, None)
+            else:
+                parsed.words.append(word)
+        return parsed
+
+    def _find(self, name: str) -> Option:
+        if name not in self._by_name and name.startswith("--") and self.abbreviated:
+            name = self._complete(name)
+        if name in self._help_names:
+            raise HelpWanted(self.help())
+        if name not in self._by_name:
+            raise UsageError("there is no option %s" % name)
+        return self._by_name[name]
+
+    def _complete(self, name: str) -> str:
+        """The full name of an option that was cut short; the same if there is none."""
+        for names in (self.abbreviated, sorted(self._by_name)):
+            fitting = [one for one in names if one.startswith(name)]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                raise UsageError("%s may be %s" % (name, " or ".join(fitting)))
+        return name
+
+    @staticmethod
+    def _next(name: str, rest: "List[str]") -> str:
+        if not rest:
+            raise UsageError("%s needs a value" % name)
+        return rest.pop()
+
+    def _take(self, parsed: Parsed, option: Option, name: str, word: "Optional[str]") -> None:
+        if self.once and not option.repeat and parsed.has(option.key):
+            raise UsageError("%s is given twice" % name)
+        if not option.metavar:
+            value = getattr(parsed, option.key) + 1 if option.repeat else True  # type: Any
+        else:
+            try:
+                value = option.convert(word if word is not None else option.default_word or "")
+            except ValueError as error:
+                raise UsageError("%s: %s" % (name, error)) from None
+        parsed.given.append((option.key, value))
+        setattr(parsed, option.key, getattr(parsed, option.key) + [value] if option.repeat and option.metavar else value)
+
+    def help(self, width: "Optional[int]" = None) -> str:
+        """What `--help` prints."""
+        from textwrap import fill
+        if width is None:
+            from shutil import get_terminal_size
+            width = min(get_terminal_size().columns, 120)
+        width = max(width, 60)
+        lines = []  # type: List[str]
+        for index, usage in enumerate(self.usage):
+            lines.append("%s %s %s" % ("usage:" if not index else "      ", PROGRAM, usage))
+        lines += ["", fill(" ".join(self.about.split("\n")).strip(), width)]
+        for title, options in self.groups:
+            shown = [option for option in options if option.help]
+            if shown:
+                lines += ["", title + ":"]
+            for option in shown:
+                lines += _help_lines(option.label(), option.help, width)
+        for title, text in self.notes:
+            lines += ["", title + ":"] + ["  " + line for line in text.strip("\n").split("\n")]
+        return "\n".join(lines) + "\n"
+
+
+def _help_lines(label: str, text: str, width: int) -> "List[str]":
+    from textwrap import wrap
+    lines = wrap(text, width - 28)
+    if len(label) > 24:
+        return ["  " + label] + [" " * 28 + line for line in lines]
+    return ["  " + label.ljust(26) + lines[0]] + [" " * 28 + line for line in lines[1:]]
+
+
+# --- How values are read.
+
+
+def whole_number(least: int = 0, most: "Optional[int]" = None) -> "Callable[[str], int]":
+    """A reader of whole numbers within bounds."""
+    wanted = "a whole number from %d" % least + (" to %d" % most if most is not None else "")
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError("%r is not %s" % (text, wanted)) from None
+        if number < least or most is not None and number > most:
+            raise ValueError("%s is not %s" % (number, wanted))
+        return number
+    return read
+
+
+def some_text(text: str) -> str:
+    """A text that is not empty, as what a shell makes of a variable that is not set."""
+    if not text:
+        raise ValueError("a value is wanted, not nothing")
+    return text
+
+
+def read_seconds(text: str) -> float:
+    """A time in seconds, or with ms, s, m, h or d behind it."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    digits = text.rstrip("smhd")
+    try:
+        seconds = float(digits) * (units[text[len(digits):]] if len(digits) < len(text) else 1.0)
+    except (ValueError, KeyError):
+        raise ValueError("%r is not a time such as 10, 0.5 or 5m" % text) from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("%r is not a time from 0" % text)
+    return seconds
+
+
+def read_size(text: str) -> int:
+    """A number of bytes, or with K, M or G behind it."""
+    digits = text.rstrip("kKmMgG")
+    factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(text[len(digits):].lower())
+    if factor is None or not digits.isdigit():
+        raise ValueError("%r is not a size such as 65536, 64K or 1M" % text)
+    return int(digits) * factor
+
+
+def read_port(text: str) -> int:
+    """A port's number, or the name of a service that has one."""
+    if text.isdigit() and int(text) <= 65535:
+        return int(text)
+    import socket
+    try:
+        return socket.getservbyname(text, "tcp")
+    except OSError:
+        raise ValueError("%r is no port" % text) from None
+
+
+def one_of(*choices: str) -> "Callable[[str], str]":
+    """A reader of one of some words."""
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError("%r is not one of %s" % (text, ", ".join(choices)))
+        return text
+    return read
+
+
+# --- Where the server is.
+
+
+def address_options() -> "Tuple[str, List[Option]]":
+    """The options that say where the server is, and how to speak with it."""
+    return "Job server", [
+        Option("-h --host", "HOST", "its name or address, HOST:PORT, or the path of a Unix socket; several with commas "
+               "between them (default: GEARMAN_SERVER, else GEARMAN_SERVERS, else localhost)"),
+        Option("-p --port", "PORT", "its port (default: %d)" % DEFAULT_PORT, read_port),
+        Option("-S --tls --ssl", "", "speak TLS, and check the server's certificate"),
+        Option("--tls-ca", "FILE", "certificate authorities to trust (default: GEARMAND_CA_CERTIFICATE, else the system's)"),
+        Option("--tls-certificate", "FILE", "certificate to show to the server (default: GEARMAN_CLIENT_PEM)"),
+        Option("--tls-key", "FILE", "key of that certificate (default: GEARMAN_CLIENT_KEY, else in the same file)"),
+        Option("--tls-hostname", "NAME", "name in the server's certificate, if that is not the host's"),
+        Option("--tls-no-verify", "", "accept every certificate"),
+    ]
+
+
+def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
+    """The addresses of the servers that the options or the environment name.
+
+    Raises UsageError for what is no address.
+    """
+    port = options.port if options.port is not None else DEFAULT_PORT
+    text = options.host
+    if text is None and options.port is None:
+        text = environment.get("GEARMAN_SERVER") or environment.get("GEARMAN_SERVERS")
+    try:
+        addresses = [split_address(word.strip(), port) for word in (text or "localhost").split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not addresses or not all(host for host, _ in addresses):
+        raise UsageError("no host in %r" % text)
+    return addresses
+
+
+def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
+    """What `open_connection` wants to know about TLS, None if there is to be none.
+
+    Raises UsageError for options of TLS without --tls, and OSError for files that cannot be used.
+    """
+    if not options.tls:
+        for name in ("ca", "certificate", "key", "hostname", "no_verify"):
+            if getattr(options, "tls_" + name):
+                raise UsageError("--tls-%s needs --tls" % name.replace("_", "-"))  # rather than go on in clear text
+        return None
+    need_module("ssl", "TLS")
+    settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
+                "certificate": options.tls_certificate or environment.get("GEARMAN_CLIENT_PEM"),
+                "key": options.tls_key or environment.get("GEARMAN_CLIENT_KEY"),
+                "hostname": options.tls_hostname, "verify": not options.tls_no_verify}  # type: Dict[str, Any]
+    tls = {name: value for name, value in settings.items() if value is not None}
+    check_tls(tls)
+    return tls
+
+
+def need_module(name: str, purpose: str) -> None:
+    """Look for a module of the standard library that some builds of Python lack.  Raises GearmanError."""
+    from importlib import import_module
+    try:
+        import_module(name)
+    except ImportError as error:
+        raise GearmanError("this Python has no %s, which is needed for %s: %s" % (name, purpose, error)) from None
+
+
+# --- How it ends.
+
+
+def terminate() -> None:
+    """What SIGTERM does to a command that has something to clean up: raises Quit."""
+    raise Quit(TERMINATED)
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status for an exception that ends a command."""
+    if isinstance(error, JobTimeout):
+        return TOO_LATE
+    if isinstance(error, (NoServer, ServerLost)):
+        return UNREACHABLE
+    if isinstance(error, (UsageError, ValueError)):
+        return USAGE
+    return FAILED
+
+
+def run_command(console: Console, command: "Callable[[Console, Sequence[str]], int]", arguments: "Sequence[str]") -> int:
+    """Run a command and return its exit status; what goes wrong is told in one line."""
+    try:
+        return command(console, arguments)
+    except HelpWanted as wanted:
+        return _print_help(console, str(wanted))
+    except Quit as quit_:
+        return quit_.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UsageError as error:
+        console.complain("%s; see %s" % (error, " ".join(filter(None, (PROGRAM, console.command, "--help")))))
+        return USAGE
+    except OSError as error:
+        text = error.strerror or str(error)
+        console.complain("%s: %s" % (error.filename, text) if error.filename is not None else text)
+        return FAILED
+    except (GearmanError, ValueError, MemoryError) as error:
+        console.complain(str(error) or type(error).__name__)
+        return status_of(error)
+
+
+def _print_help(console: Console, text: str) -> int:
+    try:
+        console.write(text)
+    except Quit as quit_:
+        return quit_.status
+    except OSError as error:
+        console.complain(str(error.strerror))
+        return FAILED
+    return DONE
+
+
+def own_command() -> "List[str]":
+    """The beginning of a command line that runs this very program, wherever it was loaded from.
+
+    Raises GearmanError if the interpreter does not know its own path.
+    """
+    if not sys.executable:
+        raise GearmanError("this interpreter does not know its own path, so it cannot start another process")
+    name = Console.__module__
+    path = os.path.abspath(getattr(sys.modules[name], "__file__", "") or "")
+    package, _, module = name.rpartition(".cli.")
+    if not module or not package:  # the single file, imported or run
+        return [sys.executable, path]
+    folder = os.path.dirname(os.path.dirname(path))
+    for _ in package.split("."):
+        folder = os.path.dirname(folder)
+    # Where it was found this time, and not before the standard library.
+    paths = [os.path.abspath(entry) for entry in sys.path]
+    place = paths.index(folder) if folder in paths else 0
+    return [sys.executable, "-c", "import sys; sys.path.insert(%d, %r); from %s.cli import main; sys.exit(main())" % (
+        place, folder, package)]

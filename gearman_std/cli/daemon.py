@@ -1,0 +1,422 @@
+"""What a program does to live in the background: detach, pid file, user, limits, log, signals, word to the service manager."""
+import logging
+import os
+import signal
+import sys
+import threading
+
+from ..errors import GearmanError
+from ..net.signals import make_handler, release_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+
+_logger_daemon = logging.getLogger("gearman_std.daemon")
+
+LOG_FORMAT = "%(levelname)7s %(asctime)s.%(msecs)03d000 [ %(threadName)s ] %(message)s"
+_SYSLOG_DEVICES = ("/dev/log", "/var/run/syslog")
+LOG_DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+# gearmand's names of log levels, and Python's numbers.
+LOG_LEVELS = {"FATAL": 60, "ALERT": 55, "CRITICAL": 50, "ERROR": 40, "WARNING": 30, "NOTICE": 25, "INFO": 20, "DEBUG": 10}
+
+
+class CannotDetach(GearmanError):
+    """The program cannot go into the background, or not become another user."""
+
+
+class PidFile:
+    """A file with this process's id while it is entered.
+
+    It is removed at the end only if it still has that id, since another process may have taken the path.  Opening and entering
+    raise OSError.
+
+    Owner: the thread that enters it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._pid = 0
+        self._file = None  # type: Any
+
+    def __repr__(self) -> str:
+        return "<PidFile %s%s>" % (self.path, ", written" if self._pid else "")
+
+    def open(self) -> None:
+        """Open the file and change nothing in it, which may be another process's; entering does so if nobody did."""
+        try:
+            self._file = open(self.path, "ab", 0)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it is empty, since it was never entered."""
+        if self._file is not None:
+            self._close()
+            if os.path.isfile(self.path):  # and no device, which may be read for ever, and must stay
+                self._remove("")
+
+    def __enter__(self) -> "PidFile":
+        if self._file is not None and not os.path.exists(self.path):
+            self._close()
+        if self._file is None:
+            self.open()
+        try:
+            if os.fstat(self._file.fileno()).st_size:  # which is 0 for a device, that takes no truncate
+                self._file.truncate(0)
+            self._file.write(b"%d\n" % os.getpid())
+        except OSError as error:
+            raise self._error(error) from None
+        self._pid = os.getpid()
+        return self
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        if self._pid != os.getpid():
+            return
+        self._pid = 0
+        self._close()
+        self._remove("%d" % os.getpid())
+
+    def _close(self) -> None:
+        self._file.close()
+        self._file = None
+
+    def _remove(self, content: str) -> None:
+        try:
+            with open(self.path) as file:
+                ours = file.read().strip() == content
+            if ours:
+                os.unlink(self.path)
+        except OSError as failure:  # its folder may belong to the user that the program was before
+            _logger_daemon.info("the pid file %s stays: %s", self.path, failure.strerror)
+
+    def _error(self, error: OSError) -> OSError:
+        return OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror))
+
+
+class Detached:
+    """The word that a program in the background owes to the one that started it: that it is ready.
+
+    If it ends without that word, having said on standard error why, the first process ends with status 1.
+
+    Owner: the thread that detached.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe  # -1: the word is given
+
+    def __repr__(self) -> str:
+        return "<Detached, %s>" % ("not ready yet" if self._pipe >= 0 else "ready")
+
+    def ready(self, keep_output: bool = False) -> None:
+        """Let the first process end with status 0, and let go of standard input and, unless told otherwise, of the outputs."""
+        if self._pipe < 0:
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0,) if keep_output else (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        if nowhere > 2:
+            os.close(nowhere)
+        pipe, self._pipe = self._pipe, -1
+        try:
+            os.write(pipe, b"\0")
+        except OSError:  # nobody waits any more
+            _logger_daemon.info("the process that started this one is gone")
+        os.close(pipe)
+
+
+def detach() -> Detached:
+    """Go on in a process of a session of its own, without a terminal; the first process waits for its word, and ends.
+
+    Before that nothing may have started a thread.  Raises CannotDetach where there is no fork.
+    """
+    if not hasattr(os, "fork"):
+        raise CannotDetach("this system has no way to detach a program")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    reader, writer = os.pipe()
+    first = os.fork()
+    if first:
+        release_signals()
+        os.close(writer)
+        os.waitpid(first, 0)
+        os._exit(0 if os.read(reader, 1) else 1)
+    os.close(reader)
+    os.setsid()
+    if os.fork():  # a second time, so that it is no session leader and never gets a terminal
+        os._exit(0)
+    return Detached(writer)
+
+
+def become_user(name: str, system: "Any" = os, find: "Optional[Callable[[str], Any]]" = None) -> bool:
+    """Become another user, with that user's groups; return whether that was necessary.
+
+    Raises CannotDetach for an unknown user, and if this one may not.
+    """
+    if find is None:
+        try:
+            from pwd import getpwnam as find
+        except ImportError:
+            raise CannotDetach("this system has no users to become") from None
+    try:
+        entry = find(name)  # type: ignore[misc]
+    except KeyError:
+        raise CannotDetach("there is no user %s" % name) from None
+    if system.getuid() == system.geteuid() == entry.pw_uid:
+        return False
+    try:
+        system.initgroups(entry.pw_name, entry.pw_gid)
+        system.setgid(entry.pw_gid)
+        system.setuid(entry.pw_uid)
+    except PermissionError:
+        raise CannotDetach("only root can become user %s" % name) from None
+    return True
+
+
+def allow_descriptors(number: "Optional[int]" = None) -> int:
+    """Allow this process so many open files, or as many as the system lets it have; return the number.
+
+    Raises OSError if the system refuses.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if number is None:
+        number = hard
+        if hard == resource.RLIM_INFINITY:
+            return soft
+    elif hard != resource.RLIM_INFINITY and number > hard:
+        hard = number
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    except (ValueError, OSError) as error:
+        raise OSError("cannot allow %d open files: %s" % (number, error)) from None
+    return number
+
+
+def allow_core_dump() -> None:
+    """Have the system write a core file if the interpreter crashes.  Raises OSError if the system refuses."""
+    import resource
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
+class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting it fails on old versions
+    """Writes log records to a file that may be moved away: the next record goes to a new one by the same name.
+
+    If that cannot be opened, it goes on with the old one.
+
+    Owner: the lock that every logging handler has.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._reopen = False
+        self._failing = False  # what was written last did not get into the file
+        super().__init__(self._open())
+
+    def __repr__(self) -> str:
+        return "<LogFile %s>" % self.path
+
+    def _open(self) -> "Any":
+        return open(self.path, "a", encoding="utf-8", errors="backslashreplace")
+
+    def _moved(self) -> bool:
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return True
+        return not os.path.samestat(there, os.fstat(self.stream.fileno()))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As every handler's."""
+        if self._reopen or self._moved():
+            self._reopen = False
+            try:
+                stream = self._open()
+            except OSError:
+                super().emit(record)  # it may have been created by a user with more rights than this one has now
+                return
+            self._close_stream()
+            self.stream = stream
+        failing, self._failing = self._failing, False
+        super().emit(record)
+        if self._failing and not failing:
+            self._complain()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """As every handler's, but for a full disk, of which a line is enough as long as it lasts."""
+        if isinstance(sys.exc_info()[1], OSError):
+            self._failing = True
+        else:
+            super().handleError(record)
+
+    def _complain(self) -> None:
+        try:
+            sys.stderr.write("cannot write to the log file %s\n" % self.path)
+        except (OSError, AttributeError, ValueError):  # there is nobody to tell
+            return
+
+    def _close_stream(self) -> None:
+        try:
+            self.stream.close()
+        except OSError:  # the disk is full: what it had still to write is lost
+            self._failing = True
+
+    def reopen(self) -> None:
+        """Open the file again before the next record is written; may be called from a signal handler."""
+        self._reopen = True
+
+    def give_to(self, user: str) -> None:
+        """Let another user open it again.  Raises OSError, KeyError."""
+        import pwd
+        entry = pwd.getpwnam(user)
+        os.fchown(self.stream.fileno(), entry.pw_uid, entry.pw_gid)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close_stream()
+        super().close()
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formats records; an exception of this package is told in a line rather than as a traceback.
+
+    Owner: nobody, it does not change.
+    """
+
+    def __repr__(self) -> str:
+        return "<OneLineFormatter>"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As every formatter's."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, GearmanError):
+            record = logging.makeLogRecord(dict(vars(record), msg="%s: %s", args=(record.getMessage(), error), exc_info=None))
+        return super().format(record)
+
+
+def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "Any" = None) -> "Optional[LogFile]":
+    """Have the package log at a level of LOG_LEVELS to a file, to "stderr" or to "none", and also to syslog.
+
+    Returns the file, None if there is none.  Raises OSError if the file cannot be opened, or if there is no syslog.
+    """
+    for name, number in LOG_LEVELS.items():
+        if logging.getLevelName(number) == "Level %d" % number:
+            logging.addLevelName(number, name)
+    logger = logging.getLogger("gearman_std")
+    for handler in list(logger.handlers):
+        if not isinstance(handler, logging.NullHandler):
+            logger.removeHandler(handler)
+            handler.close()
+    logger.setLevel(LOG_LEVELS[level])
+    log_file = None  # type: Optional[LogFile]
+    if path == "stderr":
+        logger.addHandler(_formatted(logging.StreamHandler(stream), LOG_FORMAT))
+    elif path != "none":
+        try:
+            log_file = LogFile(path)
+        except OSError as error:
+            raise OSError(error.errno, "cannot open the log file %s: %s" % (path, error.strerror)) from None
+        logger.addHandler(_formatted(log_file, LOG_FORMAT))
+    if syslog:
+        from logging.handlers import SysLogHandler
+        device = next((one for one in _SYSLOG_DEVICES if os.path.exists(one)), None)
+        if device is None:
+            raise OSError("there is no syslog on this machine")
+        logger.addHandler(_formatted(SysLogHandler(device, SysLogHandler.LOG_DAEMON), "gearmand[%(process)d]: %(message)s"))
+    return log_file
+
+
+def _formatted(handler: logging.Handler, text: str) -> logging.Handler:
+    handler.setFormatter(OneLineFormatter(text, LOG_DATE_FORMAT))
+    return handler
+
+
+class SignalHandlers:
+    """While it is entered, signals call functions; those that the system does not know are left out.
+
+    What was held back of them by then comes when all are set.
+
+    Owner: the main thread.
+    """
+
+    def __init__(self, handlers: "Mapping[str, Callable[[], Any]]") -> None:
+        self._handlers = handlers
+        self._replaced = []  # type: List[Tuple[int, Any]]
+
+    def __repr__(self) -> str:
+        return "<SignalHandlers for %s>" % ", ".join(self._handlers)
+
+    def __enter__(self) -> "SignalHandlers":
+        if threading.current_thread() is threading.main_thread():
+            for name, call in self._handlers.items():
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._replaced.append((number, signal.signal(number, make_handler(call))))
+            release_signals()
+        return self
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        while self._replaced:
+            number, handler = self._replaced.pop()
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def notify_manager(state: str, environment: "Optional[Dict[str, str]]" = None) -> bool:
+    """Tell systemd a state, such as ``READY=1``; return whether there is somebody to tell.
+
+    Source: the manual page sd_notify(3).
+    """
+    address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return False
+    import socket
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError as error:
+            _logger_daemon.warning("cannot tell the service manager %s: %s", state, error.strerror)
+            return False
+    return True
+
+
+def inherited_sockets(environment: "Mapping[str, str]", pid: int) -> "List[Tuple[str, Any]]":
+    """The names and the sockets that this process was started with to listen on, none if they are meant for another process.
+
+    Source: the manual page sd_listen_fds(3).  Raises OSError if there is something else.
+    """
+    if environment.get("LISTEN_PID") != "%d" % pid:
+        return []
+    import socket
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    found = []  # type: List[Tuple[str, Any]]
+    number = environment.get("LISTEN_FDS", "")
+    for index in range(int(number) if number.isdigit() else 0):
+        descriptor = 3 + index
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as probe:  # whose family may be wrong before Python 3.7
+                family, kind, listens = (probe.getsockopt(socket.SOL_SOCKET, option) for option in (
+                    socket.SO_DOMAIN, socket.SO_TYPE, socket.SO_ACCEPTCONN))
+        except OSError as error:
+            raise OSError(error.errno, "cannot inherit the file descriptor %d: %s" % (descriptor, error.strerror)) from None
+        if kind != socket.SOCK_STREAM or not listens:
+            raise OSError("the inherited socket %d is none that listens for streams" % descriptor)
+        os.set_inheritable(descriptor, False)
+        found.append((names[index] if index < len(names) else "", socket.socket(family, kind, 0, descriptor)))
+    return found
+
+
+def watchdog_interval(environment: "Mapping[str, str]", pid: int) -> "Optional[float]":
+    """How often, in seconds, systemd wants to hear from this process, halved for safety; None if it does not."""
+    if environment.get("WATCHDOG_PID", "%d" % pid) != "%d" % pid:
+        return None
+    wanted = environment.get("WATCHDOG_USEC", "")
+    return int(wanted) / 2e6 if wanted.isdigit() and int(wanted) else None

@@ -1,0 +1,265 @@
+"""One parent that keeps a number of processes running, and what its children do to hear from it."""
+import logging
+import os
+import queue
+import random as _random_choice
+import signal
+import sys
+import threading
+import time
+
+from ..net.signals import hold_signals, make_handler, release_signals
+from ..net.threads import start_thread
+from ..timers import growing_pause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
+
+_logger_supervisor = logging.getLogger("gearman_std.supervisor")
+
+SUPERVISED = "GEARMAN_STD_SUPERVISED"  # set in the environment of a child
+SHORT_LIFE = 5.0      # seconds; a process that dies younger is not started again at once
+FIRST_PAUSE = 0.5     # seconds of such a pause, doubled each time …
+LONGEST_PAUSE = 30.0  # … up to this
+_TICK = 0.25          # seconds; how long a stop may go unnoticed: a signal handler can do no more than count it
+_STOP_STEPS = 3       # the third stop kills
+
+
+class _Child:
+    """A place for a process: the process, or when to start the next one.
+
+    Owner: the thread in `Supervisor.run`.
+    """
+
+    __slots__ = ("number", "process", "starts", "started", "deaths", "due")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process = None  # type: Any
+        self.starts = 0
+        self.started = 0.0
+        self.deaths = 0      # young ones in a row
+        self.due = 0.0
+
+    def __repr__(self) -> str:
+        return "<_Child %d, %s>" % (self.number, "process %d" % self.process.pid if self.process else "not running")
+
+
+class Supervisor:
+    """Keeps `count` processes of the command `argv` running until it is stopped.
+
+    A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child
+    is a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
+    listens.  A third `stop` kills what is left.  If the first process of a place ends with the status `hopeless`, no other one
+    would do better: the supervisor stops, and that is its `status`, which else is 0.
+
+    Raises ValueError for a count below 1.
+
+    Owner: the thread in `run`.
+    """
+
+    def __init__(self, argv: "Sequence[str]", count: int = 1, clock: "Callable[[], float]" = time.monotonic,
+                 random: "Callable[[], float]" = _random_choice.random,
+                 start: "Optional[Callable[[Sequence[str]], Any]]" = None, hopeless: "Optional[int]" = None) -> None:
+        if count < 1:
+            raise ValueError("a supervisor of %r processes" % count)
+        self.argv = list(argv)
+        self.stops = 0
+        self.status = 0
+        self._hopeless = hopeless
+        self._clock = clock
+        self._random = random
+        self._start = start or start_child
+        self._children = [_Child(number) for number in range(1, count + 1)]
+        self._events = queue.Queue()  # type: queue.Queue[Tuple[_Child, Any, int]]
+        self._told = 0  # how many stops the children have heard of
+
+    def __repr__(self) -> str:
+        return "<Supervisor of %d x %s%s>" % (len(self._children), self.argv, ", stopping" if self.stops else "")
+
+    # --- Called by the owning thread.
+
+    def run(self) -> None:
+        """Keep the processes running until `stop`, and then until the last has ended."""
+        children = self._children
+        while not self.stops or any(child.process for child in children):
+            now = self._clock()
+            if not self.stops:
+                for child in children:
+                    if child.process is None and child.due <= now:
+                        self._begin(child, now)
+            elif self._told < self.stops:
+                self._tell_children()
+            waits = [child.due - now for child in children if child.process is None and not self.stops]
+            try:
+                self._bury(*self._events.get(timeout=max(0.0, min(waits + [_TICK]))))
+            except queue.Empty:
+                continue
+
+    def _begin(self, child: _Child, now: float) -> None:
+        child.started = now
+        child.starts += 1
+        process = None
+        try:
+            process = self._start(self.argv)
+            start_thread(lambda: self._events.put((child, process, process.wait())), "gearman_std supervisor")
+        except OSError as error:
+            _logger_supervisor.error("cannot start process %d: %s", child.number, error.strerror or error)
+            if process is not None:
+                process.kill()
+                process.wait()
+                process.stdin.close()
+            self._pause(child, now)
+            return
+        child.process = process
+        _logger_supervisor.info("process %d has started, its id is %d", child.number, process.pid)
+
+    def _bury(self, child: _Child, process: "Any", status: int) -> None:
+        now = self._clock()
+        try:
+            process.stdin.close()
+        except OSError:
+            pass  # a word was still on its way to it
+        child.process = None
+        if status == self._hopeless and child.starts == 1 and not self.stops:
+            self.status = status
+            self.stop()
+        if self.stops:
+            _logger_supervisor.info("process %d has ended with status %s", child.number, status)
+            return
+        if now - child.started < SHORT_LIFE:
+            self._pause(child, now)
+        else:
+            child.deaths = 0
+            child.due = now
+        _logger_supervisor.log(logging.WARNING if status else logging.INFO, "process %d has ended with status %s; the next one "
+                               "starts in %.1f s", child.number, status, child.due - now)
+
+    def _pause(self, child: _Child, now: float) -> None:
+        child.due = now + growing_pause(FIRST_PAUSE, LONGEST_PAUSE, child.deaths) * (0.5 + 0.5 * self._random())
+        child.deaths += 1
+
+    def _tell_children(self) -> None:
+        while self._told < self.stops:
+            self._told += 1
+            for child in self._children:
+                if child.process is None:
+                    continue
+                if self._told >= _STOP_STEPS:
+                    child.process.kill()
+                    continue
+                try:
+                    child.process.stdin.write(b"\0")
+                    child.process.stdin.flush()
+                except OSError:
+                    pass  # it has just ended
+
+    # --- Called by any thread, and by signal handlers.
+
+    def stop(self) -> None:
+        """Tell the processes to finish, again to leave at once, and once more to be killed."""
+        self.stops += 1
+
+
+class Supervised:
+    """In a child of a `Supervisor`: calls `stop` when the parent says so, or is gone, or a signal says so.
+
+    SIGTERM often reaches parent and child at once, so what came both ways counts once.  What the child starts finds nothing on
+    the standard input, where it would read the parent's words.
+
+    Owner: its lock.
+    """
+
+    def __init__(self, stop: "Callable[[], Any]", descriptor: int = 0) -> None:
+        self._stop = stop
+        self._lock = threading.RLock()
+        self._heard = {"parent": 0, "signals": 0}
+        self._passed_on = 0
+        self._descriptor = descriptor
+
+    def __repr__(self) -> str:
+        return "<Supervised: %r>" % self._heard
+
+    def listen(self) -> None:
+        """Listen from now on; to be called in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, make_handler(lambda: self._hear("signals")))
+        release_signals()
+        inherited, self._descriptor = self._descriptor, os.dup(self._descriptor)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, inherited)
+        os.close(nowhere)
+        start_thread(self._listen, "gearman_std supervised")
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                said = os.read(self._descriptor, 1)
+            except OSError:
+                said = b""
+            if not said:
+                if not self._heard["parent"]:
+                    self._hear("parent")
+                return
+            self._hear("parent")
+
+    def _hear(self, way: str) -> None:
+        with self._lock:
+            self._heard[way] += 1
+            if self._heard[way] > self._passed_on:
+                self._passed_on = self._heard[way]
+                self._stop()
+
+
+class CodeWatch:
+    """Tells whether the files of the modules that were imported have changed since; `paths` are watched too.
+
+    Owner: the thread that asks.
+    """
+
+    def __init__(self, paths: "Iterable[str]" = ()) -> None:
+        self._paths = list(paths)
+        self._seen = {}  # type: Dict[str, Optional[Tuple[int, int]]]
+        self()
+
+    def __repr__(self) -> str:
+        return "<CodeWatch of %d files>" % len(self._seen)
+
+    def __call__(self) -> bool:
+        """Whether anything has changed."""
+        files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        changed = False
+        for path in self._paths + [path for path in files if isinstance(path, str)]:
+            mark = _file_mark(path)
+            if self._seen.setdefault(path, mark) != mark:
+                changed = True
+        return changed
+
+
+def _file_mark(path: str) -> "Optional[Tuple[int, int]]":
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def is_supervised() -> bool:
+    """Whether this process is the child of a `Supervisor`; its own children will not be."""
+    return os.environ.pop(SUPERVISED, None) is not None
+
+
+def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
+    """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read.
+
+    What is to stop it, as a Ctrl-C that reaches every process at the terminal, waits until that listens.
+    """
+    import subprocess
+    mask = hold_signals()
+    try:
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
+                                env=dict(os.environ, **{SUPERVISED: "1"}))
+    finally:
+        if mask is not None:
+            release_signals(mask)

@@ -1,0 +1,299 @@
+"""The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+
+from ..net.threads import start_thread
+from ..worker.command import Command
+from ..worker.job import Retry
+from ..worker.worker import Worker
+from .common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console, Option, Quit, UsageError, address_options,
+                     find_servers, find_tls, one_of, own_command, read_seconds, some_text, whole_number)
+from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
+from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+    from ..worker.job import WorkerJob
+    from .common import Parsed
+
+_WORKER_ABOUT = """
+Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
+and if it ends with a status other than 0 the job fails with what it said on standard error; without COMMAND, the data is
+printed.  Without -f, a Python callable, found in the current folder or an installed module, is called with a WorkerJob, and
+what it returns is the result.
+"""
+_WORKER_STATUSES = """
+0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
+1    it could not start: a file, a user or the background cannot be had
+2    the command line makes no sense, or a function cannot be imported
+130  interrupted by Ctrl-C
+A server that cannot be reached does not end a worker: it is tried again and again.
+"""
+_WORKER_SIGNALS = """
+SIGTERM, SIGINT  take no more jobs, finish what runs (for at most --grace), leave; the second time, leave at once
+SIGHUP           open the log file again
+"""
+_WORKER_EXAMPLES = """
+gearman-std worker -f wc -- wc -c                      a program: data on its input, output is the result
+gearman-std worker -f resize -c 1 -- ./resize.sh
+gearman-std worker mymodule:reverse --threads 8        def reverse(job): return job.workload[::-1]
+gearman-std worker rev=mymodule:reverse mymodule:count --processes 4 --reload
+"""
+
+
+def make_worker_line() -> CommandLine:
+    """The options of `worker`."""
+    usage = ["worker [OPTIONS] -f FUNCTION [--] [COMMAND...]", "worker [OPTIONS] [NAME=]MODULE:CALLABLE..."]
+    return CommandLine("worker", usage, _WORKER_ABOUT, [
+        address_options(),
+        ("Jobs", [
+            Option("-f --function", "FUNCTION", "function whose jobs the command does (may be repeated)", repeat=True),
+            Option("-T --threads", "N", "jobs at a time (default: 1)", whole_number(1), default=1),
+            Option("--limit", "N", "jobs of one function at a time (default: --threads)", whole_number(1)),
+            Option("--timeout", "SECONDS", "a command that runs longer is killed, with all that it has started; a callable's "
+                   "job is taken away by the server", read_seconds),
+            Option("-t", "MS", "accepted, as gearman -w does; there is no need to wake up", whole_number(-1)),
+            Option("-n --lines", "", "send each line of a command's output as data as soon as it is there"),
+            Option("-N --lines-stripped", "", "the same without its line end"),
+            Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only "
+                   "for clients that are trusted (default: bytes)", one_of("bytes", "json", "pickle")),
+        ]),
+        ("Life", [
+            Option("--processes", "N", "so many worker processes under a parent that starts a new one for each that ends",
+                   whole_number(1)),
+            Option("-c --max-jobs --count", "N", "end after N jobs", whole_number(0)),
+            Option("--max-age", "SECONDS", "end after that time", read_seconds),
+            Option("--splay", "SECONDS", "and after up to so many more, at random, so that not all workers end at once",
+                   read_seconds, default=0.0),
+            Option("--reload", "", "start anew when the code changes"),
+            Option("--grace", "SECONDS", "when told to leave, give running jobs so much time (default: no limit)",
+                   read_seconds),
+        ]),
+        ("The program", [
+            Option("--client-id", "ID", "name of this worker in the server's list of workers", os.fsencode),
+            Option("-v --verbose", "", "log more; -vv much more", repeat=True),
+            Option("-l --log-file", "FILE", "log there (default: stderr; none for no log)", default="stderr"),
+            Option("-i -P --pid-file", "FILE", "write the process id to a file, which goes at the end"),
+            Option("-d --daemon", "", "go on in the background"),
+            Option("--user", "NAME", "become another user, if started by root", some_text),
+        ]),
+    ], [("Signals", _WORKER_SIGNALS), ("Exit status", _WORKER_STATUSES), ("Examples", _WORKER_EXAMPLES)])
+
+
+def run_worker(console: Console, arguments: "Sequence[str]") -> int:
+    """Run `worker`; return the exit status."""
+    line = make_worker_line()
+    options = line.parse(arguments)
+    if not options.function and not options.words:
+        raise UsageError("no function was given: -f FUNCTION -- COMMAND, or MODULE:CALLABLE")
+    if options.function:
+        _look_for_program(options.words)
+    supervised = is_supervised()
+    with ExitStack() as stack:
+        log_file = open_log(("WARNING", "INFO", "DEBUG")[min(options.verbose, 2)], options.log_file)
+        detached = detach() if options.daemon and not supervised else None
+        stops = _Stops()
+        stack.enter_context(SignalHandlers(_handlers(stops, log_file, bool(options.function))))
+        if supervised:
+            Supervised(stops.stop).listen()
+        else:
+            if options.pid_file:
+                stack.enter_context(PidFile(options.pid_file))
+            if options.user:
+                if log_file is not None:
+                    log_file.give_to(options.user)
+                become_user(options.user)
+        servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
+        if (options.processes or options.reload) and not supervised:
+            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE)
+            if detached is not None:
+                detached.ready(keep_output=True)
+            stops.reach(supervisor.stop)
+            _run_for_manager(supervisor.run)
+            return stops.status or supervisor.status
+        worker = Worker(servers, threads=options.threads, grace=options.grace,
+                        client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
+                        max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
+                        # A command's output and printed data are bytes, whatever a callable's are.
+                        serializer="bytes" if options.function else options.serializer, tls=tls)
+        printer = _Printer(console, worker)
+        if options.function:
+            _register_command(worker, options, printer)
+        else:
+            for word in options.words:
+                name, function = load_function(word)
+                worker.register(name, function, options.timeout, options.limit)
+        if options.reload:
+            worker.watch = CodeWatch()  # which notes what is imported by now
+        if detached is not None:
+            detached.ready(keep_output=True)
+        stops.reach(worker.stop)
+        unfinished = worker.work(signals=False) if supervised else _run_for_manager(lambda: worker.work(signals=False))
+    status = DONE if supervised else stops.status
+    if unfinished and not options.function:
+        _end_at_once(status)
+    return status or printer.status
+
+
+def run_worker_mode(console: Console, options: "Parsed") -> int:
+    """Run `client -w` with the options of `client`; return the exit status."""
+    _look_for_program(options.words)
+    with ExitStack() as stack:
+        open_log("INFO" if options.verbose else "WARNING")
+        detached = detach() if options.daemon else None
+        stops = _Stops()
+        stack.enter_context(SignalHandlers(_handlers(stops, None, True)))
+        if options.pid_file:
+            stack.enter_context(PidFile(options.pid_file))
+        servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
+        worker = Worker(servers, max_jobs=options.count or None, tls=tls)
+        printer = _Printer(console, worker)
+        _register_command(worker, options, printer)
+        if detached is not None:
+            detached.ready(keep_output=True)
+        stops.reach(worker.stop)
+        _run_for_manager(lambda: worker.work(signals=False))
+    return stops.status or printer.status
+
+
+def _look_for_program(words: "Sequence[str]") -> None:
+    from shutil import which
+    if words and which(words[0]) is None:
+        raise UsageError("there is no program %s" % words[0])
+
+
+def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
+    """Have the functions done by the command, or by printing if there is none."""
+    timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
+    for function in map(os.fsencode, options.function):
+        if options.words:
+            command = Command(options.words, timeout, options.lines or options.lines_stripped, options.lines_stripped)
+            worker.register(function, command, limit=getattr(options, "limit", None), abandon=command.kill)
+        else:
+            worker.register(function, printer)
+
+
+class _Stops:
+    """What SIGTERM and SIGINT do: until there is something that can be stopped, they end the program, whatever it imports.
+
+    Owner: the main thread, whose signal handlers it has; under a parent, its word comes by another thread.
+    """
+
+    def __init__(self) -> None:
+        self.status = DONE
+        self._target = None  # type: Optional[Callable[[], Any]]
+        self._early = 0
+
+    def __repr__(self) -> str:
+        return "<_Stops of %r, status %d>" % (self._target, self.status)
+
+    def reach(self, target: "Callable[[], Any]") -> None:
+        """Stop this from now on; also if a stop has come already, and an import went on all the same."""
+        self._target = target
+        for _ in range(self._early):
+            target()
+
+    def interrupt(self) -> None:
+        """Stop, and note that it was Ctrl-C."""
+        self.status = INTERRUPTED
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop."""
+        if self._target is not None:
+            self._target()
+            return
+        self._early += 1
+        if threading.current_thread() is threading.main_thread():
+            raise Quit(self.status)
+
+
+def _handlers(stops: _Stops, log_file: "Any", runs_command: bool) -> "Dict[str, Callable[[], Any]]":
+    """What signals do to a worker; SIGHUP never ends one.
+
+    Where it is ignored, for nohup, it stays so for what Python functions start; a command has a session of its own.
+    """
+    handlers = {"SIGTERM": stops.stop, "SIGINT": stops.interrupt}  # type: Dict[str, Callable[[], Any]]
+    if hasattr(signal, "SIGHUP") and (runs_command or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN):
+        handlers["SIGHUP"] = log_file.reopen if log_file is not None else lambda: None
+    return handlers
+
+
+def _run_for_manager(run: "Callable[[], Any]") -> "Any":
+    """Run something, of which the service manager hears; return what it returns."""
+    notify_manager("READY=1")
+    result = run()
+    notify_manager("STOPPING=1")
+    return result
+
+
+def _end_at_once(status: int) -> None:
+    """End this process although functions run; the interpreter would wait for threads and processes that they have started."""
+    def flush() -> None:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    # In a thread of its own, since one of the functions may be stuck in the middle of writing.
+    try:
+        start_thread(flush, "gearman_std flush").join(1.0)
+    except OSError:  # there is none left
+        flush()
+    os._exit(status)
+
+
+class _Printer:
+    """A function that prints the data of its jobs, whose results are empty.
+
+    Owner: the worker's thread.
+    """
+
+    def __init__(self, console: Console, worker: Worker) -> None:
+        self.status = DONE
+        self._console = console
+        self._worker = worker
+
+    def __repr__(self) -> str:
+        return "<_Printer, status %d>" % self.status
+
+    def __call__(self, job: "WorkerJob") -> None:
+        """Print a job's data; if that fails, leave at once, so that the server gives the job to another worker."""
+        try:
+            self._console.write(job.workload)
+        except (Quit, OSError) as error:
+            self.status = error.status if isinstance(error, Quit) else FAILED
+            self._worker.stop()
+            self._worker.stop()
+            raise Retry() from None
+
+
+def load_function(word: str) -> "Tuple[bytes, Any]":
+    """The name and the callable of `[NAME=]MODULE:CALLABLE`; the name is by default the callable's.
+
+    Raises UsageError if it cannot be had.
+    """
+    name, equals, path = word.rpartition("=")
+    module_name, colon, attributes = path.partition(":")
+    if not module_name or not attributes or equals and not name:
+        raise UsageError("%r is not [NAME=]MODULE:CALLABLE" % word)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    from importlib import import_module
+    try:
+        found = import_module(module_name)  # type: Any
+    except (Exception, SystemExit) as error:  # whatever the module's code may raise
+        raise UsageError("cannot import %s: %s: %s" % (module_name, type(error).__name__, error)) from None
+    for attribute in attributes.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise UsageError("there is no %s in %s" % (attributes, module_name)) from None
+    if not callable(found):
+        raise UsageError("%s cannot be called" % path)
+    return os.fsencode(name or attributes.rpartition(".")[2]), found

@@ -1,0 +1,392 @@
+"""Submitting jobs and waiting for them, over several servers."""
+import logging
+import os
+import random as _random_module
+import time
+from collections import deque
+from itertools import islice
+
+from ..errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerLost
+from ..net.addresses import split_servers
+from ..net.connection import Deadline, ask, check_number, check_timeout
+from ..timers import growing_pause
+from ..wire.protocol import encode, encode_handle, encode_unique
+from ..wire.serializers import find_serializer
+from ..wire.session import read_number
+from .network import Network
+from .task import JobStatus, Task, check_options, make_task, plan_job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union, Unpack
+    from types import TracebackType
+    from ..errors import GearmanError
+    from ..net.addresses import Address
+    from ..wire.protocol import Data
+    from .link import Link, Request
+    from .task import JobOptions, Plan
+    Text = Union[str, bytes]
+
+_logger_client = logging.getLogger("gearman_std.client")
+
+
+class Client:
+    """A client of one or several job servers; may be used from many threads at once, and in a ``with`` block.
+
+        with Client("localhost") as client:
+            print(client.run("reverse", "hello"))
+            client.submit("resize", photo, unique="photo-17", background=True)
+
+    `servers` is a list, a string with commas, or None for the environment variable GEARMAN_SERVERS, else localhost:4730; each
+    is written as `host`, `host:port`, `[::1]:port` or `unix:/path`.  Jobs with a unique go to the server that function and
+    unique name on a hash ring, so that equal jobs meet there whoever submits them, if all write the servers alike; other jobs
+    are spread evenly.  A server that cannot be reached is left out for a while.  Times are in seconds: `connect_timeout` for
+    reaching any server, `command_timeout` for a server's answer to a command, `job_timeout` for a result; None is no limit.
+    `serializer` is "bytes", "json", "pickle" (for trusted servers only) or an object with `dumps` and `loads`.  `tls` is True,
+    an `ssl.SSLContext` or a dict with some of "ca", "certificate", "key", "hostname" and "verify"; see `open_connection`.
+
+    There is no thread behind it: who waits for something reads for all.  In a child process after `os.fork` it connects anew,
+    and what was under way ends there with ServerLost; in the parent it goes on.
+
+    Raises ValueError or TypeError for addresses, serializers and time-outs that cannot be.
+
+    Owner: nobody, its settings do not change; what does change is its network's.
+    """
+
+    # Time and chance; tests have their own.
+    _clock = staticmethod(time.monotonic)  # type: Callable[[], float]
+    _wall_clock = staticmethod(time.time)  # type: Callable[[], float]
+    _sleep = staticmethod(time.sleep)      # type: Callable[[float], None]
+    _random = _random_module               # type: Any
+
+    def __init__(self, servers: "Any" = None, *, connect_timeout: "Optional[float]" = 5.0,
+                 command_timeout: "Optional[float]" = 10.0, job_timeout: "Optional[float]" = None, serializer: "Any" = None,
+                 tls: "Any" = None) -> None:
+        self.connect_timeout = check_timeout("connect_timeout", connect_timeout)
+        self.command_timeout = check_timeout("command_timeout", command_timeout)
+        self.job_timeout = check_timeout("job_timeout", job_timeout)
+        self.serializer = find_serializer(serializer)
+        self._network = self._make_network(split_servers(servers, os.environ), tls)
+
+    def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
+        return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._clock, self._random)
+
+    def __repr__(self) -> str:
+        return repr(self._network).replace("Network", type(self).__name__, 1)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; who still waits gets ServerLost."""
+        self._network.close()
+
+    # ----------------------------------------------------------------------------------------------------------- submitting
+
+    def submit(self, function: "Text", workload: "Any" = None, *, require_worker: bool = False,
+               connect_timeout: "Optional[float]" = None, **options: "Unpack[JobOptions]") -> Task:
+        """Submit a job and return its Task.
+
+        A background job's server has accepted it when this returns; a foreground job is on its way, and `Task.result` waits for
+        it.  With `require_worker`, raises NoWorker if no worker can run the function.  A `connect_timeout` counts if it is less
+        than the client's.  Other options, which all calls that submit take:
+
+        unique      with it, a job that is queued or runs under the same function and unique is joined; "-" takes the workload
+                    for the key; without one, jobs are never joined
+        priority    HIGH, NORMAL or LOW
+        background  nobody waits for the result
+        at, delay   unix time, or seconds from now, at which a background job starts
+        schedule    a background job that comes again and again, as in a crontab: "*/5 * * * *" (only gearman_std's server)
+        reducer     for SUBMIT_REDUCE_JOB
+        tag         anything; it is `Task.tag`
+        on_status, on_data, on_warning
+                    called, by whichever thread waits, with the two numbers of a status, a piece of data, a warning; with
+                    `pass_task` the Task comes before them
+
+        Raises ValueError and TypeError for what cannot be, NoServer, ConnectTimeout, and for a background job QueueFull,
+        ServerError, CommandTimeout or ServerLost.
+        """
+        check_options("submit()", options)
+        limit = Deadline(connect_timeout, self._clock, "connect_timeout")
+        task = make_task(self, function, workload, **options)
+        self._network.submit(task, limit, self._find_worker(task, limit) if require_worker else None)
+        if task.background:
+            self._network.confirm(task)
+        return task
+
+    def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = 1,
+            backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None,
+            require_worker: bool = False, **options: "Unpack[JobOptions]") -> "Any":
+        """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
+
+        With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
+        or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long
+        each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`, raises
+        what it and `Task.result` raise.
+        """
+        check_options("run()", options)
+        check_number("attempts", attempts, 1, whole=True)
+        check_number("backoff", backoff, 0)
+        check_number("backoff_max", backoff_max, 0)
+        check_timeout("try_timeout", try_timeout)
+        deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
+        for attempt in range(1, attempts + 1):
+            left = deadline.left()
+            limit = Deadline(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout),
+                             self._clock)
+            try:
+                task = self.submit(function, workload, connect_timeout=limit.left(), require_worker=require_worker, **options)
+                return task.result(limit.left())
+            except (JobFailed, JobTimeout, ServerLost, NoServer, QueueFull) as error:
+                if attempt == attempts or deadline.over:
+                    raise
+                _logger_client.info("attempt %d of %d: %s", attempt, attempts, error)
+                pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._random.random())
+                left = deadline.left()
+                self._sleep(pause if left is None else min(pause, left))
+                if deadline.over:
+                    raise
+
+    def submit_many(self, jobs: "Iterable[Any]", **options: "Unpack[JobOptions]") -> "List[Task]":
+        """Submit many jobs with few packets on the way: each of `jobs` is a (function, workload) pair or a dict of arguments of
+        `submit`, to which `options` are added, but for `require_worker` and `connect_timeout`.  Background jobs are not waited
+        for; see `Task.handle` and `wait`.
+
+        Raises ValueError and TypeError before anything is sent, and NoServer if nothing could be; if servers are lost on the
+        way, the jobs that no server was left for say so themselves.
+        """
+        check_options("submit_many()", options)
+        tasks = [self._make_task(job, options) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
+        self._submit_all(tasks)
+        if tasks and tasks[0]._link is None:
+            tasks[0].result()
+        return tasks
+
+    def _make_task(self, job: "Any", options: "JobOptions") -> Task:
+        if isinstance(job, dict):
+            check_options("a job of submit_many()", job, ("function", "workload"))
+            if "function" not in job:
+                raise TypeError("a job without a function: %.80r" % (job,))
+            return make_task(self, **dict(options, **job))
+        # The letters of a text would pass for function and workload.
+        if not isinstance(job, (tuple, list)) or not 1 <= len(job) <= 2:
+            raise TypeError("a job of submit_many() is a (function, workload) pair or a dict, not %.80r" % (job,))
+        return make_task(self, *job, **options)
+
+    def _submit_all(self, tasks: "Iterable[Task]") -> None:
+        """Submit tasks; those for which there is no server are refused."""
+        failure = None  # type: Optional[NoServer]
+        for task in tasks:
+            if failure is None:
+                try:
+                    self._network.submit_quietly(task)
+                except NoServer as error:
+                    failure = error
+            if failure is not None:
+                task.refused(failure)
+        self._network.send_all()
+
+    def map(self, function: "Text", workloads: "Iterable[Any]", *, in_flight: int = 1000, timeout: "Optional[float]" = None,
+            return_exceptions: bool = False, **options: "Unpack[JobOptions]") -> "Iterator[Any]":
+        """The results of a function for many workloads, in their order, with at most `in_flight` jobs at a time.
+
+        `timeout` is in seconds and for each result, by default the client's job time-out.  Takes the options of `submit` but
+        for `require_worker` and `connect_timeout`.  Raises ValueError and TypeError for arguments that cannot be, and when its
+        turn comes, what `Task.result` raises; with `return_exceptions`, that takes the result's place, and the others go on.
+        """
+        check_options("map()", options)
+        check_number("in_flight", in_flight, 1, whole=True)
+        check_timeout("timeout", timeout)
+        plan = plan_job(self, function, **options)
+        return self._map(plan, iter(_several("workloads", workloads, "workloads")), in_flight, timeout, return_exceptions)
+
+    def _map(self, plan: "Plan", workloads: "Iterator[Any]", in_flight: int, timeout: "Optional[float]",
+             return_exceptions: bool) -> "Iterator[Any]":
+        tasks = deque()  # type: Deque[Task]
+        exhausted = False
+        while tasks or not exhausted:
+            # Refilling in batches keeps sends few; half of the jobs are under way meanwhile.
+            if not exhausted and len(tasks) <= in_flight // 2:
+                more = [Task(self, plan, workload) for workload in islice(workloads, in_flight - len(tasks))]
+                self._submit_all(more)
+                tasks += more
+                exhausted = len(tasks) < in_flight
+            if tasks:
+                try:
+                    result = tasks.popleft().result(timeout)
+                except Exception as error:  # of the network, the worker or the serializer
+                    if not return_exceptions:
+                        raise
+                    result = error
+                yield result
+
+    def executor(self, max_workers: int = 8) -> "Any":
+        """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of its threads."""
+        check_number("max_workers", max_workers, 1, whole=True)
+        from concurrent.futures import Executor, ThreadPoolExecutor
+
+        class ClientExecutor(Executor):
+            """Runs jobs of a client as futures."""
+
+            def __init__(self, client: Client) -> None:
+                self._client = client
+                self._pool = ThreadPoolExecutor(max_workers)
+
+            def submit(self, function: "Any", *arguments: "Any", **options: "Any") -> "Any":  # type: ignore[override]
+                return self._pool.submit(self._client.run, function, *arguments, **options)
+
+            def shutdown(self, wait: bool = True, **options: "Any") -> None:
+                self._pool.shutdown(wait, **options)
+
+        return ClientExecutor(self)
+
+    # -------------------------------------------------------------------------------------------------------------- waiting
+
+    def wait(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None,
+             return_when: str = "all") -> "Tuple[List[Task], List[Task]]":
+        """Wait at most `timeout` seconds until "all" or the "first" of the tasks are done; return those done and those not.
+
+        Raises ValueError for another `return_when`, and for tasks of another client.
+        """
+        if return_when not in ("all", "first"):
+            raise ValueError("return_when is all or first, not %r" % (return_when,))
+        tasks = _tasks_of(tasks)
+        needed = 0 if not tasks else 1 if return_when == "first" else len(tasks)
+        finished = self._network.listen(tasks)
+        try:
+            self._network.wait(lambda: len(finished) >= needed, Deadline(timeout, self._clock))
+        finally:
+            finished.over = True
+        return [task for task in tasks if task._is_done()], [task for task in tasks if not task._is_done()]
+
+    def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
+        """The tasks as they are done; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks of another
+        client."""
+        return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._clock), timeout)
+
+    def _as_completed(self, tasks: "List[Task]", deadline: Deadline, timeout: "Optional[float]") -> "Iterator[Task]":
+        finished = self._network.listen(tasks)
+        try:
+            for _ in tasks:
+                if not self._network.wait(lambda: bool(finished), deadline):
+                    raise JobTimeout("not all of %d jobs were done within %s s" % (len(tasks), timeout))
+                yield finished.popleft()
+        finally:
+            finished.over = True
+
+    # --------------------------------------------------------------------------------------------------------------- asking
+
+    def status(self, handle: "Text", server: "Optional[str]" = None) -> JobStatus:
+        """What the servers, or the one named, know of a job by its handle.
+
+        Raises ValueError for what is no handle and for a server that the client does not have, NoServer, CommandTimeout,
+        ServerLost.
+        """
+        wanted = encode_handle(handle)
+        for answer in self._ask_each(server, lambda link, request: link.session.ask_status(request, wanted)):
+            status = _make_status(answer)
+            if status.known:
+                return status
+        return JobStatus(False, False, 0, 0, None)
+
+    def status_unique(self, unique: "Text", server: "Optional[str]" = None) -> JobStatus:
+        """What the servers, or the one named, know of a job by its unique.
+
+        Raises ValueError, NoServer, CommandTimeout, ServerLost.
+        """
+        wanted = encode_unique(unique)
+        for answer in self._ask_each(server, lambda link, request: link.session.ask_status_unique(request, wanted)):
+            status = _make_status(answer)
+            if status.known:
+                return status
+        return JobStatus(False, False, 0, 0, 0)
+
+    def ping(self, server: "Optional[str]" = None, data: "Text" = b"ping") -> float:
+        """The seconds that the first server that can be reached, or the one named, took to echo some bytes.
+
+        Raises NoServer, CommandTimeout, ServerLost, ProtocolError.
+        """
+        began = 0.0
+        try:
+            sent = encode(data)
+        except TypeError as error:
+            raise TypeError("data is %r: %s" % (data, error)) from None
+
+        def ask_echo(link: "Link", request: "Request") -> None:
+            nonlocal began
+            began = self._clock()  # it is connected now
+            link.session.ask_echo(request, sent)
+
+        for answer in self._ask_each(server, ask_echo):
+            if bytes(answer[0]) != sent:
+                raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
+            return self._clock() - began
+        raise NoServer("no server to ping")
+
+    def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]") -> "Iterator[Sequence[Data]]":
+        links = self._network.links
+        if server is not None:
+            wanted = split_servers(server, {}, "server")
+            links = [link for link in links if link.address in wanted]
+            if not links:
+                raise ValueError("server is %r, none of this client's servers" % (server,))
+        failure = None  # type: Optional[GearmanError]
+        for link in self._network.best_first(links):
+            try:
+                yield self._network.ask(link, ask_one, self._network.connect_deadline(Deadline(None), len(links)))
+            except (NoServer, ServerLost) as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def _find_worker(self, task: Task, limit: Deadline) -> "List[Link]":
+        """The first server that the task may go to and that has a worker for its function.
+
+        Raises NoWorker; NoServer, CommandTimeout or ServerLost if no server answered.
+        """
+        failure = None  # type: Optional[GearmanError]
+        reached = False
+        links = self._network.candidates(task)
+        for link in links:
+            try:
+                connection = self._network.open(link.address, self._network.connect_deadline(limit, len(links)).left())
+                limits = [left for left in (self.command_timeout, limit.left()) if left is not None]
+                reply = ask(connection, b"status", min(limits) if limits else None)
+            except (NoServer, ServerLost) as error:
+                _logger_client.info("%s", error)
+                failure = error
+                continue
+            reached = True
+            for line in reply.split(b"\n"):
+                columns = line.rsplit(b"\t", 3)
+                if columns[0] == task.function and len(columns) == 4 and columns[3] != b"0":
+                    return [link]
+            if task.unique:
+                break  # anywhere else it would not meet its equals
+        if failure is not None and not reached:
+            raise failure
+        raise NoWorker("no worker can do %s" % task.function.decode("utf-8", "replace"))
+
+
+def _make_status(answer: "Sequence[Data]") -> JobStatus:
+    numbers = [read_number(word) for word in answer[1:]]
+    return JobStatus(numbers[0] != 0, numbers[1] != 0, numbers[2], numbers[3], numbers[4] if len(numbers) > 4 else None)
+
+
+def _tasks_of(tasks: "Any") -> "List[Task]":
+    several = list(tasks if isinstance(tasks, dict) else _several("tasks", tasks, "tasks"))
+    for task in several:
+        if not isinstance(task, Task):
+            raise TypeError("one of the tasks is %.80r, which is none" % (task,))
+    return several
+
+
+def _several(name: str, values: "Any", what: str) -> "Iterable[Any]":
+    """The values, if they are several; raises TypeError for one that only looks so, as a text does."""
+    if isinstance(values, (str, bytes, bytearray, memoryview, dict)) or not hasattr(type(values), "__iter__"):
+        raise TypeError("%s is %.80r; several %s are wanted, in a list or the like" % (name, values, what))
+    return values  # type: ignore[no-any-return]

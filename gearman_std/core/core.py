@@ -1,0 +1,933 @@
+"""Everything the job server decides.
+
+The core has no socket, thread, lock or clock.  In: `connect`, `receive`, `disconnect`, `tick`, `restore`.  Out: bytes in
+`peer.outgoing`, each such peer listed once in `unsent`; `records` for the store; `peer.closing`; `stopping`.  A peer's mistake
+never raises: it is answered with an ERROR packet.
+
+    SUBMIT_JOB*            GRAB_JOB*                WORK_COMPLETE | WORK_FAIL | WORK_EXCEPTION
+    ─────────> WAITING ────────────────> RUNNING ─────────────────────────────────────────> GONE
+    (_enqueue)  ^  ^  │   (assign)        │ │ │                                    (finish)
+                │  │  │                   │ │ └ failed, and the policy says again ──> DELAYED   (attempt_failed)
+                │  │  └ last watcher left │ └ worker lost or too slow: attempts left ──> WAITING (_attempt_lost)
+                │  │    or cancelled ─────┴────> GONE             none left ──> SET_ASIDE, or WORK_FAIL and GONE
+    due         │  └ DELAYED  (_delay)
+    on disk     └ STORING (`stored`), if there is a store and the job is a background job
+"""
+from collections import OrderedDict
+
+from ..errors import ProtocolError
+from ..timers import Timers
+from ..wire.protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
+from .chain import Chain, untie
+from .handlers import hand_over, handler_table
+from .invariants import check_core
+from .jobs import (DELAYED, GONE, JOIN, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function, FunctionPolicy,
+                   Job, Totals)
+from .ledger import Ledger, job_record
+from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
+from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
+from .roster import Roster
+from .text import parse_number
+from .turns import NO_PACKETS, STEP, Turns
+from .uniques import Uniques, unique_key
+from .watchers import leave, tell, unwatch, watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from ..schedule import Schedule
+    from ..wire.protocol import Data, Packet
+
+CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ from the monotonic one between two looks
+UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
+
+# The head of JOB_CREATED for each size of handle (benchmark: background submit).
+_CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
+
+
+class Core:
+    """The job server without its sockets.
+
+    `handle_prefix` stands before the colon and the number in every handle.  `wakeup` is how many sleeping workers a new job
+    wakes: 0 all, None as few as needed, and more after a while if it still waits.  With `durable`, background jobs are
+    acknowledged only after the server called `stored`.
+
+    Owner: the server's dispatcher thread.
+    """
+
+    def __init__(self, handle_prefix: bytes = b"H:localhost", exceptions: bool = False, wakeup: "Optional[int]" = None,
+                 durable: bool = False, policy: "Optional[FunctionPolicy]" = None,
+                 policies: "Optional[Dict[bytes, FunctionPolicy]]" = None, limits: "Optional[Limits]" = None,
+                 version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR") -> None:
+        self.handle_prefix = handle_prefix
+        self.exceptions = exceptions
+        self.policy = policy or FunctionPolicy()
+        self.policies = dict(policies or {})
+        self.limits = limits or Limits()
+        self.version = version
+        self.pid = pid
+        self.verbosity = verbosity
+        self.now = 0.0   # monotonic seconds, as of the last tick
+        self.wall = 0.0  # unix time, as of the last tick
+        self.peers = OrderedDict()      # type: OrderedDict[Peer, None]
+        self.functions = OrderedDict()  # type: OrderedDict[bytes, Function]
+        self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
+        self.aside = {}                 # type: Dict[bytes, Job] # by handle
+        self.dropped = {}               # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
+        self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
+        self.totals = Totals()          # of functions that are gone, and what belongs to none
+        # What else is counted, for `show totals`; the server adds to it.
+        self.counters = dict.fromkeys(REFUSAL_COUNTERS.values(), 0)  # type: Dict[str, int]
+        self.size = 0                   # bytes of all workloads
+        self.number = 0                 # of the last handle given out
+        self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
+        self.draining = False           # no new jobs are accepted
+        self.stopping = ""              # "now" or "graceful"
+        self.store_trouble = b""        # why background jobs cannot be accepted at present
+        self.job_chain = Chain()
+        self.aside_chain = Chain()
+        self.turns = Turns()
+        self.roster = Roster(self.functions, wakeup)
+        self.ledger = Ledger(durable)
+        self.uniques = Uniques()
+        self.time_limits = Timers()     # of running jobs, by `now`
+        self.delayed = Timers()         # of jobs that wait for a date, by `wall`
+        self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
+        self.unused = OrderedDict()     # type: OrderedDict[Function, float] # since when, the longest first; or used again
+        self.name_size = 0              # bytes of the names of all functions
+        self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
+        self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
+        self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
+
+    def __repr__(self) -> str:
+        return "<Core: %d peers, %d functions, %d jobs, %d set aside>" % (
+            len(self.peers), len(self.functions), len(self.jobs), len(self.aside))
+
+    # ---------------------------------------------------------------------------------------------- called by the server
+
+    def connect(self, peer: Peer, rights: "FrozenSet[str]" = ALL_RIGHTS) -> None:
+        """Take note of a new connection and of what it may do."""
+        peer.rights = rights
+        handlers = self._handlers.get(rights)
+        if handlers is None:
+            handlers = self._handlers[rights] = handler_table(rights)
+        peer.handlers = handlers
+        peer.unsent = self.unsent
+        peer.exceptions = self.exceptions
+        self.peers[peer] = None
+
+    def receive(self, peer: Peer, packets: "Iterable[Packet]") -> "List[Packet]":
+        """Obey the packets of a peer, in their order; return those that wait for its next turn, as others take long."""
+        handlers, turns = peer.handlers, self.turns
+        turns.rest = NO_PACKETS
+        turns.packets = packets = iter(packets)  # whoever does what takes long takes the rest out
+        for packet_type, arguments in packets:
+            handlers[packet_type](self, peer, arguments)
+        return turns.rest
+
+    def refuse(self, peer: Peer, error: ProtocolError) -> None:
+        """Give a peer up whose stream cannot be read any further."""
+        if error.code:
+            peer.error(error.code, str(error).encode("utf-8", "backslashreplace"))
+        peer.closing = True
+
+    def disconnect(self, peer: Peer) -> None:
+        """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
+        del self.peers[peer]
+        peer.gone = True
+        self.turns.abandon(peer)
+        abilities = list(peer.abilities)
+        names = self.roster.remove(peer)
+        self._note_without_workers(abilities)
+        if peer.watching:
+            self.turns.finish(self._abandon_jobs(peer))
+        self.roster.pass_on(names, self.now)  # before its jobs wait again, each of which wakes another by itself
+        if peer.running:
+            self.turns.finish(self._give_back(peer, b"the worker was lost"))
+
+    def _abandon_jobs(self, peer: Peer) -> "Iterator[Data]":
+        """A client is lost: it watches no job any longer."""
+        watching, peer.watching = peer.watching, {}
+        for count, job in enumerate(watching, 1):
+            if leave(peer, job):
+                self._unwatched(job)
+            if not count % STEP:
+                yield b""
+
+    def _give_back(self, peer: Peer, error: bytes) -> "Iterator[Data]":
+        """The jobs of a worker go back that it can no longer do."""
+        running, peer.running = peer.running, {}
+        for count, job in enumerate(running.values(), 1):
+            if job.worker is peer:
+                if job.function.name in peer.abilities:
+                    peer.running[job.handle] = job
+                else:
+                    self._attempt_lost(job, error)
+            if not count % STEP:
+                yield b""
+
+    def tick(self, now: float, wall: float) -> None:
+        """Take note of the time, monotonic and unix, and do what is due."""
+        if wall - now < self.wall - self.now - CLOCK_STEP:  # the wall clock was set back
+            self._uncorrected = [job for job in self.delayed.things() if job.schedule is not None]
+        self.now = now
+        self.wall = wall
+        if self._uncorrected:
+            self._correct()
+        for _ in range(STEP):  # the rest at the next tick, which `wait_time` does not put off
+            job = self.time_limits.pop_due(now)
+            if job is None:
+                break
+            job.timer = None
+            if job.background:
+                self._attempt_lost(job, b"the time limit ran out")
+            else:
+                self._stop_running(job)
+                self._fail(job)
+        for _ in range(STEP):
+            job = self.delayed.pop_due(wall) or self.retries.pop_due(now)
+            if job is None:
+                break
+            job.timer = None
+            job.function.delayed[job.priority] -= 1
+            self._enqueue(job)
+            self.ledger.update(job)
+        self.roster.escalate(now)
+        self._forget_unused()
+
+    def _correct(self) -> None:
+        """Have jobs that recur come when they are due by the clock as it is now."""
+        for _ in range(min(STEP, len(self._uncorrected))):
+            job = self._uncorrected.pop()
+            if job.state is DELAYED and job.timer is not None and not job.attempts and job.schedule is not None:
+                due = self._corrected(job)
+                if due < job.due:
+                    self._undelay(job)
+                    self._delay(job, due)
+                    self.ledger.update(job)
+
+    def _corrected(self, job: Job) -> float:
+        """When a job is due that recurs, by the clock as it is now."""
+        try:
+            return job.schedule.corrected(job.due, self.wall)  # type: ignore[no-any-return]
+        except ValueError:  # the clock is beyond the calendar
+            return job.due
+
+    def settle(self) -> None:
+        """Finish what the packets of one wake-up began."""
+        roster = self.roster
+        if self.stopping:
+            self._hold_back()
+        roster.settle()
+        for _ in range(min(len(roster.expecting), STEP)):
+            self._push_job(roster.expecting.popleft())
+
+    def wait_time(self) -> "Optional[float]":
+        """The seconds until something is due, or None."""
+        if self.turns.chores or self.roster.expecting:
+            return 0.0
+        waits = []
+        when = self.time_limits.next_time()
+        if when is not None:
+            waits.append(when - self.now)
+        when = self.delayed.next_time()
+        if when is not None:
+            waits.append(when - self.wall)
+        when = self.retries.next_time()
+        if when is not None:
+            waits.append(when - self.now)
+        if self._uncorrected or self.unused and next(iter(self.unused.values())) + UNUSED_TIME <= self.now:
+            waits.append(0.0)  # with those that are to come there is no hurry
+        when = self.roster.next_escalation()
+        if when is not None:
+            waits.append(when - self.now)
+        return max(0.0, min(waits)) if waits else None
+
+    def stored(self) -> None:
+        """All records are on disk: what waited for that goes on."""
+        self.store_trouble = b""
+        for job in self.ledger.kept():
+            if job.state is STORING:
+                job.function.delayed[job.priority] -= 1
+                self._place(job)
+
+    def not_stored(self, reason: bytes) -> None:
+        """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`.
+
+        The other records are kept for later, and so is the removal of the refused ones, whose rows may have reached the disk
+        although writing them failed.
+        """
+        self.store_trouble = reason
+        self.totals.refused += len(self.ledger.promises)
+        for job in self.ledger.broken(reason):
+            self._refuse_stored(job)
+
+    def _refuse_stored(self, job: Job) -> None:
+        """Have a job in the background no more; it goes on only if a client waits for it, and once."""
+        job.background = False
+        job.schedule = None
+        if job.state is STORING:
+            job.function.delayed[job.priority] -= 1
+            if job.watchers:
+                self._place(job)
+            else:
+                self._forget(job)
+        elif job.state is SET_ASIDE:
+            self._leave_aside(job)
+        elif job.state is not GONE and not job.watchers:
+            self._unwatched(job)
+
+    def restore(self, job: Job) -> None:
+        """Take in a job from the store, in the order of the store."""
+        job.background = True
+        self._count_size(job, 1)
+        if job.state is SET_ASIDE:
+            self._keep_aside(job)
+            return
+        self.jobs[job.handle] = job
+        self.job_chain.add(job)
+        predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
+        if predecessor is None:
+            self.uniques.add(job)
+        elif predecessor.successor is None and predecessor.schedule is None and job.function.policy.coalescing == RERUN:
+            predecessor.successor = job
+        if job.schedule is not None and not job.attempts and job.due > self.wall:
+            job.due = self._corrected(job)
+        self._place(job)
+
+    def snapshot(self) -> "List[Tuple[Any, ...]]":
+        """Records of all background jobs, in the order in which to restore them."""
+        running = [job for job in self.jobs.values() if job.state is RUNNING]
+        waiting = [job for function in self.functions.values() for job in function.jobs_waiting()]
+        others = [job for job in self.jobs.values() if job.state not in (RUNNING, WAITING)]
+        jobs = running + waiting + others + list(self.aside.values())
+        return [job_record(job, self.now, self.wall) for job in jobs if job.background]
+
+    @property
+    def records(self) -> "List[Tuple[Any, ...]]":
+        """What the store has to be told."""
+        return self.ledger.records
+
+    # ------------------------------------------------------------------------------------------------ orders from an admin
+
+    def drain(self, draining: bool) -> None:
+        """Accept no new jobs, or accept them again."""
+        self.draining = draining
+
+    def stop(self, graceful: bool) -> None:
+        """Ask the server to stop: at once, or gracefully: no new jobs are accepted, and it ends when it is `idle`."""
+        if self.stopping != "now":
+            self.stopping = "graceful" if graceful else "now"
+        self.draining = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether a graceful stop may end: no job is left or, with a store, none runs and no client waits for one."""
+        if self.turns.chores:
+            return False
+        if not self.ledger.durable:
+            return not self.jobs
+        return not self.roster.handing_out and not any(function.running for function in self.functions.values())
+
+    def _hold_back(self) -> None:
+        """With a graceful stop ahead, background jobs stay in the store once no client waits any longer."""
+        if not self.ledger.durable or not self.roster.handing_out:
+            return
+        foreground = self._foreground
+        while foreground and (foreground[-1].background or foreground[-1].state is GONE):
+            foreground.pop()
+        if not foreground:
+            foreground += [job for job in self.jobs.values() if not job.background]
+            self.roster.handing_out = bool(foreground)
+
+    def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]") -> None:
+        """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
+        if limits is None:
+            self.max_queues.pop(name, None)
+        else:
+            self.max_queues[name] = limits
+        function = self.functions.get(name)
+        if function is not None:
+            function.max_queue = limits
+            self._note_unused(function)
+
+    def make_room_for(self, name: bytes) -> bool:
+        """Whether there is a function of that name, or may be one more, if need be in place of those longest unused."""
+        if name in self.functions:
+            return True
+        while self.limits.lack_room(len(self.functions), self.name_size, len(name)):
+            if not self.unused:
+                return False
+            self._forget_function(next(iter(self.unused)))
+        return True
+
+    def _note_unused(self, function: Function) -> None:
+        """One use of a function is over, perhaps the last."""
+        self.unused.pop(function, None)
+        self.unused[function] = self.now
+
+    def _forget_function(self, function: Function) -> None:
+        """Forget a function that was noted as unused, unless it is used again."""
+        del self.unused[function]
+        if not function.in_use:
+            del self.functions[function.name]
+            self.name_size -= len(function.name)
+            self.totals.add(function.totals)
+
+    def _forget_unused(self) -> None:
+        """Forget functions that nobody has used for long."""
+        for _ in range(STEP):
+            function = next(iter(self.unused), None)
+            if function is None or self.unused[function] + UNUSED_TIME > self.now:
+                break
+            self._forget_function(function)
+
+    def add_function(self, name: bytes) -> Function:
+        """The function of that name, made if it is new."""
+        function = self.functions.get(name)
+        if function is None:
+            function = self.dropped.pop(name, None) or Function(name, self.policies.get(name, self.policy))
+            self.functions[name] = function
+            function.max_queue = self.max_queues.get(name)
+            self.name_size += len(name)
+            self._note_unused(function)
+        return function
+
+    def drop_function(self, function: Function) -> None:
+        """Forget a function that has neither workers nor jobs, but for those set aside, which keep their count in it."""
+        del self.functions[function.name]
+        self.name_size -= len(function.name)
+        self.unused.pop(function, None)
+        function.resume()
+        function.kept = False
+        if function.aside:
+            self.dropped[function.name] = function
+        else:
+            self.totals.add(function.totals)
+
+    def drop_job(self, job: Job) -> None:
+        """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
+        self._out_of_turn(job)
+        self._give_up(job, b"its function was dropped")
+
+    def cancel(self, job: Job) -> None:
+        """End a job wherever it is; its watchers get WORK_FAIL, a worker's later result is ignored with an ERROR."""
+        job.function.totals.cancelled += 1
+        if job.state is SET_ASIDE:
+            self.purge(job)
+            return
+        if job.state is RUNNING:
+            self._stop_running(job)
+        else:
+            self._out_of_turn(job)
+        self._fail(job)
+
+    def requeue(self, job: Job) -> None:
+        """Give a job that was set aside a new start."""
+        old, function = job, self.add_function(job.function.name)
+        self._leave_aside(old)
+        # As another object, since the old one may still have an entry in a queue.
+        job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
+        job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
+        if self.ledger.storing.pop(old, job) is None:
+            self.ledger.storing[job] = None
+        self._count_size(job, 1)
+        if old.attempts:
+            job.due = 0.0  # that was the time of an attempt
+        self.jobs[job.handle] = job
+        self.job_chain.add(job)
+        self.uniques.add(job)
+        self._place(job)
+        self.ledger.update(job)
+
+    def purge(self, job: Job) -> None:
+        """Forget a job that was set aside."""
+        self._leave_aside(job)
+        self.ledger.remove(job)
+
+    def _leave_aside(self, job: Job) -> None:
+        del self.aside[job.handle]
+        untie(job)
+        job.state = GONE
+        function = job.function
+        function.aside -= 1
+        self._count_size(job, -1)
+        if function is self.functions.get(function.name):
+            self._note_unused(function)
+        elif not function.aside:
+            del self.dropped[function.name]
+            self.totals.add(function.totals)
+
+    def pause(self, function: Function) -> None:
+        """Give out no more jobs of a function."""
+        function.pause()
+
+    def resume(self, function: Function) -> None:
+        """Give out the jobs of a function again."""
+        function.resume()
+        self._note_unused(function)
+        for _ in range(min(sum(function.waiting), function.workers)):
+            self.roster.wake(function, self.now)
+
+    # ---------------------------------------------------------------------------------------------------------- abilities
+
+    def register(self, peer: Peer, name: bytes, time_limit: float) -> None:
+        """A peer can do a function, within so many seconds if that is not 0."""
+        most = self.limits.abilities
+        if name not in peer.abilities and most and len(peer.abilities) >= most:
+            self._refuse(peer, TOO_MANY_ABILITIES)
+        elif not self.make_room_for(name):
+            self._refuse(peer, TOO_MANY_FUNCTIONS)
+        else:
+            self.roster.register(peer, self.add_function(name), time_limit)
+
+    def unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
+        """A peer can no longer do some of its functions; its jobs of these go back."""
+        self.roster.unregister(peer, names)
+        self._note_without_workers(names)
+        if peer.sleep != ASLEEP:
+            self.roster.pass_on(names, self.now)
+        if peer.running:
+            self.turns.undertake(peer, self._give_back(peer, b"the worker gave it back"), lasts=True)
+
+    def _note_without_workers(self, names: "Sequence[bytes]") -> None:
+        for name in names:
+            function = self.functions[name]
+            if not function.workers:
+                self._note_unused(function)
+
+    # ------------------------------------------------------------------------------------------------------- submitting
+
+    def submit(self, peer: Peer, name: bytes, unique: bytes, workload: "Data", priority: int, background: bool,
+               due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
+        function = self.functions.get(name)
+        if function is None:
+            if not self.make_room_for(name):
+                self.totals.refused += 1
+                self._refuse(peer, TOO_MANY_FUNCTIONS)
+                return
+            function = self.add_function(name)
+        predecessor = None
+        if unique:
+            if len(unique) > MAX_UNIQUE_SIZE:
+                peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+                return
+            if unique == b"-":
+                workload = bytes(workload)
+            predecessor = function.uniques.get(unique_key(unique, workload))
+            if predecessor is not None and not self._needs_successor(predecessor, schedule):
+                self._coalesce(peer, predecessor, workload, priority, background, due, schedule)
+                return
+        size = len(workload)
+        if self.limits.bounds_jobs or self.draining or self.store_trouble or function.max_queue is not None:
+            reason = self._refusal(function, priority, size, background)
+            if reason:
+                self._refuse_job(peer, function, reason)
+                return
+        self.number += 1
+        handle = b"%b:%d" % (self.handle_prefix, self.number)
+        job = Job(handle, function, unique, workload, priority, background, self.now)
+        job.due = due
+        job.reducer = reducer
+        job.schedule = schedule
+        self.jobs[handle] = job
+        # What `job_chain.add` does (benchmark: every submit).
+        later = self.job_chain.end
+        job.later = later
+        job.earlier = earlier = later.earlier
+        earlier.later = later.earlier = job
+        self.size += size
+        function.size += size
+        function.totals.submitted += 1
+        if predecessor is not None:
+            predecessor.successor = job
+        elif unique:
+            self.uniques.add(job)
+        if not background:
+            job.watchers = (peer,)
+            peer.watching[job] = 1
+        elif self.ledger.durable:
+            job.state = STORING
+            function.delayed[priority] += 1
+            self.ledger.storing[job] = None
+            self.ledger.add(job, self.now, self.wall)
+            self.ledger.promise(peer)
+            peer.send(_CREATED_HEADS[len(handle)] + handle)
+            return
+        if due or predecessor is not None:
+            self._place(job)
+        else:
+            function.push(job)
+            self.roster.wake(function, self.now)
+        peer.send(_CREATED_HEADS[len(handle)] + handle)
+
+    def _refusal(self, function: Function, priority: int, size: int, background: bool) -> bytes:
+        """Why a new job cannot be taken, or nothing."""
+        if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
+            return QUEUE_FULL
+        if self.draining:
+            return DRAINING
+        if background and self.store_trouble:
+            return self.store_trouble
+        return self.limits.job_refusal(function, len(self.jobs) + len(self.aside), self.size, size)
+
+    def _refuse_job(self, peer: Peer, function: Function, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+        function.totals.refused += 1
+        self._refuse(peer, reason, code)
+
+    def _refuse(self, peer: Peer, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+        counter = REFUSAL_COUNTERS.get(reason)
+        if counter is not None:
+            self.counters[counter] += 1
+        peer.error(code, reason)
+
+    def _needs_successor(self, job: Job, schedule: "Optional[Schedule]") -> bool:
+        if schedule is not None and job.schedule is not None:
+            return False  # two that recur would do so for ever
+        return job.function.policy.coalescing == RERUN and job.state is RUNNING and job.successor is None
+
+    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool, due: float,
+                  schedule: "Optional[Schedule]") -> None:
+        """A submit met a job of the same function and unique."""
+        function = job.function
+        coalescing = function.policy.coalescing
+        recorded = len(self.ledger.records)
+        if coalescing == REJECT:
+            self._refuse_job(peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
+            return
+        if background and self.store_trouble and (not job.background or coalescing != JOIN or schedule is not None
+                                                  and job.schedule is None):
+            self._refuse_job(peer, function, self.store_trouble)
+            return
+        if coalescing == RERUN and job.successor is not None:
+            if job.schedule is not None:
+                schedule = None  # two that recur would do so for ever
+            job = job.successor
+        elif coalescing != REPLACE or job.state is RUNNING:
+            coalescing = JOIN
+        if coalescing != JOIN:
+            reason = self.limits.bytes_refusal(function, self.size, len(workload) - len(job.workload))
+            if reason:
+                self._refuse_job(peer, function, reason)
+                return
+            self._replace_workload(job, workload)
+        job.joins += 1
+        function.totals.joined += 1
+        if priority < job.priority:
+            self._raise_priority(job, priority)
+        if schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE):
+            self._reschedule(job, due, schedule)
+        if not background:
+            watch(peer, job)
+        elif not job.background:
+            job.background = True
+            if self.ledger.durable:
+                self.ledger.storing[job] = None
+                self.ledger.add(job, self.now, self.wall)
+        if background and (len(self.ledger.records) > recorded or job in self.ledger.storing):
+            self.ledger.promise(peer)
+        peer.send(_CREATED_HEADS[len(job.handle)] + job.handle)
+
+    def _replace_workload(self, job: Job, workload: "Data") -> None:
+        self._count_size(job, -1)
+        job.workload = workload
+        self._count_size(job, 1)
+        if job.state is STORING:
+            self._record_again(job)
+        else:
+            self.ledger.change(job, "workload", workload)
+
+    def _reschedule(self, job: Job, due: float, schedule: "Schedule") -> None:
+        """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
+        waits = job.schedule is not None and not job.attempts
+        job.schedule = schedule
+        if job.state is STORING:
+            if waits:
+                job.due = due
+            self._record_again(job)
+            return
+        self.ledger.change(job, "schedule", schedule.text)
+        if waits and job.state is DELAYED and job.timer is not None:
+            self._undelay(job)
+            self._delay(job, due)
+            self.ledger.update(job)
+
+    def _record_again(self, job: Job) -> None:
+        """A job whose record is not yet on disk has changed."""
+        self.ledger.withdraw(job)
+        self.ledger.add(job, self.now, self.wall)
+
+    def _raise_priority(self, job: Job, priority: int) -> None:
+        if job.state is WAITING:
+            job.function.move(job, priority)
+        elif job.state is DELAYED or job.state is STORING:
+            job.function.delayed[job.priority] -= 1
+            job.function.delayed[priority] += 1
+            job.priority = priority
+        else:
+            job.priority = priority  # should the running attempt be lost
+        self.ledger.change(job, "priority", priority)
+
+    def _unwatched(self, job: Job) -> None:
+        """The last watcher left: a foreground job that does not run is in vain."""
+        if job.background or job.state is RUNNING:
+            return
+        self._out_of_turn(job)
+        self._forget(job)
+
+    def _out_of_turn(self, job: Job) -> None:
+        """Bring a job that does not run into no state."""
+        if job.state is WAITING:
+            job.function.remove(job, GONE)
+        else:
+            self._undelay(job)
+
+    # -------------------------------------------------------------------------------------------------------- the arrows
+
+    def _place(self, job: Job) -> None:
+        """Give a new job its first state."""
+        predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
+        if predecessor is not None and predecessor.successor is job:
+            job.state = DELAYED
+            job.function.delayed[job.priority] += 1
+        elif job.due > self.wall and job.attempts:  # restored: the clock may have been set back
+            self._retry_after(job, min(job.due - self.wall, job.function.policy.delay(job.attempts, 1.0)))
+        elif job.due > self.wall:
+            self._delay(job, job.due)
+            self.roster.rouse(job.function, self.roster.wakeup or 0)  # as gearmand does; the job itself will wake them again
+        else:
+            self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        job.function.push(job)
+        self.roster.wake(job.function, self.now)
+
+    def _delay(self, job: Job, due: float) -> None:
+        job.state = DELAYED
+        job.due = due
+        job.timer = self.delayed.add(due, job)
+        job.function.delayed[job.priority] += 1
+
+    def _retry_after(self, job: Job, pause: float) -> None:
+        """Have a job wait for its next attempt, however the wall clock is set meanwhile."""
+        job.state = DELAYED
+        job.due = self.wall + pause
+        job.timer = self.retries.add(self.now + pause, job)
+        job.function.delayed[job.priority] += 1
+
+    def _undelay(self, job: Job) -> None:
+        if job.timer is not None:
+            (self.retries if job.attempts else self.delayed).cancel(job.timer)
+            job.timer = None
+        job.function.delayed[job.priority] -= 1
+        job.state = GONE
+
+    def assign(self, peer: Peer) -> "Optional[Job]":
+        """Give a peer the next job that it can do."""
+        roster = self.roster
+        ability_set = peer.ability_set or roster.join(peer)
+        if peer.sleep:
+            if peer.sleep == ASLEEP:
+                ability_set.sleepers.pop(peer, None)
+            peer.sleep = AWAKE
+        job = ability_set.take() if roster.handing_out else None
+        if job is None:
+            return None
+        job.state = RUNNING
+        job.worker = peer
+        job.function.running += 1
+        peer.running[job.handle] = job
+        if peer.time_limits:
+            time_limit = peer.time_limits.get(job.function)
+            if time_limit is not None:
+                job.timer = self.time_limits.add(self.now + time_limit, job)
+        return job
+
+    def _push_job(self, peer: Peer) -> None:
+        """Give a peer that said ALL_YOURS the job for which it was woken."""
+        if peer.sleep == WOKEN:
+            job = self.assign(peer)
+            if job is not None:
+                hand_over(peer, job, peer.all_yours)
+            else:
+                self.roster.fall_asleep(peer)
+
+    def _stop_running(self, job: Job) -> None:
+        """Take a job from its worker, whose later packets for it are answered with JOB_NOT_FOUND."""
+        job.worker.running.pop(job.handle, None)
+        job.worker = None
+        job.state = GONE
+        job.progress = None
+        job.function.running -= 1
+        if job.timer is not None:
+            self.time_limits.cancel(job.timer)
+            job.timer = None
+
+    def _attempt_lost(self, job: Job, error: bytes) -> None:
+        """A running job came to no end: try again, unless it did that too often or nobody cares any longer."""
+        self._stop_running(job)
+        job.attempts += 1
+        if not job.background and not job.watchers:
+            self._forget(job)
+            return
+        retries = job.function.policy.retries
+        if retries and job.attempts >= retries:
+            self._give_up(job, error)
+            return
+        job.error = error
+        job.function.totals.requeued += 1
+        self._enqueue(job)
+        self.ledger.update(job)
+
+    def attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
+        """A worker failed a job: a background job tries again if the policy says so, all else ends.
+
+        `handle` is as the worker wrote it, which may be with a NUL at its end.
+        """
+        self._stop_running(job)
+        policy = job.function.policy
+        if job.background and policy.attempts > 1:
+            job.attempts += 1
+            if job.attempts < policy.attempts:
+                job.error = error
+                jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
+                self._retry_after(job, policy.delay(job.attempts, jitter))
+                self.ledger.update(job)
+                job.function.totals.requeued += 1
+                return
+        self._tell_failure(job, exception, handle)
+        job.function.totals.failed += 1
+        if job.background and policy.attempts > 1:
+            unwatch(job)
+            self._set_aside(job, error)
+        else:
+            self._end(job)
+
+    def _give_up(self, job: Job, error: bytes) -> None:
+        """No attempts are left."""
+        if job.background:
+            self._tell_failure(job, None, job.handle)
+            unwatch(job)
+            self._set_aside(job, error)
+        else:
+            self._fail(job)
+
+    def _fail(self, job: Job) -> None:
+        """End a job in no state without a result."""
+        self._tell_failure(job, None, job.handle)
+        job.function.totals.failed += 1
+        unwatch(job)
+        self._forget(job)
+
+    def finish(self, job: Job) -> None:
+        """A running job, already taken from its worker's list, is complete."""
+        function = job.function
+        function.totals.completed += 1
+        function.running -= 1
+        job.worker = None
+        job.state = GONE
+        if job.timer is not None:
+            self.time_limits.cancel(job.timer)
+            job.timer = None
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
+        """Forget a job in no state, unless it recurs."""
+        if job.watchers:
+            unwatch(job)
+        if job.schedule is None:
+            self._forget(job)
+            return
+        job.attempts = 0
+        job.progress = None
+        try:
+            job.due = job.schedule.next_time(max(self.wall, job.due))  # the latter if the clock was set back meanwhile
+        except ValueError as error:
+            self._set_aside(job, str(error).encode())
+            return
+        self._delay(job, self._corrected(job))
+        self.ledger.update(job)
+        if job.successor is not None:
+            self._promote(job)
+
+    def _set_aside(self, job: Job, error: bytes) -> None:
+        """Keep a background job in no state until somebody requeues or purges it."""
+        job.state = SET_ASIDE
+        job.error = error
+        job.function.totals.set_aside += 1
+        del self.jobs[job.handle]
+        untie(job)
+        self._keep_aside(job)
+        self.uniques.remove(job)
+        self.ledger.update(job)
+        if job.successor is not None:
+            self._promote(job)
+
+    def _keep_aside(self, job: Job) -> None:
+        self.aside[job.handle] = job
+        self.aside_chain.add(job)
+        job.function.aside += 1
+
+    def _forget(self, job: Job) -> None:
+        """The end of a job in no state."""
+        job.state = GONE
+        del self.jobs[job.handle]
+        # What `untie` does (benchmark: every job).
+        earlier, later = job.earlier, job.later
+        earlier.later = later
+        later.earlier = earlier
+        job.earlier = job.later = None
+        size = len(job.workload)
+        self.size -= size
+        function = job.function
+        function.size -= size
+        if not function.workers:
+            self._note_unused(function)
+        if job.unique:
+            self.uniques.remove(job)
+            if job.successor is not None:
+                self._promote(job)
+            else:
+                self._disown(job)
+        if job.background:
+            self.ledger.remove(job)
+
+    def _promote(self, job: Job) -> None:
+        """The job that waited for the end of this one gets its turn."""
+        successor, job.successor = job.successor, None
+        assert successor is not None
+        self.uniques.add(successor)
+        if successor.state is DELAYED:
+            successor.function.delayed[successor.priority] -= 1
+            self._place(successor)
+
+    def _disown(self, successor: Job) -> None:
+        """A job is gone that may have been waiting for the end of another."""
+        predecessor = successor.function.uniques.get(unique_key(successor.unique, successor.workload))
+        if predecessor is not None and predecessor.successor is successor:
+            predecessor.successor = None
+
+    def _count_size(self, job: Job, sign: int) -> None:
+        size = sign * len(job.workload)
+        self.size += size
+        job.function.size += size
+
+    def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
+        if not job.watchers:
+            return
+        failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
+        if exception is not None and len(exception) < LARGE_BODY:
+            failure_with_text = pack_response(WORK_EXCEPTION, job.handle, exception)
+
+        def send(watcher: Peer) -> None:
+            if exception is None or not watcher.exceptions:
+                watcher.send(failure)
+            elif len(exception) < LARGE_BODY:
+                watcher.send(failure_with_text)
+            else:
+                watcher.send_data(WORK_EXCEPTION, exception, job.handle)
+        tell(self.turns, job, send)
+
+    def check(self) -> None:
+        """Assert every invariant; for tests, as it looks at everything."""
+        check_core(self)

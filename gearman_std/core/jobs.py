@@ -1,0 +1,244 @@
+"""What a job and a function are: priority queues, policies, counters, each changed by one method."""
+from collections import deque
+
+from ..timers import growing_pause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, List, Optional, Tuple, Union
+    from .roster import AbilitySet
+
+PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
+
+# Where a job is.  STORING: a background job whose record is not yet on disk; GONE: finished, cancelled or abandoned.
+STORING, WAITING, RUNNING, DELAYED, SET_ASIDE, GONE = "storing", "waiting", "running", "delayed", "set aside", "gone"
+
+# What a submit does that meets a job of the same function and unique.
+JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")
+
+# A waiting foreground job without a watcher is not kept, so most jobs share this one.
+NO_WATCHERS = ()  # type: Tuple[Any, ...]
+
+
+class Job:
+    """One job, in exactly one state.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("handle", "function", "unique", "workload", "reducer", "priority", "state", "background", "watchers", "worker",
+                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "successor", "earlier",
+                 "later")
+
+    def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
+                 background: bool, created: float) -> None:
+        self.handle = handle
+        self.function = function
+        self.unique = unique
+        self.workload = workload
+        self.priority = priority
+        self.background = background  # somebody submitted it in the background, so it never depends on a watcher
+        self.created = created        # monotonic seconds
+        self.state = GONE
+        self.reducer = None   # type: Optional[bytes]
+        self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets: a tuple of one, or a dict of more
+        self.worker = None    # type: Any # the Peer that runs it
+        self.attempts = 0     # how many attempts have failed or were lost
+        self.progress = None  # type: Optional[Tuple[int, int]] # numerator, denominator
+        self.due = 0.0        # when DELAYED: unix time before which it does not wait in the queue
+        self.timer = None     # type: Optional[List[Any]] # its entry in Timers: of its due time, or of its time limit
+        self.joins = 0        # how many later submits joined it
+        self.error = b""      # the last attempt's error
+        self.schedule = None  # type: Any # the Schedule of a recurring job
+        self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
+        self.earlier = None   # type: Any # its neighbours in a Chain
+        self.later = None     # type: Any
+
+    def __repr__(self) -> str:
+        return "<Job %s of %s: %s>" % (self.handle.decode("latin-1"), self.function.name.decode("latin-1"), self.state)
+
+
+class FunctionPolicy:
+    """How the jobs of a function are treated; a function without one of its own has the server's.
+
+    `coalescing` is JOIN, RERUN, REPLACE or REJECT.  `retries` is how many lost attempts end a job (0: no limit).  `attempts`
+    is how often a background job may fail in all (1: a failure is final, and the job is gone as in gearmand); between
+    attempts it waits `backoff` seconds, twice as long each time up to `backoff_max`, give or take a quarter.
+
+    Owner: immutable once in use.
+    """
+
+    __slots__ = ("coalescing", "retries", "attempts", "backoff", "backoff_max")
+
+    def __init__(self, coalescing: str = JOIN, retries: int = 5, attempts: int = 1, backoff: float = 1.0,
+                 backoff_max: float = 3600.0) -> None:
+        if coalescing not in COALESCING:
+            raise ValueError("coalescing is one of %s, not %r" % (", ".join(COALESCING), coalescing))
+        if retries < 0 or attempts < 1 or backoff < 0 or backoff_max < 0:
+            raise ValueError("retries and times must not be negative, attempts not less than 1")
+        self.coalescing = coalescing
+        self.retries = retries
+        self.attempts = attempts
+        self.backoff = backoff
+        self.backoff_max = backoff_max
+
+    def __repr__(self) -> str:
+        return "<FunctionPolicy %s>" % " ".join("%s=%s" % (name, getattr(self, name)) for name in self.__slots__)
+
+    def delay(self, attempt: int, jitter: float) -> float:
+        """Seconds to wait after failed attempt number `attempt` (from 1); `jitter` is from 0 to 1."""
+        return growing_pause(self.backoff, self.backoff_max, attempt - 1) * (0.75 + 0.5 * jitter)
+
+
+class Function:
+    """One function: its queues, its uniques, who can do it, its counters.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "aside", "size", "workers",
+                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals")
+
+    def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
+        self.name = name
+        self.policy = policy
+        self.queues = (deque(), deque(), deque())  # type: Tuple[Deque[Job], Deque[Job], Deque[Job]]
+        self.waiting = [0, 0, 0]  # by priority
+        self.dead = 0             # entries in the queues whose job has left its queue otherwise than by its turn
+        self.running = 0
+        self.delayed = [0, 0, 0]  # by priority; also those not yet on disk or held back behind another
+        self.aside = 0            # how many of its jobs are set aside
+        self.size = 0             # bytes of the workloads of all its jobs
+        self.workers = 0          # registrations, also repeated ones
+        self.ability_sets = []    # type: List[AbilitySet]
+        self.uniques = {}         # type: Dict[bytes, Job]
+        self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
+        self.paused = False
+        self.escalating = 0       # how many more sleepers the next escalation wakes; 0: none is due
+        self.kept = False         # it stays although nobody uses it
+        self.totals = Totals()
+
+    def __repr__(self) -> str:
+        return "<Function %s: %d waiting, %d running, %d workers>" % (
+            self.name.decode("latin-1"), sum(self.waiting), self.running, self.workers)
+
+    @property
+    def total(self) -> int:
+        """How many jobs it has, but for those set aside."""
+        return sum(self.waiting) + self.running + sum(self.delayed)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has a job, a worker, or an order that holds."""
+        return bool(self.workers or self.kept or self.paused or self.max_queue or self.aside or self.total)
+
+    def push(self, job: Job) -> None:
+        """Put a job at the tail of its priority."""
+        job.state = WAITING
+        priority = job.priority
+        self.queues[priority].append(job)
+        waiting = self.waiting
+        if not waiting[priority] and not self.paused:
+            self._ready(priority)
+        waiting[priority] += 1
+
+    def pop(self, priority: int) -> Job:
+        """Take the job whose turn it is; there must be one."""
+        queue = self.queues[priority]
+        job = queue.popleft()
+        while job.state is not WAITING or job.priority != priority:
+            self.dead -= 1
+            job = queue.popleft()
+        self.waiting[priority] -= 1
+        if not self.waiting[priority]:
+            self._unready(priority)
+        return job
+
+    def remove(self, job: Job, state: str) -> None:
+        """Take a waiting job out of its turn and give it its next state."""
+        self.waiting[job.priority] -= 1
+        if not self.waiting[job.priority] and not self.paused:
+            self._unready(job.priority)
+        job.state = state
+        self._bury(job.priority)
+
+    def move(self, job: Job, priority: int) -> None:
+        """Put a waiting job at the tail of another priority."""
+        self.remove(job, GONE)
+        job.priority = priority
+        self.push(job)
+
+    def pause(self) -> None:
+        """Give out no more jobs."""
+        if not self.paused:
+            for priority in PRIORITY_CLASSES:
+                if self.waiting[priority]:
+                    self._unready(priority)
+            self.paused = True
+
+    def resume(self) -> None:
+        """Give out jobs again."""
+        if self.paused:
+            self.paused = False
+            for priority in PRIORITY_CLASSES:
+                if self.waiting[priority]:
+                    self._ready(priority)
+
+    def jobs_waiting(self) -> "List[Job]":
+        """All waiting jobs in the order of their turns."""
+        return [job for priority in PRIORITY_CLASSES for job in self.queues[priority]
+                if job.state is WAITING and job.priority == priority]
+
+    def _bury(self, priority: int) -> None:
+        # The entry stays in the deque, since taking it out would cost a walk along it, unless it is at an end of it; when half
+        # the entries are dead, one walk takes out all.
+        self.dead += 1
+        queue = self.queues[priority]
+        while queue and (queue[0].state is not WAITING or queue[0].priority != priority):
+            queue.popleft()
+            self.dead -= 1
+        while queue and (queue[-1].state is not WAITING or queue[-1].priority != priority):
+            queue.pop()
+            self.dead -= 1
+        if self.dead > 16 + sum(self.waiting):
+            for priority in PRIORITY_CLASSES:
+                queue = self.queues[priority]
+                alive = [job for job in queue if job.state is WAITING and job.priority == priority]
+                queue.clear()
+                queue.extend(alive)
+            self.dead = 0
+
+    def _ready(self, priority: int) -> None:
+        for ability_set in self.ability_sets:
+            ability_set.ready[priority][self] = None
+
+    def _unready(self, priority: int) -> None:
+        for ability_set in self.ability_sets:
+            del ability_set.ready[priority][self]
+
+
+class Totals:
+    """What has happened to jobs since the start: to those of a function, or to those of no function that still is.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused")
+
+    def __init__(self) -> None:
+        self.submitted = 0
+        self.joined = 0
+        self.completed = 0
+        self.failed = 0
+        self.requeued = 0
+        self.set_aside = 0
+        self.cancelled = 0
+        self.refused = 0
+
+    def add(self, others: "Totals") -> None:
+        """Count what others have counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+
+    def __repr__(self) -> str:
+        return "<Totals %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__)

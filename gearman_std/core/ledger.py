@@ -1,0 +1,89 @@
+"""What the store has still to be told, and who waits until it knows."""
+from ..wire.protocol import ERROR, pack_response
+from .jobs import DELAYED, SET_ASIDE, WAITING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+    from .jobs import Job
+    from .peers import Peer
+
+
+class Ledger:
+    """Records for the store, and the promises that wait for them.  Only background jobs are recorded.
+
+    A record is a tuple: ``("add", handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
+    created)`` (times in unix seconds), ``("update", handle, state, attempts, due, error)``, ``("change", handle, column,
+    value)`` or ``("remove", handle)``.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("durable", "records", "storing", "promises")
+
+    def __init__(self, durable: bool) -> None:
+        self.durable = durable  # whether there is a store
+        self.records = []       # type: List[Tuple[Any, ...]]
+        self.storing = {}       # type: Dict[Job, None] # new jobs that wait for the store
+        self.promises = []      # type: List[Tuple[Peer, int]] # whose piece of `outgoing` is a JOB_CREATED not yet true
+
+    def __repr__(self) -> str:
+        return "<Ledger: %d records, %d promises>" % (len(self.records), len(self.promises))
+
+    def add(self, job: "Job", now: float, wall: float) -> None:
+        """A background job is new, or a job became one."""
+        self.records.append(job_record(job, now, wall))
+
+    def update(self, job: "Job") -> None:
+        """A job has another state."""
+        if self.durable and job.background:
+            self.records.append(("update", job.handle, job.state, job.attempts, job.due, job.error))
+
+    def change(self, job: "Job", column: str, value: "Any") -> None:
+        """Another property of a job has changed: its workload, its priority or its schedule."""
+        if self.durable and job.background:
+            self.records.append(("change", job.handle, column, value))
+
+    def remove(self, job: "Job") -> None:
+        """A job is gone."""
+        if self.durable and job.background:
+            self.records.append(("remove", job.handle))
+
+    def withdraw(self, job: "Job") -> None:
+        """What was recorded of a job since the store was last written is out of date."""
+        self.records = [record for record in self.records if record[1] != job.handle]
+
+    def promise(self, peer: "Peer") -> None:
+        """The next piece that is sent to a peer, JOB_CREATED, is true only when the records are on disk."""
+        self.promises.append((peer, len(peer.outgoing)))
+
+    def kept(self) -> "List[Job]":
+        """All records are on disk; returns the new jobs that waited for that."""
+        self.records = []
+        self.promises = []
+        storing, self.storing = list(self.storing), {}
+        return storing
+
+    def broken(self, reason: bytes) -> "List[Job]":
+        """The records could not be written: turn the promises into errors, and the new jobs' records into removals.
+
+        Returns the new jobs.
+        """
+        for peer, index in self.promises:
+            if index < len(peer.outgoing):  # else the connection is lost
+                peer.outgoing[index] = pack_response(ERROR, b"QUEUE_ERROR", reason)
+        records, storing = self.records, self.kept()
+        refused = {job.handle for job in storing}
+        self.records = [record for record in records if record[1] not in refused]
+        self.records += [("remove", job.handle) for job in storing]
+        return storing
+
+
+def job_record(job: "Job", now: float, wall: float) -> "Tuple[Any, ...]":
+    """The record that adds a job as it is."""
+    if job.state is SET_ASIDE:
+        state = SET_ASIDE
+    else:
+        state = DELAYED if job.due > wall and job.state is not WAITING else WAITING
+    return ("add", job.handle, job.function.name, job.unique, job.workload, job.reducer, job.priority, job.due, job.attempts,
+            state, job.error, job.schedule.text if job.schedule else None, wall - (now - job.created))

@@ -1,0 +1,77 @@
+"""What the core knows of a connection: its rights and abilities, its jobs, what waits to be sent to it."""
+from collections import OrderedDict
+
+from ..wire.protocol import ERROR, LARGE_BODY, pack_response, response_head
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional
+    from ..wire.protocol import Data
+    from .jobs import Function, Job
+    from .roster import AbilitySet
+
+# What a peer may be allowed to do.
+SUBMIT, WORK, ADMIN, STEER = "submit", "work", "admin", "steer"
+ALL_RIGHTS = frozenset((SUBMIT, WORK, ADMIN, STEER))
+
+# What a peer's last PRE_SLEEP, the server's NOOP and the peer's next grab make of it.
+AWAKE, ASLEEP, WOKEN = range(3)
+
+
+class Peer:
+    """One connection as the core sees it; it may be a client, a worker, an admin, or all of them.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
+                 "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching", "all_yours", "errand",
+                 "errand_lasts", "gone")
+
+    def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
+        self.number = number      # the first column of the text command `workers`
+        self.address = address    # the second: its IP address, or what stands for one
+        self.channel = channel    # the server's; the core does not look at it
+        self.client_id = b"-"
+        self.handlers = []        # type: List[Callable[..., None]] # by packet type
+        self.rights = ALL_RIGHTS  # type: FrozenSet[str]
+        self.outgoing = []        # type: List[Data] # what the server has to send
+        self.unsent = []          # type: List[Peer] # the core's list of peers with something outgoing
+        self.bulky = False        # outgoing holds large pieces that should not be joined
+        self.closing = False      # to be closed when all is sent
+        self.exceptions = False   # it wants WORK_EXCEPTION rather than WORK_FAIL
+        self.abilities = OrderedDict()  # type: OrderedDict[bytes, int] # function name: how often it was registered
+        self.time_limits = {}     # type: Dict[Function, float] # seconds
+        self.ability_set = None   # type: Optional[AbilitySet] # None: not known since the abilities changed
+        self.sleep = AWAKE
+        self.running = {}         # type: Dict[bytes, Job] # by handle
+        self.watching = {}        # type: Dict[Job, int] # how often it submitted each, and so gets every packet of it
+        self.all_yours = 0        # after ALL_YOURS, the type of its last grab, whose answer it gets without asking
+        self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for
+        self.gone = False         # the connection is lost
+        self.errand_lasts = False  # that is done whether the peer is there or not
+
+    def __repr__(self) -> str:
+        return "<Peer %d %s: %d abilities, %d running, %d watched, %s>" % (
+            self.number, self.address.decode("latin-1"), len(self.abilities), len(self.running), len(self.watching),
+            ("awake", "asleep", "woken")[self.sleep])
+
+    def send(self, packet: "Data") -> None:
+        """Have the server send some bytes."""
+        outgoing = self.outgoing
+        if not outgoing:
+            self.unsent.append(self)
+        outgoing.append(packet)
+
+    def send_data(self, packet_type: int, data: "Data", *leading: bytes) -> None:
+        """Have the server send a response whose last argument may be large; then it is not copied."""
+        if len(data) < LARGE_BODY:
+            self.send(pack_response(packet_type, *leading, data))
+        else:
+            self.send(response_head(packet_type, len(data), *leading))
+            self.outgoing.append(data)
+            self.bulky = True
+
+    def error(self, code: bytes, text: bytes) -> None:
+        """Answer with an ERROR packet."""
+        self.send(pack_response(ERROR, code, text))

@@ -1,0 +1,227 @@
+"""Who can do what, who sleeps, and who is woken for a job.
+
+A peer that sent PRE_SLEEP is ASLEEP until a NOOP makes it WOKEN, and that until it grabs or sleeps again.  A job that waits
+wakes as few as needed; while it still waits after a while, more and more.
+"""
+from collections import OrderedDict, deque
+
+from ..wire.protocol import NOOP, pack_response
+from .jobs import PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
+from .peers import ASLEEP, AWAKE, WOKEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Deque, Dict, FrozenSet, Iterable, List, Optional, Tuple
+    from .jobs import Function, Job
+    from .peers import Peer
+
+# How long a waiting job may stay un-grabbed, in seconds, before more sleepers are woken for it.
+ESCALATION_DELAY = 0.05
+
+_NOOP_PACKET = pack_response(NOOP)
+
+
+class AbilitySet:
+    """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
+
+    All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
+    wake-up looks at nothing but what it takes.
+
+    Owner: the Roster.
+    """
+
+    __slots__ = ("functions", "members", "ready", "sleepers")
+
+    def __init__(self, functions: "List[Function]") -> None:
+        self.functions = functions
+        self.members = 0
+        # By priority, the functions with waiting jobs, the next one to take from first.
+        self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
+        self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
+        for function in functions:
+            function.ability_sets.append(self)
+            if not function.paused:
+                for priority in PRIORITY_CLASSES:
+                    if function.waiting[priority]:
+                        self.ready[priority][function] = None
+
+    def __repr__(self) -> str:
+        return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
+
+    def dissolve(self) -> None:
+        """Forget it, the last member having left."""
+        for function in self.functions:
+            function.ability_sets.remove(self)
+
+    def has_work(self) -> bool:
+        """Whether a job waits that its members can do."""
+        ready = self.ready
+        return bool(ready[0] or ready[1] or ready[2])
+
+    def take(self) -> "Optional[Job]":
+        """The next job for a member: highest priority first, within it one function after the other."""
+        high, normal, low = self.ready
+        ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))
+        if not ready:
+            return None
+        function = next(iter(ready))
+        if len(ready) > 1:
+            ready.move_to_end(function)
+        return function.pop(priority)
+
+
+class Roster:
+    """Abilities and sleep of all peers.
+
+    `functions` is the core's, by name; `wakeup` is how many sleepers a new job wakes, see there.
+
+    Owner: the Core.
+    """
+
+    def __init__(self, functions: "Dict[bytes, Function]", wakeup: "Optional[int]") -> None:
+        self.wakeup = wakeup
+        self.handing_out = True   # jobs are given to workers
+        self.ability_sets = {}    # type: Dict[FrozenSet[bytes], AbilitySet]
+        self.changed = []         # type: List[Peer] # sleepers whose abilities changed
+        self.expecting = deque()  # type: Deque[Peer] # woken peers that want no NOOP but the job itself
+        self._functions = functions
+        self.escalations = deque()  # type: Deque[Tuple[float, Function]] # when more are woken for which function
+
+    def __repr__(self) -> str:
+        return "<Roster: %d ability sets, %d escalations>" % (len(self.ability_sets), len(self.escalations))
+
+    # ----------------------------------------------------------------------------------------------------------- abilities
+
+    def register(self, peer: "Peer", function: "Function", time_limit: float) -> None:
+        """A peer can do a function, within so many seconds if that is not 0."""
+        if function.name not in peer.abilities:
+            peer.abilities[function.name] = 0
+            self._abilities_changed(peer)
+        function.workers += 1
+        peer.abilities[function.name] += 1
+        if time_limit:
+            peer.time_limits[function] = time_limit
+        else:
+            peer.time_limits.pop(function, None)
+
+    def unregister(self, peer: "Peer", names: "Iterable[bytes]") -> None:
+        """A peer can no longer do some of its functions."""
+        self._abilities_changed(peer)
+        for name in names:
+            function = self._functions[name]
+            function.workers -= peer.abilities.pop(name)
+            peer.time_limits.pop(function, None)
+
+    def _abilities_changed(self, peer: "Peer") -> None:
+        """Leave the ability set; a sleeper finds its new one when all packets of this wake-up are read."""
+        if peer.sleep == ASLEEP and peer.ability_set is not None:
+            self.changed.append(peer)
+        self._leave(peer)
+
+    def _leave(self, peer: "Peer") -> None:
+        ability_set = peer.ability_set
+        if ability_set is not None:
+            peer.ability_set = None
+            ability_set.sleepers.pop(peer, None)
+            ability_set.members -= 1
+            if not ability_set.members:
+                ability_set.dissolve()
+                del self.ability_sets[frozenset(function.name for function in ability_set.functions)]
+
+    def join(self, peer: "Peer") -> AbilitySet:
+        """Have a peer, of no ability set at present, join the one of its abilities."""
+        key = frozenset(peer.abilities)
+        ability_set = self.ability_sets.get(key)
+        if ability_set is None:
+            # gearmand looks first at what was registered last.
+            functions = [self._functions[name] for name in reversed(peer.abilities)]
+            ability_set = self.ability_sets[key] = AbilitySet(functions)
+        ability_set.members += 1
+        peer.ability_set = ability_set
+        return ability_set
+
+    # --------------------------------------------------------------------------------------------------------------- sleep
+
+    def fall_asleep(self, peer: "Peer") -> None:
+        """A peer sleeps, unless there is work for it."""
+        ability_set = peer.ability_set or self.join(peer)
+        if self.handing_out and ability_set.has_work():
+            if peer.sleep == ASLEEP:
+                ability_set.sleepers.pop(peer, None)
+            self._wake_peer(peer)
+        else:
+            peer.sleep = ASLEEP
+            ability_set.sleepers[peer] = None
+
+    def remove(self, peer: "Peer") -> "List[bytes]":
+        """A peer is lost; returns the functions that it might have grabbed jobs of, for `pass_on`."""
+        names = list(peer.abilities) if peer.sleep != ASLEEP else []
+        self._leave(peer)
+        peer.sleep = AWAKE
+        for name, count in peer.abilities.items():
+            self._functions[name].workers -= count
+        peer.abilities.clear()
+        peer.time_limits.clear()
+        return names
+
+    def settle(self) -> None:
+        """All packets of a wake-up are read: sleepers whose abilities changed find their new set."""
+        if self.changed:
+            changed, self.changed = self.changed, []
+            for peer in changed:
+                if peer.sleep == ASLEEP and peer.ability_set is None:
+                    self.fall_asleep(peer)
+
+    # ------------------------------------------------------------------------------------------------------------- wake-up
+
+    def wake(self, function: "Function", now: float) -> None:
+        """One more job of a function waits: see that a sleeper comes for it."""
+        for ability_set in function.ability_sets:
+            if ability_set.sleepers and not function.paused and self.handing_out:
+                break
+        else:
+            return
+        if self.wakeup is not None:
+            self.rouse(function, self.wakeup)
+        elif self.rouse(function, 1) and not function.escalating:
+            function.escalating = 2
+            self.escalations.append((now + ESCALATION_DELAY, function))
+
+    def rouse(self, function: "Function", count: int) -> bool:
+        """Wake so many more sleepers of a function, 0 for all; return whether some still sleep."""
+        for ability_set in list(function.ability_sets):
+            sleepers = ability_set.sleepers
+            while sleepers:
+                peer, _ = sleepers.popitem(last=False)
+                self._wake_peer(peer)
+                if count == 1:
+                    return any(others.sleepers for others in function.ability_sets)
+                count -= 1
+        return False
+
+    def escalate(self, now: float) -> None:
+        """Where woken workers did not come in time for a job, wake twice as many as the last time."""
+        while self.escalations and self.escalations[0][0] <= now:
+            function = self.escalations.popleft()[1]
+            count, function.escalating = function.escalating, 0
+            if any(function.waiting) and not function.paused and self.handing_out and self.rouse(function, count):
+                function.escalating = count * 2
+                self.escalations.append((now + ESCALATION_DELAY, function))
+
+    def next_escalation(self) -> "Optional[float]":
+        """When `escalate` has something to do, in monotonic seconds, or None."""
+        return self.escalations[0][0] if self.escalations else None
+
+    def pass_on(self, names: "Iterable[bytes]", now: float) -> None:
+        """A worker that did not sleep will grab no jobs of these functions: see that another comes for those that wait."""
+        for name in names:
+            function = self._functions[name]
+            if any(function.waiting):
+                self.wake(function, now)
+
+    def _wake_peer(self, peer: "Peer") -> None:
+        peer.sleep = WOKEN
+        if peer.all_yours:
+            self.expecting.append(peer)
+        else:
+            peer.send(_NOOP_PACKET)

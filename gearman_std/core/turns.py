@@ -1,0 +1,85 @@
+"""What takes long is done in steps, between which others have their turns.
+
+Work that takes long is an iterator: each step costs a fraction of a millisecond, and gives what is to be sent to the peer that
+asked for it, or nothing.  A peer's later packets wait until what it asked for is done, other peers' do not.  When the peer
+leaves, a listing ends; an order, which is to last, is carried out all the same.
+
+A listing shows what was there when it began, each entry as it is when its line is made, and not what has gone by then.  An
+order is for what was there when it was given.
+"""
+from collections import deque
+
+from ..wire.protocol import TOO_FEW_ARGUMENTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Deque, Iterator, List
+    from ..wire.protocol import Data, Packet
+    from .peers import Peer
+
+GO_ON = TOO_FEW_ARGUMENTS + 1  # the type of the packet, of no peer's, that stands for the next step of what a peer asked for
+STEP = 64                      # how many things of a few microseconds each are a step
+NO_PACKETS = []  # type: List[Packet]
+
+
+class Turns:
+    """What waits for a later turn: the packets of the peer that is being obeyed, and work that nobody waits for.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("packets", "rest", "chores")
+
+    def __init__(self) -> None:
+        self.packets = iter(())  # type: Iterator[Packet] # those that are being obeyed
+        self.rest = NO_PACKETS
+        self.chores = deque()    # type: Deque[Iterator[Data]]
+
+    def __repr__(self) -> str:
+        return "<Turns: %d chores>" % len(self.chores)
+
+    def enough(self) -> None:
+        """What was obeyed is enough for one turn of this peer."""
+        self.rest = self.rest + list(self.packets)
+
+    def undertake(self, peer: "Peer", steps: "Iterator[Data]", lasts: bool) -> None:
+        """Do what the peer that is being obeyed asks for; its other packets wait until that is done."""
+        for _ in range(2):  # so that what is done in one step is found to be so at once
+            answer = next(steps, None)
+            if answer is None:
+                return
+            if answer:
+                peer.send(answer)
+        peer.errand = steps
+        peer.errand_lasts = lasts
+        self._wait()
+
+    def go_on(self, peer: "Peer") -> None:
+        """Do a step of what a peer asked for."""
+        answer = next(peer.errand or iter(()), None)
+        if answer is None:
+            peer.errand = None
+            return
+        if answer:
+            peer.send(answer)
+        self._wait()
+
+    def _wait(self) -> None:
+        self.rest = [(GO_ON, ())] + self.rest + list(self.packets)
+
+    def abandon(self, peer: "Peer") -> None:
+        """A peer is lost: what it asked for ends, or goes on without it."""
+        if peer.errand is not None and peer.errand_lasts:
+            self.chores.append(peer.errand)
+        peer.errand = None
+
+    def finish(self, steps: "Iterator[Data]") -> None:
+        """Do what nobody waits for, at once if it is one step."""
+        if next(steps, None) is not None:
+            self.chores.append(steps)
+
+    def work(self) -> None:
+        """Do a step of the chore whose turn it is."""
+        chore = self.chores.popleft()
+        if next(chore, None) is not None:
+            self.chores.append(chore)

@@ -1,0 +1,65 @@
+"""Which job has which unique."""
+from collections import OrderedDict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
+    from ..wire.protocol import Data
+    from .jobs import Job
+
+
+class Uniques:
+    """The jobs that later submits of the same function and unique meet, and that GET_STATUS_UNIQUE finds.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self) -> None:
+        self._jobs = {}  # type: Dict[bytes, Any] # by unique: a Job, or a dict of the jobs of several functions by handle
+
+    def __repr__(self) -> str:
+        return "<Uniques: %d>" % len(self._jobs)
+
+    def find(self, unique: bytes) -> "Optional[Job]":
+        """The job of that unique, of several functions' the newest, as in gearmand."""
+        job = self._jobs.get(unique)
+        if isinstance(job, dict):
+            job = next(reversed(job.values()))
+        return job
+
+    def add(self, job: "Job") -> None:
+        """Let a job be found, unless another of its function is already."""
+        key = unique_key(job.unique, job.workload)
+        if key is None or key in job.function.uniques:
+            return
+        job.function.uniques[key] = job
+        others = self._jobs.get(job.unique)
+        if others is None:
+            self._jobs[job.unique] = job
+        elif isinstance(others, dict):
+            others[job.handle] = job
+        else:
+            self._jobs[job.unique] = OrderedDict(((others.handle, others), (job.handle, job)))
+
+    def remove(self, job: "Job") -> None:
+        """Let a job be found no longer."""
+        key = unique_key(job.unique, job.workload)
+        if key is None or job.function.uniques.get(key) is not job:
+            return
+        del job.function.uniques[key]
+        others = self._jobs[job.unique]
+        if others is job:
+            del self._jobs[job.unique]
+        else:
+            del others[job.handle]
+            if not others:
+                del self._jobs[job.unique]
+
+
+def unique_key(unique: bytes, workload: "Data") -> "Any":
+    """By what a job coalesces within its function: its unique, its workload if the unique is ``-``, None for not at all."""
+    if unique != b"-":
+        return unique or None
+    return (unique, workload) if workload else None

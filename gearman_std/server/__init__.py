@@ -1,0 +1,8 @@
+"""Sockets for the core: the job server, whom it listens to, and who may do what.
+
+Imports core, store, net, wire, timers and errors.
+"""
+from .access import Access
+from .server import Server
+
+__all__ = ["Access", "Server"]

@@ -1,0 +1,140 @@
+"""One connection of a server: its socket, its Peer, what waits to be sent, and what waits to be obeyed."""
+from collections import deque
+
+from ..core.peers import Peer
+from ..net.streams import end_connection
+from ..wire.http import HTTPSession
+from ..wire.protocol import LARGE_BODY, PacketReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, List, Sequence
+    from ..wire.protocol import Data, Packet
+
+SEND_PIECES = 64   # pieces handed to the system in one sendmsg
+PIECE_COST = 100   # bytes of memory that a piece in a backlog costs beside its own
+
+# Most channels have no packets waiting, so they share this.
+_NO_PACKETS = []  # type: List[Packet]
+
+
+class Channel:
+    """One connection.
+
+    If its reader is an HTTPSession, that also makes of what the core sends what the peer understands.
+
+    Owner: the dispatcher thread.
+    """
+
+    __slots__ = ("socket", "send", "peer", "reader", "http", "waiting", "backlog", "backlog_size", "ended", "moved", "moved_at",
+                 "_send_pieces")
+
+    def __init__(self, connection: "Any", peer: Peer, reader: PacketReader) -> None:
+        self.socket = connection
+        self.send = connection.send
+        self.peer = peer
+        self.reader = reader
+        self.http = reader if isinstance(reader, HTTPSession) else None
+        peer.bulky = self.http is not None  # so that all for it goes through `put`
+        self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed, the last one first
+        self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
+        self.backlog_size = 0   # bytes in backlog
+        self.ended = False      # the core has forgotten the peer; what is still to be sent is sent, what it sends is ignored
+        self.moved = 0          # bytes of progress since moved_at, of half a packet that is coming, or of a backlog that goes
+        self.moved_at = 0.0     # since when, monotonic seconds
+        self._send_pieces = getattr(connection, "sendmsg", None)  # Windows has none
+
+    def __repr__(self) -> str:
+        return "<Channel %r, %d bytes half read, %d unsent%s>" % (
+            self.peer, self.reader.held, self.backlog_size, ", ended" if self.ended else "")
+
+    def wait(self, packets: "List[Packet]") -> None:
+        """Keep packets for later turns; there must be none that wait already."""
+        self.waiting = packets[::-1]
+
+    def put_back(self, packets: "List[Packet]") -> None:
+        """Keep packets that were taken, to be taken again before the others."""
+        self.waiting += packets[::-1]
+
+    def take(self, count: int) -> "List[Packet]":
+        """Take at most so many of the packets that wait, in their order."""
+        packets = self.waiting[:-count - 1:-1]
+        del self.waiting[-count:]
+        return packets
+
+    def put(self, pieces: "Sequence[Data]") -> None:
+        """Add to the backlog; small pieces are joined, large ones are not copied."""
+        if self.http is not None:
+            pieces = self.http.respond(pieces)
+            self.peer.closing = self.peer.closing or self.http.over
+        small = []  # type: List[Data]
+        for piece in pieces:
+            if len(piece) < LARGE_BODY:
+                small.append(piece)
+                continue
+            if small:
+                self._put(b"".join(small))
+                small = []
+            self._put(piece)
+        if small:
+            self._put(b"".join(small))
+
+    def _put(self, piece: "Data") -> None:
+        self.backlog.append(piece)
+        self.backlog_size += len(piece)
+
+    def cost(self) -> int:
+        """Bytes of memory that the backlog takes."""
+        return self.backlog_size + PIECE_COST * len(self.backlog)
+
+    def write(self) -> None:
+        """Send as much of the backlog as the socket takes.
+
+        Raises OSError if the connection is lost.
+        """
+        backlog = self.backlog
+        try:
+            while backlog:
+                if len(backlog) == 1 or self._send_pieces is None:
+                    sent = self.send(backlog[0])
+                else:
+                    sent = self._send_pieces([backlog[index] for index in range(min(len(backlog), SEND_PIECES))])
+                self.backlog_size -= sent
+                self.moved += sent
+                while sent:
+                    if sent < len(backlog[0]):
+                        backlog[0] = memoryview(backlog[0])[sent:]
+                        break
+                    sent -= len(backlog.popleft())
+        except (BlockingIOError, InterruptedError):
+            return
+
+    def close(self) -> None:
+        """End the connection; nothing waits any longer."""
+        end_connection(self.socket)
+        self.waiting = _NO_PACKETS
+        self.backlog.clear()
+        self.backlog_size = 0
+
+    def leave(self) -> None:
+        """Close this process's socket without a word: the connection is that of the process it forked from."""
+        getattr(self.socket, "leave", self.socket.close)()
+
+
+class SecureChannel(Channel):
+    """A connection with TLS, which the selector calls, as TLS may have to send to receive, and the other way round.
+
+    Owner: the dispatcher thread.
+    """
+
+    __slots__ = ("_serve",)
+
+    def __init__(self, stream: "Any", peer: Peer, reader: PacketReader, serve: "Callable[[SecureChannel], None]") -> None:
+        super().__init__(stream, peer, reader)
+        self._serve = serve
+
+    def __repr__(self) -> str:
+        return "<Secure%s" % super().__repr__()[1:]
+
+    def __call__(self, _: "Any") -> None:
+        self._serve(self)

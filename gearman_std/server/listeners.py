@@ -1,0 +1,214 @@
+"""Where a server listens: TCP over IPv4 and IPv6, Unix sockets, and sockets that somebody else opened."""
+import errno
+import os
+import socket
+import stat
+import struct
+
+from ..net.addresses import split_address
+from ..net.streams import KEEPALIVE, end_connection, set_up_tcp
+from .access import PeerFacts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional, Sequence, Tuple, Union
+    from ..net.addresses import Address
+    Place = Union["Listener", Tuple[Address, bool, bool]]
+
+_AF_UNIX = getattr(socket, "AF_UNIX", None)
+_SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
+_SCHEMES = ("tls:", "tcp:", "https:", "http:")
+_PORT_TRIES = 16  # ports that are free for one family of addresses may be taken for the other
+KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
+
+
+class Listener:
+    """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol.
+
+    With `path`, the file of a Unix socket goes when it is closed.  With `own`, nobody but this server is to accept there, so
+    that closing it ends it for the children of forks, too.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: bool = False,
+                 own: bool = False) -> None:
+        listening.setblocking(False)
+        self.socket = listening
+        self.secure = secure
+        self.http = http
+        self.keepalive = KEEPALIVE
+        self.patience = 0.0  # seconds, as in `streams.set_up_tcp`
+        self._path = path
+        self._own = own
+        name = listening.getsockname()
+        # (host, port), or the path of a Unix socket
+        self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
+
+    def __repr__(self) -> str:
+        return "<Listener on %s%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
+
+    def accept(self) -> "Tuple[socket.socket, PeerFacts]":
+        """The next connection, non-blocking and set up, and who is at its other end."""
+        connection, address = self.socket.accept()
+        try:
+            connection.setblocking(False)
+            if self.socket.family == _AF_UNIX:
+                return connection, PeerFacts(uid=_uid_of_peer(connection))
+            set_up_tcp(connection, self.keepalive, self.patience)
+        except OSError as error:  # some systems refuse options of a connection that is gone already
+            connection.close()
+            raise ConnectionAbortedError(error.errno, error.strerror) from None
+        return connection, PeerFacts(address[0])
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._own:
+            end_connection(self.socket)
+        else:
+            self.socket.close()
+        if self._path:
+            try:
+                os.unlink(self._path)
+            except OSError:  # it is gone, or its folder belongs to the user that the program was before
+                return
+
+    def leave(self) -> None:
+        """Close this process's socket: it is that of the process it forked from."""
+        self.socket.close()
+
+
+def _uid_of_peer(connection: socket.socket) -> "Optional[int]":
+    if _SO_PEERCRED is None:
+        return None
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
+
+
+def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]":
+    """Where to listen: each address with whether TLS and whether HTTP is spoken there, or a `Listener`.
+
+    A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
+    is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
+    say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it, with `https:` or
+    `http:`.  Raises ValueError.
+    """
+    places = []  # type: List[Place]
+    for spec in specs:
+        if isinstance(spec, Listener):
+            places.append(spec)
+            continue
+        scheme = next((one for one in _SCHEMES if spec.startswith(one)), "") if isinstance(spec, str) else ""
+        address = split_address(spec[len(scheme):], port)
+        if scheme and address[0].startswith("/"):
+            raise ValueError("neither TCP nor TLS nor HTTP is spoken on a Unix socket: %r" % (spec,))
+        places.append((address, not address[0].startswith("/") and (scheme in ("tls:", "https:") or secure and not scheme),
+                       scheme in ("https:", "http:")))
+    return places
+
+
+def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Optional[int]" = None) -> "List[Listener]":
+    """Listen on every place that `read_places` found.
+
+    `socket_mode` is for the files of Unix sockets, None for what the system makes them.  Raises OSError, naming the address, if
+    one cannot be had.
+    """
+    listeners = [place for place in places if isinstance(place, Listener)]
+    try:
+        for place in places:
+            if isinstance(place, Listener):
+                continue
+            (host, number), secure, http = place
+            if host.startswith("/"):
+                listeners.append(Listener(_listen_unix(host, backlog, socket_mode), path=host, own=True))
+            else:
+                listeners += [Listener(one, secure, http=http, own=True) for one in _listen_tcp(host, number, backlog)]
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(getattr(error, "errno", None), "cannot listen on %s: %s" % (host, reason)) from None
+    tries = 1 if port else _PORT_TRIES
+    while True:
+        tries -= 1
+        opened, failure = _bind_all(found, host, port, backlog)
+        if failure is None or opened and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return opened  # all of them, or but for a family that this machine does not have
+        for one in opened:
+            one.close()
+        if failure.errno != errno.EADDRINUSE or not tries:
+            raise failure
+
+
+def _bind_all(found: "Sequence[Any]", host: str, port: int,
+              backlog: int) -> "Tuple[List[socket.socket], Optional[OSError]]":
+    """Listen on every address found, all with the same port; return how far that went, and what was in the way."""
+    opened = []  # type: List[socket.socket]
+    failure = None  # type: Optional[OSError]
+    for family, kind, protocol, _, address in found:
+        if family not in (socket.AF_INET, socket.AF_INET6) or address in [one.getsockname() for one in opened]:
+            continue
+        if opened and not port:
+            address = (address[0], opened[0].getsockname()[1]) + tuple(address[2:])
+        try:
+            opened.append(_bind_tcp(family, kind, protocol, address, backlog))
+        except OSError as error:
+            where = "%s port %r" % (host or "any address", address[1])
+            failure = OSError(error.errno, "cannot listen on %s: %s" % (where, error.strerror))
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                break
+    return opened, failure
+
+
+def _bind_tcp(family: int, kind: int, protocol: int, address: "Any", backlog: int) -> socket.socket:
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(backlog)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listening.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)  # before anybody can connect
+        listening.listen(backlog)
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, "cannot listen on %s: %s" % (path, error.strerror)) from None
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the file of a Unix socket that nobody answers on, as a killed server leaves it."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return  # and is in the way
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            return  # somebody listens and is busy

@@ -1,0 +1,183 @@
+"""TLS on the server's side: certificates that can be read again, and handshakes that nobody waits for."""
+from collections import OrderedDict
+from selectors import EVENT_READ, EVENT_WRITE
+
+from ..net.streams import TLSStream, certificate_error, end_connection
+from .access import PeerFacts, names_in_certificate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List
+
+_TLS_KEYS = ("certificate", "key", "ca", "required")
+
+
+class ServerTLS:
+    """What a server shows, and which certificates of its peers it trusts, with the standard library's defaults for the rest.
+
+    `settings` is a dict with "certificate" (a file, with the whole chain), "key" (another file, if the key is not in the same),
+    "ca" (a file of certificate authorities: peers are asked for a certificate, which must be one of theirs) and "required"
+    (True turns away those that have none); or an `ssl.SSLContext`, whose owner looks after it.  Raises ValueError for settings
+    that make no sense and OSError for files that cannot be used.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, settings: "Any") -> None:
+        self._settings = settings
+        self._context = self._load()
+
+    def __repr__(self) -> str:
+        return "<ServerTLS %r%s>" % (self._settings, ", asks for certificates" if self.checks_peers else "")
+
+    @property
+    def checks_peers(self) -> bool:
+        """Whether peers are asked for a certificate."""
+        return bool(self._context.verify_mode)
+
+    def reload(self) -> None:
+        """Read the files again, for connections to come.  Raises OSError, and goes on with what it has."""
+        self._context = self._load()
+
+    def wrap(self, connected: "Any") -> TLSStream:
+        """A stream over a connected socket, which has not shaken hands.  Raises OSError."""
+        return TLSStream(self._context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False))
+
+    def _load(self) -> "Any":
+        import ssl
+        settings = self._settings
+        if isinstance(settings, ssl.SSLContext):
+            return settings
+        if not isinstance(settings, dict):
+            raise ValueError("TLS settings are a dict or an SSLContext, not %r" % (settings,))
+        unknown = sorted(set(settings) - set(_TLS_KEYS))
+        if unknown:
+            raise ValueError("not a TLS setting: %s" % ", ".join(unknown))
+        certificate, ca = settings.get("certificate"), settings.get("ca")
+        if not certificate:
+            raise ValueError("a server with TLS needs a certificate")
+        if settings.get("required") and not ca:
+            raise ValueError("certificates of peers cannot be required without an authority to check them")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        asked = []  # type: List[bool]
+
+        def have_no_password() -> str:  # instead of asking at a terminal that may not be there
+            asked.append(True)
+            return ""
+        path = certificate
+        try:
+            context.load_cert_chain(certificate, settings.get("key"), have_no_password)
+            if ca:
+                path = ca
+                context.load_verify_locations(ca)
+        except OSError as error:
+            raise certificate_error(error, path, "its key is encrypted" if asked else "") from None
+        if ca:
+            context.verify_mode = ssl.CERT_REQUIRED if settings.get("required") else ssl.CERT_OPTIONAL
+        return context
+
+
+class Handshakes:
+    """The connections that have still to agree on TLS, each for at most `timeout` seconds.
+
+    `done` is called with the stream, which the selector does not watch any more, what is known of the peer then, and the
+    listener; `failed` with what was known before, and the reason.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, selector: "Any", timeout: float, done: "Callable[[TLSStream, PeerFacts, Any], None]",
+                 failed: "Callable[[PeerFacts, str], None]") -> None:
+        self.open = OrderedDict()  # type: OrderedDict[_Handshake, None] # in the order of their deadlines
+        self._selector = selector
+        self._timeout = timeout
+        self._done = done
+        self._failed = failed
+
+    def __repr__(self) -> str:
+        return "<Handshakes, %d open>" % len(self.open)
+
+    @property
+    def next_deadline(self) -> float:
+        """When the time of the oldest is over, in monotonic seconds."""
+        return next(iter(self.open)).deadline
+
+    def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any", now: float) -> None:
+        """Take in a connected socket of a listener; it may be done, or have failed, at once."""
+        try:
+            stream = tls.wrap(connected)
+        except OSError as error:
+            end_connection(connected)
+            self._failed(facts, error.strerror or str(error))
+            return
+        handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
+        try:
+            self._selector.register(stream, EVENT_READ, handshake)
+        except (OSError, ValueError) as error:  # the system watches no more sockets for this process
+            end_connection(stream)
+            self._failed(facts, str(error))
+            return
+        self.open[handshake] = None
+        self.proceed(handshake)
+
+    def proceed(self, handshake: "_Handshake") -> None:
+        """Go as far as the socket lets it."""
+        stream = handshake.stream
+        try:
+            stream.do_handshake()
+            names = names_in_certificate(stream.getpeercert())
+        except BlockingIOError:
+            self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
+        except (OSError, ValueError) as error:  # a ValueError is about a certificate that cannot be shown
+            self._fail(handshake, getattr(error, "reason", None) or str(error))
+        else:
+            self._leave(handshake)
+            self._done(stream, PeerFacts(handshake.facts.address, handshake.facts.uid, names), handshake.listener)
+
+    def give_up(self, now: float) -> None:
+        """Close those whose time is over."""
+        while self.open and self.next_deadline <= now:
+            self._fail(next(iter(self.open)), "nothing agreed after %g s" % self._timeout)
+
+    def close(self) -> None:
+        """Close all."""
+        for handshake in self.open:
+            end_connection(handshake.stream)
+        self.open.clear()
+
+    def leave(self) -> None:
+        """Close this process's sockets without a word: the connections are those of the process it forked from."""
+        for handshake in self.open:
+            handshake.stream.leave()
+        self.open.clear()
+
+    def _fail(self, handshake: "_Handshake", reason: str) -> None:
+        self._leave(handshake)
+        end_connection(handshake.stream)
+        self._failed(handshake.facts, reason)
+
+    def _leave(self, handshake: "_Handshake") -> None:
+        del self.open[handshake]
+        self._selector.unregister(handshake.stream)
+
+
+class _Handshake:
+    """One of the Handshakes; the selector calls it.
+
+    Owner: the dispatcher thread.
+    """
+
+    __slots__ = ("stream", "facts", "listener", "deadline", "_handshakes")
+
+    def __init__(self, stream: TLSStream, facts: PeerFacts, listener: "Any", deadline: float, handshakes: Handshakes) -> None:
+        self.stream = stream
+        self.facts = facts
+        self.listener = listener
+        self.deadline = deadline
+        self._handshakes = handshakes
+
+    def __repr__(self) -> str:
+        return "<_Handshake with %r>" % (self.facts,)
+
+    def __call__(self, _: "Any") -> None:
+        self._handshakes.proceed(self)

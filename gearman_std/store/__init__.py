@@ -1,0 +1,8 @@
+"""Where background jobs outlive the server.
+
+Imports the records of core, schedule and errors.
+"""
+from .sqlite import JobStore
+from .storekeeper import StoreKeeper
+
+__all__ = ["JobStore", "StoreKeeper"]

@@ -1,0 +1,472 @@
+"""Background jobs on disk: add, finish, replay.
+
+The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, and FILE-lock, which keeps a
+second server out.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the version of the schema, at present 1:
+
+    jobs      one row for each background job
+        number      INTEGER  what the handle ends with; never used twice in one file
+        handle      BLOB     the whole handle
+        function    BLOB     name of the function
+        unique_key  BLOB     the unique, empty if it has none
+        reducer     BLOB     of a reduce job, else NULL
+        priority    INTEGER  0 high, 1 normal, 2 low
+        due         REAL     unix time before which it does not run (epoch), 0 for at once
+        attempts    INTEGER  how many attempts have failed or were lost
+        state       TEXT     'waiting' (also while it runs), 'delayed' (until due), 'set aside'
+        error       BLOB     what the last attempt ended with
+        schedule    BLOB     the five fields of a recurring job, else NULL
+        created     REAL     unix time of the submit
+        position    INTEGER  waiting jobs of one priority run in this order
+        workload    BLOB
+    settings  one row for each name
+        'handles'   up to this number handles may have been given out, so the next start begins after it
+        'id'        random, made with the file
+
+A release with a newer schema brings the file up to date when it opens it; an older one refuses it.
+"""
+import logging
+import os
+from itertools import groupby
+
+from ..core.jobs import DELAYED, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, WAITING
+from ..errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+    Record = Tuple[Any, ...]
+
+_logger_store = logging.getLogger("gearman_std.store")
+
+# When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
+EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
+
+APPLICATION_ID = 0x47534a51
+HANDLE_BLOCK = 100000  # handle numbers that are set aside for use in one go
+BUSY_TIMEOUT = 0.01    # seconds to wait while another process has the file locked: the whole server waits
+GEARMAND_TABLE = "gearman_queue"
+
+# What makes version 1, version 2 … of the schema out of the one before.
+MIGRATIONS = (
+    ("CREATE TABLE jobs (number INTEGER PRIMARY KEY, handle BLOB NOT NULL, function BLOB NOT NULL, unique_key BLOB NOT NULL, "
+     "reducer BLOB, priority INTEGER NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL, state TEXT NOT NULL, "
+     "error BLOB NOT NULL, schedule BLOB, created REAL NOT NULL, position INTEGER NOT NULL, workload BLOB NOT NULL)",
+     "CREATE TABLE settings (name TEXT PRIMARY KEY, value)",
+     "INSERT INTO settings VALUES ('handles', 0), ('id', randomblob(16))"),
+)  # type: Sequence[Sequence[str]]
+
+_INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position = ? WHERE number = ?"
+_CHANGE_WORKLOAD = "UPDATE jobs SET workload = ? WHERE number = ?"
+_CHANGE_SCHEDULE = "UPDATE jobs SET schedule = ? WHERE number = ?"
+_CHANGE_PRIORITY = "UPDATE jobs SET priority = ?, position = ? WHERE number = ?"
+_REMOVE = "DELETE FROM jobs WHERE number = ?"
+_SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
+           "position, number FROM jobs ORDER BY number")
+
+
+class JobStore:
+    """The file that holds the background jobs.
+
+    `durability` says when a job is on disk: EVERY before it is acknowledged; BATCH written before, but flushed to the disk
+    within a second only, so that a crash of the server loses nothing and a power failure the last second; EXIT when the server
+    stops.  The end of a job is flushed within a second with EVERY, too: after a power failure it may run again.
+
+    `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection to a
+    path.
+
+    Every method raises StoreError if the file cannot be read or written.  After an error in `write` or `replace` nothing of
+    what they were given counts as stored, and `reopen` has to succeed before they are called again.
+
+    Owner: the server's dispatcher thread.
+    """
+
+    def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
+                 gearmand_queue: "Optional[Tuple[str, str]]" = None, connect: "Optional[Callable[[str], Any]]" = None,
+                 migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
+        if durability not in DURABILITIES:
+            raise ValueError("durability is one of %s, not %r" % (", ".join(DURABILITIES), durability))
+        self.path = os.path.realpath(path)
+        self.durability = durability
+        self.number = 0           # of the last handle that may have been given out, as of `open`
+        self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
+        self._connect = connect or connect_sqlite
+        self._migrations = migrations
+        self._connection = None   # type: Any
+        self._lock = None         # type: Any
+        self._errors = ()         # type: Tuple[Any, ...] # what sqlite3 raises
+        self._files = ()          # type: Tuple[Any, ...] # what the files are, to notice when they are no longer there
+        self._id = b""
+        self._reserved = 0        # up to this number handles may be given out
+        self._position = 0        # the last one used
+        self._synchronous = ""
+
+    def __repr__(self) -> str:
+        return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
+
+    def open(self, handle_prefix: bytes, wall: float) -> None:
+        """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time."""
+        from sqlite3 import Error
+        self._errors = (Error, OSError, OverflowError)
+        try:
+            self._lock_out()
+            self._open(first=True)
+            if self._gearmand_queue is not None:
+                self._take_over(handle_prefix, wall, *self._gearmand_queue)
+        except self._errors as error:
+            self.abandon()
+            raise self._error(error) from None
+        except StoreError:
+            self.abandon()
+            raise
+
+    def load(self) -> "List[Record]":
+        """All jobs, in the order in which to restore them.
+
+        Each is (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created).
+        """
+        try:
+            rows = [row[:8] + (row[8].decode(),) + row[9:] for row in self._connection.execute(_SELECT)]
+        except self._errors as error:
+            raise self._error(error) from None
+        for row in rows:
+            if row[5] not in PRIORITY_CLASSES or row[8] not in (WAITING, DELAYED, SET_ASIDE):
+                raise self._error("the row of job %s makes no sense" % row[0].decode("latin-1"))
+        # A job whose time came while no server ran enters its queue behind those that were in it before.
+        rows.sort(key=lambda row: (row[8] == DELAYED, row[6] if row[8] == DELAYED else 0, row[12]))
+        self.number = max([self.number] + [row[13] for row in rows])
+        self._position = max([self._position] + [row[12] for row in rows])
+        return [row[:12] for row in rows]
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, and no error has made it necessary to open it again."""
+        return self._connection is not None
+
+    def wants(self, number: int) -> bool:
+        """Whether `write` is due, records or not, now that the last handle given out has this number."""
+        return number > self._reserved - HANDLE_BLOCK // 2
+
+    def write(self, records: "Iterable[Record]", number: int, flush: bool = True) -> None:
+        """Commit records of the core, in their order; `number` is that of the last handle.  On return they are on disk.
+
+        Without `flush` they are safe from a crash of the server, but not from one of the system.
+        """
+        self._commit(records, number, flush, False)
+
+    def replace(self, records: "Iterable[Record]", number: int) -> None:
+        """Have the jobs of these records in the file, and no others."""
+        self._commit(records, number, True, True)
+
+    def reopen(self) -> bool:
+        """Open the file again after an error; return whether it is the same file still, with what was in it."""
+        known = self._id
+        try:
+            if self._files[-1] != _identity(self._lock_path):
+                self._unlock()
+                self._lock_out()
+            self._open(first=False)
+        except self._errors as error:
+            self._disconnect()
+            raise self._error(error) from None
+        except StoreError:
+            self._disconnect()
+            raise
+        return self._id == known
+
+    def close(self, number: int) -> None:
+        """Close the file; handles go on after `number` at the next start."""
+        try:
+            if self._connection is not None and number != self._reserved:
+                self._connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number,))
+        except self._errors as error:
+            raise self._error(error) from None
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._disconnect()
+        self._unlock()
+
+    # ------------------------------------------------------------------------------------------------------------ opening
+
+    @property
+    def _lock_path(self) -> str:
+        return self.path + "-lock"
+
+    def _lock_out(self) -> None:
+        """Keep other servers from the file, until this process ends however it ends."""
+        lock = connect_sqlite(self._lock_path)
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except self._errors as error:
+            lock.close()
+            if "locked" in str(error):
+                raise StoreError("%s is in use by another server" % self.path) from None
+            raise
+        self._lock = lock
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open(self, first: bool) -> None:
+        connection = self._connection = self._connect(self.path)
+        connection.text_factory = bytes
+        version = self._version()
+        if first:
+            self._check_content()
+        if self._pragma("journal_mode = WAL") != b"wal":
+            raise self._error("this file system cannot hold a database in WAL mode")
+        self._pragma("journal_size_limit = %d" % (64 << 20))
+        self._synchronous = ""
+        self._set_synchronous("FULL")
+        for number in range(version, len(self._migrations)):
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in self._migrations[number]:
+                connection.execute(statement)
+            self._pragma("user_version = %d" % (number + 1))
+            self._pragma("application_id = %d" % APPLICATION_ID)
+            connection.execute("COMMIT")
+        settings = dict(connection.execute("SELECT name, value FROM settings"))
+        self._id = settings[b"id"]
+        if first:
+            self.number = settings[b"handles"]
+            self._reserved = self.number + HANDLE_BLOCK
+        # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self._reserved,))
+        self._files = self._identities()
+
+    def _version(self) -> int:
+        """The version of the file's schema, 0 for a new one.  Raises StoreError for other programs' files."""
+        version = int(self._pragma("user_version"))
+        if self._pragma("application_id") == APPLICATION_ID:
+            if version > len(self._migrations):
+                raise StoreError("%s was written by a newer release: its schema has version %d, this release knows %d"
+                                 % (self.path, version, len(self._migrations)))
+            return version
+        strangers = [table for table in self._tables(self._connection)
+                     if not table.startswith((self._gearmand_table(), "sqlite_"))]
+        if version or strangers:
+            raise StoreError("%s is the database of another program" % self.path)
+        return 0
+
+    def _gearmand_table(self) -> str:
+        return self._gearmand_queue[1] if self._gearmand_queue is not None else GEARMAND_TABLE
+
+    def _check_content(self) -> None:
+        """Raise StoreError for a damaged file, and for jobs of a gearmand that nobody told us to take over."""
+        verdict = self._pragma("quick_check(1)")
+        if verdict != b"ok":
+            raise StoreError("%s is damaged: %s" % (self.path, verdict.decode("latin-1").replace("\n", " ")))
+        if self._gearmand_queue is None and GEARMAND_TABLE in self._tables(self._connection):
+            count = self._connection.execute('SELECT count(*) FROM "%s"' % GEARMAND_TABLE).fetchone()[0]
+            if count:
+                raise StoreError("%s holds %d jobs of a gearmand, which have to be imported (--import-gearmand)" % (
+                    self.path, count))
+
+    def _pragma(self, text: str) -> "Any":
+        row = self._connection.execute("PRAGMA " + text).fetchone()
+        return row[0] if row else None
+
+    @staticmethod
+    def _tables(connection: "Any") -> "List[str]":
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return [name.decode() for name, in rows]
+
+    # ------------------------------------------------------------------------------------------------------------ writing
+
+    def _commit(self, records: "Iterable[Record]", number: int, flush: bool, anew: bool) -> None:
+        connection = self._connection
+        reserved = self._reserved
+        if self.wants(number):
+            # Handles must not repeat, not even after a crash of the system.
+            reserved = number + HANDLE_BLOCK
+            flush = True
+        position = self._position
+        try:
+            if self._files != self._identities():
+                raise self._error("the file was moved, deleted or replaced")
+            self._set_synchronous("FULL" if flush else "NORMAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if anew:
+                connection.execute("DELETE FROM jobs")
+            for kind, group in groupby(records, _kind):
+                self._write_group(kind, group)
+            # Something has to be written for the commit to flush what earlier ones left to be flushed.
+            if reserved != self._reserved or anew or not records:
+                connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (reserved,))
+            connection.execute("COMMIT")
+        except self._errors as error:
+            self._position = position
+            self._disconnect()
+            raise self._error(error) from None
+        except StoreError:
+            self._disconnect()
+            raise
+        self._reserved = reserved
+
+    def _write_group(self, kind: str, group: "Iterator[Record]") -> None:
+        """Write neighbouring records of one kind."""
+        execute = self._connection.executemany
+        if kind == "add":
+            execute(_INSERT, self._rows(group))
+        elif kind == "update":
+            execute(_UPDATE, ((state, attempts, due, error, self._next_position(), _handle_number(handle))
+                              for _, handle, state, attempts, due, error in group))
+        elif kind == "change":
+            for _, handle, column, value in group:
+                if column != "priority":
+                    change = _CHANGE_WORKLOAD if column == "workload" else _CHANGE_SCHEDULE
+                    self._connection.execute(change, (value, _handle_number(handle)))
+                else:
+                    self._connection.execute(_CHANGE_PRIORITY, (value, self._next_position(), _handle_number(handle)))
+        else:
+            execute(_REMOVE, [(_handle_number(handle),) for _, handle in group])
+
+    def _rows(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
+        position = self._position
+        for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
+             created) in records:
+            position += 1
+            yield (int(handle[handle.rindex(b":") + 1:]), handle, function, unique, reducer, priority, due, attempts, state,
+                   error, schedule, created, position, workload)
+        self._position = position
+
+    def _next_position(self) -> int:
+        self._position += 1
+        return self._position
+
+    def _set_synchronous(self, mode: str) -> None:
+        if mode != self._synchronous:
+            self._connection.execute("PRAGMA synchronous = " + mode)
+            self._synchronous = mode
+
+    def _identities(self) -> "Tuple[Any, ...]":
+        return _identity(self.path), _identity(self.path + "-wal"), _identity(self._lock_path)
+
+    def _disconnect(self) -> None:
+        """Close the connection, whatever state it is in; an open transaction is rolled back."""
+        if self._connection is not None:
+            try:
+                self._connection.close()
+            except self._errors as error:
+                _logger_store.debug("closing %s: %s", self.path, error)
+            self._connection = None
+
+    def _error(self, reason: object) -> StoreError:
+        return StoreError("%s: %s" % (self.path, reason), str(reason))
+
+    # ---------------------------------------------------------------------------------------------------- gearmand's table
+
+    def _take_over(self, handle_prefix: bytes, wall: float, path: str, table: str) -> None:
+        """Copy the jobs of a gearmand's table, and rename the table so that they are taken over once only."""
+        source = self._connection
+        try:
+            if path != self.path:
+                if not os.path.exists(path):
+                    raise StoreError("%s: there is no such file to import" % path)
+                source = connect_sqlite(path)
+                source.text_factory = bytes
+            source.execute("BEGIN IMMEDIATE")
+            tables = self._tables(source)
+            old = table + "_imported"
+            if table not in tables:
+                if old not in tables:
+                    raise StoreError("%s has no table %s to import" % (path, table))
+                source.execute("ROLLBACK")
+                _logger_store.info("%s: the table %s was imported before", path, table)
+                return
+            rows = read_gearmand_table(source, table)
+            while old in tables:
+                old += "_too"
+            source.execute("ALTER TABLE %s RENAME TO %s" % (_quoted(table), _quoted(old)))
+            if source is not self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._add_rows(rows, handle_prefix, wall)
+            # Ours first: after a crash between the two, jobs are there twice rather than not at all.
+            self._connection.execute("COMMIT")
+            if source is not self._connection:
+                source.execute("COMMIT")
+        except self._errors as error:
+            raise self._error("cannot import %s: %s" % (path, error)) from None
+        finally:
+            if source is not self._connection:
+                source.close()
+        _logger_store.warning("%s: %d jobs imported from the table %s, which is now called %s", path, len(rows), table, old)
+
+    def _add_rows(self, rows: "Sequence[Record]", handle_prefix: bytes, wall: float) -> None:
+        highest = self._connection.execute("SELECT max(number), max(position) FROM jobs").fetchone()
+        self.number = max(self.number, highest[0] or 0)
+        self._position = highest[1] or 0
+        records = []
+        for unique, function, priority, data, when in rows:
+            self.number += 1
+            records.append(("add", b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority, when, 0,
+                            DELAYED if when else WAITING, b"", None, wall))
+        self._connection.executemany(_INSERT, self._rows(records))
+
+
+def connect_sqlite(path: str) -> "Any":
+    """An SQLite connection without implicit transactions, usable in any thread."""
+    from sqlite3 import connect
+    return connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, bytes, int, bytes, float]]":
+    """The jobs of a table that gearmand's libsqlite3 queue made, in their order: (unique, function, priority, data, unix time).
+
+    Payloads may be NULL, which is how it stores empty ones; tables of old releases have no column `when_to_run`.  Raises
+    StoreError if it is no such table.
+    """
+    columns = [row[1].decode() for row in connection.execute("PRAGMA table_info(%s)" % _quoted(table))]
+    missing = sorted({"unique_key", "function_name", "priority", "data"} - set(columns))
+    if missing:
+        raise StoreError("the table %s is not gearmand's: it has no column %s" % (table, ", ".join(missing)))
+    when = "when_to_run" if "when_to_run" in columns else "0"
+    jobs = []
+    for unique, function, priority, data, due in connection.execute(
+            "SELECT unique_key, function_name, priority, CAST(data AS BLOB), CAST(%s AS REAL) FROM %s ORDER BY rowid"
+            % (when, _quoted(table))):
+        # A unique of 64 bytes was stored with a NUL in place of its last.
+        jobs.append(((unique or b"").partition(b"\0")[0], (function or b"").partition(b"\0")[0],
+                     priority if priority in PRIORITY_CLASSES else PRIORITY_NORMAL, data or b"", max(0.0, due or 0.0)))
+    return jobs
+
+
+def compact(records: "Iterable[Record]") -> "List[Record]":
+    """Records of the same effect: of a job that is removed nothing but that, of others what came last.
+
+    There must be no "add" among them.
+    """
+    latest = {}  # type: Dict[Any, Record]
+    removed = {record[1] for record in records if record[0] == "remove"}
+    for record in records:
+        if record[0] == "remove" or record[1] not in removed:
+            key = record[:3] if record[0] == "change" else record[:2]
+            latest.pop(key, None)  # so that it moves to the end
+            latest[key] = record
+    return list(latest.values())
+
+
+def _kind(record: "Record") -> str:
+    return record[0]  # type: ignore[no-any-return]
+
+
+def _handle_number(handle: bytes) -> int:
+    return int(handle[handle.rindex(b":") + 1:])
+
+
+def _quoted(name: str) -> str:
+    return '"%s"' % name.replace('"', '""')
+
+
+def _identity(path: str) -> "Any":
+    """What distinguishes a file from another that has its name later."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,154 @@
+"""Which servers a worker has, and its connections to them."""
+from collections import deque
+
+from ..net.addresses import join_address
+from ..timers import growing_pause
+from ..wire.protocol import RESPONSE_MAGIC, PacketReader
+from ..wire.session import GRAB_TYPES, WorkerSession
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Deque, Dict, Optional, Tuple
+    from ..errors import ServerLost
+    from ..net.addresses import Address
+    from ..net.connection import Connection
+    from .job import Ability, WorkerJob
+
+FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time, of which a random half is waited …
+LAST_RETRY = 10.0  # … up to this
+FRUITLESS = 20     # times that a server may wake a worker for nothing within a second before the worker takes its time
+LONGEST_REST = 0.25  # seconds that it takes at most
+
+
+class Lane:
+    """The functions that share connections: all that have no limit, or one that has.
+
+    gearmand puts running jobs back when their function is withdrawn, so a limit cannot be kept by withdrawing it for a while;
+    it is kept by not grabbing on the connections that only this function has.
+
+    Owner: the shift's lock.
+    """
+
+    __slots__ = ("abilities", "limit", "taken", "held")
+
+    def __init__(self, limit: "Optional[int]") -> None:
+        self.abilities = {}  # type: Dict[bytes, Ability]
+        self.limit = limit
+        self.taken = 0       # jobs running and grabs unanswered
+        self.held = {}       # type: Dict[bytes, int] # jobs of each function that wait to be tried again
+
+    def __repr__(self) -> str:
+        return "<Lane %r: %d of %s taken>" % (list(self.abilities.values()), self.taken, self.limit)
+
+    def hold(self, function: bytes) -> int:
+        """Count a job that waits to be tried again; return how many of its function do."""
+        self.held[function] = count = self.held.get(function, 0) + 1
+        return count
+
+    def let_go(self, function: bytes) -> None:
+        """Count one less."""
+        self.held[function] -= 1
+        if not self.held[function]:
+            del self.held[function]
+
+    def part(self, function: bytes) -> "Lane":
+        """Keep one function, and return a lane of all the others."""
+        others = Lane(self.limit)
+        others.abilities = self.abilities
+        self.abilities = {function: others.abilities.pop(function)}
+        return others
+
+
+class WorkerServer:
+    """A server: whether it is up, when to try it again, how it likes to be asked.
+
+    It is `doubtful` if its last connection ended before anything was heard, as when a proxy accepts connections for a server
+    that is down; it is then not called up before it has said something.
+
+    Owner: the shift's lock.
+    """
+
+    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "doubtful", "grab_type", "confirmed")
+
+    def __init__(self, address: "Address") -> None:
+        self.address = address
+        self.name = join_address(address)
+        self.links = {}         # type: Dict[Lane, WorkerLink]
+        self.connecting = False
+        self.failures = 0
+        self.retry_at = 0.0
+        self.up = None          # type: Optional[bool] # what the log was told last
+        self.doubtful = False
+        self.grab_type = GRAB_TYPES[0]
+        self.confirmed = False
+
+    def __repr__(self) -> str:
+        return "<WorkerServer %s: %d connections, %d failures>" % (self.name, len(self.links), self.failures)
+
+    def back_off(self, now: float, random: "Callable[[], float]", lived: float = 0.0) -> None:
+        """Count a failure, and have the server tried again after a while.
+
+        `lived` is for how many seconds it had been good before: a server that fails again sooner than the wait that was due is
+        no better than one that was never there.  What fails while that wait goes on belongs to the same failure.
+        """
+        if now < self.retry_at:
+            return
+        delay = growing_pause(FIRST_RETRY, LAST_RETRY, self.failures)
+        if lived > delay:
+            self.failures, delay = 0, FIRST_RETRY
+        self.retry_at = now + delay * (0.5 + 0.5 * random())
+        self.failures += 1
+
+
+class WorkerLink:
+    """One connection to a server.
+
+    Owner: the shift's lock; the selector's thread alone registers and closes it.
+    """
+
+    __slots__ = ("server", "name", "lane", "abilities", "connection", "session", "reader", "lost", "error", "writing", "since",
+                 "moved", "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at")
+
+    def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
+        self.server = server
+        self.name = server.name
+        self.lane = lane
+        self.abilities = dict(lane.abilities)  # and those that were withdrawn, whose jobs may still be on their way
+        self.connection = connection
+        self.session = WorkerSession([(ability.name, ability.timeout_ms) for ability in lane.abilities.values()], client_id,
+                                     server.grab_type, server.confirmed)
+        self.reader = PacketReader(RESPONSE_MAGIC, text=False, skip=True)
+        self.lost = False
+        self.error = None     # type: Optional[ServerLost] # found by a pool thread while sending
+        self.writing = False  # the selector watches for room to send
+        self.since = now
+        self.moved = now      # when bytes came or left last, or a grab was sent while no other was without an answer
+        self.heard = False    # something has arrived
+        self.results = deque()  # type: Deque[Tuple[int, WorkerJob]] # results not wholly sent, and where they end in the stream
+        self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
+        self.slept_at = 0.0   # when there was no job the last time
+        self.rest_until = 0.0  # nothing is grabbed before
+        self.refused_at = now - 1.0  # when the log was told last that the server refused something
+
+    def __repr__(self) -> str:
+        return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are jobs of it, or there may be soon, or something is to be sent."""
+        return self.session.busy or self.connection.unsent
+
+    def learn(self, ability: "Ability") -> None:
+        """Take jobs of one more function."""
+        self.abilities[ability.name] = ability
+        self.session.can_do(ability.name, ability.timeout_ms)
+
+    def found_no_job(self, now: float) -> None:
+        """Take note that the server had no job, and rest for a moment if that has been so too often of late.
+
+        gearmand 1.1.20 wakes a worker again and again for a job that is due later, and finds none when asked for it.
+        """
+        self.fruitless = self.fruitless + 1 if now - self.slept_at <= 1.0 else 0
+        self.slept_at = now
+        if self.fruitless > FRUITLESS:
+            self.rest_until = now + growing_pause(0.001, LONGEST_REST, self.fruitless - FRUITLESS)

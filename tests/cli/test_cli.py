@@ -1,0 +1,97 @@
+"""The command gearman-std: its commands, its help, and that all of them are worth reading."""
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gearman_std.cli.cli import main
+from gearman_std.cli.common import Console
+
+COMMANDS = ["server", "client", "worker", "admin", "demo"]
+
+
+def run(*words):
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+@pytest.mark.parametrize("word", ["--help", "-H", "-h", "help"])
+def test_help_names_every_command(word):
+    status, output, errors = run(word)
+    assert (status, errors) == (0, "")
+    for command in COMMANDS:
+        assert "\n  %s " % command in output
+        assert "gearman-std %s" % command in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_examples_and_exit_statuses(command):
+    status, output, errors = run(command, "--help")
+    assert (status, errors) == (0, "")
+    assert output.startswith("usage: gearman-std %s" % command)
+    assert "Examples:\n" in output and "Exit status:\n" in output
+    assert run("help", command) == run(command, "-H") == (0, output, "")
+
+
+@pytest.mark.parametrize("command", ["client", "worker", "admin"])
+def test_h_and_p_are_host_and_port_where_gearmans_programs_have_them(command):
+    output = run(command, "--help")[1]
+    assert "-h, --host HOST" in output and "-p, --port PORT" in output
+
+
+def test_without_a_command_the_help_is_an_error():
+    status, output, errors = run()
+    assert (status, output) == (2, "")
+    assert errors.startswith("usage: gearman-std COMMAND")
+
+
+def test_an_unknown_command():
+    assert run("serve") == (2, "", "gearman-std: there is no command serve; see gearman-std --help\n")
+
+
+@pytest.mark.parametrize("word", ["-V", "--version"])
+def test_version(word):
+    status, output, _ = run(word)
+    assert status == 0 and output.startswith("gearman_std ")
+
+
+def test_as_a_process():
+    done = subprocess.run([sys.executable, "-m", "gearman_std", "client", "-f"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=50)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"gearman-std client: -f needs a value; see gearman-std client --help\n"
+
+
+def test_with_closed_standard_streams():
+    """As some cron and init programs start it."""
+    code = "import os, sys; os.close(0); os.close(1); os.close(2); os.execv(sys.executable, [sys.executable] + sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, "-m", "gearman_std", "--version"], timeout=50)
+    assert done.returncode == 1  # since nobody could read the version
+
+
+TLS_FILE = os.path.join(os.path.dirname(__file__), "tls", "server.pem")
+
+
+@pytest.mark.parametrize("words, lack, need", [
+    (["server", "--sqlite3-db", "x.db"], "sqlite3", "a queue on disk"),
+    (["server", "--tls", "--tls-certificate", TLS_FILE], "ssl", "TLS"),
+    (["server", "-L", "tls:127.0.0.1", "--tls-certificate", TLS_FILE], "ssl", "TLS"),
+    (["server", "--check-args", "--sqlite3-db", "x.db"], "sqlite3", "a queue on disk"),
+    (["client", "-S", "-f", "x", "data"], "ssl", "TLS"),
+    (["client", "-w", "-S", "-f", "x", "cat"], "ssl", "TLS"),
+    (["worker", "-S", "-f", "x"], "ssl", "TLS"),
+    (["admin", "-S", "--status"], "ssl", "TLS"),
+])
+def test_a_python_that_lacks_a_module_is_told_of_in_one_line(tmp_path, words, lack, need):
+    (tmp_path / ("_%s.py" % lack)).write_text("raise ImportError('it was built without')")
+    if words[0] == "server":
+        words = words + ["-p", "0", "--config-file", os.devnull]
+    done = subprocess.run([sys.executable, "-m", "gearman_std"] + words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=50, cwd=str(tmp_path),
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "gearman-std %s: this Python has no %s, which is needed for %s: it was built without\n" % (
+        words[0], lack, need)

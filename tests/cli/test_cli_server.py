@@ -1,0 +1,840 @@
+"""The command `server`: gearmand's options and ours, config file, environment, signals, the background."""
+import http.client
+import io
+import os
+import platform
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gearman_std.server.access import PeerFacts
+from gearman_std.client.admin import AdminClient
+from gearman_std.cli.cli import main
+from gearman_std.cli.common import Console, HelpWanted, UsageError
+from gearman_std.cli.server import make_server_line, parse_server, server_settings, split_config
+from gearman_std.client.client import Client
+from gearman_std.core.core import Core
+from gearman_std.errors import GearmanError
+from gearman_std.server.server import Server
+
+posix = pytest.mark.skipif(os.name != "posix", reason="about signals and processes as POSIX has them")
+
+
+def settings(*words, environment=None):
+    return server_settings(parse_server(["--config-file", os.devnull] + list(words)), environment or {})
+
+
+def server(*words):
+    """Run `server` here, for what ends at once; return status, output and errors."""
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(["server", "--config-file", os.devnull] + list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+# --- Options.
+
+GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | --file-descriptors=1024 | -j 3 | --job-retries 3
+    --job-handle-prefix P | --hashtable-buckets 991 | --keepalive | --keepalive-idle 10 | --keepalive-interval=-1
+    --keepalive-count 3 | -l none | --log-file=stderr | -L 127.0.0.1 | --listen ::1 -L localhost | -p 4730 | --port=4730
+    -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
+    -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
+    --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
+    -r http | --protocol=http --http-port 80
+    --ssl --ssl-ca-file {0}/ca.pem --ssl-certificate {0}/server.pem --ssl-key {0}/server.pem | -dp4730""".format(
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")).replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("words", [words.strip() for words in GEARMANDS])
+def test_gearmands_options_are_accepted(words):
+    assert server("--check-args", *words.split()) == (0, "", "")
+
+
+@pytest.mark.parametrize("words", [
+    ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"],
+    ["--verbose", "info"],
+    ["-q", "nosuch"], ["-t", "x"], ["-j", "-2"], ["-f", "-1"],
+    ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
+    ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
+    ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"],
+    ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
+    ["-L", "host:port"], ["-L", "unix:"], ["-L", "unix:sock"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
+    ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
+    ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
+    ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
+    ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="], ["-b", "2147483648"], ["-f", "9" * 30],
+    ["--tls-require-certificate", "-p", "1"], ["-r", "http", "-L", "unix:/no/such/folder/sock"],
+])
+def test_what_makes_no_sense(words):
+    status, output, errors = server(*words)
+    assert (status, output) == (2, "")
+    assert errors.startswith("gearman-std server: ") and errors.count("\n") == 1
+
+
+def test_settings_by_default():
+    made = settings()
+    assert (made["port"], made["listen"], made["wakeup"]) == (4730, (), None)
+    assert (made["exceptions"], made["handle_prefix"]) == (False, None)
+    assert made["policies"] == {} and made["policy"].retries == 5 and made["policy"].attempts == 1
+    with Server(**dict(made, listen=["127.0.0.1"], port=0)) as server:
+        assert server.addresses
+
+
+def test_settings_by_options():
+    made = settings("-p", "0", "-L", "127.0.0.1", "-L", "/tmp/x", "-w", "3", "--exceptions", "-b", "7", "--job-handle-prefix",
+                    "X", "--max-packet", "1M", "--max-unsent", "2M", "--max-connections", "5", "--max-jobs", "6",
+                    "--max-job-bytes", "7K", "--max-function-jobs", "8", "--max-function-job-bytes", "9",
+                    "--max-functions", "10", "--max-abilities", "11",
+                    "--stall-timeout", "1m", "--verbose", "DEBUG")
+    limits = made["limits"]
+    assert (made["listen"], made["wakeup"], made["exceptions"], made["backlog"]) == (("127.0.0.1", "/tmp/x"), 3, True, 7)
+    assert (made["max_packet_size"], made["max_unsent"], made["max_connections"]) == (1 << 20, 2 << 20, 5)
+    assert (made["stall_timeout"], made["verbosity"], made["handle_prefix"]) == (60.0, "DEBUG", "X")
+    assert [limits.jobs, limits.job_bytes, limits.function_jobs, limits.function_job_bytes] == [6, 7168, 8, 9]
+    assert [limits.functions, limits.abilities] == [10, 11]
+    with Server(**dict(made, listen=["127.0.0.1"])) as server:
+        assert server.addresses
+
+
+PEERS = {"here": PeerFacts("127.0.0.1"), "net": PeerFacts("10.1.1.1"), "user": PeerFacts(uid=7),
+         "operator": PeerFacts("192.0.2.1", names=["operator"]), "stranger": PeerFacts("192.0.2.1")}
+
+
+@pytest.mark.parametrize("words, who", [
+    ([], {"submit": "here net user operator stranger", "work": "here net user operator stranger",
+          "admin": "here net user operator stranger", "steer": "here user"}),
+    (["--allow-submit", "10.0.0.0/8", "--allow-submit", "unix", "--allow-work", "cert:operator", "--allow-admin", "uid:7"],
+     {"submit": "net user", "work": "operator", "admin": "user", "steer": "user"}),
+    (["--allow-submit", "none", "--allow-work", "loopback", "--allow-steer", "any"],
+     {"submit": "", "work": "here", "admin": "here net user operator stranger", "steer": "here net user operator stranger"}),
+])
+def test_who_may_do_what(words, who):
+    access = settings(*words)["access"]
+    for right, names in who.items():
+        assert [name for name in sorted(PEERS) if right in access.rights(PEERS[name])] == sorted(names.split()), right
+
+
+def test_where_it_listens():
+    assert settings("-L", "127.0.0.1", "--socket-mode", "660")["listen"] == ("127.0.0.1",)
+    assert settings("--socket-mode", "660")["socket_mode"] == 0o660
+    assert settings()["socket_mode"] is None
+    assert settings()["keepalive"] == (30, 10, 3)
+    assert settings("--keepalive-idle", "7", "--keepalive-interval=-1", "--keepalive-count", "9")["keepalive"] == (7, 10, 9)
+
+
+def test_tls_is_for_all_addresses_or_for_some():
+    made = settings("--tls", "--tls-certificate", "pem", "-L", "127.0.0.1", "-L", "tcp:::1", "-L", "/tmp/x")
+    assert made["listen"] == ("127.0.0.1", "tcp:::1", "/tmp/x")
+    assert made["tls"] == {"certificate": "pem", "key": None, "ca": None, "required": False}
+    made = settings("--ssl-certificate", "pem", "--ssl-key", "key", "--ssl-ca-file", "ca", "--tls-require-certificate",
+                    "-L", "127.0.0.1", "-L", "tls:0.0.0.0:4731", "-L", "unix:/tmp/x")
+    assert made["listen"] == ("tcp:127.0.0.1", "tls:0.0.0.0:4731", "unix:/tmp/x")
+    assert made["tls"] == {"certificate": "pem", "key": "key", "ca": "ca", "required": True}
+    assert settings("--tls-certificate", "pem", "-L", "127.0.0.1")["tls"] is None
+
+
+@pytest.mark.parametrize("words, places", [
+    ("-L 127.0.0.1", ["127.0.0.1", "http:127.0.0.1:8080"]),
+    ("", ["", "http::8080"]),
+    ("--http-port 81 -L localhost:4731 -L ::1 -L unix:/tmp/x",
+     ["localhost:4731", "::1", "unix:/tmp/x", "http:localhost:81", "http:[::1]:81"]),
+    ("-L 127.0.0.1:4731 -L 127.0.0.1:4732", ["127.0.0.1:4731", "127.0.0.1:4732", "http:127.0.0.1:8080"]),
+    ("--tls --tls-certificate pem -L 127.0.0.1 -L tcp:::1", ["127.0.0.1", "tcp:::1", "https:127.0.0.1:8080",
+                                                             "http:[::1]:8080"]),
+    ("--tls --tls-certificate pem", ["", "https::8080"]),
+    ("--tls-certificate pem -L tls:0.0.0.0 -L 127.0.0.1", ["tls:0.0.0.0", "tcp:127.0.0.1", "https:0.0.0.0:8080",
+                                                           "http:127.0.0.1:8080"]),
+    ("--tls-certificate pem -L tls::4731 -L tcp:127.0.0.1", ["tls::4731", "tcp:127.0.0.1", "https::8080"]),
+    ("-L 127.0.0.1 -L http:127.0.0.1:81", ["127.0.0.1", "http:127.0.0.1:81", "http:127.0.0.1:8080"]),
+])
+def test_http_is_spoken_on_the_same_hosts_with_tls_where_they_have_it(words, places):
+    assert settings("-r", "http", *words.split())["listen"] == tuple(places)
+
+
+def test_http_may_be_spoken_on_some_addresses_only():
+    assert settings("-L", "127.0.0.1", "-L", "http:[::1]:81")["listen"] == ("127.0.0.1", "http:[::1]:81")
+    made = settings("--tls-certificate", "pem", "-L", "https:127.0.0.1:81", "-L", "127.0.0.1")
+    assert made["listen"] == ("https:127.0.0.1:81", "tcp:127.0.0.1") and made["tls"]["certificate"] == "pem"
+
+
+def test_the_environment_names_the_files_of_tls_if_nothing_else_does():
+    """gearmand's environment variables win over its command line; here it is the other way round, as for everything else."""
+    environment = {"GEARMAND_SERVER_PEM": "pem", "GEARMAND_SERVER_KEY": "key", "GEARMAND_CA_CERTIFICATE": "ca"}
+    assert settings("--ssl", environment=environment)["tls"] == {
+        "certificate": "pem", "key": "key", "ca": "ca", "required": False}
+    made = settings("--ssl", "--ssl-certificate", "x", "--ssl-key", "y", "--ssl-ca-file", "z", environment=environment)
+    assert made["tls"] == {"certificate": "x", "key": "y", "ca": "z", "required": False}
+    assert settings(environment=environment)["tls"] is None
+
+
+def test_policies():
+    made = settings("-j", "2", "--policy", "coalescing=reject", "--policy", "a:retries=0,attempts=3,backoff=2,backoff-max=1m",
+                    "--policy", "x:y:coalescing=rerun")
+    default, policies = made["policy"], made["policies"]
+    assert (default.retries, default.coalescing, default.attempts) == (2, "reject", 1)
+    assert sorted(policies) == ["a", "x:y"]
+    assert (policies["a"].retries, policies["a"].coalescing, policies["a"].attempts) == (0, "reject", 3)
+    assert (policies["a"].backoff, policies["a"].backoff_max) == (2.0, 60.0)
+    assert (policies["x:y"].coalescing, policies["x:y"].retries) == ("rerun", 2)
+
+
+@pytest.mark.parametrize("words, retries", ((["-j", "-1"], 0), (["--job-retries=-1"], 0), (["-j", "0"], 1), (["-j", "1"], 1),
+                                            (["-j", "7"], 7), (["--policy", "retries=-1"], 0), (["--policy", "retries=0"], 0)))
+def test_no_limit_of_lost_attempts_is_minus_1_as_in_gearmand(words, retries):
+    """And 0 is, as in its newer releases, no second attempt; in a policy 0 is no limit, too."""
+    assert settings(*words)["policy"].retries == retries
+
+
+@pytest.mark.parametrize("number", ("0", "1", "8", "16"))
+def test_so_few_open_files_that_nothing_would_work_are_not_believed(processes, number):
+    process = processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "-f", number,
+                               "--print-address"], stdout=subprocess.PIPE)
+    address = process.stdout.readline().decode().strip()
+    assert command("admin", "-h", address, "--status") == (0, ".\n", "")
+
+
+def test_the_policy_of_a_function_may_be_told_bit_by_bit():
+    made = settings("--policy", "f:coalescing=rerun,attempts=3", "--policy", "f:attempts=4", "--policy", "f:backoff=2")
+    policy = made["policies"]["f"]
+    assert (policy.coalescing, policy.attempts, policy.backoff) == ("rerun", 4, 2.0)
+
+
+def test_the_environment_names_the_port_if_nothing_else_does():
+    assert settings(environment={"GEARMAND_PORT": "4999"})["port"] == 4999
+    assert settings("-p", "4730", environment={"GEARMAND_PORT": "4999"})["port"] == 4730
+    with pytest.raises(UsageError):
+        settings(environment={"GEARMAND_PORT": "x"})
+
+
+# --- The config file.
+
+
+def test_the_config_files_words():
+    assert split_config("--port=4999  -L 127.0.0.1 # a comment\n\n# --daemon\n--log-file \"a b\"\n") == [
+        "--port=4999", "-L", "127.0.0.1", "--log-file", "a b"]
+    with pytest.raises(UsageError):
+        split_config('--log-file "a')
+
+
+def test_the_command_line_wins_over_the_config_file(tmp_path):
+    path = tmp_path / "conf"
+    path.write_text("--port=4999\n-L ::1\n--verbose INFO\n")
+    options = parse_server(["--config-file", str(path), "-L", "127.0.0.1"])
+    assert (options.port, options.listen, options.verbose) == (4999, ["127.0.0.1"], "INFO")
+
+
+@pytest.mark.parametrize("text", ["--bogus\n", "--port\n", "'\n"])
+def test_a_config_file_that_makes_no_sense_names_itself(tmp_path, text):
+    path = tmp_path / "conf"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        parse_server(["--config-file", str(path)])
+    assert str(path) in str(caught.value)
+
+
+def test_a_config_file_may_be_in_another_encoding(tmp_path):
+    path = tmp_path / "conf"
+    path.write_bytes(b"--log-file=/var/log/\xe9 # f\xfcr Gearman\n")
+    assert os.fsencode(parse_server(["--config-file", str(path)]).log_file) == b"/var/log/\xe9"
+
+
+def test_words_of_the_config_file_that_are_no_options_are_told_and_ignored(tmp_path):
+    """gearmand ignores them silently."""
+    path = tmp_path / "conf"
+    path.write_text("port=4999\n--backlog 5\n")
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    assert main(["server", "--check-args", "--config-file", str(path)], there) == 0
+    assert there.stderr.getvalue().startswith(b"gearman-std server: 'port=4999' in the config file is no option")
+
+
+def test_a_config_file_that_is_not_there():
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    assert main(["server", "--config-file", "/no/such/file"], there) == 1
+    assert there.stderr.getvalue() == b"gearman-std server: /no/such/file: No such file or directory\n"
+
+
+# --- What ends at once.
+
+
+@pytest.mark.parametrize("word", ["-h", "-H", "--help"])
+def test_help(word):
+    with pytest.raises(HelpWanted):
+        parse_server([word])
+    status, output, errors = server(word)
+    assert (status, errors) == (0, "")
+    for name in ("--listen", "--job-retries", "SIGUSR1", "GEARMAND_PORT"):
+        assert name in output
+
+
+def test_help_lists_every_option_with_what_it_does():
+    line = make_server_line()
+    text = line.help(100)
+    for option in line.options:
+        assert option.help, option
+        for name in option.names:
+            assert re.search(r"(^  |, )%s\b" % re.escape(name), text, re.M), name
+    assert all(len(shown) <= 128 for shown in text.split("\n"))
+
+
+@pytest.mark.parametrize("word", ["-V", "--version"])
+def test_version(word):
+    status, output, _ = server(word)
+    assert status == 0 and output.startswith("gearman_std ")
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        status, output, errors = server("-L", "127.0.0.1", "-p", str(port), "-l", "none")
+    assert (status, output) == (1, "")
+    assert "cannot listen on 127.0.0.1 port %d" % port in errors and errors.count("\n") == 1
+
+
+def test_what_does_not_start_leaves_no_pid_file(tmp_path):
+    assert server("-L", "nowhere.invalid", "-l", "none", "-P", str(tmp_path / "pid"))[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["-P", "/no/such/folder/pid"], "cannot write the pid file /no/such/folder/pid"),
+    (["-l", "/no/such/folder/log"], "cannot open the log file /no/such/folder/log"),
+    (["-u", "no-such-user"], "there is no user no-such-user"),
+    (["--tls", "--tls-certificate", "/no/such/file"], "cannot use the certificates or the key of /no/such/file"),
+    (["-L", "nowhere.invalid"], "cannot listen on nowhere.invalid: "),
+])
+def test_what_keeps_it_from_starting(words, complaint):
+    if words[0] != "-l":
+        words = words + ["-l", "none"]
+    status, output, errors = server("-L", "127.0.0.1", "-p", "0", *words)
+    assert (status, output) == (1, "")
+    assert complaint in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError])
+def test_a_server_that_breaks_down_is_not_taken_for_a_wrong_command_line(monkeypatch, tmp_path, kind):
+    def break_down(_):
+        raise kind("out of sorts")
+    monkeypatch.setattr(Server, "_loop", break_down)
+    log = tmp_path / "log"
+    status, output, errors = server("-L", "127.0.0.1", "-p", "0", "-l", str(log))
+    assert (status, output) == (1, "") and "out of sorts" in errors and errors.count("\n") == 1
+    assert "a fault of ours" in log.read_text() and "break_down" in log.read_text()
+
+
+# --- As a process.
+
+
+@pytest.fixture
+def start(processes, tmp_path):
+    """start(words…) starts a server on a free port of 127.0.0.1; returns the process and HOST:PORT."""
+    def start(*words, **options):
+        environment = dict(os.environ, **options.pop("environment", {}))
+        command = [sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1", "--config-file", os.devnull,
+                   "--print-address"] + list(words)
+        process = processes.start(command, stdout=subprocess.PIPE, env=environment, cwd=str(tmp_path), **options)
+        return process, process.stdout.readline().decode().strip()
+    return start
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not os.path.exists("/proc/self/stat"), reason="about glibc, and /proc")
+def test_the_memory_of_large_jobs_is_kept_for_the_next_ones(start):
+    """It is not fetched from the system, page by page, for each anew."""
+    process, address = start()
+
+    def faults():
+        with open("/proc/%d/stat" % process.pid) as stat:
+            return int(stat.read().rpartition(")")[2].split()[7])
+    with AdminClient(address) as admin, Client(address) as client:
+        for _ in range(5):
+            before = faults()
+            for _ in range(8):
+                client.submit("f", bytes(2 ** 20), background=True)
+            assert admin.cancel_function("f") == 8
+    assert faults() - before < 8 * 2 ** 20 // os.sysconf("SC_PAGESIZE") // 4
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_at_once(start, tmp_path, number):
+    process, address = start("-P", "pid")
+    with Client(address) as client:
+        client.submit("nobody", background=True)
+        assert (tmp_path / "pid").read_text() == "%d\n" % process.pid
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert not (tmp_path / "pid").exists()
+
+
+@posix
+@pytest.mark.parametrize("number, left", [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, False),
+                                          (signal.SIGUSR1, False)])
+def test_a_signal_that_comes_while_the_store_is_read(monkeypatch, tmp_path, number, left):
+    """One that stops does so at once, and cleanly; the others do what they do later."""
+    path = str(tmp_path / "jobs.db")
+    with Server(port=0, store=path) as server, Client([server.address]) as client:
+        for _ in range(3):
+            client.submit("f", background=True)
+    seen = []
+    restore = Core.restore
+
+    def slow_restore(core, job):
+        seen.append(job)
+        if len(seen) == 1:
+            os.kill(os.getpid(), number)
+        restore(core, job)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)  # the last of them, so that it ends
+            os.kill(os.getpid(), signal.SIGUSR1)
+    monkeypatch.setattr(Core, "restore", slow_restore)
+    stream = io.TextIOWrapper(io.BytesIO())
+    status = main(["server", "-L", "127.0.0.1", "-L", str(tmp_path / "socket"), "-p", "0", "--config-file", os.devnull,
+                   "--sqlite3-db", path, "-P", str(tmp_path / "pid")], Console(stdout=stream, stderr=stream))
+    assert (status, len(seen)) == (0, 1 if left else 3)
+    assert not (tmp_path / "socket").exists() and not (tmp_path / "pid").exists()
+    monkeypatch.undo()
+    with Server(port=0, store=path) as server, AdminClient(server.address) as admin:
+        assert len(admin.jobs()) == 3
+
+
+@posix
+@pytest.mark.parametrize("limit, status", [(100000, 1), (10000000, 0)])
+def test_jobs_that_cannot_be_stored_at_the_end_are_told_by_the_exit_status(start, limit, status):
+    import resource
+    process, address = start("--sqlite3-db", "jobs.db", "--durability", "exit", stderr=subprocess.PIPE,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    with Client(address) as client:
+        client.submit("f", bytes(200000), background=True)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == status
+    assert (b"background jobs are lost" in errors) == (status == 1)
+
+
+@posix
+@pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM] if os.name == "posix" else [])
+def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start, second):
+    process, address = start()
+    with AdminClient(address) as admin, Client(address) as client:
+        client.submit("nobody", background=True)
+        assert len(admin.jobs()) == 1
+        process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 20
+        while _accepts(address):
+            assert time.monotonic() < deadline
+        assert len(admin.jobs()) == 1  # old connections are served
+        process.send_signal(second)
+        assert process.wait(20) == 0
+
+
+def _accepts(address):
+    try:
+        with AdminClient(address, 1) as admin:
+            admin.version()
+    except GearmanError:
+        return False
+    return True
+
+
+@posix
+def test_a_graceful_stop_when_there_is_no_job(start):
+    process, _ = start()
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+
+
+@posix
+def test_the_log_and_its_rotation(start, tmp_path):
+    process, address = start("-l", "log", "--verbose", "NOTICE", "-t", "4")
+    log = tmp_path / "log"
+    log.rename(tmp_path / "log.1")
+    process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while not log.exists() or "opened again" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with AdminClient(address) as admin:
+        assert admin.verbose() == "NOTICE"
+        admin.shutdown()
+    assert process.wait(20) == 0
+
+
+@posix
+def test_sighup_without_a_log_file_is_no_trouble(start):
+    process, address = start()
+    process.send_signal(signal.SIGHUP)
+    assert _accepts(address)
+
+
+def test_what_has_no_effect_is_noted(start, tmp_path):
+    start("-l", "log", "--verbose", "INFO", "-t", "4", "-R", "--keepalive", "--http-port", "80",
+          "--redis-server", "x")
+    text = (tmp_path / "log").read_text()
+    for name in ("--threads", "--round-robin", "--keepalive", "--http-port", "--redis-server"):
+        assert "INFO" in text and name + " has no effect" in text
+
+
+@posix
+def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_path):
+    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-l", "log", "-P", "pid",
+               "--print-address", "--config-file", os.devnull]
+    first = processes.start(command + ["-p", "0"], cwd=str(tmp_path), stdout=subprocess.PIPE)
+    address = first.stdout.readline().decode().strip()
+    assert first.wait(20) == 0
+    pid = int((tmp_path / "pid").read_text())
+    with AdminClient(address) as admin:
+        assert admin.getpid() == pid
+        second = processes.start(command + ["-p", address.split(":")[1]], cwd=str(tmp_path), stderr=subprocess.PIPE)
+        errors = second.communicate(timeout=20)[1]
+        assert second.returncode == 1 and b"cannot listen" in errors
+        assert (tmp_path / "pid").read_text() == "%d\n" % pid, "it is still that of the first"
+        admin.shutdown()
+    deadline = time.monotonic() + 20
+    while _accepts(address):
+        assert time.monotonic() < deadline
+
+
+@posix
+def test_a_daemon_may_be_started_without_input_and_outputs(processes, tmp_path):
+    command = [sys.executable, "-m", "gearman_std", "server", "-d", "-L", "127.0.0.1", "-p", "0", "-l", "log", "-P", "pid",
+               "--verbose", "INFO", "--config-file", os.devnull]
+    first = processes.start(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"] + command, cwd=str(tmp_path))
+    status = first.wait(20)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while (tmp_path / "pid").exists():
+        assert time.monotonic() < deadline
+    assert status == 0 and "stopped" in (tmp_path / "log").read_text()
+
+
+@posix
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
+def test_it_becomes_another_user(start, tmp_path):
+    import pwd
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        pytest.skip("there is no user nobody")
+    process, address = start("-u", "nobody", "-l", "log", "--verbose", "INFO")
+    if not address:
+        pytest.skip("this interpreter cannot be read by nobody")
+    assert os.stat("/proc/%d" % process.pid).st_uid == nobody.pw_uid
+    assert os.stat(str(tmp_path / "log")).st_uid == nobody.pw_uid
+
+
+@posix
+def test_the_service_manager_hears_from_it(start, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        process, address = start(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"})
+        assert manager.recv(1000) == b"READY=1\nSTATUS=listening on " + address.encode()
+        assert manager.recv(1000) == b"WATCHDOG=1"
+        before = time.monotonic()
+        process.send_signal(signal.SIGHUP)
+        heard = b"WATCHDOG=1"
+        while heard == b"WATCHDOG=1":
+            heard = manager.recv(1000)
+        assert heard.startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert before - 1 < int(heard.partition(b"USEC=")[2]) / 1e6 < time.monotonic() + 1
+        while heard != b"READY=1":
+            heard = manager.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        heard = b""
+        while heard != b"STOPPING=1":
+            heard = manager.recv(1000)
+        assert process.wait(20) == 0
+
+
+def test_several_addresses(start, tmp_path):
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no Unix sockets")
+    process, address = start("-L", "unix:%s" % (tmp_path / "socket"))
+    second = process.stdout.readline().decode().strip()
+    assert second == str(tmp_path / "socket")
+    assert _accepts(address) and _accepts(second)
+    with AdminClient(address) as admin:
+        admin.shutdown()
+    assert process.wait(20) == 0
+    assert not (tmp_path / "socket").exists()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
+def test_the_mode_of_a_unix_socket(start, tmp_path):
+    start("-L", "unix:%s" % (tmp_path / "socket"), "--socket-mode", "620")
+    assert os.stat(str(tmp_path / "socket")).st_mode & 0o777 == 0o620
+
+
+# --- TLS.
+
+
+def tls_file(name):
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls", name + ".pem")
+
+
+TLS = ["--tls-certificate", tls_file("server")]
+TRUST = ["--tls", "--tls-ca", tls_file("ca")]
+OPERATOR = TRUST + ["--tls-certificate", tls_file("client")]
+
+
+def command(*words):
+    """Run a command here; return status, output and errors."""
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(list(words), there)
+    return status, there.stdout.getvalue().decode(), there.stderr.getvalue().decode()
+
+
+@pytest.mark.parametrize("secured, credentials", [
+    (TLS, TRUST), (TLS, ["--tls", "--tls-no-verify"]),
+    (TLS + ["--tls-ca", tls_file("ca"), "--tls-require-certificate"], OPERATOR),
+])
+def test_the_commands_work_through_tls(start, processes, secured, credentials):
+    _, address = start("--tls", *secured)
+    worker = processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", address, "-f", "upper", "-c", "1"]
+                             + credentials + ["--", "tr", "a-z", "A-Z"])
+    assert command("client", "-h", address, "-f", "upper", "hello", *credentials) == (0, "HELLO", "")
+    assert worker.wait(20) == 0
+    status, output, _ = command("admin", "-h", address, "--status", *credentials)
+    assert (status, output.split()[0]) == (0, "upper")
+
+
+@pytest.mark.parametrize("credentials, why", [
+    (["--tls"], "certificate verify failed"), (["--tls", "--tls-ca", tls_file("stranger")], "certificate verify failed"),
+    (TRUST + ["--tls-hostname", "elsewhere.example"], "match"), (TRUST, "lost the connection"),
+    (TRUST + ["--tls-certificate", tls_file("stranger")], "lost the connection"),
+])
+def test_the_commands_tell_why_they_cannot_work_through_tls(start, credentials, why):
+    """Who does not show the certificate that it should may be told so by an alert, or find the connection reset."""
+    _, address = start("--tls", "--tls-ca", tls_file("ca"), "--tls-require-certificate", *TLS)
+    status, output, errors = command("admin", "-h", address, "--server-version", *credentials)
+    assert (status, output) == (3, "")
+    assert why in errors or why == "lost the connection" and "closed the connection" in errors, errors
+
+
+def test_a_plain_port_may_stand_beside_one_with_tls(start):
+    process, plain = start("-L", "tls:127.0.0.1", *TLS)
+    secure = process.stdout.readline().decode().strip()
+    assert command("admin", "-h", plain, "--getpid") == (0, "%d\n" % process.pid, "")
+    assert command("admin", "-h", secure, "--getpid", *TRUST) == (0, "%d\n" % process.pid, "")
+
+
+@posix
+def test_sighup_reads_the_certificate_again(start, tmp_path):
+    path = tmp_path / "pem"
+
+    def write(name):
+        with open(tls_file(name), "rb") as file:
+            path.write_bytes(file.read())
+    write("expired")
+    process, address = start("--tls", "--tls-certificate", str(path), "-l", "log", "--verbose", "INFO")
+    assert command("admin", "-h", address, "--getpid", *TRUST)[0] == 3
+    write("server")
+    process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while command("admin", "-h", address, "--getpid", *TRUST)[0]:
+        assert time.monotonic() < deadline
+    assert "the files of TLS were read again" in (tmp_path / "log").read_text()
+
+
+def test_a_certificate_that_no_address_needs_is_told_of(start, tmp_path):
+    start("-l", "log", "--verbose", "WARNING", *TLS)
+    assert "WARNING" in (tmp_path / "log").read_text() and "no address speaks TLS" in (tmp_path / "log").read_text()
+
+
+def test_who_may_do_what_over_sockets(start):
+    _, address = start("--allow-steer", "none", "--allow-submit", "10.0.0.0/8")
+    status, _, errors = command("admin", "-h", address, "--shutdown")
+    assert status == 1 and "PERMISSION_DENIED" in errors
+    status, _, errors = command("client", "-h", address, "-f", "x", "-b", "data")
+    assert status == 1 and "FORBIDDEN" in errors
+    assert command("admin", "-h", address, "--status")[0] == 0
+
+
+# --- HTTP.
+
+
+def _asks_http(address, context=None):
+    """The status with which the server answers to a request that names no function."""
+    host, _, port = address.rpartition(":")
+    connection = (http.client.HTTPConnection(host, int(port), timeout=20) if context is None
+                  else http.client.HTTPSConnection("localhost", int(port), timeout=20, context=context))
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_job_by_http(start):
+    process, address = start("-r", "http", "--http-port", "0")
+    host, port = process.stdout.readline().decode().strip().split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    try:
+        connection.request("POST", "/f", b"data", {"X-Gearman-Background": "true"})
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
+    with AdminClient(address) as admin:
+        assert [(status.function, status.total) for status in admin.status()] == [(b"f", 1)]
+
+
+# --- Sockets that were opened by the service manager.
+
+AS_SYSTEMD_DOES = """
+import fcntl, os, sys
+environment = dict(os.environ, LISTEN_PID=str(os.getpid() + int(sys.argv[1])), LISTEN_FDS=sys.argv[2],
+                   LISTEN_FDNAMES=sys.argv[3])
+descriptors = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 100) for word in sys.argv[4].split(",")]
+for index, descriptor in enumerate(descriptors):
+    os.dup2(descriptor, 3 + index)
+os.execve(sys.executable, [sys.executable, "-m", "gearman_std", "server", "--config-file", os.devnull, "--print-address"]
+          + sys.argv[5:], environment)
+"""
+
+
+@pytest.fixture
+def inherit(processes, tmp_path):
+    """inherit(sockets, names, words…) starts a server with open sockets, as systemd does; `aside` is how far it is from the
+    process that they are meant for."""
+    def inherit(sockets, names, *words, aside=0):
+        descriptors = [one.fileno() for one in sockets]
+        return processes.start([sys.executable, "-c", AS_SYSTEMD_DOES, str(aside), str(len(sockets)), names,
+                                ",".join(map(str, descriptors))] + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               pass_fds=descriptors, cwd=str(tmp_path))
+    return inherit
+
+
+@pytest.fixture
+def listening(tmp_path):
+    """Two TCP sockets and a Unix socket that listen, and their addresses as the server writes them."""
+    sockets = [socket.socket(), socket.socket(), socket.socket(socket.AF_UNIX)]
+    sockets[0].bind(("127.0.0.1", 0))
+    sockets[1].bind(("127.0.0.1", 0))
+    sockets[2].bind(str(tmp_path / "inherited"))
+    for one in sockets:
+        one.listen(5)
+    yield sockets, ["127.0.0.1:%d" % one.getsockname()[1] for one in sockets[:2]] + [str(tmp_path / "inherited")]
+    for one in sockets:
+        one.close()
+
+
+@posix
+def test_it_listens_on_inherited_sockets(inherit, listening, tmp_path):
+    """And on nothing else; the file of a Unix socket belongs to who made it."""
+    sockets, addresses = listening
+    process = inherit(sockets, "plain:tls:local", *TLS)
+    assert [process.stdout.readline().decode().strip() for _ in sockets] == addresses
+    for address, credentials in zip(addresses, ([], TRUST, [])):
+        assert command("admin", "-h", address, "--getpid", *credentials) == (0, "%d\n" % process.pid, "")
+    assert command("admin", "-h", addresses[2], "--shutdown")[0] == 0
+    assert process.wait(20) == 0
+    assert process.stdout.read() == b""
+    assert (tmp_path / "inherited").exists()
+
+
+@posix
+def test_http_is_spoken_on_inherited_sockets_of_that_name_and_beside_others(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets, "http:tls:local", "-r", "http", "--http-port", "0", *TLS)
+    assert [process.stdout.readline().decode().strip() for _ in sockets] == addresses
+    beside = process.stdout.readline().decode().strip()
+    assert _asks_http(addresses[0]) == 404
+    assert _asks_http(beside, ssl.create_default_context(cafile=TRUST[-1])) == 404
+    assert command("admin", "-h", addresses[2], "--shutdown")[0] == 0
+    assert process.wait(20) == 0
+    assert process.stdout.read() == b"", "and on nothing else"
+
+
+@posix
+def test_it_listens_on_what_it_inherits_and_on_what_it_is_told(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets[:1], "", "-L", "127.0.0.1:0")
+    assert process.stdout.readline().decode().strip() == addresses[0]
+    second = process.stdout.readline().decode().strip()
+    assert second != addresses[0] and _accepts(second) and _accepts(addresses[0])
+
+
+@posix
+def test_what_another_process_is_to_inherit_is_left_alone(inherit, listening):
+    sockets, addresses = listening
+    process = inherit(sockets[:1], "", "-L", "127.0.0.1:0", aside=1)
+    assert process.stdout.readline().decode().strip() != addresses[0]
+
+
+@posix
+def test_what_is_inherited_must_listen(inherit):
+    with socket.socket() as idle, open(os.devnull) as file:
+        for one, why in ((idle, b"the inherited socket 3 is none that listens"),
+                         (file, b"cannot inherit the file descriptor 3")):
+            process = inherit([one], "")
+            output, errors = process.communicate(timeout=20)
+            assert (process.returncode, output) == (1, b"") and why in errors
+
+
+# --- The store.
+
+STORE_OPTIONS = """-q sqlite3 --sqlite3-db DB | -q libsqlite3 --libsqlite3-db DB | --queue-type=libsqlite3 --libsqlite3-db=DB
+    --libsqlite3-table t | -q libsqlite3 --libsqlite3-db DB --store-queue-on-shutdown | --sqlite3-db DB --durability batch
+    | -q sqlite3 --sqlite3-db DB --import-gearmand old.db:queue | -q builtin --libsqlite3-db DB""".replace("\n", " ").split("|")
+
+
+@pytest.mark.parametrize("words", [words.strip() for words in STORE_OPTIONS])
+def test_options_of_the_store(words, tmp_path):
+    assert server("--check-args", *words.replace("DB", str(tmp_path / "jobs.db")).split()) == (0, "", "")
+    assert os.listdir(str(tmp_path)) == [], "--check-args leaves nothing behind"
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["-q", "sqlite3"], "-q sqlite3 needs --sqlite3-db FILE"),
+    (["-q", "libsqlite3"], "-q libsqlite3 needs --sqlite3-db FILE"),
+    (["--sqlite3-db", ""], "--sqlite3-db: a value is wanted"),
+    (["--durability", "batch"], "--durability needs -q sqlite3"),
+    (["--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
+    (["--sqlite3-db", "x", "--durability", "never"], "--durability"),
+    (["--sqlite3-db", "x", "--durability", "batch", "--store-queue-on-shutdown"],
+     "--store-queue-on-shutdown is not --durability"),
+])
+def test_options_of_the_store_that_make_no_sense(words, complaint):
+    status, output, errors = server(*words)
+    assert (status, output) == (2, "")
+    assert complaint in errors and errors.count("\n") == 1
+
+
+def test_what_becomes_of_the_options_of_the_store(tmp_path):
+    path = str(tmp_path / "jobs.db")
+    assert settings()["store"] is None
+    assert settings("-q", "builtin", "--libsqlite3-db", path)["store"] is None
+    store = settings("-q", "sqlite3", "--sqlite3-db", path)["store"]
+    assert (store.path, store.durability) == (os.path.realpath(path), "every")
+    assert settings("--libsqlite3-db", path, "--store-queue-on-shutdown")["store"].durability == "exit"
+    assert settings("--sqlite3-db", path, "--durability", "batch")["store"].durability == "batch"
+
+
+def test_a_store_that_cannot_be_opened_is_told_in_one_line(tmp_path):
+    path = str(tmp_path / "nowhere" / "jobs.db")
+    status, output, errors = server("-p", "0", "-L", "127.0.0.1", "-q", "sqlite3", "--sqlite3-db", path)
+    assert (status, output) == (1, "")
+    assert errors == "gearman-std server: %s: unable to open database file\n" % os.path.realpath(path)
+
+
+def test_a_gearmands_jobs_are_taken_over_by_option(tmp_path):
+    import sqlite3
+    old = str(tmp_path / "old.db")
+    connection = sqlite3.connect(old)
+    connection.execute("CREATE TABLE q (unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB, when_to_run INTEGER)")
+    connection.execute("INSERT INTO q VALUES ('u', 'f', 1, 'data', 0)")
+    connection.commit()
+    connection.close()
+    for words in (["--import-gearmand", old + ":q"], ["--import-gearmand", old, "--libsqlite3-table", "q"]):
+        there = Server(**settings("-p", "0", "-L", "127.0.0.1", "--sqlite3-db", str(tmp_path / "jobs.db"), *words))
+        with there, Client([there.address]) as client, AdminClient("%s:%d" % there.address) as admin:
+            assert admin.unique_jobs() == [b"u"]
+            assert client.submit("f", b"data", unique="u", background=True).handle.endswith(b":1")

@@ -1,0 +1,426 @@
+"""The command `worker`: programs and Python callables as functions, its life, its end."""
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gearman_std.client.admin import AdminClient
+from gearman_std.cli.cli import main
+from gearman_std.cli.common import Console, UsageError
+from gearman_std.cli.worker import load_function
+from gearman_std.client.client import Client
+from gearman_std.errors import JobFailed
+from gearman_std.server.server import Server
+
+MODULE = """
+import os, time
+
+def reverse(job):
+    return job.workload[::-1]
+
+class Things:
+    @staticmethod
+    def count(job):
+        return str(len(job.workload))
+
+def fail(job):
+    raise RuntimeError("it broke")
+
+def slow(job):
+    job.send_data(b"started")
+    time.sleep(60 if job.workload == b"long" else 0.3)
+    return b"finished"
+
+def double(job):
+    return job.value * 2
+
+def patient(job):
+    job.send_data(str(os.getpid()))
+    while not os.path.exists(job.text):
+        time.sleep(0.01)
+    return b"finished"
+
+def threaded(job):
+    from concurrent.futures import ThreadPoolExecutor
+    job.send_data(b"started")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(time.sleep, 60).result()
+
+number = 7
+"""
+
+
+@pytest.fixture
+def server():
+    with Server(port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with Client([server.address], job_timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "somemodule.py").write_text(MODULE)
+    return tmp_path
+
+
+@pytest.fixture
+def start(server, folder, processes):
+    """start(words…) starts `worker` in a folder that has a module with functions."""
+    def start(*words, **options):
+        return processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", "%s:%d" % server.address] + list(words),
+                               cwd=str(folder), **dict({"stderr": subprocess.PIPE}, **options))
+    return start
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def peers(server):
+    """The client ids of the workers that have functions."""
+    with AdminClient(server.address) as admin:
+        return [peer.client_id for peer in admin.workers() if peer.functions]
+
+
+# --- Functions.
+
+
+def test_a_program_is_a_function(client, start):
+    start("-f", "upper", "-f", "again", "--", sys.executable, "-c", "import sys; sys.stdout.write(sys.stdin.read().upper())")
+    assert client.run("upper", "hello") == b"HELLO"
+    assert client.run("again", "hello") == b"HELLO"
+
+
+def test_a_program_that_fails_says_why(client, start):
+    start("-f", "x", "--", sys.executable, "-c", "import sys; print('some output'); sys.exit('no such thing')")
+    task = client.submit("x")
+    with pytest.raises(JobFailed) as caught:
+        task.result()
+    assert caught.value.exception == b"no such thing"
+    with pytest.raises(JobFailed):
+        list(task.stream())
+
+
+def test_a_program_that_takes_too_long_is_killed(client, start):
+    start("-f", "x", "--timeout", "200ms", "--", sys.executable, "-c", "import time; time.sleep(60)")
+    with pytest.raises(JobFailed) as caught:
+        client.run("x")
+    assert b"time limit" in caught.value.exception
+
+
+@pytest.mark.parametrize("option, chunks", [("-n", [b"one\n", b"two\n"]), ("-N", [b"one", b"two"])])
+def test_lines_of_output_are_data(client, start, option, chunks):
+    start("-f", "x", option, "--", sys.executable, "-c", "print('one'); print('two')")
+    task = client.submit("x")
+    assert [chunk.replace(b"\r", b"") for chunk in task.stream()] == chunks
+    assert task.result() == b""
+
+
+def test_callables_are_functions(client, start):
+    start("somemodule:reverse", "length=somemodule:Things.count", "somemodule:fail", "--threads", "4")
+    assert client.run("reverse", "hello") == b"olleh"
+    assert client.run("length", "hello") == b"5"
+    with pytest.raises(JobFailed) as caught:
+        client.run("fail")
+    assert caught.value.exception == b"it broke"
+
+
+def test_jobs_run_side_by_side_up_to_the_limit(client, start, folder):
+    start("somemodule:patient", "--threads", "3", "--limit", "2")
+    started = []
+    tasks = [client.submit("patient", str(folder / "go on"), on_data=started.append) for _ in range(3)]
+    deadline = time.monotonic() + 20
+    while len(started) < 2 and time.monotonic() < deadline:
+        client.wait(tasks, timeout=0.05)
+    client.wait(tasks, timeout=0.1)
+    assert len(started) == 2
+    (folder / "go on").write_text("")
+    assert [task.result() for task in tasks] == [b"finished"] * 3
+
+
+def test_a_serializer_is_nothing_to_a_command(client, start):
+    start("--serializer", "json", "-f", "count", "--", sys.executable, "-c", "import sys; print(len(sys.stdin.read()))")
+    assert client.run("count", "12345") == b"5\n"
+
+
+def test_a_serializer(client, start):
+    start("somemodule:double", "--serializer", "json")
+    assert client.run("double", "[1, 2]") == b"[1, 2, 1, 2]"
+
+
+@pytest.mark.parametrize("word, name", [("somemodule:reverse", b"reverse"), ("a=b=somemodule:reverse", b"a=b"),
+                                        ("somemodule:Things.count", b"count")])
+def test_names_of_callables(folder, monkeypatch, word, name):
+    monkeypatch.syspath_prepend(str(folder))
+    assert load_function(word)[0] == name
+
+
+@pytest.mark.parametrize("word, complaint", [
+    ("somemodule", "is not [NAME=]MODULE:CALLABLE"), ("somemodule:", "is not"), (":reverse", "is not"),
+    ("=somemodule:reverse", "is not"), ("somemodule:nothing", "there is no nothing in somemodule"),
+    ("somemodule:Things.nothing", "there is no"), ("somemodule:number", "cannot be called"),
+    ("nomodule:reverse", "cannot import nomodule: ModuleNotFoundError"), ("broken:reverse", "cannot import broken: NameError"),
+    ("exiting:reverse", "cannot import exiting: SystemExit: bye"),
+])
+def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
+    (folder / "broken.py").write_text("nonsense\n")
+    (folder / "exiting.py").write_text("raise SystemExit('bye')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(UsageError) as caught:
+        load_function(word)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ([], b"no function was given"), (["-f", "x", "no-such-program"], b"there is no program"),
+    (["nomodule:x"], b"cannot import nomodule"),
+    (["-f", "x" * 9000, "true"], b"8191"), (["--threads", "0", "x:y"], b"--threads"),
+])
+def test_what_makes_no_sense(words, complaint):
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    if "true" in words:
+        words = words[:-1] + [sys.executable]
+    assert main(["worker", "-h", "127.0.0.1:1"] + words, there) == 2
+    errors = there.stderr.getvalue()
+    assert errors.startswith(b"gearman-std worker: ") and complaint in errors and errors.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("words", [["nosuchmodule:f"], ["somemodule:reverse", "-h", "one:x"],
+                                   ["--client-id", "a\nb", "-f", "", "--", sys.executable]])
+def test_what_makes_no_sense_to_a_process_ends_its_parent_too(start, words):
+    process = start("--processes", "2", *words)
+    process.communicate(timeout=20)
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize("words", [["worker", "-f", "x"], ["client", "-f", "x", "data"], ["client", "-w", "-f", "x"],
+                                   ["admin", "--status"]])
+def test_a_certificate_that_is_not_there_or_is_none(words, tmp_path):
+    (tmp_path / "none").write_text("none")
+    for path, reason in (("/no/such/file", "No such file or directory\n"), (str(tmp_path / "none"), "")):
+        there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+        assert main(words[:1] + ["-h", "127.0.0.1:1", "--tls", "--tls-ca", path] + words[1:], there) == 1
+        errors = there.stderr.getvalue().decode()
+        complaint = "gearman-std %s: cannot use the certificates or the key of %s: %s" % (words[0], path, reason)
+        assert errors.startswith(complaint) and errors.count("\n") == 1
+
+
+def test_without_a_program_data_is_printed(client, start):
+    worker = start("-f", "q", "-c", "2", "-t", "1000", stdout=subprocess.PIPE)
+    assert client.run("q", "one") == client.run("q", " two") == b""
+    assert worker.communicate(timeout=20) == (b"one two", b"")
+    assert worker.returncode == 0
+
+
+# --- Life.
+
+
+def test_it_ends_after_so_many_jobs(client, start):
+    worker = start("-c", "2", "somemodule:reverse")
+    assert client.run("reverse", "ab") + client.run("reverse", "cd") == b"badc"
+    assert worker.wait(20) == 0
+
+
+def test_it_ends_after_some_time(start):
+    assert start("--max-age", "50ms", "--splay", "10ms", "somemodule:reverse").wait(20) == 0
+
+
+def test_it_has_a_name_in_the_servers_list(server, start):
+    worker = start("somemodule:reverse")
+    start("somemodule:reverse", "--client-id", b"my w\xf6rker")
+    wait_for(lambda: len(peers(server)) == 2)
+    names = peers(server)
+    assert b"my w\xf6rker" in names and any(name.endswith(b":%d" % worker.pid) for name in names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_when_its_job_is_done(client, start, folder, number, status):
+    worker = start("-i", "pid", "somemodule:slow")
+    task = client.submit("slow")
+    assert next(task.stream()) == b"started"
+    assert (folder / "pid").read_text() == "%d\n" % worker.pid
+    worker.send_signal(number)
+    assert task.result() == b"finished"
+    assert worker.wait(20) == status
+    assert worker.stderr.read() == b""
+    assert not (folder / "pid").exists()
+
+
+def spoil():
+    """Ignore and block what some starters do; for `preexec_fn`."""
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="about signals, and /proc")
+@pytest.mark.parametrize("options", [[], ["--processes", "1"]])
+def test_whatever_is_ignored_or_blocked_a_command_has_its_status_and_its_signals(client, start, options):
+    """And the worker ends as it is told to."""
+    worker = start(*options + ["-f", "x", "--", "sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status; exit 3"],
+                   restore_signals=False, preexec_fn=spoil)
+    task = client.submit("x")
+    with pytest.raises(JobFailed) as caught:
+        task.result()
+    assert caught.value.exception == b"sh ended with status 3"
+    with pytest.raises(JobFailed):
+        assert [int(line.split()[1], 16) for line in b"".join(task.stream()).splitlines()] == [0, 0]
+        task.result()
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(20) == 130
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("options", [[], ["--processes", "1"], ["-l", "log"]])
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_sighup_ends_no_worker(client, start, options, before):
+    worker = start(*options + ["somemodule:slow"], preexec_fn=lambda: signal.signal(signal.SIGHUP, before))
+    task = client.submit("slow")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGHUP)
+    assert task.result() == b"finished"
+    assert client.run("slow", timeout=20) == b"finished"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+
+
+SLOW_MODULE = """
+import signal, time
+print("importing", flush=True)
+try:
+    time.sleep(60)
+except %s:
+    pass
+def reverse(job):
+    return job.workload[::-1]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("caught", ["ValueError", "BaseException"])
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_while_it_imports_also_what_catches_all(start, folder, number, status, caught):
+    (folder / "slow_module.py").write_text(SLOW_MODULE % caught)
+    worker = start("-P", "pid", "slow_module:reverse", stdout=subprocess.PIPE)
+    assert worker.stdout.readline() == b"importing\n"
+    assert (folder / "pid").exists()
+    worker.send_signal(signal.SIGHUP)
+    worker.send_signal(number)
+    assert worker.wait(20) == status
+    assert worker.stderr.read() == b"" and not (folder / "pid").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("options, signals", [(["--grace", "100ms"], 1), ([], 2)])
+def test_it_does_not_wait_for_ever(client, start, options, signals):
+    worker = start(*options + ["somemodule:slow"])
+    task = client.submit("slow", "long")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGTERM)
+    if signals == 2:
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.1)
+        worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert not task.done()  # the server gives it to another worker
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+def test_it_leaves_at_once_whatever_its_functions_have_started(client, start):
+    """The interpreter would wait for the pool's thread."""
+    worker = start("somemodule:threaded", "-i", "pid")
+    task = client.submit("threaded")
+    assert next(task.stream()) == b"started"
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert b"was left unfinished" in worker.stderr.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_the_jobs_of_a_killed_process_are_given_to_others(server, client, start, folder):
+    """kill -9: the server gives its job to the next worker, the parent starts a new process, the client waits for both."""
+    parent = start("--processes", "2", "somemodule:patient")
+    wait_for(lambda: len(peers(server)) == 2)
+    before = peers(server)
+    task = client.submit("patient", str(folder / "go on"))
+    pids = task.stream()
+    first = int(next(pids))
+    os.kill(first, signal.SIGKILL)
+    second = int(next(pids))
+    (folder / "go on").write_text("")
+    assert task.result() == b"finished" and second != first
+    wait_for(lambda: len(peers(server)) == 2 and peers(server) != before)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_several_processes_under_one_parent(server, client, start):
+    parent = start("--processes", "2", "somemodule:reverse", "-c", "1")
+    wait_for(lambda: len(peers(server)) == 2)
+    first = peers(server)
+    assert [client.run("reverse", "ab") for _ in range(4)] == [b"ba"] * 4  # so that each was started again
+    wait_for(lambda: len(peers(server)) == 2)
+    assert not set(first) & set(peers(server))
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+    wait_for(lambda: not peers(server))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+def test_it_starts_anew_when_its_code_changes(server, client, start, folder):
+    parent = start("--reload", "somemodule:reverse")
+    assert client.run("reverse", "abc") == b"cba"
+    (folder / "somemodule.py").write_text(MODULE.replace("[::-1]", ".upper()"))
+    wait_for(lambda: client.run("reverse", "abc") == b"ABC")
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+
+
+def test_the_log_may_be_a_file_and_tells_more(client, start, folder):
+    worker = start("-v", "-l", "log", "-c", "2", "somemodule:fail")
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            client.run("fail")
+    assert worker.wait(20) == 0
+    text = (folder / "log").read_text()
+    assert "connected to 127.0.0.1" in text and "RuntimeError: it broke" in text
+    assert worker.stderr.read() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="about processes as POSIX has them")
+def test_it_may_detach(client, start, folder):
+    assert start("-d", "-i", "pid", "-l", "none", "somemodule:reverse", stderr=subprocess.DEVNULL).wait(20) == 0
+    assert client.run("reverse", "ab") == b"ba"
+    os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+    wait_for(lambda: not (folder / "pid").exists())
+
+
+def test_it_outlives_its_server(start, folder, processes, tmp_path):
+    """An outage is no reason to end, and no reason to talk all the time."""
+    with Server(port=0) as server:
+        address = server.address
+        worker = start("-h", "%s:%d" % address, "-l", "log", "somemodule:reverse")
+        with Client([address]) as client:
+            assert client.run("reverse", "ab", timeout=20) == b"ba"
+    wait_for(lambda: "tried again" in (folder / "log").read_text())
+    with Server(port=address[1]) as server, Client([address]) as client:
+        assert client.run("reverse", "ab", timeout=20) == b"ba"
+    assert worker.poll() is None
+    assert len((folder / "log").read_text().splitlines()) <= 3

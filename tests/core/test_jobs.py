@@ -1,0 +1,112 @@
+"""Queues of a function, priorities, policies, totals."""
+import pytest
+
+from gearman_std.core.jobs import GONE, JOIN, RUNNING, WAITING, Function, FunctionPolicy, Job, Totals
+
+
+@pytest.fixture
+def function():
+    return Function(b"f", FunctionPolicy())
+
+
+def pushed(function, number, priority=1):
+    job = Job(b"H:x:%d" % number, function, b"", b"", priority, True, 0.0)
+    function.push(job)
+    return job
+
+
+def popped(function, priority):
+    job = function.pop(priority)
+    job.state = RUNNING
+    return job
+
+
+def test_a_queue_is_first_in_first_out(function):
+    jobs = [pushed(function, number) for number in range(5)]
+    assert function.jobs_waiting() == jobs and function.waiting == [0, 5, 0]
+    assert [popped(function, 1) for _ in jobs] == jobs and function.waiting == [0, 0, 0]
+
+
+def test_jobs_waiting_are_listed_in_the_order_of_their_turns(function):
+    low, normal, high = pushed(function, 1, 2), pushed(function, 2, 1), pushed(function, 3, 0)
+    assert function.jobs_waiting() == [high, normal, low]
+
+
+def test_a_job_taken_out_of_its_turn_is_passed_over(function):
+    first, second, third = [pushed(function, number) for number in range(3)]
+    function.remove(second, GONE)
+    assert second.state is GONE and function.dead == 1 and function.waiting == [0, 2, 0]
+    assert [popped(function, 1), popped(function, 1)] == [first, third] and function.dead == 0
+
+
+def test_a_job_moved_to_another_priority_is_at_its_tail(function):
+    moved, other = pushed(function, 1, 2), pushed(function, 2, 0)
+    function.move(moved, 0)
+    assert moved.priority == 0 and moved.state is WAITING and function.waiting == [2, 0, 0]
+    assert [popped(function, 0), popped(function, 0)] == [other, moved]
+
+
+def test_dead_entries_are_cleared_away_when_they_are_half_of_all(function):
+    jobs = [pushed(function, number) for number in range(1000)]
+    for job in jobs[:990]:
+        function.remove(job, GONE)
+        assert sum(map(len, function.queues)) <= 2 * sum(function.waiting) + 17
+    assert function.jobs_waiting() == jobs[990:]
+
+
+def test_dead_entries_at_either_end_are_cleared_away_at_once(function):
+    jobs = [pushed(function, number) for number in range(1000)]
+    for job in jobs[:400] + jobs[:599:-1]:
+        function.remove(job, GONE)
+        assert not function.dead
+    assert function.jobs_waiting() == jobs[400:600]
+
+
+def test_total_counts_all_but_what_is_set_aside(function):
+    pushed(function, 1)
+    function.running, function.delayed[2], function.aside = 2, 3, 100
+    assert function.total == 6
+
+
+def test_pausing_and_resuming_twice_is_as_good_as_once(function):
+    pushed(function, 1)
+    for _ in range(2):
+        function.pause()
+    assert function.paused
+    for _ in range(2):
+        function.resume()
+    assert not function.paused
+
+
+@pytest.mark.parametrize("attempt, seconds", ((1, 2.0), (2, 4.0), (3, 8.0), (4, 10.0), (5, 10.0), (100000, 10.0)))
+def test_the_back_off_doubles_up_to_its_maximum(attempt, seconds):
+    policy = FunctionPolicy(attempts=9, backoff=2.0, backoff_max=10.0)
+    assert policy.delay(attempt, 0.5) == seconds
+    assert policy.delay(attempt, 0.0) == 0.75 * seconds and policy.delay(attempt, 1.0) == 1.25 * seconds
+
+
+@pytest.mark.parametrize("settings", ({"coalescing": "merge"}, {"retries": -1}, {"attempts": 0}, {"backoff": -1.0},
+                                      {"backoff_max": -1.0}))
+def test_a_policy_that_cannot_be_is_a_value_error(settings):
+    with pytest.raises(ValueError):
+        FunctionPolicy(**settings)
+
+
+def test_policies_join_and_limit_attempts_by_default():
+    policy = FunctionPolicy()
+    assert policy.coalescing == JOIN and 0 < policy.retries < 100 and policy.attempts == 1
+
+
+def test_totals_add_up():
+    totals, others = Totals(), Totals()
+    totals.failed, others.failed, others.joined = 1, 2, 3
+    totals.add(others)
+    assert (totals.failed, totals.joined, totals.completed) == (3, 3, 0)
+
+
+def test_repr_shows_the_state(function):
+    job = pushed(function, 1)
+    assert repr(job) == "<Job H:x:1 of f: waiting>"
+    assert repr(function) == "<Function f: 1 waiting, 0 running, 0 workers>"
+    assert repr(Totals()).startswith("<Totals submitted=0 joined=0 ")
+    assert repr(FunctionPolicy()) == "<FunctionPolicy coalescing=join retries=5 attempts=1 backoff=1.0 backoff_max=3600.0>"

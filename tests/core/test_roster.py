@@ -1,0 +1,324 @@
+"""Sleep and wake-up: a worker that sleeps is told of work, as few as needed, and no wake-up is lost."""
+import pytest
+from core_world import packets_of
+
+from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
+                                       JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
+                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, WORK_COMPLETE)
+from gearman_std.core.roster import ESCALATION_DELAY
+
+
+def woken(workers):
+    """Which of them have been sent a NOOP, each one only."""
+    told = []
+    for worker in workers:
+        packets = packets_of(worker.takes())
+        assert packets in ([], [("NOOP",)]), packets
+        if packets:
+            told.append(worker)
+    return told
+
+
+def test_a_sleeping_worker_is_woken_by_a_submit_an_awake_one_is_not(world):
+    client, asleep, awake = world.connects(), world.worker(b"f", sleeps=True), world.worker(b"f")
+    client.submits()
+    asleep.hears((NOOP,))
+    awake.hears()
+
+
+def test_only_workers_of_the_function_are_woken(world):
+    client, other = world.connects(), world.worker(b"g", sleeps=True)
+    client.submits(b"f")
+    other.hears()
+
+
+def test_pre_sleep_with_work_queued_is_answered_at_once_each_time(world):
+    world.connects().submits()
+    worker = world.worker(b"f")
+    for _ in range(3):
+        worker.says(PRE_SLEEP).hears((NOOP,))
+
+
+def test_a_woken_worker_is_not_woken_again_before_it_grabs(world):
+    client, worker = world.connects(), world.worker(b"f", sleeps=True)
+    client.submits()
+    worker.hears((NOOP,))
+    client.submits()
+    worker.says(ECHO_REQ, b"").hears((ECHO_RES, b""))
+
+
+@pytest.mark.parametrize("grab", (GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL))
+def test_a_grab_ends_sleep(world, grab):
+    client, worker = world.connects(), world.worker(b"f", sleeps=True)
+    worker.says(grab).hears((NO_JOB,))
+    client.submits()
+    worker.hears()
+
+
+def test_a_sleeping_worker_that_echoes_or_learns_still_sleeps(world):
+    client, worker = world.connects(), world.worker(b"f", sleeps=True)
+    worker.says(ECHO_REQ, b"").hears((ECHO_RES, b""))
+    worker.says(CAN_DO, b"g")
+    client.submits(b"g")
+    worker.hears((NOOP,))
+
+
+def test_can_do_by_a_sleeping_worker_while_jobs_wait_wakes_it(world):
+    world.connects().submits(b"g")
+    world.worker(b"f", sleeps=True).says(CAN_DO, b"g").hears((NOOP,))
+
+
+def test_cant_do_by_a_sleeping_worker_takes_it_from_those_who_are_woken(world):
+    client, worker, other = world.connects(), world.worker(b"f", b"g", sleeps=True), world.worker(b"f", sleeps=True)
+    worker.says(CANT_DO, b"f")
+    client.submits(b"f")
+    worker.hears()
+    other.hears((NOOP,))
+    client.submits(b"g")
+    worker.hears((NOOP,))
+
+
+def test_one_worker_is_woken_for_a_job_and_more_while_it_still_waits(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(10)]
+    client.submits()
+    assert woken(workers) == workers[:1] and world.wait == pytest.approx(ESCALATION_DELAY)
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == workers[1:3]
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == workers[3:7]
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == workers[7:] and world.wait is None
+
+
+def test_nobody_more_is_woken_when_the_job_was_taken(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(3)]
+    client.submits()
+    workers[0].hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == [] and world.wait is None
+
+
+def test_each_job_wakes_one_worker_the_longest_asleep_first(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(4)]
+    workers[0].says(PRE_SLEEP)
+    client.submits()
+    client.submits()
+    assert woken(workers) == workers[:2]
+    workers[0].says(GRAB_JOB).says(GRAB_JOB).says(PRE_SLEEP).takes()
+    client.submits()
+    assert woken(workers) == workers[2:3]
+
+
+def test_when_a_woken_worker_is_lost_another_is_woken(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(3)]
+    client.submits()
+    workers[0].hears((NOOP,))
+    workers[0].leaves()
+    assert woken(workers[1:]) == workers[1:2]
+
+
+@pytest.mark.parametrize("request_", ((CANT_DO, b"f"), (RESET_ABILITIES,)))
+@pytest.mark.parametrize("wakeup", (None, 1))
+def test_when_a_woken_worker_retires_another_is_woken(make_world, request_, wakeup):
+    world = make_world(wakeup=wakeup)
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(3)]
+    client.submits()
+    workers[0].hears((NOOP,)).says(*request_).hears()
+    assert woken(workers) == workers[1:2]
+
+
+@pytest.mark.parametrize("before", ((), (CAN_DO, b"h"), (GRAB_JOB,)), ids=("woken", "with another ability", "at work"))
+@pytest.mark.parametrize("end", ((), (CANT_DO, b"g"), (RESET_ABILITIES,)), ids=("lost", "cannot do it", "retired"))
+def test_when_a_worker_is_gone_others_are_woken_for_each_function_that_has_jobs(make_world, before, end):
+    """With a fixed number nobody would be woken later."""
+    world = make_world(wakeup=1)
+    client, worker = world.connects(), world.worker(b"f", b"g", sleeps=True)
+    one, other = world.worker(b"f", sleeps=True), world.worker(b"g", sleeps=True)
+    client.submits(b"g")
+    worker.hears((NOOP,))
+    client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
+    one.hears((NOOP,))
+    if before:
+        worker.says(*before).takes()
+    if end:
+        worker.says(*end).hears()
+    else:
+        worker.leaves()
+    other.hears((NOOP,))
+
+
+def test_a_woken_worker_that_sleeps_again_without_a_grab_is_woken_again(world):
+    client, worker, quicker = world.connects(), world.worker(b"f", sleeps=True), world.worker(b"f")
+    client.submits()
+    worker.hears((NOOP,))
+    assert quicker.grabs() == b"H:x:1"
+    worker.says(PRE_SLEEP).hears()
+    client.submits()
+    worker.hears((NOOP,))
+
+
+def test_a_woken_worker_that_takes_another_job_leaves_none_without_a_wake_up(world):
+    client, both, only = world.connects(), world.worker(b"f", b"g"), world.worker(b"f")
+    both.says(PRE_SLEEP)
+    only.says(PRE_SLEEP)
+    client.submits(b"f")
+    client.submits(b"g")
+    assert woken([both, only]) == [both]
+    both.says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    both.says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:2", b"g", b"w"))
+    third = world.worker(b"g")
+    client.submits(b"f")
+    assert woken([both, only, third]) == [only]
+
+
+def test_workers_of_different_abilities_are_woken_for_what_they_share(world):
+    client, one, two = world.connects(), world.worker(b"f", b"g", sleeps=True), world.worker(b"f", b"h", sleeps=True)
+    client.submits(b"f")
+    world.passes(ESCALATION_DELAY)
+    assert woken([one, two]) == [one, two]
+
+
+def test_a_job_that_is_put_back_wakes_as_a_new_one_does(world):
+    client, worker = world.connects(), world.worker(b"f")
+    client.submits()
+    worker.grabs()
+    sleepers = [world.worker(b"f", sleeps=True) for _ in range(3)]
+    worker.leaves()
+    assert woken(sleepers) == sleepers[:1]
+
+
+def test_wakeup_0_wakes_everybody(make_world):
+    world = make_world(wakeup=0)
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(5)]
+    client.submits()
+    assert woken(workers) == workers
+    client.submits()
+    assert woken(workers) == [] and world.wait is None
+
+
+def test_wakeup_n_wakes_n_for_each_job_and_no_more_later(make_world):
+    world = make_world(wakeup=2)
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(5)]
+    client.submits()
+    assert woken(workers) == workers[:2]
+    world.passes(60)
+    assert woken(workers) == []
+    client.submits()
+    assert woken(workers) == workers[2:4]
+    client.submits()
+    assert woken(workers) == workers[4:]
+
+
+def test_pre_sleep_with_only_a_job_not_yet_due_is_silent_and_the_job_wakes_in_time(world):
+    client, worker = world.connects(), world.worker(b"f", sleeps=True)
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 5), b"w").hears((JOB_CREATED, b"H:x:1"))
+    worker.hears((NOOP,)).says(GRAB_JOB).hears((NO_JOB,)).says(PRE_SLEEP).hears()
+    world.passes(5)
+    worker.hears((NOOP,))
+
+
+def test_a_paused_function_wakes_nobody_and_resuming_it_wakes_for_each_job(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(4)]
+    client.asks(b"pause function f")
+    client.submits()
+    client.submits()
+    world.passes(1)
+    assert woken(workers) == []
+    workers[3].says(PRE_SLEEP).hears()
+    client.asks(b"resume function f")
+    assert woken(workers) == workers[:2]
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == workers[2:]
+
+
+def test_pausing_in_the_middle_of_an_escalation_loses_no_wake_up(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(4)]
+    client.submits()
+    assert woken(workers) == workers[:1]
+    client.asks(b"pause function f")
+    world.passes(1)
+    assert woken(workers) == []
+    client.asks(b"resume function f")
+    assert woken(workers) == workers[1:2]
+    world.passes(ESCALATION_DELAY)
+    assert woken(workers) == workers[2:]
+
+
+def test_nobody_is_woken_when_nothing_is_handed_out_any_more(make_world):
+    world = make_world(durable=True)
+    client, worker = world.connects(), world.worker(b"f", sleeps=True)
+    world.core.stop(graceful=True)
+    world.after_step()
+    assert world.core.idle
+    worker.says(PRE_SLEEP).hears().says(GRAB_JOB).hears((NO_JOB,))
+    client.hears()
+
+
+def test_repeated_registration_counts_and_one_cant_do_takes_all_back(world):
+    client, worker = world.connects(), world.worker(b"f", b"f")
+    assert client.asks(b"status") == b"f\t0\t0\t2\n.\n"
+    worker.says(CANT_DO, b"f").says(CANT_DO, b"f").says(CANT_DO, b"never").hears()
+    assert client.asks(b"status") == b"f\t0\t0\t0\n.\n"
+
+
+def test_peers_of_equal_abilities_share_one_set_that_goes_with_the_last(world):
+    workers = [world.worker(b"f", b"g", sleeps=True), world.worker(b"g", b"f", sleeps=True), world.worker(b"f", sleeps=True)]
+    assert sorted(repr(ability_set) for ability_set in world.core.roster.ability_sets.values()) == [
+        "<AbilitySet of 1 functions, 1 members, 1 asleep>", "<AbilitySet of 2 functions, 2 members, 2 asleep>"]
+    assert repr(world.core.roster) == "<Roster: 2 ability sets, 0 escalations>"
+    for worker in workers:
+        worker.leaves()
+    assert world.core.roster.ability_sets == {} and world.core.functions[b"f"].ability_sets == []
+
+
+# ------------------------------------------------------------------------------------------------------------------- ALL_YOURS
+
+def test_all_yours_a_sleeping_worker_is_given_the_job_without_a_wake_up(world):
+    client, worker = world.connects(), world.worker(b"f")
+    worker.says(ALL_YOURS).says(PRE_SLEEP).hears()
+    client.submits()
+    worker.hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    client.submits()
+    worker.hears()
+    worker.says(WORK_COMPLETE, b"H:x:1", b"").says(PRE_SLEEP).hears((JOB_ASSIGN, b"H:x:2", b"f", b"w"))
+    client.hears((WORK_COMPLETE, b"H:x:1", b""))
+
+
+def test_all_yours_the_job_comes_in_the_form_of_the_worker_s_last_grab(world):
+    client, worker = world.connects(), world.worker(b"f")
+    worker.says(ALL_YOURS).says(GRAB_JOB_UNIQ).hears((NO_JOB,)).says(PRE_SLEEP)
+    client.submits(b"f", b"u")
+    worker.hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"w")).says(WORK_COMPLETE, b"H:x:1", b"")
+    worker.says(GRAB_JOB).hears((NO_JOB,)).says(PRE_SLEEP)
+    client.takes()
+    client.submits(b"f", b"u")
+    worker.hears((JOB_ASSIGN, b"H:x:2", b"f", b"w"))
+
+
+def test_all_yours_a_client_that_is_its_own_worker_hears_of_its_job_before_it_is_given_it(world):
+    both = world.worker(b"f")
+    both.says(ALL_YOURS).says(PRE_SLEEP)
+    both.says(7, b"f", b"", b"w").hears((JOB_CREATED, b"H:x:1"), (JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+
+
+def test_all_yours_who_comes_too_late_sleeps_on(world):
+    client, worker, quicker = world.connects(), world.worker(b"f"), world.worker(b"f")
+    worker.says(ALL_YOURS).says(PRE_SLEEP)
+    world.core.receive(client.peer, [(7, [b"f", b"", b"w"])])
+    world.core.receive(quicker.peer, [(GRAB_JOB, ())])
+    world.after_step()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    quicker.hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    worker.hears()
+    client.submits()
+    worker.hears((JOB_ASSIGN, b"H:x:2", b"f", b"w"))
+
+
+def test_all_yours_a_worker_that_leaves_before_it_is_given_the_job_passes_it_on(world):
+    client, worker, other = world.connects(), world.worker(b"f"), world.worker(b"f")
+    worker.says(ALL_YOURS).says(PRE_SLEEP)
+    other.says(PRE_SLEEP)
+    world.core.receive(client.peer, [(7, [b"f", b"", b"w"])])
+    worker.leaves()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    other.hears((NOOP,))

@@ -1,0 +1,474 @@
+"""The core under random peers, faults, orders and times: nothing acknowledged is lost, nobody waits for ever.
+
+A run is made by its seed alone.  To see a failing one again, or others (a number, or a range as 1000-2000):
+SIMULATION_SEEDS=17 python3 tools/test.py tests/test_simulation.py
+"""
+import hashlib
+import os
+import random
+from unittest import mock
+
+import pytest
+
+from gearman_std.core.core import Core
+from gearman_std.core.jobs import COALESCING, DELAYED, SET_ASIDE, FunctionPolicy, Job
+from gearman_std.core.limits import Limits
+from gearman_std.core.peers import ASLEEP, Peer
+from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE,
+                                       GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
+                                       JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESET_ABILITIES,
+                                       RESPONSE_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
+                                       SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND,
+                                       TEXT_LINE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
+                                       WORK_WARNING, PacketReader, pack_request)
+from gearman_std.schedule import Schedule
+
+pytestmark = pytest.mark.long
+
+STEPS = 150
+FUNCTIONS = (b"join", b"rerun", b"replace", b"reject")
+UNIQUES = (b"", b"", b"-", b"u1", b"u2")
+FOREGROUND = (SUBMIT_JOB, SUBMIT_JOB_HIGH, SUBMIT_JOB_LOW, SUBMIT_REDUCE_JOB)
+BACKGROUND = (SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB_BACKGROUND, SUBMIT_JOB_EPOCH,
+              SUBMIT_JOB_SCHED)
+ENDS = (WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION)
+GRABS = (GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL)
+ASSIGNS = (JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL)
+
+
+class Person:
+    """Somebody connected, and what he knows from what he was told."""
+
+    def __init__(self, number):
+        self.peer = Peer(number, b"127.0.0.1")
+        self.reader = PacketReader()
+        self.replies = PacketReader(RESPONSE_MAGIC, text=False)
+        self.asked = []    # his submits without a reply: whether each is in the background, function and unique
+        self.waiting = {}  # handle: how many ends he has to get
+        self.holding = []  # handles given to him and not ended by him
+        self.noops = 0
+        self.later = []    # packets of his that wait for his next turn
+        self.replied = True  # to the lines of text that he said
+
+
+class Shelf:
+    """Keeps the core's records as the store does, but in memory, so that a simulated crash leaves it as it is."""
+
+    def __init__(self):
+        self.rows = {}    # handle: what its "add" held, brought up to date
+        self.places = {}  # handle: which stands for its turn
+        self.place = 0
+
+    def keep(self, records):
+        for kind, handle, *values in records:
+            self.place += 1
+            if kind == "add":
+                self.rows[handle] = values
+            elif kind == "remove":
+                self.rows.pop(handle, None)
+                continue
+            elif kind == "update":
+                row = self.rows[handle]
+                row[7], row[6], row[5], row[8] = values
+            elif values[0] == "priority":
+                self.rows[handle][4] = values[1]
+            else:
+                self.rows[handle][{"workload": 2, "schedule": 9}[values[0]]] = values[1]
+                continue
+            self.places[handle] = self.place
+
+    def restore_to(self, core):
+        rows = [(row[7] == DELAYED, row[5] if row[7] == DELAYED else 0, self.places[handle], handle)
+                for handle, row in self.rows.items()]
+        for _, _, _, handle in sorted(rows):
+            function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created = self.rows[handle]
+            age = core.wall - created
+            job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
+            job.reducer, job.due, job.attempts, job.error = reducer, due, attempts, error
+            job.schedule = Schedule(schedule) if schedule else None
+            if state == SET_ASIDE:
+                job.state = SET_ASIDE
+            core.restore(job)
+
+
+class Simulation:
+    """One run."""
+
+    def __init__(self, seed):
+        chance = self.chance = random.Random(seed)
+        self.durable = chance.random() < 0.5
+        self.busy = chance.choice((3, 10, 30))  # few submits, so that workers sleep, or many
+        self.settings = {
+            "wakeup": chance.choice((None, None, 0, 1, 2)), "durable": self.durable,
+            "limits": Limits(jobs=chance.choice((0, 0, 20)), function_job_bytes=chance.choice((0, 0, 5))),
+            "policies": {name: FunctionPolicy(coalescing, retries=chance.choice((0, 1, 2, 5)),
+                                              attempts=chance.choice((1, 1, 3)))
+                         for name, coalescing in zip(FUNCTIONS, COALESCING)}}
+        self.now = 50.0
+        self.wall = 1.5e9
+        self.shelf = Shelf()
+        self.core = self.start()
+        self.people = []
+        self.connected = 0
+        self.acknowledged = {}  # handle of a background job: function, unique
+        self.excused = []       # since nothing took long: (what, value) of each order or result that may end a background job
+        self.step_size = chance.choice((1, 2, 3, 64))  # that of what takes long
+        self.digest = hashlib.sha256()
+        self.log = []
+
+    def start(self):
+        core = Core(b"H:s", **self.settings)
+        core.tick(self.now, self.wall)
+        self.shelf.restore_to(core)
+        core.check()
+        return core
+
+    # ------------------------------------------------------------------------------------------------------------ steps
+
+    def run(self, steps=STEPS):
+        with mock.patch.multiple("gearman_std.core", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.text", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.chain", CHAIN_STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.watchers", MANY_JOINS=self.step_size):
+            return self.play(steps)
+
+    def play(self, steps):
+        self.gather()
+        for _ in range(steps):
+            self.step()
+            self.core.check()
+            if self.chance.random() < 0.6:
+                self.go_on()
+                self.core.check()
+            if self.chance.random() < 0.6:
+                self.flush()
+        self.quiesce()
+        return self.digest.hexdigest()
+
+    def step(self):
+        action = self.chance.choices((self.join, self.disconnect, self.submit, self.work, self.order, self.pass_time,
+                                      self.ask, self.crash),
+                                     (4 if len(self.people) < 8 else 0, 2, self.busy, 60, 7, 12, 4,
+                                      0.7 if self.durable else 0))[0]
+        if self.people or action in (self.join, self.pass_time):
+            action()
+
+    def gather(self):
+        for _ in range(self.chance.randrange(1, 9)):
+            self.join()
+
+    def join(self):
+        """Somebody connects, as a worker or for whatever else."""
+        person = self.connect()
+        if self.chance.random() < 0.7:
+            for function in self.chance.sample(FUNCTIONS, self.chance.randrange(1, 5)):
+                self.say(person, CAN_DO, function)
+            self.say(person, PRE_SLEEP)
+
+    def connect(self):
+        self.connected += 1
+        person = Person(self.connected)
+        self.people.append(person)
+        self.core.connect(person.peer)
+        self.note("connect", person.peer.number)
+        return person
+
+    def crash(self):
+        """The server is killed and starts again: what was on disk is there, what came since the last flush has not been."""
+        self.note("crash")
+        number = self.core.number
+        self.core = self.start()
+        self.core.number = number
+        self.people = []
+        self.excused = []
+        self.account()
+        self.gather()
+
+    def disconnect(self):
+        person = self.chance.choice(self.people)
+        self.note("disconnect", person.peer.number)
+        self.people.remove(person)
+        unread = len(person.peer.outgoing)
+        self.core.disconnect(person.peer)
+        assert len(person.peer.outgoing) == unread, "something was sent to somebody who has left"
+        person.peer.outgoing.clear()
+        self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not person.peer]
+
+    def submit(self):
+        chance, person = self.chance, self.chance.choice(self.people)
+        function, unique, workload = chance.choice(FUNCTIONS), chance.choice(UNIQUES), chance.choice((b"", b"a", b"bb"))
+        packet_type = chance.choice(FOREGROUND + BACKGROUND)
+        if packet_type == SUBMIT_JOB_EPOCH:
+            fields = [b"%d" % (self.wall + chance.choice((-5, 0, 3, 60)))]
+        elif packet_type == SUBMIT_JOB_SCHED:
+            fields = [b"*/%d" % chance.choice((1, 7)), b"*", b"*", b"*", b"*"]
+        elif packet_type in (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND):
+            fields = [b"reducer", b"0"]
+        else:
+            fields = []
+        person.asked.append((packet_type in BACKGROUND, function, unique))
+        self.say(person, packet_type, *([function, unique] + fields + [workload]))
+
+    def work(self):
+        chance, person = self.chance, self.chance.choice(self.people)
+        if person.peer.sleep == ASLEEP and chance.random() < 0.9:  # most who sleep do nothing before they are woken
+            return
+        what = chance.choices((CAN_DO, CAN_DO_TIMEOUT, CANT_DO, RESET_ABILITIES, ALL_YOURS, PRE_SLEEP, GRAB_JOB, WORK_STATUS,
+                               WORK_COMPLETE),
+                              (10, 4, 3, 1, 1, 30, 40, 6, 30))[0]
+        if what in (CAN_DO, CANT_DO):
+            self.say(person, what, chance.choice(FUNCTIONS))
+        elif what == CAN_DO_TIMEOUT:
+            self.say(person, what, chance.choice(FUNCTIONS), chance.choice((b"0", b"1500", b"20000")))
+        elif what == GRAB_JOB:
+            self.say(person, chance.choice(GRABS))
+        elif what == WORK_STATUS:
+            self.say(person, what, self.some_handle(person), b"1", b"2")
+            self.say(person, chance.choice((WORK_DATA, WORK_WARNING)), self.some_handle(person), b"d")
+        elif what == WORK_COMPLETE:
+            self.end_job(person, self.some_handle(person), chance.choice(ENDS))
+        else:
+            self.say(person, what)
+
+    def some_handle(self, person):
+        """One of a job that he was given, seldom another."""
+        if person.holding and self.chance.random() < 0.95:
+            return self.chance.choice(person.holding)
+        return b"H:s:%d" % self.chance.randrange(1, self.core.number + 2)
+
+    def end_job(self, person, handle, end):
+        if handle in person.holding:
+            person.holding.remove(handle)
+        if handle in person.peer.running or person.later:
+            self.excused.append(("handle", handle))
+        self.say(person, end, *([handle] if end == WORK_FAIL else [handle, b"result"]))
+
+    def order(self):
+        chance, person = self.chance, self.chance.choice(self.people)
+        function, unique = chance.choice(FUNCTIONS), chance.choice(UNIQUES[2:])
+        handle = b"H:s:%d" % chance.randrange(1, self.core.number + 2)
+        line = chance.choice((
+            b"cancel job %s" % handle, b"cancel unique %s" % unique, b"cancel unique %s %s" % (unique, function),
+            b"cancel function %s" % function, b"pause function %s" % function, b"resume function %s" % function,
+            b"resume function %s" % function, b"drop function %s" % function, b"drop function %s force" % function,
+            b"drop function %s force" % function, b"requeue all", b"requeue job %s" % handle, b"requeue function %s" % function,
+            b"purge job %s" % handle, b"purge function %s" % function, b"maxqueue %s 3" % function, b"maxqueue %s" % function,
+            b"maxqueue %s" % function, b"drain", b"drain off", b"drain off", b"create function %s" % function))
+        words = line.split()
+        if words[0] in (b"cancel", b"purge"):
+            self.excused.append(({b"job": "handle", b"unique": "unique", b"function": "function"}[words[1]], words[2]))
+        self.ask_text(person, line)
+
+    def ask(self):
+        chance, person = self.chance, self.chance.choice(self.people)
+        what = chance.randrange(4)
+        if what == 0:
+            self.say(person, GET_STATUS, self.some_handle(person))
+        elif what == 1:
+            self.say(person, GET_STATUS_UNIQUE, chance.choice(UNIQUES))
+        elif what == 2:
+            self.say(person, OPTION_REQ, b"exceptions")
+        else:
+            self.ask_text(person, chance.choice((b"status", b"prioritystatus", b"workers", b"show jobs", b"show jobs json",
+                                                 b"show unique jobs", b"show aside", b"show aside json", b"show totals")))
+
+    def ask_text(self, person, line):
+        """A text command, whose reply is not looked at further; it goes past the reader of packets."""
+        self.note("text", person.peer.number, line)
+        person.later.append((TEXT_LINE, (line,)))
+        person.replied = False
+        self.obey(person)
+
+    def pass_time(self):
+        self.advance(self.chance.choice((0.01, 0.06, 0.2, 1.1, 5.0, 70.0)))
+        if self.chance.random() < 0.05:  # somebody sets the clock
+            self.wall += self.chance.choice((-100.0, 500.0))
+
+    def go_on(self):
+        """What takes long goes on by a step."""
+        late = [person for person in self.people if person.later]
+        if self.core.turns.chores and (not late or self.chance.random() < 0.5):
+            self.core.turns.work()
+        elif late:
+            self.obey(self.chance.choice(late))
+
+    def obey(self, person):
+        """The core obeys what a person said, or some of it."""
+        packets, person.later = person.later, []
+        person.later = self.core.receive(person.peer, packets)[:]
+
+    def advance(self, seconds):
+        self.now += seconds
+        self.wall += seconds
+        self.note("time", seconds)
+        self.core.tick(self.now, self.wall)
+
+    def say(self, person, packet_type, *arguments):
+        self.note("say", person.peer.number, packet_type, arguments)
+        person.later += person.reader.feed(pack_request(packet_type, *arguments))
+        assert person.reader.error is None
+        self.obey(person)
+
+    def note(self, *what):
+        self.log.append(what)
+
+    # ------------------------------------------------------------------------------------------------------------ flush
+
+    def flush(self, faults=True):
+        """What the server does after each wake-up: settle, store, send; without faults, also what takes long."""
+        while not faults and (self.core.turns.chores or any(person.later for person in self.people)):
+            self.go_on()
+            self.core.check()
+        self.core.settle()
+        self.core.check()
+        if self.durable and self.core.records:
+            self.digest.update(repr(self.core.records).encode())
+            if faults and self.chance.random() < 0.2:
+                self.note("not stored")
+                self.core.not_stored(b"no room on the disk")
+            else:
+                self.shelf.keep(self.core.records)
+                self.core.stored()
+            self.core.check()
+            self.core.settle()
+            self.core.check()
+        unsent = self.core.unsent[:]
+        self.core.unsent.clear()
+        for peer in unsent:
+            person = next(one for one in self.people if one.peer is peer)
+            text = b"".join(piece for piece in peer.outgoing if piece[:1] != b"\0")
+            person.replied = person.replied or bool(text)
+            self.digest.update(text)
+            data = b"".join(piece for piece in peer.outgoing if piece[:1] == b"\0")
+            peer.outgoing.clear()
+            self.digest.update(b"%d %s" % (peer.number, data))
+            for packet_type, arguments in person.replies.feed(data):
+                self.hear(person, packet_type, [bytes(argument) for argument in arguments])
+            assert person.replies.error is None and not person.replies.held
+        self.account()
+        return self.core.wait_time()
+
+    def hear(self, person, packet_type, arguments):
+        """A reply or a message arrives."""
+        handle = arguments[0] if arguments else b""
+        if packet_type == JOB_CREATED:
+            background, function, unique = person.asked.pop(0)
+            if background:
+                self.acknowledged[handle] = (function, unique)
+            else:
+                person.waiting[handle] = person.waiting.get(handle, 0) + 1
+        elif packet_type in ENDS:
+            assert person.waiting.get(handle), "an end of %r that %d did not wait for" % (handle, person.peer.number)
+            person.waiting[handle] -= 1
+        elif packet_type in ASSIGNS:
+            person.holding = [one for one in person.holding if one != handle] + [handle]
+        elif packet_type == NOOP:
+            person.noops += 1
+        elif packet_type == ERROR:
+            assert handle in (b"QUEUE_ERROR", b"JOB_EXISTS", b"JOB_NOT_FOUND"), arguments
+            if handle != b"JOB_NOT_FOUND":
+                person.asked.pop(0)
+        elif packet_type in (WORK_DATA, WORK_WARNING, WORK_STATUS):
+            assert person.waiting.get(handle), "news of %r that %d did not wait for" % (handle, person.peer.number)
+        else:
+            assert packet_type in (NO_JOB, STATUS_RES, STATUS_RES_UNIQUE, OPTION_RES), packet_type
+
+    def account(self):
+        """Acknowledged background jobs are there, unless an order or a result ended them since the last time."""
+        core = self.core
+        idle = not core.turns.chores and not any(person.later for person in self.people)
+        assert all(person.later or not person.asked and person.replied for person in self.people), "no reply"
+        for handle, (function, unique) in list(self.acknowledged.items()):
+            job = core.jobs.get(handle) or core.aside.get(handle)
+            if job is None:
+                reasons = (("handle", handle), ("function", function), ("unique", unique))
+                assert any(reason in self.excused for reason in reasons), "%r was acknowledged and is lost" % handle
+                del self.acknowledged[handle]
+            else:
+                assert job.background and (job.state is SET_ASIDE) == (handle in core.aside), job
+        for person in self.people:
+            for handle, count in person.waiting.items() if idle else ():
+                watching = person.peer.watching.get(core.jobs[handle], 0) if handle in core.jobs else 0
+                assert watching == count, "%d waits for %d ends of %r, and the core knows of %d" % (
+                    person.peer.number, count, handle, watching)
+        if idle:
+            self.excused = []
+
+    # ------------------------------------------------------------------------------------------------------- quiescence
+
+    def quiesce(self):
+        """The faults end, and one good worker, woken by NOOPs alone, does all there is to do."""
+        self.flush(faults=False)
+        admin, worker = self.connect(), self.connect()
+        for person in self.people[:-2]:
+            self.say(person, RESET_ABILITIES)
+            person.holding = []
+        for line in [b"drain off"] + [b"resume function " + function for function in FUNCTIONS]:
+            self.ask_text(admin, line)
+        for handle, job in list(self.core.jobs.items()):
+            if job.schedule is not None:
+                self.excused.append(("handle", handle))
+                self.ask_text(admin, b"cancel job " + handle)
+        for function in FUNCTIONS:
+            self.say(worker, CAN_DO, function)
+        self.say(worker, PRE_SLEEP)
+        for _ in range(1000):
+            wait = self.flush(faults=False)
+            if worker.noops:
+                worker.noops = 0
+                self.do_all(worker)
+            elif wait is None:
+                break
+            else:
+                self.advance(wait)
+                self.core.check()
+        else:
+            raise AssertionError("no end")
+        assert not self.core.jobs, "stranded: %r" % list(self.core.jobs.values())
+        assert not any(count for person in self.people for count in person.waiting.values()), "somebody waits for ever"
+        assert all(function.total == 0 and not function.uniques for function in self.core.functions.values())
+        assert self.core.size == sum(len(job.workload) for job in self.core.aside.values())
+        assert not self.core.records
+        assert not self.durable or sorted(self.shelf.rows) == sorted(self.core.aside), "what is done is off the disk"
+
+    def do_all(self, worker):
+        while True:
+            self.say(worker, GRAB_JOB_ALL)
+            self.flush(faults=False)
+            if not worker.holding:
+                break
+            self.end_job(worker, worker.holding[0], WORK_COMPLETE)
+        self.say(worker, PRE_SLEEP)
+
+
+def seeds():
+    wanted = os.environ.get("SIMULATION_SEEDS", "1-250")
+    first, _, last = wanted.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def simulate(seed):
+    simulation = Simulation(seed)
+    try:
+        return simulation.run()
+    except BaseException:
+        print("SIMULATION_SEEDS=%d; the last steps:" % seed)
+        for what in simulation.log[-40:]:
+            print("   ", *what)
+        raise
+
+
+GROUPS = 10
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(group):
+    for seed in seeds():
+        if seed % GROUPS == group:
+            simulate(seed)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    seed = seeds()[0]
+    assert simulate(seed) == simulate(seed) != simulate(seed + 1)

@@ -1,0 +1,393 @@
+"""What takes long: in steps, while others have their turns; what a listing shows and an order reaches meanwhile."""
+import pytest
+
+from core_world import packets_of
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.limits import Limits
+from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, GRAB_JOB, NO_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       SUBMIT_JOB_EPOCH, TEXT_LINE, WORK_COMPLETE, WORK_FAIL, pack_response)
+from gearman_std.core.turns import STEP
+
+MANY = 4 * STEP
+
+
+def submit(world, client, count, packet_type=SUBMIT_JOB_BG, function=b"f", fields=()):
+    world.core.receive(client.peer, [(packet_type, [function, b""] + list(fields) + [b"w"])] * count)
+    client.takes()
+
+
+def begin(world, admin, line):
+    """Have a command begin; returns what waits for the peer's next turn."""
+    rest = world.core.receive(admin.peer, [(TEXT_LINE, (line,))])
+    world.core.check()
+    return rest
+
+
+def end(world, admin, rest):
+    """Have it end; returns the number of turns."""
+    count = 0
+    while rest:
+        rest = world.core.receive(admin.peer, rest)
+        world.core.check()
+        count += 1
+    return count
+
+
+def grab(world, worker, count):
+    """Grab so many jobs; returns their handles."""
+    for _ in range(count):
+        world.core.receive(worker.peer, [(GRAB_JOB, [])])
+    world.core.check()
+    return [packet[1] for packet in packets_of(worker.takes()) if packet[0] == "JOB_ASSIGN"]
+
+
+def work(world):
+    """Do all that nobody waits for; returns the number of steps."""
+    count = 0
+    while world.core.turns.chores:
+        world.core.turns.work()
+        world.core.check()
+        count += 1
+    return count
+
+
+def set_aside(world, client, count, function=b"f"):
+    submit(world, client, count, function=function)
+    end(world, client, begin(world, client, b"drop function %s force" % function))
+    assert client.takes() == b"OK\r\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------- listings
+
+@pytest.mark.parametrize("line, entries", [
+    (b"show jobs", MANY), (b"show jobs json", MANY), (b"show unique jobs", MANY), (b"show aside", MANY),
+    (b"show aside json", MANY), (b"status", MANY), (b"prioritystatus", MANY), (b"show functions json", MANY),
+    (b"workers", MANY)])
+def test_a_listing_is_made_a_piece_a_turn(make_world, line, entries):
+    world = make_world()
+    admin = world.connects()
+    if line == b"workers":
+        for _ in range(MANY - 1):
+            world.core.connect(world.connects().peer)
+    elif b"jobs" in line:
+        submit(world, admin, MANY)
+    elif b"aside" in line:
+        set_aside(world, admin, MANY)
+    else:
+        for number in range(MANY):
+            world.core.add_function(b"f%d" % number)
+    rest = begin(world, admin, line)
+    first = admin.takes()
+    turns = end(world, admin, rest)
+    assert turns >= MANY // STEP - 1 and first.count(b"\n") <= 2 * STEP
+    lines = (first + admin.takes()).split(b"\n")
+    assert len(lines) == entries + 2 and lines[-2:] == [b".", b""]
+
+
+def test_a_short_listing_is_there_at_once(world):
+    admin = world.connects()
+    submit(world, admin, 3)
+    assert begin(world, admin, b"status") == []
+    assert admin.takes() == b"f\t3\t0\t0\n.\n"
+
+
+def test_what_comes_during_a_listing_is_not_in_it_and_what_goes_is_left_out(world):
+    admin, client = world.connects(), world.connects()
+    submit(world, client, MANY)
+    rest = begin(world, admin, b"show jobs")
+    assert client.asks(b"cancel job H:x:1") == client.asks(b"cancel job H:x:%d" % MANY) == b"OK\r\n"
+    submit(world, client, 5)
+    end(world, admin, rest)
+    assert [line.split(b"\t")[0] for line in admin.takes().splitlines()[:-1]] == [b"H:x:%d" % one for one in range(1, MANY)]
+
+
+def test_functions_that_come_and_go_during_a_listing(world):
+    admin, other = world.connects(), world.connects()
+    for number in range(MANY):
+        world.core.add_function(b"f%d" % number)
+    rest = begin(world, admin, b"status")
+    assert other.asks(b"drop function f%d" % (MANY - 1)) == other.asks(b"create function new") == b"OK\r\n"
+    end(world, admin, rest)
+    assert [line.split(b"\t")[0] for line in admin.takes().splitlines()] == [b"f%d" % one for one in range(MANY - 1)] + [b"."]
+
+
+def test_a_peer_with_very_many_abilities_does_not_make_its_line_long_in_one_turn(make_world):
+    world = make_world()
+    admin, worker = world.connects(), world.connects()
+    world.core.receive(worker.peer, [(CAN_DO, [b"f%d" % number]) for number in range(MANY * STEP)])
+    world.core.settle()
+    rest = begin(world, admin, b"workers")
+    first = admin.takes()
+    assert end(world, admin, rest) >= 1 and first.count(b" f") < MANY * STEP
+    assert (first + admin.takes()).count(b" f") == MANY * STEP
+
+
+def test_the_peer_s_later_packets_wait_for_a_listing_and_other_peers_do_not(world):
+    admin, client = world.connects(), world.connects()
+    submit(world, client, MANY)
+    rest = world.core.receive(admin.peer, [(TEXT_LINE, (b"show jobs",)), (ECHO_REQ, [b"x"]), (GRAB_JOB, [])])
+    assert [kind for kind, _ in rest[1:]] == [ECHO_REQ, GRAB_JOB]
+    assert client.submits(b"g") == b"H:x:%d" % (MANY + 1)
+    end(world, admin, rest)
+    data = admin.takes()
+    assert data.endswith(b"\n.\n" + pack_response(17, b"x") + pack_response(NO_JOB))
+
+
+def test_a_listing_ends_with_its_peer(world):
+    admin, client = world.connects(), world.connects()
+    submit(world, client, MANY)
+    begin(world, admin, b"show jobs")
+    admin.takes()
+    admin.leaves()
+    assert not world.core.turns.chores and admin.peer.errand is None
+    assert client.asks(b"cancel function f") == b"OK %d\r\n" % MANY
+
+
+# ------------------------------------------------------------------------------------------------------------------ orders
+
+@pytest.mark.parametrize("line", (b"cancel function f", b"cancel unique none"))
+def test_a_cancel_takes_turns_and_tells_how_many_there_were(world, line):
+    admin, client = world.connects(), world.connects()
+    submit(world, client, MANY)
+    rest = begin(world, admin, line)
+    assert admin.heard() == b"" and rest
+    submit(world, client, 2)
+    assert end(world, admin, rest) >= MANY // STEP - 2
+    gone = b"none" not in line
+    assert admin.takes() == (b"OK %d\r\n" % MANY if gone else b"ERR UNKNOWN_JOB\r\n")
+    assert len(world.core.jobs) == (2 if gone else MANY + 2)
+
+
+def test_an_order_is_carried_out_though_its_peer_has_left(world):
+    admin, client = world.connects(), world.connects()
+    submit(world, client, MANY)
+    begin(world, admin, b"cancel function f")
+    assert world.core.jobs
+    world.core.disconnect(admin.peer)
+    world.talkers.remove(admin)
+    assert work(world) >= MANY // STEP - 2
+    assert not world.core.jobs and admin.heard() == b""
+
+
+@pytest.mark.parametrize("line, left", [(b"requeue all", 0), (b"requeue function f", 0), (b"purge all", 0),
+                                        (b"purge function g", MANY)])
+def test_requeue_and_purge_take_turns(world, line, left):
+    admin, client = world.connects(), world.connects()
+    set_aside(world, client, MANY)
+    rest = begin(world, admin, line)
+    turns = end(world, admin, rest)
+    assert turns >= MANY // STEP - 2 and len(world.core.aside) == left
+    assert admin.takes() == (b"ERR function not found\r\n" if left else b"OK %d\r\n" % MANY)
+    assert len(world.core.jobs) == (MANY if line.startswith(b"requeue") else 0)
+
+
+def test_requeued_jobs_run_in_their_order_and_once_each(world):
+    admin, worker = world.connects(), world.worker(b"f")
+    worker.leaves()
+    submit(world, admin, 20)
+    admin.sends(b"cancel job H:x:7\n").takes()
+    assert admin.asks(b"drop function f force") == b"OK\r\n" and admin.asks(b"requeue all") == b"OK 19\r\n"
+    worker = world.worker(b"f")
+    assert [worker.grabs() for _ in range(20)] == [b"H:x:%d" % one for one in range(1, 21) if one != 7] + [None]
+
+
+def test_a_job_that_was_dropped_behind_others_and_requeued_runs_once(world):
+    """Its old entry in the queue is not taken for the new one."""
+    client = world.connects()
+    for number in range(4):
+        client.submits_bg(b"f", b"u%d" % number)
+    (first, second, third, _) = list(world.core.jobs.values())
+    world.core.drop_job(second)
+    world.core.drop_job(third)
+    world.core.check()
+    world.core.requeue(world.core.aside[third.handle])
+    world.core.check()
+    worker = world.worker(b"f")
+    assert [worker.grabs() for _ in range(4)] == [b"H:x:1", b"H:x:4", b"H:x:3", None]
+    assert list(world.core.aside) == [b"H:x:2"]
+
+
+@pytest.mark.parametrize("refused", (False, True))
+def test_a_job_set_aside_and_requeued_before_it_is_on_disk_is_refused_with_the_others(make_world, refused):
+    world = make_world(durable=True)
+    client, admin = world.connects(), world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    admin.says(CAN_DO, b"g")
+    assert admin.asks(b"drop function f force") == b"OK\r\n" and admin.asks(b"requeue all") == b"OK 1\r\n"
+    if refused:
+        world.refuses_to_store()
+        client.hears_error(b"QUEUE_ERROR")
+        assert not world.core.jobs and not world.core.aside
+    else:
+        world.stores()
+        client.takes()
+        assert world.worker(b"f").grabs() == b"H:x:1"
+
+
+# ------------------------------------------------------------------------------------------------------ drop function force
+
+def test_a_forced_drop_takes_turns_gives_out_nothing_meanwhile_and_forgets_the_function(world):
+    admin, client, worker = world.connects(), world.connects(), world.connects()
+    submit(world, client, MANY)
+    submit(world, client, 3, SUBMIT_JOB_EPOCH, fields=[b"%d" % (world.wall + 100)])
+    watched = client.submits(b"f")
+    rest = begin(world, admin, b"drop function f force")
+    worker.says(CAN_DO, b"f")
+    assert worker.grabs() is None
+    worker.leaves()
+    assert end(world, admin, rest) >= MANY // STEP - 2
+    assert admin.takes() == b"OK\r\n" and client.hears((WORK_FAIL, watched))
+    assert len(world.core.aside) == MANY + 3 and not world.core.jobs and not world.core.functions
+
+
+def test_what_is_submitted_during_a_forced_drop_stays_and_is_given_out_after_it(world):
+    admin, client, worker = world.connects(), world.connects(), world.connects()
+    submit(world, client, MANY)
+    rest = begin(world, admin, b"drop function f force")
+    new = client.submits_bg(b"f")
+    worker.says(CAN_DO, b"f").says(4)
+    end(world, admin, rest)
+    assert admin.takes() == b"OK\r\n" and worker.hears((6,))
+    assert list(world.core.jobs) == [new] and len(world.core.aside) == MANY
+    assert worker.grabs() == new
+
+
+def test_jobs_of_a_dropped_function_still_count_in_it(make_world):
+    """A limit of two let four in, and a cancel of one that was dropped was counted nowhere."""
+    world = make_world(limits=Limits(function_jobs=2))
+    client, admin = world.connects(), world.connects()
+    first = client.submits_bg()
+    client.submits_bg()
+    assert admin.asks(b"drop function f force") == b"OK\r\n"
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"").hears_error(b"QUEUE_ERROR", b"The function is full: too many jobs")
+    assert admin.asks(b"cancel job " + first) == b"OK\r\n" and world.totals().cancelled == 1
+    third = client.submits_bg()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"").hears_error(b"QUEUE_ERROR")
+    assert admin.asks(b"cancel job " + third) == b"OK\r\n" and admin.asks(b"purge all") == b"OK 1\r\n"
+    assert world.totals().cancelled == 2 and world.totals().submitted == 3 and world.core.functions[b"f"].aside == 0
+
+
+def test_a_dropped_function_is_forgotten_with_its_last_job_and_its_totals_are_kept(world):
+    client, admin = world.connects(), world.connects()
+    client.submits_bg()
+    assert admin.asks(b"pause function f") == admin.asks(b"drop function f force") == b"OK\r\n"
+    assert admin.asks(b"status") == b".\n" and world.core.dropped
+    assert admin.asks(b"requeue all") == b"OK 1\r\n" and not world.core.dropped
+    assert world.worker(b"f").grabs() == b"H:x:1", "it is not paused any longer"
+    client.submits_bg(b"g")
+    assert admin.asks(b"drop function g force") == b"OK\r\n" and admin.asks(b"purge all") == b"OK 1\r\n"
+    assert not world.core.dropped and world.totals().submitted == 2
+    assert b"submitted\t2\n" in admin.asks(b"show totals")
+
+
+@pytest.mark.parametrize("line, reply", [(b"drop function nobody", b"ERR function not found\r\n"),
+                                         (b"drop function F%d" % (MANY - 1), b"OK\r\n")])
+def test_a_function_to_drop_is_looked_for_in_turns(world, line, reply):
+    admin = world.connects()
+    for number in range(MANY):
+        world.core.add_function(b"f%d" % number)
+    rest = begin(world, admin, line)
+    assert end(world, admin, rest) >= MANY // STEP - 2 and admin.takes() == reply
+
+
+# --------------------------------------------------------------------------------------------- who leaves, and what is due
+
+def test_a_worker_that_is_lost_with_many_jobs_gives_them_back_in_turns_in_their_order(world):
+    client, worker, other = world.connects(), world.worker(b"f"), world.connects()
+    submit(world, client, MANY)
+    grab(world, worker, MANY)
+    world.core.disconnect(worker.peer)
+    world.talkers.remove(worker)
+    world.core.check()
+    assert len(world.core.turns.chores) == 1 and world.core.wait_time() == 0.0
+    assert other.asks(b"cancel job H:x:%d" % MANY) == b"OK\r\n"
+    assert work(world) == 0, "done with the step after"
+    other.says(CAN_DO, b"f")
+    assert grab(world, other, MANY) == [b"H:x:%d" % one for one in range(1, MANY)]
+
+
+@pytest.mark.parametrize("loss", ("leaves", "resets"))
+def test_each_step_of_giving_back_leaves_all_in_order(world, loss):
+    client, worker, other = world.connects(), world.worker(b"f"), world.worker(b"f", b"g")
+    submit(world, client, MANY)
+    submit(world, client, 3, function=b"g")
+    worker.says(CAN_DO, b"g")
+    assert len(grab(world, worker, MANY + 3)) == MANY + 3
+    if loss == "leaves":
+        world.core.disconnect(worker.peer)
+        world.talkers.remove(worker)
+        assert work(world) >= MANY // STEP - 1
+    else:
+        rest = world.core.receive(worker.peer, [(CANT_DO, [b"f"]), (WORK_COMPLETE, [b"H:x:%d" % MANY, b""])])
+        assert end(world, worker, rest) >= MANY // STEP - 2
+        worker.hears_error(b"JOB_NOT_FOUND")
+        assert len(worker.peer.running) == 3
+    assert len(world.core.jobs) == MANY + 3
+    other.says(RESET_ABILITIES).says(CAN_DO, b"f")
+    assert len(grab(world, other, MANY + 9)) == MANY
+
+
+def test_a_worker_that_gives_back_and_is_lost_meanwhile_loses_no_job(world):
+    client, worker = world.connects(), world.worker(b"f", b"g")
+    submit(world, client, MANY)
+    submit(world, client, MANY, function=b"g")
+    grab(world, worker, 2 * MANY)
+    assert world.core.receive(worker.peer, [(CANT_DO, [b"f"])])
+    world.core.disconnect(worker.peer)
+    world.talkers.remove(worker)
+    work(world)
+    assert sum(sum(function.waiting) for function in world.core.functions.values()) == 2 * MANY
+
+
+def test_a_client_that_is_lost_with_many_jobs_leaves_them_in_turns(world):
+    client, other = world.connects(), world.connects()
+    submit(world, client, MANY, SUBMIT_JOB)
+    world.core.disconnect(client.peer)
+    world.talkers.remove(client)
+    world.core.check()
+    assert len(world.core.jobs) == MANY - STEP
+    assert other.submits(b"f") == b"H:x:%d" % (MANY + 1)
+    work(world)
+    assert list(world.core.jobs) == [b"H:x:%d" % (MANY + 1)]
+
+
+def test_many_delayed_jobs_due_at_once_come_some_at_each_tick(world):
+    client = world.connects()
+    submit(world, client, MANY, SUBMIT_JOB_EPOCH, fields=[b"%d" % (world.wall + 5)])
+    world.core.tick(world.now + 5, world.wall + 5)
+    world.core.check()
+    assert sum(world.core.functions[b"f"].waiting) == STEP and world.core.wait_time() == 0.0
+    for _ in range(MANY // STEP):
+        world.core.tick(world.now + 5, world.wall + 5)
+    assert sum(world.core.functions[b"f"].waiting) == MANY and world.core.wait_time() is None
+    worker = world.worker(b"f")
+    assert grab(world, worker, MANY) == [b"H:x:%d" % one for one in range(1, MANY + 1)]
+
+
+def test_many_time_limits_that_run_out_at_once_do_so_some_at_each_tick(make_world):
+    world = make_world(policy=FunctionPolicy(retries=0))
+    client, worker = world.connects(), world.connects()
+    submit(world, client, MANY)
+    worker.says(23, b"f", b"1000")
+    grab(world, worker, MANY)
+    world.core.tick(world.now + 2, world.wall)
+    world.core.check()
+    assert world.core.functions[b"f"].running == MANY - STEP and world.core.wait_time() == 0.0
+    for _ in range(MANY // STEP):
+        world.core.tick(world.now + 2, world.wall)
+    assert world.core.functions[b"f"].running == 0
+
+
+def test_a_graceful_stop_waits_for_what_nobody_waits_for(world):
+    client = world.connects()
+    submit(world, client, MANY, SUBMIT_JOB)
+    world.core.stop(graceful=True)
+    world.core.disconnect(client.peer)
+    world.talkers.remove(client)
+    assert not world.core.idle
+    work(world)
+    assert world.core.idle
+
+
+def test_turns_tell_what_waits(world):
+    assert repr(world.core.turns) == "<Turns: 0 chores>"

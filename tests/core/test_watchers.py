@@ -1,0 +1,113 @@
+"""Who gets the packets of a job: each peer once for every submit, in steps if they are many."""
+import pytest
+
+from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
+                                       WORK_DATA, WORK_FAIL, pack_response)
+from gearman_std.core.watchers import MANY_JOINS
+
+
+def join(world, talker, count, packet_type=SUBMIT_JOB):
+    """Many submits of one unique."""
+    world.core.receive(talker.peer, [(packet_type, [b"f", b"u", b""])] * count)
+    talker.takes()
+    world.core.check()
+
+
+def steps(world, talker, packets):
+    """How many turns the packets of a peer take, with what the server does between them."""
+    count = 0
+    while packets:
+        packets = world.core.receive(talker.peer, packets)
+        world.core.check()
+        count += 1
+    while world.core.turns.chores:
+        world.core.turns.work()
+        world.core.check()
+        count += 1
+    return count
+
+
+def test_a_peer_that_joins_a_job_often_watches_it_once_with_a_count(world):
+    client, other = world.connects(), world.connects()
+    join(world, client, 70000)
+    join(world, other, 1)
+    (job,) = world.core.jobs.values()
+    assert list(job.watchers) == [client.peer, other.peer] and client.peer.watching == {job: 70000}
+    other.says(GET_STATUS_UNIQUE, b"u").hears((STATUS_RES_UNIQUE, b"u", b"1", b"0", b"0", b"0", b"70001"))
+    client.leaves()
+    assert job.watchers == {other.peer: None}
+
+
+@pytest.mark.parametrize("count", (1, MANY_JOINS - 1, MANY_JOINS + 1, 10 * MANY_JOINS))
+def test_it_gets_every_packet_as_often_in_the_order_in_which_they_were_sent(world, count):
+    client, worker = world.connects(), world.worker(b"f")
+    join(world, client, count)
+    handle = worker.grabs()
+    turns = steps(world, worker, [(WORK_DATA, [handle, b"d"]), (WORK_COMPLETE, [handle, b"r"])])
+    client.hears(*[(WORK_DATA, handle, b"d")] * count + [(WORK_COMPLETE, handle, b"r")] * count)
+    assert turns <= 2 + 2 * count // MANY_JOINS and (count < MANY_JOINS * 2 or turns > count // MANY_JOINS)
+    assert not client.peer.watching and not world.core.jobs
+
+
+def test_a_worker_waits_until_what_it_sent_to_many_has_been_sent_and_others_do_not(world):
+    client, worker = world.connects(), world.worker(b"f")
+    join(world, client, 5 * MANY_JOINS)
+    handle = worker.grabs()
+    rest = world.core.receive(worker.peer, [(WORK_DATA, [handle, b"d"])] * 3)
+    assert len(rest) == 3 and len(client.takes()) < 3 * MANY_JOINS * len(pack_response(WORK_DATA, handle, b"d"))
+    assert world.connects().submits(b"g") == b"H:x:2"
+    steps(world, worker, rest)
+    client.hears(*[(WORK_DATA, handle, b"d")] * (15 * MANY_JOINS - 2 * MANY_JOINS))
+
+
+def test_the_end_that_comes_from_elsewhere_is_the_last_that_is_sent(world):
+    client, worker, admin = world.connects(), world.worker(b"f"), world.connects()
+    join(world, client, 5 * MANY_JOINS)
+    handle = worker.grabs()
+    rest = world.core.receive(worker.peer, [(WORK_DATA, [handle, b"d"])])
+    client.takes()
+    assert admin.asks(b"cancel job " + handle) == b"OK\r\n"
+    steps(world, worker, rest)
+    client.hears(*[(WORK_FAIL, handle)] * (5 * MANY_JOINS))
+    assert worker.heard() == b""
+
+
+def test_who_has_left_is_sent_nothing_more(world):
+    clients, worker = [world.connects() for _ in range(3 * MANY_JOINS)], world.worker(b"f")
+    for client in clients:
+        join(world, client, 1)
+    handle = worker.grabs()
+    world.core.receive(worker.peer, [(WORK_COMPLETE, [handle, b""])])
+    for client in clients[::2]:
+        client.takes()
+        client.leaves()
+        client.hears()
+    for client in clients[1::2]:
+        client.hears((WORK_COMPLETE, handle, b""))
+
+
+def test_those_who_leave_one_after_the_other_cost_the_same_each(world):
+    """A count of looks at the list, not of seconds: it was walked along for each of them."""
+    clients = [world.connects() for _ in range(300)]
+    for client in clients:
+        join(world, client, 1)
+    looks = []
+    (job,) = world.core.jobs.values()
+
+    class Watchers(dict):
+        def __iter__(self):
+            looks.append(len(self))
+            return dict.__iter__(self)
+    job.watchers = Watchers(job.watchers)
+    for client in clients[:-1]:
+        world.core.disconnect(client.peer)
+    assert not looks and list(job.watchers) == [clients[-1].peer]
+    world.core.disconnect(clients[-1].peer)
+    assert not world.core.jobs
+
+
+def test_a_background_join_watches_nothing(world):
+    client = world.connects()
+    join(world, client, 3, SUBMIT_JOB_BG)
+    (job,) = world.core.jobs.values()
+    assert not job.watchers and not client.peer.watching

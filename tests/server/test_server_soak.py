@@ -1,0 +1,122 @@
+"""Memory is given back: a server through which jobs and connections go without end stays as large as it was after a while.
+
+GEARMAN_STD_SOAK sets the number of jobs: 20,000 take a second or two, 2,000,000 some minutes; the curve is printed.
+"""
+import collections
+import gc
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from gearman_std.server.channel import Channel
+from gearman_std.core.jobs import Job
+from gearman_std.core.peers import Peer
+from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, WORK_COMPLETE, WORK_FAIL, PacketReader,
+                                       pack_request)
+from gearman_std.core.roster import AbilitySet
+
+from server_tools import Wire, in_dispatcher
+
+JOBS = int(os.environ.get("GEARMAN_STD_SOAK") or 20000)
+ROUND = 400        # jobs of a round
+BOUND = 1000       # KiB that it may grow after the first quarter
+
+PROGRAM = ("from gearman_std.server.server import Server; server = Server(port=0, listen=['127.0.0.1']); server.bind();"
+           "print(server.address[1], flush=True); server.serve()")
+
+
+def resident(process):
+    """Its memory now, in KiB."""
+    with open("/proc/%d/status" % process.pid) as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+def grab(worker, count):
+    """Grab and end up to so many jobs; return how many there were."""
+    worker.send(pack_request(GRAB_JOB) * count)
+    handles = []
+    for _ in range(count):
+        packet_type, body = worker.packet()
+        if packet_type != NO_JOB:
+            assert packet_type == JOB_ASSIGN
+            handles.append(body.split(b"\0", 1)[0])
+    worker.send(*[pack_request(WORK_COMPLETE, handle, b"x" * 50) if index % 10 else pack_request(WORK_FAIL, handle)
+                  for index, handle in enumerate(handles)])
+    return len(handles)
+
+
+def play_round(address, chance, number):
+    """Some jobs, from clients and by workers that come and go, also in the middle of everything."""
+    client, hasty, worker, lost = [Wire(address) for _ in range(4)]
+    functions = [b"steady", b"of round %d" % (number % 7)]
+    for one in (worker, lost):
+        one.send(*[pack_request(CAN_DO, function) for function in functions])
+    packets = [pack_request(chance.choice([SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW]),
+                            chance.choice(functions), chance.choice([b"", b"", b"unique %d %d" % (number, index)]),
+                            b"x" * chance.choice([0, 10, 300, 3000]))
+               for index in range(ROUND)]
+    client.send(*packets[ROUND // 4:])
+    hasty.send(*packets[:ROUND // 4])
+    created = 0
+    while created < len(packets) - ROUND // 4:
+        created += client.packet()[0] == JOB_CREATED
+    hasty.packet()
+    lost.send(pack_request(GRAB_JOB) * 10)
+    lost.packet()
+    lost.abandon()   # with jobs that it runs
+    hasty.abandon()  # with jobs that it waits for
+    while grab(worker, 100):
+        continue
+    worker.send(b"version\n")
+    worker.line()
+    client.abandon()
+    worker.abandon()
+
+
+def objects():
+    """How many objects there are that a job or a connection consists of."""
+    gc.collect()
+    kinds = collections.Counter(type(thing).__name__ for thing in gc.get_objects())
+    return {kind.__name__: kinds[kind.__name__] for kind in (Job, Peer, Channel, PacketReader, AbilitySet)}
+
+
+def test_no_object_is_left_of_jobs_and_connections_that_are_gone(place):
+    server = place.serve()
+    before = in_dispatcher(server, objects)
+    for number in range(5):
+        play_round(server.address, random.Random(number), number)
+    while in_dispatcher(server, lambda: len(server._channels)):
+        continue
+    after = in_dispatcher(server, objects)
+    # A queue lets go of jobs that left it otherwise than by their turn a few at a time.
+    dead = in_dispatcher(server, lambda: sum(function.dead for function in server.core.functions.values()))
+    after["Job"] -= dead
+    assert after == before
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
+@pytest.mark.timeout(60 + JOBS // 2000)
+def test_memory_stays_flat_while_jobs_and_connections_come_and_go(place, root):
+    chance = random.Random(7)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, cwd=root)
+    with process:
+        try:
+            address = ("127.0.0.1", int(process.stdout.readline()))
+            curve, rounds = [], max(8, JOBS // ROUND)
+            for number in range(rounds):
+                play_round(address, chance, number)
+                curve.append(resident(process))
+            watcher = place.wire(address)
+            totals = watcher.totals()
+            watcher.close()
+        finally:
+            process.kill()
+    print("KiB, from the first to the last of %d rounds: %s" % (rounds, curve[::max(1, rounds // 40)] + curve[-1:]))
+    assert totals["submitted"] >= rounds * ROUND * 3 // 4
+    assert totals["jobs"] == totals["job_bytes"] == 0 and totals["peers"] <= 5
+    settled = max(curve[:rounds // 4])
+    assert max(curve) - settled < BOUND, curve

@@ -1,0 +1,642 @@
+"""The file of the durable queue: what is written comes back, whatever fails leaves the file as it was, old files are read."""
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from gearman_std.errors import StoreError
+from gearman_std.core.jobs import DELAYED, SET_ASIDE, WAITING
+from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
+                                      connect_sqlite)
+
+
+def add(number, function=b"f", unique=b"", workload=b"w", reducer=None, priority=1, due=0.0, attempts=0, state=WAITING,
+        error=b"", schedule=None, created=1000.0):
+    return ("add", b"H:x:%d" % number, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
+            created)
+
+
+def update(number, state=WAITING, attempts=1, due=0.0, error=b"lost"):
+    return ("update", b"H:x:%d" % number, state, attempts, due, error)
+
+
+OPENED = []
+
+
+def opened(path, *arguments, **options):
+    store = JobStore(path, *arguments, **options)
+    store.open(b"H:x", 1000.0)
+    OPENED.append(store)
+    return store
+
+
+@pytest.fixture(autouse=True)
+def close_all():
+    yield
+    while OPENED:
+        OPENED.pop().abandon()
+
+
+def numbers(store):
+    return [int(row[0].rpartition(b":")[2]) for row in store.load()]
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "jobs.db")
+
+
+@pytest.fixture
+def store(path):
+    return opened(path)
+
+
+def again(store):
+    """The same file, opened by the next server after a crash of this one."""
+    store.abandon()
+    return opened(store.path)
+
+
+# --- What is written comes back.
+
+def test_every_property_of_a_job_comes_back(store):
+    rows = [add(1, b"f\xff\x00", b"u", bytes(range(256)), b"reducer", 0, 12.5, 3, DELAYED, b"\x00error", b"1 2 * * *", 77.25),
+            add(2, b"", b"-", b""), add(3, state=SET_ASIDE, error=b"gone wrong", attempts=5)]
+    store.write(rows, 3)
+    store = again(store)
+    assert sorted(store.load()) == sorted(row[1:] for row in rows)
+
+
+def test_a_memoryview_is_stored_like_bytes(store):
+    store.write([add(1, workload=memoryview(b"xworkloadx")[1:-1])], 1)
+    assert store.load()[0][3] == b"workload"
+
+
+def test_large_workloads_come_back(store):
+    store.write([add(1, workload=b"x" * (5 << 20))], 1)
+    assert store.load()[0][3] == b"x" * (5 << 20)
+
+
+def test_removed_jobs_are_gone(store):
+    store.write([add(1), add(2), ("remove", b"H:x:1"), add(3)], 3)
+    assert numbers(store) == [2, 3]
+
+
+def test_removing_what_is_not_there_does_nothing(store):
+    store.write([("remove", b"H:x:7")], 7)
+    assert numbers(store) == []
+
+
+def test_jobs_come_back_in_the_order_of_adding(store):
+    store.write([add(2), add(1)], 2)
+    store.write([add(3)], 3)
+    assert numbers(store) == [2, 1, 3]
+
+
+def test_a_requeued_job_comes_back_at_the_tail(store):
+    store.write([add(1), add(2)], 2)
+    store.write([update(1), add(3)], 3)
+    store = again(store)
+    assert numbers(store) == [2, 1, 3]
+    store.write([update(2)], 3)
+    assert numbers(store) == [1, 3, 2]
+
+
+def test_an_update_changes_state_attempts_due_and_error(store):
+    store.write([add(1), update(1, DELAYED, 4, 99.5, b"why")], 1)
+    assert store.load()[0][6:10] == (99.5, 4, "delayed", b"why")
+
+
+def test_a_raised_priority_puts_a_job_at_the_tail(store):
+    store.write([add(1), add(2), ("change", b"H:x:1", "priority", 0)], 2)
+    assert [(row[0], row[5]) for row in store.load()] == [(b"H:x:2", 1), (b"H:x:1", 0)]
+
+
+def test_a_replaced_workload_leaves_a_job_where_it_is(store):
+    store.write([add(1), add(2), ("change", b"H:x:1", "workload", b"new")], 2)
+    assert [(row[0], row[3]) for row in store.load()] == [(b"H:x:1", b"new"), (b"H:x:2", b"w")]
+
+
+def test_jobs_whose_time_comes_later_follow_in_the_order_of_their_times(store):
+    store.write([add(1, state=DELAYED, due=30.0), add(2, state=DELAYED, due=20.0), add(3)], 3)
+    assert numbers(store) == [3, 2, 1]
+
+
+def test_replace_leaves_nothing_else(store):
+    store.write([add(1), add(2)], 2)
+    store.replace([add(2, workload=b"new"), add(5)], 5)
+    assert [(row[0], row[3]) for row in store.load()] == [(b"H:x:2", b"new"), (b"H:x:5", b"w")]
+
+
+def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
+    """In WAL mode a commit without fsync is with the system, which does not crash with us."""
+    code = ("from gearman_std.store.sqlite import BATCH, JobStore; import os, signal\n"
+            "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
+            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0)\n"
+            "             for n in range(1, 100)], 99)\n"
+            "store.write([('remove', b'H:5')], 99, flush=False)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)" % path)
+    subprocess.call([sys.executable, "-c", code])
+    store = opened(path)
+    assert len(store.load()) == 98
+
+
+def test_a_write_waits_for_the_disk_unless_told_not_to(store):
+    """In WAL mode SQLite flushes each commit with synchronous 2 (FULL), and none with 1 (NORMAL)."""
+    def mode():
+        return store._connection.execute("PRAGMA synchronous").fetchone()[0]
+    store.write([add(1)], 1)
+    assert mode() == 2
+    store.write([add(2)], 2, flush=False)
+    assert mode() == 1
+    store.write([], HANDLE_BLOCK, flush=False)
+    assert mode() == 2, "what keeps handles from repeating is always flushed"
+    store.write([add(3)], 3, flush=True)
+    assert mode() == 2
+
+
+# --- Handles never repeat.
+
+def test_handles_go_on_after_a_clean_stop(store):
+    store.write([add(1)], 17)
+    store.close(17)
+    assert opened_number(store.path) == 17
+
+
+def test_handles_skip_what_may_have_been_given_out_before_a_crash(store):
+    store.write([add(1)], 1)
+    assert again(store).number >= 1 + HANDLE_BLOCK // 2
+
+
+def test_handles_are_reserved_before_anything_is_written(store):
+    """So that a disk that refuses everything from then on does not make them repeat."""
+    assert again(store).number == HANDLE_BLOCK
+
+
+def opened_number(path):
+    store = opened(path)
+    store.abandon()
+    return store.number
+
+
+def test_a_write_is_wanted_before_the_reserved_handles_run_out(store):
+    assert not store.wants(1) and not store.wants(HANDLE_BLOCK // 2)
+    assert store.wants(HANDLE_BLOCK // 2 + 2)
+    store.write([], HANDLE_BLOCK // 2 + 2)
+    assert again(store).number > HANDLE_BLOCK
+
+
+def test_handles_of_jobs_that_are_there_count_even_if_the_setting_is_lost(store):
+    store.write([add(1000000)], 5)
+    store.load()
+    assert store.number == 1000000
+
+
+# --- What cannot be opened.
+
+def refusal(path, *arguments, **options):
+    with pytest.raises(StoreError) as caught:
+        opened(path, *arguments, **options)
+    assert str(caught.value).startswith(os.path.realpath(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_second_server_is_kept_out(store):
+    assert "in use by another server" in refusal(store.path)
+    again(store).abandon()
+
+
+def test_a_second_name_of_the_file_is_the_same_file(store, tmp_path):
+    if os.name == "posix":
+        os.symlink(store.path, str(tmp_path / "other.db"))
+        with pytest.raises(StoreError, match="in use by another server"):
+            opened(str(tmp_path / "other.db"))
+
+
+def test_no_such_directory(tmp_path):
+    assert "unable to open" in refusal(str(tmp_path / "no" / "jobs.db"))
+
+
+def test_not_a_database(path):
+    with open(path, "w") as file:
+        file.write("hello " * 1000)
+    assert "not a database" in refusal(path)
+
+
+def test_a_damaged_file_is_refused(store):
+    store.write([add(n, workload=b"x" * 3000) for n in range(1, 200)], 200)
+    store.close(200)
+    with open(store.path, "r+b") as file:
+        for page in range(3, 40):
+            file.seek(page * 4096)
+            file.write(b"\xa5" * 100)
+    message = refusal(store.path)
+    assert "damaged" in message or "malformed" in message
+
+
+def test_another_programs_database_is_refused_and_left_alone(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE cookies (name)")
+    connection.close()
+    before = content(path)
+    assert "another program" in refusal(path)
+    assert content(path) == before
+
+
+def test_a_read_only_file_is_refused(store):
+    store.close(0)
+
+    def connect(path):
+        return sqlite3.connect("file:%s?mode=ro" % path, uri=True, isolation_level=None)
+    assert "readonly" in refusal(store.path, connect=connect)
+
+
+def test_a_row_that_makes_no_sense_is_refused(store):
+    store.write([add(1, priority=7)], 1)
+    with pytest.raises(StoreError, match="H:x:1 makes no sense"):
+        store.load()
+
+
+def test_durability_is_one_of_three(path):
+    assert DURABILITIES == ("every", "batch", "exit")
+    with pytest.raises(ValueError):
+        JobStore(path, "sometimes")
+
+
+# --- Versions.
+
+NEXT_VERSION = MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "UPDATE jobs SET colour = 'red'"),)
+
+
+def test_the_file_says_what_it_is(store):
+    connection = sqlite3.connect(store.path)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    connection.close()
+
+
+def test_the_schema_is_as_documented(store, sources):
+    from gearman_std.store import sqlite as module
+    connection = sqlite3.connect(store.path)
+    for table in ("jobs", "settings"):
+        for row in connection.execute("PRAGMA table_info(%s)" % table):
+            if table == "jobs":
+                assert "\n        %-11s %s" % (row[1], row[2]) in module.__doc__
+    assert {name for name, in connection.execute("SELECT name FROM settings")} == {"handles", "id"}
+    connection.close()
+
+
+def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
+    store.write([add(1, workload=b"kept")], 1)
+    store.close(1)
+    newer = opened(store.path, migrations=NEXT_VERSION)
+    assert newer.load()[0][3] == b"kept"
+    newer.close(1)
+    connection = sqlite3.connect(store.path)
+    assert connection.execute("SELECT colour FROM jobs").fetchone() == ("red",)
+    connection.close()
+
+
+def test_a_newer_file_is_refused(path):
+    opened(path, migrations=NEXT_VERSION).close(0)
+    assert "newer release" in refusal(path)
+
+
+def test_an_update_of_the_schema_that_fails_leaves_the_file_as_it_was(store):
+    store.write([add(1)], 1)
+    store.close(1)
+    refusal(store.path, migrations=MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "nonsense"),))
+    store = opened(store.path)
+    assert numbers(store) == [1]
+
+
+# --- Failures.
+
+class Faulty:
+    """An SQLite connection whose n-th statement fails, before or after it has done its work."""
+
+    def __init__(self, path, plan):
+        self._real = connect_sqlite(path)
+        self._plan = plan
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, value)
+        if name == "text_factory":
+            self._real.text_factory = value
+
+    def execute(self, *arguments):
+        return self._plan.run(self._real.execute, *arguments)
+
+    def executemany(self, *arguments):
+        return self._plan.run(self._real.executemany, *arguments)
+
+    def close(self):
+        self._real.close()
+
+
+class Plan:
+    """Lets the n-th statement fail from when it is armed."""
+
+    def __init__(self):
+        self.left = 0
+        self.late = False
+
+    def arm(self, n, late=False):
+        self.left, self.late = n, late
+
+    def disarm(self):
+        """Whether it had not come to the n-th."""
+        left, self.left = self.left, 0
+        return left > 0
+
+    def run(self, method, *arguments):
+        self.left -= 1
+        if self.left == 0:
+            if self.late:
+                method(*arguments)
+            raise sqlite3.OperationalError("disk I/O error")
+        return method(*arguments)
+
+
+BEFORE = [add(1), add(2), add(3, state=SET_ASIDE)]
+CHANGES = [add(4), update(1), ("change", b"H:x:2", "workload", b"new"), ("remove", b"H:x:3"), add(5)]
+AFTER = [2, 4, 1, 5]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_nth_statement_of_a_write_fails_for_every_n(path, late):
+    """All of a write is there or nothing; only when COMMIT did its work and yet failed, it is there all the same."""
+    outcomes = []
+    for n in range(1, 50):
+        for name in os.listdir(os.path.dirname(path)):
+            os.unlink(os.path.join(os.path.dirname(path), name))
+        plan = Plan()
+        store = opened(path, connect=lambda path: Faulty(path, plan))
+        store.write(BEFORE, 3)
+        plan.arm(n, late)
+        try:
+            store.write(CHANGES, 5)
+        except StoreError as error:
+            assert error.reason == "disk I/O error"
+            assert not store.usable
+            assert store.reopen() is True
+            assert store.usable
+            outcomes.append(numbers(store))
+            # What is written again after a failure that was none has the same outcome.
+            store.write(CHANGES, 5)
+        ended = plan.disarm()
+        assert numbers(store) == AFTER
+        store.abandon()
+        if ended:
+            break
+    else:
+        raise AssertionError("it never ended")
+    assert len(outcomes) >= 6
+    assert outcomes[:-1] == [[1, 2, 3]] * (len(outcomes) - 1)
+    assert outcomes[-1] == (AFTER if late else [1, 2, 3])
+
+
+def test_the_nth_statement_of_opening_fails_for_every_n(path):
+    """The file is refused with the reason, whatever fails, and is not locked by the attempt."""
+    for n in range(1, 60):
+        plan = Plan()
+        plan.arm(n)
+        try:
+            store = opened(path, connect=lambda path: Faulty(path, plan))
+        except StoreError as error:
+            assert "disk I/O error" in str(error)
+            continue
+        assert plan.disarm() and n > 10
+        break
+    store.write([add(1)], 1)
+    assert numbers(store) == [1]
+
+
+def test_a_full_disk_refuses_a_write_and_keeps_what_is_there(path):
+    connections = []
+
+    def connect(path):
+        connections.append(connect_sqlite(path))
+        return connections[-1]
+    store = opened(path, connect=connect)
+    store.write([add(1)], 1)
+    pages = connections[0].execute("PRAGMA page_count").fetchone()[0]
+    connections[0].execute("PRAGMA max_page_count = %d" % (pages + 1))
+    with pytest.raises(StoreError, match="full"):
+        store.write([add(2, workload=b"x" * 100000)], 2)
+    assert store.reopen()
+    assert numbers(store) == [1]
+    store.write([add(2, workload=b"x" * 100000)], 2)
+    assert numbers(store) == [1, 2]
+
+
+def test_a_file_locked_by_another_process_is_no_long_wait(store):
+    import time
+    other = connect_sqlite(store.path)
+    other.execute("BEGIN IMMEDIATE")
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match="locked"):
+        store.write([add(1)], 1)
+    with pytest.raises(StoreError, match="locked"):
+        store.reopen()
+    assert time.monotonic() - begin < 4, "SQLite alone would wait for five seconds"
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.reopen()
+    store.write([add(1)], 1)
+    assert numbers(store) == [1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere open files cannot be deleted")
+@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal"])
+def test_a_deleted_file_is_noticed(store, name):
+    store.write([add(1)], 1)
+    os.unlink(os.path.join(os.path.dirname(store.path), name))
+    with pytest.raises(StoreError, match="moved, deleted or replaced"):
+        store.write([add(2)], 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere open files cannot be deleted")
+def test_a_new_file_in_the_place_of_a_deleted_one_is_known_as_such(store):
+    directory = os.path.dirname(store.path)
+    store.write([add(1)], 1)
+    os.rename(directory, directory + "-away")
+    with pytest.raises(StoreError):
+        store.write([add(2)], 2)
+    with pytest.raises(StoreError):
+        store.reopen()
+    os.mkdir(directory)
+    assert store.reopen() is False
+    store.replace([add(1), add(2)], 2)
+    assert numbers(store) == [1, 2]
+    with pytest.raises(StoreError, match="in use"):
+        opened(store.path)
+
+
+def test_a_reader_does_not_disturb(store):
+    """A backup with the sqlite3 program while the server runs."""
+    store.write([add(1)], 1)
+    reader = connect_sqlite(store.path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    store.write([add(2)], 2)
+    assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    reader.close()
+    assert numbers(store) == [1, 2]
+
+
+# --- compact.
+
+def test_compact_keeps_the_effect():
+    records = [update(1), update(2, DELAYED), ("change", b"H:x:3", "priority", 1), update(2), ("remove", b"H:x:1"),
+               ("change", b"H:x:3", "priority", 0), ("change", b"H:x:3", "workload", b"a"), update(3), ("remove", b"H:x:9"),
+               ("remove", b"H:x:9")]
+    assert compact(records) == [update(2), ("remove", b"H:x:1"), ("change", b"H:x:3", "priority", 0),
+                                ("change", b"H:x:3", "workload", b"a"), update(3), ("remove", b"H:x:9")]
+
+
+def test_compact_is_the_same_to_the_store(store, tmp_path):
+    import random
+    chance = random.Random(4)
+    records = []
+    for _ in range(300):
+        n = chance.randrange(1, 20)
+        records.append(chance.choice([update(n, chance.choice([WAITING, SET_ASIDE]), chance.randrange(9)),
+                                      ("change", b"H:x:%d" % n, "priority", chance.randrange(3)),
+                                      ("change", b"H:x:%d" % n, "workload", b"%d" % chance.randrange(9))]
+                                     + [("remove", b"H:x:%d" % n)] * (chance.random() < 0.1)))
+    other = opened(str(tmp_path / "other.db"))
+    for one, script in ((store, records), (other, compact(records))):
+        one.write([add(n) for n in range(1, 20)], 20)
+        one.write(script, 20)
+    assert len(compact(records)) < 60
+    assert store.load() == other.load() != []
+    other.abandon()
+
+
+# --- gearmand's table.
+
+def gearmand_file(path, rows, columns="unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB, when_to_run INTEGER",
+                  table="gearman_queue"):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE %s (%s, PRIMARY KEY (unique_key, function_name))" % (table, columns))
+    connection.executemany("INSERT INTO %s VALUES (%s)" % (table, ", ".join("?" * (columns.count(",") + 1))), rows)
+    connection.commit()
+    connection.close()
+
+
+ROWS = [("u1", "f", 1, b"\x00data", 0), ("u2", "f", 0, None, 0), ("", "g", 2, "text", 12345),
+        ("u" * 63 + "\0", "f", 9, b"", None)]
+TAKEN = [(b"f", b"u1", b"\x00data", 1, 0.0, "waiting"), (b"f", b"u2", b"", 0, 0.0, "waiting"),
+         (b"f", b"u" * 63, b"", 1, 0.0, "waiting"), (b"g", b"", b"text", 2, 12345.0, "delayed")]
+
+
+def taken(store):
+    return [(row[1], row[2], row[3], row[5], row[6], row[8]) for row in store.load()]
+
+
+def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
+    old = str(tmp_path / "old.db")
+    gearmand_file(old, ROWS)
+    store = opened(path, gearmand_queue=(old, "gearman_queue"))
+    assert taken(store) == TAKEN
+    assert [row[0] for row in store.load()] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
+    assert store.number == 4
+    store.abandon()
+    store = opened(path, gearmand_queue=(old, "gearman_queue"))
+    assert taken(store) == TAKEN
+    store.abandon()
+    connection = sqlite3.connect(old)
+    assert connection.execute("SELECT count(*) FROM gearman_queue_imported").fetchone() == (4,)
+    connection.close()
+
+
+def test_a_table_in_the_same_file_is_taken_over_on_request_and_not_overlooked(path):
+    gearmand_file(path, ROWS)
+    before = content(path)
+    assert "4 jobs of a gearmand" in refusal(path)
+    assert content(path) == before
+    store = opened(path, gearmand_queue=(path, "gearman_queue"))
+    assert taken(store) == TAKEN
+    store.abandon()
+    store = opened(path)
+    assert taken(store) == TAKEN
+
+
+def test_an_empty_table_in_the_same_file_is_no_obstacle(path):
+    gearmand_file(path, [])
+    opened(path).abandon()
+
+
+def test_a_later_table_of_the_same_gearmand_is_taken_over_too(path, tmp_path):
+    old = str(tmp_path / "old.db")
+    for _ in range(3):
+        gearmand_file(old, ROWS[:1])
+        store = opened(path, gearmand_queue=(old, "gearman_queue"))
+        count = len(store.load())
+        store.abandon()
+    assert count == 3
+
+
+def test_an_old_table_has_no_times(path, tmp_path):
+    old = str(tmp_path / "old.db")
+    gearmand_file(old, [row[:4] for row in ROWS], "unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB", "q")
+    store = opened(path, gearmand_queue=(old, "q"))
+    assert [row[6] for row in store.load()] == [0.0] * 4
+
+
+def test_what_cannot_be_taken_over(path, tmp_path):
+    old = str(tmp_path / "old.db")
+    with pytest.raises(StoreError, match="no such file"):
+        opened(path, gearmand_queue=(old, "gearman_queue"))
+    sqlite3.connect(old).close()
+    with pytest.raises(StoreError, match="no table gearman_queue"):
+        opened(path, gearmand_queue=(old, "gearman_queue"))
+    connection = sqlite3.connect(old)
+    connection.execute("CREATE TABLE gearman_queue (unique_key, data)")
+    connection.close()
+    with pytest.raises(StoreError, match="no column function_name, priority"):
+        opened(path, gearmand_queue=(old, "gearman_queue"))
+
+
+def test_a_file_that_cannot_be_taken_over_is_named_and_not_the_new_one_alone(path, tmp_path):
+    old = tmp_path / "old.db"
+    old.write_bytes(b"no database, " * 100)
+    with pytest.raises(StoreError) as caught:
+        opened(path, gearmand_queue=(str(old), "gearman_queue"))
+    assert str(caught.value) == "%s: cannot import %s: file is not a database" % (path, old)
+
+
+def test_taking_over_fails_at_the_nth_statement_for_every_n(path, tmp_path):
+    """The jobs are taken over, or still where they were; never neither, and with one file never both."""
+    for n in range(1, 60):
+        for name in os.listdir(os.path.dirname(path)):
+            os.unlink(os.path.join(os.path.dirname(path), name))
+        gearmand_file(path, ROWS)
+        plan = Plan()
+        plan.arm(n)
+        try:
+            store = opened(path, gearmand_queue=(path, "gearman_queue"), connect=lambda path: Faulty(path, plan))
+        except StoreError:
+            store = opened(path, gearmand_queue=(path, "gearman_queue"))
+        ended = plan.disarm()
+        assert taken(store) == TAKEN
+        store.abandon()
+        if ended:
+            break
+    assert n > 15
+
+
+def test_the_repr_tells_path_and_state(store):
+    assert repr(store) == "<JobStore %s, open>" % store.path
+    store.close(0)
+    assert repr(store) == "<JobStore %s, closed>" % store.path
+    assert EXIT in DURABILITIES and BATCH in DURABILITIES

@@ -1,0 +1,764 @@
+"""A core with its store, without sockets: what a restart brings back, and what goes on while the disk refuses."""
+import logging
+import os
+
+import pytest
+
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
+                                       JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG,
+                                       SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
+                                       WORK_EXCEPTION, WORK_FAIL)
+from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, connect_sqlite
+from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, RETRY_INTERVAL, StoreKeeper
+
+from core_world import World
+
+
+class StoredWorld(World):
+    """A World with a store in a file, which can crash or stop and start again."""
+
+    def __init__(self, path, durability=EVERY, wall=None, **settings):
+        super().__init__(durable=True, **settings)
+        if wall is not None:
+            self.wall = wall
+            self.core.tick(self.now, wall)
+        self.path, self.durability, self.settings = path, durability, settings
+        self.broken = ""  # what every COMMIT says
+        self.commits = 0
+        self.store = JobStore(path, durability, connect=lambda path: Connection(path, self))
+        self.keeper = StoreKeeper(self.core, self.store)
+        self.keeper.open()
+
+    def after_step(self):
+        super().after_step()
+        while self.keeper.due():
+            self.keeper.save()
+            super().after_step()
+
+    def crashes(self):
+        """Kill it, and start again; the new one."""
+        self.store.abandon()
+        return StoredWorld(self.path, self.durability, self.wall, **self.settings)
+
+    def stops(self):
+        """Stop it in peace, and start again; the new one."""
+        self.ends()
+        self.keeper.close()
+        return StoredWorld(self.path, self.durability, self.wall, **self.settings)
+
+    def handles(self):
+        return list(self.core.jobs)
+
+    def drained(self, *functions, **options):
+        """The handles of all jobs that a worker of the functions gets, in their order."""
+        worker = self.worker(*functions)
+        return list(iter(worker.grabs, None))
+
+
+class Connection:
+    """An SQLite connection whose COMMIT fails when the world says so."""
+
+    def __init__(self, path, world):
+        self._real, self._world = connect_sqlite(path), world
+        self.executemany, self.close = self._real.executemany, self._real.close
+
+    @property
+    def text_factory(self):
+        return self._real.text_factory
+
+    @text_factory.setter
+    def text_factory(self, value):
+        self._real.text_factory = value
+
+    def execute(self, statement, *arguments):
+        if statement == "COMMIT":
+            self._world.commits += 1
+            if self._world.broken:
+                raise OSError(self._world.broken)
+        return self._real.execute(statement, *arguments)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(**settings) makes a world whose store is a new file."""
+    worlds = []
+
+    def start(durability=EVERY, **settings):
+        worlds.append(StoredWorld(str(tmp_path / "jobs.db"), durability, **settings))
+        return worlds[-1]
+    yield start
+    for world in worlds:
+        world.store.abandon()
+
+
+RESTARTS = pytest.mark.parametrize("restart", [StoredWorld.crashes, StoredWorld.stops])
+
+
+# --- What a restart brings back.
+
+@RESTARTS
+def test_order_and_priority_survive(start, restart):
+    world = start()
+    client = world.connects()
+    low, normal, high, second = [client.submits_bg(packet_type=kind) for kind in (
+        SUBMIT_JOB_LOW_BG, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_BG)]
+    world = restart(world)
+    assert world.drained(b"f") == [high, normal, second, low]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_unique_workload_and_function_survive_whatever_their_bytes(start, restart):
+    world = start()
+    client = world.connects()
+    jobs = [(b"f", b"", b""), (b"f", b"-", b"payload"), (b"f", b"-", b""), (b"g \xff", b"u\xfe", bytes(range(256))),
+            (b"f", b"", b"x" * 300000), (b"", b"", b"no name")]
+    handles = [client.submits_bg(*job) for job in jobs]
+    world = restart(world)
+    worker = world.worker(b"f", b"g \xff", b"")
+    seen = {}
+    for _ in jobs:
+        worker.says(GRAB_JOB_UNIQ)
+        data = worker.takes()
+        assert data[:8] == b"\0RES\0\0\0" + bytes([JOB_ASSIGN_UNIQ])
+        handle, function, unique, workload = data[12:].split(b"\0", 3)
+        seen[handle] = (function, unique, workload)
+    assert seen == dict(zip(handles, jobs))
+    world.store.abandon()
+
+
+@RESTARTS
+def test_equal_jobs_still_meet(start, restart):
+    world = start()
+    handles = [world.connects().submits_bg(b"f", b"u", b"1"), world.connects().submits_bg(b"f", b"-", b"2")]
+    world = restart(world)
+    client = world.connects()
+    assert [client.submits_bg(b"f", b"u", b"x"), client.submits(b"f", b"-", b"2")] == handles
+    assert client.submits_bg(b"f", b"-", b"3") not in handles
+    world.store.abandon()
+
+
+@RESTARTS
+def test_reducer_survives(start, restart):
+    world = start()
+    world.connects().says(SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"reducer", b"0", b"w").hears((JOB_CREATED, b"H:x:1"))
+    world = restart(world)
+    world.worker(b"f").says(GRAB_JOB_ALL).hears((JOB_ASSIGN_ALL, b"H:x:1", b"f", b"u", b"reducer", b"w"))
+    world.store.abandon()
+
+
+@RESTARTS
+def test_epoch_survives_and_comes_on_time(start, restart):
+    world = start()
+    world.connects().says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 100), b"later").hears((JOB_CREATED, b"H:x:1"))
+    now = world.connects().submits_bg()
+    world = restart(world)
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [now, None]
+    world.passes(99)
+    assert worker.grabs() is None
+    world.passes(1)
+    assert worker.grabs() == b"H:x:1"
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_job_that_came_due_keeps_its_place_behind_those_before_it(start, restart):
+    world = start()
+    world.connects().says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 10), b"later").hears((JOB_CREATED, b"H:x:1"))
+    second = world.connects().submits_bg()
+    world.passes(11)
+    third = world.connects().submits_bg()
+    world = restart(world)
+    assert world.drained(b"f") == [second, b"H:x:1", third]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_schedule_survives_and_a_time_that_was_missed_is_made_up_for_once(start, restart):
+    world = start()
+    world.connects().says(SUBMIT_JOB_SCHED, b"f", b"", b"*", b"*", b"*", b"*", b"*", b"tick").hears((JOB_CREATED, b"H:x:1"))
+    world = restart(world)
+    world.passes(200)
+    worker = world.worker(b"f")
+    assert worker.grabs() == b"H:x:1"
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    assert worker.grabs() is None
+    world = restart(world)
+    assert world.drained(b"f") == []
+    world.passes(60)
+    assert world.drained(b"f") == [b"H:x:1"]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_attempts_and_error_survive(start, restart):
+    world = start(policy=FunctionPolicy(retries=3))
+    first, second = [world.connects().submits_bg() for _ in range(2)]
+    for _ in range(2):
+        worker = world.worker(b"f")
+        assert worker.grabs() == first
+        worker.leaves()
+        worker = world.worker(b"f")
+        assert worker.grabs() == second
+        worker.says(WORK_COMPLETE, second, b"").leaves()
+        second = world.connects().submits_bg()
+    world = restart(world)
+    job = world.core.jobs[first]
+    assert (job.attempts, job.error) == (2, b"the worker was lost")
+    worker = world.worker(b"f")
+    assert worker.grabs() == first
+    worker.leaves()
+    assert list(world.core.aside) == [first]
+    world.store.abandon()
+
+
+def test_a_running_job_comes_back_in_its_place(start):
+    world = start()
+    first, second = [world.connects().submits_bg() for _ in range(2)]
+    world.worker(b"f").grabs()
+    world = world.crashes()
+    assert world.drained(b"f") == [first, second]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_lost_job_comes_back_at_the_tail(start, restart):
+    world = start()
+    first, second = [world.connects().submits_bg() for _ in range(2)]
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.leaves()
+    world = restart(world)
+    assert world.drained(b"f") == [second, first]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_job_waits_for_its_next_attempt_over_a_restart(start, restart):
+    world = start(policy=FunctionPolicy(attempts=2, backoff=100))
+    handle = world.connects().submits_bg()
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.says(WORK_EXCEPTION, handle, b"boom")
+    world = restart(world)
+    worker = world.worker(b"f")
+    assert worker.grabs() is None
+    world.passes(126)
+    assert worker.grabs() == handle
+    worker.says(WORK_FAIL, handle)
+    world = restart(world)
+    assert world.connects().asks(b"show aside") == b"%s\tf\t\t2\tthe worker failed it\n.\n" % handle
+    world.store.abandon()
+
+
+@RESTARTS
+def test_jobs_set_aside_can_be_requeued_and_purged_after_a_restart(start, restart):
+    world = start(policy=FunctionPolicy(retries=1))
+    first, second = [world.connects().submits_bg() for _ in range(2)]
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.grabs()
+    worker.leaves()
+    world = restart(world)
+    admin = world.connects()
+    assert admin.asks(b"requeue job " + first) == b"OK 1\r\n"
+    assert admin.asks(b"purge job " + second) == b"OK 1\r\n"
+    world = restart(world)
+    assert world.connects().asks(b"show aside") == b".\n"
+    assert world.core.jobs[first].attempts == 0
+    assert world.drained(b"f") == [first]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_the_age_of_a_job_goes_on(start, restart):
+    world = start()
+    handle = world.connects().submits_bg()
+    world.passes(50)
+    world = restart(world)
+    job = world.core.jobs[handle]
+    assert world.core.now - job.created == pytest.approx(50)
+    world.store.abandon()
+
+
+@RESTARTS
+def test_foreground_jobs_are_never_stored(start, restart):
+    world = start()
+    client = world.connects()
+    client.submits()
+    client.submits_bg(b"f", b"u")
+    client.submits(b"f", b"v")
+    commits = world.commits
+    client.submits()
+    assert world.commits == commits
+    world = restart(world)
+    assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_foreground_job_that_was_joined_in_the_background_is_stored(start, restart):
+    world = start()
+    client = world.connects()
+    handle = client.submits(b"f", b"u")
+    assert world.connects().submits_bg(b"f", b"u") == handle
+    client.leaves()
+    world = restart(world)
+    assert world.drained(b"f") == [handle]
+    world.store.abandon()
+
+
+@RESTARTS
+@pytest.mark.parametrize("end", ["complete", "fail", "exception", "cancel", "cancel function", "purge", "drop"])
+def test_a_job_that_is_gone_does_not_come_back(start, restart, end):
+    world = start(policy=FunctionPolicy(retries=1))
+    handle = world.connects().submits_bg()
+    worker, admin = world.connects(), world.connects()
+    if end in ("complete", "fail", "exception", "purge"):
+        worker = world.worker(b"f")
+        worker.grabs()
+    if end == "complete":
+        worker.says(WORK_COMPLETE, handle, b"result")
+    elif end == "fail":
+        worker.says(WORK_FAIL, handle)
+    elif end == "exception":
+        worker.says(WORK_EXCEPTION, handle, b"x")
+    elif end == "cancel":
+        assert admin.asks(b"cancel job " + handle) == b"OK\r\n"
+    elif end == "cancel function":
+        assert admin.asks(b"cancel function f") == b"OK 1\r\n"
+    elif end == "purge":
+        worker.leaves()
+        assert admin.asks(b"purge all") == b"OK 1\r\n"
+    else:
+        assert admin.asks(b"drop function f force") == b"OK\r\n"
+        assert admin.asks(b"purge all") == b"OK 1\r\n"
+    world = restart(world)
+    assert not world.core.jobs and not world.core.aside
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_function_dropped_by_force_leaves_its_jobs_aside(start, restart):
+    world = start()
+    handle = world.connects().submits_bg()
+    assert world.connects().asks(b"drop function f force") == b"OK\r\n"
+    world = restart(world)
+    assert list(world.core.aside) == [handle]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_the_newest_workload_survives_with_replace(start, restart):
+    world = start(policy=FunctionPolicy("replace"))
+    client = world.connects()
+    handle = client.submits_bg(b"f", b"u", b"old")
+    assert client.submits_bg(b"f", b"u", b"new") == handle
+    world = restart(world)
+    world.worker(b"f").says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, handle, b"f", b"u", b"new"))
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_schedule_that_a_single_job_was_given_survives(start, restart):
+    world = start()
+    client = world.connects()
+    handle = client.submits_bg(b"f", b"u", b"w")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").hears((JOB_CREATED, handle))
+    world = restart(world)
+    worker = world.worker(b"f")
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"")
+    world.passes(60)
+    assert worker.grabs() == handle
+    world.store.abandon()
+
+
+@RESTARTS
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_new_schedule_survives(start, restart, stored):
+    world = start(policy=FunctionPolicy("replace"))
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"0", b"0", b"1", b"1", b"*", b"w")
+    if stored:
+        client.hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"v")
+    client.hears(*[(JOB_CREATED, b"H:x:1")] * (1 if stored else 2))
+    world = restart(world)
+    worker = world.worker(b"f")
+    for _ in range(2):
+        assert worker.grabs() is None
+        world.passes(60)
+        worker.says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"v"))
+        worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    world.store.abandon()
+
+
+@RESTARTS
+def test_both_runs_survive_with_rerun_and_still_come_one_after_the_other(start, restart):
+    world = start(policy=FunctionPolicy("rerun"))
+    client = world.connects()
+    first = client.submits_bg(b"f", b"u", b"1")
+    world.worker(b"f").grabs()
+    second = client.submits_bg(b"f", b"u", b"2")
+    assert second != first and client.submits_bg(b"f", b"u", b"3") == second
+    world = restart(world)
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [first, None]
+    worker.says(WORK_COMPLETE, first, b"").says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, second, b"f", b"u", b"3"))
+    world.store.abandon()
+
+
+def test_a_raised_priority_survives(start):
+    world = start()
+    client = world.connects()
+    first, second = client.submits_bg(), client.submits_bg(b"f", b"u")
+    assert client.submits_bg(b"f", b"u", packet_type=SUBMIT_JOB_HIGH_BG) == second
+    world = world.crashes()
+    assert world.drained(b"f") == [second, first]
+    world.store.abandon()
+
+
+def test_a_worker_too_slow_counts_as_an_attempt_on_disk(start):
+    world = start()
+    handle = world.connects().submits_bg()
+    worker = world.connects().says(CAN_DO_TIMEOUT, b"f", b"1000")
+    assert worker.grabs() == handle
+    world.passes(2)
+    world = world.crashes()
+    assert world.core.jobs[handle].attempts == 1
+    world.store.abandon()
+
+
+# --- Handles never repeat.
+
+@RESTARTS
+@pytest.mark.parametrize("kind", [SUBMIT_JOB, SUBMIT_JOB_BG])
+def test_handles_never_repeat(start, restart, kind):
+    """Those of foreground jobs neither, of which no record is left."""
+    world = start()
+    seen = []
+    for _ in range(4):
+        seen += [world.connects().submits(packet_type=kind) for _ in range(3)]
+        world = restart(world)
+    assert len(set(seen)) == 12
+    if restart is StoredWorld.stops:
+        assert seen == [b"H:x:%d" % n for n in range(1, 13)]
+    world.store.abandon()
+
+
+def test_handles_never_repeat_although_the_disk_refuses_from_the_first_job_on(start):
+    world = start()
+    break_disk(world)
+    client = world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    seen = [client.submits() for _ in range(3)]
+    world = world.crashes()
+    assert world.connects().submits() not in seen
+    world.store.abandon()
+
+
+def test_handles_never_repeat_after_many(start):
+    world = start()
+    world.core.number = HANDLE_BLOCK * 3  # as if so many had been given out
+    last = world.connects().submits()
+    world = world.crashes()
+    assert int(world.connects().submits()[4:]) > int(last[4:])
+    world.store.abandon()
+
+
+# --- When it is written.
+
+def test_one_commit_for_all_of_a_wake_up(start):
+    world = start()
+    client = world.connects()
+    client.submits_bg()
+    commits = world.commits
+    from gearman_std.wire.protocol import pack_request
+    client.sends(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") * 50)
+    assert len(client.takes()) > 50
+    assert world.commits == commits + 1
+
+
+def test_batch_flushes_within_a_second(start):
+    world = start(BATCH)
+    modes = []
+    write = world.store.write
+
+    def note(records, number, flush=True):
+        modes.append((len(records), flush))
+        write(records, number, flush)
+    world.store.write = note
+    world.connects().submits_bg()
+    assert modes == [(1, False)]
+    assert world.keeper.next_time() == world.now + FLUSH_INTERVAL
+    world.passes(FLUSH_INTERVAL / 2)
+    world.connects().submits_bg()
+    world.passes(FLUSH_INTERVAL / 2)
+    assert modes == [(1, False), (1, False), (0, True)]
+    assert world.keeper.next_time() == float("inf")
+    world.passes(100)
+    assert len(modes) == 3
+    world = world.crashes()
+    assert len(world.core.jobs) == 2
+    world.store.abandon()
+
+
+def test_every_waits_for_the_disk_when_something_is_promised(start):
+    """Not for what ends: a job that runs again after a power failure is not lost."""
+    world = start(EVERY)
+    modes = []
+    write = world.store.write
+
+    def note(records, number, flush=True):
+        modes.append(([record[0] for record in records], flush))
+        write(records, number, flush)
+    world.store.write = note
+    client = world.connects()
+    first, second = client.submits(b"f", b"u"), client.submits_bg(b"f", b"v")
+    assert client.submits_bg(b"f", b"u") == first
+    assert modes == [(["add"], True), (["add"], True)]
+    del modes[:]
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [first, second]
+    worker.says(WORK_COMPLETE, second, b"")
+    assert modes == [(["remove"], False)]
+    world.passes(FLUSH_INTERVAL)
+    assert modes == [(["remove"], False), ([], True)]
+    world = world.crashes()
+    assert world.handles() == [first]
+    client.takes()
+    world.store.abandon()
+
+
+def test_exit_writes_when_it_stops(start):
+    world = start(EXIT, policy=FunctionPolicy(retries=1))
+    client = world.connects()
+    lost, first, second = [client.submits_bg() for _ in range(3)]
+    client.submits()
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.leaves()
+    world.worker(b"f").grabs()
+    other = StoredWorld.crashes
+    world = world.stops()
+    assert list(world.core.aside) == [lost]
+    assert world.drained(b"f") == [first, second]
+    world = other(world)  # what was done since is lost, but not what was there
+    assert world.drained(b"f") == [first, second]
+    world.store.abandon()
+
+
+# --- Trouble.
+
+REFUSED = (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: disk I/O error")
+
+
+def break_disk(world):
+    world.broken = "disk I/O error"
+
+
+def mend_disk(world):
+    world.broken = ""
+    world.passes(RETRY_INTERVAL)
+
+
+def test_a_job_that_cannot_be_stored_is_refused_and_all_else_goes_on(start, caplog):
+    world = start()
+    client = world.connects()
+    stored = client.submits_bg()
+    break_disk(world)
+    for _ in range(3):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    waiting = client.submits()
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs(), worker.grabs()] == [stored, waiting, None]
+    worker.says(WORK_COMPLETE, stored, b"").says(WORK_COMPLETE, waiting, b"result")
+    client.hears((WORK_COMPLETE, waiting, b"result"))
+    for _ in range(20):
+        world.passes(RETRY_INTERVAL)
+    mend_disk(world)
+    assert client.submits_bg()
+    levels = [(record.levelno, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [level for level, _ in levels] == [logging.ERROR] * 2, "one line for each change"
+    assert "refused" in levels[0][1] and "disk I/O error" in levels[0][1] and "again" in levels[1][1]
+    world = world.crashes()
+    assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+def test_what_happened_during_trouble_is_written_when_it_is_over(start):
+    world = start(policy=FunctionPolicy(retries=2))
+    client = world.connects()
+    done, twice, once = [client.submits_bg() for _ in range(3)]
+    break_disk(world)
+    worker = world.worker(b"f")
+    assert [worker.grabs() for _ in range(3)] == [done, twice, once]
+    worker.says(WORK_COMPLETE, done, b"")
+    worker.leaves()
+    worker = world.worker(b"f")
+    assert worker.grabs() == twice
+    worker.leaves()
+    mend_disk(world)
+    world = world.crashes()
+    assert world.handles() == [once] and world.core.jobs[once].attempts == 1
+    assert list(world.core.aside) == [twice]
+    world.store.abandon()
+
+
+def test_a_clean_stop_during_trouble_writes_what_is_outstanding(start):
+    world = start()
+    first, second = [world.connects().submits_bg() for _ in range(2)]
+    break_disk(world)
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.says(WORK_COMPLETE, first, b"")
+    world.broken = ""
+    keeper = world.keeper
+    world = world.stops()
+    assert keeper.complete and world.handles() == [second]
+    world.store.abandon()
+
+
+def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, caplog):
+    world = start(EXIT)
+    handle = world.connects().submits_bg()
+    world = world.stops()
+    world.connects().submits_bg()
+    world.broken = "the disk is full"
+    world.keeper.close()
+    assert "background jobs are lost" in caplog.records[-1].getMessage()
+    assert not world.keeper.complete
+    world = world.crashes()
+    assert world.handles() == [handle]
+    world.store.abandon()
+
+
+def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
+    world = start()
+    world.connects().submits_bg()
+    break_disk(world)
+    worker = world.worker(b"f")
+    worker.says(WORK_COMPLETE, worker.grabs(), b"")
+    world.keeper.close()
+    assert "may run again" in caplog.records[-1].getMessage()
+    world.broken = ""
+    world = world.crashes()
+    assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+def test_much_that_was_outstanding_is_written_bit_by_bit(start):
+    world = start()
+    from gearman_std.wire.protocol import pack_request
+    client = world.connects()
+    client.sends(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") * (CATCH_UP * 2 + 1))
+    client.takes()
+    break_disk(world)
+    assert world.connects().asks(b"cancel function f") == b"OK %d\r\n" % (CATCH_UP * 2 + 1)
+    mend_disk(world)
+    assert len(world.core.records) == CATCH_UP + 1
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    world.passes(0.001)
+    assert len(world.core.records) == 1
+    world.passes(0.001)
+    assert client.submits_bg()
+    world = world.crashes()
+    assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+def test_records_do_not_pile_up_during_trouble(start):
+    world = start(policy=FunctionPolicy(retries=0))
+    world.connects().submits_bg()
+    break_disk(world)
+    for _ in range(60):
+        worker = world.worker(b"f")
+        worker.grabs()
+        worker.leaves()
+        world.passes(RETRY_INTERVAL)
+    assert len(world.core.records) <= 2
+
+
+def test_a_refused_job_that_reached_the_disk_all_the_same_is_removed(start):
+    """COMMIT may fail although all was written."""
+    world = start()
+    client = world.connects()
+    client.submits_bg()
+    real = world.store._connection._real
+    world.store._connection.execute = lambda statement, *arguments: (
+        fail_after(real.execute(statement, *arguments)) if statement == "COMMIT" else real.execute(statement, *arguments))
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"ghost").hears(REFUSED)
+    world.passes(RETRY_INTERVAL)
+    world = world.crashes()
+    assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+def fail_after(_):
+    raise OSError("disk I/O error")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere open files cannot be deleted")
+def test_a_deleted_file_is_written_anew(start, tmp_path):
+    world = start(policy=FunctionPolicy(retries=1))
+    client = world.connects()
+    lost, first, second = [client.submits_bg() for _ in range(3)]
+    worker = world.worker(b"f")
+    worker.grabs()
+    worker.leaves()
+    client.submits()
+    for name in os.listdir(str(tmp_path)):
+        os.unlink(str(tmp_path / name))
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
+        (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the file was moved, deleted or replaced"))
+    world.passes(RETRY_INTERVAL)
+    third = client.submits_bg()
+    world = world.crashes()
+    assert list(world.core.aside) == [lost]
+    assert world.drained(b"f") == [first, second, third]
+    assert int(world.connects().submits()[4:]) > int(third[4:])
+    world.store.abandon()
+
+
+def test_a_file_locked_by_another_process_is_trouble_until_it_is_free(start):
+    world = start()
+    client = world.connects()
+    client.submits_bg()
+    other = connect_sqlite(world.path)
+    other.execute("BEGIN IMMEDIATE")
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
+        (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database is locked"))
+    world.passes(RETRY_INTERVAL)
+    assert world.core.store_trouble
+    other.execute("ROLLBACK")
+    other.close()
+    world.passes(RETRY_INTERVAL)
+    assert client.submits_bg()
+
+
+def test_a_foreground_job_that_cannot_be_stored_for_one_who_joins_goes_on_for_the_other(start):
+    world = start()
+    client, other = world.connects(), world.connects()
+    handle = client.submits(b"f", b"u")
+    break_disk(world)
+    other.says(SUBMIT_JOB_BG, b"f", b"u", b"w").hears(REFUSED)
+    other.says(SUBMIT_JOB_BG, b"f", b"u", b"w").hears(REFUSED)
+    worker = world.worker(b"f")
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"r").says(GRAB_JOB).hears((NO_JOB,))
+    client.hears((WORK_COMPLETE, handle, b"r"))
+    mend_disk(world)
+    world = world.crashes()
+    assert not world.core.jobs
+    world.store.abandon()
+
+
+def test_the_repr_tells_of_trouble(start):
+    world = start()
+    assert repr(world.keeper) == "<StoreKeeper of %r>" % world.store
+    break_disk(world)
+    world.connects().says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    assert repr(world.keeper).endswith(", in trouble>")

@@ -1,0 +1,1018 @@
+"""How a worker grabs, tries again, outlives its servers, and leaves, against a scripted server."""
+import collections
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
+                                       GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
+                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
+from gearman_std.worker.worker import Worker
+from gearman_std.worker.job import Retry
+
+from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, make, until
+
+
+def expect_leaving(peer, at_work):
+    """The worker of the function f gives it up, asks for a last answer, and ends."""
+    peer.expect((CANT_DO, b"f"))
+    peer.expect_farewell()
+    at_work.join()
+
+
+# --- Slots.
+
+def test_never_more_jobs_than_threads(fake):
+    gate = threading.Semaphore(0)
+    worker = make(fake, lambda job: gate.acquire() and None, threads=2)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.assign(b"H:2")
+        peer.send((NOOP,), (NOOP,))
+        peer.expect_nothing()
+        assert len(worker.health().running) == 2
+        gate.release()
+        packet = peer.receive()
+        assert packet[0] == WORK_COMPLETE
+        peer.expect(GRAB)
+        gate.release()
+        assert peer.receive()[0] == WORK_COMPLETE
+        peer.expect(GRAB)
+        peer.expect_nothing()
+
+
+def test_threads_work_at_the_same_time(fake):
+    barrier = threading.Barrier(3)
+    worker = make(fake, lambda job: b"%d" % barrier.wait(WAIT), threads=3)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        done = 0
+        for number in range(3):
+            peer.assign(b"H:%d" % number)
+            if number < 2:
+                peer.expect(GRAB)
+        while done < 3:
+            done += peer.receive()[0] == WORK_COMPLETE
+
+
+def test_servers_take_turns(fake, other):
+    """With one thread and two busy servers, neither starves."""
+    worker = make([fake.address, other.address], max_jobs=20)
+    counts = collections.Counter()
+
+    def serve(server):
+        peer = server.accept((CAN_DO, b"f"))
+        try:
+            while True:
+                packet = peer.receive()
+                if packet == GRAB:
+                    counts[server] += 1
+                    peer.assign(b"H:%d" % counts[server])
+                elif packet[0] == ECHO_REQ:
+                    peer.send((ECHO_RES, packet[1]))
+        except (AssertionError, OSError):
+            return
+    threads = [threading.Thread(target=serve, args=(server,)) for server in (fake, other)]
+    for thread in threads:
+        thread.start()
+    with AtWork(worker) as at_work:
+        at_work.join()
+    for thread in threads:
+        thread.join()
+    assert sum(counts.values()) == 20 and min(counts.values()) >= 8, counts
+
+
+def test_limit_of_a_function(fake):
+    """It has a connection of its own, and no grab leaves there while the limit is reached; withdrawing the function would have
+    gearmand give its running jobs to others."""
+    gate = threading.Semaphore(0)
+    worker = make(fake, threads=3)
+    worker.register("limited", lambda job: gate.acquire() and None, limit=1)
+    with AtWork(worker):
+        peers = {peer.receive()[1]: peer for peer in (fake.accept(), fake.accept())}
+        free, limited = peers[b"f"], peers[b"limited"]
+        free.expect(GRAB)
+        limited.expect(GRAB)
+        limited.assign(b"H:1", b"limited")
+        limited.expect_nothing()
+        free.assign(b"H:2")
+        packets = [free.receive() for _ in range(3)]
+        assert (WORK_COMPLETE, b"H:2", b"") in packets and packets.count(GRAB) == 2
+        gate.release()
+        limited.expect((WORK_COMPLETE, b"H:1", b""))
+        free.send((NO_JOB,), (NO_JOB,))
+        limited.expect(GRAB)
+        limited.send((NO_JOB,))
+        limited.expect((PRE_SLEEP,))
+
+
+def test_a_limit_that_the_threads_keep_needs_no_connection(fake):
+    worker = Worker(fake.address, threads=2)
+    worker.register("f", bool, limit=2)
+    worker.register("g", bool)
+    with AtWork(worker):
+        fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+
+
+def test_functions_can_be_registered_while_it_works(fake):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.register("g", lambda job: b"g")
+        peer.expect((CAN_DO, b"g"), GRAB)
+        peer.assign(b"H:1", b"g")
+        peer.expect((WORK_COMPLETE, b"H:1", b"g"), GRAB)
+
+
+def test_large_result_does_not_hold_up_another_server(fake, other):
+    large = bytes(20000000)
+    worker = make([fake.address, other.address], lambda job: large if job.server == fake.address else b"small", threads=2)
+    with AtWork(worker):
+        slow, quick = fake.accept(), other.accept()
+        slow.expect(*HELLO)
+        quick.expect(*HELLO)
+        slow.assign(b"H:1")
+        grabs = 1
+        for number in range(50):
+            quick.assign(b"H:%d" % number)
+            grabs -= 1
+            while True:
+                packet = quick.receive()
+                grabs += packet == GRAB
+                if packet != GRAB:
+                    assert packet == (WORK_COMPLETE, b"H:%d" % number, b"small")
+                    break
+            while not grabs:
+                quick.expect(GRAB)
+                grabs += 1
+        packet = slow.receive()
+        assert (slow.receive() if packet == GRAB else packet) == (WORK_COMPLETE, b"H:1", large)
+
+
+def test_a_function_that_sends_faster_than_the_server_reads_waits(fake):
+    sent = []
+
+    def function(job):
+        for _ in range(100):
+            job.send_data(bytes(1000000))
+            sent.append(1)
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: len(sent) >= 2)
+        size = len(sent)
+        assert size < 60, "the system's buffers hold some"
+        for _ in range(100):
+            assert peer.receive()[0] == WORK_DATA
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
+# --- Trying again.
+
+def test_retry_keeps_the_job_and_frees_the_thread(fake):
+    clock = Clock()
+    attempts = []
+
+    def function(job):
+        if job.workload == b"other":
+            return b"done"
+        attempts.append(job.attempt)
+        if job.attempt < 3:
+            raise Retry(after=20)
+        return b"at last"
+    worker = make(fake, function, clock=clock)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        assert worker.health().held == 1 and not worker.health().running
+        peer.assign(b"H:2", workload=b"other")
+        peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 21
+        worker._shift.wake()
+        until(lambda: attempts == [1, 2] and worker.health().held == 1)
+        clock.now += 21
+        peer.send((NOOP,))
+        peer.expect((WORK_COMPLETE, b"H:1", b"at last"), GRAB)
+    assert attempts == [1, 2, 3]
+
+
+def test_retry_gives_up_after_the_attempts_it_names(fake):
+    def function(job):
+        raise Retry(after=0, text="busy", attempts=3)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        packets = [peer.receive(), peer.receive()]
+        assert (WORK_EXCEPTION, b"H:1", b"busy") in packets and GRAB in packets
+        assert (worker.health().retried, worker.health().failed) == (2, 1)
+
+
+def test_a_job_that_waits_does_not_slow_others_down(fake):
+    """Result and next grab still leave in one send."""
+    def function(job):
+        if job.workload == b"later":
+            raise Retry(after=3600)
+    with AtWork(make(fake, function)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"later")
+        peer.expect(GRAB)
+        for number in range(10):
+            peer.chunks = []
+            peer.assign(b"H:2")
+            peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
+            assert len(peer.chunks) == 1
+
+
+def test_no_retry_after_the_time_limit(fake, caplog):
+    """The server takes the job away before that, so trying it again would be in vain."""
+    worker = Worker(fake.address)
+
+    @worker.function("f", timeout=30)
+    def function(job):
+        if job.attempt == 1:
+            raise Retry(after=0.01)
+        raise Retry(after=31)
+    with AtWork(worker):
+        peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"30000"), GRAB)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        text = b"to be tried again after its time limit of 30 s"
+        peer.expect((WORK_EXCEPTION, b"H:1", text))
+        assert len(worker._shift._limits) == 0, "nothing is kept of a job that has ended"
+    assert text.decode() in caplog.text
+
+
+def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        peer.send((NO_JOB,))
+        expect_leaving(peer, at_work)
+
+
+def test_too_many_held_jobs_stop_the_grabbing(fake):
+    """Else a function that always wants to try again later would empty the server's queue."""
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for number in range(15):
+            peer.assign(b"H:%d" % number)
+            peer.expect(GRAB)
+        peer.assign(b"H:16")
+        until(lambda: worker.health().held == 16)
+        peer.expect_nothing()
+
+
+def test_a_retry_into_the_past_is_refused():
+    with pytest.raises(ValueError):
+        Retry(after=-1)
+
+
+# --- Servers that do not know everything, or talk nonsense.
+
+def test_falls_back_for_perls_server(fake):
+    fake.answers = False
+    with AtWork(make(fake, lambda job: 1 // 0)):
+        peer = fake.accept(*HELLO)
+        peer.send((ERROR, b"unknown_option", b"unknown"), (ERROR, b"server_error", b"unknown"))
+        peer.expect((GRAB_JOB_UNIQ,))
+        peer.send((ERROR, b"server_error", b"unknown"))
+        peer.expect((GRAB_JOB,))
+        peer.send((JOB_ASSIGN, b"H:1", b"f", b""))
+        packets = [peer.receive() for _ in range(3)]
+        assert [packet[0] for packet in packets] == [WORK_EXCEPTION, WORK_FAIL, GRAB_JOB]
+
+
+def test_falls_back_for_gears_server_which_says_nothing(fake):
+    fake.answers = False
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        clock.now += 4
+        worker._shift.wake()
+        peer.expect_end()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        peer = fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), (GRAB_JOB_UNIQ,))
+        peer.close()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
+
+
+def test_silence_does_not_make_it_ask_as_perls_server_wants_it(fake):
+    """Perl's server says that it does not know a packet, and gear's does not know GRAB_JOB."""
+    fake.answers = False
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        for grab in (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB_ALL):
+            peer = fake.accept((CAN_DO, b"f"), (grab,))
+            clock.now += 4
+            worker._shift.wake()
+            peer.expect_end()
+            until(lambda: worker.health().down)
+            clock.now += 1
+            worker._shift.wake()
+
+
+def test_a_server_that_stops_answering_is_left(fake, other):
+    """Its unanswered grab would keep the only thread from the other server for ever."""
+    clock = Clock()
+    worker = make([fake.address, other.address], clock=clock)
+    with AtWork(worker):
+        hung, good = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
+        until(lambda: worker._shift._free == 0)
+        peers = [hung, good]
+        for peer in peers:
+            peer.socket.settimeout(0.1)
+        grabbing = []
+        for peer in peers:
+            try:
+                peer.expect(GRAB)
+                grabbing.append(peer)
+            except socket.timeout:
+                pass
+            peer.socket.settimeout(WAIT)
+        assert len(grabbing) == 1
+        clock.now += 61
+        worker._shift.wake()
+        grabbing[0].expect_end()
+        [left] = [peer for peer in peers if peer is not grabbing[0]]
+        left.expect(GRAB)
+
+
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n", pack_response(NO_JOB) * 2, pack_request(NOOP),
+                                      pack_response(WORK_COMPLETE, b"H:1", b""), b"\0RES\xff\xff\xff\xff\0\0\0\0",
+                                      b"\0RES\0\0\0\x0b\0\0\0\3H:1"])
+def test_nonsense_ends_the_connection_and_not_the_worker(fake, caplog, nonsense):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.socket.sendall(nonsense)
+        again = fake.accept(*HELLO)
+        again.assign(b"H:1")
+        again.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+    assert [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
+# --- Outages.
+
+def test_a_lost_server_is_tried_again_and_told_everything(fake, caplog):
+    caplog.set_level(logging.INFO, "gearman_std.worker")
+    worker = make(fake, client_id="me", random=lambda: 0.0)
+    with AtWork(worker):
+        for number in range(3):
+            peer = fake.accept((SET_CLIENT_ID, b"me"), *HELLO)
+            peer.assign(b"H:%d" % number)
+            peer.expect((WORK_COMPLETE, b"H:%d" % number, b""), GRAB)
+            peer.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("connected to" in line for line in lines) == 3
+    assert sum("tried again" in line for line in lines) in (2, 3)
+
+
+def test_what_was_registered_during_an_outage_is_told_too(fake):
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        fake.listener.close()
+        peer.close()
+        until(lambda: worker.health().down)
+        worker.register("g", bool, timeout=2)
+        again = FakeServer(fake.port)
+        try:
+            again.accept((CAN_DO, b"f"), (CAN_DO_TIMEOUT, b"g", b"2000"), GRAB)
+        finally:
+            again.close()
+
+
+def test_names_are_resolved_again(fake, monkeypatch):
+    """A server may have moved."""
+    asked = []
+
+    def getaddrinfo(host, port, *arguments, **options):
+        asked.append((host, port))
+        port = 1 if len(asked) < 3 else fake.port
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    worker = Worker("jobs.example:4730", random=lambda: 0.0)
+    worker.register("f", bool)
+    with AtWork(worker):
+        fake.accept(*HELLO)
+    assert asked == [("jobs.example", 4730)] * 3
+
+
+def test_a_proxy_without_a_server_behind_it_is_not_called_connected(fake, caplog):
+    """It accepts connections and hangs up; the log tells that once."""
+    fake.answers = False
+    caplog.set_level(logging.INFO, "gearman_std.worker")
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        for _ in range(4):
+            fake.accept(*HELLO).close()
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+    lines = [record.getMessage().split(" ")[0] for record in caplog.records]
+    assert lines[:4] == ["connected", fake.address, "connected", "leaving,"], lines
+
+
+def test_a_sleeper_asks_unbidden_after_a_minute_and_so_finds_a_server_that_is_gone(fake):
+    """A wake-up may be lost, and of a connection whose other half is gone nothing would be heard."""
+    clock = Clock()
+    worker = make(fake, clock=clock, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 59
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 1
+        worker._shift.wake()
+        peer.expect(GRAB)
+        clock.now += 59
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 1
+        worker._shift.wake()
+        peer.expect_end()
+        until(lambda: worker.health().down)
+        clock.now += 1
+        worker._shift.wake()
+        fake.accept(*HELLO)
+
+
+@pytest.fixture
+def few_threads(monkeypatch):
+    """few_threads(name, number) lets the system have so many threads of a name."""
+    start = threading.Thread.start
+
+    def few_threads(name, number):
+        started = []
+
+        def refuse(thread):
+            if thread.name.startswith(name):
+                if len(started) == number:
+                    raise RuntimeError("can't start new thread")
+                started.append(thread)
+            start(thread)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    return few_threads
+
+
+def test_without_a_thread_to_connect_it_waits_for_the_connection(fake, few_threads):
+    few_threads("gearman_std connect", 0)
+    with AtWork(make(fake)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
+def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
+    worker = make(fake, lambda job: bytes(50000000), random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        assert worker.health().lost == 0
+        peer.close()
+        until(lambda: worker.health().lost == 1)
+        fake.accept(*HELLO)
+
+
+def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
+    """The next grab, which waits behind the result, is not missed as long as something moves."""
+    clock = Clock()
+    large = bytes(30000000)
+    worker = make(fake, lambda job: large, clock=clock)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        data = b""
+        while len(data) < 20000000:
+            clock.now += 1
+            data += peer.socket.recv(200000)
+        peer.packets += peer.reader.feed(data)
+        peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
+        assert clock.now > 1100, "and that took longer than any answer may"
+
+
+def test_a_result_without_the_handle_of_a_job_is_nonsense(fake):
+    with AtWork(make(fake)):
+        fake.accept(*HELLO).assign(b"")
+        fake.accept(*HELLO)
+
+
+def test_a_result_whose_server_is_lost_is_dropped_and_counted(fake, caplog):
+    gate = threading.Event()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        peer.close()
+        until(lambda: worker.health().down)
+        gate.set()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        assert (worker.health().lost, worker.health().completed) == (1, 1)
+    assert "its server is lost" in caplog.text
+
+
+def test_held_jobs_of_a_lost_server_are_forgotten(fake):
+    def function(job):
+        raise Retry(after=3600)
+    worker = make(fake, function)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.close()
+        until(lambda: worker.health().held == 0)
+        fake.accept(*HELLO)
+
+
+def test_idle_while_every_server_is_down():
+    """CPU near zero, and one line of log for each server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % probe.getsockname()[1]
+    code = ("import sys, time, threading, resource, logging\n"
+            "logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format='%%(message)s')\n"
+            "from gearman_std.worker.worker import Worker\n"
+            "worker = Worker(%r)\n"
+            "worker.register('f', bool)\n"
+            "threading.Timer(1.5, worker.stop).start()\n"
+            "before = time.process_time()\n"
+            "worker.work()\n"
+            "print('CPU', time.process_time() - before)\n" % address)
+    lines = subprocess.check_output([sys.executable, "-c", code], timeout=WAIT * 3).decode().splitlines()
+    assert float(lines[-1].split()[1]) < 0.15
+    assert sum("tried again" in line for line in lines) == 1 and len(lines) <= 3, lines
+
+
+# --- Leaving.
+
+def test_stop_finishes_what_runs(fake):
+    gate = threading.Event()
+    stopping = []
+
+    def function(job):
+        gate.wait(WAIT)
+        stopping.append(job.stopping)
+        return b"done"
+    worker = Worker(fake.address, threads=2)
+    worker.register("f", function)
+    worker.register("idle", bool)
+    with AtWork(worker) as at_work:
+        peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"idle"), GRAB)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.stop()
+        peer.expect((CANT_DO, b"idle"))
+        peer.send((NOOP,))
+        peer.expect_nothing()
+        gate.set()
+        peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+    assert stopping == [True] and at_work.unfinished == 0
+
+
+def test_leaving_waits_until_a_large_result_has_left(fake):
+    large = bytes(30000000)
+    clock = Clock()
+    worker = make(fake, lambda job: large, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().completed == 1)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 30
+        worker._shift.wake()
+        peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
+        peer.send((NO_JOB,))
+        expect_leaving(peer, at_work)
+
+
+def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
+    clock = Clock()
+    worker = make(fake, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 4
+        worker._shift.wake()
+        peer.expect_end()
+        at_work.join()
+
+
+def test_a_job_that_was_on_its_way_is_done(fake):
+    worker = make(fake)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        peer.assign(b"H:1", workload=b"x")
+        peer.expect((WORK_COMPLETE, b"H:1", b"x"), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_the_second_stop_leaves_at_once(fake, caplog):
+    gate = threading.Event()
+    abandoned = []
+    worker = Worker(fake.address)
+    worker.register("f", lambda job: gate.wait(WAIT) and None, abandon=lambda: abandoned.append(1))
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        worker.stop()
+        at_work.join()
+        peer.expect_end()
+    gate.set()
+    assert abandoned == [1] and at_work.unfinished == 1
+    assert "left unfinished" in caplog.text
+
+
+def test_grace_ends(fake):
+    gate = threading.Event()
+    clock = Clock()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, grace=30, clock=clock)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        worker.stop()
+        until(lambda: worker._shift.leaving)
+        clock.now += 29
+        worker._shift.wake()
+        peer.expect_nothing()
+        clock.now += 2
+        worker._shift.wake()
+        at_work.join()
+        peer.expect_end()
+    gate.set()
+
+
+def test_stop_before_work_counts():
+    worker = Worker("127.0.0.1:1")
+    worker.register("f", bool)
+    worker.stop()
+    with AtWork(worker) as at_work:
+        at_work.join()
+
+
+def test_it_can_work_again(fake):
+    worker = make(fake)
+    for _ in range(2):
+        with AtWork(worker) as at_work:
+            peer = fake.accept(*HELLO)
+            peer.send((NO_JOB,))
+            peer.expect((PRE_SLEEP,))
+            worker.stop()
+            expect_leaving(peer, at_work)
+        worker.stops = 0
+
+
+def test_max_jobs_is_exact(fake):
+    worker = make(fake, max_jobs=3, threads=2)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        grabs, done = 1, 0
+        while done < 3:
+            if grabs:
+                grabs -= 1
+                peer.assign(b"H:%d" % done)
+            packet = peer.receive()
+            grabs += packet == GRAB
+            done += packet[0] == WORK_COMPLETE
+        assert grabs == 0
+        expect_leaving(peer, at_work)
+    assert worker.health().grabbed == 3
+
+
+def test_max_jobs_counts_no_grab_that_brought_nothing(fake):
+    worker = make(fake, max_jobs=1)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        for _ in range(3):
+            peer.send((NO_JOB,))
+            peer.expect((PRE_SLEEP,))
+            peer.send((NOOP,))
+            peer.expect(GRAB)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), (CANT_DO, b"f"))
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_max_age_and_splay(fake):
+    clock = Clock()
+    worker = make(fake, max_age=100, splay=50, clock=clock, random=lambda: 0.5)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 124
+        peer.send((NOOP,))
+        peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        clock.now += 2
+        peer.send((NOOP,))
+        packets = [peer.receive()]
+        if packets == [GRAB]:
+            peer.send((NO_JOB,))
+            packets = [peer.receive()]
+        assert packets == [(CANT_DO, b"f")]
+        peer.expect_farewell()
+        at_work.join()
+
+
+def test_an_infinite_time_limit_is_none(fake):
+    worker = Worker(fake.address)
+    worker.register("f", lambda job: job.workload, timeout=float("inf"))
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
+@pytest.mark.parametrize("seconds", [30 * 86400.0, float("inf")])
+def test_a_month_is_no_time_that_the_system_refuses_to_wait(fake, seconds):
+    worker = make(fake, max_age=seconds)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        worker.stop()
+        expect_leaving(peer, at_work)
+
+
+def test_watch_makes_it_leave(fake):
+    changed = threading.Event()
+    worker = make(fake, watch=changed.is_set)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        changed.set()
+        expect_leaving(peer, at_work)
+
+
+SIGNALLED = """
+import sys, time
+from gearman_std.worker.worker import Worker
+worker = Worker(sys.argv[1])
+@worker.function("f")
+def f(job):
+    time.sleep(float(job.text))
+    return b"done"
+worker.work()
+print("left")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals(fake, processes, number):
+    """The first finishes what runs and leaves, the second leaves at once."""
+    for twice in (False, True):
+        process = processes.start([sys.executable, "-c", SIGNALLED, fake.address], stdout=subprocess.PIPE)
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"60" if twice else b"0.2")
+        process.send_signal(number)
+        if twice:
+            peer.expect_nothing()
+            process.send_signal(number)
+            peer.expect_end()
+        else:
+            peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
+            peer.expect_farewell()
+        assert process.communicate(timeout=WAIT)[0] == b"left\n"
+        assert process.returncode == 0
+
+
+UNNOTICED = """
+import signal, sys, threading, time
+from gearman_std.worker.worker import Worker
+worker = Worker(sys.argv[1])
+@worker.function("f")
+def f(job):
+    time.sleep(0.05)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    end = time.monotonic() + 5
+    while not job.stopping and time.monotonic() < end:
+        time.sleep(0.01)
+    return str(job.stopping)
+worker.work()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_that_interrupts_no_system_call_is_noticed_at_once(fake, processes):
+    """As when it comes just before the call that waits, or to another thread than the one that runs signal handlers."""
+    process = processes.start([sys.executable, "-c", UNNOTICED, fake.address])
+    peer = fake.accept(*HELLO)
+    peer.assign(b"H:1")
+    peer.expect((WORK_COMPLETE, b"H:1", b"True"), (CANT_DO, b"f"))
+    peer.expect_farewell()
+    assert process.wait(WAIT) == 0
+
+
+# --- One function stops no other.
+
+def wait_for_later(job):
+    if job.attempt == 1:
+        raise Retry(after=3600)
+
+
+def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
+    """Its connection grabs no more until its jobs have been tried again; the other functions get a connection of their own."""
+    clock = Clock()
+    worker = make(fake, wait_for_later, clock=clock)
+    worker.register("g", lambda job: job.workload)
+    with AtWork(worker):
+        peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+        for number in range(16):
+            peer.assign(b"H:%d" % number)
+            peer.expect((CANT_DO, b"g") if number == 15 else GRAB)
+        other = fake.accept((CAN_DO, b"g"), GRAB)
+        for number in range(3):
+            other.assign(b"H:1%d" % number, b"g", b"x")
+            other.expect((WORK_COMPLETE, b"H:1%d" % number, b"x"), GRAB)
+        other.send((NO_JOB,))
+        other.expect((PRE_SLEEP,))
+        peer.send((NOOP,))
+        peer.expect_nothing()
+        assert worker.health().held == 16 and "16 jobs of f wait to be tried again" in caplog.text
+        clock.now += 3601
+        worker._shift.wake()
+        peer.expect(*[(WORK_COMPLETE, b"H:%d" % number, b"") for number in range(16)])
+        peer.expect(GRAB)
+        assert worker.health().held == 0
+
+
+def test_a_function_of_its_own_connection_that_holds_many_jobs_grabs_no_more(fake, other):
+    """With no other function there is nothing to part, and another server's share of it is held back, too."""
+    worker = make([fake.address, other.address], wait_for_later)
+    with AtWork(worker):
+        peer, second = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
+        answered = 0
+        while answered < 16:
+            for one in (peer, second):
+                if answered < 16 and grabs(one):
+                    one.assign(b"H:%d" % answered)
+                    answered += 1
+        until(lambda: worker.health().held == 16)
+        peer.expect_nothing()
+        second.expect_nothing()
+
+
+def grabs(peer):
+    """Whether a grab comes within a twentieth of a second."""
+    peer.socket.settimeout(0.05)
+    try:
+        return peer.receive() == GRAB
+    except socket.timeout:
+        return False
+    finally:
+        peer.socket.settimeout(WAIT)
+
+
+def test_the_held_jobs_of_a_lost_server_make_room_for_others(fake):
+    worker = make(fake, wait_for_later, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for number in range(16):
+            peer.assign(b"H:%d" % number)
+            if number < 15:
+                peer.expect(GRAB)
+        peer.expect_nothing()
+        peer.close()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect(GRAB)
+
+
+def assign_large(peer, size, fields=(b"H:1", b"f", b"")):
+    """The beginning of a job whose workload has that size."""
+    head = b"\0".join(fields + (b"",))
+    peer.socket.sendall(struct.pack(">4sII", b"\0RES", JOB_ASSIGN_UNIQ, len(head) + size) + head)
+
+
+def test_a_workload_that_is_too_large_costs_its_job_alone(fake, caplog):
+    size = (256 << 20) + 1
+    zeros = bytes(1 << 20)
+    with AtWork(make(fake, lambda job: job.workload)) as at_work:
+        peer = fake.accept(*HELLO)
+        assign_large(peer, size)
+        for _ in range(256):
+            peer.socket.sendall(zeros)
+        peer.socket.sendall(b"\0" + pack_response(NOOP))
+        peer.expect((WORK_EXCEPTION, b"H:1", b"the workload is larger than the worker takes"), GRAB)
+        peer.assign(b"H:2", workload=b"next")
+        peer.expect((WORK_COMPLETE, b"H:2", b"next"), GRAB)
+        assert (at_work.worker.health().failed, at_work.worker.health().completed) == (1, 1)
+    assert "H:1 of f from %s failed: its workload is larger" % fake.address in caplog.text
+
+
+def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
+    with AtWork(make(fake, random=lambda: 0.0)):
+        peer = fake.accept(*HELLO)
+        assign_large(peer, 256 << 20, (b"no more than this",))
+        try:
+            for _ in range(257):
+                peer.socket.sendall(bytes(1 << 20))
+        except OSError:
+            pass  # it is closed before the last bytes
+        fake.accept(*HELLO)
+
+
+# --- Functions that come and go.
+
+def test_unregistering(fake):
+    """What runs, or is on its way, is finished on the old connection; the other functions get another one."""
+    gate = threading.Event()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, threads=2)
+    worker.register("g", lambda job: b"g")
+    with AtWork(worker):
+        old = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
+        old.assign(b"H:1")
+        old.expect(GRAB)
+        worker.unregister("f")
+        peer = fake.accept((CAN_DO, b"g"))
+        old.assign(b"H:2", b"f")
+        old.expect((CANT_DO, b"g"))
+        old.expect_nothing()
+        gate.set()
+        assert {old.receive(), old.receive()} == {(WORK_COMPLETE, b"H:1", b""), (WORK_COMPLETE, b"H:2", b"")}
+        old.expect((CANT_DO, b"f"))
+        old.expect_end()
+        peer.expect(GRAB)
+        peer.assign(b"H:3", b"g")
+        assert sorted(peer.receive() for _ in range(3)) == [(WORK_COMPLETE, b"H:3", b"g"), GRAB, GRAB]
+        worker.register("f", lambda job: b"new")
+        peer.expect((CAN_DO, b"f"))
+        peer.assign(b"H:4")
+        peer.expect((WORK_COMPLETE, b"H:4", b"new"), GRAB)
+    with pytest.raises(ValueError, match="'h' is not registered"):
+        worker.unregister("h")
+
+
+def test_a_function_that_is_unregistered_alone_leaves_no_connection(fake):
+    worker = make(fake)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        worker.unregister("f")
+        peer.send((NO_JOB,))
+        peer.expect((CANT_DO, b"f"))
+        peer.expect_end()
+        worker.register("f", bool)
+        fake.accept(*HELLO)
