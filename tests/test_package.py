@@ -239,6 +239,17 @@ def test_works_vendored(tmp_path, root):
     assert printed.strip() == gearman_std.__version__
 
 
+def test_the_folder_and_an_archive_of_it_are_programs(sources, tmp_path):
+    """`python3 gearman_std` from anywhere, and what `zipapp` makes of it."""
+    import shutil
+    import zipapp
+    assert gearman_std.__version__ in python(sources, "--version", cwd=str(tmp_path), env={})
+    shutil.copytree(sources, str(tmp_path / "source" / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    zipapp.create_archive(str(tmp_path / "source"), str(tmp_path / "gearman.pyz"), main="gearman_std.cli:main")
+    printed = python(str(tmp_path / "gearman.pyz"), "demo", cwd=str(tmp_path), env={})
+    assert "gearman.pyz" in printed and "1 jobs in" in printed
+
+
 def test_no_syntax_newer_than_3_6(sources):
     """Where this Python can check it: by parsing the sources as 3.6 would."""
     import ast

@@ -82,8 +82,11 @@ def own_sources() -> "List[str]":
     path = os.path.abspath(getattr(sys.modules[Console.__module__], "__file__", "") or "")
     if not Console.__module__.endswith(".cli.common"):
         return [path]
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(os.path.dirname(os.path.dirname(path)))
-                  for name in names if name.endswith(".py"))
+    package = os.path.dirname(os.path.dirname(path))
+    while not os.path.exists(package):  # it is in an archive
+        package = os.path.dirname(package)
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(package)
+                  for name in names if name.endswith(".py")) or [package]
 
 
 def count_words(job: "Any") -> str:
