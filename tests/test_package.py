@@ -23,7 +23,7 @@ IMPORTS = {
     "wire": "errors",
     "core": "wire schedule timers errors",
     "net": "wire errors",
-    "store": "core schedule errors",
+    "store": "core net schedule errors",
     "server": "core store net wire timers errors",
     "client": "net wire schedule timers errors",
     "worker": "net wire timers errors",

@@ -297,11 +297,18 @@ class Core:
 
     def snapshot(self) -> "List[Tuple[Any, ...]]":
         """Records of all background jobs, in the order in which to restore them."""
+        return [self.record_of(job) for job in self.background_jobs()]
+
+    def record_of(self, job: Job) -> "Tuple[Any, ...]":
+        """The record that adds a job as it is now."""
+        return job_record(job, self.now, self.wall)
+
+    def background_jobs(self) -> "List[Job]":
+        """All background jobs, in the order in which to restore them."""
         running = [job for job in self.jobs.values() if job.state is RUNNING]
         waiting = [job for function in self.functions.values() for job in function.jobs_waiting()]
         others = [job for job in self.jobs.values() if job.state not in (RUNNING, WAITING)]
-        jobs = running + waiting + others + list(self.aside.values())
-        return [job_record(job, self.now, self.wall) for job in jobs if job.background]
+        return [job for job in running + waiting + others + list(self.aside.values()) if job.background]
 
     @property
     def records(self) -> "List[Tuple[Any, ...]]":

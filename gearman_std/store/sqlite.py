@@ -1,7 +1,8 @@
 """Background jobs on disk: add, finish, replay.
 
-The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, and FILE-lock, which keeps a
-second server out.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the version of the schema, at present 1:
+The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
+second server out, and FILE-new while it is written anew.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the
+version of the schema, at present 1:
 
     jobs      one row for each background job
         number      INTEGER  what the handle ends with; never used twice in one file
@@ -20,7 +21,7 @@ second server out.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_versi
         workload    BLOB
     settings  one row for each name
         'handles'   up to this number handles may have been given out, so the next start begins after it
-        'id'        random, made with the file
+        'id'        random, made with the file, for releases before 1.1
 
 A release with a newer schema brings the file up to date when it opens it; an older one refuses it.
 """
@@ -30,6 +31,7 @@ from itertools import groupby
 
 from ..core.jobs import DELAYED, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, WAITING
 from ..errors import StoreError
+from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +43,11 @@ _logger_store = logging.getLogger("gearman_std.store")
 # When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
 
-APPLICATION_ID = 0x47534a51
 HANDLE_BLOCK = 100000  # handle numbers that are set aside for use in one go
-BUSY_TIMEOUT = 0.01    # seconds to wait while another process has the file locked: the whole server waits
+WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
+ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
+ROW_SIZE = 200         # bytes of a row besides its workload, about
+MOST_ROOM = 64 << 20   # bytes for which room is looked for after a disk was full, at most
 GEARMAND_TABLE = "gearman_queue"
 
 # What makes version 1, version 2 … of the schema out of the one before.
@@ -76,7 +80,8 @@ class JobStore:
     path.
 
     Every method raises StoreError if the file cannot be read or written.  After an error in `write` or `replace` nothing of
-    what they were given counts as stored, and `reopen` has to succeed before they are called again.
+    what they were given counts as stored.  If the store is no longer `usable` then, what is on the disk cannot be told from
+    what is in the system's memory only, or the file is not what it was: `renew` has to succeed before they are called again.
 
     Owner: the server's dispatcher thread.
     """
@@ -92,11 +97,12 @@ class JobStore:
         self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
         self._connect = connect or connect_sqlite
         self._migrations = migrations
+        self._file = StoreFile(self.path)
         self._connection = None   # type: Any
-        self._lock = None         # type: Any
+        self._reader = None       # type: Any # keeps SQLite from touching the file when the connection is closed after an error
         self._errors = ()         # type: Tuple[Any, ...] # what sqlite3 raises
-        self._files = ()          # type: Tuple[Any, ...] # what the files are, to notice when they are no longer there
-        self._id = b""
+        self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
+        self._whole = False       # FILE-new is whole and on disk
         self._reserved = 0        # up to this number handles may be given out
         self._position = 0        # the last one used
         self._synchronous = ""
@@ -106,13 +112,24 @@ class JobStore:
 
     def open(self, handle_prefix: bytes, wall: float) -> None:
         """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time."""
-        from sqlite3 import Error
+        try:
+            from sqlite3 import Error
+        except ImportError as error:
+            raise StoreError("%s cannot be opened, as this Python has no SQLite: %s" % (self.path, error)) from None
         self._errors = (Error, OSError, OverflowError)
         try:
-            self._lock_out()
-            self._open(first=True)
+            for attempt in range(ATTEMPTS):
+                try:
+                    self._file.take()
+                    self._open_first()
+                    break
+                except self._errors:
+                    self._disconnect()
+                    if attempt == ATTEMPTS - 1:
+                        raise
             if self._gearmand_queue is not None:
                 self._take_over(handle_prefix, wall, *self._gearmand_queue)
+                self._file.note()
         except self._errors as error:
             self.abandon()
             raise self._error(error) from None
@@ -140,7 +157,7 @@ class JobStore:
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, and no error has made it necessary to open it again."""
+        """Whether it is open, and no error has made it necessary to write it anew."""
         return self._connection is not None
 
     def wants(self, number: int) -> bool:
@@ -158,86 +175,143 @@ class JobStore:
         """Have the jobs of these records in the file, and no others."""
         self._commit(records, number, True, True)
 
-    def reopen(self) -> bool:
-        """Open the file again after an error; return whether it is the same file still, with what was in it."""
-        known = self._id
+    def renew(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
+        """Write the file anew with the jobs of these records, or with none; a piece at a time, yielding after each.
+
+        Until the new one is whole and on disk, the old one is not touched, unless nothing of it is to be kept.  Once it
+        `is_whole`, the records were used, and after an error the next call goes on from there.
+        """
+        self._disconnect()
         try:
-            if self._files[-1] != _identity(self._lock_path):
-                self._unlock()
-                self._lock_out()
+            self._file.take()
+            if not self._whole:
+                for _ in self._write_new(records, number):
+                    yield
+                self._whole = True
+            for _ in self._file.put_in_place():
+                yield
+            self._whole = False
             self._open(first=False)
         except self._errors as error:
+            self._whole = self._whole and os.path.exists(self._file.new)
             self._disconnect()
             raise self._error(error) from None
         except StoreError:
             self._disconnect()
             raise
-        return self._id == known
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `renew` has come so far that it only has to put the new file in its place."""
+        return self._whole
+
+    def could_shrink(self, size: int) -> bool:
+        """Whether a new file for jobs of so many bytes would take up less than the old one, and there is room for it."""
+        room = self._file.room()
+        return size < self._file.size() // 2 and (not size or room is None or room > size + size // 4 + PIECE)
+
+    def prove_room(self, size: int) -> None:
+        """Have so many bytes written, and forget them: a disk that was full has room again."""
+        try:
+            for statement in ("INSERT OR REPLACE INTO settings VALUES ('room', zeroblob(%d))" % min(size, MOST_ROOM),
+                              "DELETE FROM settings WHERE name = 'room'"):
+                self._file.check()
+                self._connection.execute(statement)
+                self._checkpoint("PASSIVE")
+        except self._errors as error:
+            self._fail(error)
+            raise self._error(error) from None
+        except StoreError:
+            self._disconnect()
+            raise
 
     def close(self, number: int) -> None:
         """Close the file; handles go on after `number` at the next start."""
         try:
-            if self._connection is not None and number != self._reserved:
-                self._connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number,))
+            if self._connection is not None:
+                self._file.check()
+                self._checkpoint("PASSIVE")  # and have all on disk that waited for it
+                self._set_synchronous("FULL")
+                if number != self._reserved:
+                    self._connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number,))
+                self._checkpoint("TRUNCATE")
+                self._close_reader()  # so that SQLite removes the WAL
         except self._errors as error:
-            raise self._error(error) from None
-        finally:
-            self.abandon()
+            self._fail(error)
+            if self._connection is None:
+                raise self._error(error) from None
+            _logger_store.info("%s is not closed in order, but all is in it: %s", self.path, error)
+        except StoreError as error:
+            self._disconnect()
+            raise self._error(error.reason) from None
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the file as it is."""
         self._disconnect()
-        self._unlock()
+        self._file.release()
 
     # ------------------------------------------------------------------------------------------------------------ opening
 
-    @property
-    def _lock_path(self) -> str:
-        return self.path + "-lock"
-
-    def _lock_out(self) -> None:
-        """Keep other servers from the file, until this process ends however it ends."""
-        lock = connect_sqlite(self._lock_path)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except self._errors as error:
-            lock.close()
-            if "locked" in str(error):
-                raise StoreError("%s is in use by another server" % self.path) from None
-            raise
-        self._lock = lock
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+    def _open_first(self) -> None:
+        if self._file.new_is_whole():
+            for _ in self._file.put_in_place():
+                continue
+        self._file.remove_new()
+        self._open(first=True)
 
     def _open(self, first: bool) -> None:
         connection = self._connection = self._connect(self.path)
         connection.text_factory = bytes
         version = self._version()
         if first:
+            if self._pragma("journal_mode") == b"wal":
+                self._open_reader()
             self._check_content()
         if self._pragma("journal_mode = WAL") != b"wal":
-            raise self._error("this file system cannot hold a database in WAL mode")
+            raise StoreError("%s: this file system cannot hold a database in WAL mode" % self.path)
+        self._open_reader()
+        if first:
+            self._file.prove()
         self._pragma("journal_size_limit = %d" % (64 << 20))
+        self._pragma("wal_autocheckpoint = 0")  # SQLite would not tell that one failed
         self._synchronous = ""
         self._set_synchronous("FULL")
         for number in range(version, len(self._migrations)):
             connection.execute("BEGIN IMMEDIATE")
-            for statement in self._migrations[number]:
-                connection.execute(statement)
-            self._pragma("user_version = %d" % (number + 1))
+            self._migrate(connection, number)
             self._pragma("application_id = %d" % APPLICATION_ID)
             connection.execute("COMMIT")
-        settings = dict(connection.execute("SELECT name, value FROM settings"))
-        self._id = settings[b"id"]
         if first:
-            self.number = settings[b"handles"]
+            self.number = dict(connection.execute("SELECT name, value FROM settings"))[b"handles"]
             self._reserved = self.number + HANDLE_BLOCK
         # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
         connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self._reserved,))
-        self._files = self._identities()
+        self._file.sync_folder()  # for the name of the WAL
+        self._checkpoint("PASSIVE")
+
+    def _migrate(self, connection: "Any", number: int) -> None:
+        for statement in self._migrations[number]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = %d" % (number + 1))
+
+    def _open_reader(self) -> None:
+        """Open the file once more, for reading only.
+
+        SQLite, when it closes the last connection, copies the WAL to the file.  After a flush that failed, that would be from a
+        WAL of which a part may not be on the disk, so that a power failure in between leaves a mixture.  This connection is
+        the last one, and cannot write.
+        """
+        if self._reader is None:
+            from pathlib import Path
+            from sqlite3 import connect
+            self._reader = connect(Path(self.path).as_uri() + "?mode=ro", uri=True, timeout=0, check_same_thread=False)
+            self._reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _version(self) -> int:
         """The version of the file's schema, 0 for a new one.  Raises StoreError for other programs' files."""
@@ -287,8 +361,9 @@ class JobStore:
             flush = True
         position = self._position
         try:
-            if self._files != self._identities():
-                raise self._error("the file was moved, deleted or replaced")
+            self._file.check()
+            if self._unmoved >= WAL_SIZE:
+                self._checkpoint("PASSIVE")
             self._set_synchronous("FULL" if flush else "NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             if anew:
@@ -299,14 +374,74 @@ class JobStore:
             if reserved != self._reserved or anew or not records:
                 connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (reserved,))
             connection.execute("COMMIT")
+            self._file.note_commit()
         except self._errors as error:
             self._position = position
-            self._disconnect()
+            self._fail(error)
             raise self._error(error) from None
-        except StoreError:
+        except StoreError as error:
             self._disconnect()
-            raise
+            raise self._error(error.reason) from None
         self._reserved = reserved
+        self._unmoved += 3 * 4096
+
+    def _fail(self, error: BaseException) -> None:
+        """After an error of SQLite, close the file unless it is as it was before, which can only be said of two of them.
+
+        Where another program had locked it, nothing was written; where the disk had no room, the system said so at once and
+        has what was written before.  After all others, what counts as written may not be on the disk, nor ever get there.
+        """
+        text = str(error)
+        if "locked" in text or "disk is full" in text:
+            try:
+                self._connection.execute("ROLLBACK")
+            except self._errors as other:
+                if "no transaction" not in str(other):
+                    self._disconnect()
+                    return
+            self._file.note()  # of what was begun, something may be in the WAL
+            return
+        self._disconnect()
+
+    def _checkpoint(self, mode: str) -> None:
+        """Copy to the file what is in the WAL."""
+        self._connection.execute("PRAGMA wal_checkpoint(%s)" % mode).fetchall()
+        self._file.note()
+        self._unmoved = 0
+
+    def _write_new(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
+        """Write FILE-new, to which nothing is missing once its application_id is set."""
+        rows = self._rows(records)
+        self._position = 0
+        row = next(rows, None)
+        self._file.remove_new()
+        if row is None:
+            self._file.empty()
+        connection = self._connect(self._file.new)
+        try:
+            for pragma in ("journal_mode = OFF", "synchronous = FULL"):
+                connection.execute("PRAGMA " + pragma).fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            for version in range(len(self._migrations)):
+                self._migrate(connection, version)
+            connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number + HANDLE_BLOCK,))
+            connection.execute("COMMIT")
+            while row is not None:
+                connection.execute("BEGIN IMMEDIATE")
+                size = 0
+                while row is not None and size < PIECE:
+                    connection.execute(_INSERT, row)
+                    size += 8 * ROW_SIZE + len(row[-1])  # most of the time of a small one is not that of its bytes
+                    row = next(rows, None)
+                connection.execute("COMMIT")
+                yield
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("PRAGMA application_id = %d" % APPLICATION_ID)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        self._reserved = number + HANDLE_BLOCK
+        self._file.sync_folder()
 
     def _write_group(self, kind: str, group: "Iterator[Record]") -> None:
         """Write neighbouring records of one kind."""
@@ -331,11 +466,13 @@ class JobStore:
         for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
              created) in records:
             position += 1
+            self._unmoved += ROW_SIZE + len(workload)
             yield (int(handle[handle.rindex(b":") + 1:]), handle, function, unique, reducer, priority, due, attempts, state,
                    error, schedule, created, position, workload)
         self._position = position
 
     def _next_position(self) -> int:
+        self._unmoved += ROW_SIZE
         self._position += 1
         return self._position
 
@@ -344,20 +481,19 @@ class JobStore:
             self._connection.execute("PRAGMA synchronous = " + mode)
             self._synchronous = mode
 
-    def _identities(self) -> "Tuple[Any, ...]":
-        return _identity(self.path), _identity(self.path + "-wal"), _identity(self._lock_path)
-
     def _disconnect(self) -> None:
-        """Close the connection, whatever state it is in; an open transaction is rolled back."""
+        """Close the connection, whatever state it is in, and leave the files alone; an open transaction is rolled back."""
         if self._connection is not None:
             try:
                 self._connection.close()
             except self._errors as error:
                 _logger_store.debug("closing %s: %s", self.path, error)
             self._connection = None
+        self._close_reader()
 
     def _error(self, reason: object) -> StoreError:
-        return StoreError("%s: %s" % (self.path, reason), str(reason))
+        text = str(getattr(reason, "strerror", None) or reason)
+        return StoreError("%s: %s" % (self.path, text), text)
 
     # ---------------------------------------------------------------------------------------------------- gearmand's table
 
@@ -409,12 +545,6 @@ class JobStore:
         self._connection.executemany(_INSERT, self._rows(records))
 
 
-def connect_sqlite(path: str) -> "Any":
-    """An SQLite connection without implicit transactions, usable in any thread."""
-    from sqlite3 import connect
-    return connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-
-
 def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, bytes, int, bytes, float]]":
     """The jobs of a table that gearmand's libsqlite3 queue made, in their order: (unique, function, priority, data, unix time).
 
@@ -461,12 +591,3 @@ def _handle_number(handle: bytes) -> int:
 
 def _quoted(name: str) -> str:
     return '"%s"' % name.replace('"', '""')
-
-
-def _identity(path: str) -> "Any":
-    """What distinguishes a file from another that has its name later."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -10,7 +10,7 @@ from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, G
                                        SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
                                        WORK_EXCEPTION, WORK_FAIL)
 from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, connect_sqlite
-from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, RETRY_INTERVAL, StoreKeeper
+from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL, StoreKeeper
 
 from core_world import World
 
@@ -563,6 +563,9 @@ def break_disk(world):
 def mend_disk(world):
     world.broken = ""
     world.passes(RETRY_INTERVAL)
+    while world.core.store_trouble:
+        assert world.keeper.next_time() == world.now + 0.001
+        world.passes(0.001)
 
 
 def test_a_job_that_cannot_be_stored_is_refused_and_all_else_goes_on(start, caplog):
@@ -581,6 +584,8 @@ def test_a_job_that_cannot_be_stored_is_refused_and_all_else_goes_on(start, capl
         world.passes(RETRY_INTERVAL)
     mend_disk(world)
     assert client.submits_bg()
+    assert len(caplog.records) == 1
+    world.passes(QUIET)
     levels = [(record.levelno, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING]
     assert [level for level, _ in levels] == [logging.ERROR] * 2, "one line for each change"
     assert "refused" in levels[0][1] and "disk I/O error" in levels[0][1] and "again" in levels[1][1]
@@ -639,6 +644,7 @@ def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, c
 def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     world = start()
     world.connects().submits_bg()
+    world.connects().submits_bg()
     break_disk(world)
     worker = world.worker(b"f")
     worker.says(WORK_COMPLETE, worker.grabs(), b"")
@@ -646,27 +652,57 @@ def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     assert "may run again" in caplog.records[-1].getMessage()
     world.broken = ""
     world = world.crashes()
-    assert len(world.core.jobs) == 1
+    assert len(world.core.jobs) == 2
     world.store.abandon()
 
 
 def test_much_that_was_outstanding_is_written_bit_by_bit(start):
+    """Where the file as it was is still good."""
     world = start()
     from gearman_std.wire.protocol import pack_request
     client = world.connects()
     client.sends(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") * (CATCH_UP * 2 + 1))
     client.takes()
-    break_disk(world)
+    world.broken = "database is locked"
     assert world.connects().asks(b"cancel function f") == b"OK %d\r\n" % (CATCH_UP * 2 + 1)
-    mend_disk(world)
+    world.broken = ""
+    world.passes(RETRY_INTERVAL)
     assert len(world.core.records) == CATCH_UP + 1
-    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
+        (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database is locked"))
     world.passes(0.001)
     assert len(world.core.records) == 1
     world.passes(0.001)
     assert client.submits_bg()
     world = world.crashes()
     assert len(world.core.jobs) == 1
+    world.store.abandon()
+
+
+def test_what_happens_while_the_file_is_written_anew_is_in_it(start):
+    """Which goes on piece by piece, while jobs run, end, are lost and set aside."""
+    world = start(policy=FunctionPolicy(retries=2))
+    client = world.connects()
+    handles = [client.submits_bg(b"f", b"", b"x" * 100000) for _ in range(300)]
+    break_disk(world)
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    world.broken = ""
+    world.passes(RETRY_INTERVAL)
+    worker = world.worker(b"f")
+    steps = 0
+    while world.core.store_trouble:
+        world.passes(0.001)
+        if steps < 4:
+            worker.says(WORK_COMPLETE, worker.grabs(), b"")
+            world.loses(1)
+            assert world.connects().asks(b"cancel job " + handles[-1 - steps]) == b"OK\r\n"
+        steps += 1
+    assert steps > 8
+    new = client.submits_bg()
+    expected = [record[:11] for record in world.core.snapshot()]
+    world = world.crashes()
+    assert len(world.core.jobs) == 300 - 8 + 1 and new in world.core.jobs
+    assert [record[:11] for record in world.core.snapshot()] == expected
     world.store.abandon()
 
 
@@ -691,7 +727,7 @@ def test_a_refused_job_that_reached_the_disk_all_the_same_is_removed(start):
     world.store._connection.execute = lambda statement, *arguments: (
         fail_after(real.execute(statement, *arguments)) if statement == "COMMIT" else real.execute(statement, *arguments))
     client.says(SUBMIT_JOB_BG, b"f", b"", b"ghost").hears(REFUSED)
-    world.passes(RETRY_INTERVAL)
+    mend_disk(world)
     world = world.crashes()
     assert len(world.core.jobs) == 1
     world.store.abandon()
@@ -713,8 +749,8 @@ def test_a_deleted_file_is_written_anew(start, tmp_path):
     for name in os.listdir(str(tmp_path)):
         os.unlink(str(tmp_path / name))
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
-        (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the file was moved, deleted or replaced"))
-    world.passes(RETRY_INTERVAL)
+        (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the file was moved, deleted, replaced or changed"))
+    mend_disk(world)
     third = client.submits_bg()
     world = world.crashes()
     assert list(world.core.aside) == [lost]
@@ -735,7 +771,7 @@ def test_a_file_locked_by_another_process_is_trouble_until_it_is_free(start):
     assert world.core.store_trouble
     other.execute("ROLLBACK")
     other.close()
-    world.passes(RETRY_INTERVAL)
+    mend_disk(world)
     assert client.submits_bg()
 
 

@@ -1,0 +1,303 @@
+"""The files of a store as the file system has them: kept from other servers, watched, and proved to be on disk.
+
+FILE-new is there while FILE is written anew.  Once it is whole it counts in place of FILE and FILE-wal, until it is gone.
+"""
+import os
+import struct
+import sys
+from errno import EACCES, EAGAIN
+
+from ..errors import StoreError
+from ..net.forks import leave_in_children
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, Optional, Tuple
+
+APPLICATION_ID = 0x47534a51
+BUSY_TIMEOUT = 0.01           # seconds to wait while another process has the file locked: the whole server waits
+PIECE = 4 << 20               # bytes that are written in one go while others wait
+SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database on which SQLite puts its locks
+OUR_LOCK = (1 << 30) + 4096, 1
+UNSTEADY_AFTER = 5            # commits in a row before which a file had another time, and nothing else, than after the last
+_F_OFD_SETLK = 37             # of Linux; the module fcntl knows it from Python 3.9 on
+_TELLS_TIMES = os.name == "posix"  # elsewhere the time of an open file is not always up to date
+_CHANGED = "the file was moved, deleted, replaced or changed"
+
+# Open files by their numbers, each with what distinguishes it: to open one again and close it would end SQLite's locks.
+_held_files = {}  # type: Dict[int, Tuple[int, int]]
+
+
+class StoreFile:
+    """FILE of a store, with FILE-wal, FILE-shm, FILE-lock and FILE-new beside it.
+
+    Raises StoreError for what is in use, or not as it was left, and OSError for all else.
+
+    Owner: the JobStore.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.wal, self.lock_path, self.new = path + "-wal", path + "-lock", path + "-new"
+        self._lock = None    # type: Any # the connection that locks FILE-lock
+        self._file = -1      # FILE, with a lock of ours that goes with the file, whatever its name
+        self._locked = None  # type: Any # which FILE-lock that is
+        self._noted = ()     # type: Tuple[Any, ...] # what the files were like after the last commit
+        self._unsteady = 0   # how often in a row nothing but a time had changed
+
+    def __repr__(self) -> str:
+        return "<StoreFile %s%s>" % (self.path, ", ours" if self._lock is not None else "")
+
+    def take(self) -> None:
+        """Keep other servers from the file, also under other names of it, until this process ends however it ends."""
+        if self._lock is not None and _file_identity(self.lock_path) != self._locked:
+            self._unlock()
+        if self._lock is None:
+            lock = connect_sqlite(self.lock_path)
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except Exception as error:
+                lock.close()
+                if "locked" in str(error):
+                    raise self._in_use() from None
+                raise
+            self._lock = lock
+            self._locked = _file_identity(self.lock_path)
+        if self._file < 0 or _file_identity(self.path) != _held_files[self._file]:
+            self._close_file()
+            self._open_file()
+
+    def release(self) -> None:
+        """Let others have the file, once SQLite has closed it."""
+        self._close_file()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open_file(self) -> None:
+        identity = _file_identity(self.path)
+        if identity is not None and identity in _held_files.values():
+            raise self._in_use()
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        if not _lock_range(file, *OUR_LOCK):
+            os.close(file)
+            raise self._in_use()
+        status = os.fstat(file)
+        _held_files[file] = status.st_dev, status.st_ino
+        self._file = file
+        leave_in_children(self)
+
+    def leave(self) -> None:
+        """Close the file in a child of a fork, which would keep its parent's lock."""
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            _held_files.pop(self._file, None)
+            os.close(self._file)
+            self._file = -1
+
+    def _in_use(self) -> StoreError:
+        return StoreError("%s is in use by another server" % self.path, "the file is in use by another server")
+
+    # ----------------------------------------------------------------------------------------------------------- watching
+
+    def note(self) -> None:
+        """Remember what the files are like, as all in them is ours."""
+        self._noted = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
+
+    def note_commit(self) -> None:
+        """Remember what the WAL is like after a commit, which writes to nothing else."""
+        before, after = self._noted[1], _state_of(self.wal)
+        if after is None or after[:2] != before[:2]:
+            raise StoreError(_CHANGED)
+        self._noted = self._noted[0], after, self._noted[2]
+
+    def check(self) -> None:
+        """Raise StoreError if anybody else has moved, deleted, replaced or changed a file since it was noted."""
+        found = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
+        if found == self._noted and None not in found:
+            self._unsteady = 0
+            return
+        if None not in found and None not in self._noted and all(
+                now[:3] == before[:3] for now, before in zip(found, self._noted)):
+            # Some network file systems change times by themselves, later.
+            self._unsteady += 1
+            if self._unsteady > UNSTEADY_AFTER:
+                return
+        raise StoreError(_CHANGED)
+
+    # ------------------------------------------------------------------------------------------------------------ proving
+
+    def prove(self) -> None:
+        """Write again, and flush, what may be in the system's memory only, before anything is built on it.
+
+        A flush that failed may leave pages that count as written and are not on the disk; what is appended to such a WAL is
+        lost with the power.  Whether the server before this one met such a failure cannot be known.
+        """
+        try:
+            wal = os.open(self.wal, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            wal = -1
+        if wal >= 0:
+            try:
+                offset = 0
+                while True:
+                    piece = _read_at(wal, offset, PIECE)
+                    if not piece:
+                        break
+                    _write_at(wal, offset, piece)
+                    offset += len(piece)
+                os.fsync(wal)
+            finally:
+                os.close(wal)
+        _write_at(self._file, 0, _read_at(self._file, 0, 65536))  # all else of it that may not be on disk is in the WAL
+        os.fsync(self._file)
+        self.sync_folder()
+
+    def sync_folder(self) -> None:
+        """Have the names of the files on disk."""
+        if os.name == "posix":
+            folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    # ---------------------------------------------------------------------------------------------------------- renewing
+
+    def size(self) -> int:
+        """The bytes of the database and its WAL."""
+        return sum(look[2] for look in (_state_of(self.path), _state_of(self.wal)) if look is not None)
+
+    def room(self) -> "Optional[int]":
+        """The bytes that can still be written, None if that cannot be known."""
+        if not hasattr(os, "statvfs"):
+            return None
+        status = os.statvfs(os.path.dirname(self.path))
+        return status.f_bavail * status.f_frsize
+
+    def new_is_whole(self) -> bool:
+        """Whether there is a FILE-new to which nothing was left to be written."""
+        try:
+            with open(self.new, "rb") as file:
+                return file.read(72)[68:] == struct.pack(">I", APPLICATION_ID)  # the last thing that is written
+        except FileNotFoundError:
+            return False
+
+    def remove_new(self) -> None:
+        """Have no FILE-new."""
+        for name in (self.new, self.new + "-journal", self.new + "-wal"):
+            _remove_file(name)
+
+    def empty(self) -> None:
+        """Give the room of the files back, when nothing is to be kept of what is in them."""
+        self._lock_out_programs()
+        try:
+            os.ftruncate(self._file, 0)
+            os.fsync(self._file)  # first, as SQLite then takes no account of the WAL
+            self._remove_wal()
+        finally:
+            self._let_programs_in()
+
+    def put_in_place(self) -> "Iterator[None]":
+        """Copy FILE-new, which is whole and on disk, over FILE, a piece at a time, and remove it.
+
+        FILE remains the same file, as it may be mounted by itself or have other names.
+        """
+        self._lock_out_programs()
+        try:
+            self._remove_wal()
+            with open(self.new, "rb") as source:
+                os.ftruncate(self._file, os.fstat(source.fileno()).st_size)
+                offset = 0
+                while True:
+                    piece = source.read(PIECE)
+                    if not piece:
+                        break
+                    _write_at(self._file, offset, piece)
+                    os.fsync(self._file)
+                    offset += len(piece)
+                    yield
+            self.sync_folder()
+            self.remove_new()
+            self.sync_folder()
+        finally:
+            self._let_programs_in()
+
+    def _lock_out_programs(self) -> None:
+        """Keep all that speak SQLite from the file, which a backup may be reading."""
+        if not _lock_range(self._file, *SQLITE_LOCKS):
+            raise StoreError("%s is locked by another program" % self.path, "the file is locked by another program")
+
+    def _let_programs_in(self) -> None:
+        if self._file >= 0:
+            _lock_range(self._file, *SQLITE_LOCKS, free=True)
+
+    def _remove_wal(self) -> None:
+        """Before FILE has other content, to which the WAL does not belong."""
+        for end in ("-wal", "-shm", "-journal"):
+            _remove_file(self.path + end)
+        self.sync_folder()
+
+
+def connect_sqlite(path: str) -> "Any":
+    """An SQLite connection without implicit transactions, usable in any thread."""
+    from sqlite3 import connect
+    return connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def _file_identity(path: str) -> "Optional[Tuple[int, int]]":
+    """What distinguishes a file from another that has its name later."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _state_of(path: str) -> "Any":
+    """What changes when anybody writes to a file or puts another in its place."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns if _TELLS_TIMES else 0
+
+
+def _read_at(file: int, offset: int, size: int) -> bytes:
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, size)
+
+
+def _write_at(file: int, offset: int, data: bytes) -> None:
+    os.lseek(file, offset, os.SEEK_SET)
+    while data:
+        data = data[os.write(file, data):]
+
+
+def _remove_file(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _lock_range(file: int, start: int, length: int, free: bool = False) -> bool:
+    """Lock bytes of an open file, or free them; return whether nobody else has locked any of them.
+
+    The lock belongs to the open file: it excludes SQLite's locks of this same process as well as other processes, and what
+    SQLite opens and closes does not end it.  Only Linux has such locks; elsewhere it does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return True
+    import fcntl
+    lock = struct.pack("hhqqi4x", fcntl.F_UNLCK if free else fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    try:
+        fcntl.fcntl(file, _F_OFD_SETLK, lock)
+    except OSError as error:
+        return error.errno not in (EACCES, EAGAIN)  # else this file system has none
+    return True
