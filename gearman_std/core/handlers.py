@@ -263,6 +263,8 @@ def on_echo_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (line,) = arguments
+    if peer.closing:
+        return  # a line before has ended the connection
     reply = answer(core, peer, line)
     if reply is None:
         peer.closing = True

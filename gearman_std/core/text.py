@@ -23,11 +23,17 @@ _PIECE_SIZE = 65536  # bytes of a listing that are made at once
 
 
 def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[Reply]":
-    """The reply to one line of a peer, or None if the connection should be closed."""
+    """The reply to one line of a peer, or None if the connection should be closed.
+
+    That is so for lines of HTTP, or whoever can make a program here send a request, as to a web hook, could have the lines of
+    its body obeyed.
+    """
     words = [word for index, word in enumerate(line.rstrip(b"\r").split(b" ")) if word or not index]
     if len(words) > _MAX_WORDS:
         return None
     command = _TEXT_COMMANDS.get(words[0].lower())
+    if _speaks_another_protocol(line.split(), command is not None):
+        return None
     if command is None:
         return _unknown_command(words[0])
     if ("steer" if words[0].lower() in _CHANGING_COMMANDS else "admin") not in peer.rights:
@@ -38,6 +44,17 @@ def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[Reply]":
 def is_order(line: bytes) -> bool:
     """Whether a line of text asks for a change, not for a listing."""
     return line.rstrip(b"\r").split(b" ", 1)[0].lower() in _CHANGING_COMMANDS
+
+
+def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:
+    """Whether a line is a request or a header of HTTP, or of a protocol like it; `known` if it begins like a command."""
+    for word in words:
+        name, slash, version = word.partition(b"/")
+        if slash and name.isalpha() and version[:1].isdigit() and (name.upper() == b"HTTP" or not known and b"." in version):
+            return True
+    if known or not words:
+        return False
+    return b":" in b"".join(words[:2]) or words[0].upper() in _HTTP_METHODS_ELSEWHERE and len(words) > 1
 
 
 def _status(core: "Any", words: "List[bytes]") -> "Reply":
@@ -365,5 +382,7 @@ _TEXT_COMMANDS = {
     b"show": _show_listing,
     b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
 }  # type: Dict[bytes, Callable[[Any, List[bytes]], Reply]]
+_HTTP_METHODS_ELSEWHERE = frozenset((
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
 _CHANGING_COMMANDS = frozenset((
     b"maxqueue", b"create", b"drop", b"cancel", b"pause", b"resume", b"drain", b"requeue", b"purge", b"shutdown"))

@@ -9,8 +9,9 @@
 
                                                     olleh
 
-The function is the path without the slashes before it, as it stands.  X-Gearman-Unique is the unique, by default ``-``, with
-which equal workloads are one job; X-Gearman-Background is ``true`` or not; X-Gearman-Priority is ``high``, ``low`` or neither.
+The function is the path without the slashes before it, as it stands, also of a whole URL, which who speaks to a proxy sends.
+X-Gearman-Unique is the unique, by default ``-``, with which equal workloads are one job; X-Gearman-Background
+is ``true`` or not; X-Gearman-Priority is ``high``, ``low`` or neither.
 
 Source: RFC 9110 and 9112, and what the HTTP of gearmand 1.1.20 was seen to do.
 """
@@ -30,16 +31,18 @@ MAX_WARNING_SIZE = 1000   # bytes; what is longer is cut
 RETRY_AFTER = 5           # seconds after which a client may try again what was refused for want of room
 
 _HTTP_METHODS = (b"GET", b"HEAD", b"POST", b"PUT")
+_OTHER_METHODS = (b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")  # which mean nothing here
 _HTTP_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_HOST = b"-._~%!$&'()*+,;=:[]0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_CONTROLS = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))
 
 _REASONS = {
     200: b"OK", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 409: b"Conflict",
     411: b"Length Required", 413: b"Content Too Large", 414: b"URI Too Long", 417: b"Expectation Failed",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 503: b"Service Unavailable",
-    505: b"HTTP Version Not Supported"}
+    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented",
+    503: b"Service Unavailable", 505: b"HTTP Version Not Supported"}
 
 # What an ERROR packet means here; the code of what cannot be read is the status itself.
 _STATUSES = {b"QUEUE_ERROR": 503, b"TOO_MANY_CONNECTIONS": 503, b"JOB_EXISTS": 409, b"FORBIDDEN": 403,
@@ -83,6 +86,17 @@ def _refused(status: int, text: str, limit: str = "") -> ProtocolError:
     return ProtocolError(text, b"%d" % status, limit)
 
 
+def _request_path(target: bytes) -> bytes:
+    """The path in the target of a request, and what comes after it."""
+    if target.startswith(b"/"):
+        return target
+    scheme, found, rest = target.partition(b"://")
+    authority, slash, path = rest.partition(b"/")
+    if not found or scheme.lower() not in (b"http", b"https") or not authority:
+        raise _refused(400, "neither a path nor a URL of HTTP: %r" % target[:80])
+    return b"" if b"?" in authority or b"#" in authority else slash + path
+
+
 class HTTPSession(PacketReader):
     """One connection that speaks HTTP: a reader of its requests, which also writes the responses.
 
@@ -111,7 +125,7 @@ class HTTPSession(PacketReader):
         self._serving = False   # the request was handed to the core
         self._method = b""      # until the first line of a request was read
         self._function = b""
-        self._headers = {}      # type: Dict[bytes, bytes]
+        self._headers = {}      # type: Dict[bytes, List[bytes]]
         self._head_size = 0
         self._body_size = -1    # until all headers were read
         self._stays = False     # the connection is to stay open after the response
@@ -182,13 +196,17 @@ class HTTPSession(PacketReader):
         if len(words) != 3 or words[0].translate(None, _TOKEN) or not words[2].startswith(b"HTTP/"):
             raise _refused(400, "not a request of HTTP: %r" % line[:80])
         method, target, version = words
-        if version not in _HTTP_VERSIONS:
-            raise _refused(505, "neither HTTP/1.0 nor HTTP/1.1: %r" % version[:80])
+        if not (len(version) == 8 and version[5:6].isdigit() and version[6:7] == b"." and version[7:].isdigit()):
+            raise _refused(400, "not a request of HTTP: %r" % line[:80])
+        if version[5:6] != b"1":
+            raise _refused(505, "not HTTP/1.1: %r" % version)
         self._method = method
-        self._version = version
-        self._function = target.lstrip(b"/")
+        self._version = version if version in _HTTP_VERSIONS else _HTTP_VERSIONS[-1]
+        if method in _OTHER_METHODS:
+            raise _refused(405, "a method that means nothing here: %r" % method)
         if method not in _HTTP_METHODS:
-            raise _refused(405, "a method that means nothing here: %r" % method[:80])
+            raise _refused(501, "not a method of HTTP: %r" % method[:80])
+        self._function = _request_path(target).lstrip(b"/")
         if not self._function:
             raise _refused(404, "a function is wanted after the slash")
         if len(self._function) > MAX_FIELD_SIZE:
@@ -201,27 +219,35 @@ class HTTPSession(PacketReader):
         value = value.strip(b" \t")
         if not colon or not name or name.translate(None, _TOKEN) or b"\0" in value or b"\r" in value:
             raise _refused(400, "not a header: %r" % line[:80])
-        name = name.lower()
-        self._headers[name] = self._headers[name] + b"," + value if name in self._headers else value
+        self._headers.setdefault(name.lower(), []).append(value)
+
+    def _header(self, name: bytes, default: bytes = b"") -> bytes:
+        """What the header says; if it comes several times, all that, with commas in between."""
+        return b",".join(self._headers.get(name, (default,)))
 
     def _end_head(self, packets: "List[Packet]") -> None:
         """The head of a request is complete."""
-        headers = self._headers
-        if b"transfer-encoding" in headers:
+        hosts = self._headers.get(b"host", [])
+        if len(hosts) > 1 or not hosts and self._version != b"HTTP/1.0" or hosts and hosts[0].translate(None, _HOST):
+            raise _refused(400, "a request has one Host, not %r" % b" and ".join(hosts)[:80])
+        coding = self._header(b"transfer-encoding").lower()
+        if coding == b"chunked":
             raise _refused(411, "a body must have a Content-Length, and no Transfer-Encoding")
-        size = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in self._headers:
+            raise _refused(501, "a Transfer-Encoding that is not known here: %r" % coding[:80])
+        size = self._header(b"content-length", b"0")
         if not size.isdigit():
             raise _refused(400, "not a Content-Length: %r" % size[:80])
         size = size.lstrip(b"0")
         if len(size) > 18 or int(size or b"0") > self._max_body:
             raise _refused(413, "a body of %s bytes, the limit is %d" % (size[:18].decode(), self._max_body), "packet")
         self._body_size = int(size or b"0")
-        expectation = headers.get(b"expect", b"").lower()
+        expectation = self._header(b"expect").lower()
         if expectation not in (b"", b"100-continue"):
             raise _refused(417, "an expectation that means nothing here: %r" % expectation[:80])
         if expectation and len(self._buffer) < self._body_size and self._version != b"HTTP/1.0":
             packets.append((ECHO_REQ, (_CONTINUE,)))  # so it comes back through the core, as all that is to be sent
-        wishes = [wish.strip(b" \t") for wish in headers.get(b"connection", b"").lower().split(b",")]
+        wishes = [wish.strip(b" \t") for wish in self._header(b"connection").lower().split(b",")]
         self._stays = b"close" not in wishes and (self._version != b"HTTP/1.0" or b"keep-alive" in wishes)
 
     def _submit(self, packets: "List[Packet]") -> None:
@@ -231,15 +257,15 @@ class HTTPSession(PacketReader):
         if self._method in (b"GET", b"HEAD"):
             body = bytearray()  # as gearmand has it
         workload = memoryview(body) if len(body) >= LARGE_BODY else bytes(body)  # type: Data
-        priority = self._headers.get(b"x-gearman-priority", b"").lower()
+        priority = self._header(b"x-gearman-priority").lower()
         packet_type = _SUBMITS[priority if priority in (b"high", b"low") else b"", self._background]
         packets.append((OPTION_REQ, (b"exceptions",)))
-        packets.append((packet_type, (self._function, self._headers.get(b"x-gearman-unique", b"-"), workload)))
+        packets.append((packet_type, (self._function, self._header(b"x-gearman-unique", b"-"), workload)))
         self._serving = True
 
     @property
     def _background(self) -> bool:
-        return self._headers.get(b"x-gearman-background", b"").lower() == b"true"
+        return self._header(b"x-gearman-background").lower() == b"true"
 
     # ------------------------------------------------------------------------------------------------------------- responses
 

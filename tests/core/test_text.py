@@ -40,6 +40,36 @@ def test_six_words_end_the_connection(world):
     assert admin.asks(b"maxqueue f 1 2 3 4") == b"" and admin.peer.closing
 
 
+# Whoever can make a program on this machine send a request to a URL must not be obeyed.
+
+@pytest.mark.parametrize("line", [
+    b"POST / HTTP/1.1", b"post / http/1.1", b"GET /x HTTP/1.0\r", b"GET / HTTP/1.1 \r", b"GET\t/\tHTTP/1.1", b"PRI * HTTP/2.0",
+    b"  POST / HTTP/1.1", b"POST / HTTP/1.1\rshutdown\r", b"FOO / HTTP/1.1", b"shutdown / HTTP/1.1", b"shutdown HTTP/1.1",
+    b"status HTTP/1.1", b"create function HTTP/1.1", b"cancel job / HTTP/1.1", b"HTTP/1.1 200 OK", b"GET /", b"put x",
+    b"Delete /x",
+    b"OPTIONS rtsp://x RTSP/1.0", b"INVITE sip:x SIP/2.0", b"GET /a b c d e HTTP/1.1", b"POST /x?a=b&c=d%20e HTTP/1.1",
+    b"Host: localhost:4730", b"host:x\r", b"HOST : x:1", b" Host: x", b"\tHost: x", b"User-Agent: x", b"Content-Length: 9",
+    b"Transfer-Encoding: chunked", b"Cookie: a=b", b"X-Anything: x"])
+def test_a_line_of_http_ends_the_connection_and_nothing_after_it_is_obeyed(world, line):
+    admin = world.connects()
+    assert admin.asks(line) == b""
+    assert admin.peer.closing
+    admin.asks(b"shutdown")
+    assert world.core.stopping == ""
+
+
+@pytest.mark.parametrize("line", [
+    b"create function HTTP", b"create function http/x", b"create function a:b", b"create function image/2.0",
+    b"maxqueue GET: 5", b"create function http://x/1.1"])
+def test_names_may_look_a_little_like_http(world, line):
+    assert world.connects().asks(line) == b"OK\r\n"
+
+
+@pytest.mark.parametrize("line", [b"GET", b"1/2.0", b"a/b.c", b"Host", b"HTTP"])
+def test_a_word_that_means_nothing_is_no_http(world, line):
+    assert world.connects().asks(line) == UNKNOWN + line + b"\r\n"
+
+
 # ------------------------------------------------------------------------------------------------------------------- listings
 
 def test_status_counts_all_running_ones_and_workers(world):

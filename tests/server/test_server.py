@@ -412,6 +412,38 @@ def test_a_sixth_word_ends_the_connection_after_what_came_before_was_answered(pl
     wire.ended()
 
 
+HTTP_BODY = b"\nshutdown\r\nshutdown\ndrop function f force\ncancel function f\nSHUTDOWN graceful\n"
+
+
+@pytest.mark.parametrize("request_bytes", [
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n",
+    b"post /hook http/1.0\n\n",
+    b"PATCH / HTTP/1.1\r\nhost:x\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"Host: x\n",
+    b"\r\n\r\nPOST / HTTP/1.1\r\n\r\n",
+    b"version\r\nPOST / HTTP/1.1\r\n\r\n",
+    pack_request(ECHO_REQ, b"") + b"POST / HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n\r\n",
+    b"SHUTDOWN / HTTP/1.1\r\n\r\n"], ids=repr)
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_what_comes_with_a_request_of_http_is_not_obeyed(place, request_bytes, cut):
+    server = place.serve()
+    other, wire = place.wire(server), place.wire(server)
+    other.request(SUBMIT_JOB_BG, b"f", b"", b"")
+    other.response(JOB_CREATED, b"H:t:1")
+    data = request_bytes + HTTP_BODY + pack_request(SUBMIT_JOB_BG, b"f", b"", b"")
+    try:
+        for part in (data[:cut], data[cut:]):
+            wire.send(part)
+    except OSError:
+        assert cut  # it is closed as soon as it is seen
+    wire.broken()
+    other.send(b"show jobs\n")
+    other.expect(b"H:t:1\t0\t0\t1\n.\n")
+    assert in_dispatcher(server, lambda: server.core.stopping) == ""
+
+
 def test_both_directions_flow_at_once(place):
     """A peer that sends without end while much waits for it gets it: writing does not wait for an end of reading."""
     server = place.serve()
