@@ -133,7 +133,7 @@ class Core:
 
     def disconnect(self, peer: Peer) -> None:
         """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
-        del self.peers[peer]
+        self.peers.pop(peer, None)  # not there the second time, when the server tries again what has failed
         peer.gone = True
         self.turns.abandon(peer)
         abilities = list(peer.abilities)

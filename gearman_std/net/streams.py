@@ -47,8 +47,9 @@ def end_connection(connected: "Any") -> None:
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError):  # it is lost already; a ValueError is about TLS that never began
-        pass
-    connected.close()
+        return
+    finally:
+        connected.close()
 
 
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:

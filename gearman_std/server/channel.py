@@ -63,19 +63,25 @@ class Channel:
         return packets
 
     def put(self, pieces: "Sequence[Data]") -> None:
-        """Add to the backlog; small pieces are joined, large ones are not copied."""
+        """Add to the backlog; small pieces are joined, but not to more than large ones, which are not copied."""
         if self.http is not None:
             pieces = self.http.respond(pieces)
             self.peer.closing = self.peer.closing or self.http.over
         small = []  # type: List[Data]
+        size = 0
         for piece in pieces:
-            if len(piece) < LARGE_BODY:
+            if size + len(piece) < LARGE_BODY:
+                size += len(piece)
                 small.append(piece)
                 continue
             if small:
                 self._put(b"".join(small))
-                small = []
-            self._put(piece)
+                small, size = [], 0
+            if len(piece) < LARGE_BODY:
+                small.append(piece)
+                size = len(piece)
+            else:
+                self._put(piece)
         if small:
             self._put(b"".join(small))
 

@@ -21,6 +21,19 @@ _LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
     "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT") if hasattr(errno, name))
 
 
+def stop_watching(selector: "Any", thing: "Any") -> None:
+    """Have a selector watch a socket no longer, if it does: one that failed to change what it looks for has lost it already.
+
+    A second try makes sure of it, or the next socket with that number could not be watched.
+    """
+    for _ in range(2):
+        try:
+            selector.unregister(thing)
+            return
+        except Exception as error:
+            _logger_gate.debug("cannot take %r from what is watched: %r", thing, error)
+
+
 class Gate:
     """The listeners of a server, which a selector watches.
 
@@ -49,9 +62,9 @@ class Gate:
         return "<Gate of %d listeners%s>" % (len(self.listeners), "" if self.opens_at == NEVER else ", paused")
 
     def pause(self) -> None:
-        """Accept nothing for a while: there is no room for more."""
+        """Accept nothing for a while, which begins now: there is no room for more."""
         for listener in self.listeners:
-            self._selector.unregister(listener.socket)
+            stop_watching(self._selector, listener.socket)
         self.opens_at = self._clock() + ACCEPT_PAUSE
         self._paused()
 
@@ -59,13 +72,16 @@ class Gate:
         """End a pause, if there is one."""
         if self.opens_at != NEVER:
             self.opens_at = NEVER
-            self._watch()
+            try:
+                self._watch()
+            except Exception as error:  # there is no room even to watch them
+                _logger_gate.warning("cannot accept connections, pausing again: %s", error)
+                self.pause()
 
     def close(self) -> None:
         """Close all listeners."""
         for listener in self.listeners:
-            if self.opens_at == NEVER:
-                self._selector.unregister(listener.socket)
+            stop_watching(self._selector, listener.socket)
             listener.close()
         self.listeners = []
         self.opens_at = NEVER
@@ -90,8 +106,8 @@ class Gate:
                 connection, facts = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as error:
-                if isinstance(error, ConnectionAbortedError) or error.errno in _LOST_BEFORE_ACCEPTED:
+            except Exception as error:
+                if isinstance(error, ConnectionAbortedError) or getattr(error, "errno", None) in _LOST_BEFORE_ACCEPTED:
                     _logger_gate.debug("lost a connection before it was accepted: %s", error)
                     continue
                 # Out of file descriptors, or of memory: a pause is all that can help.

@@ -56,10 +56,13 @@ class Listener:
             if self.socket.family == _AF_UNIX:
                 return connection, PeerFacts(uid=_uid_of_peer(connection))
             set_up_tcp(connection, self.keepalive, self.patience)
+            return connection, PeerFacts(address[0])
         except OSError as error:  # some systems refuse options of a connection that is gone already
-            connection.close()
+            end_connection(connection)
             raise ConnectionAbortedError(error.errno, error.strerror) from None
-        return connection, PeerFacts(address[0])
+        except BaseException:
+            end_connection(connection)
+            raise
 
     def close(self) -> None:
         """Stop listening."""

@@ -34,12 +34,14 @@ from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connect
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
+from ..timers import growing_pause
 from ..wire.http import HTTPSession, pack_refusal
 from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
-from .gate import NEVER, Gate
+from .gate import NEVER, Gate, stop_watching
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
+from .stalls import PROGRESS, Stalls
 from .tls import Handshakes, ServerTLS
 
 TYPE_CHECKING = False
@@ -54,14 +56,13 @@ GENEROUS = 64           # peers with half a packet, up to which each gets room f
 JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
 TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
 TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
-SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
-PROGRESS = 65536        # bytes that count as progress within the stall time-out, as does a whole packet
-LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may take to read why
 MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
 ANSWER_AHEAD = 65536    # bytes of a long answer that may be unsent before more of it is made
 FLUSH_PEERS = 256       # peers that are sent something before others are heard again
 GATHER_TIME = 0.001     # seconds for which output for clients may gather
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
+MAX_STUMBLES = 20       # faults of ours in a row, that are no single peer's, after which it ends
+STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE = 0.01, 1.0  # seconds before it goes on after one
 _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[], None]
 
 # What the server counts, for the text command `show totals`.
@@ -127,7 +128,7 @@ class Server:
         self._max_connections = max_connections or NEVER
         self._max_unsent = (max_unsent or NEVER) + self._max_packet_size
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
-        self._stall_timeout = stall_timeout or NEVER
+        self._stalls = Stalls(stall_timeout or NEVER)
         self._clock = clock
         self._wall_clock = wall_clock
         self._make_selector = make_selector
@@ -145,11 +146,11 @@ class Server:
         self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
         self._looks = LOOKS
         self._turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
-        self._unfinished = {}         # type: Dict[Channel, None] # who has something half sent or unread
+        self._unfinished = self._stalls.unfinished  # who has something half sent or unread
+        self._stumbles = 0            # faults of ours in a row, that were no single peer's
         self._gathering = []          # type: List[Peer] # those whose output waits for more of it
         self._gather_until = 0.0
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
-        self._sweep_at = NEVER
         self._finishing = False
         self._served = False
         self._process = 0             # the one that bound it
@@ -252,7 +253,7 @@ class Server:
             listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
             for listener in listeners:
                 listener.keepalive = self._keepalive
-                listener.patience = self._stall_timeout  # else the system would end sooner who is slow to read
+                listener.patience = self._stalls.timeout  # else the system would end sooner who is slow to read
             self._gate = Gate(self._selector, listeners, self._on_connection, self._on_pause, self._now)
         except BaseException:
             self.close()
@@ -325,6 +326,20 @@ class Server:
         self._selector = self._gate = self._handshakes = None
 
     def _loop(self) -> None:
+        """Serve, whatever goes wrong, as long as something goes right in between."""
+        while True:
+            try:
+                self._go_round()
+                return
+            except Exception:
+                self._stumbles += 1
+                if self._stumbles > MAX_STUMBLES:
+                    raise
+                self._note_fault("a fault of ours, going on")
+                time.sleep(growing_pause(STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE, self._stumbles - 1))
+
+    def _go_round(self) -> None:
+        """Serve until told to stop.  What happens with one connection is caught here, and costs that one alone."""
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
         handshakes, readable, ready = self._handshakes, selectors.EVENT_READ, []  # type: Tuple[Any, int, List[Any]]
         gate, keeper, gathering = self._gate, self._keeper, self._gathering
@@ -360,23 +375,27 @@ class Server:
             core.tick(clock(), wall_clock())
             for key, events in ready:
                 target = key.data
-                if target.__class__ is not Channel:
-                    target(key.fileobj)
-                    continue
-                if events != readable:
-                    self._write(target)
-                if events & readable:
-                    self._read(target)
+                try:
+                    if target.__class__ is not Channel:
+                        target(key.fileobj)
+                        continue
+                    if events != readable:
+                        self._write(target)
+                    if events & readable:
+                        self._read(target)
+                except Exception:
+                    self._fault(target)
             if self._unread:
                 self._read_on()
             if self._turns or core.turns.chores:
                 self._give_turns()
             if handshakes.open:
                 handshakes.give_up(core.now)
-            if core.now >= self._sweep_at:
+            if core.now >= self._stalls.look_at:
                 self._sweep()
             if core.now >= gate.opens_at:
                 gate.open()
+            self._stumbles = 0
 
     def _read(self, channel: Channel) -> None:
         """Read once from a peer, and obey, unless it is much."""
@@ -403,22 +422,19 @@ class Server:
         if channel.ended:
             return  # it was told already why nothing more is wanted of it
         peer = channel.peer
-        try:
-            packets = reader.feed(data) if room is None else reader.filled(size)
-            if len(packets) > TURN_PACKETS or reader.lines and packets:
-                channel.wait(packets)
+        packets = reader.feed(data) if room is None else reader.filled(size)
+        if len(packets) > TURN_PACKETS or reader.lines and packets:
+            channel.wait(packets)
+            self._turns[channel] = None
+        else:
+            rest = self.core.receive(peer, packets)
+            if rest:
+                channel.wait(rest)
                 self._turns[channel] = None
-            else:
-                rest = self.core.receive(peer, packets)
-                if rest:
-                    channel.wait(rest)
-                    self._turns[channel] = None
-            if reader.held or channel in self._unfinished:
-                self._note_progress(channel, PROGRESS if packets else size)
-            if reader.error is not None or peer.closing:
-                self._give_up(channel)
-        except Exception:
-            self._fault(channel)
+        if reader.held or channel in self._unfinished:
+            self._stalls.note(channel, PROGRESS if packets else size, self.core.now)
+        if reader.error is not None or peer.closing:
+            self._give_up(channel)
 
     def _give_turns(self) -> None:
         """Do what waits for a later turn, some of each peer's packets after some of another's, for a while at most."""
@@ -471,10 +487,29 @@ class Server:
         elif not peer.outgoing:
             self._hang_up(channel)
 
-    def _fault(self, channel: Channel) -> None:
-        _logger_server.exception("a fault of ours, dropping %r", channel.peer)
+    def _fault(self, target: "Any") -> None:
+        """An exception that nobody expected came while we served one connection, which it costs, and nobody else."""
+        if isinstance(target, Channel):
+            self._note_fault("a fault of ours, dropping %r", target.peer)
+            self._lose(target)
+        else:
+            self._note_fault("a fault of ours with %r", target)
+
+    def _note_fault(self, text: str, *arguments: "Any") -> None:
         self._count("faults")
-        self._lose(channel)
+        try:
+            _logger_server.exception(text, *arguments)
+        except Exception:  # there is not even memory to say it, so that the count has to do
+            return
+
+    def _surely(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
+        """Call a function, a second time if it fails, whose failure must not keep us from what comes after it."""
+        for _ in range(2):
+            try:
+                function(*arguments)
+                return
+            except Exception:
+                self._note_fault("a fault of ours, going on")
 
     def _flush(self, gather: bool) -> None:
         """Send each peer what the core has for it; what is for clients, and not large, may gather."""
@@ -486,34 +521,37 @@ class Server:
             channel = peer.channel
             if not outgoing:
                 continue
-            # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
-            # next look.
-            if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
-                if not gathering:
-                    self._gather_until = core.now + GATHER_TIME
-                gathering.append(peer)
-                continue
-            pieces = len(outgoing)
-            if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
-                self._send_much(channel)
-                continue
-            # One join and one send for all packets of a wake-up (benchmark: every round trip).
-            data = outgoing[0] if pieces == 1 else b"".join(outgoing)
-            outgoing.clear()
             try:
-                sent = channel.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                _logger_server.debug("lost %r: %s", peer, error)
-                self._lose(channel)
-                continue
-            if sent != len(data):
-                channel.put((memoryview(data)[sent:],))
-                self._watch(channel)
-                self._note_progress(channel, sent)
-            elif peer.closing:
-                self._hang_up(channel)
+                # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
+                # next look.
+                if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
+                    if not gathering:
+                        self._gather_until = core.now + GATHER_TIME
+                    gathering.append(peer)
+                    continue
+                pieces = len(outgoing)
+                if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
+                    self._send_much(channel)
+                    continue
+                # One join and one send for all packets of a wake-up (benchmark: every round trip).
+                data = outgoing[0] if pieces == 1 else b"".join(outgoing)
+                outgoing.clear()
+                try:
+                    sent = channel.send(data)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError as error:
+                    _logger_server.debug("lost %r: %s", peer, error)
+                    self._lose(channel)
+                    continue
+                if sent != len(data):
+                    channel.put((memoryview(data)[sent:],))
+                    self._watch(channel)
+                    self._stalls.note(channel, sent, core.now)
+                elif peer.closing:
+                    self._hang_up(channel)
+            except Exception:
+                self._fault(channel)
 
     def _release(self) -> None:
         self.core.unsent += self._gathering
@@ -528,7 +566,7 @@ class Server:
             self._count("peers_dropped_unread")
             self._lose(channel)
             return
-        channel.put(peer.outgoing if peer.bulky else (b"".join(peer.outgoing),))
+        channel.put(peer.outgoing)
         peer.outgoing.clear()
         peer.bulky = channel.http is not None
         self._write(channel)
@@ -546,7 +584,7 @@ class Server:
             return
         self._watch(channel)
         if channel.backlog:
-            self._note_progress(channel, 0)
+            self._stalls.note(channel, 0, self.core.now)
 
     def _watch(self, channel: Channel) -> None:
         """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
@@ -566,16 +604,6 @@ class Server:
     def _may_read(self, channel: Channel) -> bool:
         limit = ANSWER_AHEAD if channel.peer.errand is not None else self._clogged_at
         return not channel.peer.closing and channel.backlog_size <= limit
-
-    def _note_progress(self, channel: Channel, moved: int) -> None:
-        """Something is half sent or unread; `sweep` looks whether it goes on."""
-        if channel not in self._unfinished:
-            self._unfinished[channel] = None
-            channel.moved = 0
-            channel.moved_at = self.core.now
-            self._sweep_at = min(self._sweep_at, self.core.now + SWEEP_INTERVAL)
-        else:
-            channel.moved += moved
 
     def _end(self, channel: Channel) -> None:
         """The peer sends nothing more: forget it, and close when all is sent."""
@@ -601,16 +629,14 @@ class Server:
             self._lose(channel)
             return
         self._selector.modify(channel.socket, selectors.EVENT_READ, channel)
-        self._unfinished[channel] = None
-        channel.moved_at = self.core.now
-        self._sweep_at = min(self._sweep_at, self.core.now + SWEEP_INTERVAL)
+        self._stalls.begin(channel, self.core.now)
 
     def _forget(self, channel: Channel) -> None:
         """Nothing more is wanted of a peer."""
         channel.ended = True
         channel.peer.closing = True
         self._gather_until = self.core.now  # what it may still read does not wait
-        self.core.disconnect(channel.peer)
+        self._surely(self.core.disconnect, channel.peer)
 
     def _lose(self, channel: Channel) -> None:
         """Close a connection."""
@@ -618,8 +644,8 @@ class Server:
             return
         del self._channels[channel]
         self._unfinished.pop(channel, None)
-        self._selector.unregister(channel.socket)
-        channel.close()
+        stop_watching(self._selector, channel.socket)
+        self._surely(channel.close)
         if not channel.ended:
             self._forget(channel)
         if channel.peer.outgoing:
@@ -628,6 +654,13 @@ class Server:
         self._gate.open()  # there is room again
 
     def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
+        try:
+            self._take_in(connection, facts, listener)
+        except Exception:
+            self._note_fault("a fault of ours, dropping a connection from %r", facts)
+            self._surely(end_connection, connection)
+
+    def _take_in(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
         if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
             self._count("connections_refused")
             self._turn_away(connection, listener, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
@@ -663,9 +696,15 @@ class Server:
             end_connection(connection)
             self._gate.pause()
             return None
-        self._channels[channel] = None
-        self._count("connections_accepted")
-        self.core.connect(peer, rights)
+        try:
+            self._channels[channel] = None
+            self._count("connections_accepted")
+            self.core.connect(peer, rights)
+            if listener.http:
+                self._stalls.begin(channel, self.core.now)
+        except Exception:
+            self._fault(channel)
+            return None
         return channel
 
     def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
@@ -676,9 +715,14 @@ class Server:
         end_connection(connection)
 
     def _welcome_secure(self, stream: TLSStream, facts: PeerFacts, listener: Listener) -> None:
-        channel = self._welcome(stream, facts, listener)
+        try:
+            channel = self._welcome(stream, facts, listener)
+        except Exception:
+            self._note_fault("a fault of ours, dropping a connection from %r", facts)
+            self._surely(end_connection, stream)
+            return
         if channel is not None:
-            self._serve_secure(channel)  # it may have been quick
+            self._serve_surely(channel)  # it may have been quick
 
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
         _logger_server.warning("no TLS with %s: %s", facts.address, reason)
@@ -694,12 +738,18 @@ class Server:
         if channel in self._channels and (channel.backlog or not channel.peer.closing):
             self._watch(channel)
 
+    def _serve_surely(self, channel: Channel) -> None:
+        try:
+            self._serve_secure(channel)
+        except Exception:
+            self._fault(channel)
+
     def _read_on(self) -> None:
         """Another turn for those whose data waits where the selector does not see it."""
         unread, self._unread = self._unread, {}
         for channel in unread:
             if channel in self._channels:
-                self._serve_secure(channel)
+                self._serve_surely(channel)
 
     def _reload(self) -> None:
         if self._tls is None:
@@ -723,8 +773,8 @@ class Server:
     def _on_wake(self, receiver: "Any") -> None:
         try:
             receiver.recv(4096)
-        except (BlockingIOError, InterruptedError):
-            return
+        except OSError:
+            return  # not now; what it was about is still there at the next round
         for _ in range(len(self._calls)):
             if not self._calls:
                 return  # the last one has forked, and this is the child
@@ -737,7 +787,7 @@ class Server:
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
         wait = self.core.wait_time()
-        planned = min(self._sweep_at, self._gate.opens_at)
+        planned = min(self._stalls.look_at, self._gate.opens_at)
         if self._keeper is not None:
             planned = min(planned, self._keeper.next_time())
         if self._handshakes.open:
@@ -748,24 +798,14 @@ class Server:
         return None if planned == NEVER else max(0.0, min(planned, MAX_WAIT))
 
     def _sweep(self) -> None:
-        """Look for peers that have something half sent or unread, and do not go on."""
-        now = self.core.now
-        for channel in list(self._unfinished):
-            limit = self._stall_timeout
-            if channel.ended and not channel.backlog:
-                limit = LINGER_TIME
-            elif not channel.reader.held and not channel.backlog:
-                del self._unfinished[channel]
-                continue
-            elif channel.moved >= PROGRESS:
-                channel.moved = 0
-                channel.moved_at = now
-            if now - channel.moved_at >= limit:
-                if not channel.ended or channel.backlog:
-                    _logger_server.warning("%r makes no progress, dropping it", channel)
-                    self._count("peers_dropped_stalled")
-                self._lose(channel)
-        self._sweep_at = now + SWEEP_INTERVAL if self._unfinished else NEVER
+        """Drop peers that have something half sent or unread, and do not go on."""
+        for channel in self._stalls.look(self.core.now):
+            if channel.http is not None and not channel.reader.held and not channel.backlog:
+                _logger_server.debug("closing %r, which asks for nothing", channel)
+            elif not channel.ended or channel.backlog:
+                _logger_server.warning("%r makes no progress, dropping it", channel)
+                self._count("peers_dropped_stalled")
+            self._lose(channel)
 
     def _count(self, name: str) -> None:
         self.core.counters[name] += 1

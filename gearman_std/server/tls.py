@@ -4,6 +4,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 
 from ..net.streams import TLSStream, certificate_error, end_connection
 from .access import PeerFacts, names_in_certificate
+from .gate import stop_watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,14 +107,14 @@ class Handshakes:
         """Take in a connected socket of a listener; it may be done, or have failed, at once."""
         try:
             stream = tls.wrap(connected)
-        except OSError as error:
+        except Exception as error:
             end_connection(connected)
-            self._failed(facts, error.strerror or str(error))
+            self._failed(facts, getattr(error, "strerror", None) or repr(error))
             return
         handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
-        except (OSError, ValueError) as error:  # the system watches no more sockets for this process
+        except Exception as error:  # as an OSError when the system watches no more sockets for this process
             end_connection(stream)
             self._failed(facts, str(error))
             return
@@ -124,15 +125,18 @@ class Handshakes:
         """Go as far as the socket lets it."""
         stream = handshake.stream
         try:
-            stream.do_handshake()
-            names = names_in_certificate(stream.getpeercert())
-        except BlockingIOError:
-            self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
-        except (OSError, ValueError) as error:  # a ValueError is about a certificate that cannot be shown
-            self._fail(handshake, getattr(error, "reason", None) or str(error))
-        else:
-            self._leave(handshake)
-            self._done(stream, PeerFacts(handshake.facts.address, handshake.facts.uid, names), handshake.listener)
+            try:
+                stream.do_handshake()
+            except BlockingIOError:
+                self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
+                return
+            known = handshake.facts
+            facts = PeerFacts(known.address, known.uid, names_in_certificate(stream.getpeercert()))
+        except Exception as error:  # as a ValueError about a certificate that cannot be shown
+            self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
+            return
+        self._leave(handshake)
+        self._done(stream, facts, handshake.listener)
 
     def give_up(self, now: float) -> None:
         """Close those whose time is over."""
@@ -158,7 +162,7 @@ class Handshakes:
 
     def _leave(self, handshake: "_Handshake") -> None:
         del self.open[handshake]
-        self._selector.unregister(handshake.stream)
+        stop_watching(self._selector, handshake.stream)
 
 
 class _Handshake:

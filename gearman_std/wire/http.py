@@ -102,12 +102,13 @@ class HTTPSession(PacketReader):
 
     It takes one request after the other.  What a client sends while its request is being served is ignored, and the connection
     closed after that response, so that the client knows.  `max_size` limits the body of a request, and that of a response, for
-    which all that the worker sends is collected; in bytes.  `over` says that the last response was made.
+    which all that the worker sends is collected; in bytes.  `serving` says that a request was handed to the core and has no
+    response yet, `over` that the last response was made.
 
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("over", "_max_body", "_packets", "_buffer", "_searched", "_serving", "_version", "_method", "_function",
+    __slots__ = ("over", "serving", "_max_body", "_packets", "_buffer", "_searched", "_version", "_method", "_function",
                  "_headers", "_head_size", "_body_size", "_stays", "_handle", "_parts", "_parts_size", "_warnings")
 
     def __init__(self, max_size: int) -> None:
@@ -122,7 +123,7 @@ class HTTPSession(PacketReader):
     def _begin(self) -> None:
         """Be ready for a request."""
         self._searched = 0      # bytes in _buffer that are known to hold no end of a line
-        self._serving = False   # the request was handed to the core
+        self.serving = False   # the request was handed to the core
         self._method = b""      # until the first line of a request was read
         self._function = b""
         self._headers = {}      # type: Dict[bytes, List[bytes]]
@@ -136,7 +137,7 @@ class HTTPSession(PacketReader):
 
     def __repr__(self) -> str:
         return "<HTTPSession %s>" % (self.error or (
-            "over" if self.over else "serving %s" % self._function.decode("latin-1") if self._serving else
+            "over" if self.over else "serving %s" % self._function.decode("latin-1") if self.serving else
             "%d bytes of a request" % self.held))
 
     # -------------------------------------------------------------------------------------------------------------- requests
@@ -148,11 +149,11 @@ class HTTPSession(PacketReader):
             return packets
         self._buffer += data
         try:
-            while not self._serving and self._step(packets):
+            while not self.serving and self._step(packets):
                 continue
         except ProtocolError as error:
             self.error = error
-        if self._serving or self.error is not None:
+        if self.serving or self.error is not None:
             if self._buffer.strip(b"\r\n"):  # some clients send an empty line after the body
                 self._stays = False
             self._buffer = bytearray()
@@ -261,7 +262,7 @@ class HTTPSession(PacketReader):
         packet_type = _SUBMITS[priority if priority in (b"high", b"low") else b"", self._background]
         packets.append((OPTION_REQ, (b"exceptions",)))
         packets.append((packet_type, (self._function, self._header(b"x-gearman-unique", b"-"), workload)))
-        self._serving = True
+        self.serving = True
 
     @property
     def _background(self) -> bool:

@@ -83,6 +83,15 @@ def test_when_the_nth_send_says_not_now_the_rest_waits(number, trouble):
     assert fake.sent == b"abcdefghij"
 
 
+def test_what_is_joined_is_bounded():
+    _, one = channel()
+    pieces = [bytes([number % 256]) * 1000 for number in range(1000)]
+    one.put(pieces)
+    assert b"".join(one.backlog) == b"".join(pieces)
+    assert max(map(len, one.backlog)) < LARGE_BODY
+    assert len(one.backlog) < 20
+
+
 def test_a_lost_connection_is_reported():
     fake, one = channel(3, ConnectionResetError(errno.ECONNRESET, "gone"))
     one.put([b"abcdefghij"])

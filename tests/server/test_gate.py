@@ -22,6 +22,8 @@ class FakeSelector:
         self.watched[thing] = data
 
     def unregister(self, thing):
+        if thing not in self.watched:
+            raise KeyError(thing)
         del self.watched[thing]
 
 
@@ -109,6 +111,38 @@ def test_while_there_is_no_room_no_listener_is_watched(number):
     world.comes(first)
     world.comes(second)
     assert [connection for connection, _, _ in world.welcomed] == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("odd"), KeyError("odd")])
+def test_whatever_accepting_raises_is_a_pause(error):
+    listener = FakeListener("one", error, "a")
+    world = World(listener)
+    world.comes(listener)
+    assert (world.selector.watched, world.pauses, listener.comes) == ({}, 1, ["a"])
+
+
+def test_a_second_pause_begins_anew():
+    world = World(FakeListener("first"), FakeListener("second"))
+    world.gate.pause()
+    world.clock.advance(0.5)
+    world.gate.pause()
+    assert world.gate.opens_at == world.clock() + ACCEPT_PAUSE
+    world.gate.open()
+    assert sorted(world.selector.watched) == ["first", "second"]
+
+
+def test_a_pause_does_not_end_while_there_is_no_room_to_watch_the_listeners():
+    world = World(FakeListener("first"), FakeListener("second"))
+    world.gate.pause()
+    world.selector.room = 1
+    world.gate.open()
+    assert (world.selector.watched, world.pauses) == ({}, 2)
+    assert world.gate.opens_at == world.clock() + ACCEPT_PAUSE
+    world.selector.room = 2
+    world.gate.open()
+    assert sorted(world.selector.watched) == ["first", "second"]
+    world.gate.close()
+    assert world.selector.watched == {}
 
 
 def test_open_without_a_pause_changes_nothing():

@@ -309,21 +309,27 @@ class FakeListening:
 
 
 class FakeConnection:
-    def __init__(self):
+    def __init__(self, error):
         self.open = True
+        self.error = error
 
     def setblocking(self, blocking):
         assert not blocking
 
     def setsockopt(self, *_):
-        raise OSError(errno.EINVAL, "gone")
+        raise self.error
+
+    def shutdown(self, how):
+        raise OSError(errno.ENOTCONN, "gone")
 
     def close(self):
         self.open = False
 
 
-def test_a_connection_that_is_gone_before_it_is_set_up_counts_as_aborted_and_is_closed():
-    connection = FakeConnection()
-    with pytest.raises(ConnectionAbortedError):
+@pytest.mark.parametrize("error, told", [
+    (OSError(errno.EINVAL, "gone"), ConnectionAbortedError), (MemoryError(), MemoryError)])
+def test_a_connection_that_is_gone_before_it_is_set_up_counts_as_aborted_and_is_closed(error, told):
+    connection = FakeConnection(error)
+    with pytest.raises(told):
         Listener(FakeListening(connection)).accept()
     assert not connection.open

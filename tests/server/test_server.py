@@ -17,7 +17,7 @@ from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP,
                                        PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, WORK_COMPLETE,
                                        WORK_DATA, pack_request, pack_response)
-from gearman_std.server.server import READ_SIZE, Server
+from gearman_std.server.server import MAX_STUMBLES, READ_SIZE, Server
 
 from server_tools import TIMEOUT, Clock, Wire, in_dispatcher
 
@@ -227,8 +227,10 @@ def test_a_handle_prefix_that_the_protocol_cannot_carry_is_refused(prefix):
         Server(handle_prefix=prefix)
 
 
-def test_an_exception_that_ends_the_loop_closes_everything(place):
-    """A selector that breaks is nothing that can be mended; but clients must notice, not hang."""
+def test_an_exception_that_ends_the_loop_closes_everything(place, monkeypatch):
+    """A selector that breaks for good is nothing that can be mended; but clients must notice, not hang."""
+    monkeypatch.setattr("gearman_std.server.server.STUMBLE_PAUSE", 0.0)
+
     class Broken(selectors.DefaultSelector):
         broken = False
 
@@ -245,6 +247,7 @@ def test_an_exception_that_ends_the_loop_closes_everything(place):
     wire.broken()
     wire.abandon()
     assert not server.running
+    assert server.core.counters["faults"] == MAX_STUMBLES
 
 
 # -------------------------------------------------------------------------------------------------------- graceful stops

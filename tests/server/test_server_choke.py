@@ -15,7 +15,8 @@ from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
                                        SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, pack_request, pack_response)
-from gearman_std.server.server import ANSWER_AHEAD, LINGER_TIME, PROGRESS, SWEEP_INTERVAL, TURN_PACKETS, Server
+from gearman_std.server.server import ANSWER_AHEAD, TURN_PACKETS, Server
+from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
 from server_tools import Clock, HeldServer, channel_of, in_dispatcher, let_pass
 

@@ -32,6 +32,8 @@ from server_tools import Place, Wire
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 
+CERTIFICATE = {"certificate": os.path.join(FILES, "server.pem")}
+
 
 class TLSWire(Wire):
     """A socket to a server with TLS."""
@@ -47,7 +49,7 @@ class TLSPlace(Place):
     wire_class = TLSWire
 
     def serve(self, **settings):
-        return super().serve(tls={"certificate": os.path.join(FILES, "server.pem")}, **settings)
+        return super().serve(tls=CERTIFICATE, **settings)
 
 
 @pytest.fixture
