@@ -124,6 +124,15 @@ def check(server):
     server.core.check()
 
 
+def server_of(**settings):
+    """A Server, also with a clock or a selector of the test's."""
+    ours = {name: settings.pop(name) for name in ("clock", "wall_clock", "make_selector") if name in settings}
+    server = Server(**dict({"port": 0, "handle_prefix": "H:t"}, **settings))
+    for name, one in ours.items():
+        setattr(server, "_" + name, one)
+    return server
+
+
 class Place:
     """Servers and sockets of one test."""
 
@@ -135,7 +144,7 @@ class Place:
 
     def serve(self, **settings):
         """A running server."""
-        return self.run(Server(**dict({"port": 0, "handle_prefix": "H:t"}, **settings)))
+        return self.run(server_of(**settings))
 
     def run(self, server):
         """Start a server that ends with the test."""

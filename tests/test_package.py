@@ -16,17 +16,18 @@ import gearman_std
 # What each folder, and each module beside them, may import from the package, type checkers' imports included; * is everything.
 IMPORTS = {
     "errors": "",
+    "arguments": "",
     "version": "",
     "timers": "",
     "schedule": "",
     "moved": "",
     "wire": "errors",
-    "core": "wire schedule timers errors",
+    "core": "arguments wire schedule timers errors",
     "net": "wire errors",
     "store": "core net schedule errors",
-    "server": "core store net wire timers errors",
-    "client": "net wire schedule timers errors",
-    "worker": "net wire timers errors",
+    "server": "arguments core store net wire timers errors",
+    "client": "arguments net wire schedule timers errors",
+    "worker": "arguments net wire timers errors",
     "testing": "server client worker core net wire timers errors",
     "cli": "*",
     "__init__": "*",
@@ -34,7 +35,7 @@ IMPORTS = {
 }
 
 # Those that decide: no I/O, no clock, no randomness, and of the standard library only these.
-PURE = ["errors", "timers", "schedule", "wire", "core"]
+PURE = ["errors", "arguments", "timers", "schedule", "wire", "core"]
 PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
 
 # Imports that a script living for 100 ms would feel.

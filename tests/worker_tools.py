@@ -156,7 +156,10 @@ GRAB = (GRAB_JOB_ALL,)
 
 
 def make(fake, function=lambda job: job.workload, name="f", **options):
+    theirs = {name: options.pop(name) for name in ("clock", "random", "connect") if name in options}
     worker = Worker(fake if isinstance(fake, list) else fake.address, **options)
+    for place, one in theirs.items():
+        setattr(worker, "_" + place, one)
     worker.register(name, function)
     return worker
 

@@ -1,6 +1,6 @@
 """Submitting jobs and waiting for them, over several servers; the text commands.
 
-Imports net, wire, schedule, timers and errors, never worker, server or core.
+Imports net, wire, schedule, timers, errors and arguments, never worker, server or core.
 """
 from .admin import AdminClient
 from .client import Client

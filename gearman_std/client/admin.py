@@ -8,9 +8,10 @@ import re
 import time
 from collections import namedtuple
 
+from ..arguments import check_number
 from ..errors import CommandTimeout, ProtocolError, ServerLost
 from ..net.addresses import join_address, split_servers
-from ..net.connection import (LONGEST_REFUSAL, Deadline, check_number, check_timeout, is_refusal, open_connection,
+from ..net.connection import (LONGEST_REFUSAL, Deadline, check_timeout, is_refusal, open_connection,
                               read_refusal)
 from ..wire.protocol import MAX_LINE_SIZE, encode
 

@@ -6,9 +6,10 @@ import time
 from collections import deque
 from itertools import islice
 
+from ..arguments import check_number
 from ..errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerLost
 from ..net.addresses import split_servers
-from ..net.connection import Deadline, ask, check_number, check_timeout
+from ..net.connection import Deadline, ask, check_timeout
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer

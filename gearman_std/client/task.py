@@ -2,6 +2,7 @@
 from collections import deque, namedtuple
 from math import ceil
 
+from ..arguments import check_callable
 from ..errors import JobFailed, JobTimeout
 from ..net.addresses import join_address
 from ..net.connection import Deadline
@@ -268,8 +269,8 @@ def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = N
     name = encode_function(function)
     key = encode_unique(unique) if unique is not None and unique not in ("", b"") else b""
     for what, callback in (("on_status", on_status), ("on_data", on_data), ("on_warning", on_warning)):
-        if callback is not None and not callable(callback):
-            raise TypeError("%s is %r, which cannot be called" % (what, callback))
+        if callback is not None:
+            check_callable(what, callback)
     if priority not in (HIGH, NORMAL, LOW):
         raise ValueError("a priority is high, normal or low, not %r" % (priority,))
     background = bool(background)

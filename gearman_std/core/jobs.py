@@ -1,6 +1,7 @@
 """What a job and a function are: priority queues, policies, counters, each changed by one method."""
 from collections import deque
 
+from ..arguments import check_number
 from ..timers import growing_pause
 
 TYPE_CHECKING = False
@@ -74,8 +75,10 @@ class FunctionPolicy:
                  backoff_max: float = 3600.0) -> None:
         if coalescing not in COALESCING:
             raise ValueError("coalescing is one of %s, not %r" % (", ".join(COALESCING), coalescing))
-        if retries < 0 or attempts < 1 or backoff < 0 or backoff_max < 0:
-            raise ValueError("retries and times must not be negative, attempts not less than 1")
+        check_number("retries", retries, whole=True)
+        check_number("attempts", attempts, 1, whole=True)
+        check_number("backoff", backoff)
+        check_number("backoff_max", backoff_max)
         self.coalescing = coalescing
         self.retries = retries
         self.attempts = attempts

@@ -1,4 +1,5 @@
 """How much the job server takes, and the reasons for which it refuses more."""
+from ..arguments import check_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Limits:
 
     def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
                  functions: int = 100000, abilities: int = 20000, name_bytes: int = 16 << 20) -> None:
+        check_numbers(locals(), *self.__slots__[:-1])
         self.jobs = jobs
         self.job_bytes = job_bytes
         self.function_jobs = function_jobs

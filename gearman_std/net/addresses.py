@@ -66,7 +66,7 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
         servers = [word.strip() for word in servers.split(",") if word.strip()]
     elif isinstance(servers, (tuple, list)) and len(servers) == 2 and str(servers[1]).isdigit():
         servers = [tuple(servers)]  # no host's name is a number
-    if not isinstance(servers, (tuple, list)) and not hasattr(type(servers), "__iter__") or isinstance(servers, bytes):
+    if not hasattr(type(servers), "__iter__") or isinstance(servers, (bytes, dict)):
         raise TypeError("%s is %r, not an address or a list of addresses" % (name, servers))
     addresses = []  # type: List[Address]
     for spec in servers:

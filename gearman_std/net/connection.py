@@ -1,6 +1,5 @@
 """One connection to one job server: connect, send, receive, wait, time out."""
 import errno
-import operator
 import os
 import re
 import select
@@ -69,16 +68,6 @@ def check_timeout(name: str, timeout: "Any") -> "Any":
     if timeout is not None and timeout < 0:
         raise ValueError("%s is %r; a time-out is not less than 0, and None for ever" % (name, timeout))
     return None if left is None else timeout
-
-
-def check_number(name: str, value: "Any", least: float, whole: bool = False) -> None:
-    """Raises ValueError or TypeError, which name the argument, for what is no number, or less than `least`."""
-    try:
-        enough = (operator.index(value) if whole else value) >= least
-    except TypeError:
-        raise TypeError("%s is %r, not a %snumber" % (name, value, "whole " if whole else "")) from None
-    if not enough:
-        raise ValueError("%s is %r, less than %s" % (name, value, least))
 
 
 class Connection:

@@ -1,6 +1,6 @@
 """Sockets for the core: the job server, whom it listens to, and who may do what.
 
-Imports core, store, net, wire, timers and errors.
+Imports core, store, net, wire, timers, errors and arguments.
 """
 from .access import Access
 from .server import Server

@@ -23,6 +23,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 
+from ..arguments import check_kind, check_number, check_numbers
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
@@ -98,6 +99,11 @@ class Server:
     Owner: the dispatcher thread, the one in `serve`.
     """
 
+    # Time and what waits; tests have their own.
+    _clock = staticmethod(time.monotonic)                     # type: Callable[[], float]
+    _wall_clock = staticmethod(time.time)                     # type: Callable[[], float]
+    _make_selector = staticmethod(selectors.DefaultSelector)  # type: Callable[[], Any]
+
     def __init__(self, port: int = DEFAULT_PORT, listen: "Sequence[Any]" = (), *, backlog: int = 1024,
                  handle_prefix: "Optional[Union[str, bytes]]" = None, exceptions: bool = False, wakeup: "Optional[int]" = None,
                  policy: "Optional[FunctionPolicy]" = None, policies: "Optional[Dict[Any, FunctionPolicy]]" = None,
@@ -106,9 +112,25 @@ class Server:
                  stall_timeout: float = 60.0, tls: "Any" = None, handshake_timeout: float = 10.0,
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
-                 store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "", verbosity: str = "ERROR",
-                 clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time,
-                 make_selector: "Callable[[], Any]" = selectors.DefaultSelector) -> None:
+                 store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "",
+                 verbosity: str = "ERROR") -> None:
+        check_numbers(locals(), "port", "backlog", "max_packet_size", "max_line_size", "max_connections", "max_unsent")
+        check_number("stall_timeout", stall_timeout)
+        check_number("handshake_timeout", handshake_timeout)
+        for name, number in (("wakeup", wakeup), ("socket_mode", socket_mode)):
+            if number is not None:
+                check_number(name, number, whole=True)
+        check_kind("listen", listen, (list, tuple), "a list of addresses")
+        check_kind("policy", policy, (FunctionPolicy, type(None)), "a FunctionPolicy")
+        check_kind("policies", {} if policies is None else policies, dict, "a dict of FunctionPolicy by function")
+        for name, one in (policies or {}).items():
+            check_kind("the policy of %.80r" % (name,), one, FunctionPolicy, "a FunctionPolicy")
+        check_kind("limits", limits, (Limits, type(None)), "a Limits")
+        check_kind("access", access, (Access, type(None)), "an Access")
+        check_kind("version", version, str, "a text")
+        check_kind("verbosity", verbosity, str, "the name of a log level")
+        if handle_prefix is not None:
+            check_kind("handle_prefix", handle_prefix, (str, bytes), "a text or bytes")
         if handle_prefix is None:
             handle_prefix = "H:" + socket.gethostname()[:40]
         prefix = handle_prefix.encode() if isinstance(handle_prefix, str) else bytes(handle_prefix)
@@ -129,9 +151,6 @@ class Server:
         self._max_unsent = (max_unsent or NEVER) + self._max_packet_size
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
         self._stalls = Stalls(stall_timeout or NEVER)
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._make_selector = make_selector
         self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, durable=store is not None, policy=policy,
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},

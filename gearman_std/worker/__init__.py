@@ -1,6 +1,6 @@
 """Running functions for jobs, over several servers.
 
-Imports net, wire, timers and errors, never client, server or core.
+Imports net, wire, timers, errors and arguments, never client, server or core.
 """
 from .command import Command, CommandFailed
 from .job import Retry, WorkerJob

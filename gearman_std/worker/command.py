@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+from ..arguments import check_number
 from ..errors import GearmanError
 from ..net.threads import start_thread
 
@@ -57,8 +58,10 @@ class Command:
                  cwd: "Optional[str]" = None, env: "Optional[Dict[str, str]]" = None) -> None:
         if not argv or isinstance(argv, (str, bytes)):
             raise ValueError("a command is a list, the program first, not %r" % (argv,))
-        if timeout is not None and not timeout > 0:
-            raise ValueError("a time limit of %s s, which is none" % timeout)
+        if timeout is not None:
+            check_number("timeout", timeout)
+            if timeout == 0:
+                raise ValueError("timeout is 0, which is none")
         self.argv = list(argv)
         self.timeout = None if timeout == float("inf") else timeout
         self.lines = lines

@@ -5,6 +5,7 @@ import signal
 import threading
 from traceback import print_exc
 
+from ..arguments import check_kind, check_number
 from ..net.forks import end_child
 from ..wire.protocol import encode_data
 from ..wire.serializers import BytesSerializer
@@ -43,12 +44,10 @@ class Retry(Exception):
 
     def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
         super().__init__(text or "to be tried again")
-        try:
-            passed = not after >= 0
-        except TypeError:
-            raise TypeError("after is %r, not a number of seconds" % (after,)) from None
-        if passed:
-            raise ValueError("a time before now: %r" % after)
+        check_number("after", after)
+        check_kind("text", text, str, "a text")
+        if attempts is not None:
+            check_number("attempts", attempts, 1, whole=True)
         self.after = after
         self.attempts = attempts
 

@@ -89,11 +89,11 @@ class Shift:
         self._failure = None  # type: Optional[BaseException] # what has ended the thread that waits in the selector
         self._lock = threading.Lock()
         self._drained = threading.Condition(self._lock)  # notified when a connection has sent something, or is lost
-        self._selector = worker.make_selector()
+        self._selector = worker._make_selector()
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
-        self._clock = worker.clock
+        self._clock = worker._clock
         self._servers = [WorkerServer(address) for address in worker.addresses]
         self._open_lane = Lane(None)
         self._lanes = []       # type: List[Lane]
@@ -114,7 +114,7 @@ class Shift:
         self._leave_by = None      # type: Optional[float] # when to leave whatever runs
         self._farewell_by = None   # type: Optional[float] # when to leave without the servers' confirmation
         self._over = False
-        self._retire_at = None if worker.max_age is None else self._clock() + worker.max_age + worker.splay * worker.random()
+        self._retire_at = None if worker.max_age is None else self._clock() + worker.max_age + worker.splay * worker._random()
         self._watch_at = self._clock() + WATCH_INTERVAL
         for ability in worker.abilities.values():
             self._put_in_lane(ability)
@@ -509,7 +509,7 @@ class Shift:
 
     def _fail(self, server: WorkerServer, reason: str, now: float, lived: float = 0.0) -> None:
         """Wait before a server is tried again; say so once."""
-        server.back_off(now, self.worker.random, lived)
+        server.back_off(now, self.worker._random, lived)
         if server.up is not False:
             was_up, server.up = server.up, False
             self._say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)
@@ -612,7 +612,7 @@ class Shift:
         outcome = connections  # type: Any
         try:
             for _ in lanes:
-                connections.append(worker.connect(server.address, worker.connect_timeout, worker.tls))
+                connections.append(worker._connect(server.address, worker.connect_timeout, worker.tls))
         except Exception as error:  # also what a resolver or TLS may raise: nothing ends the worker but its owner
             _close_all(connections)
             outcome = error

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import namedtuple
 
+from ..arguments import check_callable, check_number
 from ..net.addresses import join_address, split_servers
-from ..net.connection import check_number, check_tls, open_connection
+from ..net.connection import check_tls, open_connection
 from ..net.signals import make_handler
 from ..wire.protocol import encode, encode_function
 from ..wire.serializers import find_serializer
@@ -58,15 +59,19 @@ class Worker:
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
 
+    # Time, chance and the network; tests have their own.
+    _clock = staticmethod(time.monotonic)                   # type: Callable[[], float]
+    _random = staticmethod(_random_source.random)           # type: Callable[[], float]
+    _connect = staticmethod(open_connection)                # type: Callable[..., Any]
+    _make_selector = staticmethod(selectors.DefaultSelector)  # type: Callable[[], Any]
+
     def __init__(self, servers: "Any" = None, *, threads: int = 1, client_id: "Union[str, bytes, None]" = None,
                  grace: "Optional[float]" = None, max_jobs: "Optional[int]" = None, max_age: "Optional[float]" = None,
                  splay: float = 0.0, serializer: "Any" = None, tls: "Any" = None, connect_timeout: float = CONNECT_TIMEOUT,
-                 watch: "Optional[Callable[[], bool]]" = None, clock: "Callable[[], float]" = time.monotonic,
-                 random: "Callable[[], float]" = _random_source.random, connect: "Callable[..., Any]" = open_connection,
-                 selector: "Callable[[], Any]" = selectors.DefaultSelector) -> None:
+                 watch: "Optional[Callable[[], bool]]" = None) -> None:
         self.addresses = split_servers(servers, os.environ)
         self.serializer = find_serializer(serializer)
-        self.client_id = encode(client_id or b"")
+        self.client_id = encode(b"" if client_id is None else client_id)
         if b"\0" in self.client_id:
             raise ValueError("the client id holds a NUL byte: %r" % self.client_id)
         check_number("threads", threads, 1, whole=True)
@@ -76,6 +81,8 @@ class Worker:
         for name, seconds in (("grace", grace), ("max_age", max_age), ("connect_timeout", connect_timeout)):
             if seconds is not None:
                 check_number(name, seconds, 0)
+        if watch is not None:
+            check_callable("watch", watch)
         self.threads = threads
         self.grace = grace
         self.max_jobs = max_jobs
@@ -85,10 +92,6 @@ class Worker:
         self.tls = tls
         self.connect_timeout = connect_timeout
         self.watch = watch
-        self.clock = clock
-        self.random = random
-        self.connect = connect
-        self.make_selector = selector
         self.when_stuck = None  # type: Optional[Callable[[], Any]] # called if the main thread does not leave its function
         self.abilities = {}  # type: Dict[bytes, Ability]
         self.hooks = {name: [] for name in HOOKS}  # type: Dict[str, List[Callable[..., Any]]]

@@ -238,7 +238,8 @@ def test_an_exception_that_ends_the_loop_closes_everything(place, monkeypatch):
             if self.broken:
                 raise OSError(errno.EIO, "broken")
             return super().select(timeout)
-    server = Server(port=0, listen=["127.0.0.1"], make_selector=Broken)
+    server = Server(port=0, listen=["127.0.0.1"])
+    server._make_selector = Broken
     server.bind()
     wire = Wire(server.address)
     server.call_soon(setattr, Broken, "broken", True)
@@ -483,7 +484,8 @@ class OneRound(selectors.DefaultSelector):
 
 def test_who_sends_all_the_time_is_written_to_all_the_same():
     """In the same round of the loop."""
-    server = Server(port=0, listen=["127.0.0.1"], make_selector=OneRound)
+    server = Server(port=0, listen=["127.0.0.1"])
+    server._make_selector = OneRound
     server.bind()
     server._selector.server = server
     ours, theirs = socket.socketpair()

@@ -15,10 +15,10 @@ from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
                                        SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, pack_request, pack_response)
-from gearman_std.server.server import ANSWER_AHEAD, TURN_PACKETS, Server
+from gearman_std.server.server import ANSWER_AHEAD, TURN_PACKETS
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
-from server_tools import Clock, HeldServer, channel_of, in_dispatcher, let_pass
+from server_tools import Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
 
 
 def small_buffers(server, wire):
@@ -557,7 +557,7 @@ class FaultyListener:
 
 
 def with_faulty_listeners(place, **settings):
-    server = Server(port=0, handle_prefix="H:t", **settings)
+    server = server_of(**settings)
     server.bind()
     server._gate.listeners = [FaultyListener(listener) for listener in server._gate.listeners]
     listeners = server._gate.listeners

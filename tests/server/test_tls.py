@@ -272,7 +272,9 @@ class Full(selectors.DefaultSelector):
 def test_a_system_that_watches_no_more_sockets(caplog):
     caplog.set_level(logging.WARNING, "gearman_std.server")
     full = Full()
-    with Server(port=0, tls=SERVER, make_selector=lambda: full) as server:
+    server = Server(port=0, tls=SERVER)
+    server._make_selector = lambda: full
+    with server:
         with pytest.raises((NoServer, ServerLost)):
             echo(server.address, TRUSTING)
         full.full = False

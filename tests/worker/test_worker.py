@@ -105,7 +105,8 @@ def test_health(fake):
 def test_a_job_that_exceeds_its_time_limit_is_noticed_in_the_log(fake, caplog):
     gate = threading.Event()
     clock = Clock()
-    worker = Worker(fake.address, clock=clock)
+    worker = Worker(fake.address)
+    worker._clock = clock
     worker.register("f", lambda job: gate.wait(WAIT) and None, timeout=5)
     with AtWork(worker):
         peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"5000"), GRAB)

@@ -426,7 +426,8 @@ def test_names_are_resolved_again(fake, monkeypatch):
         port = 1 if len(asked) < 3 else fake.port
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
     monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
-    worker = Worker("jobs.example:4730", random=lambda: 0.0)
+    worker = Worker("jobs.example:4730")
+    worker._random = lambda: 0.0
     worker.register("f", bool)
     with AtWork(worker):
         fake.accept(*HELLO)

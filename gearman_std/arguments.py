@@ -1,0 +1,33 @@
+"""What a call says about an argument that cannot be: a ValueError or TypeError that names it."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def check_number(name: str, value: "Any", least: float = 0, whole: bool = False) -> None:
+    """Raises TypeError for what is no number, or no whole one; ValueError for one less than `least`, or NaN."""
+    try:
+        enough = (value.__index__() if whole else value) >= least
+    except (TypeError, AttributeError):
+        raise TypeError("%s is %.80r, not a %snumber" % (name, value, "whole " if whole else "")) from None
+    if not enough:
+        raise ValueError("%s is %r, less than %s" % (name, value, least))
+
+
+def check_numbers(values: "Any", *names: str) -> None:
+    """The same for whole numbers from 0 of these names in a dict."""
+    for name in names:
+        check_number(name, values[name], whole=True)
+
+
+def check_kind(name: str, value: "Any", kind: "Any", what: str) -> None:
+    """Raises TypeError for what is not of a class."""
+    if not isinstance(value, kind):
+        raise TypeError("%s is %.80r, not %s" % (name, value, what))
+
+
+def check_callable(name: str, value: "Any") -> None:
+    """Raises TypeError for what cannot be called."""
+    if not callable(value):
+        raise TypeError("%s is %.80r, which cannot be called" % (name, value))

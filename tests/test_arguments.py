@@ -1,0 +1,85 @@
+"""What a call says about an argument that cannot be, and that every constructor says it."""
+import inspect
+import itertools
+
+import pytest
+
+from gearman_std.arguments import check_callable, check_kind, check_number
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.limits import Limits
+from gearman_std.server.access import Access
+from gearman_std.server.server import Server
+from gearman_std.worker.command import Command
+from gearman_std.worker.job import Retry
+from gearman_std.worker.worker import Worker
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("value, least, whole", [(0, 0, True), (7, 1, True), (1.5, 0, False), (True, 0, True),
+                                                 (float("inf"), 0, False), (10 ** 400, 0, True)])
+def test_a_number_is_one(value, least, whole):
+    check_number("n", value, least, whole)
+
+
+@pytest.mark.parametrize("value, least, whole, text", [
+    ("x", 0, False, "n is 'x', not a number"), ("5", 0, True, "n is '5', not a whole number"),
+    (1.5, 0, True, "n is 1.5, not a whole number"), (-1, 0, True, "n is -1, less than 0"), (NAN, 0, False, "n is nan, less"),
+    (None, 0, False, "n is None, not a number"), ([], 0, False, "n is [], not a number")])
+def test_what_is_no_number_is_named(value, least, whole, text):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        check_number("n", value, least, whole)
+    assert text in str(caught.value)
+
+
+def test_kinds_and_callables():
+    check_kind("x", {}, dict, "a dict")
+    check_callable("f", len)
+    with pytest.raises(TypeError, match="x is 'text', not a dict"):
+        check_kind("x", "text", dict, "a dict")
+    with pytest.raises(TypeError, match="f is 5, which cannot be called"):
+        check_callable("f", 5)
+
+
+# What each may be, of those below; all else is refused.
+MAY_BE = {
+    Server: {"port": [7], "listen": [], "backlog": [7], "handle_prefix": [None, "x", b"x"], "wakeup": [None, 7],
+             "policy": [None], "policies": [None, {}], "limits": [None], "max_packet_size": [7], "max_line_size": [7],
+             "max_connections": [7], "max_unsent": [7], "stall_timeout": [7, 1.5], "handshake_timeout": [7, 1.5],
+             "access": [None], "socket_mode": [None, 7], "version": ["x"], "verbosity": ["x"]},
+    Worker: {"servers": [None, "x"], "threads": [7], "client_id": [None, "x", b"x"], "grace": [None, 7, 1.5],
+             "max_jobs": [None, 7], "max_age": [None, 7, 1.5], "splay": [7, 1.5], "serializer": [None],
+             "connect_timeout": [None, 7, 1.5], "watch": [None]},
+    Limits: dict.fromkeys(inspect.signature(Limits).parameters, [7]),
+    FunctionPolicy: {"coalescing": [], "retries": [7], "attempts": [7], "backoff": [7, 1.5], "backoff_max": [7, 1.5]},
+    Access: dict.fromkeys(["submit", "work", "admin", "steer"], [None, {}]),
+    Command: {"timeout": [None, 7, 1.5]},
+    Retry: {"after": [7, 1.5], "text": ["x"], "attempts": [None, 7]},
+}
+VALUES = ["x", b"x", None, 7, -7, 1.5, NAN, {"a": 1}, {}, object()]
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, names in MAY_BE.items() for name in names],
+                         ids=lambda part: getattr(part, "__name__", part))
+def test_every_constructor_refuses_what_cannot_be(kind, name):
+    needed = {Command: {"argv": ["true"]}, Server: {"port": 0}}.get(kind, {})
+    for value in VALUES:
+        arguments = dict(needed, **{name: value})
+        if any(type(value) is type(one) and value == one for one in MAY_BE[kind][name]):
+            kind(**arguments)
+        else:
+            with pytest.raises((TypeError, ValueError)) as caught:
+                kind(**arguments)
+            assert str(caught.value)
+
+
+def test_a_policy_is_a_policy():
+    for policies in ({"f": "join"}, {"f": {"attempts": 2}}, {"f": None}):
+        with pytest.raises(TypeError, match="the policy of 'f' is .*, not a FunctionPolicy"):
+            Server(port=0, policies=policies)
+
+
+def test_the_signatures_show_no_clock():
+    for kind, hidden in itertools.product((Server, Worker), ("clock", "wall_clock", "random", "connect", "make_selector")):
+        assert hidden not in inspect.signature(kind).parameters
