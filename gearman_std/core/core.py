@@ -34,7 +34,7 @@ from .watchers import leave, tell, unwatch, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
     from ..schedule import Schedule
     from ..wire.protocol import Data, Packet
 
@@ -136,12 +136,9 @@ class Core:
         self.peers.pop(peer, None)  # not there the second time, when the server tries again what has failed
         peer.gone = True
         self.turns.abandon(peer)
-        abilities = list(peer.abilities)
-        names = self.roster.remove(peer)
-        self._note_without_workers(abilities)
         if peer.watching:
             self.turns.finish(self._abandon_jobs(peer))
-        self.roster.pass_on(names, self.now)  # before its jobs wait again, each of which wakes another by itself
+        self.turns.finish(self._withdraw(peer))  # before its jobs wait again, each of which wakes another by itself
         if peer.running:
             self.turns.finish(self._give_back(peer, b"the worker was lost"))
 
@@ -473,8 +470,14 @@ class Core:
         """Give out the jobs of a function again."""
         function.resume()
         self._note_unused(function)
-        for _ in range(min(sum(function.waiting), function.workers)):
+        self.turns.finish(self._wake_for_all(function))
+
+    def _wake_for_all(self, function: Function) -> "Iterator[Data]":
+        asleep = sum(len(ability_set.sleepers) for ability_set in function.ability_sets)
+        for count in range(1, min(sum(function.waiting), asleep) + 1):
             self.roster.wake(function, self.now)
+            if not count % STEP:
+                yield b""
 
     # ---------------------------------------------------------------------------------------------------------- abilities
 
@@ -488,20 +491,32 @@ class Core:
         else:
             self.roster.register(peer, self.add_function(name), time_limit)
 
-    def unregister(self, peer: Peer, names: "Sequence[bytes]") -> None:
-        """A peer can no longer do some of its functions; its jobs of these go back."""
-        self.roster.unregister(peer, names)
-        self._note_without_workers(names)
-        if peer.sleep != ASLEEP:
-            self.roster.pass_on(names, self.now)
+    def unregister(self, peer: Peer, name: bytes) -> None:
+        """A peer can no longer do one of its functions; its jobs of this go back."""
+        function = self.functions[name]
+        self.roster.unregister(peer, function)
+        self._after_unregistering(function, peer.sleep != ASLEEP)
+        if peer.running and function.running:
+            self.turns.undertake(peer, self._give_back(peer, b"the worker gave it back"), lasts=True)
+
+    def unregister_all(self, peer: Peer) -> None:
+        """A peer can do nothing any longer; its jobs go back."""
+        self.turns.finish(self._withdraw(peer))
         if peer.running:
             self.turns.undertake(peer, self._give_back(peer, b"the worker gave it back"), lasts=True)
 
-    def _note_without_workers(self, names: "Sequence[bytes]") -> None:
-        for name in names:
-            function = self.functions[name]
-            if not function.workers:
-                self._note_unused(function)
+    def _withdraw(self, peer: Peer) -> "Iterator[Data]":
+        awake = peer.sleep != ASLEEP
+        for count, function in enumerate(self.roster.unregister_all(peer), 1):
+            self._after_unregistering(function, awake)
+            if not count % STEP:
+                yield b""
+
+    def _after_unregistering(self, function: Function, awake: bool) -> None:
+        if not function.workers:
+            self._note_unused(function)
+        if awake:
+            self.roster.pass_on(function, self.now)
 
     # ------------------------------------------------------------------------------------------------------- submitting
 

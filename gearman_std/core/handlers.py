@@ -131,11 +131,11 @@ def on_can_do_timeout(core: "Core", peer: "Peer", arguments: "Arguments") -> Non
 def on_cant_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (function,) = arguments
     if function in peer.abilities:
-        core.unregister(peer, [function])
+        core.unregister(peer, function)
 
 
 def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    core.unregister(peer, list(peer.abilities))
+    core.unregister_all(peer)
 
 
 def on_set_client_id(core: "Core", peer: "Peer", arguments: "Arguments") -> None:

@@ -1,4 +1,6 @@
 """What must hold of a Core after every step."""
+from collections import Counter
+
 from .jobs import DELAYED, GONE, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
 from .peers import ASLEEP
 from .uniques import unique_key
@@ -34,9 +36,16 @@ def check_core(core: "Core") -> None:
         assert peer.sleep != ASLEEP or peer in core.roster.changed or (
             peer.ability_set is not None and peer in peer.ability_set.sleepers), peer
         assert peer.unsent is core.unsent and (not peer.outgoing or peer in core.unsent), peer
-    for ability_set in core.roster.ability_sets.values():
-        assert ability_set.members == sum(peer.ability_set is ability_set for peer in core.peers) > 0, ability_set
-        assert all(peer.sleep == ASLEEP for peer in ability_set.sleepers), ability_set
+    ability_sets = Counter(peer.ability_set for peer in core.peers if peer.ability_set is not None)
+    for ability_set, members in ability_sets.items():
+        assert ability_set.members == members, ability_set
+        assert all(peer.sleep == ASLEEP and peer in core.peers for peer in ability_set.sleepers), ability_set
+        assert all(ability_set in function.ability_sets for function in ability_set.functions), ability_set
+        assert ability_set.key is None or core.roster.ability_sets[ability_set.key] is ability_set, ability_set
+    assert all(ability_set in ability_sets for ability_set in core.roster.ability_sets.values())
+    for peer in core.peers:
+        assert peer.ability_set is None or peer.abilities.keys() == {
+            function.name for function in peer.ability_set.functions}, peer
     assert all(job.state is SET_ASIDE and job.background for job in core.aside.values())
     for chain, jobs in ((core.job_chain, core.jobs), (core.aside_chain, core.aside)):
         in_chain = [job for some in chain.walk() for job in some]
@@ -69,8 +78,9 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     assert function.running == sum(job.state is RUNNING for job in mine), function
     assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
     assert function.in_use or function in core.unused, function
-    assert function.workers == sum(peer.abilities.get(function.name, 0) for peer in core.peers), function
-    assert len(function.ability_sets) == len(set(map(id, function.ability_sets))), function
+    abilities = [peer.abilities for peer in core.peers] + core.roster.leaving
+    assert function.workers == sum(names.get(function.name, 0) for names in abilities), function
+    assert all(function in ability_set.functions for ability_set in function.ability_sets), function
     assert all(unique_key(job.unique, job.workload) == key and job.state not in (GONE, SET_ASIDE)
                for key, job in function.uniques.items()), function
     assert sum(one is function for _, one in core.roster.escalations) == bool(function.escalating), function

@@ -8,15 +8,19 @@ from collections import OrderedDict, deque
 from ..wire.protocol import NOOP, pack_response
 from .jobs import PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
 from .peers import ASLEEP, AWAKE, WOKEN
+from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, Dict, FrozenSet, Iterable, List, Optional, Tuple
+    from typing import Deque, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
     from .jobs import Function, Job
     from .peers import Peer
 
 # How long a waiting job may stay un-grabbed, in seconds, before more sleepers are woken for it.
 ESCALATION_DELAY = 0.05
+
+# An ability set of more than that is not made anew when its one member's abilities change.
+FEW_ABILITIES = 32
 
 _NOOP_PACKET = pack_response(NOOP)
 
@@ -25,21 +29,23 @@ class AbilitySet:
     """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
 
     All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
-    wake-up looks at nothing but what it takes.
+    wake-up looks at nothing but what it takes.  One of many functions that only one peer is in changes with that peer's
+    abilities; from then on it has no key, by which others could come to share it.
 
     Owner: the Roster.
     """
 
-    __slots__ = ("functions", "members", "ready", "sleepers")
+    __slots__ = ("key", "functions", "members", "ready", "sleepers")
 
-    def __init__(self, functions: "List[Function]") -> None:
-        self.functions = functions
+    def __init__(self, key: "FrozenSet[bytes]", functions: "Iterable[Function]") -> None:
+        self.key = key  # type: Optional[FrozenSet[bytes]]
+        self.functions = OrderedDict.fromkeys(functions)  # type: OrderedDict[Function, None]
         self.members = 0
         # By priority, the functions with waiting jobs, the next one to take from first.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
         self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
-        for function in functions:
-            function.ability_sets.append(self)
+        for function in self.functions:
+            function.ability_sets[self] = None
             if not function.paused:
                 for priority in PRIORITY_CLASSES:
                     if function.waiting[priority]:
@@ -48,10 +54,22 @@ class AbilitySet:
     def __repr__(self) -> str:
         return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
 
-    def dissolve(self) -> None:
-        """Forget it, the last member having left."""
-        for function in self.functions:
-            function.ability_sets.remove(self)
+    def add(self, function: "Function") -> None:
+        """Its one member can do another function, which is looked at first."""
+        self.functions[function] = None
+        function.ability_sets[self] = None
+        if not function.paused:
+            for priority in PRIORITY_CLASSES:
+                if function.waiting[priority]:
+                    self.ready[priority][function] = None
+                    self.ready[priority].move_to_end(function, last=False)
+
+    def remove(self, function: "Function") -> None:
+        """Its one member can do a function no longer, or it has no member any more."""
+        del self.functions[function]
+        del function.ability_sets[self]
+        for ready in self.ready:
+            ready.pop(function, None)
 
     def has_work(self) -> bool:
         """Whether a job waits that its members can do."""
@@ -83,6 +101,7 @@ class Roster:
         self.handing_out = True   # jobs are given to workers
         self.ability_sets = {}    # type: Dict[FrozenSet[bytes], AbilitySet]
         self.changed = []         # type: List[Peer] # sleepers whose abilities changed
+        self.leaving = []         # type: List[Dict[bytes, int]] # abilities that are being unregistered
         self.expecting = deque()  # type: Deque[Peer] # woken peers that want no NOOP but the job itself
         self._functions = functions
         self.escalations = deque()  # type: Deque[Tuple[float, Function]] # when more are woken for which function
@@ -96,7 +115,9 @@ class Roster:
         """A peer can do a function, within so many seconds if that is not 0."""
         if function.name not in peer.abilities:
             peer.abilities[function.name] = 0
-            self._abilities_changed(peer)
+            ability_set = self._own_set(peer)
+            if ability_set is not None:
+                ability_set.add(function)
         function.workers += 1
         peer.abilities[function.name] += 1
         if time_limit:
@@ -104,29 +125,69 @@ class Roster:
         else:
             peer.time_limits.pop(function, None)
 
-    def unregister(self, peer: "Peer", names: "Iterable[bytes]") -> None:
-        """A peer can no longer do some of its functions."""
-        self._abilities_changed(peer)
-        for name in names:
-            function = self._functions[name]
-            function.workers -= peer.abilities.pop(name)
-            peer.time_limits.pop(function, None)
+    def unregister(self, peer: "Peer", function: "Function") -> None:
+        """A peer can no longer do one of its functions."""
+        ability_set = self._own_set(peer)
+        if ability_set is not None:
+            ability_set.remove(function)
+        function.workers -= peer.abilities.pop(function.name)
+        peer.time_limits.pop(function, None)
 
-    def _abilities_changed(self, peer: "Peer") -> None:
-        """Leave the ability set; a sleeper finds its new one when all packets of this wake-up are read."""
+    def unregister_all(self, peer: "Peer") -> "Iterator[Function]":
+        """A peer can do nothing any longer; gives each of its functions, one after the other, when that is so of it."""
+        abilities, peer.abilities = peer.abilities, OrderedDict()
         if peer.sleep == ASLEEP and peer.ability_set is not None:
             self.changed.append(peer)
-        self._leave(peer)
+        left = self._leave(peer)
+        peer.time_limits = {}
+        if peer.gone:
+            peer.sleep = AWAKE
+        self.leaving.append(abilities)
+        while abilities:
+            name, count = abilities.popitem(last=False)
+            function = self._functions[name]
+            function.workers -= count
+            if left is not None:
+                left.remove(function)
+            yield function
+        self.leaving.remove(abilities)
 
-    def _leave(self, peer: "Peer") -> None:
+    def _own_set(self, peer: "Peer") -> "Optional[AbilitySet]":
+        """The abilities of a peer change: its ability set if that is its own, or None, after it left the one it had.
+
+        A sleeper looks for work, or for its new set, when all packets of this wake-up are read.
+        """
         ability_set = peer.ability_set
-        if ability_set is not None:
-            peer.ability_set = None
-            ability_set.sleepers.pop(peer, None)
-            ability_set.members -= 1
-            if not ability_set.members:
-                ability_set.dissolve()
-                del self.ability_sets[frozenset(function.name for function in ability_set.functions)]
+        if ability_set is None:
+            return None
+        if peer.sleep == ASLEEP:
+            self.changed.append(peer)
+        if ability_set.members > 1 or len(ability_set.functions) <= FEW_ABILITIES:
+            left = self._leave(peer)
+            if left is not None:
+                for function in list(left.functions):
+                    left.remove(function)
+            return None
+        self._take_key(ability_set)
+        return ability_set
+
+    def _leave(self, peer: "Peer") -> "Optional[AbilitySet]":
+        """Leave the ability set; returns it if nobody is left in it, whose functions are to be removed from it."""
+        ability_set = peer.ability_set
+        if ability_set is None:
+            return None
+        peer.ability_set = None
+        ability_set.sleepers.pop(peer, None)
+        ability_set.members -= 1
+        if ability_set.members:
+            return None
+        self._take_key(ability_set)
+        return ability_set
+
+    def _take_key(self, ability_set: AbilitySet) -> None:
+        if ability_set.key is not None:
+            del self.ability_sets[ability_set.key]
+            ability_set.key = None
 
     def join(self, peer: "Peer") -> AbilitySet:
         """Have a peer, of no ability set at present, join the one of its abilities."""
@@ -135,7 +196,7 @@ class Roster:
         if ability_set is None:
             # gearmand looks first at what was registered last.
             functions = [self._functions[name] for name in reversed(peer.abilities)]
-            ability_set = self.ability_sets[key] = AbilitySet(functions)
+            ability_set = self.ability_sets[key] = AbilitySet(key, functions)
         ability_set.members += 1
         peer.ability_set = ability_set
         return ability_set
@@ -153,23 +214,12 @@ class Roster:
             peer.sleep = ASLEEP
             ability_set.sleepers[peer] = None
 
-    def remove(self, peer: "Peer") -> "List[bytes]":
-        """A peer is lost; returns the functions that it might have grabbed jobs of, for `pass_on`."""
-        names = list(peer.abilities) if peer.sleep != ASLEEP else []
-        self._leave(peer)
-        peer.sleep = AWAKE
-        for name, count in peer.abilities.items():
-            self._functions[name].workers -= count
-        peer.abilities.clear()
-        peer.time_limits.clear()
-        return names
-
     def settle(self) -> None:
         """All packets of a wake-up are read: sleepers whose abilities changed find their new set."""
         if self.changed:
             changed, self.changed = self.changed, []
             for peer in changed:
-                if peer.sleep == ASLEEP and peer.ability_set is None:
+                if peer.sleep == ASLEEP and (peer.ability_set is None or peer.ability_set.has_work()):
                     self.fall_asleep(peer)
 
     # ------------------------------------------------------------------------------------------------------------- wake-up
@@ -201,7 +251,9 @@ class Roster:
 
     def escalate(self, now: float) -> None:
         """Where woken workers did not come in time for a job, wake twice as many as the last time."""
-        while self.escalations and self.escalations[0][0] <= now:
+        for _ in range(min(len(self.escalations), STEP)):
+            if self.escalations[0][0] > now:
+                break
             function = self.escalations.popleft()[1]
             count, function.escalating = function.escalating, 0
             if any(function.waiting) and not function.paused and self.handing_out and self.rouse(function, count):
@@ -212,12 +264,10 @@ class Roster:
         """When `escalate` has something to do, in monotonic seconds, or None."""
         return self.escalations[0][0] if self.escalations else None
 
-    def pass_on(self, names: "Iterable[bytes]", now: float) -> None:
-        """A worker that did not sleep will grab no jobs of these functions: see that another comes for those that wait."""
-        for name in names:
-            function = self._functions[name]
-            if any(function.waiting):
-                self.wake(function, now)
+    def pass_on(self, function: "Function", now: float) -> None:
+        """A worker that did not sleep will grab no jobs of this function: see that another comes for those that wait."""
+        if any(function.waiting):
+            self.wake(function, now)
 
     def _wake_peer(self, peer: "Peer") -> None:
         peer.sleep = WOKEN

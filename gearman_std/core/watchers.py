@@ -53,10 +53,11 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
     """Have a packet sent to all who watch a job: that of its worker, who waits if they are many, or else the last one."""
     if job.joins < MANY_JOINS:
         for watcher in job.watchers:
-            for _ in range(watcher.watching[job]):
+            for _ in range(watcher.watching.get(job, 0)):  # none if it is lost, and its turn to leave has not come
                 send(watcher)
         return
-    steps = _tell_many([(watcher, watcher.watching[job]) for watcher in job.watchers], send, None if worker is None else job)
+    counts = [(watcher, watcher.watching.get(job, 0)) for watcher in job.watchers]
+    steps = _tell_many(counts, send, None if worker is None else job)
     if worker is None:
         turns.finish(steps)
         turns.enough()

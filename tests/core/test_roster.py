@@ -5,7 +5,8 @@ from core_world import packets_of
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
                                        SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, WORK_COMPLETE)
-from gearman_std.core.roster import ESCALATION_DELAY
+from gearman_std.core.roster import ESCALATION_DELAY, FEW_ABILITIES, AbilitySet
+from gearman_std.core.turns import STEP
 
 
 def woken(workers):
@@ -268,7 +269,117 @@ def test_peers_of_equal_abilities_share_one_set_that_goes_with_the_last(world):
     assert repr(world.core.roster) == "<Roster: 2 ability sets, 0 escalations>"
     for worker in workers:
         worker.leaves()
-    assert world.core.roster.ability_sets == {} and world.core.functions[b"f"].ability_sets == []
+    assert world.core.roster.ability_sets == {} and not world.core.functions[b"f"].ability_sets
+
+
+# -------------------------------------------------------------------------------------------------------------- many abilities
+
+MANY = 3 * FEW_ABILITIES
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The ability sets that are made in the test."""
+    sets = []
+    original = AbilitySet.__init__
+
+    def note(self, *arguments):
+        sets.append(self)
+        original(self, *arguments)
+    monkeypatch.setattr(AbilitySet, "__init__", note)
+    return sets
+
+
+def names(count):
+    return [b"f%d" % number for number in range(count)]
+
+
+def test_a_set_of_many_abilities_is_not_made_anew_when_one_changes(world, made):
+    """2 KB of CAN_DO, GRAB_JOB, CANT_DO, GRAB_JOB kept the server busy for half a second."""
+    client, worker = world.connects(), world.worker(*names(MANY))
+    assert worker.grabs() is None and len(made) == 1
+    waiting = [client.submits(b"new") for _ in range(3)]
+    for handle in waiting:
+        worker.says(CAN_DO, b"new")
+        assert worker.grabs() == handle
+        worker.says(WORK_COMPLETE, handle, b"").says(CANT_DO, b"new")
+        assert worker.grabs() is None
+        client.takes()
+    assert len(made) == 1 and not world.core.functions[b"new"].ability_sets
+
+
+def test_what_is_registered_last_is_looked_at_first_also_by_one_of_many_abilities(world):
+    client, worker = world.connects(), world.worker(*names(MANY))
+    assert worker.grabs() is None
+    handles = {name: client.submits(name) for name in (b"f3", b"new", b"newer")}
+    worker.says(CAN_DO, b"new").says(CAN_DO, b"newer").says(CANT_DO, b"f3")
+    assert [worker.grabs() for _ in range(3)] == [handles[b"newer"], handles[b"new"], None]
+    assert client.knows(handles[b"f3"])
+
+
+@pytest.mark.parametrize("count", (1, MANY))
+def test_a_sleeper_that_learns_what_waits_is_woken_and_one_that_unlearns_it_is_not(world, count):
+    client, worker = world.connects(), world.worker(*names(count))
+    worker.says(PRE_SLEEP)
+    client.submits(b"new")
+    worker.says(CAN_DO, b"new").hears((NOOP,)).says(PRE_SLEEP).hears((NOOP,)).says(CANT_DO, b"new").says(PRE_SLEEP).hears()
+    client.submits(b"new")
+    worker.hears()
+    client.submits(b"f0")
+    worker.hears((NOOP,))
+
+
+def test_peers_of_many_equal_abilities_share_one_set_until_one_of_them_changes(world, made):
+    one, other = world.worker(*names(MANY)), world.worker(*reversed(names(MANY)))
+    assert one.grabs() is other.grabs() is None and len(made) == 1
+    one.says(CAN_DO, b"new")
+    assert one.grabs() is None and len(made) == 2
+    for worker in (one, other):
+        for _ in range(3):
+            worker.says(CANT_DO, b"f1").says(CAN_DO, b"f1")
+            assert worker.grabs() is None
+    assert len(made) == 2
+    world.worker(*names(MANY)).says(GRAB_JOB).hears((NO_JOB,))
+    assert len(made) == 3, "one that changed in its place is not shared any more"
+
+
+@pytest.mark.parametrize("loss", (RESET_ABILITIES, None), ids=("resets", "leaves"))
+def test_many_abilities_are_given_up_in_turns_and_for_what_waits_another_comes(world, loss):
+    count = 5 * STEP
+    worker, client = world.worker(*names(count)), world.connects()
+    other = world.worker(b"f%d" % (count - 1))
+    worker.says(CAN_DO, b"f0").says(PRE_SLEEP)
+    other.says(PRE_SLEEP)
+    client.submits(b"f%d" % (count - 1))
+    worker.hears((NOOP,))
+    if loss is None:
+        world.core.disconnect(worker.peer)
+        world.talkers.remove(worker)
+    else:
+        world.core.receive(worker.peer, [(loss, [])])
+    world.core.check()
+    steps = 0
+    while world.core.turns.chores:
+        world.core.turns.work()
+        world.core.check()
+        steps += 1
+    left = [function.name for function in world.core.functions.values() if function.workers]
+    assert steps >= 4 and left == [b"f%d" % (count - 1)]
+    other.hears((NOOP,))
+
+
+def test_who_gives_up_many_abilities_may_register_some_of_them_meanwhile(world):
+    worker, client = world.worker(*names(5 * STEP)), world.connects()
+    handle = client.submits(b"f300")
+    assert worker.grabs() == handle
+    rest = world.core.receive(worker.peer, [(RESET_ABILITIES, []), (CAN_DO, [b"f300"]), (CAN_DO, [b"new"])])
+    world.core.check()
+    while rest:
+        rest = world.core.receive(worker.peer, rest)
+        world.core.check()
+    world.after_step()
+    assert world.core.functions[b"f300"].workers == 1 and not world.core.functions[b"f299"].workers
+    assert worker.grabs() == handle
 
 
 # ------------------------------------------------------------------------------------------------------------------- ALL_YOURS

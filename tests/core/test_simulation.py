@@ -130,7 +130,8 @@ class Simulation:
         with mock.patch.multiple("gearman_std.core", STEP=self.step_size), \
                 mock.patch.multiple("gearman_std.text", STEP=self.step_size), \
                 mock.patch.multiple("gearman_std.chain", CHAIN_STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.watchers", MANY_JOINS=self.step_size):
+                mock.patch.multiple("gearman_std.watchers", MANY_JOINS=self.step_size), \
+                mock.patch.multiple("gearman_std.roster", STEP=self.step_size, FEW_ABILITIES=self.step_size - 1):
             return self.play(steps)
 
     def play(self, steps):
@@ -336,6 +337,9 @@ class Simulation:
         unsent = self.core.unsent[:]
         self.core.unsent.clear()
         for peer in unsent:
+            if peer.gone:
+                peer.outgoing.clear()
+                continue
             person = next(one for one in self.people if one.peer is peer)
             text = b"".join(piece for piece in peer.outgoing if piece[:1] != b"\0")
             person.replied = person.replied or bool(text)
