@@ -127,11 +127,11 @@ class Simulation:
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def run(self, steps=STEPS):
-        with mock.patch.multiple("gearman_std.core", STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.text", STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.chain", CHAIN_STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.watchers", MANY_JOINS=self.step_size), \
-                mock.patch.multiple("gearman_std.roster", STEP=self.step_size, FEW_ABILITIES=self.step_size - 1):
+        with mock.patch.multiple("gearman_std.core.core", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.core.text", STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.core.chain", CHAIN_STEP=self.step_size), \
+                mock.patch.multiple("gearman_std.core.watchers", MANY_JOINS=self.step_size), \
+                mock.patch.multiple("gearman_std.core.roster", STEP=self.step_size, FEW_ABILITIES=self.step_size - 1):
             return self.play(steps)
 
     def play(self, steps):
