@@ -14,7 +14,7 @@ from gearman_std.net.streams import TLSStream
 from worker_tools import until
 from test_tls_choke import CERTIFICATE, TLSPlace
 
-from server_tools import check, in_dispatcher
+from server_tools import check, in_dispatcher, server_of
 
 LARGE = bytes(range(256)) * 1200  # more than is joined, or read at once
 
@@ -244,7 +244,7 @@ SYSTEM_FAULTS = [OSError(errno.ENOMEM, "no memory"), MemoryError(), KeyError("od
 @pytest.mark.parametrize("fault", SYSTEM_FAULTS, ids=repr)
 def test_when_the_nth_change_of_what_the_selector_watches_fails_nobody_else_is_lost(place, quick, fault):
     def serve_over(place, faults):
-        server = Server(port=0, handle_prefix="H:t", listen=["127.0.0.1"], make_selector=Selector)
+        server = server_of(listen=["127.0.0.1"], make_selector=Selector)
         server.bind()
         bystander = start(place, server)
         in_dispatcher(server, break_calls, server._selector, faults, ("register", "modify", "unregister"))
@@ -260,7 +260,7 @@ def test_when_the_nth_change_of_what_the_selector_watches_fails_nobody_else_is_l
 def test_what_fails_for_all_of_them_costs_nobody_anything(place, quick, names, fault):
     for number in (1, 2, 3):
         faults = Faults(number, fault)
-        server = Server(port=0, handle_prefix="H:t", listen=["127.0.0.1"], make_selector=Selector)
+        server = server_of(listen=["127.0.0.1"], make_selector=Selector)
         server.bind()
         break_calls({"accept": server._gate.listeners[0], "select": server._selector}.get(names[0], server.core), faults, names)
         bystander = start(place, server)
