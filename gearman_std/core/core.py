@@ -10,7 +10,8 @@ never raises: it is answered with an ERROR packet.
                 │  │  │                   │ │ └ failed, and the policy says again ──> DELAYED   (attempt_failed)
                 │  │  └ last watcher left │ └ worker lost or too slow: attempts left ──> WAITING (_attempt_lost)
                 │  │    or cancelled ─────┴────> GONE             none left ──> SET_ASIDE, or WORK_FAIL and GONE
-    due         │  └ DELAYED  (_delay)
+    due         │  ├ DELAYED  (_delay)
+    equal ended │  ├ HELD     (a successor, `_promote`)
     on disk     └ STORING (`stored`), if there is a store and the job is a background job
 """
 from collections import OrderedDict
@@ -21,15 +22,15 @@ from ..wire.protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEP
 from .chain import Chain, untie
 from .handlers import hand_over, handler_table
 from .invariants import check_core
-from .jobs import (DELAYED, GONE, JOIN, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function, FunctionPolicy,
-                   Job, Totals)
+from .jobs import (DELAYED, GONE, HELD, JOIN, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function,
+                   FunctionPolicy, Job, Totals)
 from .ledger import Ledger, job_record
 from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
 from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
 from .roster import Roster
 from .text import parse_number
 from .turns import NO_PACKETS, STEP, Turns
-from .uniques import Uniques, unique_key
+from .uniques import Uniques, predecessor_of, unique_key
 from .watchers import leave, tell, unwatch, watch
 
 TYPE_CHECKING = False
@@ -188,7 +189,7 @@ class Core:
             job.timer = None
             job.function.delayed[job.priority] -= 1
             self._enqueue(job)
-            self.ledger.update(job)
+            self._put_behind(job)
         self.roster.escalate(now)
         self._forget_unused()
 
@@ -201,7 +202,7 @@ class Core:
                 if due < job.due:
                     self._undelay(job)
                     self._delay(job, due)
-                    self.ledger.update(job)
+                    self._put_behind(job)
 
     def _corrected(self, job: Job) -> float:
         """When a job is due that recurs, by the clock as it is now."""
@@ -247,6 +248,8 @@ class Core:
             if job.state is STORING:
                 job.function.delayed[job.priority] -= 1
                 self._place(job)
+                if job.due and job.state is WAITING:
+                    self._put_behind(job)  # its time has come since it was recorded
 
     def not_stored(self, reason: bytes) -> None:
         """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`.
@@ -275,22 +278,29 @@ class Core:
             self._unwatched(job)
 
     def restore(self, job: Job) -> None:
-        """Take in a job from the store, in the order of the store."""
+        """Take in a job in its state from the store, in the order of the store."""
         job.background = True
+        self.ledger.position = max(self.ledger.position, job.position)
         self._count_size(job, 1)
         if job.state is SET_ASIDE:
             self._keep_aside(job)
             return
         self.jobs[job.handle] = job
         self.job_chain.add(job)
-        predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
-        if predecessor is None:
-            self.uniques.add(job)
-        elif predecessor.successor is None and predecessor.schedule is None and job.function.policy.coalescing == RERUN:
-            predecessor.successor = job
+        state = job.state
+        if state is HELD:
+            predecessor = job.function.uniques.get(unique_key(job.unique, job.workload))
+            if predecessor is not None and predecessor.successor is None:
+                predecessor.successor = job
+        self.uniques.add(job)
+        if state is WAITING:
+            self._enqueue(job)
+            return
         if job.schedule is not None and not job.attempts and job.due > self.wall:
             job.due = self._corrected(job)
         self._place(job)
+        if job.state is WAITING:  # its time came while no server ran
+            self._put_behind(job)
 
     def snapshot(self) -> "List[Tuple[Any, ...]]":
         """Records of all background jobs, in the order in which to restore them."""
@@ -442,7 +452,7 @@ class Core:
         self.job_chain.add(job)
         self.uniques.add(job)
         self._place(job)
-        self.ledger.update(job)
+        self._put_behind(job)
 
     def purge(self, job: Job) -> None:
         """Forget a job that was set aside."""
@@ -571,11 +581,15 @@ class Core:
         elif self.ledger.durable:
             job.state = STORING
             function.delayed[priority] += 1
+            if not self.ledger.first_storing:
+                self.ledger.first_storing = self.number
             self.ledger.storing[job] = None
             self.ledger.add(job, self.now, self.wall)
             self.ledger.promise(peer)
             peer.send(_CREATED_HEADS[len(handle)] + handle)
             return
+        if self.ledger.first_storing:
+            self.ledger.put_behind(job, self.number)
         if due or predecessor is not None:
             self._place(job)
         else:
@@ -672,7 +686,7 @@ class Core:
         if waits and job.state is DELAYED and job.timer is not None:
             self._undelay(job)
             self._delay(job, due)
-            self.ledger.update(job)
+            self._put_behind(job)
 
     def _record_again(self, job: Job) -> None:
         """A job whose record is not yet on disk has changed."""
@@ -680,15 +694,16 @@ class Core:
         self.ledger.add(job, self.now, self.wall)
 
     def _raise_priority(self, job: Job, priority: int) -> None:
+        self.ledger.change(job, "priority", priority)
         if job.state is WAITING:
             job.function.move(job, priority)
-        elif job.state is DELAYED or job.state is STORING:
+            self._put_behind(job)
+        elif job.state is not RUNNING:
             job.function.delayed[job.priority] -= 1
             job.function.delayed[priority] += 1
             job.priority = priority
         else:
             job.priority = priority  # should the running attempt be lost
-        self.ledger.change(job, "priority", priority)
 
     def _unwatched(self, job: Job) -> None:
         """The last watcher left: a foreground job that does not run is in vain."""
@@ -708,9 +723,8 @@ class Core:
 
     def _place(self, job: Job) -> None:
         """Give a new job its first state."""
-        predecessor = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
-        if predecessor is not None and predecessor.successor is job:
-            job.state = DELAYED
+        if predecessor_of(job) is not None:
+            job.state = HELD
             job.function.delayed[job.priority] += 1
         elif job.due > self.wall and job.attempts:  # restored: the clock may have been set back
             self._retry_after(job, min(job.due - self.wall, job.function.policy.delay(job.attempts, 1.0)))
@@ -719,6 +733,14 @@ class Core:
             self.roster.rouse(job.function, self.roster.wakeup or 0)  # as gearmand does; the job itself will wake them again
         else:
             self._enqueue(job)
+
+    def _put_behind(self, job: Job) -> None:
+        """A job has another state, and its place is behind all others: have a restart know that."""
+        ledger = self.ledger
+        if ledger.durable:
+            ledger.put_behind(job, self.number)
+            self.number = max(self.number, ledger.position // POSITIONS)  # after as many jobs as lie between two new ones
+            ledger.update(job, self.wall)
 
     def _enqueue(self, job: Job) -> None:
         job.function.push(job)
@@ -799,7 +821,7 @@ class Core:
         job.error = error
         job.function.totals.requeued += 1
         self._enqueue(job)
-        self.ledger.update(job)
+        self._put_behind(job)
 
     def attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
         """A worker failed a job: a background job tries again if the policy says so, all else ends.
@@ -814,7 +836,7 @@ class Core:
                 job.error = error
                 jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
                 self._retry_after(job, policy.delay(job.attempts, jitter))
-                self.ledger.update(job)
+                self._put_behind(job)
                 job.function.totals.requeued += 1
                 return
         self._tell_failure(job, exception, handle)
@@ -868,7 +890,7 @@ class Core:
             self._set_aside(job, str(error).encode())
             return
         self._delay(job, self._corrected(job))
-        self.ledger.update(job)
+        self._put_behind(job)
         if job.successor is not None:
             self._promote(job)
 
@@ -881,7 +903,7 @@ class Core:
         untie(job)
         self._keep_aside(job)
         self.uniques.remove(job)
-        self.ledger.update(job)
+        self._put_behind(job)
         if job.successor is not None:
             self._promote(job)
 
@@ -919,14 +941,17 @@ class Core:
         successor, job.successor = job.successor, None
         assert successor is not None
         self.uniques.add(successor)
-        if successor.state is DELAYED:
+        if successor.state is HELD:
             successor.function.delayed[successor.priority] -= 1
             self._place(successor)
+            self._put_behind(successor)
+        else:
+            self.ledger.update(successor, self.wall)
 
     def _disown(self, successor: Job) -> None:
         """A job is gone that may have been waiting for the end of another."""
-        predecessor = successor.function.uniques.get(unique_key(successor.unique, successor.workload))
-        if predecessor is not None and predecessor.successor is successor:
+        predecessor = predecessor_of(successor)
+        if predecessor is not None:
             predecessor.successor = None
 
     def _count_size(self, job: Job, sign: int) -> None:

@@ -47,7 +47,8 @@ def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> N
     if due >= 1 << 63:
         peer.error(b"INVALID_ARGUMENTS", b"The time is out of range")
     else:
-        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due))
+        # A time that is over is none: should the clock be set back, it does not come again.
+        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due) if due > core.wall else 0.0)
 
 
 def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> None:

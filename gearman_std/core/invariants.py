@@ -1,9 +1,9 @@
 """What must hold of a Core after every step."""
 from collections import Counter
 
-from .jobs import DELAYED, GONE, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
+from .jobs import DELAYED, GONE, HELD, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
 from .peers import ASLEEP
-from .uniques import unique_key
+from .uniques import predecessor_of, unique_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ def check_core(core: "Core") -> None:
         waiting += _check_function(core, function)
     assert len(waiting) == len(set(waiting)) == sum(job.state is WAITING for job in core.jobs.values())
     for job in core.jobs.values():
-        assert job.state in (STORING, WAITING, RUNNING, DELAYED), job
+        assert job.state in (STORING, WAITING, RUNNING, DELAYED, HELD), job
+        assert job.state is STORING or (job.state is HELD) == (predecessor_of(job) is not None), job
+        assert (job.timer is not None) == (job.state is DELAYED) or job.state is RUNNING, job
         assert (job.state is RUNNING) == (job.worker is not None), job
         assert core.functions.get(job.function.name) is job.function, job
         assert job.state is RUNNING or job.background or job.watchers, job
@@ -28,7 +30,6 @@ def check_core(core: "Core") -> None:
         assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < 2, job
         assert job.state is not RUNNING or core.turns.chores or job.worker.errand_lasts or (
             job.worker.running.get(job.handle) is job), job
-        assert job.timer is None or job.state in (RUNNING, DELAYED), job
     for peer in core.peers:
         assert not peer.gone and all(peer in job.watchers and count > 0 for job, count in peer.watching.items()), peer
         assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
@@ -76,7 +77,7 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     assert function.aside == len(aside), function
     assert function.size == sum(len(job.workload) for job in mine + aside), function
     assert function.running == sum(job.state is RUNNING for job in mine), function
-    assert sum(function.delayed) == sum(job.state in (DELAYED, STORING) for job in mine), function
+    assert sum(function.delayed) == sum(job.state in (DELAYED, HELD, STORING) for job in mine), function
     assert function.in_use or function in core.unused, function
     abilities = [peer.abilities for peer in core.peers] + core.roster.leaving
     assert function.workers == sum(names.get(function.name, 0) for names in abilities), function

@@ -11,8 +11,14 @@ if TYPE_CHECKING:
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
-# Where a job is.  STORING: a background job whose record is not yet on disk; GONE: finished, cancelled or abandoned.
-STORING, WAITING, RUNNING, DELAYED, SET_ASIDE, GONE = "storing", "waiting", "running", "delayed", "set aside", "gone"
+# Where a job is.  STORING: a background job whose record is not yet on disk; HELD: to run when an equal one has ended; GONE:
+# finished, cancelled or abandoned.
+STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = (
+    "storing", "waiting", "running", "delayed", "held back", "set aside", "gone")
+
+STORED_STATES = (WAITING, DELAYED, HELD, SET_ASIDE)  # what a store knows of that
+
+POSITIONS = 1 << 20  # places in a queue from that of one new job to that of the next, see Ledger
 
 # What a submit does that meets a job of the same function and unique.
 JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")
@@ -28,8 +34,8 @@ class Job:
     """
 
     __slots__ = ("handle", "function", "unique", "workload", "reducer", "priority", "state", "background", "watchers", "worker",
-                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "successor", "earlier",
-                 "later")
+                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "position", "successor",
+                 "earlier", "later")
 
     def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
                  background: bool, created: float) -> None:
@@ -51,6 +57,7 @@ class Job:
         self.joins = 0        # how many later submits joined it
         self.error = b""      # the last attempt's error
         self.schedule = None  # type: Any # the Schedule of a recurring job
+        self.position = 0     # what orders it among jobs of its priority, see Ledger; 0: as it was new
         self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
         self.earlier = None   # type: Any # its neighbours in a Chain
         self.later = None     # type: Any

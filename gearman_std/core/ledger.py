@@ -1,6 +1,7 @@
 """What the store has still to be told, and who waits until it knows."""
 from ..wire.protocol import ERROR, pack_response
-from .jobs import DELAYED, SET_ASIDE, WAITING
+from .jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, STORING, WAITING
+from .uniques import predecessor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,18 +14,24 @@ class Ledger:
     """Records for the store, and the promises that wait for them.  Only background jobs are recorded.
 
     A record is a tuple: ``("add", handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
-    created)`` (times in unix seconds), ``("update", handle, state, attempts, due, error)``, ``("change", handle, column,
-    value)`` or ``("remove", handle)``.
+    created, position)`` (times in unix seconds), ``("update", handle, state, attempts, due, error, position)``, ``("change",
+    handle, column, value)`` or ``("remove", handle)``.
+
+    Positions order the jobs of one priority, and those that are due at one time, whether they were stored when they got their
+    places or not: a new job has the number of its handle, times POSITIONS, and one that is put behind all others the last
+    number given out, times POSITIONS, and a count.
 
     Owner: the Core.
     """
 
-    __slots__ = ("durable", "records", "storing", "promises")
+    __slots__ = ("durable", "records", "storing", "first_storing", "promises", "position")
 
     def __init__(self, durable: bool) -> None:
         self.durable = durable  # whether there is a store
         self.records = []       # type: List[Tuple[Any, ...]]
         self.storing = {}       # type: Dict[Job, None] # new jobs that wait for the store
+        self.first_storing = 0  # the number of the first new job among them, 0 if there is none
+        self.position = 0       # the last one given to a job that was put behind all others
         self.promises = []      # type: List[Tuple[Peer, int]] # whose piece of `outgoing` is a JOB_CREATED not yet true
 
     def __repr__(self) -> str:
@@ -34,10 +41,17 @@ class Ledger:
         """A background job is new, or a job became one."""
         self.records.append(job_record(job, now, wall))
 
-    def update(self, job: "Job") -> None:
+    def update(self, job: "Job", wall: float) -> None:
         """A job has another state."""
         if self.durable and job.background:
-            self.records.append(("update", job.handle, job.state, job.attempts, job.due, job.error))
+            self.records.append(("update", job.handle, _stored_state(job, wall), job.attempts, job.due, job.error,
+                                 job.position))
+
+    def put_behind(self, job: "Job", number: int) -> None:
+        """A job is put behind all others; `number` is that of the last handle."""
+        # New jobs enter their queues when they are stored, so the others are before them.
+        last = self.first_storing - 1 if self.first_storing else number
+        self.position = job.position = max(self.position, last * POSITIONS) + 1
 
     def change(self, job: "Job", column: str, value: "Any") -> None:
         """Another property of a job has changed: its workload, its priority or its schedule."""
@@ -61,6 +75,7 @@ class Ledger:
         """All records are on disk; returns the new jobs that waited for that."""
         self.records = []
         self.promises = []
+        self.first_storing = 0
         storing, self.storing = list(self.storing), {}
         return storing
 
@@ -81,9 +96,14 @@ class Ledger:
 
 def job_record(job: "Job", now: float, wall: float) -> "Tuple[Any, ...]":
     """The record that adds a job as it is."""
-    if job.state is SET_ASIDE:
-        state = SET_ASIDE
-    else:
-        state = DELAYED if job.due > wall and job.state is not WAITING else WAITING
     return ("add", job.handle, job.function.name, job.unique, job.workload, job.reducer, job.priority, job.due, job.attempts,
-            state, job.error, job.schedule.text if job.schedule else None, wall - (now - job.created))
+            _stored_state(job, wall), job.error, job.schedule.text if job.schedule else None, wall - (now - job.created),
+            job.position)
+
+
+def _stored_state(job: "Job", wall: float) -> str:
+    """The state that a restart brings a job back to."""
+    state = job.state
+    if state is STORING:
+        return HELD if predecessor_of(job) is not None else DELAYED if job.due > wall else WAITING
+    return state if state in (DELAYED, HELD, SET_ASIDE) else WAITING

@@ -58,6 +58,12 @@ class Uniques:
                 del self._jobs[job.unique]
 
 
+def predecessor_of(job: "Job") -> "Optional[Job]":
+    """The job after whose end this one is to run, if there is one."""
+    first = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
+    return first if first is not None and first.successor is job else None
+
+
 def unique_key(unique: bytes, workload: "Data") -> "Any":
     """By what a job coalesces within its function: its unique, its workload if the unique is ``-``, None for not at all."""
     if unique != b"-":

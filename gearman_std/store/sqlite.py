@@ -2,7 +2,7 @@
 
 The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
 second server out, and FILE-new while it is written anew.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the
-version of the schema, at present 1:
+version of the schema, at present 2:
 
     jobs      one row for each background job
         number      INTEGER  what the handle ends with; never used twice in one file
@@ -13,11 +13,12 @@ version of the schema, at present 1:
         priority    INTEGER  0 high, 1 normal, 2 low
         due         REAL     unix time before which it does not run (epoch), 0 for at once
         attempts    INTEGER  how many attempts have failed or were lost
-        state       TEXT     'waiting' (also while it runs), 'delayed' (until due), 'set aside'
+        state       TEXT     'waiting' (also while it runs), 'delayed' (until due), 'held back' (until the job of the same
+                             function and unique has ended that came before it), 'set aside'
         error       BLOB     what the last attempt ended with
         schedule    BLOB     the five fields of a recurring job, else NULL
         created     REAL     unix time of the submit
-        position    INTEGER  waiting jobs of one priority run in this order
+        position    INTEGER  waiting jobs of one priority run in this order: that of a new job is its number times 2 ** 20
         workload    BLOB
     settings  one row for each name
         'handles'   up to this number handles may have been given out, so the next start begins after it
@@ -29,7 +30,7 @@ import logging
 import os
 from itertools import groupby
 
-from ..core.jobs import DELAYED, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, WAITING
+from ..core.jobs import DELAYED, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
 
@@ -57,13 +58,14 @@ MIGRATIONS = (
      "error BLOB NOT NULL, schedule BLOB, created REAL NOT NULL, position INTEGER NOT NULL, workload BLOB NOT NULL)",
      "CREATE TABLE settings (name TEXT PRIMARY KEY, value)",
      "INSERT INTO settings VALUES ('handles', 0), ('id', randomblob(16))"),
+    # Of two jobs of a function and unique, the newer one was the one that waited for the end of the other.
+    ("UPDATE jobs SET state = 'held back' WHERE state = 'waiting' AND number IN (SELECT max(number) FROM jobs WHERE unique_key "
+     "NOT IN (X'', X'2D') AND state <> 'set aside' AND schedule IS NULL GROUP BY function, unique_key HAVING count(*) > 1)",),
 )  # type: Sequence[Sequence[str]]
 
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position = ? WHERE number = ?"
-_CHANGE_WORKLOAD = "UPDATE jobs SET workload = ? WHERE number = ?"
-_CHANGE_SCHEDULE = "UPDATE jobs SET schedule = ? WHERE number = ?"
-_CHANGE_PRIORITY = "UPDATE jobs SET priority = ?, position = ? WHERE number = ?"
+_CHANGES = {column: "UPDATE jobs SET %s = ? WHERE number = ?" % column for column in ("workload", "schedule", "priority")}
 _REMOVE = "DELETE FROM jobs WHERE number = ?"
 _SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
            "position, number FROM jobs ORDER BY number")
@@ -104,7 +106,6 @@ class JobStore:
         self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
         self._whole = False       # FILE-new is whole and on disk
         self._reserved = 0        # up to this number handles may be given out
-        self._position = 0        # the last one used
         self._synchronous = ""
 
     def __repr__(self) -> str:
@@ -140,20 +141,22 @@ class JobStore:
     def load(self) -> "List[Record]":
         """All jobs, in the order in which to restore them.
 
-        Each is (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created).
+        Each is (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
+        position).
         """
         try:
             rows = [row[:8] + (row[8].decode(),) + row[9:] for row in self._connection.execute(_SELECT)]
         except self._errors as error:
             raise self._error(error) from None
         for row in rows:
-            if row[5] not in PRIORITY_CLASSES or row[8] not in (WAITING, DELAYED, SET_ASIDE):
+            if row[5] not in PRIORITY_CLASSES or row[8] not in STORED_STATES:
                 raise self._error("the row of job %s makes no sense" % row[0].decode("latin-1"))
-        # A job whose time came while no server ran enters its queue behind those that were in it before.
-        rows.sort(key=lambda row: (row[8] == DELAYED, row[6] if row[8] == DELAYED else 0, row[12]))
+        # A job whose time came while no server ran enters its queue behind those that were in it before; one that is held back
+        # has to find the job that holds it.
+        order = {DELAYED: 1, HELD: 2}
+        rows.sort(key=lambda row: (order.get(row[8], 0), row[6] if row[8] == DELAYED else 0, row[12]))
         self.number = max([self.number] + [row[13] for row in rows])
-        self._position = max([self._position] + [row[12] for row in rows])
-        return [row[:12] for row in rows]
+        return [row[:13] for row in rows]
 
     @property
     def usable(self) -> bool:
@@ -359,7 +362,6 @@ class JobStore:
             # Handles must not repeat, not even after a crash of the system.
             reserved = number + HANDLE_BLOCK
             flush = True
-        position = self._position
         try:
             self._file.check()
             if self._unmoved >= WAL_SIZE:
@@ -376,7 +378,6 @@ class JobStore:
             connection.execute("COMMIT")
             self._file.note_commit()
         except self._errors as error:
-            self._position = position
             self._fail(error)
             raise self._error(error) from None
         except StoreError as error:
@@ -412,7 +413,6 @@ class JobStore:
     def _write_new(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
         """Write FILE-new, to which nothing is missing once its application_id is set."""
         rows = self._rows(records)
-        self._position = 0
         row = next(rows, None)
         self._file.remove_new()
         if row is None:
@@ -449,32 +449,26 @@ class JobStore:
         if kind == "add":
             execute(_INSERT, self._rows(group))
         elif kind == "update":
-            execute(_UPDATE, ((state, attempts, due, error, self._next_position(), _handle_number(handle))
-                              for _, handle, state, attempts, due, error in group))
+            execute(_UPDATE, self._updates(group))
         elif kind == "change":
             for _, handle, column, value in group:
-                if column != "priority":
-                    change = _CHANGE_WORKLOAD if column == "workload" else _CHANGE_SCHEDULE
-                    self._connection.execute(change, (value, _handle_number(handle)))
-                else:
-                    self._connection.execute(_CHANGE_PRIORITY, (value, self._next_position(), _handle_number(handle)))
+                self._connection.execute(_CHANGES[column], (value, _handle_number(handle)))
         else:
             execute(_REMOVE, [(_handle_number(handle),) for _, handle in group])
 
     def _rows(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
-        position = self._position
-        for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
-             created) in records:
-            position += 1
+        for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
+             position) in records:
+            number = _handle_number(handle)
             self._unmoved += ROW_SIZE + len(workload)
-            yield (int(handle[handle.rindex(b":") + 1:]), handle, function, unique, reducer, priority, due, attempts, state,
-                   error, schedule, created, position, workload)
-        self._position = position
+            yield (number, handle, function, unique, reducer, priority, due, attempts, state, error, schedule, created,
+                   position or number * POSITIONS, workload)
 
-    def _next_position(self) -> int:
-        self._unmoved += ROW_SIZE
-        self._position += 1
-        return self._position
+    def _updates(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
+        for _, handle, state, attempts, due, error, position in records:
+            number = _handle_number(handle)
+            self._unmoved += ROW_SIZE
+            yield state, attempts, due, error, position or number * POSITIONS, number
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -534,14 +528,13 @@ class JobStore:
         _logger_store.warning("%s: %d jobs imported from the table %s, which is now called %s", path, len(rows), table, old)
 
     def _add_rows(self, rows: "Sequence[Record]", handle_prefix: bytes, wall: float) -> None:
-        highest = self._connection.execute("SELECT max(number), max(position) FROM jobs").fetchone()
-        self.number = max(self.number, highest[0] or 0)
-        self._position = highest[1] or 0
+        highest, = self._connection.execute("SELECT max(number) FROM jobs").fetchone()
+        self.number = max(self.number, highest or 0)
         records = []
         for unique, function, priority, data, when in rows:
             self.number += 1
             records.append(("add", b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority, when, 0,
-                            DELAYED if when else WAITING, b"", None, wall))
+                            DELAYED if when else WAITING, b"", None, wall, 0))
         self._connection.executemany(_INSERT, self._rows(records))
 
 

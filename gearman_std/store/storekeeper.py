@@ -5,7 +5,7 @@ stored is kept in memory until the store can be written again, which is tried se
 """
 import logging
 
-from ..core.jobs import GONE, SET_ASIDE, Job
+from ..core.jobs import GONE, STORED_STATES, Job
 from ..errors import StoreError
 from ..schedule import Schedule
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact
@@ -20,6 +20,7 @@ _logger_keeper = logging.getLogger("gearman_std.store")
 
 RETRY_INTERVAL = 0.25  # seconds between attempts to write to a store that is in trouble
 FLUSH_INTERVAL = 1.0   # seconds that what is written, but promised to nobody, may wait for the disk
+_STATES = {state: state for state in STORED_STATES}
 CATCH_UP = 5000        # records written in one go after trouble, so that the server does not stand still
 QUIET = 1.0            # seconds without trouble after which it is said to be over; four times that, and so on, if it came again
 LONGEST_QUIET = 60.0
@@ -56,25 +57,27 @@ class StoreKeeper:
         core, store = self._core, self._store
         store.open(core.handle_prefix, core.wall)
         try:
-            for row in store.load():
+            rows = store.load()
+            core.number = store.number
+            for row in rows:
                 core.restore(self._job(*row))
         except BaseException:  # a signal may end a long start
             store.abandon()
             raise
-        core.number = store.number
         self._is_open = True
 
     def _job(self, handle: bytes, function: bytes, unique: bytes, workload: bytes, reducer: "Optional[bytes]", priority: int,
-             due: float, attempts: int, state: str, error: bytes, schedule: "Optional[bytes]", created: float) -> Job:
+             due: float, attempts: int, state: str, error: bytes, schedule: "Optional[bytes]", created: float,
+             position: int) -> Job:
         core = self._core
         age = max(0.0, core.wall - created)  # the clock may have been set back
         job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
         job.reducer = reducer
         job.due = due
         job.attempts = attempts
-        if state == SET_ASIDE:
-            job.state = SET_ASIDE
+        job.state = _STATES[state]
         job.error = error
+        job.position = position
         if schedule is not None:
             try:
                 job.schedule = Schedule(schedule)

@@ -1,7 +1,8 @@
 """With a store: JOB_CREATED is true only when the job is on disk, and what cannot be written is refused and forgotten."""
 import pytest
 
-from gearman_std.core.jobs import DELAYED, REPLACE, RERUN, SET_ASIDE, STORING, WAITING, Function, FunctionPolicy, Job
+from gearman_std.core.jobs import (DELAYED, HELD, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING, Function,
+                                   FunctionPolicy, Job)
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB,
                                        SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
                                        WORK_FAIL)
@@ -25,7 +26,7 @@ def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
     worker.hears()
     assert durable.core.jobs[b"H:x:1"].state is STORING
-    assert durable.core.records == [("add", b"H:x:1", b"f", b"u", b"w", None, 1, 0.0, 0, WAITING, b"", None, durable.wall)]
+    assert durable.core.records == [("add", b"H:x:1", b"f", b"u", b"w", None, 1, 0.0, 0, WAITING, b"", None, durable.wall, 0)]
     durable.stores()
     client.hears((JOB_CREATED, b"H:x:1"))
     worker.hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
@@ -140,7 +141,8 @@ def test_a_join_that_changes_a_stored_job_is_recorded(make_world):
     handle = client.submits_bg(b"f", b"u", b"1")
     world.stores()
     client.submits_bg(b"f", b"u", b"2", SUBMIT_JOB_HIGH_BG)
-    assert world.core.records == [("change", handle, "workload", b"2"), ("change", handle, "priority", 0)]
+    assert world.core.records == [("change", handle, "workload", b"2"), ("change", handle, "priority", 0),
+                                  ("update", handle, WAITING, 0, 0.0, b"", POSITIONS + 1)]
 
 
 def test_a_workload_that_is_replaced_before_it_is_stored_is_recorded_once(make_world):
@@ -213,20 +215,21 @@ def test_a_lost_attempt_a_retry_a_time_come_and_setting_aside_are_recorded(make_
     world.stores()
     worker.grabs()
     worker.says(CANT_DO, b"f")
-    assert world.core.records == [("update", handle, WAITING, 1, 0.0, b"the worker gave it back")]
+    assert world.core.records == [("update", handle, WAITING, 1, 0.0, b"the worker gave it back", POSITIONS + 1)]
     world.stores()
     worker = world.worker(b"f")
     worker.grabs()
     worker.says(WORK_FAIL, handle)
-    (kind, _, state, attempts, due, error), = world.core.records
+    (kind, _, state, attempts, due, error, place), = world.core.records
     assert (kind, state, attempts, error) == ("update", DELAYED, 2, b"the worker failed it") and due > world.wall
+    assert place == POSITIONS + 2
     world.stores()
     world.passes(5)
-    assert world.core.records == [("update", handle, WAITING, 2, due, b"the worker failed it")]
+    assert world.core.records == [("update", handle, WAITING, 2, due, b"the worker failed it", POSITIONS + 3)]
     world.stores()
     worker.grabs()
     worker.says(WORK_FAIL, handle)
-    assert world.core.records == [("update", handle, SET_ASIDE, 3, due, b"the worker failed it")]
+    assert world.core.records == [("update", handle, SET_ASIDE, 3, due, b"the worker failed it", POSITIONS + 4)]
     client.asks(b"purge all")
     assert record(world) == [("update", handle), ("remove", handle)]
 
@@ -241,7 +244,7 @@ def test_a_scheduled_job_keeps_its_record_and_gets_its_next_time(durable):
     durable.stores()
     assert worker.grabs() == b"H:x:1"
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
-    assert durable.core.records == [("update", b"H:x:1", DELAYED, 0, durable.wall + 120, b"")]
+    assert durable.core.records == [("update", b"H:x:1", DELAYED, 0, durable.wall + 120, b"", POSITIONS + 2)]
 
 
 # --------------------------------------------------------------------------------------------------------- restored at a start
@@ -250,8 +253,7 @@ def restored(world, handle, unique=b"", due=0.0, state="", priority=1, schedule=
     job = Job(handle, world.core.add_function(b"f"), unique, b"w", priority, True, world.now)
     job.due = due
     job.schedule = schedule
-    if state:
-        job.state = state
+    job.state = state or (DELAYED if due else WAITING)
     world.core.restore(job)
     world.after_step()
     return job
@@ -274,7 +276,7 @@ def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
 def test_a_restored_successor_waits_for_its_predecessor(make_world):
     world = make_world(durable=True, policy=FunctionPolicy(RERUN))
     restored(world, b"H:x:1", b"u")
-    restored(world, b"H:x:2", b"u")
+    restored(world, b"H:x:2", b"u", state=HELD)
     worker = world.worker(b"f")
     assert [worker.grabs(), worker.grabs()] == [b"H:x:1", None]
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
@@ -393,7 +395,8 @@ def test_a_new_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record(make_w
     client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"v")
     due = world.core.jobs[b"H:x:1"].due
     assert 0 < due - world.wall <= 60
-    assert world.core.records == [("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall)]
+    assert world.core.records == [("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall,
+                                   0)]
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
     assert 0 < world.wait <= 60

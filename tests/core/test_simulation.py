@@ -11,9 +11,10 @@ from unittest import mock
 import pytest
 
 from gearman_std.core.core import Core
-from gearman_std.core.jobs import COALESCING, DELAYED, SET_ASIDE, FunctionPolicy, Job
+from gearman_std.core.jobs import COALESCING, DELAYED, HELD, POSITIONS, RUNNING, SET_ASIDE, FunctionPolicy, Job
 from gearman_std.core.limits import Limits
 from gearman_std.core.peers import ASLEEP, Peer
+from gearman_std.core.uniques import predecessor_of
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE,
                                        GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
                                        JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESET_ABILITIES,
@@ -58,38 +59,43 @@ class Shelf:
     def __init__(self):
         self.rows = {}    # handle: what its "add" held, brought up to date
         self.places = {}  # handle: which stands for its turn
-        self.place = 0
 
     def keep(self, records):
         for kind, handle, *values in records:
-            self.place += 1
+            number = int(handle[4:])
             if kind == "add":
                 self.rows[handle] = values
+                self.places[handle] = values[11] or number * POSITIONS
             elif kind == "remove":
                 self.rows.pop(handle, None)
                 continue
             elif kind == "update":
                 row = self.rows[handle]
-                row[7], row[6], row[5], row[8] = values
-            elif values[0] == "priority":
-                self.rows[handle][4] = values[1]
+                row[7], row[6], row[5], row[8] = values[:4]
+                self.places[handle] = values[4] or number * POSITIONS
             else:
-                self.rows[handle][{"workload": 2, "schedule": 9}[values[0]]] = values[1]
-                continue
-            self.places[handle] = self.place
+                self.rows[handle][{"workload": 2, "priority": 4, "schedule": 9}[values[0]]] = values[1]
 
     def restore_to(self, core):
-        rows = [(row[7] == DELAYED, row[5] if row[7] == DELAYED else 0, self.places[handle], handle)
+        rows = [({DELAYED: 1, HELD: 2}.get(row[7], 0), row[5] if row[7] == DELAYED else 0, self.places[handle], handle)
                 for handle, row in self.rows.items()]
-        for _, _, _, handle in sorted(rows):
-            function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created = self.rows[handle]
+        for _, _, place, handle in sorted(rows):
+            (function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
+             _) = self.rows[handle]
             age = core.wall - created
             job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
             job.reducer, job.due, job.attempts, job.error = reducer, due, attempts, error
             job.schedule = Schedule(schedule) if schedule else None
-            if state == SET_ASIDE:
-                job.state = SET_ASIDE
+            job.state, job.position = state, place
             core.restore(job)
+
+
+def place_of(job):
+    return job.position or int(job.handle[4:]) * POSITIONS
+
+
+def in_order(timers):
+    return [entry[2] for entry in sorted(timers._heap, key=lambda entry: entry[:2]) if entry[2] is not None]
 
 
 class Simulation:
@@ -117,8 +123,9 @@ class Simulation:
         self.digest = hashlib.sha256()
         self.log = []
 
-    def start(self):
+    def start(self, number=0):
         core = Core(b"H:s", **self.settings)
+        core.number = number
         core.tick(self.now, self.wall)
         self.shelf.restore_to(core)
         core.check()
@@ -144,6 +151,8 @@ class Simulation:
                 self.core.check()
             if self.chance.random() < 0.6:
                 self.flush()
+                if self.durable and self.chance.random() < 0.2:
+                    self.compare_with_a_restart()
         self.quiesce()
         return self.digest.hexdigest()
 
@@ -178,13 +187,41 @@ class Simulation:
     def crash(self):
         """The server is killed and starts again: what was on disk is there, what came since the last flush has not been."""
         self.note("crash")
-        number = self.core.number
-        self.core = self.start()
-        self.core.number = number
+        self.core = self.start(self.core.number)
         self.people = []
         self.excused = []
         self.account()
         self.gather()
+
+    def compare_with_a_restart(self):
+        """A server that starts now has all background jobs in the order in which this one has them."""
+        for _ in range(len(self.core.jobs) + 1):  # each does one step of what is due
+            self.core.tick(self.now, self.wall)
+        self.flush(faults=False)
+        assert not self.core.records
+        core, started = self.core, self.start(self.core.number)
+        for name, function in core.functions.items():
+            restored = started.functions[name].jobs_waiting() if name in started.functions else []
+            for priority in (0, 1, 2):
+                mine = [job.handle for job in function.jobs_waiting() if job.background and job.priority == priority]
+                running = {job.handle for job in core.jobs.values() if job.function is function and job.background
+                           and job.state is RUNNING and job.priority == priority}
+                # What waits for the end of a foreground job, which is lost, waits no more.
+                mine += [job.handle for job in sorted(core.jobs.values(), key=place_of) if job.function is function
+                         and job.background and job.state is HELD and not predecessor_of(job).background
+                         and job.priority == priority and not job.due > self.wall]
+                # By a clock that was set forward, the time of a next attempt is over.
+                theirs = [job.handle for job in restored if job.priority == priority
+                          and core.jobs[job.handle].state is not DELAYED]
+                assert set(theirs[:len(running)]) == running and theirs[len(running):] == mine, (name, priority)
+        assert [job.handle for job in in_order(core.delayed)] == [
+            job.handle for job in in_order(started.delayed) if core.jobs[job.handle].state is not HELD]
+        assert {job.handle for job in started.retries.things()} <= {job.handle for job in core.retries.things()}
+        assert list(core.aside) == list(started.aside)
+        for handle, job in started.jobs.items():
+            assert job.state is not HELD or core.jobs[handle].state is HELD
+            assert core.jobs[handle].state is not HELD or not predecessor_of(core.jobs[handle]).background or (
+                predecessor_of(job).handle == predecessor_of(core.jobs[handle]).handle), handle
 
     def disconnect(self):
         person = self.chance.choice(self.people)

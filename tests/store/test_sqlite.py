@@ -7,19 +7,25 @@ import sys
 import pytest
 
 from gearman_std.errors import StoreError
-from gearman_std.core.jobs import DELAYED, SET_ASIDE, WAITING
+from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING
 from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
                                       connect_sqlite)
 
 
+PLACE = [0]  # of the last job
+
+
 def add(number, function=b"f", unique=b"", workload=b"w", reducer=None, priority=1, due=0.0, attempts=0, state=WAITING,
         error=b"", schedule=None, created=1000.0):
+    PLACE[0] = number * POSITIONS
     return ("add", b"H:x:%d" % number, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
-            created)
+            created, number * POSITIONS)
 
 
 def update(number, state=WAITING, attempts=1, due=0.0, error=b"lost"):
-    return ("update", b"H:x:%d" % number, state, attempts, due, error)
+    """The job is put behind all that were made, or put behind others, before."""
+    PLACE[0] += 1
+    return ("update", b"H:x:%d" % number, state, attempts, due, error, PLACE[0])
 
 
 OPENED = []
@@ -94,10 +100,10 @@ def test_removing_what_is_not_there_does_nothing(store):
     assert numbers(store) == []
 
 
-def test_jobs_come_back_in_the_order_of_adding(store):
+def test_jobs_come_back_in_the_order_of_their_positions_in_whatever_order_they_were_written(store):
     store.write([add(2), add(1)], 2)
-    store.write([add(3)], 3)
-    assert numbers(store) == [2, 1, 3]
+    store.write([add(3), add(4)[:13] + (0,), add(5)[:13] + (POSITIONS + 1,)], 5)
+    assert numbers(store) == [1, 5, 2, 3, 4], "0 is the place of a new job of that number"
 
 
 def test_a_requeued_job_comes_back_at_the_tail(store):
@@ -114,9 +120,15 @@ def test_an_update_changes_state_attempts_due_and_error(store):
     assert store.load()[0][6:10] == (99.5, 4, "delayed", b"why")
 
 
-def test_a_raised_priority_puts_a_job_at_the_tail(store):
+def test_a_raised_priority_leaves_a_job_where_it_is(store):
+    """That it goes to the tail, if it waits, is an update."""
     store.write([add(1), add(2), ("change", b"H:x:1", "priority", 0)], 2)
-    assert [(row[0], row[5]) for row in store.load()] == [(b"H:x:2", 1), (b"H:x:1", 0)]
+    assert [(row[0], row[5]) for row in store.load()] == [(b"H:x:1", 0), (b"H:x:2", 1)]
+
+
+def test_jobs_that_are_held_back_come_last(store):
+    store.write([add(1, state=HELD), add(2, state=DELAYED, due=30.0), add(3)], 3)
+    assert numbers(store) == [3, 2, 1]
 
 
 def test_a_replaced_workload_leaves_a_job_where_it_is(store):
@@ -139,7 +151,7 @@ def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     """In WAL mode a commit without fsync is with the system, which does not crash with us."""
     code = ("from gearman_std.store.sqlite import BATCH, JobStore; import os, signal\n"
             "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
-            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0)\n"
+            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0, 0)\n"
             "             for n in range(1, 100)], 99)\n"
             "store.write([('remove', b'H:5')], 99, flush=False)\n"
             "os.kill(os.getpid(), signal.SIGKILL)" % path)
@@ -303,6 +315,15 @@ def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
     connection = sqlite3.connect(store.path)
     assert connection.execute("SELECT colour FROM jobs").fetchone() == ("red",)
     connection.close()
+
+
+def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_other(path):
+    old = opened(path, migrations=MIGRATIONS[:1])
+    old.write([add(1, unique=b"u"), add(2, unique=b"u"), update(1), add(3, unique=b"-"), add(4, unique=b"-"), add(5), add(6),
+               add(7, b"g", b"u"), add(8, unique=b"v", state=SET_ASIDE), add(9, unique=b"v")], 9)
+    old.close(9)
+    assert [(row[0], row[8]) for row in opened(path).load() if row[8] != WAITING] == [
+        (b"H:x:8", SET_ASIDE), (b"H:x:2", HELD)]
 
 
 def test_a_newer_file_is_refused(path):
@@ -699,11 +720,12 @@ def test_a_reader_does_not_disturb(store):
 # --- compact.
 
 def test_compact_keeps_the_effect():
-    records = [update(1), update(2, DELAYED), ("change", b"H:x:3", "priority", 1), update(2), ("remove", b"H:x:1"),
-               ("change", b"H:x:3", "priority", 0), ("change", b"H:x:3", "workload", b"a"), update(3), ("remove", b"H:x:9"),
+    second, third = update(2), update(3)
+    records = [update(1), update(2, DELAYED), ("change", b"H:x:3", "priority", 1), second, ("remove", b"H:x:1"),
+               ("change", b"H:x:3", "priority", 0), ("change", b"H:x:3", "workload", b"a"), third, ("remove", b"H:x:9"),
                ("remove", b"H:x:9")]
-    assert compact(records) == [update(2), ("remove", b"H:x:1"), ("change", b"H:x:3", "priority", 0),
-                                ("change", b"H:x:3", "workload", b"a"), update(3), ("remove", b"H:x:9")]
+    assert compact(records) == [second, ("remove", b"H:x:1"), ("change", b"H:x:3", "priority", 0),
+                                ("change", b"H:x:3", "workload", b"a"), third, ("remove", b"H:x:9")]
 
 
 def test_compact_is_the_same_to_the_store(store, tmp_path):
