@@ -150,6 +150,9 @@ class ImmediateClient(Client):
         self._run()
         return tasks
 
+    def _cancel_at(self, address: "Address", handle: bytes) -> bool:
+        return self._stage.cancel(handle)
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and run what becomes due.  Raises ValueError for a time before now."""
         if seconds < 0:
@@ -315,6 +318,15 @@ class _Stage:
         """The numbers of the clients' wires on which something has arrived."""
         with self.lock:
             return [number for number, wire in self._wires.items() if wire.ready]
+
+    def cancel(self, handle: bytes) -> bool:
+        """As the text command; return whether there was such a job."""
+        with self.lock:
+            job = self.core.jobs.get(handle)
+            if job is not None:
+                self.core.cancel(job)
+                self.core.settle()
+        return job is not None
 
     def connect(self) -> _Wire:
         """One more wire for a client."""

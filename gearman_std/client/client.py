@@ -7,13 +7,14 @@ from collections import deque
 from itertools import islice
 
 from ..arguments import check_number
-from ..errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerLost
+from ..errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError, ServerLost
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, ask, check_timeout
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
 from ..wire.session import read_number
+from .admin import AdminClient
 from .network import Network
 from .task import JobStatus, Task, check_options, make_task, plan_job
 
@@ -67,6 +68,7 @@ class Client:
         self.command_timeout = check_timeout("command_timeout", command_timeout)
         self.job_timeout = check_timeout("job_timeout", job_timeout)
         self.serializer = find_serializer(serializer)
+        self._tls = tls
         self._network = self._make_network(split_servers(servers, os.environ), tls)
 
     def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
@@ -327,6 +329,32 @@ class Client:
                 raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
             return self._clock() - began
         raise NoServer("no server to ping")
+
+    def cancel(self, job: "Union[Task, Text]", server: "Optional[str]" = None) -> bool:
+        """Have a job, a Task or its handle, end as a failure at the servers, or the one named; return whether one had it.
+
+        A worker that runs it goes on in vain.  Servers take that from this machine only, unless they are told otherwise.
+        Raises ValueError and TypeError for what is no handle and for a server that the client does not have, ServerError if the
+        server refuses, NoServer, CommandTimeout, ServerLost.
+        """
+        handle = job.handle if isinstance(job, Task) else encode_handle(job)
+        if isinstance(job, Task):
+            server = job.server
+        wanted = None if server is None else split_servers(server, {}, "server")
+        addresses = [link.address for link in self._network.links if wanted is None or link.address in wanted]
+        if not addresses:
+            raise ValueError("server is %r, none of this client's servers" % (server,))
+        return any([self._cancel_at(address, handle) for address in addresses])
+
+    def _cancel_at(self, address: "Address", handle: bytes) -> bool:
+        with AdminClient([address], self.command_timeout, tls=self._tls) as admin:
+            try:
+                admin.cancel_job(handle)
+            except ServerError as error:
+                if error.code != "UNKNOWN_JOB":
+                    raise
+                return False
+        return True
 
     def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]") -> "Iterator[Sequence[Data]]":
         links = self._network.links

@@ -7,6 +7,7 @@ from ..errors import JobFailed, JobTimeout
 from ..net.addresses import join_address
 from ..net.connection import Deadline
 from ..schedule import read_crontab
+from ..timers import growing_pause
 from ..wire.protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
                              SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, encode_data,
                              encode_function, encode_reducer, encode_unique)
@@ -184,6 +185,24 @@ class Task:
         Raises ServerLost, CommandTimeout.
         """
         return self._client.status(self.handle, self.server)
+
+    def ended(self, timeout: "Optional[float]" = 0.0) -> bool:
+        """Whether the job is over, also one in the background: its server is asked, again and again for at most `timeout`
+        seconds, until it does not know the job any more.
+
+        How such a job ended the protocol does not tell; `AdminClient.aside` lists those that were set aside.  Raises
+        ServerLost, CommandTimeout.
+        """
+        deadline = Deadline(timeout, self._network.clock)
+        asked = 0
+        while not (self._is_done() and not self.background) and self.status().known:
+            left = deadline.left()
+            if left == 0:
+                return False
+            pause = growing_pause(0.02, 1.0, asked)
+            self._client._sleep(pause if left is None else min(pause, left))
+            asked += 1
+        return True
 
     # ----------------------------------------------------------------------- called by the session, with the client's lock
 

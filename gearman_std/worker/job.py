@@ -130,9 +130,13 @@ class WorkerJob:
         arguments = b"%d" % numerator, b"%d" % denominator
         self._shift.tell(self, lambda session: session.status(self._assignment, *arguments))
 
-    def send_data(self, data: "Union[str, bytes]") -> None:
-        """Send a part of the result.  Waits while the server is slow to take it; nothing happens if the server is lost."""
-        part = encode_data(data)
+    def send_data(self, data: "Any") -> None:
+        """Send a part of the result: text and bytes as they are, anything else as the worker's serializer writes it.
+
+        Waits while the server is slow to take it; nothing happens if the server is lost.
+        """
+        plain = isinstance(data, (str, bytes, bytearray, memoryview))
+        part = encode_data(data if plain else self._shift.worker.serializer.dumps(data))
         self._shift.tell(self, lambda session: session.data(self._assignment, part))
 
     def send_warning(self, data: "Union[str, bytes]") -> None:

@@ -1,5 +1,6 @@
 """What the public calls of clients say about arguments that cannot be, and what their signatures show."""
 import inspect
+import threading
 
 import pytest
 
@@ -7,9 +8,10 @@ from client_tools import LONG, one_job
 from gearman_std.client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from gearman_std.client.client import Client
 from gearman_std.client.task import JobStatus
-from gearman_std.errors import JobFailed
+from gearman_std.errors import JobFailed, ServerError
 from gearman_std.wire.protocol import SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING
-from gearman_std.testing import JobServer
+from gearman_std.server.access import Access
+from gearman_std.testing import ImmediateClient, JobServer
 
 
 def test_the_signatures_show_what_a_user_may_set():
@@ -168,3 +170,56 @@ def test_map_may_give_the_errors_in_place_of_the_results():
 def test_the_fields_of_answers_have_types(kind):
     assert tuple(kind.__annotations__) == kind._fields
     assert not hasattr(kind(*range(len(kind._fields))), "__dict__")
+
+
+def test_a_job_is_cancelled_and_seen_to_be_over():
+    with JobServer() as server, server.client() as client:
+        waiting = client.submit("f", b"x", background=True)
+        joined = client.submit("g", b"x", unique="u")
+        assert not waiting.ended() and not joined.ended()
+        assert client.cancel(waiting) is True and client.cancel(waiting.handle) is False
+        assert waiting.ended() and repr(waiting).endswith(": accepted>")
+        assert client.cancel(joined.handle.decode(), server.name) is True
+        assert isinstance(joined.exception(LONG), JobFailed) and joined.ended()
+        for wrong in (5, "", b"\0"):
+            with pytest.raises((TypeError, ValueError), match="handle"):
+                client.cancel(wrong)
+        with pytest.raises(ValueError, match="server is 'elsewhere'"):
+            client.cancel("H:1", "elsewhere")
+
+
+def test_the_end_of_a_background_job_is_waited_for():
+    go_on = threading.Event()
+    with JobServer() as server, server.client() as client:
+        server.start_worker({"f": lambda job: go_on.wait(LONG) and None})
+        task = client.submit("f", background=True)
+        assert not task.ended(0.05)
+        go_on.set()
+        assert task.ended(LONG)
+    client = ImmediateClient({"f": lambda job: None})
+    later = client.submit("f", background=True, delay=5)
+    assert not later.ended(1.0) and later.ended(10.0)
+    waiting = client.submit("nobody", background=True)
+    assert client.cancel(waiting) is True and client.cancel(waiting) is False and waiting.ended()
+
+
+def test_who_may_not_cancel_is_told_so():
+    with JobServer(access=Access(steer=["none"])) as server, server.client() as client:
+        task = client.submit("f", background=True)
+        with pytest.raises(ServerError, match="PERMISSION_DENIED"):
+            client.cancel(task)
+
+
+def test_parts_of_a_result_may_go_through_the_serializer():
+    def count(job):
+        for number in range(job.value):
+            job.send_data([number, None])
+        job.send_data("text ")
+        job.send_data(b"bytes")
+    with JobServer() as server, server.client(serializer="json") as client:
+        server.start_worker({"count": count}, serializer="json")
+        task = client.submit("count", 2)
+        assert list(task.stream(LONG)) == [b"[0, null]", b"[1, null]", b"text ", b"bytes"]
+        server.start_worker({"bad": lambda job: job.send_data({})})
+        with pytest.raises(JobFailed, match="dict"):
+            client.run("bad", timeout=LONG)
