@@ -5,7 +5,9 @@ import threading
 
 from gearman_std.wire.protocol import pack_request, pack_response
 from gearman_std.server.server import Server
+from gearman_std.version import VERSION
 
+VERSION_LINE = b"OK %s\n" % VERSION.encode()  # the answer to the text command
 TIMEOUT = 20.0  # seconds, for what is sure to happen
 
 

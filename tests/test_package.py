@@ -25,7 +25,7 @@ IMPORTS = {
     "core": "arguments wire schedule timers errors",
     "net": "wire errors",
     "store": "core net schedule errors",
-    "server": "arguments core store net wire timers errors",
+    "server": "arguments core store net wire timers version errors",
     "client": "arguments net wire schedule timers errors",
     "worker": "arguments net wire timers errors",
     "testing": "server client worker core net wire timers errors",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _logger_daemon = logging.getLogger("gearman_std.daemon")
 
-LOG_FORMAT = "%(levelname)7s %(asctime)s.%(msecs)03d000 [ %(threadName)s ] %(message)s"
+LOG_FORMAT = "%(levelname)7s %(asctime)s [ %(threadName)s ] %(message)s"
 _SYSLOG_DEVICES = ("/dev/log", "/var/run/syslog")
 LOG_DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -293,6 +293,10 @@ class OneLineFormatter(logging.Formatter):
 
     def __repr__(self) -> str:
         return "<OneLineFormatter>"
+
+    def formatTime(self, record: logging.LogRecord, datefmt: "Optional[str]" = None) -> str:
+        """As every formatter's, with microseconds."""
+        return "%s.%06d" % (super().formatTime(record, datefmt), record.created % 1 * 1e6)
 
     def format(self, record: logging.LogRecord) -> str:
         """As every formatter's."""

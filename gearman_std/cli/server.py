@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..errors import GearmanError
-from ..net.addresses import DEFAULT_PORT, join_address
+from ..net.addresses import DEFAULT_PORT, join_address, show_address
 from ..net.streams import KEEPALIVE
 from ..net.threads import start_thread
 from ..server.access import Access
@@ -20,8 +20,8 @@ from ..server.server import Server
 from ..server.tls import ServerTLS
 from ..store.sqlite import DURABILITIES, GEARMAND_TABLE, JobStore
 from ..version import VERSION
-from .common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, need_module, one_of, read_port,
-                     read_seconds, read_size, some_text, whole_number)
+from .common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, is_terminal, need_module, one_of,
+                     read_port, read_seconds, read_size, some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .supervisor import Supervised, is_supervised
@@ -469,10 +469,12 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             Supervised(server.stop).listen()
         stack.enter_context(_Watchdog(server))
         if options.print_address:
-            console.write("".join("%s\n" % _show_address(address) for address in server.addresses))
-        notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(_show_address, server.addresses)))
+            console.write("".join("%s\n" % show_address(address) for address in server.addresses))
+        notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(show_address, server.addresses)))
         if detached is not None:
             detached.ready()
+        elif not (options.print_address or _logger_cli.isEnabledFor(logging.INFO)) and is_terminal(console.stderr):
+            console.complain("listening on %s; Ctrl-C ends it" % ", ".join(map(show_address, server.addresses)))
         _collect_rarely()
         _keep_freed_memory()
         try:
@@ -521,7 +523,8 @@ def _collect_rarely() -> None:
     """
     if hasattr(gc, "freeze"):  # not in Python 3.6
         gc.freeze()
-    gc.set_threshold(50000, 20, 20)
+    if hasattr(gc, "set_threshold"):  # not in PyPy, which collects in another way
+        gc.set_threshold(50000, 20, 20)
 
 
 def _keep_freed_memory() -> None:
@@ -531,10 +534,6 @@ def _keep_freed_memory() -> None:
     M_MMAP_THRESHOLD).  To fetch the pages again takes a fifth of the time of a large job (benchmark: round trip, 1 MiB).
     """
     bytes(_KEPT_MEMORY)
-
-
-def _show_address(address: "Any") -> str:
-    return join_address(address) if isinstance(address, tuple) else str(address)
 
 
 class _Stop:

@@ -82,6 +82,11 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
     return addresses
 
 
+def show_address(address: "Any") -> str:
+    """Where a server listens, as a person writes it: a (host, port) pair, or the path, or the bytes, of a Unix socket."""
+    return join_address(address) if isinstance(address, tuple) else str(address)
+
+
 def join_address(address: "Address") -> str:
     """An address as a person writes it."""
     host, port = address

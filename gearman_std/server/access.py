@@ -17,15 +17,17 @@ class PeerFacts:
     Owner: nobody, it does not change.
     """
 
-    __slots__ = ("address", "uid", "names")
+    __slots__ = ("address", "shown", "uid", "names")
 
     def __init__(self, address: str = "", uid: "Optional[int]" = None, names: "Iterable[str]" = ()) -> None:
         self.address = plain_address(address)
+        zone = address.partition("%")[2]
+        self.shown = "%s%%%s" % (self.address, zone) if zone else self.address  # with the zone of a link-local one
         self.uid = uid
         self.names = tuple(names)
 
     def __repr__(self) -> str:
-        return "<PeerFacts %s%s%s>" % (self.address or "unix", "" if self.uid is None else ", uid %d" % self.uid,
+        return "<PeerFacts %s%s%s>" % (self.shown or "unix", "" if self.uid is None else ", uid %d" % self.uid,
                                        "".join(", certificate of " + name for name in self.names))
 
 

@@ -43,7 +43,7 @@ class Listener:
         self._own = own
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
-        self.address = name if isinstance(name, (str, bytes)) else name[:2]  # type: Any
+        self.address = name if isinstance(name, (str, bytes)) else (_numeric_host(name), name[1])  # type: Any
 
     def __repr__(self) -> str:
         return "<Listener on %s%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
@@ -56,7 +56,7 @@ class Listener:
             if self.socket.family == _AF_UNIX:
                 return connection, PeerFacts(uid=_uid_of_peer(connection))
             set_up_tcp(connection, self.keepalive, self.patience)
-            return connection, PeerFacts(address[0])
+            return connection, PeerFacts(_numeric_host(address))
         except OSError as error:  # some systems refuse options of a connection that is gone already
             end_connection(connection)
             raise ConnectionAbortedError(error.errno, error.strerror) from None
@@ -79,6 +79,17 @@ class Listener:
     def leave(self) -> None:
         """Close this process's socket: it is that of the process it forked from."""
         self.socket.close()
+
+
+def _numeric_host(address: "Any") -> str:
+    """The host in an address of a TCP socket, with the zone of a link-local one, without which nobody can connect to it."""
+    host = str(address[0])
+    if len(address) == 4 and address[3] and "%" not in host:
+        try:
+            return "%s%%%s" % (host, socket.if_indextoname(address[3]))
+        except OSError:  # that link has just gone
+            return "%s%%%d" % (host, address[3])
+    return host
 
 
 def _uid_of_peer(connection: socket.socket) -> "Optional[int]":

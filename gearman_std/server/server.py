@@ -28,7 +28,7 @@ from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..core.peers import Peer
-from ..net.addresses import DEFAULT_PORT
+from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
 from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
@@ -36,6 +36,7 @@ from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
 from ..timers import growing_pause
+from ..version import VERSION
 from ..wire.http import HTTPSession, pack_refusal
 from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
 from .access import Access, PeerFacts
@@ -154,7 +155,7 @@ class Server:
         self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, durable=store is not None, policy=policy,
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},
-                         limits=limits, version=(version or "gearman_std").encode(), pid=os.getpid(),
+                         limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
                          verbosity=verbosity.encode())
         self._keeper = None           # type: Optional[StoreKeeper]
         if store is not None:
@@ -181,7 +182,7 @@ class Server:
         self._wake_sender = None      # type: Any
 
     def __repr__(self) -> str:
-        return "<Server on %s: %r>" % (", ".join(map(str, self.addresses)) or "no address", self.core)
+        return "<Server on %s: %r>" % (", ".join(map(show_address, self.addresses)) or "no address", self.core)
 
     # ------------------------------------------------------------------------------------------- called by any thread
 
@@ -296,7 +297,7 @@ class Server:
         self.bind()
         self.open_store()
         self._served = True
-        _logger_server.info("listening on %s", ", ".join(map(str, self.addresses)))
+        _logger_server.info("listening on %s", ", ".join(map(show_address, self.addresses)))
         try:
             with WokenBySignals(self._wake_sender.fileno()):
                 self._loop()
@@ -702,7 +703,7 @@ class Server:
             self._count("connections_forbidden")
             self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
             return None
-        peer = Peer(connection.fileno(), facts.address.encode() or b"unix")
+        peer = Peer(connection.fileno(), facts.shown.encode() or b"unix")
         reader = (HTTPSession(self._max_packet_size) if listener.http
                   else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
         channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
@@ -744,7 +745,7 @@ class Server:
             self._serve_surely(channel)  # it may have been quick
 
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
-        _logger_server.warning("no TLS with %s: %s", facts.address, reason)
+        _logger_server.warning("no TLS with %s: %s", facts.shown, reason)
         self._count("tls_handshakes_failed")
         self._gate.open()  # there is room again
 

@@ -131,7 +131,7 @@ class Handshakes:
                 self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
                 return
             known = handshake.facts
-            facts = PeerFacts(known.address, known.uid, names_in_certificate(stream.getpeercert()))
+            facts = PeerFacts(known.shown, known.uid, names_in_certificate(stream.getpeercert()))
         except Exception as error:  # as a ValueError about a certificate that cannot be shown
             self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
             return

@@ -198,6 +198,23 @@ def test_so_few_open_files_that_nothing_would_work_are_not_believed(processes, n
     assert command("admin", "-h", address, "--status") == (0, ".\n", "")
 
 
+@posix
+@pytest.mark.parametrize("words, told", [
+    ([], True), (["--verbose", "NOTICE"], True), (["--print-address"], False), (["--verbose", "INFO"], False)])
+def test_who_starts_a_server_at_a_terminal_is_told_when_it_is_ready(processes, words, told):
+    import pty
+    ours, theirs = pty.openpty()
+    process = processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1",
+                               "--config-file", os.devnull, "-l", "stderr"] + words, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = os.read(ours, 1000).decode()
+    address = re.search(r"127\.0\.0\.1:\d+", said).group()
+    assert ("gearman-std server: listening on %s; Ctrl-C ends it" % address in said) == told
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    os.close(ours)
+
+
 def test_the_policy_of_a_function_may_be_told_bit_by_bit():
     made = settings("--policy", "f:coalescing=rerun,attempts=3", "--policy", "f:attempts=4", "--policy", "f:backoff=2")
     policy = made["policies"]["f"]

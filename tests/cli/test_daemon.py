@@ -216,6 +216,8 @@ def test_lines_of_the_log_look_like_gearmands(tmp_path, logger):
     level, date, hour, thread = lines[0].split(None, 3)
     assert (level, thread) == ("NOTICE", "[ MainThread ] a notice")
     assert len(date) == 10 and len(hour) == 15
+    record = logging.makeLogRecord({"created": 1000000000.123456, "levelname": "X", "msg": "x", "threadName": "t"})
+    assert ".123456 [ t ] x" in logger.handlers[-1].format(record)
     assert lines[1].startswith("  ERROR ")
 
 

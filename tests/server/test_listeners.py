@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from gearman_std.net.addresses import show_address, split_address
 from gearman_std.server.listeners import Listener, open_listeners, read_places
 from gearman_std.net.streams import KEEPALIVE
 
@@ -333,3 +334,22 @@ def test_a_connection_that_is_gone_before_it_is_set_up_counts_as_aborted_and_is_
     with pytest.raises(told):
         Listener(FakeListening(connection)).accept()
     assert not connection.open
+
+
+def test_the_zone_of_a_link_local_address_is_told(monkeypatch):
+    monkeypatch.setattr(socket, "if_indextoname", {3: "eth3"}.__getitem__, raising=False)
+
+    class Listening(FakeListening):
+        def getsockname(self):
+            return ("fe80::1", 4730, 0, 3)
+
+        def accept(self):
+            return self.connection, ("fe80::2", 5, 0, 3)
+    connection = FakeConnection(None)
+    connection.setsockopt = lambda *_: None
+    listener = Listener(Listening(connection))
+    assert listener.address == ("fe80::1%eth3", 4730)
+    assert show_address(listener.address) == "[fe80::1%eth3]:4730"
+    assert split_address(show_address(listener.address)) == listener.address
+    _, facts = listener.accept()
+    assert (facts.address, facts.shown, repr(facts)) == ("fe80::2", "fe80::2%eth3", "<PeerFacts fe80::2%eth3>")

@@ -1,6 +1,7 @@
 """The life of a server, and conversations with it over real sockets."""
 import errno
 import gc
+import logging
 import os
 import selectors
 import signal
@@ -19,7 +20,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB
                                        WORK_DATA, pack_request, pack_response)
 from gearman_std.server.server import MAX_STUMBLES, READ_SIZE, Server
 
-from server_tools import TIMEOUT, Clock, Wire, in_dispatcher
+from server_tools import TIMEOUT, VERSION_LINE, Clock, Wire, in_dispatcher
 
 
 def open_files():
@@ -39,14 +40,23 @@ def test_a_with_block_serves_on_loopback_until_it_ends():
         assert server.running
         wire = Wire(server.address)
         wire.send(b"version\n")
-        wire.expect(b"OK gearman_std\n")
-        assert repr(server) == "<Server on ('127.0.0.1', %d): <Core: 1 peers, 0 functions, 0 jobs, 0 set aside>>" % port
+        wire.expect(VERSION_LINE)
+        assert repr(server) == "<Server on 127.0.0.1:%d: <Core: 1 peers, 0 functions, 0 jobs, 0 set aside>>" % port
     wire.ended()
     wire.close()
     assert not server.running
     assert server.address == (host, port), "where it was is still known"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
+
+
+def test_where_it_listens_is_logged_as_a_person_writes_it(place, caplog):
+    caplog.set_level(logging.INFO, "gearman_std.server")
+    server = place.serve(listen=["127.0.0.1"])
+    in_dispatcher(server, lambda: None)
+    where = "127.0.0.1:%d" % server.address[1]
+    assert "listening on %s" % where in caplog.messages
+    assert repr(server).startswith("<Server on %s: " % where)
 
 
 def test_a_server_that_is_not_bound_has_no_address():
@@ -360,7 +370,7 @@ def test_a_request_may_arrive_byte_by_byte(place):
     for byte in pack_request(ECHO_REQ, b"slow") + b"version\r\n" + pack_request(GRAB_JOB):
         wire.send(bytes((byte,)))
     wire.response(ECHO_RES, b"slow")
-    wire.expect(b"OK gearman_std\n")
+    wire.expect(VERSION_LINE)
     wire.response(NO_JOB)
 
 
@@ -368,9 +378,9 @@ def test_text_and_packets_may_be_mixed_in_one_write_and_are_answered_in_order(pl
     server = place.serve()
     wire = place.wire(server)
     wire.send(b"version\n", pack_request(ECHO_REQ, b"1"), b"nonsense\r\nversion\n", pack_request(GRAB_JOB), b"getpid\n")
-    wire.expect(b"OK gearman_std\n")
+    wire.expect(VERSION_LINE)
     wire.response(ECHO_RES, b"1")
-    wire.expect(b"ERR UNKNOWN_COMMAND Unknown+server+commandnonsense\r\nOK gearman_std\n")
+    wire.expect(b"ERR UNKNOWN_COMMAND Unknown+server+commandnonsense\r\n" + VERSION_LINE)
     wire.response(NO_JOB)
     wire.expect(b"OK %d\n" % os.getpid())
 
@@ -393,7 +403,7 @@ def test_who_closes_its_sending_half_gets_even_an_answer_that_is_larger_than_the
     wire.send(b"status\nversion\n")
     wire.half_close()
     assert wire.listing() == [name + b"\t0\t0\t0\n" for name in names]
-    wire.expect(b"OK gearman_std\n")
+    wire.expect(VERSION_LINE)
     wire.ended()
 
 
@@ -412,7 +422,7 @@ def test_a_sixth_word_ends_the_connection_after_what_came_before_was_answered(pl
     server = place.serve()
     wire = place.wire(server)
     wire.send(b"version\na b c d e f\nversion\n")
-    wire.expect(b"OK gearman_std\n")
+    wire.expect(VERSION_LINE)
     wire.ended()
 
 
@@ -555,7 +565,7 @@ def test_a_server_in_a_process_of_its_own_stops_on_a_signal(root):
         port = int(process.stdout.readline())
         wire = Wire(("127.0.0.1", port))
         wire.send(b"version\n")
-        wire.expect(b"OK gearman_std\n")
+        wire.expect(VERSION_LINE)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == b"stopped\n"
         wire.ended()

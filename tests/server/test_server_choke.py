@@ -18,7 +18,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_J
 from gearman_std.server.server import ANSWER_AHEAD, TURN_PACKETS
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
-from server_tools import Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
+from server_tools import VERSION_LINE, Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
 
 
 def small_buffers(server, wire):
@@ -293,7 +293,7 @@ def watch_rounds(server, look):
 
 
 @pytest.mark.parametrize("flood, answer, each", [
-    (pack_request(GRAB_JOB), pack_response(NO_JOB), TURN_PACKETS), (b"version\n", b"OK gearman_std\n", 1)],
+    (pack_request(GRAB_JOB), pack_response(NO_JOB), TURN_PACKETS), (b"version\n", VERSION_LINE, 1)],
     ids=["packets", "lines of text"])
 def test_who_sends_much_at_once_gets_its_share_of_each_round_and_others_are_served_between(place, flood, answer, each):
     clock = Clock(step=0.003)  # so that there is time for two or three turns in a round
@@ -373,7 +373,7 @@ def test_what_was_sent_before_what_makes_no_sense_is_obeyed_first(place):
     server = place.serve(clock=Clock(step=0.01))
     wire = place.wire(server)
     wire.send(pack_request(GRAB_JOB) * 100, b"version\n", b"\0BAD" + bytes(8))
-    wire.expect(pack_response(NO_JOB) * 100, b"OK gearman_std\n")
+    wire.expect(pack_response(NO_JOB) * 100, VERSION_LINE)
     wire.ended()
     assert place.wire(server).totals()["streams_refused"] == 1
 
@@ -402,7 +402,7 @@ def test_who_waits_for_its_turns_with_half_a_packet_more_is_not_dropped_for_that
     while in_dispatcher(server, clock.advance, 5.0) or in_dispatcher(server, lambda: len(channel.waiting)):
         continue
     wire.send(b"ion\n")
-    wire.expect(b"OK gearman_std\n" * 201)
+    wire.expect(VERSION_LINE * 201)
 
 
 # ------------------------------------------------------------------------------------------------------------------ limits

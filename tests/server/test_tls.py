@@ -20,6 +20,7 @@ from gearman_std.server.server import Server
 from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
+from server_tools import VERSION_LINE
 from worker_tools import until
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
@@ -103,7 +104,7 @@ def test_who_sends_nothing_more_is_answered():
         connection.sendall(b"version\n")
         with socket.socket(fileno=os.dup(connection.fileno())) as below:
             below.shutdown(socket.SHUT_WR)
-        assert connection.recv(100) == b"OK gearman_std\n"
+        assert connection.recv(100) == VERSION_LINE
 
 
 def test_the_server_says_farewell():
