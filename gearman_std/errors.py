@@ -14,6 +14,7 @@ Arguments that the protocol cannot carry are a plain ValueError or TypeError, ra
     │   ├── JobFailed        the worker failed it
     │   ├── JobTimeout       it did not finish in time
     │   └── NoWorker         nobody can run its function
+    ├── ClientBusy           the client cannot be used from here just now
     └── StoreError           the durable queue cannot be read or written
 """
 TYPE_CHECKING = False
@@ -105,6 +106,25 @@ class JobTimeout(JobError):
 
 class NoWorker(JobError):
     """No connected worker can run the function."""
+
+
+class ClientBusy(GearmanError):
+    """The client cannot be used from here just now.
+
+    `within` tells that this thread itself was interrupted within the client, by a signal's handler or the garbage collector,
+    and what it asks for must wait until it goes on there; otherwise another thread was, for long.
+    """
+
+    def __init__(self, message: str, within: bool = False) -> None:
+        super().__init__(message)
+        self.within = within
+
+
+def twin_error(error: "GearmanError") -> "GearmanError":
+    """An equal error, for another job: each has its own."""
+    twin = type(error)(*error.args)
+    vars(twin).update(vars(error))
+    return twin
 
 
 class StoreError(GearmanError):

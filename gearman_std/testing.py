@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
     from types import TracebackType
+    from .client.wait import Reading
     from .net.addresses import Address
     from .wire.protocol import Data, Packet
     from .wire.session import Assignment
@@ -138,11 +139,10 @@ class ImmediateClient(Client):
         """As `Worker.function`."""
         return self.worker.function(name, **options)
 
-    def submit(self, function: "Any", workload: "Any" = None, **options: "Any") -> "Any":
-        """As `Client.submit`; the job has run when this returns, unless a job made the call."""
-        task = super().submit(function, workload, **options)
+    def _submit(self, *arguments: "Any") -> None:
+        """As Client's; the job has run when this returns, unless a job made the call."""
+        super()._submit(*arguments)
         self._run()
-        return task
 
     def submit_many(self, jobs: "Any", **options: "Any") -> "Any":
         """As `Client.submit_many`; the jobs have run when this returns, unless a job made the call."""
@@ -181,6 +181,8 @@ class _ImmediateNetwork(Network):
     Owner: as Network's.
     """
 
+    longest_read = None  # it ends when nothing is left to run
+
     def __init__(self, stage: "_Stage") -> None:
         super().__init__([(_PLACE, DEFAULT_PORT)], None, None, clock=stage.clock)
         self._stage = stage
@@ -191,10 +193,14 @@ class _ImmediateNetwork(Network):
     def open(self, address: "Address", timeout: "Optional[float]") -> Connection:
         return _StageConnection(address, self._stage.connect())
 
-    def _watch(self) -> None:
-        self._watched = [(link, link.connection, link.connection.fileno(), False)
-                         for link in self.links if link.connection is not None]
-        self._waiter = self._stage.wait
+    def _watch(self, reading: "Reading") -> None:
+        reading.version = self._version
+        reading.watched = [(link, link.connection, link.connection.fileno(), False)
+                           for link in self.links if link.connection is not None]
+        reading.waiter = self._stage.wait
+
+    def _callback_failed(self) -> None:
+        raise  # the error, so that the assertions of a test's callbacks are heeded
 
 
 class _StageConnection(Connection):

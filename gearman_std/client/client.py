@@ -7,7 +7,8 @@ from collections import deque
 from itertools import islice
 
 from ..arguments import check_number
-from ..errors import JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError, ServerLost
+from ..errors import (ClientBusy, GearmanError, JobTimeout, NoServer, NoWorker, ProtocolError, ServerError, ServerLost,
+                      twin_error)
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, ask, check_timeout
 from ..timers import growing_pause
@@ -17,12 +18,12 @@ from ..wire.session import read_number
 from .admin import AdminClient
 from .network import Network
 from .task import JobStatus, Task, check_options, make_task, plan_job
+from .wait import Finished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union, Unpack
+    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union, Unpack
     from types import TracebackType
-    from ..errors import GearmanError
     from ..net.addresses import Address
     from ..wire.protocol import Data
     from .link import Link, Request
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     Text = Union[str, bytes]
 
 _logger_client = logging.getLogger("gearman_std.client")
+
+_MOST_SPARES = 8   # networks beside the first
+_SLICE = 0.02      # seconds of waiting in one of several networks
+_NO_LIMIT = Deadline(None)
+_ABLE_FOR = 1.0    # seconds for which a server is taken to have workers that it had
 
 
 class Client:
@@ -69,7 +75,9 @@ class Client:
         self.job_timeout = check_timeout("job_timeout", job_timeout)
         self.serializer = find_serializer(serializer)
         self._tls = tls
-        self._network = self._make_network(split_servers(servers, os.environ), tls)
+        self._addresses = split_servers(servers, os.environ)
+        self._network = self._make_network(self._addresses, tls)
+        self._spares = []  # type: List[Network] # for who is called within the first, by a signal or the garbage collector
 
     def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
         return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._clock, self._random)
@@ -86,7 +94,8 @@ class Client:
 
     def close(self) -> None:
         """Close all connections; who still waits gets ServerLost."""
-        self._network.close()
+        for network in [self._network] + self._spares:
+            network.close()
 
     # ----------------------------------------------------------------------------------------------------------- submitting
 
@@ -116,20 +125,55 @@ class Client:
         check_options("submit()", options)
         limit = Deadline(connect_timeout, self._clock, "connect_timeout")
         task = make_task(self, function, workload, **options)
-        self._network.submit(task, limit, self._find_worker(task, limit) if require_worker else None)
-        if task.background:
-            self._network.confirm(task)
+        self._submit(task, limit, require_worker, Deadline(None))
         return task
+
+    def _submit(self, task: Task, limit: Deadline, require_worker: bool, confirm_by: Deadline) -> None:
+        try:
+            network = self._network
+            network.submit(task, limit, self._find_worker(network, task, limit) if require_worker else None)
+        except ClientBusy:
+            self._elsewhere(task, lambda network: network.submit(
+                task, limit, self._find_worker(network, task, limit) if require_worker else None))
+        if task.background:
+            task._network.confirm(task, confirm_by)
+
+    def _elsewhere(self, task: Task, place: "Callable[[Network], None]") -> None:
+        """Submit a task in another network than the first, which this thread is within, or another is for long."""
+        for number in range(_MOST_SPARES):
+            network = task._network = self._spare(number)
+            task._moves = 0
+            try:
+                place(network)
+                return
+            except ClientBusy:
+                if number == _MOST_SPARES - 1:
+                    raise
+
+    def _spare(self, number: int) -> Network:
+        while number >= len(self._spares):
+            network = self._make_network(self._addresses, self._tls)
+            network._closed = self._network._closed
+            self._spares.append(network)
+        return self._spares[number]
+
+    def _free_network(self) -> Network:
+        """The network, or another one where this thread is within that."""
+        network, number = self._network, 0
+        while network.is_mine() and number < _MOST_SPARES:
+            network = self._spare(number)
+            number += 1
+        return network
 
     def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = 1,
             backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None,
             require_worker: bool = False, **options: "Unpack[JobOptions]") -> "Any":
         """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
 
-        With `attempts` greater than 1, a job that failed, was refused for a full queue, took longer than `try_timeout` seconds
-        or whose server was lost is submitted again, even where that may run it twice, after `backoff` seconds, twice as long
-        each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`, raises
-        what it and `Task.result` raise.
+        With `attempts` greater than 1, a job that has no result, whatever the reason, or none that the serializer takes, or
+        none after `try_timeout` seconds, is submitted again, even where that may run it twice, after `backoff` seconds, twice
+        as long each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`,
+        raises what it and `Task.result` raise.
         """
         check_options("run()", options)
         check_number("attempts", attempts, 1, whole=True)
@@ -141,18 +185,33 @@ class Client:
             left = deadline.left()
             limit = Deadline(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout),
                              self._clock)
-            try:
-                task = self.submit(function, workload, connect_timeout=limit.left(), require_worker=require_worker, **options)
-                return task.result(limit.left())
-            except (JobFailed, JobTimeout, ServerLost, NoServer, QueueFull) as error:
-                if attempt == attempts or deadline.over:
-                    raise
-                _logger_client.info("attempt %d of %d: %s", attempt, attempts, error)
-                pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._random.random())
-                left = deadline.left()
-                self._sleep(pause if left is None else min(pause, left))
-                if deadline.over:
-                    raise
+            task = make_task(self, function, workload, **options)
+            failure, outcome = self._try(task, limit, require_worker)
+            if failure is None:
+                return outcome
+            if attempt == attempts or deadline.over:
+                raise failure
+            _logger_client.info("attempt %d of %d: %s", attempt, attempts, failure)
+            pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._random.random())
+            left = deadline.left()
+            self._sleep(pause if left is None else min(pause, left))
+            if deadline.over:
+                raise failure
+        return None  # there is no attempt after the last
+
+    def _try(self, task: Task, limit: Deadline, require_worker: bool) -> "Tuple[Optional[Exception], Any]":
+        """Submit a task and wait for it; return why there is no result, or the result."""
+        try:
+            self._submit(task, limit, require_worker, limit)
+            failure = task.exception(limit.left())
+        except GearmanError as error:
+            return error, None
+        if failure is not None:
+            return failure.with_traceback(None), None
+        try:
+            return None, task._value()
+        except Exception as error:  # the serializer's
+            return error, None
 
     def submit_many(self, jobs: "Iterable[Any]", **options: "Unpack[JobOptions]") -> "List[Task]":
         """Submit many jobs with few packets on the way: each of `jobs` is a (function, workload) pair or a dict of arguments of
@@ -165,7 +224,7 @@ class Client:
         check_options("submit_many()", options)
         tasks = [self._make_task(job, options) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
         self._submit_all(tasks)
-        if tasks and tasks[0]._link is None:
+        if tasks and isinstance(tasks[0]._error, NoServer):
             tasks[0].result()
         return tasks
 
@@ -180,18 +239,25 @@ class Client:
             raise TypeError("a job of submit_many() is a (function, workload) pair or a dict, not %.80r" % (job,))
         return make_task(self, *job, **options)
 
-    def _submit_all(self, tasks: "Iterable[Task]") -> None:
+    def _submit_all(self, tasks: "Sequence[Task]") -> None:
         """Submit tasks; those for which there is no server are refused."""
         failure = None  # type: Optional[NoServer]
-        for task in tasks:
-            if failure is None:
-                try:
-                    self._network.submit_quietly(task)
-                except NoServer as error:
-                    failure = error
-            if failure is not None:
-                task.refused(failure)
-        self._network.send_all()
+        try:
+            for task in tasks:
+                if failure is None:
+                    try:
+                        self._network.submit(task, _NO_LIMIT, None, False)
+                    except ClientBusy:
+                        self._elsewhere(task, lambda network: network.submit(task, Deadline(None)))
+                    except NoServer as error:
+                        failure = error
+                if failure is not None:
+                    task.refused(twin_error(failure))
+            self._network.send_all()
+        except BaseException:
+            for task in tasks:
+                task.abandoned()
+            raise
 
     def map(self, function: "Text", workloads: "Iterable[Any]", *, in_flight: int = 1000, timeout: "Optional[float]" = None,
             return_exceptions: bool = False, **options: "Unpack[JobOptions]") -> "Iterator[Any]":
@@ -258,28 +324,65 @@ class Client:
         if return_when not in ("all", "first"):
             raise ValueError("return_when is all or first, not %r" % (return_when,))
         tasks = _tasks_of(tasks)
-        needed = 0 if not tasks else 1 if return_when == "first" else len(tasks)
-        finished = self._network.listen(tasks)
+        finished = Finished(tasks)
+        most = len(finished.tasks) - (0 if not tasks else 1) if return_when == "first" else 0
+        deadline = Deadline(timeout, self._clock)
         try:
-            self._network.wait(lambda: len(finished) >= needed, Deadline(timeout, self._clock))
+            networks = self._listen(finished)
+            if self._wait(networks, lambda: len(finished.left) <= most, deadline, finished):
+                for task in list(finished.done):
+                    if not task._is_over():  # its callbacks are not
+                        task.wait(deadline.left())
         finally:
             finished.over = True
-        return [task for task in tasks if task._is_done()], [task for task in tasks if not task._is_done()]
+        return [task for task in tasks if task._is_over()], [task for task in tasks if not task._is_over()]
 
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
-        """The tasks as they are done; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks of another
-        client."""
+        """The tasks as they are done, each once; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks
+        of another client."""
         return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._clock), timeout)
 
     def _as_completed(self, tasks: "List[Task]", deadline: Deadline, timeout: "Optional[float]") -> "Iterator[Task]":
-        finished = self._network.listen(tasks)
+        finished = Finished(tasks)
         try:
-            for _ in tasks:
-                if not self._network.wait(lambda: bool(finished), deadline):
-                    raise JobTimeout("not all of %d jobs were done within %s s" % (len(tasks), timeout))
-                yield finished.popleft()
+            networks = self._listen(finished)
+            count, told = len(finished.tasks), set()  # type: int, Set[Task]
+            while len(told) < count:
+                if not self._wait(networks, lambda: bool(finished.done), deadline, finished):
+                    raise JobTimeout("not all of %d jobs were done within %s s" % (count, timeout))
+                task = finished.done.popleft()
+                if task not in told:
+                    if not task._is_over() and not task.wait(deadline.left()):
+                        raise JobTimeout("not all callbacks of %d jobs had returned within %s s" % (count, timeout))
+                    told.add(task)
+                    yield task
         finally:
             finished.over = True
+
+    def _listen(self, finished: Finished) -> "List[Network]":
+        """Have it told when its tasks are done; return their networks."""
+        if not all(task._client is self for task in finished.tasks):
+            raise ValueError("a task of another client, which nobody here would hear of")
+        networks = []
+        for network in [self._network] + self._spares:
+            tasks = [task for task in finished.tasks if task._network is network]
+            if tasks:
+                network.listen(tasks, finished)
+                networks.append(network)
+        return networks
+
+    @staticmethod
+    def _wait(networks: "List[Network]", done: "Callable[[], bool]", deadline: Deadline, finished: Finished) -> bool:
+        """Wait in all these networks, in turn if there are several."""
+        if len(networks) == 1:
+            return networks[0].wait(done, deadline, finished.tasks)
+        while not done():
+            left = deadline.left()
+            for network in networks:
+                network.wait(done, Deadline(_SLICE if left is None else min(_SLICE, left)), finished.tasks)
+            if left == 0:
+                break
+        return done()
 
     # --------------------------------------------------------------------------------------------------------------- asking
 
@@ -290,11 +393,8 @@ class Client:
         ServerLost.
         """
         wanted = encode_handle(handle)
-        for answer in self._ask_each(server, lambda link, request: link.session.ask_status(request, wanted)):
-            status = _make_status(answer)
-            if status.known:
-                return status
-        return JobStatus(False, False, 0, 0, None)
+        return self._ask_each(server, lambda link, request: link.session.ask_status(request, wanted),
+                              _read_status) or JobStatus(False, False, 0, 0, None)
 
     def status_unique(self, unique: "Text", server: "Optional[str]" = None) -> JobStatus:
         """What the servers, or the one named, know of a job by its unique.
@@ -302,11 +402,8 @@ class Client:
         Raises ValueError, NoServer, CommandTimeout, ServerLost.
         """
         wanted = encode_unique(unique)
-        for answer in self._ask_each(server, lambda link, request: link.session.ask_status_unique(request, wanted)):
-            status = _make_status(answer)
-            if status.known:
-                return status
-        return JobStatus(False, False, 0, 0, 0)
+        return self._ask_each(server, lambda link, request: link.session.ask_status_unique(request, wanted),
+                              _read_status) or JobStatus(False, False, 0, 0, 0)
 
     def ping(self, server: "Optional[str]" = None, data: "Text" = b"ping") -> float:
         """The seconds that the first server that can be reached, or the one named, took to echo some bytes.
@@ -324,11 +421,12 @@ class Client:
             began = self._clock()  # it is connected now
             link.session.ask_echo(request, sent)
 
-        for answer in self._ask_each(server, ask_echo):
+        def read_echo(answer: "Sequence[Data]") -> float:
             if bytes(answer[0]) != sent:
                 raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
             return self._clock() - began
-        raise NoServer("no server to ping")
+
+        return self._ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
 
     def cancel(self, job: "Union[Task, Text]", server: "Optional[str]" = None) -> bool:
         """Have a job, a Task or its handle, end as a failure at the servers, or the one named; return whether one had it.
@@ -356,44 +454,56 @@ class Client:
                 return False
         return True
 
-    def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]") -> "Iterator[Sequence[Data]]":
-        links = self._network.links
+    def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]",
+                  read: "Callable[[Sequence[Data]], Any]") -> "Any":
+        """Ask one server after the other until there is an answer that `read` makes more of than None; return that, or None."""
+        network = self._free_network()
+        links = network.links
         if server is not None:
             wanted = split_servers(server, {}, "server")
             links = [link for link in links if link.address in wanted]
             if not links:
                 raise ValueError("server is %r, none of this client's servers" % (server,))
         failure = None  # type: Optional[GearmanError]
-        for link in self._network.best_first(links):
+        for link in network.best_first(links):
             try:
-                yield self._network.ask(link, ask_one, self._network.connect_deadline(Deadline(None), len(links)))
+                answer = network.ask(link, ask_one, network.connect_deadline(Deadline(None), len(links)))
             except (NoServer, ServerLost) as error:
                 failure = error
+                continue
+            found = read(answer)
+            if found is not None:
+                return found
         if failure is not None:
             raise failure
+        return None
 
-    def _find_worker(self, task: Task, limit: Deadline) -> "List[Link]":
+    def _find_worker(self, network: Network, task: Task, limit: Deadline) -> "List[Link]":
         """The first server that the task may go to and that has a worker for its function.
 
-        Raises NoWorker; NoServer, CommandTimeout or ServerLost if no server answered.
+        That a server has one counts for a moment, so that not each submit has to ask.  Raises NoWorker; NoServer, ServerError,
+        CommandTimeout or ServerLost if no server answered.
         """
         failure = None  # type: Optional[GearmanError]
         reached = False
-        links = self._network.candidates(task)
+        links = network.candidates(task)
         for link in links:
+            if task.function in link.able and self._clock() < link.able_until:
+                return [link]
             try:
-                connection = self._network.open(link.address, self._network.connect_deadline(limit, len(links)).left())
+                connection = network.open(link.address, network.connect_deadline(limit, len(links)).left())
                 limits = [left for left in (self.command_timeout, limit.left()) if left is not None]
                 reply = ask(connection, b"status", min(limits) if limits else None)
-            except (NoServer, ServerLost) as error:
+            except (NoServer, ServerLost, ServerError) as error:
                 _logger_client.info("%s", error)
                 failure = error
                 continue
             reached = True
-            for line in reply.split(b"\n"):
-                columns = line.rsplit(b"\t", 3)
-                if columns[0] == task.function and len(columns) == 4 and columns[3] != b"0":
-                    return [link]
+            rows = [line.rsplit(b"\t", 3) for line in reply.split(b"\n")]
+            link.able = frozenset(row[0] for row in rows if len(row) == 4 and row[3] != b"0")
+            link.able_until = self._clock() + _ABLE_FOR
+            if task.function in link.able:
+                return [link]
             if task.unique:
                 break  # anywhere else it would not meet its equals
         if failure is not None and not reached:
@@ -401,8 +511,11 @@ class Client:
         raise NoWorker("no worker can do %s" % task.function.decode("utf-8", "replace"))
 
 
-def _make_status(answer: "Sequence[Data]") -> JobStatus:
+def _read_status(answer: "Sequence[Data]") -> "Optional[JobStatus]":
+    """The status of a job that the server knows."""
     numbers = [read_number(word) for word in answer[1:]]
+    if not numbers[0]:
+        return None
     return JobStatus(numbers[0] != 0, numbers[1] != 0, numbers[2], numbers[3], numbers[4] if len(numbers) > 4 else None)
 
 

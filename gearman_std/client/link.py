@@ -6,8 +6,8 @@ from ..wire.session import ClientSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Sequence
-    from ..errors import GearmanError
+    from typing import FrozenSet, Optional, Sequence
+    from ..errors import GearmanError, NoServer
     from ..net.addresses import Address
     from ..net.connection import Connection
     from ..wire.protocol import Data
@@ -44,14 +44,19 @@ class Link:
     Owner: the client's lock.
     """
 
-    __slots__ = ("address", "connection", "session", "reader", "connecting", "failures", "retry_at", "due", "heard")
+    __slots__ = ("address", "connection", "session", "reader", "connecting", "failures", "retry_at", "failure", "failed",
+                 "able", "able_until", "due", "heard")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
         self.connection = None  # type: Optional[Connection]
-        self.connecting = False
+        self.connecting = None  # type: Optional[int] # the thread that connects it
         self.failures = 0       # in a row
         self.retry_at = 0.0     # not before that time is it tried again, if there is another server
+        self.failure = None     # type: Optional[NoServer] # of the last attempt that failed,
+        self.failed = 0         # which was that many attempts after the network's first
+        self.able = frozenset()  # type: FrozenSet[bytes] # the functions that workers can do,
+        self.able_until = 0.0   # as far as is known until then
         self._renew()
 
     def __repr__(self) -> str:
@@ -65,9 +70,10 @@ class Link:
 
     def connected(self, connection: "Connection") -> None:
         """Begin a session on a new connection."""
-        self.connection = connection
         self._renew()
-        self.hand_on()
+        connection.put(*self.session.outgoing)
+        self.session.outgoing = []
+        self.connection = connection
 
     def hand_on(self) -> None:
         """Give what the session wants to say to the connection."""
@@ -77,5 +83,5 @@ class Link:
 
     def back_off(self, now: float, spread: float) -> None:
         """The server failed: leave it alone for a while, `spread` (0 to 1) makes it shorter or longer."""
-        self.failures += 1
         self.retry_at = now + growing_pause(0.25, 30.0, self.failures) * (0.5 + spread)
+        self.failures += 1

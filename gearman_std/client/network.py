@@ -1,7 +1,8 @@
-"""All connections of a client, and the threads that wait for them.
+"""All connections of a client.
 
-There is no thread behind it: who waits for something reads for all, with the lock released meanwhile, and the others wait until
-they have what they wait for, or until it is their turn to read.
+There is no thread behind it: see `wait`.  Whatever changes the network does so in `exclusively`; what takes time, that
+is connecting, waiting for input and callbacks, comes between two changes.  An exception within a change ends the connection
+that was being changed.
 """
 import logging
 import os
@@ -9,83 +10,53 @@ import random as _random_module
 import socket
 import threading
 import time
-from collections import deque
 
-from ..errors import CommandTimeout, ConnectTimeout, GearmanError, NoServer, ProtocolError, ServerLost
+from ..errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobTimeout, NoServer, ProtocolError, ServerLost,
+                      twin_error)
 from ..net.addresses import join_address
 from ..net.connection import Deadline, make_waiter, open_connection
+from ..net.forks import leave_in_children
+from .guard import goes_on
 from .link import Link, Request
 from .ring import Ring
-from .task import Task
+from .task import MAX_MOVES, Task
+from .wait import LONGEST_READ, Finished, Reading, Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, Union
+    from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
     from ..net.addresses import Address
     from ..net.connection import Connection
     from ..wire.protocol import Data
 
 _logger_network = logging.getLogger("gearman_std.client")
 
-_MAX_MOVES = 10         # how often a job is submitted again because a connection broke
 _MAX_UNSENT = 4194304   # bytes that may wait to be sent to one server before a submit waits for them
 _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent
 _IDLE = 0.01            # seconds without a word from a server after which its connection may have been closed unseen
-_SHORT_WAIT = 0.0004    # seconds; after a wait as short as that, the next one begins with looking again and again,
-_SPINS = 200            # so often, which takes about as long; waking from sleep costs as much as the answer (benchmark: serial)
+_LEAST_CONNECT = 0.01   # seconds to connect in, for one who does not wait at all
 
-_give_way = getattr(os, "sched_yield", int)
 
 _fork_lock = threading.Lock()  # held while a network finds itself in another process
 
 
-class Finished(deque):  # type: ignore[type-arg]
-    """Tasks as they are done, for one who waits for them.
-
-    `over` tells that nobody does any more.  No lock guards it: the garbage collector may end a wait anywhere, also where its
-    thread has the lock.
-
-    Owner: the network's lock, but for `over`.
-    """
-
-    over = False
-
-    def __repr__(self) -> str:
-        return "<Finished: %d tasks%s>" % (len(self), ", over" if self.over else "")
-
-
-class Network:
+class Network(Waiters):
     """The servers of a client, the jobs on their way, and who waits for what.
 
-    Owner: its own lock, but for the settings, which nobody changes.
+    Owner: the thread that has its turn, but for the settings, which nobody changes.
     """
 
     def __init__(self, addresses: "Sequence[Address]", connect_timeout: "Optional[float]", command_timeout: "Optional[float]",
                  tls: "Any" = None, clock: "Callable[[], float]" = time.monotonic, random: "Any" = _random_module) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self.links = [Link(address) for address in addresses]
-        self.callbacks = deque()   # type: Deque[Tuple[Callable[..., None], Tuple[Any, ...]]] # to be called without the lock
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
         self._tls = tls
         self._random = random
         self._next = random.randrange(len(self.links))
         self._ring = Ring([join_address(address) for address in addresses]) if len(addresses) > 1 else None
-        self._homeless = deque()   # type: Deque[Task] # to be submitted again
-        self._spins = 0
-        self._most_spins = _SPINS if (os.cpu_count() or 1) > 1 else 0
-        self._closed = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._connected = threading.Condition(self._lock)  # notified when an attempt to connect is over
-        self._poller = None        # type: Optional[int] # the thread that waits for input just now
-        self._others = []          # type: List[Tuple[Callable[[], bool], Any]] # who waits for it: for what, and a lock to open
-        self._waker = None         # type: Optional[Tuple[socket.socket, socket.socket]]
-        self._waiter = None        # type: Optional[Callable[[Optional[float]], List[int]]] # None when what to wait for changed
-        self._watched = []         # type: List[Tuple[Link, Connection, int, bool]] # what it waits for
+        self._failures = 0         # attempts to connect that failed
 
     def __repr__(self) -> str:
         return "<Network of %s>" % ", ".join(
@@ -97,79 +68,56 @@ class Network:
         """Connect to a server.  Raises NoServer, ConnectTimeout."""
         return open_connection(address, timeout, self._tls)
 
-    def locked(self) -> "Any":
-        """The lock, to be entered; after a fork the child begins anew, as the connections are the parent's."""
-        if self._process != os.getpid():
-            with _fork_lock:
-                if self._process != os.getpid():
-                    self._leave_to_parent()
-        return self._lock
+    def is_mine(self) -> bool:
+        """Whether this thread is in the middle of something here, which a signal's handler or the like has interrupted."""
+        me = threading.get_ident()
+        return super().is_mine() or any(link.connecting == me for link in self.links)
 
     def close(self) -> None:
         """Close all connections; who still waits gets ServerLost."""
-        with self.locked():
-            self._closed = True
-            closed = ServerLost("the client was closed")
-            for link in self.links:
-                if link.connection is not None:
-                    self._lose(link, closed)
-            while self._homeless:
-                self._refuse_homeless(self._homeless.popleft(), closed)
-            self._settle()
-            self._close_waker()
+        self._closed = True
+        try:
+            self.exclusively(self._shut)
+        except ClientBusy:
+            return  # whoever has its turn closes all at the end of that
+        self._tell_notes()
 
-    def submit(self, task: Task, limit: Deadline, links: "Optional[List[Link]]" = None) -> None:
-        """Send a task to the first of these links, or of those it may go to, that can be reached within the limit.
+    def submit(self, task: Task, limit: Deadline, links: "Optional[List[Link]]" = None, send: bool = True) -> None:
+        """Give a task to the first of these links, or of those it may go to, that can be reached within the limit; without
+        `send` it is sent only when there is much to be sent.
 
-        Raises NoServer, ConnectTimeout.
+        Raises NoServer, ConnectTimeout, ClientBusy.
         """
-        with self.locked():
-            try:
-                link = self._place(task, self.connect_deadline(limit), links)
-                self._send(link)
-            except BaseException as error:
-                self._interrupted(task._link, error, task)
-                raise
-        self._ease(link, limit)
-
-    def submit_quietly(self, task: Task) -> None:
-        """Place a task without sending it yet, unless much is waiting to be sent.
-
-        Raises NoServer, ConnectTimeout.
-        """
-        with self.locked():
-            try:
-                link = self._place(task, self._new_deadline(self._connect_timeout))
-                connection = link.connection
-                assert connection is not None
-                waiting = connection.queued - connection.sent
-                if connection.pieces >= _BATCH_SIZE or waiting > _MAX_UNSENT:
-                    self._send(link)
-            except BaseException as error:
-                self._interrupted(task._link, error, task)
-                raise
-        if waiting > _MAX_UNSENT:
-            self._ease(link, self._new_deadline(None))
+        try:
+            choices = self.exclusively(self._place, task, links, send)
+            if choices is not None:
+                self._connect_and_place(task, limit, choices, send)
+        except BaseException:
+            task.abandoned()
+            raise
+        finally:
+            if self._notes:
+                self._tell_notes()
+        link = task._link
+        if send and link is not None and link.connection is not None and link.connection.unsent:
+            self._ease(link, limit)
 
     def send_all(self) -> None:
         """Send what was placed quietly."""
-        with self.locked():
-            for link in self.links:
-                if link.connection is not None and link.connection.unsent:
-                    self._send(link)
+        self.exclusively(self._send_unsent)
+        if self._notes:
+            self._tell_notes()
 
     def candidates(self, task: Task) -> "List[Link]":
         """The links in the order in which a task may go to them."""
-        with self.locked():
-            return self._candidates(task, False)
+        return self.exclusively(self._candidates, task, False)  # type: ignore[no-any-return]
 
-    def confirm(self, task: Task) -> None:
-        """Wait until the server has answered the submit; raise the error if it refused it."""
-        deadline = self._new_deadline(self._command_timeout)
-        if not self.wait(lambda: task._handle is not None or task._error is not None, deadline):
-            self._give_up(task._link, task)
+    def confirm(self, task: Task, limit: Deadline) -> None:
+        """Wait until the server has answered the submit; raise the error if it refused it, JobTimeout if the limit is over."""
+        if not self.wait(lambda: task._handle is not None or task._error is not None, limit, (task,)):
+            raise JobTimeout("no server accepted %s in time" % task.function.decode("utf-8", "replace"))
         if task._handle is None and task._error is not None:
-            raise task._error
+            raise task._error.with_traceback(None)
 
     def best_first(self, links: "List[Link]") -> "List[Link]":
         """The links in their order, but those that lately failed last."""
@@ -184,192 +132,140 @@ class Network:
     def ask(self, link: Link, ask_one: "Callable[[Link, Request], None]", connect_by: Deadline) -> "Sequence[Data]":
         """Ask a server something and wait for the answer.
 
-        Raises NoServer, ConnectTimeout, CommandTimeout, ServerLost, ServerError, ProtocolError.
+        Raises NoServer, ConnectTimeout, CommandTimeout, ServerLost, ServerError, ProtocolError, ClientBusy.
         """
         request = Request()
-        with self.locked():
-            try:
-                self._notice_end(link)
-                self._connect(link, connect_by)
-                ask_one(link, request)
-                self._send(link)
-            except BaseException as error:
-                self._interrupted(link, error)
-                raise
-        if not self.wait(request._is_done, self._new_deadline(self._command_timeout)):
-            self._give_up(link, request)
+        if not self.exclusively(self._ask_now, link, ask_one, request):
+            self._connect(link, connect_by)
+            if not self.exclusively(self._ask_now, link, ask_one, request):
+                raise ServerLost("lost the connection to %s at once" % join_address(link.address))
+        self.wait(request._is_done, Deadline(None))
         if request.error is not None:
             raise request.error
         assert request.answer is not None
         return request.answer
 
-    def listen(self, tasks: "Sequence[Task]") -> Finished:
-        """A queue to which the tasks are added as they are done, until it is over.  Raises ValueError for another's tasks."""
-        if not all(task._network is self for task in tasks):
-            raise ValueError("a task of another client, which nobody here would hear of")
-        finished = Finished()
-        with self.locked():
-            for task in tasks:
-                if task._is_done():
-                    finished.append(task)
-                else:
-                    task._listeners = [listener for listener in task._listeners if not listener.over] + [finished]
-        return finished
+    def listen(self, tasks: "Iterable[Task]", finished: Finished) -> None:
+        """Have a queue told of tasks of this network as they are done, until it is over."""
+        self.exclusively(self._listen, list(tasks), finished)
 
-    def wait(self, done: "Callable[[], bool]", deadline: Deadline) -> bool:
-        """Wait until something is done, reading for everybody while nobody else does; return whether it is."""
+    # -------------------------------------------------------------------------------- between changes: placing and connecting
+
+    def _connect_and_place(self, task: Task, limit: Deadline, choices: "List[Link]", send: bool) -> None:
+        """Give a task to the first server that can be reached; each has its share of the time.  Raises NoServer."""
+        deadline = self.connect_deadline(limit)
+        for index, link in enumerate(choices):
+            left = deadline.left()
+            try:
+                self._connect(link, Deadline(None if left is None else left / (len(choices) - index), self.clock))
+            except NoServer:
+                if index == len(choices) - 1:
+                    raise
+                continue
+            if self.exclusively(self._put, task, link, send):
+                return
+        raise NoServer("lost the connection to %s at once" % join_address(choices[-1].address))
+
+    def _connect(self, link: Link, deadline: Deadline, counts: bool = True) -> None:
+        """See that a link is connected; `counts` tells that a server that does not answer in that time has failed.
+
+        Raises NoServer, ConnectTimeout, ClientBusy.
+        """
         me = threading.get_ident()
-        with self.locked():
-            while not done():
-                if self._homeless and not self._closed:
-                    self._rehouse(self._homeless.popleft())
-                    continue
-                outer = self._poller
-                if outer is not None and outer != me:
-                    if deadline.over:
-                        return False
-                    self._wait_for_reader(done, deadline.left())
-                    continue
-                self._poller = me
-                try:
-                    while True:
-                        self._poll(deadline.left())
-                        if done() or self._homeless or deadline.over:
-                            break
-                finally:
-                    self._poller = outer
-                    if outer is None:
-                        self._hand_over()
-                if deadline.over:
-                    return done()
-        return True
+        while True:
+            failed = link.failed
+            other = self.exclusively(self._claim, link, me)
+            if other is None or other == me:
+                break
+            if not self.wait(lambda: not self._connects(link, other), deadline, (), False):
+                raise ConnectTimeout("cannot connect to %s in time" % join_address(link.address))
+            if link.failed != failed:
+                raise NoServer("cannot connect to %s, as another thread found" % join_address(link.address))
+        if other == me:
+            connection, failure = None, None
+            try:
+                connection = self.open(link.address, deadline.left())
+            except NoServer as error:
+                failure = error if counts or not isinstance(error, ConnectTimeout) else None
+                raise
+            finally:
+                self.exclusively(self._connected, link, connection, failure)
 
-    def _give_up(self, link: "Optional[Link]", waiting: "Union[Task, Request]") -> None:
-        """A command was not answered in time, so later answers could not be told apart: end the connection."""
-        with self.locked():
-            if isinstance(waiting, Task) and waiting in self._homeless:
-                self._homeless.remove(waiting)
-                self._refuse_homeless(waiting, CommandTimeout("no server accepted the job within %s s" % self._command_timeout))
-            elif link is not None and link.connection is not None and not waiting._is_done():
-                self._lose(link, self._too_late(link))
-            self._settle()
+    @staticmethod
+    def _connects(link: Link, thread: int, times: int = 1) -> bool:
+        """Whether a thread, whose claim to connect a link was accepted, is still at it."""
+        return link.connecting == thread and goes_on(thread, Network._connect.__code__, "link", link, times)
+
+    def _house(self, deadline: Deadline) -> None:
+        """Submit tasks again whose connection broke, as far as the time suffices."""
+        link = self.exclusively(self._place_homeless)
+        if link is not None:
+            left, patience = deadline.left(), self._connect_timeout
+            limit = Deadline(None if left is None else max(left, _LEAST_CONNECT), self.clock)
+            try:
+                self._connect(link, self.connect_deadline(limit), left is None or patience is not None and left >= patience)
+            except (NoServer, ClientBusy):
+                return  # which is known here already
 
     def _ease(self, link: Link, limit: Deadline) -> None:
         """Wait while much is waiting to be sent to a server, but not beyond the limit."""
         connection = link.connection
         if connection is not None and connection.queued - connection.sent > _MAX_UNSENT:
-            self.wait(lambda: link.connection is not connection or connection.queued - connection.sent <= _MAX_UNSENT, limit)
+            try:
+                self.wait(lambda: link.connection is not connection
+                          or connection.queued - connection.sent <= _MAX_UNSENT, limit)
+            except ClientBusy:
+                return  # it is on its way all the same
 
     def _new_deadline(self, timeout: "Optional[float]") -> Deadline:
         return Deadline(timeout, self.clock)
 
-    # ------------------------------------------------------------------------------- called with the lock: who reads
+    # ---------------------------------------------------------------------------------------- changes: reading
 
-    def _wait_for_reader(self, done: "Callable[[], bool]", timeout: "Optional[float]") -> None:
-        """Wait, with the lock released, until that which is waited for is done, or there is nobody else who reads."""
-        gate = threading.Lock()
-        gate.acquire()
-        entry = (done, gate)
-        self._others.append(entry)
-        interrupted = True
-        self._lock.release()
-        try:
-            gate.acquire(True, -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
-            interrupted = False
-        finally:
-            self._lock.acquire()
-            if entry in self._others:
-                self._others.remove(entry)
-            elif self._poller is None and (interrupted or done()):
-                self._hand_over()  # it was this thread's turn to read, but it is leaving
-
-    def _wake_others(self) -> None:
-        """Wake the threads that got what they wait for."""
-        for entry in [entry for entry in self._others if entry[0]()]:
-            self._others.remove(entry)
-            entry[1].release()
-
-    def _settle(self) -> None:
-        """Wake all threads that got what they wait for, the one that reads too."""
-        self._wake_others()
-        self._poke()
-
-    def _hand_over(self) -> None:
-        """This thread reads no more: have another do it."""
-        if self._closed:
-            self._close_waker()
-        self._wake_others()
-        if self._others:
-            self._others.pop(0)[1].release()
-
-    def _watch(self) -> None:
-        """Note what to wait for."""
+    def _watch(self, reading: Reading) -> None:
+        """Have a thread wait for input of all connections, and for being woken."""
         if self._waker is None:
-            self._waker = socket.socketpair()
-            for end in self._waker:
+            waker = socket.socketpair()
+            for end in waker:
                 end.setblocking(False)
-        self._watched = [(link, link.connection, link.connection.fileno(), link.connection.unsent)
-                         for link in self.links if link.connection is not None]
-        self._waiter = make_waiter([(connection, writing) for _, connection, _, writing in self._watched]
-                                   + [(self._waker[0], False)])
+            self._waker = waker
+        reading.version = self._version
+        reading.watched = [(link, link.connection, link.connection.fileno(), link.connection.unsent)
+                           for link in self.links if link.connection is not None]
+        reading.waiter = make_waiter([(connection, writing) for _, connection, _, writing in reading.watched]
+                                     + [(self._waker[0], False)])
 
-    def _close_waker(self) -> None:
-        if self._waker is not None and self._poller is None:
-            for end in self._waker:
-                end.close()
-            self._waker = self._waiter = None
-
-    def _poll(self, timeout: "Optional[float]") -> None:
-        """Wait for input with the lock released, then take it in; callbacks run with the lock released."""
-        if self._waiter is None:
-            self._watch()
-        waiter, watched, spins = self._waiter, self._watched, 0 if self._others else self._spins
-        assert waiter is not None
+    def _take_in(self, reading: Reading, ready: "List[int]", over: "Any") -> bool:
+        """Take in what has arrived; return whether this thread reads on.  `over` is True, or tells whether it is done."""
         now = self.clock()
-        for link, _, _, _ in watched:
-            if link.due is not None and (timeout is None or link.due - now < timeout):
-                timeout = max(0.0, link.due - now)
-        self._lock.release()
-        try:
-            ready = waiter(0) if spins else None
-            while spins and not ready:
-                _give_way()  # to whoever is to answer, if this core is all that it has
-                ready = waiter(0)
-                spins -= 1
-            if not ready:
-                ready = waiter(timeout)
-        finally:
-            self._lock.acquire()
-        before, now = now, self.clock()
-        self._spins = self._most_spins if now - before < _SHORT_WAIT else 0
-        for link, connection, descriptor, writing in watched:
+        self._spin_or_not(reading, now)
+        for link, connection, descriptor, writing in reading.watched:
             if link.connection is not connection:
                 continue
             if descriptor in ready:
                 self._transfer(link)
                 if writing and not connection.unsent:
-                    self._waiter = None
+                    self._version += 1
             elif link.due is not None and link.due <= now:
                 self._lose(link, self._too_late(link))
         if self._waker is not None and self._waker[0].fileno() in ready:
-            self._waker[0].recv(4096)
-        if self._others:
-            self._wake_others()
-        while self.callbacks:
-            callback, arguments = self.callbacks.popleft()
-            self._lock.release()
             try:
-                callback(*arguments)
-            except Exception:
-                _logger_network.exception("a callback failed")
-            finally:
-                self._lock.acquire()
+                self._waker[0].recv(4096)
+            except BlockingIOError:
+                pass  # another one was quicker
+        if self._others:
+            self._wake_others(tuple(self._ringing))
+        if self._reading is reading and not (over is True or over() or self._ringing or self._homeless or self._notes):
+            return True
+        self._stop_reading(reading, True)
+        return False
 
     def _transfer(self, link: Link) -> None:
         """Send and receive what is possible without waiting."""
         connection, session, reader = link.connection, link.session, link.reader
         assert connection is not None
         before = session.answered + connection.sent
+        self._changing = link
         try:
             if connection.unsent:
                 connection.flush()
@@ -388,26 +284,25 @@ class Network:
         except (ServerLost, ProtocolError) as error:
             self._lose(link, error)
             return
-        except BaseException as error:
-            self._interrupted(link, error)
-            raise
         link.heard = self.clock()
         if session.answered + connection.sent != before:
             link.failures = 0
             link.due = None
             self._expect_answer(link)
+        self._changing = None
 
     def _expect_answer(self, link: Link) -> None:
         """Have the command time-out begin, unless it has begun or nothing was asked."""
         if link.due is None and self._command_timeout is not None and link.session.unanswered:
             link.due = self.clock() + self._command_timeout
+            if self._reading is not None and link.due < self._reading.until - 2 * LONGEST_READ:
+                self._poke()
 
     def _send(self, link: Link) -> None:
         """Send what is to be sent to a server, as far as that goes without waiting."""
         connection = link.connection
         if connection is None:
             return
-        link.hand_on()
         self._expect_answer(link)
         try:
             complete = connection.flush()
@@ -415,18 +310,17 @@ class Network:
             self._lose(link, error)
             return
         if not complete:
-            self._waiter = None
+            self._version += 1
             self._poke()
 
-    def _poke(self) -> None:
-        """Have the thread that waits for input look again at what it waits for."""
-        if self._waker is not None and self._poller not in (None, threading.get_ident()):
-            try:
-                self._waker[1].send(b"\0")
-            except BlockingIOError:
-                return  # it is about to look
+    def _send_unsent(self) -> None:
+        for link in self.links:
+            if link.connection is not None and link.connection.unsent:
+                self._changing = link
+                self._send(link)
+                self._changing = None
 
-    # ------------------------------------------------------------------------ called with the lock: which server, and its loss
+    # ---------------------------------------------------------------------------------------- changes: which server
 
     def _candidates(self, task: Task, settle: bool = True) -> "List[Link]":
         """The links in the order in which a task may go to them, those that lately failed last; with `settle`, only the first
@@ -448,131 +342,223 @@ class Network:
             links = links[self._next:] + links[:self._next]
         return self.best_first(links)
 
-    def _place(self, task: Task, deadline: Deadline, links: "Optional[List[Link]]" = None) -> Link:
-        """Give a task to the first server that can be reached, not yet to send it; each server has its share of the time.
+    def _place(self, task: Task, links: "Optional[List[Link]]", send: bool) -> "Optional[List[Link]]":
+        """Give a task to the server it should go to; if that is not connected, return those it may go to."""
+        if self._reading is None:
+            for link in links or self.links:
+                if link.connection is not None:
+                    self._notice_end(link)
+        choices = links or self._candidates(task)
+        return None if self._put(task, choices[0], send) else choices
 
-        Raises NoServer.
-        """
-        for link in links or self.links:
-            self._notice_end(link)
-        if links is None:
-            links = self._candidates(task)
-        for index, link in enumerate(links):
-            if link.connection is None:
-                left = deadline.left()
-                try:
-                    self._connect(link, Deadline(None if left is None else left / (len(links) - index), self.clock))
-                except NoServer:
-                    if index == len(links) - 1:
-                        raise
-                    continue
-            task._link = link
-            leading = (task.function, task.unique) + task._middle
-            link.session.submit(task, task._packet_type, leading, task._workload, task.background)
-            link.hand_on()
-            assert link.connection is not None
-            task._end = link.connection.queued
-            break
-        return link
+    def _put(self, task: Task, link: Link, send: bool) -> bool:
+        """Give a task to a server; return whether that is connected."""
+        connection = link.connection
+        if connection is None:
+            return False
+        self._changing = link
+        leading = (task.function, task.unique) + task._middle
+        link.session.submit(task, task._packet_type, leading, task._workload, task.background)
+        task._link = link  # only now: until then it is homeless
+        link.hand_on()
+        task._end = connection.queued
+        if send or connection.pieces >= _BATCH_SIZE or connection.queued - connection.sent > _MAX_UNSENT:
+            self._send(link)
+        self._changing = None
+        return True
+
+    def _ask_now(self, link: Link, ask_one: "Callable[[Link, Request], None]", request: Request) -> bool:
+        """Ask a server something; return whether it is connected."""
+        self._notice_end(link)
+        if link.connection is None:
+            return False
+        self._changing = link
+        ask_one(link, request)
+        link.hand_on()
+        self._send(link)
+        self._changing = None
+        return True
+
+    @staticmethod
+    def _listen(tasks: "List[Task]", finished: Finished) -> None:
+        for task in tasks:
+            if task._is_done():
+                finished.told(task)
+            else:
+                task._listeners = [listener for listener in task._listeners if not listener.over] + [finished]
 
     def _notice_end(self, link: Link) -> None:
         """Look whether a server has closed a connection while nobody read from it: a job sent there would be in doubt."""
-        if link.connection is not None and self._poller is None and self.clock() - link.heard > _IDLE:
+        if link.connection is not None and self._reading is None and self.clock() - link.heard > _IDLE:
             self._transfer(link)
             if self._others:
-                self._wake_others()
+                self._wake_others(tuple(self._ringing))
 
-    def _connect(self, link: Link, deadline: Deadline) -> None:
-        """See that a link is connected, with the lock released meanwhile.
+    def _claim(self, link: Link, me: int) -> "Optional[int]":
+        """The thread that is to connect a link, which may be this one now; None if it is connected.
 
-        Raises NoServer, ConnectTimeout.
+        Raises NoServer if the client was closed, ClientBusy if this thread is connecting it.
         """
-        tried = link.connecting
-        while link.connecting:
-            if deadline.over:
-                raise ConnectTimeout("cannot connect to %s in time" % join_address(link.address))
-            self._connected.wait(deadline.left())
         if self._closed:
             raise NoServer("the client was closed")
         if link.connection is not None:
-            return
-        if tried:
-            raise NoServer("cannot connect to %s, as another thread found" % join_address(link.address))
-        link.connecting = True
-        connection = None
-        self._lock.release()
-        try:
-            connection = self.open(link.address, deadline.left())
-        finally:
-            self._lock.acquire()
-            link.connecting = False
-            self._connected.notify_all()
-            if connection is None:
-                link.back_off(self.clock(), self._random.random())
-        if self._closed:
-            connection.close()
-            raise NoServer("the client was closed")
-        link.connected(connection)
-        self._waiter = None
-        self._poke()
+            return None
+        thread = link.connecting
+        if thread is not None and self._connects(link, thread, 2 if thread == me else 1):
+            if thread == me:
+                raise ClientBusy("this thread was interrupted while it connected to %s" % join_address(link.address), True)
+            return thread
+        link.connecting = me
+        return me
 
-    def _lose(self, link: Link, error: "Union[ServerLost, ProtocolError]") -> None:
-        """A connection is of no more use: tell everybody who waits, or find another server for what may be sent again."""
+    def _connected(self, link: Link, connection: "Optional[Connection]", failure: "Optional[NoServer]") -> None:
+        """An attempt to connect is over."""
+        link.connecting = None
+        if failure is not None:
+            link.back_off(self.clock(), self._random.random())
+            self._failures += 1
+            link.failed = self._failures
+            link.failure = failure
+        if connection is not None:
+            if self._closed:
+                connection.close()
+                raise NoServer("the client was closed")
+            link.connected(connection)
+            link.heard = self.clock()
+            self._version += 1
+        self._settle()
+
+    def _place_homeless(self) -> "Optional[Link]":
+        """Give tasks whose connection broke to servers that are connected; return the next to be connected for that."""
+        while self._homeless:
+            task = self._homeless[0]
+            if task._link is None and not task._is_done():
+                failure = self._find_home(task)
+                if isinstance(failure, Link):
+                    return failure
+                if failure is not None:
+                    self._refuse_homeless(task, failure)
+            self._homeless.popleft()  # only now: an exception before must not lose it
+        self._settle()
+        return None
+
+    def _find_home(self, task: Task) -> "Optional[Union[Link, GearmanError]]":
+        """Give a task to a server; otherwise return which one to connect, or why there is none."""
+        failure = None  # type: Optional[GearmanError]
+        if task._moves > MAX_MOVES:
+            return task._loss or NoServer("the call that submitted it was interrupted")
+        for link in self._candidates(task):
+            if self._put(task, link, True):
+                return None
+            if link.failed <= task._failures:  # it was not tried since
+                if not task._home_by.over:
+                    return link
+                failure = ConnectTimeout("%s did not answer in time" % join_address(link.address))
+            else:
+                failure = link.failure
+        return failure
+
+    # ---------------------------------------------------------------------------------------- changes: losses
+
+    def _lose(self, link: Link, error: "Union[ServerLost, ProtocolError]", doubtful: bool = False) -> None:
+        """A connection is of no more use: tell everybody who waits, or find another server for what may be sent again.
+
+        When it is `doubtful`, how much was sent is not known.
+        """
         connection, session = link.connection, link.session
-        assert connection is not None
-        self.callbacks.append((_logger_network.info, ("%s", error)))  # a logging handler may be anybody's code
+        if connection is None:
+            return
+        self._changing = link
         sent = connection.sent
-        connection.close()
-        link.connection = link.due = self._waiter = None
         if isinstance(error, (CommandTimeout, ProtocolError)):
             link.back_off(self.clock(), self._random.random())
         for waiting, confirmed in session.waiting():
-            if waiting._is_done():
-                continue  # it was told just before an interrupt
             if not isinstance(waiting, Task):
-                waiting.refused(error)
+                if not waiting._is_done():
+                    waiting.refused(twin_error(error))
+            elif waiting._is_done():
+                waiting.tell()  # it was told just before an interrupt
             elif isinstance(error, ProtocolError):
-                waiting.refused(error)
+                waiting.refused(twin_error(error))
             elif confirmed:
                 waiting.refused(ServerLost(str(error), "confirmed"))
-            else:
-                self._submit_again(waiting, type(error)(str(error), "never" if sent < waiting._end else "unconfirmed"))
+            elif waiting._handle is not None:
+                waiting.created(waiting._handle)  # a background job, also just before that
+            elif waiting._link is link:
+                unsent = sent < waiting._end and not doubtful
+                self._submit_again(waiting, type(error)(str(error), "never" if unsent else "unconfirmed"))
+        link.connection = None
+        link.due = None
+        connection.close()
+        self._version += 1
+        self._notes.append(str(error))
+        self._changing = None
         self._settle()
 
-    def _interrupted(self, link: "Optional[Link]", error: BaseException, task: "Optional[Task]" = None) -> None:
-        """A thread was stopped (by Ctrl-C, say) halfway through something: a connection that may be out of step is ended."""
-        if isinstance(error, GearmanError) or link is None or link.connection is None:
-            return
-        if task is not None:
-            task._moves = _MAX_MOVES  # nobody will have it
-        self._lose(link, ServerLost("gave up the connection to %s: %r" % (join_address(link.address), error)))
+    def _mend(self, error: "Optional[BaseException]") -> None:
+        """A connection may be out of step, as what was done with it was interrupted: end it."""
+        reason = "interrupted" if error is None else type(error).__name__
+        text = "gave up the connection to %s: %s" % (join_address(self._changing.address), reason)
+        self._lose(self._changing, ServerLost(text), True)
+        self._changing = None
+
+    def _shut(self) -> None:
+        """Let go of everything."""
+        for link in self.links:
+            if link.connection is not None:
+                self._lose(link, ServerLost("the client was closed"))
+        while self._homeless:
+            self._refuse_homeless(self._homeless[0], ServerLost("the client was closed"))
+            self._homeless.popleft()
+        self._settle()
+        if self._waker is not None and self._reading is None:
+            for end in self._waker:
+                end.close()
+            self._waker = None
+            self._version += 1
 
     def _leave_to_parent(self) -> None:
         """Begin anew in a child process; what was under way is the parent's."""
-        waiting = [waiting for link in self.links if link.connection is not None for waiting in link.session.waiting()]
-        waiting += [(task, False) for task in self._homeless]
-        self._homeless.clear()
-        self.callbacks.clear()
-        for link in self.links:
-            if link.connection is not None:
-                link.connection.leave()
-                link.connection = None
-            link.connecting = False
-        for end in self._waker or ():
-            end.close()
-        for one, confirmed in [(one, confirmed) for one, confirmed in waiting if not one._is_done()]:
-            sent = "confirmed" if confirmed else "unconfirmed"
-            one.refused(ServerLost("the process was forked, and this is the parent's", sent))
-        self._begin()
+        held = _fork_lock.acquire(True, LONGEST_READ)  # or it was forked, or interrupted, while locked
+        try:
+            if self._process == os.getpid():
+                return  # another thread has done this
+            leave_in_children(self)
+            waiting = [waiting for link in self.links if link.connection is not None for waiting in link.session.waiting()]
+            waiting += [(task, False) for task in self._homeless]
+            for link in self.links:
+                if link.connection is not None:
+                    link.connection.leave()
+                    link.connection = None
+                link.connecting = None
+            for end in self._waker or ():
+                end.close()
+            self._changing = None
+            version = self._version + 1  # unlike that of any Reading
+            self._begin()
+            self._version = version
+            self._start_turns()
+            for one, confirmed in waiting:
+                if not one._is_done():
+                    sent = "confirmed" if confirmed else "unconfirmed"
+                    one.refused(ServerLost("the process was forked, and this is the parent's", sent))
+            self._process = os.getpid()
+            self._forked = False
+        finally:
+            if held:
+                _fork_lock.release()
 
     def _submit_again(self, task: Task, error: ServerLost) -> None:
-        """The connection broke before the server accepted a job: have it submitted again if that cannot run it twice."""
+        """The connection broke before the server accepted a job: have it submitted again if it cannot or may run twice."""
         if error.sent == "unconfirmed":
             task._loss = error
-        safe = task._loss is None or bool(task.unique)
-        if safe and task._moves < _MAX_MOVES and not self._closed and not isinstance(error, CommandTimeout):
+        safe = task._loss is None or task._idempotent
+        if safe and task._moves < MAX_MOVES and not self._closed and not isinstance(error, CommandTimeout):
             task._moves += 1
+            task._failures = self._failures
+            task._home_by = self._new_deadline(self._connect_timeout)
             self._homeless.append(task)
+            task._link = None  # only now, as above
         else:
             self._refuse_homeless(task, error)
 
@@ -581,19 +567,9 @@ class Network:
         """End a job that no server accepted; if one may have done so before it was lost, the error says it."""
         if task._loss is not None and not (isinstance(error, ServerLost) and error.sent == "unconfirmed"):
             kind = type(error) if isinstance(error, ServerLost) else ServerLost
-            error = kind("%s; before that, %s" % (error, task._loss), "unconfirmed")
-        task.refused(error)
-
-    def _rehouse(self, task: Task) -> None:
-        """Submit a task again whose connection broke."""
-        try:
-            self._send(self._place(task, Deadline(self._connect_timeout, self.clock)))
-        except NoServer as error:
-            self._refuse_homeless(task, error)
-            self._settle()
-        except BaseException:
-            self._homeless.appendleft(task)
-            raise
+            task.refused(kind("%s; before that, %s" % (error, task._loss), "unconfirmed"))
+        else:
+            task.refused(twin_error(error))
 
     def _too_late(self, link: Link) -> CommandTimeout:
         text = "%s did not answer within %s s" % (join_address(link.address), self._command_timeout)

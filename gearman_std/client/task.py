@@ -1,6 +1,7 @@
 """A job as its client sees it, from the call that submits it to its result."""
 from collections import deque, namedtuple
 from math import ceil
+from threading import get_ident
 
 from ..arguments import check_callable
 from ..errors import JobFailed, JobTimeout
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .client import Client
     from .link import Link
-    from .network import Finished, Network
+    from .network import Network
+    from .wait import Finished
     Text = Union[str, bytes]
 
     class JobOptions(TypedDict, total=False):
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         delay: "Optional[float]"
         schedule: "Optional[str]"
         reducer: "Optional[Text]"
+        idempotent: bool
         tag: "Any"
         pass_task: bool
         on_status: "Optional[Callable[..., None]]"
@@ -41,14 +44,17 @@ if TYPE_CHECKING:
 HIGH, NORMAL, LOW = "high", "normal", "low"
 _SUBMIT_TYPES = {(HIGH, False): SUBMIT_JOB_HIGH, (NORMAL, False): SUBMIT_JOB, (LOW, False): SUBMIT_JOB_LOW,
                  (HIGH, True): SUBMIT_JOB_HIGH_BG, (NORMAL, True): SUBMIT_JOB_BG, (LOW, True): SUBMIT_JOB_LOW_BG}
+MAX_MOVES = 10  # how often a job is submitted again because a connection broke
+_NOT_AGAIN = MAX_MOVES + 1
 _LARGEST_WORKLOAD = 0xFFFFFFFF - 65536
 
-Plan = namedtuple("Plan", "function unique priority background packet_type middle tag pass_task on_status on_data on_warning")
+Plan = namedtuple("Plan", "function unique priority background packet_type middle idempotent tag pass_task "
+                  "on_status on_data on_warning")
 Plan.__doc__ = """What the arguments of `Client.submit` say of a job: `middle` is what its packet has between unique and
 workload."""
 
-_JOB_OPTIONS = ("unique", "priority", "background", "at", "delay", "schedule", "reducer", "tag", "pass_task", "on_status",
-                "on_data", "on_warning")
+_JOB_OPTIONS = ("unique", "priority", "background", "at", "delay", "schedule", "reducer", "idempotent", "tag", "pass_task",
+                "on_status", "on_data", "on_warning")
 
 
 class JobStatus(namedtuple("JobStatus", "known running numerator denominator clients")):
@@ -75,12 +81,13 @@ class Task:
     """
 
     __slots__ = ("function", "unique", "priority", "background", "workload", "tag", "progress", "warnings", "_client",
-                 "_network", "_workload", "_packet_type", "_middle", "_link", "_end", "_moves", "_loss", "_handle", "_outcome",
-                 "_error", "_chunks", "_listeners", "_pass_task", "_on_status", "_on_data", "_on_warning")
+                 "_network", "_workload", "_packet_type", "_middle", "_link", "_end", "_idempotent", "_moves", "_loss",
+                 "_failures", "_home_by", "_handle", "_outcome", "_error", "_chunks", "_listeners", "_pass_task", "_on_status",
+                 "_on_data", "_on_warning", "_calls", "_caller", "_thread")
 
     def __init__(self, client: "Client", plan: Plan, workload: "Any") -> None:
-        (self.function, self.unique, self.priority, self.background, self._packet_type, self._middle, self.tag,
-         self._pass_task, self._on_status, self._on_data, self._on_warning) = plan
+        (self.function, self.unique, self.priority, self.background, self._packet_type, self._middle, self._idempotent,
+         self.tag, self._pass_task, self._on_status, self._on_data, self._on_warning) = plan
         self.workload = workload
         self.progress = None  # type: Optional[Tuple[int, int]]
         self.warnings = []    # type: List[bytes]
@@ -91,11 +98,21 @@ class Task:
         self._end = 0               # where its packet ends in what the connection has to send
         self._moves = 0
         self._loss = None           # type: Optional[ServerLost] # why it may have been queued by a server that was lost
+        self._failures = 0          # of the network to connect, when its connection broke
+        self._home_by = None        # type: Any # the Deadline by which it must be submitted again
         self._handle = None         # type: Optional[bytes]
         self._outcome = None        # type: Any # b"" for a background job
         self._error = None          # type: Optional[GearmanError]
         self._chunks = deque()      # type: Deque[bytes]
         self._listeners = []        # type: List[Finished]
+        # Callbacks that are to be called, and who calls them just now, under 0; both None if there can be none.
+        self._calls = None          # type: Any
+        self._caller = None         # type: Any
+        self._thread = 0            # which submitted it
+        if self._on_status is not None or self._on_data is not None or self._on_warning is not None:
+            self._calls = deque()
+            self._caller = {}
+            self._thread = get_ident()
 
     def __repr__(self) -> str:
         handle, function = (name.decode("utf-8", "backslashreplace") for name in (self._handle or b"?", self.function))
@@ -113,11 +130,12 @@ class Task:
 
     @property
     def handle(self) -> bytes:
-        """The job's handle; waits for it, at most the client's command time-out.
+        """The job's handle; waits for it, as long as the server answers one command after the other in the client's command
+        time-out.
 
         Raises what `Client.submit` raises for a background job.
         """
-        self._network.confirm(self)
+        self._network.confirm(self, Deadline(None))
         assert self._handle is not None
         return self._handle
 
@@ -131,11 +149,11 @@ class Task:
 
         Takes in what has arrived, but does not wait.
         """
-        return self._is_done() or self.wait(0)
+        return self._is_over() or self.wait(0)
 
     def wait(self, timeout: "Optional[float]" = None) -> bool:
-        """Wait until the job is done, at most `timeout` seconds; return whether it is."""
-        return self._network.wait(self._is_done, Deadline(timeout, self._network.clock))
+        """Wait until the job is done and its callbacks have returned, at most `timeout` seconds; return whether it is."""
+        return self._network.wait(self._is_over, Deadline(timeout, self._network.clock), (self,))
 
     def result(self, timeout: "Optional[float]" = None) -> "Any":
         """Wait for the job's result, at most `timeout` seconds, by default the client's job time-out; bytes unless the client
@@ -145,7 +163,10 @@ class Task:
         """
         error = self.exception(timeout)
         if error is not None:
-            raise error
+            raise error.with_traceback(None)
+        return self._value()
+
+    def _value(self) -> "Any":
         return self._client.serializer.loads(self._outcome) if not self.background else None
 
     def exception(self, timeout: "Optional[float]" = None) -> "Optional[GearmanError]":
@@ -170,13 +191,13 @@ class Task:
             timeout = self._client.job_timeout
         while True:
             deadline = Deadline(timeout, self._network.clock)
-            if not self._network.wait(lambda: bool(self._chunks) or self._is_done(), deadline):
+            if not self._network.wait(lambda: bool(self._chunks) or self._is_over(), deadline, (self,)):
                 raise JobTimeout("no data within %s s" % timeout, self._handle)
             while self._chunks:
                 yield self._chunks.popleft()
-            if self._is_done() and not self._chunks:
+            if self._is_over() and not self._chunks:
                 if self._error is not None:
-                    raise self._error
+                    raise self._error.with_traceback(None)
                 return
 
     def status(self) -> JobStatus:
@@ -204,16 +225,25 @@ class Task:
             asked += 1
         return True
 
-    # ----------------------------------------------------------------------- called by the session, with the client's lock
+    def abandoned(self) -> None:
+        """The call that submitted it was interrupted, and nobody will have it: it is not submitted again."""
+        self._moves = _NOT_AGAIN
 
     def _is_done(self) -> bool:
         return self._outcome is not None or self._error is not None
 
+    def _is_over(self) -> bool:
+        """Whether it is done, and its callbacks have been called."""
+        return (self._outcome is not None or self._error is not None) and (
+            self._calls is None or self._network.calls_over(self))
+
+    # ------------------------------------------------------------------- called by the session, when it is the network's turn
+
     def created(self, handle: bytes) -> None:
         self._handle = handle
-        self._workload = b""
         if self.background:
             self._finish(b"", None)
+        self._workload = b""
 
     def refused(self, error: "GearmanError") -> None:
         self._finish(None, error)
@@ -245,15 +275,21 @@ class Task:
 
     def _call(self, callback: "Optional[Callable[..., None]]", *arguments: "Any") -> None:
         if callback is not None:
-            self._network.callbacks.append((callback, (self,) + arguments if self._pass_task else arguments))
+            self._calls.append((callback, (self,) + arguments if self._pass_task else arguments))
+            self._network.ring(self)
 
     def _finish(self, outcome: "Any", error: "Optional[GearmanError]") -> None:
         self._outcome = outcome
         self._error = error
         self._workload = b""
-        for listener in self._listeners:
-            listener.append(self)
-        self._listeners = []
+        if self._listeners:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell those who listen that it is done; again, if that was interrupted."""
+        while self._listeners:
+            self._listeners[-1].told(self)
+            self._listeners.pop()
 
 
 def _dump(client: "Client", workload: "Any") -> "Data":
@@ -278,7 +314,8 @@ def make_task(client: "Client", function: "Text", workload: "Any" = None, **opti
 
 def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = None, priority: str = NORMAL,
              background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
-             schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None, tag: "Any" = None, pass_task: bool = False,
+             schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None, idempotent: bool = False, tag: "Any" = None,
+             pass_task: bool = False,
              on_status: "Optional[Callable[..., None]]" = None, on_data: "Optional[Callable[..., None]]" = None,
              on_warning: "Optional[Callable[..., None]]" = None) -> Plan:
     """What these arguments of `Client.submit` say of a job, whatever its workload.
@@ -308,7 +345,8 @@ def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = N
             raise ValueError("a job with a reducer has normal priority")
         packet_type = SUBMIT_REDUCE_JOB_BACKGROUND if background else SUBMIT_REDUCE_JOB
         middle = (encode_reducer(reducer), b"0")
-    return Plan(name, key, priority, background, packet_type, middle, tag, pass_task, on_status, on_data, on_warning)
+    return Plan(name, key, priority, background, packet_type, middle, bool(idempotent), tag, pass_task,
+                on_status, on_data, on_warning)
 
 
 def _read_start(client: "Client", at: "Optional[float]", delay: "Optional[float]") -> bytes:

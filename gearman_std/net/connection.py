@@ -209,7 +209,7 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
         if context is not None:
             connected = _start_tls(connected, context, hostname or address[0], deadline)
     except socket.timeout:
-        limit = " within %.3g s" % timeout if timeout is not None else ""  # the system has its own limit
+        limit = " within %.2g s" % timeout if timeout is not None else ""  # the system has its own limit
         raise ConnectTimeout("%s did not answer%s" % (join_address(address), limit)) from None
     except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
         reason = getattr(error, "strerror", None) or error

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+TOLD_OF_FORKS = hasattr(os, "register_at_fork")  # Python can tell when a process forks
 _left_in_children = None  # type: Optional[WeakSet[Any]] # None as long as Python was not asked to call _leave_all
 
 
@@ -20,7 +21,7 @@ def leave_in_children(thing: "Any") -> None:
     global _left_in_children
     if _left_in_children is None:
         _left_in_children = WeakSet()
-        if hasattr(os, "register_at_fork"):
+        if TOLD_OF_FORKS:
             os.register_at_fork(after_in_child=_leave_all)
     _left_in_children.add(thing)
 

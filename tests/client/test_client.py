@@ -385,16 +385,17 @@ def test_each_job_of_a_batch_tells_what_became_of_it_when_servers_go_away(make_c
     client = make_client("127.0.0.1:1")
     network, placed = client._network, []
 
-    def submit_quietly(task):
+    def submit(task, *arguments):
         if len(placed) == 3:
             raise NoServer("the last one has gone")
         placed.append(task)
         task._link = network.links[0]
 
-    monkeypatch.setattr(network, "submit_quietly", submit_quietly)
+    monkeypatch.setattr(network, "submit", submit)
     tasks = client.submit_many([("f", b"%d" % number) for number in range(6)])
     assert placed == tasks[:3] and not any(task._is_done() for task in placed)
-    assert all(isinstance(task.exception(0), NoServer) for task in tasks[3:])
+    errors = [task.exception(0) for task in tasks[3:]]
+    assert all(isinstance(error, NoServer) for error in errors) and len(set(map(id, errors))) == 3  # each has its own
     results = client.map("f", [b"x"] * 3)
     with pytest.raises(NoServer, match="the last one has gone"):
         next(results)
@@ -460,10 +461,13 @@ def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
     assert next(abandoned) is tasks[0]
     forgotten, = tasks[1]._listeners
     closing = threading.Thread(target=abandoned.close, daemon=True)
-    with client._network._lock:
+
+    def close_elsewhere():
         closing.start()
         closing.join(LONG)
         assert not closing.is_alive()
+
+    client._network.exclusively(close_elsewhere)
     assert client.wait(tasks, 0) == (tasks[:1], tasks[1:])
     assert all(listener is not forgotten for listener in tasks[1]._listeners)
 
@@ -522,7 +526,7 @@ def test_a_client_may_be_used_from_many_threads(serve, make_client):
         return True
 
     assert in_threads(16, many) == [True] * 16
-    assert (client._network._others, client._network._poller) == ([], None)
+    assert (client._network._others, client._network._reading, client._network._turn) == ([], None, {})
 
 
 def test_who_waits_longer_reads_when_the_reader_has_its_result(serve, make_client):

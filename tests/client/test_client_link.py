@@ -28,10 +28,10 @@ def test_each_connection_begins_with_the_exceptions_option():
 
 def test_pauses_double_up_to_half_a_minute_and_vary_by_a_half():
     link, pauses = Link(("h", 4730)), []
-    for _ in range(9):
+    for _ in range(10):
         link.back_off(100.0, 0.5)
         pauses.append(link.retry_at - 100.0)
-    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
     for spread, pause in ((0.0, 15.0), (1.0, 45.0)):
         link.back_off(100.0, spread)
         assert link.retry_at == 100.0 + pause

@@ -1,6 +1,6 @@
 """The connections of a client and the threads that wait for them: time-outs, losses, garbage, several servers."""
 import collections
-import linecache
+import concurrent.futures
 import logging
 import os
 import random
@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 
@@ -18,16 +17,14 @@ from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, be_silent, cl
                           one_job, unused_address, vanish)
 from gearman_std.client import network as client_network
 from gearman_std.client.client import Client
-from gearman_std.client.link import Link
 from gearman_std.client.network import Network
-from gearman_std.client.task import Task, make_task
+from gearman_std.client.task import make_task
 from gearman_std.net.connection import Connection, make_waiter
 from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobFailed, JobTimeout, NoServer, ProtocolError,
                                 QueueFull, ServerLost)
 from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, ERROR, JOB_CREATED, OPTION_RES, STATUS_RES, STATUS_RES_UNIQUE,
                                        SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
-                                       WORK_STATUS, WORK_WARNING, PacketReader, pack_response)
-from gearman_std.wire.session import ClientSession
+                                       WORK_STATUS, WORK_WARNING, pack_response)
 
 
 # -------------------------------------------------------------------------------------------------------------------- time-outs
@@ -252,25 +249,38 @@ def test_confirmed_and_lost(serve, make_client):
     assert caught.value.sent == "confirmed"
 
 
+@pytest.mark.parametrize("unique", [None, "u"])
 @pytest.mark.parametrize("background", [False, True])
-def test_sent_but_not_confirmed_is_not_sent_again_without_a_unique(serve, make_client, background):
+def test_sent_but_not_confirmed_is_not_sent_again(serve, make_client, background, unique):
+    """Also with a unique: it joins what still waits or runs, and what is done already would run a second time."""
     server = serve(once(vanish, obey))
     client = make_client(server)
     with pytest.raises(ServerLost) as caught:
-        client.submit("f", b"w", background=background).result(LONG)
+        client.submit("f", b"w", unique=unique, background=background).result(LONG)
     assert caught.value.sent == "unconfirmed"
     assert len(server.connections) == 1
 
 
+@pytest.mark.parametrize("unique", [None, "u"])
 @pytest.mark.parametrize("background", [False, True])
-def test_sent_but_not_confirmed_is_sent_again_with_a_unique(serve, make_client, background):
+def test_sent_but_not_confirmed_is_sent_again_if_it_may_run_twice(serve, make_client, background, unique):
     server = serve(once(vanish, vanish, obey))
     client = make_client(server)
-    task = client.submit("f", b"w", unique="u", background=background)
+    task = client.submit("f", b"w", unique=unique, background=background, idempotent=True)
     assert task.result(LONG) == (None if background else b"w")
-    packet = (SUBMIT_JOB_BG if background else SUBMIT_JOB, b"f", b"u", b"w")
+    packet = (SUBMIT_JOB_BG if background else SUBMIT_JOB, b"f", (unique or "").encode(), b"w")
     client.close()
     assert [server.outcome(), server.outcome(), server.outcome()] == [packet, packet, [packet]]
+
+
+@pytest.mark.parametrize("call", [
+    lambda client: client.run("f", b"w", idempotent=True, timeout=LONG),
+    lambda client: list(client.map("f", [b"w"], idempotent=True))[0],
+    lambda client: client.submit_many([("f", b"w")], idempotent=True)[0].result(LONG),
+    lambda client: client.run("f", b"w", attempts=2, backoff=0, timeout=LONG),
+])
+def test_whoever_submits_can_say_that_a_job_may_run_twice(serve, make_client, call):
+    assert call(make_client(serve(once(vanish, obey)))) == b"w"
 
 
 def test_what_never_left_is_sent_again(serve, make_client):
@@ -293,14 +303,14 @@ def test_the_truth_survives_a_failing_second_try(serve, make_client):
     server = serve(lambda peer: (hang_up(server.listener), vanish(peer))[-1])
     client = make_client(server)
     with pytest.raises(ServerLost, match="cannot connect .*before that, .* closed the connection") as caught:
-        client.submit("f", b"w", unique="u").result(LONG)
+        client.submit("f", b"w", idempotent=True).result(LONG)
     assert caught.value.sent == "unconfirmed"
 
 
 def test_a_job_is_not_sent_again_for_ever(serve, make_client):
     server = serve(vanish)
     with pytest.raises(ServerLost) as caught:
-        make_client(server).run("f", unique="u", timeout=LONG)
+        make_client(server).run("f", idempotent=True, timeout=LONG)
     assert caught.value.sent == "unconfirmed"
     assert 2 < len(server.connections) < 20
 
@@ -310,7 +320,7 @@ def test_a_command_timeout_is_not_followed_by_a_second_try(serve, make_client):
     server = serve(once(be_silent, obey))
     client = make_client(server, command_timeout=0.1)
     with pytest.raises(CommandTimeout) as caught:
-        client.submit("f", unique="u", background=True)
+        client.submit("f", idempotent=True, background=True)
     assert caught.value.sent == "unconfirmed"
     client.ping()
     client.close()
@@ -441,8 +451,8 @@ def test_a_dead_server_is_skipped_and_rejoined(serve, make_client, caplog):
     dead = client._network.links[0]
     with caplog.at_level(logging.INFO, "gearman_std.client"):
         assert {client.submit("f", background=True).server for _ in range(6)} == {good.name}
-    assert dead.failures == 1 and dead.retry_at == clock.now + 0.5
-    for failures, pause in ((2, 1.0), (3, 2.0), (4, 4.0), (5, 8.0), (6, 16.0), (7, 30.0), (8, 30.0)):
+    assert dead.failures == 1 and dead.retry_at == clock.now + 0.25
+    for failures, pause in ((2, 0.5), (3, 1.0), (4, 2.0), (5, 4.0), (6, 8.0), (7, 16.0), (8, 30.0), (9, 30.0)):
         clock.now = dead.retry_at
         assert {client.submit("f", background=True).server for _ in range(4)} == {good.name}
         assert (dead.failures, dead.retry_at) == (failures, clock.now + pause)
@@ -464,7 +474,7 @@ def test_the_pauses_are_jittered(make_client, nowhere):
             client.submit("f")
         pauses.add(client._network.links[0].retry_at - clock.now)
     assert len(pauses) == 20
-    assert 0.25 <= min(pauses) < 0.4 and 0.6 < max(pauses) <= 0.75
+    assert 0.125 <= min(pauses) < 0.2 and 0.3 < max(pauses) <= 0.375
 
 
 def test_while_its_server_is_dead_a_unique_has_one_other_server(serve, make_client, nowhere):
@@ -515,61 +525,6 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
 
 # ---------------------------------------------------------------------------------------------------- interrupts and processes
 
-CLIENT_FILES = {method.__code__.co_filename for method in (Network.wait, Link.hand_on, Task.result, Connection.flush,
-                                                           ClientSession.receive, PacketReader.feed)}
-
-
-class InterruptAt:
-    """Raises KeyboardInterrupt at the n-th line that this thread runs of the client's modules.
-
-    Not between releasing a lock and the `try` that follows, nor where a `finally` begins: CPython does not either.
-    """
-
-    def __init__(self, count):
-        self.count = count
-
-    def __enter__(self):
-        sys.settrace(self.call)
-        return self
-
-    def __exit__(self, *exception):
-        sys.settrace(None)
-
-    def call(self, frame, event, argument):
-        return self.line if frame.f_code.co_filename in CLIENT_FILES else None
-
-    def line(self, frame, event, argument):
-        if event == "line":
-            text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-            if text not in ("try:", "finally:", "self._poller = outer") and "lock" not in text:
-                self.count -= 1
-                if self.count == 0:
-                    sys.settrace(None)
-                    raise KeyboardInterrupt
-        return self.line
-
-
-def test_after_an_interrupt_anywhere_the_client_is_as_good_as_before(serve, make_client):
-    """For the n-th line, n = 1, 2, 3 … until a call is through before it is interrupted."""
-    client = make_client(serve())
-    interrupted = 0
-    for number in range(1, 2000):
-        client.submit("f", b"connected").result(LONG)
-        task = client.submit("f", b"before")
-        try:
-            with InterruptAt(number):
-                assert client.run("f", b"during", timeout=LONG) == b"during"
-        except KeyboardInterrupt:
-            interrupted += 1
-        error = task.exception(LONG)
-        assert error is None and task.result() == b"before" or isinstance(error, ServerLost)
-        assert client.run("f", b"after", timeout=LONG) == b"after"
-        assert (client._network._poller, client._network._others) == (None, [])
-        if interrupted < number:
-            break
-    assert 60 < interrupted < 1999
-
-
 def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client, monkeypatch):
     def script(peer):
         assert peer.receive()[0] == SUBMIT_JOB
@@ -608,14 +563,14 @@ def test_a_logging_handler_may_use_the_client(serve, make_client):
 
     class Sender(logging.Handler):
         def emit(self, record):
-            assert not client._network._lock.locked()
+            assert not client._network._turn
             said.append((record.getMessage(), client.run("log", record.getMessage(), timeout=LONG)))
 
     handler, level = Sender(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        assert client.run("f", b"x", unique="u", timeout=LONG) == b"x"
+        assert client.run("f", b"x", idempotent=True, timeout=LONG) == b"x"
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -639,7 +594,8 @@ def test_after_a_fork_the_child_connects_anew_and_the_parent_goes_on(serve, make
     client = make_client(serve(lambda peer: next(parts)(peer)))
     task = client.submit("f")
     assert task.handle == b"H:1"
-    with client._network._lock:  # as if another thread was at it
+
+    def fork():
         child = os.fork()
         if not child:
             status = 1
@@ -652,6 +608,10 @@ def test_after_a_fork_the_child_connects_anew_and_the_parent_goes_on(serve, make
                 status = 0
             finally:
                 os._exit(status)
+        return child
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the thread that has its turn is not there in the child
+        child = client._network.exclusively(lambda: pool.submit(fork).result(LONG))
     assert os.waitpid(child, 0)[1] == 0
     go_on.set()
     assert task.result(LONG) == b"the parent's"
@@ -736,7 +696,7 @@ def test_mutated_replies_never_hang_and_only_named_errors_come_out():
         network.open = lambda address, timeout, data=reply: Connection(address, Canned(bytes(data), rng.randrange(1, 60)))
         with client_of("h", network=network, clock=network.clock) as client:
             tasks = client.submit_many([("f", b""), ("f", b"")])
-            network._watch = lambda network=network: watch_canned(network)
+            network._watch = lambda reading, network=network: watch_canned(network, reading)
             for ask in (lambda: client.status("H:1"), client.ping, lambda: client.submit("f", background=True)):
                 try:
                     ask()
@@ -774,7 +734,8 @@ class Canned:
         self.data = b""
 
 
-def watch_canned(network):
+def watch_canned(network, reading):
     """Every connection has something to receive at any time."""
-    network._watched = [(link, link.connection, 1000, False) for link in network.links if link.connection is not None]
-    network._waiter = lambda timeout: [1000]
+    reading.version = network._version
+    reading.watched = [(link, link.connection, 1000, False) for link in network.links if link.connection is not None]
+    reading.waiter = lambda timeout: [1000]

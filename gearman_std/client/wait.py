@@ -1,0 +1,374 @@
+"""The threads of a client that wait: one of them reads for all, and each calls the callbacks of its jobs.
+
+The others wait until they have what they wait for, or until it is their turn to read.  Each looks again after a moment, so that
+a call to wake it that was lost to an exception, or a thread that runs a signal's handler when its turn comes, costs that moment
+and no more.  If two threads read at a time, because one seemed to be gone, no harm is done.
+"""
+import logging
+import os
+import socket
+import threading
+from collections import deque
+
+from ..errors import ClientBusy
+from .guard import Guarded, goes_on
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from ..net.connection import Deadline
+    from .task import Task
+
+_logger_wait = logging.getLogger("gearman_std.client")
+
+LONGEST_READ = 1.0      # seconds of one wait for input
+_SHORT_WAIT = 0.0004    # seconds; after a wait as short as that, the next one begins with looking again and again,
+_SPINS = 200            # so often, which takes about as long; waking from sleep costs as much as the answer (benchmark: serial)
+_LOOK_AGAIN = 0.25      # seconds after which a thread that waits for the one that reads looks whether there still is one
+_BUSY_LIMIT = 30        # times that a thread wants its turn in vain before it is told so
+
+_give_way = getattr(os, "sched_yield", int)
+
+
+class Finished:
+    """Tasks as they are done, for one who waits for them: `left` are not, `done` are, some perhaps twice.
+
+    `over` tells that nobody waits any more.  No lock guards that: the garbage collector may end a wait anywhere.
+
+    Owner: the networks of the tasks, but for `over`, and for taking out of `done`.
+    """
+
+    __slots__ = ("tasks", "left", "done", "over")
+
+    def __init__(self, tasks: "Iterable[Task]") -> None:
+        self.tasks = dict.fromkeys(tasks)  # type: Dict[Task, None] # in their order
+        self.left = set(self.tasks)        # type: Set[Task]
+        self.done = deque()                # type: Deque[Task]
+        self.over = False
+
+    def __repr__(self) -> str:
+        return "<Finished: %d tasks, %d to come%s>" % (len(self.tasks), len(self.left), ", over" if self.over else "")
+
+    def told(self, task: "Task") -> None:
+        """A task is done."""
+        self.done.append(task)
+        self.left.discard(task)
+
+
+class Reading:
+    """One thread's waiting for input, for all.
+
+    Owner: that thread.
+    """
+
+    __slots__ = ("thread", "outer", "began", "until", "version", "waiter", "watched")
+
+    def __init__(self) -> None:
+        self.thread = 0
+        self.outer = False    # it is within another one of this thread's, which a signal's handler has interrupted
+        self.began = 0.0
+        self.until = 0.0      # when its present wait ends
+        self.version = -1     # of what it waits for,
+        self.waiter = None    # type: Any # which is a function that waits,
+        self.watched = ()     # type: Any # and (link, connection, fd, writing)
+
+    def __repr__(self) -> str:
+        return "<Reading of thread %d until %.3f>" % (self.thread, self.until)
+
+
+class Waiters(Guarded):
+    """Who waits for what.
+
+    Owner: the thread that has its turn; what each thread may do between turns is one instruction, as the containers are C.
+    """
+
+    longest_read = LONGEST_READ  # type: Optional[float]
+
+    def __init__(self, clock: "Callable[[], float]") -> None:
+        super().__init__()
+        self.clock = clock
+        self._spins = 0
+        self._most_spins = _SPINS if (os.cpu_count() or 1) > 1 else 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ringing = {}         # type: Dict[Task, None] # those with callbacks that are to be called, in their order
+        self._homeless = deque()   # type: Deque[Task] # those to be submitted again
+        self._notes = deque()      # type: Deque[str] # what the log is to be told
+        self._reading = None       # type: Optional[Reading] # who waits for input just now
+        self._idle = []            # type: List[Reading] # to be used again: a waiter is for one thread at a time
+        self._others = []          # type: List[Tuple[Callable[[], bool], Any, int, Any]] # who waits for it: for what, a lock
+        #                            to open, the thread, and the tasks whose callbacks it calls
+        self._waker = None         # type: Optional[Tuple[socket.socket, socket.socket]]
+        self._version = 0          # of what to wait for
+
+    def __repr__(self) -> str:
+        return "<Waiters: %r, %d others>" % (self._reading, len(self._others))
+
+    # ------------------------------------------------------------------------------------------ between changes: waiting
+
+    def wait(self, done: "Callable[[], bool]", deadline: "Deadline", tasks: "Any" = (), housing: bool = True) -> bool:
+        """Wait until something is done, reading for everybody while nobody else does; return whether it is.
+
+        Callbacks are called meanwhile: those of the tasks, for which this thread waits, and of others that it submitted.  It
+        finds servers for jobs whose connection broke, unless `housing` is false.
+        """
+        if self._forked:
+            self.exclusively(bool)  # which begins anew
+        me, reading, tries, over = threading.get_ident(), None, 0, False  # type: int, Optional[Reading], int, bool
+        try:
+            while True:
+                if self._ringing or self._notes:
+                    if reading is not None:
+                        self._stop_reading(reading)
+                        self._idle.append(reading)
+                        reading = None
+                    if self._call_back(me, tasks):
+                        continue
+                if done():
+                    return True
+                if over:
+                    return False
+                try:
+                    if housing and self._homeless:
+                        if reading is not None:
+                            self._stop_reading(reading)
+                            self._idle.append(reading)
+                            reading = None
+                        self._house(deadline)
+                        over = deadline.over
+                        if over or done():
+                            continue
+                    if reading is None:
+                        reading = self._start_reading(me)
+                    if reading is None:
+                        over = deadline.over
+                        if not over:
+                            self._wait_for_reader(done, deadline.left(), me, tasks)
+                        continue
+                    ready = self._read(reading, deadline)
+                    over = deadline.over
+                    if not self.exclusively(self._take_in, reading, ready, over or done):
+                        self._idle.append(reading)
+                        reading = None
+                except ClientBusy as error:
+                    tries += 1
+                    over = deadline.over
+                    if error.within or tries > _BUSY_LIMIT:
+                        raise
+        finally:
+            if reading is not None:  # which is not used again, as it may be already
+                self._stop_reading(reading)
+
+    def _start_reading(self, me: int) -> "Optional[Reading]":
+        """Begin to read, if nobody else does."""
+        other = self._reading
+        if other is not None and other.thread != me and self.clock() <= other.until:
+            return None
+        try:
+            reading = self._idle.pop()
+        except IndexError:
+            reading = Reading()
+        reading.thread = me
+        reading.outer = other is not None and other.thread == me
+        reading.until = self.clock() + 2 * LONGEST_READ
+        self._reading = reading
+        return reading
+
+    def _read(self, reading: Reading, deadline: "Deadline") -> "List[int]":
+        """Wait for input; return the descriptors that can be read, or written where that is waited for."""
+        if reading.version != self._version:
+            self.exclusively(self._watch, reading)
+        timeout, longest = deadline.left(), self.longest_read
+        if longest is not None and (timeout is None or timeout > longest):
+            timeout = longest
+        reading.began = now = self.clock()
+        for link, _, _, _ in reading.watched:
+            due = link.due
+            if due is not None and (timeout is None or due - now < timeout):
+                timeout = max(0.0, due - now)
+        reading.until = now + (timeout or 0.0) + 2 * LONGEST_READ
+        waiter = reading.waiter
+        if self._spins and not self._others:
+            spins = self._spins
+            ready = waiter(0)
+            while spins and not ready:
+                _give_way()  # to whoever is to answer, if this core is all that it has
+                ready = waiter(0)
+                spins -= 1
+            if ready:
+                return ready  # type: ignore[no-any-return]
+        return waiter(timeout)  # type: ignore[no-any-return]
+
+    def _wait_for_reader(self, done: "Callable[[], bool]", timeout: "Optional[float]", me: int, tasks: "Any") -> None:
+        """Wait until that which is waited for is done, or there is nobody else who reads, but not for long."""
+        gate = threading.Lock()
+        gate.acquire()
+        entry, interrupted = (done, gate, me, tasks), True
+        try:
+            self._others.append(entry)
+            if done() or self._reading is None:  # since it was looked for last
+                interrupted = False
+                return
+            gate.acquire(True, _LOOK_AGAIN if timeout is None else min(timeout, _LOOK_AGAIN))
+            interrupted = False
+        finally:
+            try:
+                self._others.remove(entry)
+            except ValueError:
+                if self._reading is None and (interrupted or done()):
+                    self._wake_one()  # it was this thread's turn to read, but it is leaving
+
+    def _stop_reading(self, reading: Reading, woken: bool = False) -> None:
+        """This thread reads no more: have another do it.  `woken` tells that those who are done were just woken."""
+        if self._reading is reading:
+            self._reading = None
+        if reading.outer:
+            self._poke(True)
+        if self._others:
+            if not woken:
+                self._wake_others(())
+            if self._reading is None:
+                self._wake_one()
+        if self._closed:
+            self.close()
+
+    def _wake_one(self) -> None:
+        """Have another thread read; the last one, as of a thread's waits only the innermost can."""
+        try:
+            self._others.pop()[1].release()
+        except IndexError:
+            return  # there is none
+
+    def _wake_others(self, rung: "Sequence[Task]") -> None:
+        """Wake the threads that got what they wait for, or whose tasks have callbacks to be called."""
+        for entry in list(self._others):
+            if entry[0]() or rung and any(task._thread == entry[2] or task in entry[3] for task in rung):
+                try:
+                    self._others.remove(entry)
+                except ValueError:
+                    continue  # somebody else did
+                entry[1].release()
+
+    def _settle(self) -> None:
+        """Wake all threads that got what they wait for, the one that reads too."""
+        if self._others:
+            self._wake_others(())
+        self._poke()
+
+    def _poke(self, myself: bool = False) -> None:
+        """Have the thread that waits for input look again at what it waits for."""
+        reading, waker = self._reading, self._waker
+        if waker is not None and (myself or reading is not None and reading.thread != threading.get_ident()):
+            try:
+                waker[1].send(b"\0")
+            except OSError:
+                return  # it is about to look, or all was closed
+
+    def _spin_or_not(self, reading: Reading, now: float) -> None:
+        self._spins = self._most_spins if now - reading.began < _SHORT_WAIT else 0
+
+    # ------------------------------------------------------------------------------------------ between changes: callbacks
+
+    def ring(self, task: "Task") -> None:
+        """A task has another callback that is to be called."""
+        self._ringing[task] = None
+
+    def calls_over(self, task: "Task") -> bool:
+        """Whether all callbacks of a task that is done have been called, as far as this thread can wait for that."""
+        thread = task._caller.get(0)
+        if thread is None:
+            return not task._calls
+        return thread == threading.get_ident() or not self._calls_back(task, thread, 1) and not task._calls
+
+    @staticmethod
+    def _calls_back(task: "Task", thread: int, times: int) -> bool:
+        return goes_on(thread, Waiters._call_all.__code__, "task", task, times)
+
+    def _call_back(self, me: int, tasks: "Any") -> bool:
+        """Call what this thread is to call, and tell the log what it is to be told; return whether anything was called."""
+        called = False
+        within = None  # type: Optional[bool]
+        for task in list(self._ringing):
+            if task not in tasks:
+                if task._thread != me:
+                    continue
+                if within is None:  # in a callback, others' would come one inside the other
+                    within = self._is_called(me)
+                if within:
+                    continue
+            called = self._call_all(task, me) or called
+        if self._notes:
+            self._tell_notes()
+        return called
+
+    def _call_all(self, task: "Task", me: int) -> bool:
+        """Call a task's callbacks one after the other, unless somebody is at it; return whether there was one."""
+        caller, calls, called = task._caller, task._calls, False
+        thread = caller.get(0)
+        if thread is not None:
+            if self._calls_back(task, thread, 2 if thread == me else 1):
+                return False
+            caller.pop(0, None)  # who was interrupted twice is not at it any more
+        try:
+            try:
+                if caller.setdefault(0, me) != me:
+                    return False
+                while True:
+                    self._ringing.pop(task, None)
+                    if not calls:
+                        return called
+                    called = True
+                    while calls:
+                        self._call(*calls.popleft())
+            finally:
+                if caller.get(0) == me:
+                    del caller[0]
+        finally:  # once more, as the one above may have been interrupted
+            if caller.get(0) == me:
+                del caller[0]
+            if calls:
+                self._ringing[task] = None
+            self._wake_others((task,) if calls else ())
+            self._poke()
+
+    def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            self._callback_failed()
+
+    def _is_called(self, thread: int) -> bool:
+        """Whether a thread is within a callback."""
+        return goes_on(thread, Waiters._call.__code__, "self", self)
+
+    def _callback_failed(self) -> None:
+        _logger_wait.exception("a callback failed")
+
+    def _tell_notes(self) -> None:
+        """Tell the log, whose handlers may be anybody's code, and use this client."""
+        if not self._is_called(threading.get_ident()):
+            while self._notes:
+                try:
+                    note = self._notes.popleft()
+                except IndexError:
+                    return  # another thread has told it
+                self._call(_logger_wait.info, ("%s", note))
+
+    # ------------------------------------------------------------------------------------------ for those derived of it
+
+    def close(self) -> None:
+        """Have everybody who waits stop."""
+        raise NotImplementedError
+
+    def _house(self, deadline: "Deadline") -> None:
+        """Find servers for the jobs that need another one."""
+        raise NotImplementedError
+
+    def _watch(self, reading: Reading) -> None:
+        """Have a thread wait for all input that there can be."""
+        raise NotImplementedError
+
+    def _take_in(self, reading: Reading, ready: "List[int]", over: "Any") -> bool:
+        """Take in what has arrived; return whether this thread reads on.  `over` is True, or tells whether it is done."""
+        raise NotImplementedError

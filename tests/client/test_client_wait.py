@@ -1,0 +1,168 @@
+"""The threads of a client that wait: callbacks, their order, and that none of them holds up another thread."""
+import threading
+import time
+
+import pytest
+
+from client_tools import LONG, in_threads
+from gearman_std.client.wait import Finished
+from gearman_std.errors import JobTimeout
+from gearman_std.testing import ImmediateClient, JobServer
+
+
+def tell(job):
+    job.send_status(1, 2)
+    for part in (b"one,", b"two,", b"three"):
+        job.send_data(part)
+    return b"end of " + job.workload
+
+
+@pytest.fixture
+def server():
+    with JobServer() as server:
+        server.start_worker({"tell": tell, "echo": lambda job: job.workload}, threads=8)
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with server.client(command_timeout=LONG) as client:
+        yield client
+
+
+def test_all_callbacks_of_a_job_have_returned_when_its_result_is_there(client):
+    def use(number):
+        for turn in range(20):
+            parts, task = [], client.submit("tell", b"x", on_data=lambda data: parts.append(data))
+            if turn % 4 == 0:
+                task.result(LONG)
+            elif turn % 4 == 1:
+                client.wait([task], LONG)
+            elif turn % 4 == 2:
+                assert list(client.as_completed([task], LONG)) == [task]
+            else:
+                while not task.done():
+                    time.sleep(0.0001)
+            assert parts == [b"one,", b"two,", b"three"]
+        return True
+
+    assert in_threads(8, use) == [True] * 8
+
+
+def test_callbacks_that_use_the_client_are_not_called_one_within_the_other(client):
+    depth, deepest, results = [0], [0], []
+
+    def ask(done, of):
+        depth[0] += 1
+        deepest[0] = max(deepest[0], depth[0])
+        results.append(client.run("echo", b"%d" % len(results), timeout=LONG))
+        depth[0] -= 1
+
+    tasks = client.submit_many([("tell", b"%d" % number) for number in range(150)], on_status=ask)
+    assert [task.result(LONG) for task in tasks] == [b"end of %d" % number for number in range(150)]
+    assert (deepest[0], results) == (1, [b"%d" % number for number in range(150)])
+
+
+def test_many_threads_with_callbacks_that_use_the_client_have_their_own_results(client):
+    def use(number):
+        for turn in range(15):
+            name, inner = b"%d-%d" % (number, turn), []
+            if turn % 3:
+                assert client.run("tell", name, timeout=LONG, on_status=lambda *_: inner.append(
+                    client.run("echo", name, timeout=LONG))) == b"end of " + name
+                assert inner == [name]
+            else:
+                tasks = client.submit_many([("echo", name + b"%d" % part) for part in range(5)])
+                assert [task.result(LONG) for task in tasks] == [name + b"%d" % part for part in range(5)]
+        return True
+
+    assert in_threads(24, use) == [True] * 24
+
+
+@pytest.mark.parametrize("how", ["result", "submit"])
+def test_a_callback_that_waits_holds_up_no_other_thread(client, how):
+    """Also if the thread that submitted the job does something else just now."""
+    called, may_return = threading.Event(), threading.Event()
+
+    def wait(done, of):
+        called.set()
+        assert may_return.wait(LONG)
+
+    def submit_and_wait():
+        task = client.submit("tell", b"x", on_status=wait)
+        if how == "submit":
+            other_done.wait(LONG)
+        assert task.result(LONG) == b"end of x"
+
+    other_done = threading.Event()
+    thread = threading.Thread(target=submit_and_wait)
+    thread.start()
+    if how == "result":
+        assert called.wait(LONG)
+    for number in range(20):
+        assert client.run("echo", b"%d" % number, timeout=LONG) == b"%d" % number
+    other_done.set()
+    may_return.set()
+    thread.join(LONG)
+    assert not thread.is_alive()
+
+
+def test_a_callback_may_wait_for_what_another_thread_does_with_the_client(client):
+    with client.executor(2) as executor:
+        results = []
+        client.run("tell", b"x", timeout=LONG, on_status=lambda *_: results.append(
+            executor.submit("echo", b"y").result(LONG)))
+    assert results == [b"y"]
+
+
+def test_a_callback_may_wait_for_its_own_job(client):
+    results = []
+    task = client.submit("tell", b"x", on_status=lambda *_: results.append(task.result(LONG)), on_data=results.append)
+    assert task.result(LONG) == b"end of x"
+    assert results == [b"end of x", b"one,", b"two,", b"three"]
+
+
+def test_who_waits_for_a_job_whose_callback_another_thread_is_in_keeps_the_time(client):
+    called, may_return = threading.Event(), threading.Event()
+    task = client.submit("tell", b"x", on_status=lambda *_: (called.set(), may_return.wait(LONG)))
+    thread = threading.Thread(target=task.wait, args=(LONG,))
+    thread.start()
+    assert called.wait(LONG)
+    began = time.monotonic()
+    with pytest.raises(JobTimeout):
+        task.result(0.05)
+    assert not task.done() and client.wait([task], 0.05) == ([], [task])
+    assert time.monotonic() - began < 5
+    may_return.set()
+    thread.join(LONG)
+    assert task.done() and task.result() == b"end of x"
+
+
+def test_callbacks_of_an_interrupted_wait_are_called_by_the_next(client):
+    told = []
+
+    def interrupt(data):
+        told.append(data)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    task = client.submit("tell", b"x", on_data=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        task.result(LONG)
+    assert task.result(LONG) == b"end of x" and told == [b"one,", b"two,", b"three"]
+
+
+def test_an_assertion_in_a_callback_of_an_immediate_client_is_heeded():
+    def fail(done, of):
+        assert done == of
+
+    with ImmediateClient({"tell": tell}) as client:
+        with pytest.raises(AssertionError):
+            client.run("tell", b"x", on_status=fail)
+        assert client.run("tell", b"x") == b"end of x"
+
+
+def test_a_queue_of_finished_tasks_shows_its_state():
+    finished = Finished("ab")
+    finished.told("a")
+    assert (repr(finished), list(finished.done), finished.left) == ("<Finished: 2 tasks, 1 to come>", ["a"], {"b"})
