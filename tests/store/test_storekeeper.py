@@ -4,15 +4,15 @@ import os
 
 import pytest
 
-from gearman_std.core.jobs import FunctionPolicy
-from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
-                                       JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG,
-                                       SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
-                                       WORK_EXCEPTION, WORK_FAIL)
+from gearman_std.core.jobs import HELD, RERUN, FunctionPolicy
+from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL,
+                                       JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
+                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
+                                       WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
 from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, connect_sqlite
 from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL, StoreKeeper
 
-from core_world import World
+from core_world import World, packets_of
 
 
 class StoredWorld(World):
@@ -96,6 +96,144 @@ RESTARTS = pytest.mark.parametrize("restart", [StoredWorld.crashes, StoredWorld.
 
 
 # --- What a restart brings back.
+
+RERUN_POLICY = FunctionPolicy(RERUN)
+
+
+@RESTARTS
+def test_a_run_with_the_newest_workload_follows_that_of_a_lost_worker_over_a_restart_too(start, restart):
+    world = start(policy=RERUN_POLICY)
+    client, worker = world.connects(), world.worker(b"f")
+    old = client.submits_bg(b"f", b"u", b"old")
+    assert worker.grabs() == old
+    newest = client.submits_bg(b"f", b"u", b"newest")
+    worker.leaves()
+    assert world.core.jobs[newest].state is HELD
+    world = restart(world)
+    assert world.core.jobs[newest].state is HELD
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [old, None]
+    worker.says(WORK_COMPLETE, old, b"").hears()
+    worker.says(GRAB_JOB).hears((JOB_ASSIGN, newest, b"f", b"newest"))
+    worker.says(WORK_COMPLETE, newest, b"").hears()
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_job_that_was_held_back_has_the_place_of_the_end_of_the_other(start, restart):
+    world = start(policy=RERUN_POLICY)
+    client, worker = world.connects(), world.worker(b"f")
+    first = client.submits_bg(b"f", b"u")
+    worker.grabs()
+    second, third = client.submits_bg(b"f", b"u"), client.submits_bg(b"f")
+    worker.says(WORK_COMPLETE, first, b"").hears()
+    world = restart(world)
+    assert world.drained(b"f") == [third, second]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_jobs_that_were_equal_but_not_held_back_stay_so(start, restart):
+    """One was set aside while the other came, and requeued."""
+    world = start(policy=FunctionPolicy(RERUN, retries=1))
+    client = world.connects()
+    first = client.submits_bg(b"f", b"u")
+    world.loses(1)
+    second = client.submits_bg(b"f", b"u")
+    assert client.asks(b"requeue job " + first) == b"OK 1\r\n"
+    world = restart(world)
+    assert world.drained(b"f") == [second, first]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_foreground_job_that_is_joined_in_the_background_keeps_its_place(start, restart):
+    world = start()
+    client = world.connects()
+    first = client.submits(b"f", b"u")
+    second = client.submits_bg()
+    assert client.submits_bg(b"f", b"u") == first
+    world = restart(world)
+    assert world.drained(b"f") == [first, second]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_raised_priority_changes_the_place_of_what_waits_and_of_nothing_else(start, restart):
+    world = start()
+    client, worker = world.connects(), world.worker(b"f")
+    running, raised, date = client.submits_bg(b"f", b"r"), client.submits_bg(b"f", b"u"), int(world.wall) + 10
+    assert worker.grabs() == running
+    high = client.submits_bg(packet_type=SUBMIT_JOB_HIGH_BG)
+    for unique in (b"u", b"r"):
+        client.submits_bg(b"f", unique, packet_type=SUBMIT_JOB_HIGH_BG)
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"d", b"%d" % date, b"").says(SUBMIT_JOB_EPOCH, b"f", b"e", b"%d" % date, b"")
+    early, late = [packet[1] for packet in packets_of(client.takes())]
+    for unique in (b"d", b"e"):
+        client.submits_bg(b"f", unique, packet_type=SUBMIT_JOB_HIGH_BG)
+    world = restart(world)
+    assert world.drained(b"f") == [running, high, raised]
+    world.passes(10)
+    assert world.drained(b"f") == [early, late]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_a_job_that_is_lost_while_others_are_stored_is_before_them(start, restart):
+    """Those enter their queue when they are on disk."""
+    world = start()
+    client, worker = world.connects(), world.worker(b"f")
+    lost = client.submits_bg()
+    assert worker.grabs() == lost
+    world.core.receive(client.peer, client.reader.feed(pack_request(SUBMIT_JOB_BG, b"f", b"", b"")))
+    worker.leaves()
+    (_, stored), = packets_of(client.takes())
+    assert [job.handle for job in world.core.functions[b"f"].jobs_waiting()] == [lost, stored]
+    world = restart(world)
+    assert world.drained(b"f") == [lost, stored]
+    world.store.abandon()
+
+
+@pytest.mark.parametrize("back", (10.0, 1e8))
+@RESTARTS
+def test_a_job_whose_time_has_come_stays_due_however_the_clock_is_set(start, restart, back):
+    world = start()
+    client = world.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 5), b"").hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall - 5), b"").hears((JOB_CREATED, b"H:x:2"))
+    world.passes(6)
+    world.sets_clock(-back)
+    world = restart(world)
+    assert world.drained(b"f") == [b"H:x:2", b"H:x:1"]
+    world.store.abandon()
+
+
+@RESTARTS
+def test_what_came_due_at_a_start_is_before_what_came_later(start, restart):
+    world = start()
+    client = world.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 5), b"").hears((JOB_CREATED, b"H:x:1"))
+    world.wall += 10
+    world = restart(world)
+    later = world.connects().submits_bg()
+    world = restart(world)
+    assert world.drained(b"f") == [b"H:x:1", later]
+    world.store.abandon()
+
+
+def test_places_do_not_run_out_between_two_new_jobs(start, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.ledger.POSITIONS", 3)
+    for module in ("core.core", "store.sqlite"):
+        monkeypatch.setattr("gearman_std.%s.POSITIONS" % module, 3)
+    world = start(policy=FunctionPolicy(retries=0))
+    client = world.connects()
+    first = client.submits_bg()
+    world.loses(10)
+    second = client.submits_bg()
+    world = world.crashes()
+    assert world.drained(b"f") == [first, second]
+    world.store.abandon()
+
 
 @RESTARTS
 def test_order_and_priority_survive(start, restart):
