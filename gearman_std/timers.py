@@ -43,6 +43,13 @@ class Timers:
         """Take a timer back that has not been popped."""
         entry[2] = None
         self._cancelled += 1
+        for _ in range(2):  # those that are taken back in their order leave nothing behind
+            if self._heap[0][2] is not None:
+                break
+            heappop(self._heap)
+            self._cancelled -= 1
+            if not self._heap:
+                return
         if self._cancelled > 16 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2] is not None]
             heapify(self._heap)

@@ -70,8 +70,8 @@ class Core:
         self.verbosity = verbosity
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
-        self.peers = OrderedDict()      # type: OrderedDict[Peer, None]
-        self.functions = OrderedDict()  # type: OrderedDict[bytes, Function]
+        self.peers = {}                 # type: Dict[Peer, None]
+        self.functions = {}             # type: Dict[bytes, Function] # by name; listed whole, which a plain dict does quickest
         self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
         self.aside = {}                 # type: Dict[bytes, Job] # by handle
         self.dropped = {}               # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
@@ -145,11 +145,12 @@ class Core:
 
     def _abandon_jobs(self, peer: Peer) -> "Iterator[Data]":
         """A client is lost: it watches no job any longer."""
-        watching, peer.watching = peer.watching, {}
-        for count, job in enumerate(watching, 1):
-            if leave(peer, job):
-                self._unwatched(job)
-            if not count % STEP:
+        while peer.watching:
+            for _ in range(min(len(peer.watching), STEP)):
+                job, _ = peer.watching.popitem()
+                if leave(peer, job):
+                    self._unwatched(job)
+            if peer.watching:
                 yield b""
 
     def _give_back(self, peer: Peer, error: bytes) -> "Iterator[Data]":

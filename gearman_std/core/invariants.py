@@ -31,7 +31,9 @@ def check_core(core: "Core") -> None:
         assert job.state is not RUNNING or core.turns.chores or job.worker.errand_lasts or (
             job.worker.running.get(job.handle) is job), job
     for peer in core.peers:
-        assert not peer.gone and all(peer in job.watchers and count > 0 for job, count in peer.watching.items()), peer
+        assert not peer.gone and all(count > 0 and (
+            peer in job.watchers or job.state in (GONE, SET_ASIDE) and core.turns.chores)
+            for job, count in peer.watching.items()), peer
         assert all(job.worker is peer and job.state is RUNNING for job in peer.running.values()), peer
         assert all(function.name in peer.abilities for function in peer.time_limits), peer
         assert peer.sleep != ASLEEP or peer in core.roster.changed or (

@@ -56,16 +56,29 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
             for _ in range(watcher.watching.get(job, 0)):  # none if it is lost, and its turn to leave has not come
                 send(watcher)
         return
-    counts = [(watcher, watcher.watching.get(job, 0)) for watcher in job.watchers]
-    steps = _tell_many(counts, send, None if worker is None else job)
-    if worker is None:
-        turns.finish(steps)
-        turns.enough()
-    else:
-        turns.undertake(worker, steps, lasts=True)
+    watchers = list(job.watchers)
+    if worker is not None:
+        turns.undertake(worker, _tell_many(watchers, job, send), lasts=True)
+        return
+    if job.schedule is None:
+        job.watchers = NO_WATCHERS
+        turns.finish(_tell_many(watchers, job, send, last=True))
+    else:  # they may watch it again at once, as it recurs
+        turns.finish(_tell_counted([(watcher, watcher.watching.get(job, 0)) for watcher in watchers], send))
+    turns.enough()
 
 
-def _tell_many(counts: "List[Tuple[Peer, int]]", send: "Callable[[Peer], None]", job: "Optional[Job]") -> "Iterator[bytes]":
+def _tell_many(watchers: "List[Peer]", job: "Job", send: "Callable[[Peer], None]", last: bool = False) -> "Iterator[bytes]":
+    for start in range(0, len(watchers), MANY_JOINS):
+        some = watchers[start:start + MANY_JOINS]
+        counts = [(watcher, watcher.watching.pop(job, 0) if last else watcher.watching.get(job, 0)) for watcher in some]
+        for step in _tell_counted(counts, send, None if last else job):
+            yield step
+        yield b""
+
+
+def _tell_counted(counts: "List[Tuple[Peer, int]]", send: "Callable[[Peer], None]",
+                  job: "Optional[Job]" = None) -> "Iterator[bytes]":
     told = 0
     for watcher, count in counts:
         for _ in range(count):
