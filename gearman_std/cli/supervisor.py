@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _logger_supervisor = logging.getLogger("gearman_std.supervisor")
 
 SUPERVISED = "GEARMAN_STD_SUPERVISED"  # set in the environment of a child
+AT_WORK, LEAVING = b"w", b"l"  # what a child tells by a descriptor of which SUPERVISED is the number
 SHORT_LIFE = 5.0      # seconds; a process that dies younger is not started again at once
 FIRST_PAUSE = 0.5     # seconds of such a pause, doubled each time …
 LONGEST_PAUSE = 30.0  # … up to this
@@ -51,8 +52,9 @@ class Supervisor:
 
     A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child
     is a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
-    listens.  A third `stop` kills what is left.  If the first process of a place ends with the status `hopeless`, no other one
-    would do better: the supervisor stops, and that is its `status`, which else is 0.
+    listens.  A third `stop` kills what is left.  If the first process of a place ends with the status `hopeless` before it has
+    said that it is at work, no other one would do better: the supervisor stops, and that is its `status`, which else is 0.
+    One that ends in the middle of its work, as a job may make it, is always followed by the next.
 
     Raises ValueError for a count below 1.
 
@@ -110,6 +112,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
                 process.stdin.close()
+                _read_word(process)
             self._pause(child, now)
             return
         child.process = process
@@ -122,19 +125,23 @@ class Supervisor:
         except OSError:
             pass  # a word was still on its way to it
         child.process = None
-        if status == self._hopeless and child.starts == 1 and not self.stops:
+        said = _read_word(process)
+        if status == self._hopeless and child.starts == 1 and not said and not self.stops:
             self.status = status
             self.stop()
         if self.stops:
             _logger_supervisor.info("process %d has ended with status %s", child.number, status)
             return
+        if said or now - child.started >= SHORT_LIFE:
+            child.deaths = 0
         if now - child.started < SHORT_LIFE:
             self._pause(child, now)
         else:
-            child.deaths = 0
             child.due = now
-        _logger_supervisor.log(logging.WARNING if status else logging.INFO, "process %d has ended with status %s; the next one "
-                               "starts in %.1f s", child.number, status, child.due - now)
+        broken = said == AT_WORK
+        _logger_supervisor.log(logging.WARNING if status or broken else logging.INFO,
+                               "process %d has ended with status %s%s; the next one starts in %.1f s", child.number, status,
+                               ", in the middle of its work" if broken else "", child.due - now)
 
     def _pause(self, child: _Child, now: float) -> None:
         child.due = now + growing_pause(FIRST_PAUSE, LONGEST_PAUSE, child.deaths) * (0.5 + 0.5 * self._random())
@@ -220,7 +227,7 @@ class CodeWatch:
 
     def __init__(self, paths: "Iterable[str]" = ()) -> None:
         self._paths = list(paths)
-        self._seen = {}  # type: Dict[str, Optional[Tuple[int, int]]]
+        self._seen = {}  # type: Dict[str, Optional[Tuple[int, ...]]]
         self()
 
     def __repr__(self) -> str:
@@ -237,29 +244,90 @@ class CodeWatch:
         return changed
 
 
-def _file_mark(path: str) -> "Optional[Tuple[int, int]]":
+def _file_mark(path: str) -> "Optional[Tuple[int, ...]]":
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size  # the first two tell links that point elsewhere
 
 
-def is_supervised() -> bool:
-    """Whether this process is the child of a `Supervisor`; its own children will not be."""
-    return os.environ.pop(SUPERVISED, None) is not None
+def logical_folder() -> str:
+    """The current folder as the shell names it, whose path may lead over links that are pointed elsewhere later."""
+    named = os.environ.get("PWD", "")
+    try:
+        return named if os.path.isabs(named) and os.path.samefile(named, os.curdir) else os.getcwd()
+    except OSError:
+        return os.getcwd()
 
 
-def start_child(argv: "Sequence[str]", read: bool = False) -> "Any":
+def is_supervised() -> "Optional[Word]":
+    """Whether this process is the child of a `Supervisor`, and what it may tell that; its own children will not be."""
+    descriptor = os.environ.pop(SUPERVISED, None)
+    return None if descriptor is None else Word(int(descriptor) if descriptor.isdigit() else 0)
+
+
+class Word:
+    """What the child of a `Supervisor` tells it, to be known at its end: AT_WORK, and then LEAVING.
+
+    Owner: the main thread.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor if descriptor > 2 else 0  # which it is where there is none
+        if self._descriptor:
+            os.set_inheritable(self._descriptor, False)
+
+    def __repr__(self) -> str:
+        return "<Word by %d>" % self._descriptor
+
+    def give(self, word: bytes) -> None:
+        """Tell it."""
+        if self._descriptor:
+            try:
+                os.write(self._descriptor, word)
+            except OSError:
+                self._descriptor = 0  # the parent is gone
+
+
+def _read_word(process: "Any") -> bytes:
+    """All that a process that has ended has told, by a descriptor that is closed then."""
+    descriptor = getattr(process, "word", None)
+    if descriptor is None:
+        return b""
+    try:
+        return os.read(descriptor, 100)
+    except OSError:
+        return b""  # nothing, and a child of it still lives
+    finally:
+        os.close(descriptor)
+
+
+def start_child(argv: "Sequence[str]", read: bool = False, folder: "Optional[str]" = None) -> "Any":
     """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read.
 
     What is to stop it, as a Ctrl-C that reaches every process at the terminal, waits until that listens.
     """
     import subprocess
+    place = {} if folder is None else {"PWD": folder}
+    reader = writer = 0
+    if os.name == "posix":
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
     mask = hold_signals()
     try:
-        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None,
-                                env=dict(os.environ, **{SUPERVISED: "1"}))
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE if read else None, cwd=folder,
+                                   env=dict(os.environ, **dict(place, **{SUPERVISED: "%d" % writer})),
+                                   pass_fds=(writer,) if writer else ())
+        if reader:
+            process.word = reader  # type: ignore[attr-defined]
+        return process
+    except OSError:
+        if reader:
+            os.close(reader)
+        raise
     finally:
+        if writer:
+            os.close(writer)
         if mask is not None:
             release_signals(mask)

@@ -1,6 +1,8 @@
 """The command `worker`: runs a program, or Python functions, for jobs; also what `client -w` does."""
+import io
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -14,13 +16,15 @@ from ..worker.worker import Worker
 from .common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console, Option, Quit, UsageError, address_options,
                      find_servers, find_tls, one_of, own_command, read_seconds, some_text, whole_number)
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
-from .supervisor import CodeWatch, Supervised, Supervisor, is_supervised
+from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, logical_folder, start_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
     from ..worker.job import WorkerJob
     from .common import Parsed
+
+_logger_output = logging.getLogger("gearman_std.output")
 
 _WORKER_ABOUT = """
 Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
@@ -94,9 +98,14 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         raise UsageError("no function was given: -f FUNCTION -- COMMAND, or MODULE:CALLABLE")
     if options.function:
         _look_for_program(options.words)
-    supervised = is_supervised()
+    word = is_supervised()
+    supervised = word is not None
+    pid_file = None  # type: Optional[PidFile]
     with ExitStack() as stack:
         log_file = open_log(("WARNING", "INFO", "DEBUG")[min(options.verbose, 2)], options.log_file)
+        if not options.function:
+            _log_everything(stack, options.log_file == "none")
+            _guard_output(stack)
         detached = detach() if options.daemon and not supervised else None
         stops = _Stops()
         stack.enter_context(SignalHandlers(_handlers(stops, log_file, bool(options.function))))
@@ -104,16 +113,18 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             Supervised(stops.stop).listen()
         else:
             if options.pid_file:
-                stack.enter_context(PidFile(options.pid_file))
+                pid_file = stack.enter_context(PidFile(options.pid_file))
             if options.user:
                 if log_file is not None:
                     log_file.give_to(options.user)
                 become_user(options.user)
         servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
         if (options.processes or options.reload) and not supervised:
-            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE)
+            folder = logical_folder()
+            supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE,
+                                    start=lambda argv: start_child(argv, folder=folder))
             if detached is not None:
-                detached.ready(keep_output=True)
+                detached.ready()
             stops.reach(supervisor.stop)
             _run_for_manager(supervisor.run)
             return stops.status or supervisor.status
@@ -126,18 +137,33 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         if options.function:
             _register_command(worker, options, printer)
         else:
-            for word in options.words:
-                name, function = load_function(word)
+            if options.reload:
+                sys.dont_write_bytecode = True  # which is told from newer code by no more than the second and the size
+            for path in options.words:
+                name, function = load_function(path)
                 worker.register(name, function, options.timeout, options.limit)
+
+            def end() -> None:
+                if pid_file is not None:
+                    pid_file.__exit__(None, None, None)
+                if word is not None:
+                    word.give(LEAVING)
+                exit_at_once(DONE if supervised else stops.status, logging.shutdown)
+            worker.when_stuck = end
         if options.reload:
             worker.watch = CodeWatch()  # which notes what is imported by now
         if detached is not None:
-            detached.ready(keep_output=True)
+            detached.ready()
         stops.reach(worker.stop)
-        unfinished = worker.work(signals=False) if supervised else _run_for_manager(lambda: worker.work(signals=False))
+        if word is not None:
+            word.give(AT_WORK)
+            unfinished = worker.work(signals=False)
+            word.give(LEAVING)
+        else:
+            unfinished = _run_for_manager(lambda: worker.work(signals=False))
     status = DONE if supervised else stops.status
-    if unfinished and not options.function:
-        _end_at_once(status)
+    if unfinished and not options.function:  # the interpreter would wait for threads and processes that they have started
+        exit_at_once(status, logging.shutdown)
     return status or printer.status
 
 
@@ -156,7 +182,7 @@ def run_worker_mode(console: Console, options: "Parsed") -> int:
         printer = _Printer(console, worker)
         _register_command(worker, options, printer)
         if detached is not None:
-            detached.ready(keep_output=True)
+            detached.ready()
         stops.reach(worker.stop)
         _run_for_manager(lambda: worker.work(signals=False))
     return stops.status or printer.status
@@ -233,19 +259,77 @@ def _run_for_manager(run: "Callable[[], Any]") -> "Any":
     return result
 
 
-def _end_at_once(status: int) -> None:
-    """End this process although functions run; the interpreter would wait for threads and processes that they have started."""
-    def flush() -> None:
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    # In a thread of its own, since one of the functions may be stuck in the middle of writing.
-    try:
-        start_thread(flush, "gearman_std flush").join(1.0)
-    except OSError:  # there is none left
-        flush()
-    os._exit(status)
+def _log_everything(stack: ExitStack, silent: bool) -> None:
+    """Have what functions log, to whatever logger, go where the worker's own log goes, at the same levels."""
+    root, package = logging.root, logging.getLogger("gearman_std")
+    handlers = [logging.NullHandler()] if silent else [
+        handler for handler in package.handlers if not isinstance(handler, logging.NullHandler)]  # type: List[logging.Handler]
+    stack.callback(root.setLevel, root.level)
+    root.setLevel(package.level)
+    for handler in handlers:
+        package.removeHandler(handler)
+        root.addHandler(handler)
+        stack.callback(root.removeHandler, handler)
+
+
+def _guard_output(stack: ExitStack) -> None:
+    """Have nothing that functions print fail, whatever becomes of standard output and error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            raw = _Forgiving(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), name)
+        except (OSError, AttributeError, ValueError):  # it is no file, but something of the program that called
+            continue
+        unbuffered = isinstance(getattr(stream, "buffer", None), io.RawIOBase)
+        buffer = raw if unbuffered else io.BufferedWriter(raw)  # type: Any
+        guarded = io.TextIOWrapper(buffer, getattr(stream, "encoding", "utf-8"), getattr(stream, "errors", "replace"),
+                                   write_through=unbuffered, line_buffering=name == "stderr" or raw.isatty())
+        stack.callback(setattr, sys, name, stream)
+        stack.callback(guarded.flush)
+        setattr(sys, name, guarded)
+
+
+class _Forgiving(io.RawIOBase):
+    """Writes to a descriptor; what cannot be written is lost, and that is noted once.
+
+    Owner: the stream above it.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._name = name
+        self._noted = False
+
+    def __repr__(self) -> str:
+        return "<_Forgiving %s>" % self._name
+
+    def writable(self) -> bool:
+        """As every file's."""
+        return True
+
+    def isatty(self) -> bool:
+        """As every file's."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """As every file's."""
+        return self._descriptor
+
+    def write(self, data: "Any") -> int:
+        """As every file's, but it always takes all."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest):]
+                except BlockingIOError:  # another program has made it non-blocking
+                    select.select([], [self._descriptor], [])
+        except OSError as error:
+            if not self._noted:
+                self._noted = True
+                _logger_output.warning("what functions write to %s is lost: %s", self._name, error.strerror)
+        return len(data)
 
 
 class _Printer:
@@ -282,8 +366,9 @@ def load_function(word: str) -> "Tuple[bytes, Any]":
     module_name, colon, attributes = path.partition(":")
     if not module_name or not attributes or equals and not name:
         raise UsageError("%r is not [NAME=]MODULE:CALLABLE" % word)
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    folder = logical_folder()
+    if folder not in sys.path and ("" not in sys.path or folder != os.getcwd()):
+        sys.path.insert(0, folder)
     from importlib import import_module
     try:
         found = import_module(module_name)  # type: Any

@@ -1,12 +1,13 @@
 """What a child of a fork lets go of, the connections that are its parent's, and how it ends."""
 import os
 import sys
-import threading
 from weakref import WeakSet
+
+from .threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
 TOLD_OF_FORKS = hasattr(os, "register_at_fork")  # Python can tell when a process forks
 _left_in_children = None  # type: Optional[WeakSet[Any]] # None as long as Python was not asked to call _leave_all
@@ -55,19 +56,19 @@ def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:
         exit_at_once(status)
 
 
-def exit_at_once(status: int) -> None:
-    """End this process, whatever its threads are doing; what is in the buffers of standard output and error is written."""
+def exit_at_once(status: int, first: "Optional[Callable[[], Any]]" = None) -> None:
+    """End this process, whatever its threads do, after a call, and when standard output and error are written, or a second."""
     def flush() -> None:
+        if first is not None:
+            first()
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except (OSError, ValueError, AttributeError):
                 continue  # closed, or nowhere to go
     # In a thread of its own, since another one may be stuck in the middle of writing.
-    flusher = threading.Thread(target=flush, name="gearman_std flush", daemon=True)
     try:
-        flusher.start()
-        flusher.join(1.0)
-    except RuntimeError:
-        pass  # the system has no thread left
+        start_thread(flush, "gearman_std flush").join(1.0)
+    except OSError:  # there is none left
+        flush()
     os._exit(status & 0xff)

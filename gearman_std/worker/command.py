@@ -1,4 +1,5 @@
 """Running a command for each job: the workload on its standard input, its standard output as the result."""
+import errno
 import logging
 import os
 import select
@@ -46,8 +47,12 @@ class Command:
 
     `argv` is the program and its arguments.  Workload, output and error output may have any size: all three flow at the same
     time.  `timeout` is in seconds; when it is over, the program and all it has started are killed, as far as they have stayed
-    in its process group.  With `lines`, each line of output is sent as WORK_DATA as soon as it is there, without its line end
-    if `strip`, and the result is empty; otherwise the output is the result, or, if the command fails, WORK_DATA.
+    in its process group.  What job it is for the program finds in its environment: GEARMAN_HANDLE, GEARMAN_FUNCTION,
+    GEARMAN_UNIQUE (empty if there is none, or the server does not tell) and GEARMAN_ATTEMPT.  A script whose first line names
+    no interpreter is run by /bin/sh.
+
+    With `lines`, each line of output is sent as WORK_DATA as soon as it is there, without its line end if `strip`, and the
+    result is empty; otherwise the output is the result, or, if the command fails, WORK_DATA.
 
     Calling it raises CommandFailed.
 
@@ -76,7 +81,11 @@ class Command:
 
     def __call__(self, job: "Any") -> bytes:
         """Run the command for a job."""
-        run = _Run(self.argv, self._cwd, self._env, self.timeout)
+        env = dict(os.environ if self._env is None else self._env)
+        for name in ("handle", "function", "unique", "attempt"):
+            value = getattr(job, name, b"")  # anything with a view and send_data is job enough
+            env["GEARMAN_" + name.upper()] = os.fsdecode(value) if isinstance(value, bytes) else str(value)
+        run = _Run(self.argv, self._cwd, env, self.timeout)
         with self._lock:
             self._runs.add(run)
         try:
@@ -135,9 +144,17 @@ class _Run:
         if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             raise CommandFailed("cannot run %s: this program ignores SIGCHLD, so that nobody could tell how it ended" % argv[0])
         options = {"start_new_session": True} if os.name == "posix" else {}  # type: Dict[str, Any]
+        options.update(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env)
         try:
-            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                             cwd=cwd, env=env, **options)
+            try:
+                self._process = subprocess.Popen(argv, **options)
+            except OSError as error:
+                if error.errno != errno.ENOEXEC or os.name != "posix":
+                    raise
+                # As execvp does: a script without a first line that names its interpreter is the shell's.
+                from shutil import which
+                path = which(argv[0], path=(env or {}).get("PATH")) if "/" not in argv[0] else argv[0]
+                self._process = subprocess.Popen(["/bin/sh", path or argv[0]] + argv[1:], **options)
         except (OSError, ValueError) as error:
             raise CommandFailed("cannot run %s: %s" % (argv[0], getattr(error, "strerror", None) or error)) from None
         assert self._process.stdout is not None

@@ -50,6 +50,30 @@ def threaded(job):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(time.sleep, 60).result()
 
+def end(job):
+    os._exit(int(job.text))
+
+def talk(job):
+    import logging, sys
+    logging.getLogger("mine").warning("%s of mine", job.text)
+    for stream in (sys.stdout, sys.stderr):
+        print("printed", job.text, file=stream)
+        stream.write("x" * 12000)
+        stream.flush()
+    return "talked"
+
+def stubborn(job):
+    job.send_data(str(os.getpid()))
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+def where(job):
+    import threading
+    return str(threading.current_thread() is threading.main_thread())
+
 number = 7
 """
 
@@ -424,3 +448,125 @@ def test_it_outlives_its_server(start, folder, processes, tmp_path):
         assert client.run("reverse", "ab", timeout=20) == b"ba"
     assert worker.poll() is None
     assert len((folder / "log").read_text().splitlines()) <= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="about processes as POSIX has them")
+@pytest.mark.parametrize("words", [["worker", "-f", "x", "--", "cat"], ["worker", "somemodule:reverse"],
+                                   ["worker", "--processes", "2", "somemodule:reverse"], ["client", "-w", "-f", "x", "cat"]])
+def test_in_the_background_it_lets_go_of_all_three_streams(server, folder, processes, words):
+    """Whoever waits for the end of its output, as ssh, cron and $(...) do, need not wait for its own end."""
+    words[1:1] = ["-h", "%s:%d" % server.address, "-d", "-i", "pid"]
+    process = processes.start([sys.executable, "-m", "gearman_std"] + words, cwd=str(folder), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+    try:
+        assert process.communicate(timeout=20) == (b"", b"")
+    finally:
+        os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+    wait_for(lambda: not (folder / "pid").exists())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="about a device of Linux")
+@pytest.mark.parametrize("output", ["full", "closed", "broken", "unbuffered"])
+def test_what_a_function_prints_never_fails_a_job(server, client, folder, processes, output):
+    redirection = {"closed": ">&- 2>&-", "broken": "2>&1 | true"}.get(output, ">/dev/full 2>&1")
+    environment = dict(os.environ, **({"PYTHONUNBUFFERED": "1"} if output == "unbuffered" else {}))
+    command = "%s -m gearman_std worker -h %s:%d -c 3 -l log somemodule:talk" % ((sys.executable,) + server.address)
+    process = processes.start(["sh", "-c", "(%s; echo $? > status) %s" % (command, redirection)], cwd=str(folder),
+                              env=environment)
+    assert [client.run("talk", word) for word in ("one", "two", "three")] == [b"talked"] * 3
+    process.wait(20)
+    wait_for(lambda: (folder / "status").exists() and (folder / "status").read_text())
+    assert (folder / "status").read_text() == "0\n"
+    text = (folder / "log").read_text()
+    assert text.count("one of mine") == text.count("three of mine") == 1
+    assert text.count("what functions write to stdout is lost") == (output != "closed")
+
+
+def test_what_a_function_prints_is_printed_whole_and_in_order(client, start):
+    worker = start("-c", "2", "-l", "none", "somemodule:talk", stdout=subprocess.PIPE)
+    assert [client.run("talk", word) for word in ("one", "two")] == [b"talked"] * 2
+    output, errors = worker.communicate(timeout=20)
+    expected = "".join("printed %s%s%s" % (word, os.linesep, "x" * 12000) for word in ("one", "two")).encode()
+    assert (output, errors) == (expected, expected) and worker.returncode == 0
+
+
+def test_jobs_can_be_followed_in_the_log(client, start, folder):
+    for verbose, lines in (("-v", 3), ("-vv", 6)):
+        worker = start(verbose, "-l", "log" + verbose, "-c", "3", "somemodule:reverse", "somemodule:fail", "somemodule:talk")
+        client.run("reverse", "ab")
+        client.run("talk", "one")
+        with pytest.raises(JobFailed):
+            client.run("fail")
+        assert worker.wait(20) == 0
+        text = (folder / ("log" + verbose)).read_text()
+        assert len([line for line in text.splitlines() if "] reverse H:" in line or "] fail H:" in line or "] talk H:" in line]
+                   ) == lines, text
+        assert " is done after 0." in text and " failed after 0." in text and "WARNING" in text and "one of mine" in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_job_that_ends_its_process_ends_no_other(server, client, start, folder, status):
+    """Not even with the status of a command line that makes no sense, or with that of success."""
+    parent = start("--processes", "3", "-l", "log", "somemodule:end", "somemodule:reverse")
+    wait_for(lambda: len(peers(server)) == 3)
+    with pytest.raises(JobFailed):
+        client.run("end", str(status))  # after as many attempts as the server allows
+    for _ in range(10):
+        assert client.run("reverse", "ab") == b"ba"
+    wait_for(lambda: len(peers(server)) == 3)
+    assert parent.poll() is None
+    text = (folder / "log").read_text()
+    assert "WARNING" in text and "has ended with status %d, in the middle of its work; the next one" % status in text
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about links and processes as POSIX has them")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_it_starts_anew_when_a_link_to_its_code_is_pointed_elsewhere(server, client, tmp_path, processes, what):
+    """Also to a file of the same size and time."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "linked.py").write_text("def f(job):\n    return %r\n" % name)
+        os.utime(str(tmp_path / name / "linked.py"), (10 ** 9, 10 ** 9))
+    place = tmp_path / "place"
+    if what == "file":
+        place.mkdir()
+    link = place / "linked.py" if what == "file" else place
+
+    def point_to(name):
+        os.symlink(str(tmp_path / name / "linked.py" if what == "file" else tmp_path / name), str(tmp_path / "new"))
+        os.rename(str(tmp_path / "new"), str(link))
+    point_to("one")
+    parent = processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", "%s:%d" % server.address, "--reload",
+                              "linked:f"], cwd=str(place), env=dict(os.environ, PWD=str(place)))
+    assert client.run("f") == b"one"
+    point_to("two")
+    wait_for(lambda: client.run("f") == b"two")
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about signals")
+@pytest.mark.parametrize("supervised", [False, True])
+def test_it_leaves_at_once_whatever_its_functions_catch(client, start, folder, supervised):
+    worker = start("-i", "pid", *(["--processes", "1"] if supervised else []) + ["somemodule:stubborn"])
+    task = client.submit("stubborn")
+    assert next(task.stream())
+    for _ in range(2):
+        worker.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.3)
+    assert worker.wait(20) == 0
+    assert not (folder / "pid").exists()
+    assert b"was left unfinished" in worker.stderr.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="where the main thread cannot be interrupted, it runs no functions")
+def test_functions_run_in_the_main_thread_of_a_worker_of_one_thread(client, start):
+    worker = start("-c", "1", "somemodule:where")
+    assert client.run("where") == b"True"
+    assert worker.wait(20) == 0
+    start("-T", "2", "somemodule:where")
+    assert client.run("where") == b"False"

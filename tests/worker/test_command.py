@@ -15,6 +15,8 @@ from gearman_std.worker.command import Command, CommandFailed
 class Job:
     """As much of a WorkerJob as a command sees."""
 
+    handle, function, unique, attempt = b"H:1", b"f\xf6", b"", 2
+
     def __init__(self, workload=b""):
         self.view = memoryview(workload)
         self.sent = []
@@ -259,3 +261,27 @@ def test_a_command_that_there_are_no_threads_for_fails_and_leaves_nothing(monkey
         command(Job(b""))
     assert "there may be no more threads" in str(caught.value) and caught.value.status is None
     assert repr(command).endswith("0 running>")
+
+
+def test_the_program_is_told_of_its_job(monkeypatch):
+    code = "import os; print([os.environ['GEARMAN_' + name] for name in ('HANDLE', 'FUNCTION', 'UNIQUE', 'ATTEMPT')])"
+    assert eval(python(code)(Job()).decode()) == ["H:1", os.fsdecode(b"f\xf6"), "", "2"]
+    monkeypatch.setenv("SOMETHING", "here")
+    code = "import os; print(os.environ.get('SOMETHING'), os.environ['GEARMAN_HANDLE'])"
+    assert python(code)(Job()).split() == [b"here", b"H:1"]
+    assert python(code, env={"PATH": os.environ["PATH"]})(Job()).split() == [b"None", b"H:1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about /bin/sh")
+@pytest.mark.parametrize("by_path", [True, False])
+def test_a_script_without_an_interpreter_is_the_shells(tmp_path, by_path):
+    """As execvp does for it."""
+    script = tmp_path / "work"
+    script.write_text("read line\necho \"$0 $1 $line\"\n")
+    script.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    command = Command([str(script) if by_path else "work", "a word"], env=dict(os.environ, PATH=path))
+    assert command(Job(b"data\n")) == b"%s a word data\n" % str(script).encode()
+    script.chmod(0o644)
+    with pytest.raises(CommandFailed, match="Permission denied"):
+        command(Job())
