@@ -13,6 +13,7 @@ from gearman_std.cli.cli import main
 from gearman_std.cli.common import Console, UsageError
 from gearman_std.cli.worker import load_function
 from gearman_std.client.client import Client
+from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.errors import JobFailed
 from gearman_std.server.server import Server
 
@@ -505,21 +506,23 @@ def test_jobs_can_be_followed_in_the_log(client, start, folder):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
-@pytest.mark.parametrize("status", [0, 2])
-def test_a_job_that_ends_its_process_ends_no_other(server, client, start, folder, status):
+def test_a_job_that_ends_its_process_ends_no_other(start, folder):
     """Not even with the status of a command line that makes no sense, or with that of success."""
-    parent = start("--processes", "3", "-l", "log", "somemodule:end", "somemodule:reverse")
-    wait_for(lambda: len(peers(server)) == 3)
-    with pytest.raises(JobFailed):
-        client.run("end", str(status))  # after as many attempts as the server allows
-    for _ in range(10):
-        assert client.run("reverse", "ab") == b"ba"
-    wait_for(lambda: len(peers(server)) == 3)
-    assert parent.poll() is None
-    text = (folder / "log").read_text()
-    assert "WARNING" in text and "has ended with status %d, in the middle of its work; the next one" % status in text
-    parent.send_signal(signal.SIGTERM)
-    assert parent.wait(20) == 0
+    with Server(port=0, policies={"end": FunctionPolicy(retries=1)}) as server, Client([server.address], job_timeout=20) as client:
+        parent = start("-h", "%s:%d" % server.address, "--processes", "3", "-l", "log", "somemodule:end", "somemodule:reverse")
+        wait_for(lambda: len(peers(server)) == 3)
+        for status in (0, 2):
+            with pytest.raises(JobFailed):
+                client.run("end", str(status))
+            assert client.run("reverse", "ab") == b"ba"
+        wait_for(lambda: len(peers(server)) == 3)
+        assert parent.poll() is None
+        text = (folder / "log").read_text()
+        for status in (0, 2):
+            assert "has ended with status %d, in the middle of its work; the next one" % status in text
+        assert text.count("WARNING") == text.count("in the middle of its work") == 2
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(20) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about links and processes as POSIX has them")
