@@ -508,7 +508,8 @@ def test_jobs_can_be_followed_in_the_log(client, start, folder):
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
 def test_a_job_that_ends_its_process_ends_no_other(start, folder):
     """Not even with the status of a command line that makes no sense, or with that of success."""
-    with Server(port=0, policies={"end": FunctionPolicy(retries=1)}) as server, Client([server.address], job_timeout=20) as client:
+    policies = {"end": FunctionPolicy(retries=1)}
+    with Server(port=0, policies=policies) as server, Client([server.address], job_timeout=20) as client:
         parent = start("-h", "%s:%d" % server.address, "--processes", "3", "-l", "log", "somemodule:end", "somemodule:reverse")
         wait_for(lambda: len(peers(server)) == 3)
         for status in (0, 2):
