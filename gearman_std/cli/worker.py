@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import ExitStack
 
-from ..net.threads import start_thread
+from ..net.forks import exit_at_once
 from ..worker.command import Command
 from ..worker.job import Retry
 from ..worker.worker import Worker

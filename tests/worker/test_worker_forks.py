@@ -181,12 +181,13 @@ def test_the_death_of_a_worker_is_seen_while_a_child_lives(fake, processes, way,
 @needs_telling
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="about descriptors as Linux shows them")
 def test_a_child_holds_nothing_of_the_worker(fake, children, processes):
-    code = ("import sys; sys.path.insert(0, sys.argv[2])\nfrom test_worker_forks import *\nfrom gearman_std import Worker\n"
+    code = ("import sys; sys.path[:0] = sys.argv[2:]\nfrom test_worker_forks import *\nfrom gearman_std import Worker\n"
             "before, children = len(sockets()), []\n"
             "def f(job):\n    return b'%d' % (int(fork_and_stay(children)(job).decode()) - before)\n"
             "worker = Worker(sys.argv[1]); worker.register('f', f); worker.work()\n"
             "os.kill(children[0], 9)")
-    processes.start([sys.executable, "-c", code, fake.address, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))])
+    here = os.path.dirname(os.path.abspath(__file__))
+    processes.start([sys.executable, "-c", code, fake.address, here, os.path.dirname(here)])
     peer = fake.accept(*HELLO)
     peer.assign(b"H:1")
     peer.expect((WORK_COMPLETE, b"H:1", b"0"), GRAB)
