@@ -35,6 +35,7 @@ _logger_client = logging.getLogger("gearman_std.client")
 _MOST_SPARES = 8   # networks beside the first
 _SLICE = 0.02      # seconds of waiting in one of several networks
 _NO_LIMIT = Deadline(None)
+_ONCE, _BACKOFF, _BACKOFF_MAX = 1, 0.5, 60.0
 _ABLE_FOR = 1.0    # seconds for which a server is taken to have workers that it had
 
 
@@ -114,18 +115,21 @@ class Client:
         at, delay   unix time, or seconds from now, at which a background job starts
         schedule    a background job that comes again and again, as in a crontab: "*/5 * * * *" (only gearman_std's server)
         reducer     for SUBMIT_REDUCE_JOB
+        idempotent  the job may run twice: it is submitted again when its connection breaks before the server has accepted it
         tag         anything; it is `Task.tag`
         on_status, on_data, on_warning
-                    called, by whichever thread waits, with the two numbers of a status, a piece of data, a warning; with
-                    `pass_task` the Task comes before them
+                    called one after the other, with the two numbers of a status, a piece of data, a warning, by the thread that
+                    waits for the job, which gets the result when they have returned, or by the one that submitted it while it
+                    waits for something else; with `pass_task` the Task comes before them
 
         Raises ValueError and TypeError for what cannot be, NoServer, ConnectTimeout, and for a background job QueueFull,
-        ServerError, CommandTimeout or ServerLost.
+        ServerError, CommandTimeout or ServerLost.  A foreground job whose connection breaks is submitted again by itself only
+        if it had not been sent whole, or is idempotent; otherwise its ServerLost says "unconfirmed".
         """
         check_options("submit()", options)
         limit = Deadline(connect_timeout, self._clock, "connect_timeout")
         task = make_task(self, function, workload, **options)
-        self._submit(task, limit, require_worker, Deadline(None))
+        self._submit(task, limit, require_worker, _NO_LIMIT)
         return task
 
     def _submit(self, task: Task, limit: Deadline, require_worker: bool, confirm_by: Deadline) -> None:
@@ -165,8 +169,8 @@ class Client:
             number += 1
         return network
 
-    def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = 1,
-            backoff: float = 0.5, backoff_max: float = 60.0, try_timeout: "Optional[float]" = None,
+    def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = _ONCE,
+            backoff: float = _BACKOFF, backoff_max: float = _BACKOFF_MAX, try_timeout: "Optional[float]" = None,
             require_worker: bool = False, **options: "Unpack[JobOptions]") -> "Any":
         """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
 
@@ -176,15 +180,17 @@ class Client:
         raises what it and `Task.result` raise.
         """
         check_options("run()", options)
-        check_number("attempts", attempts, 1, whole=True)
-        check_number("backoff", backoff, 0)
-        check_number("backoff_max", backoff_max, 0)
-        check_timeout("try_timeout", try_timeout)
+        if attempts is not _ONCE or backoff is not _BACKOFF or backoff_max is not _BACKOFF_MAX or try_timeout is not None:
+            check_number("attempts", attempts, 1, whole=True)
+            check_number("backoff", backoff, 0)
+            check_number("backoff_max", backoff_max, 0)
+            check_timeout("try_timeout", try_timeout)
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
         for attempt in range(1, attempts + 1):
-            left = deadline.left()
-            limit = Deadline(left if try_timeout is None else try_timeout if left is None else min(left, try_timeout),
-                             self._clock)
+            limit = deadline
+            if try_timeout is not None:
+                left = deadline.left()
+                limit = Deadline(try_timeout if left is None else min(left, try_timeout), self._clock)
             task = make_task(self, function, workload, **options)
             failure, outcome = self._try(task, limit, require_worker)
             if failure is None:
@@ -248,7 +254,7 @@ class Client:
                     try:
                         self._network.submit(task, _NO_LIMIT, None, False)
                     except ClientBusy:
-                        self._elsewhere(task, lambda network: network.submit(task, Deadline(None)))
+                        self._elsewhere(task, lambda network: network.submit(task, _NO_LIMIT))
                     except NoServer as error:
                         failure = error
                 if failure is not None:

@@ -104,7 +104,10 @@ class Network(Waiters):
 
     def send_all(self) -> None:
         """Send what was placed quietly."""
-        self.exclusively(self._send_unsent)
+        try:
+            self.exclusively(self._send_unsent)
+        except ClientBusy:
+            self._version += 1  # so that whoever reads next sends it
         if self._notes:
             self._tell_notes()
 

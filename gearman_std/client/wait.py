@@ -65,7 +65,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.thread = 0
-        self.outer = False    # it is within another one of this thread's, which a signal's handler has interrupted
+        self.outer = None     # type: Optional[Reading] # one of this thread's that a signal's handler has interrupted
         self.began = 0.0
         self.until = 0.0      # when its present wait ends
         self.version = -1     # of what it waits for,
@@ -170,7 +170,8 @@ class Waiters(Guarded):
         except IndexError:
             reading = Reading()
         reading.thread = me
-        reading.outer = other is not None and other.thread == me
+        if other is not None and other.thread == me and goes_on(me, Waiters.wait.__code__, "reading", other):
+            reading.outer = other
         reading.until = self.clock() + 2 * LONGEST_READ
         self._reading = reading
         return reading
@@ -222,9 +223,10 @@ class Waiters(Guarded):
     def _stop_reading(self, reading: Reading, woken: bool = False) -> None:
         """This thread reads no more: have another do it.  `woken` tells that those who are done were just woken."""
         if self._reading is reading:
-            self._reading = None
-        if reading.outer:
-            self._poke(True)
+            self._reading = reading.outer
+        if reading.outer is not None:
+            reading.outer = None
+            self._poke(True)  # what it waits for may have been taken in
         if self._others:
             if not woken:
                 self._wake_others(())

@@ -1,14 +1,17 @@
 """Exceptions at every point of the client, as a signal's handler may raise them, and calls from within it."""
+import gc
 import os
+import signal
 import sys
 import threading
 import time
 
 import pytest
 
-from client_tools import LONG
+from client_tools import LONG, be_silent, in_threads
 from gearman_std.client import guard as client_guard
-from gearman_std.errors import ServerLost
+from gearman_std.client.guard import Guarded
+from gearman_std.errors import ClientBusy, GearmanError, NoServer, ServerLost
 from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, STATUS_RES,
                                        STATUS_RES_UNIQUE, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING,
                                        pack_response)
@@ -45,7 +48,7 @@ class InterruptAt:
         return self.step
 
     def step(self, frame, event, argument):
-        if event == ("opcode" if SWEEP == "opcodes" else "line"):
+        if event == ("opcode" if SWEEP == "opcodes" else "line") and frame.f_lineno is not None:
             self.left -= 1
             if self.left == 0:
                 sys.settrace(None)
@@ -185,3 +188,165 @@ def test_after_an_exception_anywhere_no_other_thread_has_a_wrong_result_or_hangs
             thread.join(LONG)
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
+
+
+# ----------------------------------------------------------------------------------------------------------- calls from within
+
+def within(client, call):
+    """What a call returns or raises that comes while this thread is in the middle of a change of the client's network."""
+    outcomes = []
+
+    def come():
+        try:
+            outcomes.append(call())
+        except GearmanError as error:
+            outcomes.append(error)
+
+    client._network.exclusively(come)
+    return outcomes[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"executor"}))
+def test_a_call_from_within_works(serve, make_client, name):
+    client = make_client(serve(tell_all), command_timeout=LONG)
+    assert client.run("f", b"connected", timeout=LONG) == b"connected"
+    outcome = within(client, lambda: CALLS[name](client))
+    assert not isinstance(outcome, GearmanError)
+    assert len(client._spares) == 1
+    assert client.run("f", b"after", timeout=LONG) == b"after"
+
+
+def test_what_cannot_be_done_from_within_is_a_named_error_at_once(serve, make_client):
+    client = make_client(serve(be_silent), command_timeout=LONG)
+    task = client.submit("f")
+    for call in task.result, task.done, lambda: client.wait([task]):
+        error = within(client, call)
+        assert isinstance(error, ClientBusy) and error.within
+    assert within(client, client.close) is None
+    assert isinstance(task.exception(LONG), ServerLost)
+    with pytest.raises(NoServer, match="closed"):
+        client.submit("f")
+    assert isinstance(within(client, lambda: client.submit("f")), NoServer)
+
+
+def test_tasks_of_calls_from_within_can_be_waited_for_with_others(serve, make_client):
+    client = make_client(serve(tell_all), command_timeout=LONG)
+    tasks = [client.submit("f", b"1"), within(client, lambda: client.submit("f", b"2")), client.submit("f", b"3")]
+    assert client.wait(tasks, LONG) == (tasks, [])
+    tasks += [within(client, lambda: client.submit("f", b"4"))]
+    assert set(client.as_completed(tasks, LONG)) == set(tasks)
+    assert [task.result(LONG) for task in tasks] == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_finalizer_may_use_the_client_wherever_the_garbage_collector_runs_it(serve, make_client):
+    client, released = make_client(serve(tell_all), command_timeout=LONG), []
+    me = threading.get_ident()
+
+    class Resource:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            if threading.get_ident() != me:
+                return  # that of the server, which cannot wait for itself
+            try:
+                released.append(client.run("f", b"released", timeout=LONG))
+            except BaseException as error:
+                released.append(error)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(30)
+    try:
+        for number in range(200):
+            Resource()
+            assert client.run("f", b"%d" % number, timeout=LONG) == b"%d" % number
+    finally:
+        gc.set_threshold(*threshold)
+        gc.collect()
+    assert len(released) > 100 and set(released) == {b"released"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer here")
+def test_a_signals_handler_may_use_the_client_wherever_it_comes(serve, make_client):
+    client, beats = make_client(serve(tell_all), command_timeout=LONG), []
+
+    def beat(*_):
+        try:
+            beats.append(client.run("f", b"beat", timeout=LONG))
+            client.submit("f", b"background", background=True)
+        except BaseException as error:
+            beats.append(error)
+        signal.setitimer(signal.ITIMER_REAL, 0.0007)
+
+    before = signal.signal(signal.SIGALRM, beat)
+    signal.setitimer(signal.ITIMER_REAL, 0.0007)
+    try:
+        for number in range(400):
+            assert client.run("f", b"%d" % number, timeout=LONG) == b"%d" % number
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert beats and set(beats) == {b"beat"}
+
+
+def test_too_little_stack_anywhere_harms_nothing(serve, make_client):
+    client = make_client(serve(tell_all), command_timeout=LONG)
+
+    def dive(depth):
+        if depth:
+            return dive(depth - 1)
+        try:
+            client.run("f", b"deep", timeout=LONG)
+            return True
+        except RecursionError:
+            return False
+
+    depth = frames = 0
+    frame = sys._getframe()
+    while frame is not None:
+        frame, frames = frame.f_back, frames + 1
+    limit = sys.getrecursionlimit()
+    for depth in range(limit - frames - 60, limit - frames - 2):
+        task = client.submit("f", b"before")
+        try:
+            dive(depth)
+        except RecursionError:
+            pass  # in `dive` itself
+        check(client, task, depth)
+
+
+# ------------------------------------------------------------------------------------------------------------------- turns
+
+def test_a_turn_that_was_never_given_back_is_taken_from_its_thread():
+    """As after two interrupts within a microsecond."""
+    for thread in threading.get_ident(), 1:
+        guarded = Guarded()
+        guarded._turn[0] = thread
+        assert guarded.exclusively(lambda: "done") == "done" and not guarded._turn
+
+
+def test_a_thread_that_is_kept_from_going_on_keeps_no_other_waiting_for_long(monkeypatch):
+    monkeypatch.setattr(client_guard, "_TURN_PATIENCE", 0.1)
+    guarded, may_go_on, inside = Guarded(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=guarded.exclusively, args=(lambda: (inside.set(), may_go_on.wait(LONG)),))
+    thread.start()
+    assert inside.wait(LONG)
+    with pytest.raises(ClientBusy) as caught:
+        guarded.exclusively(lambda: None)
+    assert not caught.value.within
+    may_go_on.set()
+    thread.join(LONG)
+    assert guarded.exclusively(lambda: 1) == 1 and repr(guarded) == "<Guarded, free>"
+
+
+def test_turns_come_one_after_the_other():
+    guarded, count = Guarded(), [0]
+
+    def add():
+        before = count[0]
+        time.sleep(0)
+        count[0] = before + 1
+
+    in_threads(8, lambda number: [guarded.exclusively(add) for _ in range(300)])
+    assert count == [2400] and not guarded._queue
