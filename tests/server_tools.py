@@ -129,7 +129,9 @@ def check(server):
 def server_of(**settings):
     """A Server, also with a clock or a selector of the test's."""
     ours = {name: settings.pop(name) for name in ("clock", "wall_clock", "make_selector") if name in settings}
+    numbers = settings.pop("handle_numbers", int)  # from 1 on, unless the test wants those of a real server
     server = Server(**dict({"port": 0, "handle_prefix": "H:t"}, **settings))
+    server.core.numbers = numbers
     for name, one in ours.items():
         setattr(server, "_" + name, one)
     return server

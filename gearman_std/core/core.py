@@ -22,8 +22,8 @@ from ..wire.protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEP
 from .chain import Chain, untie
 from .handlers import hand_over, handler_table
 from .invariants import check_core
-from .jobs import (DELAYED, GONE, HELD, JOIN, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING, WAITING, Function,
-                   FunctionPolicy, Job, Totals)
+from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, JOIN, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING,
+                   WAITING, Function, FunctionPolicy, Job, Totals, place_of)
 from .ledger import Ledger, job_record
 from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
 from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
@@ -51,7 +51,8 @@ class Core:
 
     `handle_prefix` stands before the colon and the number in every handle.  `wakeup` is how many sleeping workers a new job
     wakes: 0 all, None as few as needed, and more after a while if it still waits.  With `durable`, background jobs are
-    acknowledged only after the server called `stored`.
+    acknowledged only after the server called `stored`.  `numbers` is called with the number of the last handle, when a block of
+    them is used up, and returns the one before the next block; without it they are counted from 1.
 
     Owner: the server's dispatcher thread.
     """
@@ -59,7 +60,8 @@ class Core:
     def __init__(self, handle_prefix: bytes = b"H:localhost", exceptions: bool = False, wakeup: "Optional[int]" = None,
                  durable: bool = False, policy: "Optional[FunctionPolicy]" = None,
                  policies: "Optional[Dict[bytes, FunctionPolicy]]" = None, limits: "Optional[Limits]" = None,
-                 version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR") -> None:
+                 version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR",
+                 numbers: "Optional[Callable[[int], int]]" = None) -> None:
         self.handle_prefix = handle_prefix
         self.exceptions = exceptions
         self.policy = policy or FunctionPolicy()
@@ -68,6 +70,8 @@ class Core:
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
+        self.numbers = numbers
+        self._last_number = 0 if numbers is not None else 1 << 63  # of the block
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
         self.peers = {}                 # type: Dict[Peer, None]
@@ -355,6 +359,13 @@ class Core:
             foreground += [job for job in self.jobs.values() if not job.background]
             self.roster.handing_out = bool(foreground)
 
+    def take_numbers(self, after: int = 0) -> None:
+        """Have the next handles numbered from a new block, beyond all that were given out and `after`."""
+        self.number = max(self.number, after)
+        if self.numbers is not None:
+            self.number = self.numbers(self.number)
+            self._last_number = self.number + HANDLE_BLOCK - 1
+
     def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]") -> None:
         """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
         if limits is None:
@@ -557,6 +568,8 @@ class Core:
             if reason:
                 self._refuse_job(peer, function, reason)
                 return
+        if self.number >= self._last_number:
+            self.take_numbers()
         self.number += 1
         handle = b"%b:%d" % (self.handle_prefix, self.number)
         job = Job(handle, function, unique, workload, priority, background, self.now)
@@ -740,7 +753,9 @@ class Core:
         ledger = self.ledger
         if ledger.durable:
             ledger.put_behind(job, self.number)
-            self.number = max(self.number, ledger.position // POSITIONS)  # after as many jobs as lie between two new ones
+            lead = (ledger.position - place_of(self.number)) // POSITIONS
+            if lead > 0:  # after as many jobs as lie between two new ones
+                self.number += lead
             ledger.update(job, self.wall)
 
     def _enqueue(self, job: Job) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
+HANDLE_BLOCK = 1 << 17  # numbers of handles that are taken in one go, more than a server gives out in a second
+
 # Where a job is.  STORING: a background job whose record is not yet on disk; HELD: to run when an equal one has ended; GONE:
 # finished, cancelled or abandoned.
 STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = (
@@ -18,7 +20,17 @@ STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = (
 
 STORED_STATES = (WAITING, DELAYED, HELD, SET_ASIDE)  # what a store knows of that
 
-POSITIONS = 1 << 20  # places in a queue from that of one new job to that of the next, see Ledger
+POSITIONS = 1 << 14  # places in a queue from that of one new job to that of the next, see Ledger
+
+
+def place_of(number: int) -> int:
+    """The position of the new job with this number in its handle, in the order of the numbers that one server gives out.
+
+    That leaves out what tells servers apart (see `server.handles`), so that a position has 63 binary digits at most.
+    """
+    second = number >> 32
+    return ((second + (1 << 15) << 17) + (number & HANDLE_BLOCK - 1) if second else number) * POSITIONS
+
 
 # What a submit does that meets a job of the same function and unique.
 JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")

@@ -1,6 +1,6 @@
 """What the store has still to be told, and who waits until it knows."""
 from ..wire.protocol import ERROR, pack_response
-from .jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, STORING, WAITING
+from .jobs import DELAYED, HELD, SET_ASIDE, STORING, WAITING, place_of
 from .uniques import predecessor_of
 
 TYPE_CHECKING = False
@@ -18,8 +18,8 @@ class Ledger:
     handle, column, value)`` or ``("remove", handle)``.
 
     Positions order the jobs of one priority, and those that are due at one time, whether they were stored when they got their
-    places or not: a new job has the number of its handle, times POSITIONS, and one that is put behind all others the last
-    number given out, times POSITIONS, and a count.
+    places or not: a new job has the one that the number of its handle tells, and one that is put behind all others that of
+    the last number given out, and a count.
 
     Owner: the Core.
     """
@@ -51,7 +51,7 @@ class Ledger:
         """A job is put behind all others; `number` is that of the last handle."""
         # New jobs enter their queues when they are stored, so the others are before them.
         last = self.first_storing - 1 if self.first_storing else number
-        self.position = job.position = max(self.position, last * POSITIONS) + 1
+        self.position = job.position = max(self.position, place_of(last)) + 1
 
     def change(self, job: "Job", column: str, value: "Any") -> None:
         """Another property of a job has changed: its workload, its priority or its schedule."""

@@ -42,6 +42,7 @@ from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader,
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
 from .gate import NEVER, Gate, stop_watching
+from .handles import take_handle_numbers
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
 from .stalls import PROGRESS, Stalls
 from .tls import Handshakes, ServerTLS
@@ -135,8 +136,8 @@ class Server:
         if handle_prefix is None:
             handle_prefix = "H:" + socket.gethostname()[:40]
         prefix = handle_prefix.encode() if isinstance(handle_prefix, str) else bytes(handle_prefix)
-        if not prefix or len(prefix) > 51 or any(byte <= 32 for byte in prefix):
-            raise ValueError("a handle prefix has 1 to 51 bytes and no blanks: %r" % handle_prefix)
+        if not prefix or len(prefix) > 43 or any(byte <= 32 for byte in prefix):
+            raise ValueError("a handle prefix has 1 to 43 bytes and no blanks: %r" % handle_prefix)
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)
@@ -156,7 +157,7 @@ class Server:
                          policies={name.encode() if isinstance(name, str) else name: policy
                                    for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
-                         verbosity=verbosity.encode())
+                         verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]
         if store is not None:
             self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))

@@ -18,7 +18,7 @@ version of the schema, at present 2:
         error       BLOB     what the last attempt ended with
         schedule    BLOB     the five fields of a recurring job, else NULL
         created     REAL     unix time of the submit
-        position    INTEGER  waiting jobs of one priority run in this order: that of a new job is its number times 2 ** 20
+        position    INTEGER  waiting jobs of one priority run in this order: that of a new job is told by its number
         workload    BLOB
     settings  one row for each name
         'handles'   up to this number handles may have been given out, so the next start begins after it
@@ -30,7 +30,7 @@ import logging
 import os
 from itertools import groupby
 
-from ..core.jobs import DELAYED, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING
+from ..core.jobs import DELAYED, HANDLE_BLOCK, HELD, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING, place_of
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
 
@@ -44,7 +44,6 @@ _logger_store = logging.getLogger("gearman_std.store")
 # When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
 
-HANDLE_BLOCK = 100000  # handle numbers that are set aside for use in one go
 WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
 ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
 ROW_SIZE = 200         # bytes of a row besides its workload, about
@@ -111,8 +110,11 @@ class JobStore:
     def __repr__(self) -> str:
         return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
 
-    def open(self, handle_prefix: bytes, wall: float) -> None:
-        """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time."""
+    def open(self, handle_prefix: bytes, wall: float, numbers: "Optional[Callable[[int], int]]" = None) -> None:
+        """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time.
+
+        `numbers` gives new handles their numbers, as in the Core.
+        """
         try:
             from sqlite3 import Error
         except ImportError as error:
@@ -129,7 +131,7 @@ class JobStore:
                     if attempt == ATTEMPTS - 1:
                         raise
             if self._gearmand_queue is not None:
-                self._take_over(handle_prefix, wall, *self._gearmand_queue)
+                self._take_over(handle_prefix, wall, numbers or int, *self._gearmand_queue)
                 self._file.note()
         except self._errors as error:
             self.abandon()
@@ -462,13 +464,13 @@ class JobStore:
             number = _handle_number(handle)
             self._unmoved += ROW_SIZE + len(workload)
             yield (number, handle, function, unique, reducer, priority, due, attempts, state, error, schedule, created,
-                   position or number * POSITIONS, workload)
+                   position or place_of(number), workload)
 
     def _updates(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
         for _, handle, state, attempts, due, error, position in records:
             number = _handle_number(handle)
             self._unmoved += ROW_SIZE
-            yield state, attempts, due, error, position or number * POSITIONS, number
+            yield state, attempts, due, error, position or place_of(number), number
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -491,7 +493,7 @@ class JobStore:
 
     # ---------------------------------------------------------------------------------------------------- gearmand's table
 
-    def _take_over(self, handle_prefix: bytes, wall: float, path: str, table: str) -> None:
+    def _take_over(self, handle_prefix: bytes, wall: float, numbers: "Callable[[int], int]", path: str, table: str) -> None:
         """Copy the jobs of a gearmand's table, and rename the table so that they are taken over once only."""
         source = self._connection
         try:
@@ -515,7 +517,7 @@ class JobStore:
             source.execute("ALTER TABLE %s RENAME TO %s" % (_quoted(table), _quoted(old)))
             if source is not self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-            self._add_rows(rows, handle_prefix, wall)
+            self._add_rows(rows, handle_prefix, wall, numbers)
             # Ours first: after a crash between the two, jobs are there twice rather than not at all.
             self._connection.execute("COMMIT")
             if source is not self._connection:
@@ -527,11 +529,13 @@ class JobStore:
                 source.close()
         _logger_store.warning("%s: %d jobs imported from the table %s, which is now called %s", path, len(rows), table, old)
 
-    def _add_rows(self, rows: "Sequence[Record]", handle_prefix: bytes, wall: float) -> None:
+    def _add_rows(self, rows: "Sequence[Record]", handle_prefix: bytes, wall: float, numbers: "Callable[[int], int]") -> None:
         highest, = self._connection.execute("SELECT max(number) FROM jobs").fetchone()
         self.number = max(self.number, highest or 0)
         records = []
-        for unique, function, priority, data, when in rows:
+        for count, (unique, function, priority, data, when) in enumerate(rows):
+            if count % (HANDLE_BLOCK - 1) == 0:
+                self.number = numbers(self.number)
             self.number += 1
             records.append(("add", b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority, when, 0,
                             DELAYED if when else WAITING, b"", None, wall, 0))

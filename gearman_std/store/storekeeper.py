@@ -55,10 +55,10 @@ class StoreKeeper:
         if self._is_open:
             return
         core, store = self._core, self._store
-        store.open(core.handle_prefix, core.wall)
+        store.open(core.handle_prefix, core.wall, core.numbers)
         try:
             rows = store.load()
-            core.number = store.number
+            core.take_numbers(store.number)
             for row in rows:
                 core.restore(self._job(*row))
         except BaseException:  # a signal may end a long start

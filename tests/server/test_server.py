@@ -231,7 +231,7 @@ def test_an_address_that_cannot_be_had_is_an_error_that_names_it_and_leaves_noth
         assert server.addresses[2] == ("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("prefix", ["", "H t", "x" * 52, b"a\0b"])
+@pytest.mark.parametrize("prefix", ["", "H t", "x" * 44, b"a\0b"])
 def test_a_handle_prefix_that_the_protocol_cannot_carry_is_refused(prefix):
     with pytest.raises(ValueError, match="handle prefix"):
         Server(handle_prefix=prefix)

@@ -101,7 +101,7 @@ class FaultyListener:
 
 def serve(place, faults, **settings):
     """A server, and a socket to it that has no faults."""
-    server = Server(**dict({"port": 0, "handle_prefix": "H:t", "listen": ["127.0.0.1"]}, **settings))
+    server = server_of(**dict({"listen": ["127.0.0.1"]}, **settings))
     server.bind()
     server._gate.listeners = [FaultyListener(listener, faults) for listener in server._gate.listeners]
     return server, start(place, server)
@@ -276,7 +276,7 @@ def test_what_fails_for_all_of_them_costs_nobody_anything(place, quick, names, f
 @pytest.mark.parametrize("fault", SYSTEM_FAULTS, ids=repr)
 def test_when_the_nth_call_of_the_core_fails_only_that_connection_is_lost(place, quick, fault, after):
     def serve_with(place, faults):
-        server = Server(port=0, handle_prefix="H:t", listen=["127.0.0.1"])
+        server = server_of(listen=["127.0.0.1"])
         server.bind()
         bystander = start(place, server)
         in_dispatcher(server, break_calls, server.core, faults, ("connect", "receive", "disconnect"), after)
@@ -353,7 +353,7 @@ def test_when_the_nth_call_of_http_fails_only_that_connection_is_lost(place, fau
     while faults is None or faults.left <= 0:
         number += 1
         faults = Faults(number, fault)
-        server = Server(handle_prefix="H:t", listen=["127.0.0.1:0", "http:127.0.0.1:0"])
+        server = server_of(listen=["127.0.0.1:0", "http:127.0.0.1:0"])
         server.bind()
         server._gate.listeners[1] = FaultyListener(server._gate.listeners[1], faults, 0)
         worker = start(place, server)

@@ -1,0 +1,40 @@
+"""The numbers in handles: those of two servers are never equal, whether they live at the same time or one after the other.
+
+A number is the second in which a block of numbers was taken, what distinguishes this process from the others of the machine,
+and the place in the block: 31, 15 and 17 binary digits, one after the other.
+"""
+import os
+import threading
+import time
+
+from ..core.jobs import HANDLE_BLOCK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+_EPOCH = 1577836800  # the beginning of 2020, as unix time
+_PROCESSES = 1 << 15
+_SECOND = _PROCESSES * HANDLE_BLOCK
+
+_second_lock = threading.Lock()
+_last_second = 0  # in which this process has taken a block
+
+
+def take_handle_numbers(after: int, wall_clock: "Callable[[], float]" = time.time) -> int:
+    """The number before the first of a block that nobody else has; it is beyond `after`, too, should the clock be wrong.
+
+    Processes of one machine differ by their ids, also those that start in the same second.
+    """
+    global _last_second
+    with _second_lock:
+        second = _last_second = max(int(wall_clock()) - _EPOCH, _last_second + 1, after // _SECOND + 1)
+    return second * _SECOND + _process_number() * HANDLE_BLOCK
+
+
+def _process_number() -> int:
+    try:
+        container = os.stat("/proc/self/ns/pid").st_ino  # where ids begin at 1 again
+    except OSError:
+        container = 0
+    return (os.getpid() + container * 40503) % _PROCESSES
