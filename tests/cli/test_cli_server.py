@@ -850,8 +850,10 @@ def test_a_gearmands_jobs_are_taken_over_by_option(tmp_path):
     connection.execute("INSERT INTO q VALUES ('u', 'f', 1, 'data', 0)")
     connection.commit()
     connection.close()
+    handles = set()
     for words in (["--import-gearmand", old + ":q"], ["--import-gearmand", old, "--libsqlite3-table", "q"]):
         there = Server(**settings("-p", "0", "-L", "127.0.0.1", "--sqlite3-db", str(tmp_path / "jobs.db"), *words))
         with there, Client([there.address]) as client, AdminClient("%s:%d" % there.address) as admin:
             assert admin.unique_jobs() == [b"u"]
-            assert client.submit("f", b"data", unique="u", background=True).handle.endswith(b":1")
+            handles.add(client.submit("f", b"data", unique="u", background=True).handle)
+    assert len(handles) == 1
