@@ -54,6 +54,16 @@ def require():
     return require
 
 
+@pytest.fixture
+def localhost(require):
+    """The name of the loopback address; skips where the system does not know it, as without a file /etc/hosts."""
+    try:
+        socket.getaddrinfo("localhost", None)
+    except OSError:
+        require.missing("the system knows no localhost")
+    return "localhost"
+
+
 @pytest.fixture(autouse=True)
 def logger():
     """The package's logger, as it was before when the test is over."""

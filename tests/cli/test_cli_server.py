@@ -682,7 +682,7 @@ def _asks_http(address, context=None):
     """The status with which the server answers to a request that names no function."""
     host, _, port = address.rpartition(":")
     connection = (http.client.HTTPConnection(host, int(port), timeout=20) if context is None
-                  else http.client.HTTPSConnection("localhost", int(port), timeout=20, context=context))
+                  else http.client.HTTPSConnection(host, int(port), timeout=20, context=context))
     try:
         connection.request("GET", "/")
         return connection.getresponse().status

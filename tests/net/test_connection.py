@@ -303,12 +303,12 @@ def test_a_name_server_that_is_silent_is_a_connect_timeout(listener, closing, mo
     closing(open_connection(name, 5.0))
 
 
-def test_names_are_looked_up_although_no_thread_can_be_started(listener, closing, monkeypatch):
+def test_names_are_looked_up_although_no_thread_can_be_started(listener, closing, monkeypatch, localhost):
     """As when the interpreter is about to end, or the system has no thread left."""
     def start(thread):
         raise RuntimeError("can't start new thread")
     monkeypatch.setattr(threading.Thread, "start", start)
-    closing(open_connection("localhost:%d" % listener.getsockname()[1], 5.0))
+    closing(open_connection("%s:%d" % (localhost, listener.getsockname()[1]), 5.0))
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
@@ -372,10 +372,10 @@ def test_large_things_go_through_tls_both_ways(tls_listener, in_thread, closing)
     assert receive_all(connection, len(sent)) == sent
 
 
-def test_an_ssl_context_may_be_given(tls_listener, in_thread, closing):
+def test_an_ssl_context_may_be_given(tls_listener, in_thread, closing, localhost):
     in_thread(serve_tls, tls_listener[0], tls_listener[1], lambda peer: peer.sendall(b"hello"))
     context = ssl.create_default_context(cafile=CERTIFICATE)
-    connection = closing(open_connection(("localhost", tls_listener[1].getsockname()[1]), 10.0, context))
+    connection = closing(open_connection((localhost, tls_listener[1].getsockname()[1]), 10.0, context))
     assert receive_all(connection, 5) == b"hello"
 
 
