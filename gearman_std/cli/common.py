@@ -294,6 +294,10 @@ class CommandLine:
                 parsed.words.append(word)
         return parsed
 
+    def wants_value(self, word: str) -> bool:
+        """Whether a word is an option whose value is the next word."""
+        return word in self._by_name and self._by_name[word].takes_word
+
     def _find(self, name: str) -> Option:
         if name not in self._by_name and name.startswith("--") and self.abbreviated:
             name = self._complete(name)

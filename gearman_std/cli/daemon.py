@@ -1,12 +1,15 @@
 """What a program does to live in the background: detach, pid file, user, limits, log, signals, word to the service manager."""
+import errno
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 
 from ..errors import GearmanError
 from ..net.signals import make_handler, release_signals
+from .opening import open_to_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +33,8 @@ class CannotDetach(GearmanError):
 class PidFile:
     """A file with this process's id while it is entered.
 
-    It is removed at the end only if it still has that id, since another process may have taken the path.  Opening and entering
-    raise OSError.
+    It is locked, so that no other process of this program takes it meanwhile, and removed at the end only if it still has that
+    id, since somebody else may have taken the path.  Opening and entering raise OSError.
 
     Owner: the thread that enters it.
     """
@@ -39,7 +42,7 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._pid = 0
-        self._file = None  # type: Any
+        self._file = -1  # its descriptor
 
     def __repr__(self) -> str:
         return "<PidFile %s%s>" % (self.path, ", written" if self._pid else "")
@@ -47,54 +50,78 @@ class PidFile:
     def open(self) -> None:
         """Open the file and change nothing in it, which may be another process's; entering does so if nobody did."""
         try:
-            self._file = open(self.path, "ab", 0)
+            while not self._is_there():
+                self._close()  # whoever had it has just ended, and removed it
+                self._file, _ = open_to_write(self.path, os.O_RDWR)
+                if self._is_plain():
+                    self._lock()
+                elif not os.path.samestat(os.stat(self.path), os.fstat(self._file)):
+                    raise OSError(errno.EEXIST, "something else has taken its place")
         except OSError as error:
-            raise self._error(error) from None
+            self._close()
+            raise OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror)) from None
 
     def discard(self) -> None:
         """Close the file, and remove it if it is empty, since it was never entered."""
-        if self._file is not None:
-            self._close()
-            if os.path.isfile(self.path):  # and no device, which may be read for ever, and must stay
-                self._remove("")
+        self._remove(b"")
 
     def __enter__(self) -> "PidFile":
-        if self._file is not None and not os.path.exists(self.path):
-            self._close()
-        if self._file is None:
-            self.open()
+        self.open()
         try:
-            if os.fstat(self._file.fileno()).st_size:  # which is 0 for a device, that takes no truncate
-                self._file.truncate(0)
-            self._file.write(b"%d\n" % os.getpid())
+            if self._is_plain():
+                os.ftruncate(self._file, 0)
+            os.write(self._file, b"%d\n" % os.getpid())
         except OSError as error:
-            raise self._error(error) from None
+            raise OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror)) from None
         self._pid = os.getpid()
         return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
                  traceback: "Optional[TracebackType]") -> None:
-        if self._pid != os.getpid():
-            return
-        self._pid = 0
-        self._close()
-        self._remove("%d" % os.getpid())
+        if self._pid == os.getpid():
+            self._pid = 0
+            self._remove(b"%d" % os.getpid())
 
-    def _close(self) -> None:
-        self._file.close()
-        self._file = None
-
-    def _remove(self, content: str) -> None:
+    def _remove(self, content: bytes) -> None:
+        """Remove the file if it has that content, and close it."""
         try:
-            with open(self.path) as file:
-                ours = file.read().strip() == content
-            if ours:
+            if self._file >= 0 and self._is_plain() and self._is_there() and self._read() == content:
                 os.unlink(self.path)
         except OSError as failure:  # its folder may belong to the user that the program was before
             _logger_daemon.info("the pid file %s stays: %s", self.path, failure.strerror)
+        self._close()
 
-    def _error(self, error: OSError) -> OSError:
-        return OSError(error.errno, "cannot write the pid file %s: %s" % (self.path, error.strerror))
+    def _is_there(self) -> bool:
+        try:
+            return self._file >= 0 and os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except OSError:
+            return False
+
+    def _is_plain(self) -> bool:
+        """Whether it is a file, and no device, which cannot be cut, may be read for ever, and must stay."""
+        return stat.S_ISREG(os.fstat(self._file).st_mode)
+
+    def _lock(self) -> None:
+        """Lock it for this process, but not for what that forks.  Raises OSError."""
+        try:
+            from fcntl import LOCK_EX, LOCK_NB, lockf
+        except ImportError:  # not on Windows
+            return
+        try:
+            lockf(self._file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return  # a file system without locks
+            raise OSError(error.errno, "process %s has it, and still runs" % self._read().decode("latin-1")) from None
+
+    def _read(self) -> bytes:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return os.read(self._file, 32).strip()
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class Detached:
@@ -219,13 +246,15 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
         self.path = path
         self._reopen = False
         self._failing = False  # what was written last did not get into the file
+        self._made = False     # the file that is open was made by us
         super().__init__(self._open())
 
     def __repr__(self) -> str:
         return "<LogFile %s>" % self.path
 
     def _open(self) -> "Any":
-        return open(self.path, "a", encoding="utf-8", errors="backslashreplace")
+        descriptor, self._made = open_to_write(self.path, os.O_WRONLY | os.O_APPEND)
+        return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
     def _moved(self) -> bool:
         try:
@@ -274,10 +303,14 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
         self._reopen = True
 
     def give_to(self, user: str) -> None:
-        """Let another user open it again.  Raises OSError, KeyError."""
-        import pwd
-        entry = pwd.getpwnam(user)
-        os.fchown(self.stream.fileno(), entry.pw_uid, entry.pw_gid)
+        """Let another user open it again, if it was made by us, and is nobody else's file or device.
+
+        Raises OSError, KeyError.
+        """
+        if self._made:
+            import pwd
+            entry = pwd.getpwnam(user)
+            os.fchown(self.stream.fileno(), entry.pw_uid, entry.pw_gid)
 
     def close(self) -> None:
         """Close the file."""
@@ -309,7 +342,8 @@ class OneLineFormatter(logging.Formatter):
 def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "Any" = None) -> "Optional[LogFile]":
     """Have the package log at a level of LOG_LEVELS to a file, to "stderr" or to "none", and also to syslog.
 
-    Returns the file, None if there is none.  Raises OSError if the file cannot be opened, or if there is no syslog.
+    Returns the file, None if there is none.  A syslog that cannot be had is noted in the log.  Raises OSError if the file
+    cannot be opened.
     """
     for name, number in LOG_LEVELS.items():
         if logging.getLevelName(number) == "Level %d" % number:
@@ -330,12 +364,36 @@ def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "An
             raise OSError(error.errno, "cannot open the log file %s: %s" % (path, error.strerror)) from None
         logger.addHandler(_formatted(log_file, LOG_FORMAT))
     if syslog:
-        from logging.handlers import SysLogHandler
-        device = next((one for one in _SYSLOG_DEVICES if os.path.exists(one)), None)
-        if device is None:
-            raise OSError("there is no syslog on this machine")
-        logger.addHandler(_formatted(SysLogHandler(device, SysLogHandler.LOG_DAEMON), "gearmand[%(process)d]: %(message)s"))
+        over_there = _open_syslog()
+        if over_there is None:
+            _logger_daemon.error("there is no syslog on this machine, the log goes on without it")
+        else:
+            logger.addHandler(_formatted(over_there, "gearmand[%(process)d]: %(message)s"))
     return log_file
+
+
+def _open_syslog() -> "Optional[logging.Handler]":
+    """A handler that writes to syslog, None if nobody listens there; what is lost later, while it is restarted, is lost."""
+    import socket
+    from logging.handlers import SysLogHandler
+
+    class SysLog(SysLogHandler):
+        def format(self, record: logging.LogRecord) -> str:
+            return super().format(record).encode("utf-8", "backslashreplace").decode()
+
+        def handleError(self, record: logging.LogRecord) -> None:
+            if not isinstance(sys.exc_info()[1], OSError):
+                super().handleError(record)
+
+    for device in _SYSLOG_DEVICES:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            try:
+                with socket.socket(socket.AF_UNIX, kind) as probe:
+                    probe.connect(device)
+            except OSError:
+                continue
+            return SysLog(device, SysLogHandler.LOG_DAEMON)
+    return None
 
 
 def _formatted(handler: logging.Handler, text: str) -> logging.Handler:
@@ -385,7 +443,7 @@ def notify_manager(state: str, environment: "Optional[Dict[str, str]]" = None) -
     import socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         try:
-            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+            sender.sendto(state.encode("utf-8", "backslashreplace"), "\0" + address[1:] if address.startswith("@") else address)
         except OSError as error:
             _logger_daemon.warning("cannot tell the service manager %s: %s", state, error.strerror)
             return False

@@ -24,6 +24,7 @@ from .common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageErro
                      read_port, read_seconds, read_size, some_text, whole_number)
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
+from .opening import check_link
 from .supervisor import Supervised, is_supervised
 
 TYPE_CHECKING = False
@@ -63,7 +64,8 @@ SIGUSR1          accept no more connections, stop when no job is left, or with a
 SIGHUP           open the log file again, and read the files of TLS again
 """
 _SERVER_FILES = """
-/etc/gearmand.conf  is read if it is there: options as on the command line, with their dashes, # for comments
+/etc/gearmand.conf  is read if it is there: options as on the command line, with their dashes, words that end at white
+                    space, quotes that belong to them, # for comments
 GEARMAND_PORT       port, if the command line and the config file name none
 GEARMAND_SERVER_PEM, GEARMAND_SERVER_KEY, GEARMAND_CA_CERTIFICATE
                     certificate, key and authorities of TLS, if the command line and the config file name none
@@ -93,7 +95,7 @@ _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo 
                  "--mysql-table")
 
 
-def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
+def _read_policy(text: str) -> "Tuple[Optional[bytes], Dict[str, Any]]":
     """[FUNCTION:]NAME=VALUE,…"""
     function, colon, rest = text.rpartition(":")
     readers = {"coalescing": str, "retries": _read_retries, "attempts": whole_number(1), "backoff": read_seconds,
@@ -105,7 +107,7 @@ def _read_policy(text: str) -> "Tuple[Optional[str], Dict[str, Any]]":
             raise ValueError("%r is not %s, each with =VALUE" % (word, ", ".join(sorted(readers))))
         settings[name.replace("-", "_")] = readers[name](value)
     FunctionPolicy(**settings)  # raises ValueError for what cannot be
-    return (function if colon else None), settings
+    return (os.fsencode(function) if colon else None), settings
 
 
 def _read_retries(text: str) -> int:
@@ -186,7 +188,7 @@ def make_server_line() -> CommandLine:
                    whole_number()),
             Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
             Option("--exceptions", "", "pass exceptions on to clients that did not ask for them too"),
-            Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)"),
+            Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)", os.fsencode),
         ]),
         ("Background jobs on disk", [
             Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
@@ -253,10 +255,10 @@ def parse_server(arguments: "Sequence[str]") -> "Parsed":
         raise UsageError("%r is no option" % options.words[0])
     if options.config_file or os.path.exists(_DEFAULT_CONFIG):
         path = options.config_file or _DEFAULT_CONFIG
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as words of the command line are read
+        with open(path, "rb") as file:
             text = file.read()
         try:
-            filed = line.parse(split_config(text))
+            filed = line.parse(split_config(line, text))
         except UsageError as error:
             raise UsageError("%s: %s" % (path, error)) from None
         for key, _ in filed.given:
@@ -266,13 +268,18 @@ def parse_server(arguments: "Sequence[str]") -> "Parsed":
     return options
 
 
-def split_config(text: str) -> "List[str]":
-    """The words of a config file.  Raises UsageError for quotes that do not match."""
-    import shlex
-    try:
-        return shlex.split(text, comments=True)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+def split_config(line: CommandLine, text: bytes) -> "List[str]":
+    """The words of a config file, which end at white space; quotes belong to them, as in gearmand.
+
+    A word that begins with # begins a comment, unless an option waits for its value.
+    """
+    words = []  # type: List[str]
+    for row in text.splitlines():
+        for word in map(os.fsdecode, row.split()):  # as words of the command line are read
+            if word.startswith("#") and not (words and line.wants_value(words[-1])):
+                break
+            words.append(word)
+    return words
 
 
 def server_settings(options: "Parsed", environment: "Mapping[str, str]",
@@ -281,13 +288,14 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
     port = options.port
     if port is None:
         try:
-            port = read_port(environment.get("GEARMAND_PORT") or "%d" % DEFAULT_PORT)
+            port = DEFAULT_PORT if _is_service_address(environment) else read_port(
+                environment.get("GEARMAND_PORT") or "%d" % DEFAULT_PORT)
         except ValueError as error:
             raise UsageError("GEARMAND_PORT: %s" % error) from None
     default = {}  # type: Dict[str, Any]
     if options.job_retries is not None:
         default["retries"] = {-1: 0, 0: 1}.get(options.job_retries, options.job_retries)
-    policies = {}  # type: Dict[str, Dict[str, Any]]
+    policies = {}  # type: Dict[bytes, Dict[str, Any]]
     for function, policy in options.policy:
         (default if function is None else policies.setdefault(function, {})).update(policy)
     settings = {
@@ -305,6 +313,11 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
     settings.update(_given(options, max_packet_size="max_packet", max_line_size="max_line", max_unsent="max_unsent",
                            max_connections="max_connections", stall_timeout="stall_timeout"))
     return settings
+
+
+def _is_service_address(environment: "Mapping[str, str]") -> bool:
+    """Whether GEARMAND_PORT is none of ours, but Kubernetes' or Docker's word of where a service "gearmand" is."""
+    return "://" in environment.get("GEARMAND_PORT", "")
 
 
 def _speaks_tls(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> bool:
@@ -440,6 +453,9 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         _note_what_does_not_apply(options)
         if options.tls_certificate and settings["tls"] is None:
             _logger_cli.warning("the certificate is not used: no address speaks TLS")
+        if options.port is None and _is_service_address(os.environ):
+            _logger_cli.warning("GEARMAND_PORT is the address of a service, %s, and no port to listen on; it is passed over",
+                                os.environ["GEARMAND_PORT"])
         allow_descriptors(max(options.file_descriptors, _LEAST_DESCRIPTORS) if options.file_descriptors else None)
         if options.coredump:
             allow_core_dump()
@@ -461,6 +477,8 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         server.bind()
         if options.user and _needs_root(settings):
             _become(options.user, log_file)
+        for suffix in ("", "-lock", "-wal", "-shm", "-new") if options.sqlite3_db else ():
+            check_link(options.sqlite3_db + suffix)
         server.open_store()
         stop.starting = False
         if pid_file is not None:
@@ -469,7 +487,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             Supervised(server.stop).listen()
         stack.enter_context(_Watchdog(server))
         if options.print_address:
-            console.write("".join("%s\n" % show_address(address) for address in server.addresses))
+            console.write(b"".join(os.fsencode(show_address(address)) + b"\n" for address in server.addresses))
         notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(show_address, server.addresses)))
         if detached is not None:
             detached.ready()

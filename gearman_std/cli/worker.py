@@ -4,11 +4,11 @@ import logging
 import os
 import select
 import signal
-import socket
 import sys
 import threading
 from contextlib import ExitStack
 
+from ..net.addresses import machine_name
 from ..net.forks import exit_at_once
 from ..worker.command import Command
 from ..worker.job import Retry
@@ -129,7 +129,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             _run_for_manager(supervisor.run)
             return stops.status or supervisor.status
         worker = Worker(servers, threads=options.threads, grace=options.grace,
-                        client_id=options.client_id or "%s:%d" % (socket.gethostname()[:100], os.getpid()),
+                        client_id=options.client_id or "%s:%d" % (machine_name()[:100], os.getpid()),
                         max_jobs=options.max_jobs or None, max_age=options.max_age, splay=options.splay,
                         # A command's output and printed data are bytes, whatever a callable's are.
                         serializer="bytes" if options.function else options.serializer, tls=tls)

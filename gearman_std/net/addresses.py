@@ -1,4 +1,5 @@
-"""How people write the address of a job server."""
+"""How people write the address of a job server, and what a machine is called."""
+import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
 def show_address(address: "Any") -> str:
     """Where a server listens, as a person writes it: a (host, port) pair, or the path, or the bytes, of a Unix socket."""
     return join_address(address) if isinstance(address, tuple) else str(address)
+
+
+def machine_name() -> str:
+    """What this machine calls itself, as far as a handle and a list can show it; its name may be empty, or any bytes."""
+    name = socket.gethostname()
+    return "".join(letter if "!" <= letter <= "~" else "_" for letter in name) or "localhost"
 
 
 def join_address(address: "Address") -> str:

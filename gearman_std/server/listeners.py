@@ -40,6 +40,7 @@ class Listener:
         self.keepalive = KEEPALIVE
         self.patience = 0.0  # seconds, as in `streams.set_up_tcp`
         self._path = path
+        self._file = os.lstat(path) if path else None  # type: Any
         self._own = own
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
@@ -72,7 +73,8 @@ class Listener:
             self.socket.close()
         if self._path:
             try:
-                os.unlink(self._path)
+                if os.path.samestat(os.lstat(self._path), self._file):  # and not another server's by now
+                    os.unlink(self._path)
             except OSError:  # it is gone, or its folder belongs to the user that the program was before
                 return
 
@@ -203,12 +205,26 @@ def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socke
         _remove_stale(path)
         listening.bind(path)
         if mode is not None:
-            os.chmod(path, mode)  # before anybody can connect
+            _set_mode(path, mode)  # before anybody can connect
         listening.listen(backlog)
     except OSError as error:
         listening.close()
         raise OSError(error.errno, "cannot listen on %s: %s" % (path, error.strerror)) from None
     return listening
+
+
+def _set_mode(path: str, mode: int) -> None:
+    """Set the permissions of a socket's file, and of nothing that another user has put in its place."""
+    if not hasattr(os, "O_PATH"):
+        os.chmod(path, mode)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EEXIST, "something else has taken its place")
+        os.chmod("/proc/self/fd/%d" % descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(path: str) -> None:

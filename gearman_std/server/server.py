@@ -28,7 +28,7 @@ from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..core.peers import Peer
-from ..net.addresses import DEFAULT_PORT, show_address
+from ..net.addresses import DEFAULT_PORT, machine_name, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
 from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
@@ -95,8 +95,9 @@ class Server:
     which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB.  `limits` are those
     of jobs and functions.  `store` is a JobStore, or the path of its file, that keeps the background jobs.
 
-    Raises ValueError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and all that call
-    it raise OSError if an address cannot be had, `open_store` and all that call it StoreError if the store cannot be used.
+    Raises ValueError or TypeError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and
+    all that call it raise OSError if an address cannot be had, `open_store` and all that call it StoreError if the store cannot
+    be used.
 
     Owner: the dispatcher thread, the one in `serve`.
     """
@@ -131,13 +132,12 @@ class Server:
         check_kind("access", access, (Access, type(None)), "an Access")
         check_kind("version", version, str, "a text")
         check_kind("verbosity", verbosity, str, "the name of a log level")
-        if handle_prefix is not None:
-            check_kind("handle_prefix", handle_prefix, (str, bytes), "a text or bytes")
         if handle_prefix is None:
-            handle_prefix = "H:" + socket.gethostname()[:40]
-        prefix = handle_prefix.encode() if isinstance(handle_prefix, str) else bytes(handle_prefix)
+            handle_prefix = "H:" + machine_name()[:40]
+        check_kind("handle_prefix", handle_prefix, (str, bytes), "a text or bytes")
+        prefix = handle_prefix.encode("utf-8", "replace") if isinstance(handle_prefix, str) else handle_prefix
         if not prefix or len(prefix) > 43 or any(byte <= 32 for byte in prefix):
-            raise ValueError("a handle prefix has 1 to 43 bytes and no blanks: %r" % handle_prefix)
+            raise ValueError("handle_prefix is %r, which has to have 1 to 43 bytes and no blanks" % (handle_prefix,))
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)

@@ -247,7 +247,10 @@ class StoreFile:
 def connect_sqlite(path: str) -> "Any":
     """An SQLite connection without implicit transactions, usable in any thread."""
     from sqlite3 import connect
-    return connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    name, uri = path, False
+    if os.fsencode(path) != path.encode("utf-8", "replace"):  # for which Python 3.6 would take another file
+        name, uri = "file:" + "".join("%%%02x" % byte for byte in os.fsencode(path)), True
+    return connect(name, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=uri)
 
 
 def _file_identity(path: str) -> "Optional[Tuple[int, int]]":

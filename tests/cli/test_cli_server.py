@@ -20,6 +20,7 @@ from gearman_std.cli.common import Console, HelpWanted, UsageError
 from gearman_std.cli.server import make_server_line, parse_server, server_settings, split_config
 from gearman_std.client.client import Client
 from gearman_std.core.core import Core
+from gearman_std.cli.daemon import open_log
 from gearman_std.errors import GearmanError
 from gearman_std.server.server import Server
 
@@ -94,7 +95,7 @@ def test_settings_by_options():
     limits = made["limits"]
     assert (made["listen"], made["wakeup"], made["exceptions"], made["backlog"]) == (("127.0.0.1", "/tmp/x"), 3, True, 7)
     assert (made["max_packet_size"], made["max_unsent"], made["max_connections"]) == (1 << 20, 2 << 20, 5)
-    assert (made["stall_timeout"], made["verbosity"], made["handle_prefix"]) == (60.0, "DEBUG", "X")
+    assert (made["stall_timeout"], made["verbosity"], made["handle_prefix"]) == (60.0, "DEBUG", b"X")
     assert [limits.jobs, limits.job_bytes, limits.function_jobs, limits.function_job_bytes] == [6, 7168, 8, 9]
     assert [limits.functions, limits.abilities] == [10, 11]
     with Server(**dict(made, listen=["127.0.0.1"])) as server:
@@ -177,10 +178,10 @@ def test_policies():
                     "--policy", "x:y:coalescing=rerun")
     default, policies = made["policy"], made["policies"]
     assert (default.retries, default.coalescing, default.attempts) == (2, "reject", 1)
-    assert sorted(policies) == ["a", "x:y"]
-    assert (policies["a"].retries, policies["a"].coalescing, policies["a"].attempts) == (0, "reject", 3)
-    assert (policies["a"].backoff, policies["a"].backoff_max) == (2.0, 60.0)
-    assert (policies["x:y"].coalescing, policies["x:y"].retries) == ("rerun", 2)
+    assert sorted(policies) == [b"a", b"x:y"]
+    assert (policies[b"a"].retries, policies[b"a"].coalescing, policies[b"a"].attempts) == (0, "reject", 3)
+    assert (policies[b"a"].backoff, policies[b"a"].backoff_max) == (2.0, 60.0)
+    assert (policies[b"x:y"].coalescing, policies[b"x:y"].retries) == ("rerun", 2)
 
 
 @pytest.mark.parametrize("words, retries", ((["-j", "-1"], 0), (["--job-retries=-1"], 0), (["-j", "0"], 1), (["-j", "1"], 1),
@@ -217,7 +218,7 @@ def test_who_starts_a_server_at_a_terminal_is_told_when_it_is_ready(processes, w
 
 def test_the_policy_of_a_function_may_be_told_bit_by_bit():
     made = settings("--policy", "f:coalescing=rerun,attempts=3", "--policy", "f:attempts=4", "--policy", "f:backoff=2")
-    policy = made["policies"]["f"]
+    policy = made["policies"][b"f"]
     assert (policy.coalescing, policy.attempts, policy.backoff) == ("rerun", 4, 2.0)
 
 
@@ -228,14 +229,93 @@ def test_the_environment_names_the_port_if_nothing_else_does():
         settings(environment={"GEARMAND_PORT": "x"})
 
 
+def test_what_kubernetes_puts_into_the_environment_is_noted_and_passed_over(start, tmp_path):
+    """Where there is a service "gearmand"."""
+    environment = {"GEARMAND_PORT": "tcp://10.96.0.17:4731"}
+    assert settings(environment=environment)["port"] == 4730
+    log = ["--verbose", "WARNING", "-l"]
+    start(*log + ["one"], environment=environment)
+    assert "tcp://10.96.0.17:4731" not in (tmp_path / "one").read_text(), "the command line names a port"
+    process = subprocess.Popen([sys.executable, "-m", "gearman_std", "server", "--config-file", os.devnull, "-L",
+                                str(tmp_path / "socket"), "--print-address"] + log + [str(tmp_path / "two")],
+                               env=dict(os.environ, **environment), stdout=subprocess.PIPE)
+    with process.stdout:
+        assert process.stdout.readline().decode() == "%s\n" % (tmp_path / "socket")
+        process.terminate()
+        assert process.wait(20) == 0
+    assert "address of a service, tcp://10.96.0.17:4731" in (tmp_path / "two").read_text()
+
+
+ANY = b"\xe9\xff\xc3\xa4"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about file systems whose names are any bytes")
+@pytest.mark.parametrize("where", ["options", "config"])
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "en_US.ISO-8859-1"])
+def test_names_are_any_bytes_in_every_locale(processes, tmp_path, locale, where):
+    """Those of files, sockets, functions and handles."""
+    words = [b"-L", b"unix:" + ANY, b"-l", b"log" + ANY, b"-P", b"pid" + ANY, b"--sqlite3-db", b"db" + ANY,
+             b"--job-handle-prefix", b"H" + ANY, b"--policy", b"f" + ANY + b":coalescing=reject"]
+    folder = os.fsencode(str(tmp_path))
+    words[1] = b"unix:" + folder + b"/" + ANY
+    if where == "config":
+        (tmp_path / "conf").write_bytes(b"\n".join(words).replace(b"\n-", b"\r\n-"))
+        words = []
+    command = [os.fsencode(sys.executable), b"-m", b"gearman_std", b"server", b"--print-address", b"--config-file",
+               b"conf" if where == "config" else b"/dev/null"] + words
+    process = processes.start(command, cwd=str(tmp_path), stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL=locale))
+    assert process.stdout.readline() == folder + b"/" + ANY + b"\n"
+    assert set(os.listdir(folder)) >= {b"log" + ANY, b"pid" + ANY, b"db" + ANY, ANY}
+    with Client([os.fsdecode(folder + b"/" + ANY)]) as client:
+        task = client.submit(b"f" + ANY, unique="u", background=True)
+        assert task.handle.startswith(b"H" + ANY)
+        with pytest.raises(GearmanError, match="JOB_EXISTS"):
+            client.submit(b"f" + ANY, unique="u", background=True).handle
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not {b"pid" + ANY, ANY} & set(os.listdir(folder))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("log, given", [(os.devnull, False), ("theirs", False), ("link", False), ("new", True)])
+def test_only_a_log_file_that_was_made_is_given_to_the_user(tmp_path, monkeypatch, log, given):
+    """A device, a file of somebody else, or what a link points to, is not."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("")
+    (tmp_path / "link").symlink_to(theirs)
+    path = log if log == os.devnull else str(tmp_path / log)
+    changed = []
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: changed.append(uid))
+    open_log("ERROR", path).give_to("nobody")
+    assert bool(changed) == given
+
+
+def test_no_syslog_is_noted_and_it_goes_on(start, monkeypatch):
+    if any(map(os.path.exists, ("/dev/log", "/var/run/syslog"))):
+        pytest.skip("there is a syslog here")
+    process, address = start("--syslog", stderr=subprocess.PIPE)
+    assert _accepts(address)
+    process.terminate()
+    assert b"there is no syslog on this machine" in process.communicate(timeout=20)[1]
+
+
 # --- The config file.
 
 
-def test_the_config_files_words():
-    assert split_config("--port=4999  -L 127.0.0.1 # a comment\n\n# --daemon\n--log-file \"a b\"\n") == [
-        "--port=4999", "-L", "127.0.0.1", "--log-file", "a b"]
-    with pytest.raises(UsageError):
-        split_config('--log-file "a')
+@pytest.mark.parametrize("text, words", [
+    ("--port=4999  -L 127.0.0.1 # a comment\n\n# --daemon\n#-d -R\r\n\t-R\r-d", "--port=4999|-L|127.0.0.1|-R|-d"),
+    ("--log-file=a#b.log --redis-password=it's", "--log-file=a#b.log|--redis-password=it's"),
+    ('--log-file="a b"\n-l \\\n', '--log-file="a|b"|-l|\\'),
+    ("--job-handle-prefix #x # and a comment\n-l # --daemon", "--job-handle-prefix|#x|-l|#|--daemon"),
+])
+def test_the_config_files_words_are_gearmands(text, words):
+    """But for comments, where it goes on to look for options."""
+    assert split_config(make_server_line(), text.encode()) == words.split("|")
+
+
+def test_the_config_files_words_are_any_bytes():
+    word = bytes(set(range(1, 256)) - set(b" \t\n\r\x0b\x0c"))
+    assert [os.fsencode(one) for one in split_config(make_server_line(), b"x" + word + b" y\xa0z")] == [b"x" + word, b"y\xa0z"]
 
 
 def test_the_command_line_wins_over_the_config_file(tmp_path):
@@ -245,7 +325,7 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
     assert (options.port, options.listen, options.verbose) == (4999, ["127.0.0.1"], "INFO")
 
 
-@pytest.mark.parametrize("text", ["--bogus\n", "--port\n", "'\n"])
+@pytest.mark.parametrize("text", ["--bogus\n", "--port\n", "--port='1'\n"])
 def test_a_config_file_that_makes_no_sense_names_itself(tmp_path, text):
     path = tmp_path / "conf"
     path.write_text(text)
@@ -507,9 +587,12 @@ def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_pat
     pid = int((tmp_path / "pid").read_text())
     with AdminClient(address) as admin:
         assert admin.getpid() == pid
-        second = processes.start(command + ["-p", address.split(":")[1]], cwd=str(tmp_path), stderr=subprocess.PIPE)
-        errors = second.communicate(timeout=20)[1]
-        assert second.returncode == 1 and b"cannot listen" in errors
+        for more, trouble in ((["-p", address.split(":")[1]], b"process %d has it, and still runs" % pid),
+                              (["-p", address.split(":")[1], "-P", "pid2"], b"cannot listen"), (["-p", "0"], b"has it")):
+            second = processes.start(command[:-5] + command[-3:] + (more if "-P" in more else more + ["-P", "pid"]),
+                                     cwd=str(tmp_path), stderr=subprocess.PIPE)
+            errors = second.communicate(timeout=20)[1]
+            assert second.returncode == 1 and trouble in errors
         assert (tmp_path / "pid").read_text() == "%d\n" % pid, "it is still that of the first"
         admin.shutdown()
     deadline = time.monotonic() + 20

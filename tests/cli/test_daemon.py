@@ -82,6 +82,45 @@ def test_a_pid_file_that_cannot_be_written_names_itself(tmp_path):
     assert str(tmp_path / "no" / "pid") in caught.value.strerror
 
 
+HOLD = """if True:
+    import sys
+    from gearman_std.daemon import PidFile
+    with PidFile(sys.argv[1]):
+        print("there", flush=True)
+        sys.stdin.read()
+"""
+
+
+@posix
+def test_the_pid_file_of_a_process_that_runs_is_not_taken(tmp_path):
+    path = tmp_path / "pid"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"there\n"
+        for use in (lambda: PidFile(str(path)).open(), lambda: PidFile(str(path)).__enter__()):
+            with pytest.raises(OSError) as caught:
+                use()
+            assert caught.value.strerror == "cannot write the pid file %s: process %d has it, and still runs" % (
+                path, holder.pid)
+        assert path.read_text() == "%d\n" % holder.pid
+        holder.kill()
+        holder.wait()
+        with PidFile(str(path)):  # of a process that was killed
+            assert path.read_text() == "%d\n" % os.getpid()
+        assert not path.exists()
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_another_file_that_has_taken_the_pid_files_place_stays(tmp_path):
+    path = tmp_path / "pid"
+    with PidFile(str(path)):
+        path.unlink()
+        path.write_text("%d\n" % os.getpid())
+    assert path.exists()
+
+
 # --- Detaching.
 
 DETACH = """if True:
@@ -297,19 +336,22 @@ def test_setting_up_the_log_again_replaces_it(tmp_path, logger):
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
-def test_syslog(tmp_path, monkeypatch):
+def test_syslog(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / "syslog")
     monkeypatch.setattr(open_log.__module__ + "._SYSLOG_DEVICES", ("/no/such/device", path))
-    with pytest.raises(OSError) as caught:
-        open_log("INFO", "none", syslog=True)
-    assert str(caught.value) == "there is no syslog on this machine"
+    open_log("INFO", "stderr", syslog=True)
+    assert "there is no syslog on this machine" in capsys.readouterr().err
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(path)
         daemon.settimeout(20)
         open_log("INFO", "none", syslog=True)
         logging.getLogger("gearman_std.server").warning("over there")
         heard = daemon.recv(1000).rstrip(b"\0")
+        logging.getLogger("gearman_std.server").warning("a name that is no text: \udce9")
+        assert daemon.recv(1000).rstrip(b"\0").endswith(b"no text: \\udce9")
     assert heard == b"<28>gearmand[%d]: over there" % os.getpid()  # 28: daemon, warning
+    logging.getLogger("gearman_std.server").warning("nobody hears it")
+    assert capsys.readouterr().err == ""
 
 
 def test_sockets_are_inherited_by_the_process_that_they_are_meant_for():

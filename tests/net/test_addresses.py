@@ -1,7 +1,10 @@
 """How people write the address of a job server."""
+import socket
+
 import pytest
 
-from gearman_std.net.addresses import join_address, split_address, split_servers
+from gearman_std.net.addresses import join_address, machine_name, split_address, split_servers
+from gearman_std.server.server import Server
 
 
 @pytest.mark.parametrize("spec, address", [
@@ -81,3 +84,12 @@ def test_what_is_wrong_is_named():
     for servers in (5, b"gear", 4730.0, True):
         with pytest.raises(TypeError, match="server is .*, not an address"):
             split_servers(servers, {}, "server")
+
+
+@pytest.mark.parametrize("hostname, name", [("host-1", "host-1"), ("", "localhost"), (" \t", "__"), ("b\u00fcro", "b_ro"),
+                                            ("\udce9\udcff", "__"), ("a b\0c", "a_b_c"), ("x" * 200, "x" * 200)])
+def test_an_odd_hostname_is_shown_as_far_as_it_can_be(monkeypatch, hostname, name):
+    monkeypatch.setattr(socket, "gethostname", lambda: hostname)
+    assert machine_name() == name
+    with Server(port=0) as server:
+        assert server.core.handle_prefix.startswith(b"H:" + name[:40].encode())

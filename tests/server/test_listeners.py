@@ -353,3 +353,34 @@ def test_the_zone_of_a_link_local_address_is_told(monkeypatch):
     assert split_address(show_address(listener.address)) == listener.address
     _, facts = listener.accept()
     assert (facts.address, facts.shown, repr(facts)) == ("fe80::2", "fe80::2%eth3", "<PeerFacts fe80::2%eth3>")
+
+
+@needs_unix
+def test_the_socket_of_another_server_that_has_taken_the_path_stays(tmp_path):
+    path = str(tmp_path / "socket")
+    [first] = open_listeners(read_places([path], 0, False), 5)
+    os.unlink(path)
+    [second] = open_listeners(read_places([path], 0, False), 5)
+    first.close()
+    assert os.path.exists(path)
+    second.close()
+    assert not os.path.exists(path)
+
+
+@needs_unix
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system cannot change the mode of what is there for sure")
+def test_the_mode_is_given_to_the_socket_and_not_to_what_another_user_has_put_in_its_place(tmp_path, monkeypatch):
+    theirs, path = tmp_path / "theirs", str(tmp_path / "socket")
+    theirs.write_text("")
+    before = theirs.stat().st_mode
+    connect_to = os.open
+
+    def replace_first(name, flags, *mode, **options):
+        if name == path:
+            os.unlink(path)
+            os.symlink(str(theirs), path)
+        return connect_to(name, flags, *mode, **options)
+    monkeypatch.setattr(os, "open", replace_first)
+    with pytest.raises(OSError, match="cannot listen on"):
+        open_listeners(read_places([path], 0, False), 5, 0o666)
+    assert theirs.stat().st_mode == before

@@ -233,7 +233,7 @@ def test_an_address_that_cannot_be_had_is_an_error_that_names_it_and_leaves_noth
 
 @pytest.mark.parametrize("prefix", ["", "H t", "x" * 44, b"a\0b"])
 def test_a_handle_prefix_that_the_protocol_cannot_carry_is_refused(prefix):
-    with pytest.raises(ValueError, match="handle prefix"):
+    with pytest.raises(ValueError, match="handle_prefix"):
         Server(handle_prefix=prefix)
 
 
