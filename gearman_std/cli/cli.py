@@ -5,7 +5,8 @@ from ..net.signals import begin_with_signals, release_signals
 from ..version import VERSION
 from .admin import run_admin
 from .client import run_client
-from .common import DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, fill_standard_descriptors, run_command
+from .common import (DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, did_you_mean, fill_standard_descriptors,
+                     run_command)
 from .demo import run_demo
 from .first_process import leave_first_process
 from .server import run_server
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
 
 _COMMANDS = {
-    "server": (run_server, "run a job server                                               like gearmand"),
-    "client": (run_client, "submit jobs and print their results                            like gearman"),
-    "worker": (run_worker, "run a program, or Python functions, for jobs                   like gearman -w"),
-    "admin": (run_admin, "ask a job server for status, workers, jobs; steer it            like gearadmin"),
+    "server": (run_server, "run a job server                                      like gearmand"),
+    "client": (run_client, "submit jobs and print their results                   like gearman"),
+    "worker": (run_worker, "run a program, or Python functions, for jobs          like gearman -w"),
+    "admin": (run_admin, "ask a job server for status, workers, jobs; steer it  like gearadmin"),
     "demo": (run_demo, "count words of files with a server and workers of its own"),
 }  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]
 
@@ -76,7 +77,7 @@ def _run_none(console: Console, words: "Sequence[str]") -> int:
     if not words[0]:
         console.warn(_make_help())
         return USAGE
-    raise UsageError("there is no command %s" % words[0])
+    raise UsageError("there is no command %s%s" % (words[0], did_you_mean(words[0], _COMMANDS)))
 
 
 def _make_help() -> str:

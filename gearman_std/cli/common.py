@@ -11,10 +11,11 @@ import sys
 from ..errors import GearmanError, JobTimeout, NoServer, ServerLost
 from ..net.addresses import DEFAULT_PORT, split_address
 from ..net.connection import check_tls
+from ..version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 PROGRAM = "gearman-std"
 
@@ -246,7 +247,7 @@ class CommandLine:
 
     def __init__(self, name: str, usage: "Sequence[str]", about: str, groups: "Sequence[Tuple[str, Sequence[Option]]]",
                  notes: "Sequence[Tuple[str, str]]" = (), help_names: str = "-H --help", once: bool = False,
-                 abbreviated: "Sequence[str]" = ()) -> None:
+                 abbreviated: "Sequence[str]" = (), version_names: str = "--version") -> None:
         self.name = name
         self.usage = usage
         self.about = about
@@ -255,7 +256,9 @@ class CommandLine:
         self.once = once
         self.abbreviated = abbreviated
         self._help_names = help_names.split()
+        self._version_names = version_names.split()
         self.groups[-1][1].append(Option(help_names, "", "show this help"))
+        self.groups[-1][1].append(Option(version_names, "", "print the version"))
         self.options = [option for _, options in self.groups for option in options]
         self._by_name = {name: option for option in self.options for name in option.names}
 
@@ -303,8 +306,11 @@ class CommandLine:
             name = self._complete(name)
         if name in self._help_names:
             raise HelpWanted(self.help())
+        if name in self._version_names:
+            raise HelpWanted("gearman_std %s\n" % VERSION)
         if name not in self._by_name:
-            raise UsageError("there is no option %s" % name)
+            raise UsageError("there is no option %s%s" % (name, did_you_mean(
+                name, [one for option in self.options if option.help for one in option.names])))
         return self._by_name[name]
 
     def _complete(self, name: str) -> str:
@@ -337,11 +343,11 @@ class CommandLine:
         setattr(parsed, option.key, getattr(parsed, option.key) + [value] if option.repeat and option.metavar else value)
 
     def help(self, width: "Optional[int]" = None) -> str:
-        """What `--help` prints."""
+        """What `--help` prints; a terminal that is wider than 80 columns gets no more than that."""
         from textwrap import fill
         if width is None:
             from shutil import get_terminal_size
-            width = min(get_terminal_size().columns, 120)
+            width = min(get_terminal_size().columns, 80)
         width = max(width, 60)
         lines = []  # type: List[str]
         for index, usage in enumerate(self.usage):
@@ -354,8 +360,40 @@ class CommandLine:
             for option in shown:
                 lines += _help_lines(option.label(), option.help, width)
         for title, text in self.notes:
-            lines += ["", title + ":"] + ["  " + line for line in text.strip("\n").split("\n")]
+            lines += ["", title + ":"] + _note_lines(text, width)
         return "\n".join(lines) + "\n"
+
+
+def _note_lines(text: str, width: int) -> "List[str]":
+    """A note: a row is a sentence, a command, or one of these, two blanks, and what it means; indented, that goes on."""
+    from textwrap import wrap
+    rows = []  # type: List[List[str]]
+    for line in text.strip("\n").split("\n"):
+        label, _, meaning = line.partition("  ")
+        if label:
+            rows.append([label, meaning.strip()])
+        else:
+            rows[-1][1] = (rows[-1][1] + " " + line.strip()).strip()
+    column = max([len(label) for label, meaning in rows if meaning and len(label) <= 24] or [4]) + 2
+    lines = []  # type: List[str]
+    for label, meaning in rows:
+        if meaning and len(label) <= 24:
+            lines += wrap(meaning, width, initial_indent="  " + label.ljust(column), subsequent_indent=" " * (column + 2))
+            continue
+        command = label.startswith(PROGRAM)
+        parts = wrap(label, width - 2 if command else width, initial_indent="  ",
+                     subsequent_indent="      " if command else "  ", break_on_hyphens=False, break_long_words=False)
+        lines += [part + " \\" for part in parts[:-1]] + parts[-1:] if command else parts
+        if meaning:
+            lines += wrap(meaning, width, initial_indent="      ", subsequent_indent="      ")
+    return lines
+
+
+def did_you_mean(word: str, words: "Iterable[str]") -> str:
+    """What to say behind a word that does not exist, if there is one that it may have been meant to be."""
+    from difflib import get_close_matches
+    guesses = get_close_matches(word, [one for one in words if len(one) > 2], 1) if len(word) > 2 else []
+    return " (did you mean %s?)" % guesses[0] if guesses else ""
 
 
 def _help_lines(label: str, text: str, width: int) -> "List[str]":

@@ -232,7 +232,6 @@ def make_server_line() -> CommandLine:
                    % _DEFAULT_CONFIG),
             Option("--check-args", "", "only look whether the options make sense"),
             Option("--coredump", "", "let the system write a core file when the interpreter crashes"),
-            Option("-V --version", "", "print the version"),
         ]),
         ("Accepted, and of no effect", [
             Option("-t --threads", "N", "the server has one thread", whole_number()),
@@ -240,7 +239,8 @@ def make_server_line() -> CommandLine:
             Option("--keepalive", "", "TCP keepalive is always on"),
         ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES.split()]),
     ], [("Who", _SERVER_WHO), ("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES),
-        ("Exit status", _SERVER_STATUSES), ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True)
+        ("Exit status", _SERVER_STATUSES), ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True,
+        version_names="-V --version")
 
 
 def parse_server(arguments: "Sequence[str]") -> "Parsed":
@@ -435,9 +435,6 @@ def _needs_root(settings: "Dict[str, Any]") -> bool:
 def run_server(console: Console, arguments: "Sequence[str]") -> int:
     """Run `server`; return the exit status."""
     options = parse_server(arguments)
-    if options.version:
-        console.write("gearman_std %s\n" % VERSION)
-        return DONE
     for word in options.words:
         console.complain("%r in the config file is no option, which begins with --, and is ignored" % word)
     inherited = inherited_sockets(os.environ, os.getpid())

@@ -29,8 +29,8 @@ _logger_output = logging.getLogger("gearman_std.output")
 _WORKER_ABOUT = """
 Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,
 and if it ends with a status other than 0 the job fails with what it said on standard error; without COMMAND, the data is
-printed.  Without -f, a Python callable, found in the current folder or an installed module, is called with a WorkerJob, and
-what it returns is the result.
+printed.  Without -f, a Python callable of a file, or of a module in the current folder or installed, is called with a
+WorkerJob, and what it returns is the result.
 """
 _WORKER_STATUSES = """
 0    it was stopped by SIGTERM, or has done all that --max-jobs or --max-age allow
@@ -46,6 +46,7 @@ SIGHUP           open the log file again
 _WORKER_EXAMPLES = """
 gearman-std worker -f wc -- wc -c                      a program: data on its input, output is the result
 gearman-std worker -f resize -c 1 -- ./resize.sh
+gearman-std worker ./mymodule.py:reverse
 gearman-std worker mymodule:reverse --threads 8        def reverse(job): return job.workload[::-1]
 gearman-std worker rev=mymodule:reverse mymodule:count --processes 4 --reload
 """
@@ -357,23 +358,37 @@ class _Printer:
             raise Retry() from None
 
 
+def _place(error: BaseException) -> str:
+    """File and line of the code of a module that raised something while it was imported, empty if it was no such code."""
+    from traceback import extract_tb
+    if isinstance(error, SyntaxError):
+        return " (%s)" % error.filename if error.filename else ""  # whose text has the line
+    for frame in reversed(extract_tb(error.__traceback__)[2:]):  # of which two are ours, and importlib's
+        if not frame[0].startswith("<frozen"):
+            return " (%s, line %s)" % (frame[0], frame[1])
+    return ""
+
+
 def load_function(word: str) -> "Tuple[bytes, Any]":
     """The name and the callable of `[NAME=]MODULE:CALLABLE`; the name is by default the callable's.
 
     Raises UsageError if it cannot be had.
     """
     name, equals, path = word.rpartition("=")
-    module_name, colon, attributes = path.partition(":")
-    if not module_name or not attributes or equals and not name:
-        raise UsageError("%r is not [NAME=]MODULE:CALLABLE" % word)
+    module_name, colon, attributes = path.rpartition(":")
     folder = logical_folder()
+    if module_name.endswith(".py") and os.path.isfile(module_name):
+        parent, module_name = os.path.split(module_name[:-3])
+        folder = os.path.join(folder, "" if parent == os.curdir else parent).rstrip(os.sep) or os.sep
+    if not module_name or not attributes or equals and not name or module_name.startswith(".") or os.sep in module_name:
+        raise UsageError("%r is not [NAME=]MODULE:CALLABLE, nor is there such a file" % word)
     if folder not in sys.path and ("" not in sys.path or folder != os.getcwd()):
         sys.path.insert(0, folder)
     from importlib import import_module
     try:
         found = import_module(module_name)  # type: Any
     except (Exception, SystemExit) as error:  # whatever the module's code may raise
-        raise UsageError("cannot import %s: %s: %s" % (module_name, type(error).__name__, error)) from None
+        raise UsageError("cannot import %s: %s: %s%s" % (module_name, type(error).__name__, error, _place(error))) from None
     for attribute in attributes.split("."):
         try:
             found = getattr(found, attribute)

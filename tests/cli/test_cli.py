@@ -49,7 +49,7 @@ def test_without_a_command_the_help_is_an_error():
 
 
 def test_an_unknown_command():
-    assert run("serve") == (2, "", "gearman-std: there is no command serve; see gearman-std --help\n")
+    assert run("anything") == (2, "", "gearman-std: there is no command anything; see gearman-std --help\n")
 
 
 @pytest.mark.parametrize("word", ["-V", "--version"])
@@ -70,6 +70,19 @@ def test_with_closed_standard_streams():
     code = "import os, sys; os.close(0); os.close(1); os.close(2); os.execv(sys.executable, [sys.executable] + sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, "-m", "gearman_std", "--version"], timeout=50)
     assert done.returncode == 1  # since nobody could read the version
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_fits_80_columns_and_every_command_has_a_version(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, output, errors = run(command, "--help")
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert run(command, "--version") == run("--version")
+    assert [line for line in run("--help")[1].splitlines() if len(line) > 80] == []
+
+
+def test_a_typo_of_a_command_gets_a_suggestion():
+    assert run("sever")[2] == "gearman-std: there is no command sever (did you mean server?); see gearman-std --help\n"
 
 
 TLS_FILE = os.path.join(os.path.dirname(__file__), "tls", "server.pem")

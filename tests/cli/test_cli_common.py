@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from gearman_std.cli.common import (FAILED, INTERRUPTED, PIPE_CLOSED, TOO_LATE, UNREACHABLE, USAGE, CommandLine, Console,
-                                    HelpWanted, Option, Quit, UsageError, address_options, find_servers, find_tls, one_of,
-                                    own_command, read_port, read_seconds, read_size, run_command, some_text, whole_number)
+                                    HelpWanted, Option, Quit, UsageError, _note_lines, address_options, find_servers,
+                                    find_tls, one_of, own_command, read_port, read_seconds, read_size, run_command,
+                                    some_text, whole_number)
 from gearman_std.errors import JobTimeout, NoServer, ServerError, ServerLost
+from gearman_std.version import VERSION
 
 
 def make_line(once=False):
@@ -60,8 +62,10 @@ def test_what_is_not_given_has_its_default():
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["-x"], "there is no option -x"), (["--backgrounds"], "there is no option --backgrounds"),
-    (["--back"], "there is no option --back"), (["-f"], "-f needs a value"), (["--function"], "--function needs a value"),
+    (["-x"], "there is no option -x"),
+    (["--backgrounds"], "there is no option --backgrounds (did you mean --background?)"),
+    (["--back"], "there is no option --back (did you mean --background?)"),
+    (["-f"], "-f needs a value"), (["--function"], "--function needs a value"),
     (["--background=1"], "--background takes no value"), (["-c", "x"], "-c: 'x' is not a whole number from 1"),
     (["-bx"], "there is no option -x"),
 ])
@@ -95,6 +99,39 @@ def test_after_the_options_end_nothing_is_an_option():
 @pytest.mark.parametrize("width", [20, 60, 100])
 def test_help_fits_the_terminal(width):
     assert max(map(len, make_line().help(width).splitlines())) <= max(width, 60)
+
+
+def test_help_of_a_wide_terminal_has_no_more_than_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    line = CommandLine("test", ["test"], "words " * 50, [("Options", [Option("--option", "", "words " * 50)])])
+    assert 70 < max(map(len, line.help().splitlines())) <= 80
+
+
+@pytest.mark.parametrize("text, lines", [
+    ("0  well\n1   not so well, for one of the many reasons\n    that there are", [
+        "  0  well", "  1  not so well, for one of the many", "     reasons that there are"]),
+    ("a sentence that goes on and on, until it does not fit", ["  a sentence that goes on and on, until", "  it does not fit"]),
+    ("gearman-std client -f wc --host one,two some-data  what it does", [
+        "  gearman-std client -f wc --host \\", "      one,two some-data", "      what it does"]),
+    ("ONE_NAME, ANOTHER_NAME, A_THIRD\n      what they are for, one and all", [
+        "  ONE_NAME, ANOTHER_NAME, A_THIRD", "      what they are for, one and all"]),
+])
+def test_notes_are_wrapped(text, lines):
+    assert _note_lines(text, 40) == lines
+
+
+def test_the_version_is_an_answer():
+    with pytest.raises(HelpWanted) as caught:
+        make_line().parse(["--version"])
+    assert str(caught.value) == "gearman_std %s\n" % VERSION
+
+
+@pytest.mark.parametrize("word, guess", [("--cuont", " (did you mean --count?)"), ("--hiddden", ""),
+                                         ("--completely-other", ""), ("-z", "")])
+def test_a_typo_gets_a_suggestion(word, guess):
+    with pytest.raises(UsageError) as caught:
+        make_line().parse([word])
+    assert str(caught.value) == "there is no option %s%s" % (word, guess)
 
 
 # --- Values.

@@ -208,6 +208,36 @@ def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize("code, complaint", [
+    ("import os\n\n1 / 0\n", "ZeroDivisionError: division by zero (%s, line 3)"),
+    ("\nimport no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing' (%s, line 2)"),
+    ("import json\njson.loads('{')\n", "decoder.py, line "),
+    ("def f(:\n", "line 1) (%s)"),
+    ("import sys\nsys.exit(3)\n", "SystemExit: 3 (%s, line 2)"),
+])
+def test_what_is_wrong_with_a_module_is_told_with_file_and_line(folder, monkeypatch, code, complaint):
+    path = folder / ("wrong%d.py" % abs(hash(code)))
+    path.write_text(code)
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(UsageError) as caught:
+        load_function(path.name[:-3] + ":f")
+    assert complaint.replace("%s", str(path)) in str(caught.value)
+
+
+def test_a_module_may_be_named_by_its_file(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "in_a_file.py").write_text("def f(job): pass\n")
+    (folder / "here_in_a_file.py").write_text("def f(job): pass\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert load_function("./here_in_a_file.py:f")[0] == b"f"
+    assert load_function("here_in_a_file.py:f")[0] == b"f"
+    assert load_function("name=%s:f" % (folder / "elsewhere" / "in_a_file.py"))[0] == b"name"
+    for word in ("./nothing.py:f", ".here:f", "elsewhere/in_a_file:f", "../x:f"):
+        with pytest.raises(UsageError, match="is not .* nor is there such a file"):
+            load_function(word)
+
+
 @pytest.mark.parametrize("words, complaint", [
     ([], b"no function was given"), (["-f", "x", "no-such-program"], b"there is no program"),
     (["nomodule:x"], b"cannot import nomodule"),
