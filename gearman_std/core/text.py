@@ -179,26 +179,30 @@ def _cancel(core: "Any", words: "List[bytes]") -> "Reply":
         core.cancel(job)
         return _OK
     if what == b"function" and len(words) == 3:
-        return _for_all(core, words, core.job_chain, core.cancel, lambda job: job.function.name == words[2])
+        function = core.functions.get(words[2])
+        return _for_all(core, words, core.job_chain, core.cancel,
+                        lambda jobs: [job for job in jobs if job.function is function], function.total if function else 0)
     if what == b"unique" and len(words) in (3, 4):
-        return _for_all(core, words, core.job_chain, core.cancel, lambda job: job.unique == words[2] and (
-            len(words) == 3 or job.function.name == words[3]))
+        return _for_all(core, words, core.job_chain, core.cancel, lambda jobs: [
+            job for job in jobs if job.unique == words[2] and (len(words) == 3 or job.function.name == words[3])])
     return b"ERR UNKNOWN_ERROR\r\n"
 
 
 def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[Any], None]",
-             concerns: "Callable[[Any], bool]") -> "Iterator[bytes]":
-    """Give an order for all jobs of a chain that it concerns; that there are none is an error only where one was named."""
+             concerned: "Callable[[List[Any]], List[Any]]", most: "Optional[int]" = None) -> "Iterator[bytes]":
+    """Give an order for all jobs of a chain that it concerns, `most` at most; that there are none is an error only where one
+    was named.
+    """
     known, count = words[2:3] and words[2] in core.functions, 0
-    for jobs in chain.walk():
-        for job in jobs:
-            if not concerns(job):
-                continue
+    for jobs in chain.walk() if most != 0 else ():
+        for job in concerned(jobs):
             if job.joins >= STEP:
                 yield b""  # its watchers can be many
             if job.later is not None:
                 order(job)
                 count += 1
+        if count == most:
+            break
         yield b""
     what = words[1].lower()
     if not count and what == b"function" and not known:
@@ -223,9 +227,10 @@ def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], 
         order(core.aside[words[2]])
         return b"OK 1\r\n"
     if what == b"function" and len(words) == 3:
-        return _for_all(core, words, core.aside_chain, order, lambda job: job.function.name == words[2])
+        return _for_all(core, words, core.aside_chain, order,
+                        lambda jobs: [job for job in jobs if job.function.name == words[2]])
     if what == b"all" and len(words) == 2:
-        return _for_all(core, words, core.aside_chain, order, lambda job: True)
+        return _for_all(core, words, core.aside_chain, order, lambda jobs: jobs)
     return _incomplete(words[0].lower())
 
 

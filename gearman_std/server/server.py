@@ -72,6 +72,7 @@ _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[],
 _COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
              "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled",
              "faults")
+_STAGE = ("clock", "wall_clock", "make_selector")  # what `Server` takes by name from who plays with time
 
 
 class Server:
@@ -102,7 +103,7 @@ class Server:
     Owner: the dispatcher thread, the one in `serve`.
     """
 
-    # Time and what waits; tests have their own.
+    # Time and what waits; tests have their own, see _STAGE.
     _clock = staticmethod(time.monotonic)                     # type: Callable[[], float]
     _wall_clock = staticmethod(time.time)                     # type: Callable[[], float]
     _make_selector = staticmethod(selectors.DefaultSelector)  # type: Callable[[], Any]
@@ -116,7 +117,11 @@ class Server:
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
                  store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "",
-                 verbosity: str = "ERROR") -> None:
+                 verbosity: str = "ERROR", **stage: "Any") -> None:
+        for name, part in stage.items():
+            if name not in _STAGE:
+                raise TypeError("Server has no setting %r" % name)
+            setattr(self, "_" + name, part)
         check_numbers(locals(), "port", "backlog", "max_packet_size", "max_line_size", "max_connections", "max_unsent")
         check_number("stall_timeout", stall_timeout)
         check_number("handshake_timeout", handshake_timeout)
