@@ -16,6 +16,7 @@ import threading
 import time
 from math import ceil
 
+from .arguments import check_kind
 from .client.client import Client
 from .client.network import Network
 from .core.core import Core
@@ -122,7 +123,8 @@ class ImmediateClient(Client):
     """
 
     def __init__(self, functions: "Any" = None, *, serializer: "Any" = None, job_timeout: "Optional[float]" = None) -> None:
-        self.worker = functions if isinstance(functions, Worker) else _copy_worker(functions or {}, None, serializer=serializer)
+        self.worker = functions if isinstance(functions, Worker) else _copy_worker(
+            {} if functions is None else functions, None, serializer=serializer)
         self._stage = stage = _Stage(self.worker)
         self._clock = stage.clock
         self._wall_clock = stage.wall_clock
@@ -489,6 +491,7 @@ class _StageLink:
 
 def _copy_worker(functions: "Any", servers: "Any", **options: "Any") -> Worker:
     """A worker with the functions of another one, or of a dict."""
+    check_kind("functions", functions, (dict, Worker), "a dict of callables by name, or a Worker")
     if isinstance(functions, Worker):
         worker = Worker(servers, **dict({"serializer": functions.serializer}, **options))
         worker.abilities.update(functions.abilities)

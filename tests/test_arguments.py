@@ -5,10 +5,14 @@ import itertools
 import pytest
 
 from gearman_std.arguments import check_callable, check_kind, check_number
+from gearman_std.client.admin import AdminClient
+from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.server.access import Access
 from gearman_std.server.server import Server
+from gearman_std.store.sqlite import JobStore
+from gearman_std.testing import ImmediateClient
 from gearman_std.worker.command import Command
 from gearman_std.worker.job import Retry
 from gearman_std.worker.worker import Worker
@@ -47,14 +51,19 @@ MAY_BE = {
     Server: {"port": [7], "listen": [], "backlog": [7], "handle_prefix": [None, "x", b"x"], "wakeup": [None, 7],
              "policy": [None], "policies": [None, {}], "limits": [None], "max_packet_size": [7], "max_line_size": [7],
              "max_connections": [7], "max_unsent": [7], "stall_timeout": [7, 1.5], "handshake_timeout": [7, 1.5],
-             "access": [None], "socket_mode": [None, 7], "version": ["x"], "verbosity": ["x"]},
+             "access": [None], "tls": [None], "keepalive": [], "socket_mode": [None, 7], "version": ["x"], "verbosity": ["x"]},
     Worker: {"servers": [None, "x"], "threads": [7], "client_id": [None, "x", b"x"], "grace": [None, 7, 1.5],
              "max_jobs": [None, 7], "max_age": [None, 7, 1.5], "splay": [7, 1.5], "serializer": [None],
-             "connect_timeout": [None, 7, 1.5], "watch": [None]},
+             "connect_timeout": [None, 7, 1.5], "tls": [None, {}], "watch": [None]},
     Limits: dict.fromkeys(inspect.signature(Limits).parameters, [7]),
     FunctionPolicy: {"coalescing": [], "retries": [7], "attempts": [7], "backoff": [7, 1.5], "backoff_max": [7, 1.5]},
     Access: dict.fromkeys(["submit", "work", "admin", "steer"], [None, {}]),
-    Command: {"timeout": [None, 7, 1.5]},
+    Command: {"timeout": [None, 7, 1.5], "argv": [], "cwd": [None, "x", b"x"], "env": [None, {}, {"a": 1}]},
+    Client: {"servers": [None, "x"], "connect_timeout": [None, 7, 1.5], "command_timeout": [None, 7, 1.5],
+             "job_timeout": [None, 7, 1.5], "serializer": [None], "tls": [None, {}]},
+    AdminClient: {"server": [None, "x"], "timeout": [None, 7, 1.5], "tls": [None, {}]},
+    ImmediateClient: {"functions": [None, {}]},
+    JobStore: {"path": ["x", b"x"], "durability": [], "gearmand_queue": [None]},
     Retry: {"after": [7, 1.5], "text": ["x"], "attempts": [None, 7]},
 }
 VALUES = ["x", b"x", None, 7, -7, 1.5, NAN, {"a": 1}, {}, object()]
@@ -63,7 +72,7 @@ VALUES = ["x", b"x", None, 7, -7, 1.5, NAN, {"a": 1}, {}, object()]
 @pytest.mark.parametrize("kind, name", [(kind, name) for kind, names in MAY_BE.items() for name in names],
                          ids=lambda part: getattr(part, "__name__", part))
 def test_every_constructor_refuses_what_cannot_be(kind, name):
-    needed = {Command: {"argv": ["true"]}, Server: {"port": 0}}.get(kind, {})
+    needed = {Command: {"argv": ["true"]}, Server: {"port": 0}, JobStore: {"path": "x"}}.get(kind, {})
     for value in VALUES:
         arguments = dict(needed, **{name: value})
         if any(type(value) is type(one) and value == one for one in MAY_BE[kind][name]):
@@ -74,10 +83,24 @@ def test_every_constructor_refuses_what_cannot_be(kind, name):
             assert str(caught.value)
 
 
+def test_what_is_registered_can_be_called():
+    worker = Worker("h")
+    for wrong in (5, "f"):
+        with pytest.raises(TypeError, match="the hook error is .*, which cannot be called"):
+            worker.hook("error", wrong)
+        with pytest.raises(TypeError, match="abandon is .*, which cannot be called"):
+            worker.register("f", len, abandon=wrong)
+        with pytest.raises(TypeError, match="not callable"):
+            worker.register("f", wrong)
+
+
 def test_a_policy_is_a_policy():
     for policies in ({"f": "join"}, {"f": {"attempts": 2}}, {"f": None}):
         with pytest.raises(TypeError, match="the policy of 'f' is .*, not a FunctionPolicy"):
             Server(port=0, policies=policies)
+    for name, kind in ((5, TypeError), ("", ValueError)):
+        with pytest.raises(kind, match="function name"):
+            Server(port=0, policies={name: FunctionPolicy()})
 
 
 def test_a_server_takes_a_clock_all_the_same_and_nothing_that_it_does_not_know():

@@ -11,7 +11,7 @@ from collections import namedtuple
 from ..arguments import check_number
 from ..errors import CommandTimeout, ProtocolError, ServerLost
 from ..net.addresses import join_address, split_servers
-from ..net.connection import (LONGEST_REFUSAL, Deadline, check_timeout, is_refusal, open_connection,
+from ..net.connection import (LONGEST_REFUSAL, Deadline, check_timeout, check_tls_kind, is_refusal, open_connection,
                               read_refusal)
 from ..wire.protocol import MAX_LINE_SIZE, encode
 
@@ -111,6 +111,7 @@ class AdminClient:
             raise ValueError("server is %r, of which one AdminClient can ask only one" % (server,))
         self.address = addresses[0]
         self.timeout = check_timeout("timeout", timeout)
+        check_tls_kind(tls)
         self._tls = tls
         self._connection = None  # type: Optional[Connection]
 

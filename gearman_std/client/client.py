@@ -10,7 +10,7 @@ from ..arguments import check_number
 from ..errors import (ClientBusy, GearmanError, JobTimeout, NoServer, NoWorker, ProtocolError, ServerError, ServerLost,
                       twin_error)
 from ..net.addresses import split_servers
-from ..net.connection import Deadline, ask, check_timeout
+from ..net.connection import Deadline, ask, check_timeout, check_tls_kind
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
@@ -75,6 +75,7 @@ class Client:
         self.command_timeout = check_timeout("command_timeout", command_timeout)
         self.job_timeout = check_timeout("job_timeout", job_timeout)
         self.serializer = find_serializer(serializer)
+        check_tls_kind(tls)
         self._tls = tls
         self._addresses = split_servers(servers, os.environ)
         self._network = self._make_network(self._addresses, tls)

@@ -189,6 +189,10 @@ class Task:
         """
         if timeout is None:
             timeout = self._client.job_timeout
+        Deadline(timeout)  # which raises
+        return self._stream(timeout)
+
+    def _stream(self, timeout: "Optional[float]") -> "Iterator[bytes]":
         while True:
             deadline = Deadline(timeout, self._network.clock)
             if not self._network.wait(lambda: bool(self._chunks) or self._is_over(), deadline, (self,)):

@@ -301,6 +301,16 @@ def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, s
     return connected
 
 
+def check_tls_kind(tls: "Any") -> None:
+    """Raises TypeError or ValueError for what can be no setting of TLS; its files are not looked at."""
+    if isinstance(tls, dict):
+        unknown = sorted(map(str, set(tls) - {"ca", "certificate", "key", "hostname", "verify"}))
+        if unknown:
+            raise ValueError("not a TLS setting: %s" % ", ".join(unknown))
+    elif tls not in (None, True, False) and not hasattr(tls, "wrap_socket"):
+        raise TypeError("tls is %.80r, not True, an ssl.SSLContext or a dict" % (tls,))
+
+
 def check_tls(tls: "Any") -> None:
     """Raises what `open_connection` would raise for these settings, for those to whom that would later be an outage."""
     if tls:
@@ -328,14 +338,12 @@ def _start_tls(connected: "Any", context: "Any", hostname: str, deadline: Deadli
 
 def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
     """The SSLContext that `open_connection` was told to use, and the host name that the certificate should have, if told."""
+    check_tls_kind(tls)
     import ssl
     if tls is True:
         return ssl.create_default_context(), None
     if not isinstance(tls, dict):
         return tls, None
-    unknown = sorted(set(tls) - {"ca", "certificate", "key", "hostname", "verify"})
-    if unknown:
-        raise ValueError("not a TLS setting: %s" % ", ".join(unknown))
     path = tls.get("ca")
     try:
         context = ssl.create_default_context(cafile=path)

@@ -38,7 +38,7 @@ from ..store.storekeeper import StoreKeeper
 from ..timers import growing_pause
 from ..version import VERSION
 from ..wire.http import HTTPSession, pack_refusal
-from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, pack_response
+from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, encode_function, pack_response
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
 from .gate import NEVER, Gate, stop_watching
@@ -128,6 +128,11 @@ class Server:
         for name, number in (("wakeup", wakeup), ("socket_mode", socket_mode)):
             if number is not None:
                 check_number(name, number, whole=True)
+        check_kind("keepalive", keepalive, (list, tuple), "three numbers")
+        if len(keepalive) != 3:
+            raise ValueError("keepalive is %.80r, not three numbers" % (keepalive,))
+        for number in keepalive:
+            check_number("keepalive", number, 1, whole=True)
         check_kind("listen", listen, (list, tuple), "a list of addresses")
         check_kind("policy", policy, (FunctionPolicy, type(None)), "a FunctionPolicy")
         check_kind("policies", {} if policies is None else policies, dict, "a dict of FunctionPolicy by function")
@@ -159,8 +164,7 @@ class Server:
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
         self._stalls = Stalls(stall_timeout or NEVER)
         self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, durable=store is not None, policy=policy,
-                         policies={name.encode() if isinstance(name, str) else name: policy
-                                   for name, policy in (policies or {}).items()},
+                         policies={encode_function(name): policy for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
                          verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]

@@ -1,6 +1,6 @@
 """Where background jobs outlive the server.
 
-Imports the records of core, net, schedule and errors.
+Imports the records of core, net, schedule, errors and arguments.
 """
 from .sqlite import JobStore
 from .storekeeper import StoreKeeper

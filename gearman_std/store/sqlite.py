@@ -30,6 +30,7 @@ import logging
 import os
 from itertools import groupby
 
+from ..arguments import check_kind
 from ..core.jobs import DELAYED, HANDLE_BLOCK, HELD, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING, place_of
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
@@ -92,9 +93,14 @@ class JobStore:
                  migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
         if durability not in DURABILITIES:
             raise ValueError("durability is one of %s, not %r" % (", ".join(DURABILITIES), durability))
-        self.path = os.path.realpath(path)
+        check_kind("path", path, (str, bytes, os.PathLike), "a path")
+        self.path = os.path.realpath(os.fsdecode(path))
         self.durability = durability
         self.number = 0           # of the last handle that may have been given out, as of `open`
+        if gearmand_queue is not None:
+            check_kind("gearmand_queue", gearmand_queue, (tuple, list), "a pair of file and table")
+            if len(gearmand_queue) != 2:
+                raise ValueError("gearmand_queue is %.80r, not a pair of file and table" % (gearmand_queue,))
         self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
         self._connect = connect or connect_sqlite
         self._migrations = migrations

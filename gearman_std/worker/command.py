@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from ..arguments import check_number
+from ..arguments import check_kind, check_number
 from ..errors import GearmanError
 from ..net.threads import start_thread
 
@@ -61,12 +61,16 @@ class Command:
 
     def __init__(self, argv: "Sequence[str]", timeout: "Optional[float]" = None, lines: bool = False, strip: bool = False,
                  cwd: "Optional[str]" = None, env: "Optional[Dict[str, str]]" = None) -> None:
-        if not argv or isinstance(argv, (str, bytes)):
+        if not argv or not isinstance(argv, (list, tuple)):
             raise ValueError("a command is a list, the program first, not %r" % (argv,))
         if timeout is not None:
             check_number("timeout", timeout)
             if timeout == 0:
                 raise ValueError("timeout is 0, which is none")
+        for word in argv:
+            check_kind("a word of the command", word, (str, bytes, os.PathLike), "a text or bytes")
+        check_kind("cwd", cwd, (str, bytes, os.PathLike, type(None)), "a folder's path")
+        check_kind("env", os.environ if env is None else env, (dict, type(os.environ)), "a dict of names and values")
         self.argv = list(argv)
         self.timeout = None if timeout == float("inf") else timeout
         self.lines = lines

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from ..arguments import check_callable, check_number
 from ..net.addresses import join_address, split_servers
-from ..net.connection import check_tls, open_connection
+from ..net.connection import check_tls, check_tls_kind, open_connection
 from ..net.signals import make_handler
 from ..wire.protocol import encode, encode_function
 from ..wire.serializers import find_serializer
@@ -88,6 +88,7 @@ class Worker:
         self.max_jobs = max_jobs
         self.max_age = max_age
         self.splay = splay
+        check_tls_kind(tls)
         check_tls(tls)
         self.tls = tls
         self.connect_timeout = connect_timeout
@@ -136,6 +137,8 @@ class Worker:
             check_number("limit", limit, 1, whole=True)
         if timeout is not None:
             check_number("timeout", timeout, 0.001)
+        if abandon is not None:
+            check_callable("abandon", abandon)
         ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
         self.abilities[encoded] = ability
         shift = self._at_work()
@@ -174,6 +177,7 @@ class Worker:
             raise ValueError("a hook is one of %s, not %r" % (", ".join(HOOKS), name))
         if callable_ is None:
             return lambda decorated: self.hook(name, decorated)
+        check_callable("the hook %s" % name, callable_)
         self.hooks[name].append(callable_)
         return callable_
 

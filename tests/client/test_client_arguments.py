@@ -7,7 +7,7 @@ import pytest
 from client_tools import LONG, one_job
 from gearman_std.client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from gearman_std.client.client import Client
-from gearman_std.client.task import JobStatus
+from gearman_std.client.task import JobStatus, make_task
 from gearman_std.errors import JobFailed, ServerError
 from gearman_std.wire.protocol import SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING
 from gearman_std.server.access import Access
@@ -101,6 +101,7 @@ def with_text(call, *parts):
     with_text(call("wait", ["x"]), "tasks", "'x'"),
     with_text(call("wait", [], return_when="some"), "return_when is all or first"),
     with_text(call("as_completed", "x"), "tasks is 'x'"),
+    with_text(pytest.param(lambda client: make_task(client, "f").stream("x"), id="stream('x')"), "timeout is 'x'"),
     with_text(call("status", 5), "handle is 5"),
     with_text(call("status", ""), "handle is empty"),
     with_text(call("status", "H:1", server="elsewhere"), "elsewhere", "servers"),

@@ -233,9 +233,13 @@ def test_tls_and_a_connection_that_is_injected(fake):
     def connect(address, timeout, tls):
         seen.append((address, timeout, tls))
         return open_connection(address, timeout, None)
-    with AtWork(make(fake, tls="context", connect_timeout=3.0, connect=connect)):
+
+    class Context:
+        wrap_socket = None
+
+    with AtWork(make(fake, tls=Context, connect_timeout=3.0, connect=connect)):
         fake.accept(*HELLO)
-    assert seen == [(("127.0.0.1", fake.port), 3.0, "context")]
+    assert seen == [(("127.0.0.1", fake.port), 3.0, Context)]
 
 
 def test_a_worker_that_cannot_have_its_threads_says_so_and_leaves_none(fake, monkeypatch):
