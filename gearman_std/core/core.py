@@ -22,8 +22,8 @@ from ..wire.protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEP
 from .chain import Chain, untie
 from .handlers import hand_over, handler_table
 from .invariants import check_core
-from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, JOIN, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE, STORING,
-                   WAITING, Function, FunctionPolicy, Job, Totals, place_of)
+from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, JOIN, NO_WATCHERS, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE,
+                   STORING, WAITING, Function, FunctionPolicy, Job, Totals, place_of)
 from .ledger import Ledger, job_record
 from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
 from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
@@ -124,11 +124,13 @@ class Core:
     def receive(self, peer: Peer, packets: "Iterable[Packet]") -> "List[Packet]":
         """Obey the packets of a peer, in their order; return those that wait for its next turn, as others take long."""
         handlers, turns = peer.handlers, self.turns
-        turns.rest = NO_PACKETS
         turns.packets = packets = iter(packets)  # whoever does what takes long takes the rest out
         for packet_type, arguments in packets:
             handlers[packet_type](self, peer, arguments)
-        return turns.rest
+        rest = turns.rest
+        if rest:
+            turns.rest = NO_PACKETS
+        return rest
 
     def refuse(self, peer: Peer, error: ProtocolError) -> None:
         """Give a peer up whose stream cannot be read any further."""
@@ -889,7 +891,14 @@ class Core:
         if job.timer is not None:
             self.time_limits.cancel(job.timer)
             job.timer = None
-        self._end(job)
+        if job.schedule is not None:
+            self._end(job)
+            return
+        # What `_end` and `unwatch` do (benchmark: every job).
+        for peer in job.watchers:
+            peer.watching.pop(job, None)
+        job.watchers = NO_WATCHERS
+        self._forget(job)
 
     def _end(self, job: Job) -> None:
         """Forget a job in no state, unless it recurs."""

@@ -72,6 +72,7 @@ class Turns:
         if peer.errand is not None and peer.errand_lasts:
             self.chores.append(peer.errand)
         peer.errand = None
+        self.rest = NO_PACKETS  # should a fault of ours have ended it in the middle
 
     def finish(self, steps: "Iterator[Data]") -> None:
         """Do what nobody waits for, at once if it is one step."""
