@@ -27,8 +27,8 @@ from .client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, 
 from .client.client import Client
 from .client.task import HIGH, LOW, NORMAL, JobStatus, Task
 from .worker.command import Command, CommandFailed
-from .errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
-                     ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
+from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
+                     NoWorker, ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
 from .core.jobs import FunctionPolicy
 from .core.limits import Limits
 from .server.server import Server
@@ -40,11 +40,11 @@ from .worker.job import Retry, WorkerJob
 
 __version__ = VERSION
 __all__ = [
-    "Access", "AdminClient", "Client", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout", "ConnectedPeer",
-    "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed", "JobStatus",
-    "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus", "ProtocolError", "QueueFull",
-    "QueuedJob", "Retry", "Server", "ServerError", "ServerLost", "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob",
-    "__version__",
+    "Access", "AdminClient", "Client", "ClientBusy", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout",
+    "ConnectedPeer", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
+    "JobStatus", "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus",
+    "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server", "ServerError", "ServerLost", "StoreError", "Task", "Worker",
+    "WorkerHealth", "WorkerJob", "__version__",
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())

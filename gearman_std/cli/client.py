@@ -160,7 +160,7 @@ def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
 def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int], bytes]" = os.urandom) -> bytes:
     """The unique of a job: the one wanted, one made of the data for `#`, or a new UUID."""
     if not wanted:
-        # A key of its own lets the job be submitted again after a broken connection without running twice.
+        # As gearman has it: whoever lists the jobs' uniques can tell one from the other.
         from uuid import UUID
         return str(UUID(bytes=random(16), version=4)).encode()
     if wanted == _UNIQUE_OF_DATA:

@@ -20,6 +20,7 @@ FOLDER = os.path.dirname(os.path.dirname(client_guard.__file__))
 # Where exceptions are raised: a sample of all lines; with SWEEP=lines all of them, with SWEEP=opcodes every instruction.
 SWEEP = os.environ.get("SWEEP", "")
 STEP = 1 if SWEEP else 7
+pytestmark = pytest.mark.timeout(3600 if SWEEP else 120)
 
 
 class Interrupt(KeyboardInterrupt):

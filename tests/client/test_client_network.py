@@ -19,6 +19,7 @@ from gearman_std.client import network as client_network
 from gearman_std.client.client import Client
 from gearman_std.client.network import Network
 from gearman_std.client.task import make_task
+from gearman_std.net.addresses import split_servers
 from gearman_std.net.connection import Connection, make_waiter
 from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobFailed, JobTimeout, NoServer, ProtocolError,
                                 QueueFull, ServerLost)
@@ -202,6 +203,58 @@ def test_after_a_command_timeout_another_server_is_asked(serve, make_client):
             results.append(None)
     assert results.count(None) == 1
     assert results[-1] == b"x"
+
+
+@pytest.mark.parametrize("call", [
+    lambda client, tasks: tasks[-1].handle, lambda client, tasks: client.submit("f", background=True),
+    lambda client, tasks: client.ping(), lambda client, tasks: tasks[-1].status(),
+])
+def test_the_time_of_a_command_begins_anew_with_each_answer(serve, make_client, call):
+    """Whatever is asked last waits for all that was asked before."""
+    def steady(peer):
+        for number in range(8):
+            peer.receive()
+            assert not select.select([], [], [], 0.1)[0]
+            peer.send(JOB_CREATED, b"H:%d" % number)
+        return obey(peer)
+
+    client = make_client(serve(steady), command_timeout=0.4)
+    tasks = client.submit_many([("f", b"")] * 8, background=True)
+    call(client, tasks)
+    assert [task.handle for task in tasks] == [b"H:%d" % number for number in range(8)]
+
+
+def test_a_time_out_is_kept_while_jobs_are_to_be_submitted_again(silent, serve, make_client):
+    """The server breaks the connection, and then answers nobody who connects."""
+    server = serve(lambda peer: peer.socket.recv(1))
+    client = make_client(server, connect_timeout=LONG)
+    tasks = [client.submit("f", b"x", idempotent=True) for _ in range(6)]
+    client._network.links[0].address = split_servers(silent, {})[0]
+    began = time.monotonic()
+    for task in tasks:
+        try:
+            task.result(0.1)
+        except GearmanError:
+            continue
+    assert not tasks[0].done() and client.wait(tasks, 0.1) == ([], tasks)
+    assert time.monotonic() - began < 5
+
+
+def test_one_failed_attempt_to_connect_ends_all_jobs_that_wait_for_it(serve, make_client):
+    server = serve(lambda peer: (hang_up(server.listener), peer.socket.recv(1)))
+    client = make_client(server)
+    tasks = client.submit_many([("f", b"x")] * 5, idempotent=True)
+    errors = [task.exception(LONG) for task in tasks]
+    assert all(error.sent == "unconfirmed" and "cannot connect" in str(error) for error in errors)
+    assert len(set(map(id, errors))) == 5  # each has its own
+    assert client._network.links[0].failures == 1
+
+
+def test_a_run_in_the_background_keeps_its_time(serve, make_client):
+    began = time.monotonic()
+    with pytest.raises(JobTimeout):
+        make_client(serve(be_silent)).run("f", background=True, timeout=0.1)
+    assert time.monotonic() - began < 5
 
 
 def test_a_job_timeout_is_its_own_error(serve, make_client):

@@ -5,8 +5,8 @@ import pytest
 
 from client_tools import LONG, once, one_job
 from gearman_std.client.task import HIGH, LOW, NORMAL, make_task
-from gearman_std.errors import (CommandTimeout, ConnectTimeout, JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError,
-                                QueueFull, ServerError, ServerLost)
+from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, JobFailed, JobTimeout, NoServer, NoWorker,
+                                ProtocolError, QueueFull, ServerError, ServerLost)
 from gearman_std.wire.protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG,
                                        SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_DATA, WORK_FAIL)
@@ -72,7 +72,7 @@ def test_a_task_tells_of_its_life(serve, make_client):
     JobFailed("f failed: x", b"H:1", b"x", [b"w"]), JobTimeout("slow", b"H:1"), NoWorker("nobody"),
     ServerLost("gone", "confirmed"),
     CommandTimeout("late", "unconfirmed"), NoServer("none"), ConnectTimeout("none yet"), QueueFull("QUEUE_ERROR", "full"),
-    ServerError("CODE", "text"), ProtocolError("bytes", b"CODE"),
+    ServerError("CODE", "text"), ClientBusy("within", True), ProtocolError("bytes", b"CODE"),
 ])
 def test_errors_survive_a_process_boundary(error):
     copy = pickle.loads(pickle.dumps(error))
