@@ -224,8 +224,9 @@ class Core:
         if self.stopping:
             self._hold_back()
         roster.settle()
-        for _ in range(min(len(roster.expecting), STEP)):
-            self._push_job(roster.expecting.popleft())
+        if roster.expecting:
+            for _ in range(min(len(roster.expecting), STEP)):
+                self._push_job(roster.expecting.popleft())
 
     def wait_time(self) -> "Optional[float]":
         """The seconds until something is due, or None."""
