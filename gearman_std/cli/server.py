@@ -39,6 +39,7 @@ _HTTP_PORT = 8080
 _KEPT_MEMORY = 8 * 1024 * 1024
 _MOST = 0x7fffffff  # the largest number that every system call takes
 _LEAST_DESCRIPTORS = 16  # with fewer the server could not do its work
+_TELL_INTERVAL = 1.0  # seconds between two words of a start that takes long
 _DAEMON_LOG = "/var/log/gearmand.log"
 _SERVER_ABOUT = """
 Run a job server.  All options of gearmand are accepted; those that have nothing to do here are noted in the log at level INFO.
@@ -476,7 +477,8 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _become(options.user, log_file)
         for suffix in ("", "-lock", "-wal", "-shm", "-new") if options.sqlite3_db else ():
             check_link(options.sqlite3_db + suffix)
-        server.open_store()
+        with _Patience(server):
+            server.open_store()
         stop.starting = False
         if pid_file is not None:
             stack.enter_context(pid_file)
@@ -609,6 +611,42 @@ class _Reload:
             call_soon(_logger_cli.log, LOG_LEVELS["NOTICE"], "the log file was opened again")
         self._server.reload()
         call_soon(notify_manager, "READY=1")
+
+
+class _Patience:
+    """While it is entered, tells systemd and the log what a start does that takes long, and that it goes on.
+
+    Owner: the thread that enters it.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = None  # type: Optional[threading.Thread]
+
+    def __repr__(self) -> str:
+        return "<_Patience of %r>" % self._server
+
+    def __enter__(self) -> None:
+        if self._server.starting:
+            self._tell()
+            self._thread = start_thread(self._go_on, "gearman_std start")
+
+    def __exit__(self, *_: "Any") -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()  # so that what it says does not come after what is said next
+
+    def _go_on(self) -> None:
+        count = 0
+        while not self._over.wait(_TELL_INTERVAL):
+            self._tell()
+            count += 1
+            if count % 10 == 0:
+                _logger_cli.log(LOG_LEVELS["NOTICE"], "starting: %s", self._server.starting)
+
+    def _tell(self) -> None:
+        notify_manager("EXTEND_TIMEOUT_USEC=%d\nSTATUS=%s" % (30e6, self._server.starting))
 
 
 class _Watchdog:

@@ -209,6 +209,11 @@ class Server:
         return self._served and self._selector is not None
 
     @property
+    def starting(self) -> str:
+        """What takes long while the store is opened, for people; nothing without a store."""
+        return self._keeper.reading if self._keeper is not None else ""
+
+    @property
     def stored(self) -> bool:
         """Whether all was written that the store was to hold at the end, as far as it has come; True without a store."""
         return self._keeper is None or self._keeper.complete
@@ -846,7 +851,8 @@ class Server:
             return True
         if not self._finishing:
             self._finishing = True
-            _logger_server.info("stopping when no job is left")
+            _logger_server.info("stopping when no job runs and no client waits for one, the others stay in the store"
+                                if self._keeper is not None else "stopping when no job is left")
             self._gate.close()
         return (self.core.idle and not any(channel.backlog for channel in self._unfinished)
                 and not any(channel.peer.errand for channel in self._turns))

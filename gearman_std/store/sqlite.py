@@ -96,6 +96,7 @@ class JobStore:
         check_kind("path", path, (str, bytes, os.PathLike), "a path")
         self.path = os.path.realpath(os.fsdecode(path))
         self.durability = durability
+        self.jobs_read = 0        # by `load`, as far as it has come
         self.number = 0           # of the last handle that may have been given out, as of `open`
         if gearmand_queue is not None:
             check_kind("gearmand_queue", gearmand_queue, (tuple, list), "a pair of file and table")
@@ -153,7 +154,10 @@ class JobStore:
         position).
         """
         try:
-            rows = [row[:8] + (row[8].decode(),) + row[9:] for row in self._connection.execute(_SELECT)]
+            rows = []
+            for row in self._connection.execute(_SELECT):
+                rows.append(row[:8] + (row[8].decode(),) + row[9:])
+                self.jobs_read += 1
         except self._errors as error:
             raise self._error(error) from None
         for row in rows:

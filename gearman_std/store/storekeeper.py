@@ -65,6 +65,12 @@ class StoreKeeper:
             store.abandon()
             raise
         self._is_open = True
+        _logger_keeper.info("%s: %d jobs read", store.path, len(rows))
+
+    @property
+    def reading(self) -> str:
+        """What `open` does at present, for people."""
+        return "reading %s: %d jobs so far" % (self._store.path, self._store.jobs_read)
 
     def _job(self, handle: bytes, function: bytes, unique: bytes, workload: bytes, reducer: "Optional[bytes]", priority: int,
              due: float, attempts: int, state: str, error: bytes, schedule: "Optional[bytes]", created: float,

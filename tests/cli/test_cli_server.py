@@ -9,10 +9,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from gearman_std.cli import server as cli_server
 from gearman_std.server.access import PeerFacts
 from gearman_std.client.admin import AdminClient
 from gearman_std.cli.cli import main
@@ -652,6 +654,42 @@ def test_the_service_manager_hears_from_it(start, tmp_path):
         while heard != b"STOPPING=1":
             heard = manager.recv(1000)
         assert process.wait(20) == 0
+
+
+@posix
+def test_the_service_manager_hears_what_a_start_with_a_store_does(start, tmp_path):
+    notify = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(notify)
+        manager.settimeout(20)
+        process, address = start("--sqlite3-db", "jobs.db", environment={"NOTIFY_SOCKET": notify})
+        first = manager.recv(1000)
+        assert first.startswith(b"EXTEND_TIMEOUT_USEC=30000000\nSTATUS=reading ") and first.endswith(b"jobs.db: 0 jobs so far")
+        heard = b""
+        while not heard.startswith(b"READY=1\nSTATUS=listening on "):
+            heard = manager.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        assert manager.recv(1000) == b"STOPPING=1"
+        assert process.wait(20) == 0
+
+
+def test_a_start_that_takes_long_goes_on_telling_so(monkeypatch):
+    told, over = [], threading.Event()
+
+    class Slow:
+        starting = "reading jobs.db: 5 jobs so far"
+
+    def notify(state):
+        told.append(state)
+        if len(told) > 3:
+            over.set()
+    monkeypatch.setattr(cli_server, "notify_manager", notify)
+    monkeypatch.setattr(cli_server, "_TELL_INTERVAL", 0.001)
+    with cli_server._Patience(Slow()):
+        assert over.wait(20)
+    count = len(told)
+    assert set(told) == {"EXTEND_TIMEOUT_USEC=30000000\nSTATUS=reading jobs.db: 5 jobs so far"}
+    assert len(told) == count, "it is silent after that"
 
 
 def test_several_addresses(start, tmp_path):

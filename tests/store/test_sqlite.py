@@ -233,6 +233,11 @@ def test_a_second_name_of_the_file_is_the_same_file(store, tmp_path):
             opened(str(tmp_path / "other.db"))
 
 
+def test_a_python_without_sqlite(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    assert "this Python has no SQLite" in refusal(path)
+
+
 def test_no_such_directory(tmp_path):
     assert "unable to open" in refusal(str(tmp_path / "no" / "jobs.db"))
 

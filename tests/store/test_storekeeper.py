@@ -569,6 +569,17 @@ def test_a_worker_too_slow_counts_as_an_attempt_on_disk(start):
     world.store.abandon()
 
 
+def test_a_start_says_how_many_jobs_it_has_read(start, caplog):
+    world = start()
+    for _ in range(3):
+        world.connects().submits_bg()
+    caplog.set_level(logging.INFO, "gearman_std.store")
+    world = world.crashes()
+    assert caplog.messages == ["%s: 3 jobs read" % world.path]
+    assert world.keeper.reading.endswith("jobs.db: 3 jobs so far")
+    world.store.abandon()
+
+
 # --- Handles never repeat.
 
 @RESTARTS
