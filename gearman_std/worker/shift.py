@@ -87,7 +87,7 @@ class Shift:
         self._attended = False  # a thread waits in the selector, and will end the shift
         self._unfinished = 0
         self._failure = None  # type: Optional[BaseException] # what has ended the thread that waits in the selector
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # lest a signal handler waits for what its own thread has
         self._drained = threading.Condition(self._lock)  # notified when a connection has sent something, or is lost
         self._selector = worker._make_selector()
         self._waker, self._woken = socket.socketpair()
@@ -149,11 +149,20 @@ class Shift:
         finally:
             self._home.set()
             self._over = True
+            self._let_lock_go()
             self.wake()
             if attendant is not None:
                 attendant.join()
             elif not self._attended:
                 self._end()
+
+    def _let_lock_go(self) -> None:
+        """Release the lock if this thread has it still, as an interrupt at the end of a `with` statement may leave it."""
+        try:
+            while True:
+                self._lock.release()
+        except RuntimeError:
+            return  # it has not
 
     def _leave_function(self) -> None:
         if self._main is not None and self._main.running and self.ended:

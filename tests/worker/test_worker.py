@@ -151,6 +151,23 @@ def test_bad_arguments():
     assert repr(worker) == "<Worker of f at localhost:4730, 1 threads>"
 
 
+def test_a_decorator_without_its_name_is_refused():
+    """It would have registered nothing."""
+    worker = Worker("localhost")
+    with pytest.raises(TypeError, match=r"@worker.function\('resize'\)"):
+        @worker.function
+        def resize(job):
+            return b""
+    with pytest.raises(TypeError, match=r'@worker.hook\("error"\)'):
+        @worker.hook
+        def error(job, error):
+            return None
+    for name in ("", b"a\0b", 5):
+        with pytest.raises((TypeError, ValueError)):
+            worker.function(name)
+    assert worker.abilities == {} and not any(worker.hooks.values())
+
+
 def test_only_one_work_at_a_time(fake):
     worker = make(fake)
     with AtWork(worker):

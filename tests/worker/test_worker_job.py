@@ -2,6 +2,7 @@
 import json
 import logging
 import pickle
+import subprocess
 import sys
 
 import pytest
@@ -222,3 +223,79 @@ def test_every_refusal_is_counted_and_one_a_second_told(fake, caplog):
             assert worker.health().refused == 100 * (number + 1)
             clock.now += 1
     assert caplog.text.count("has no use for a result") == 2
+
+
+# --- What is refused, and what is told.
+
+@pytest.mark.parametrize("numbers, sent", [((1, 4), (b"1", b"4")), ((0.5, 1.0), (b"500000", b"1000000")),
+                                           ((2.0, 4), (b"2", b"4")),
+                                           ((1, 2.5), (b"400000", b"1000000")), ((0, 0), (b"0", b"0"))])
+def test_progress_in_fractions(fake, numbers, sent):
+    with AtWork(make(fake, lambda job: job.send_status(*numbers))):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_STATUS, b"H:1") + sent, (WORK_COMPLETE, b"H:1", b""), GRAB)
+
+
+@pytest.mark.parametrize("numbers, text", [((-1, 2), b"the numerator is -1, not a number from 0"),
+                                           ((1, float("nan")), b"the denominator is nan, not a number from 0"),
+                                           ((1, "2"), b"the denominator is '2', not a number")])
+def test_progress_that_is_none(fake, numbers, text):
+    with AtWork(make(fake, lambda job: job.send_status(*numbers))):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_EXCEPTION, b"H:1", text), GRAB)
+
+
+def test_a_pause_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match="after is '5', not a number"):
+        Retry(after="5")
+
+
+class Odd(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("name", ["before", "after", "error"])
+@pytest.mark.parametrize("error", [Odd, KeyboardInterrupt, GeneratorExit, SystemExit, RecursionError])
+def test_whatever_a_hook_raises_costs_at_most_its_job(fake, caplog, name, error):
+    def raise_it(*_):
+        raise error
+    worker = make(fake, lambda job: 1 // 0 if name == "error" else b"done")
+    worker.hook(name, raise_it)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        for _ in range(3):
+            peer.assign(b"H:1")
+            assert peer.receive()[0] == (WORK_COMPLETE if name == "after" else WORK_EXCEPTION)
+            peer.expect(GRAB)
+    assert error.__name__ in caplog.text
+
+
+SILENT = """
+import subprocess
+import sys
+from gearman_std import Worker
+worker = Worker(sys.argv[1], max_jobs=2)
+@worker.function("f")
+def f(job):
+    raise ValueError("what went wrong")
+%s
+worker.work()
+"""
+
+
+@pytest.mark.parametrize("setup, told", [("", True), ("import logging; logging.getLogger('gearman_std').setLevel(100)", False),
+                                         ("import logging; logging.basicConfig(filename=sys.argv[2])", False)])
+def test_failures_are_told_on_standard_error_where_logging_is_not_set_up(fake, processes, tmp_path, setup, told):
+    process = processes.start([sys.executable, "-c", SILENT % setup, fake.address, str(tmp_path / "log")],
+                              stderr=subprocess.PIPE)
+    peer = fake.accept(*HELLO)
+    for number in range(2):
+        peer.assign(b"H:%d" % number)
+        peer.expect((WORK_EXCEPTION, b"H:%d" % number, b"what went wrong"))
+        peer.receive()
+    process.kill()
+    errors = process.communicate()[1].decode()
+    assert (errors.count("ValueError: what went wrong"), errors.count("Traceback")) == ((2, 2) if told else (0, 0))
+    assert not told or "<WorkerJob H:1 of f from %s> failed" % fake.address in errors
