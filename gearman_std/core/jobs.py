@@ -1,5 +1,5 @@
 """What a job and a function are: priority queues, policies, counters, each changed by one method."""
-from collections import OrderedDict, deque
+from collections import deque
 
 from ..arguments import check_number
 from ..timers import growing_pause
@@ -132,7 +132,7 @@ class Function:
         self.aside = 0            # how many of its jobs are set aside
         self.size = 0             # bytes of the workloads of all its jobs
         self.workers = 0          # registrations, also repeated ones
-        self.ability_sets = OrderedDict()  # type: OrderedDict[AbilitySet, None]
+        self.ability_sets = {}    # type: Dict[AbilitySet, None]
         self.uniques = {}         # type: Dict[bytes, Job]
         self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
         self.paused = False

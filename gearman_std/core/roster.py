@@ -39,7 +39,7 @@ class AbilitySet:
 
     def __init__(self, key: "FrozenSet[bytes]", functions: "Iterable[Function]") -> None:
         self.key = key  # type: Optional[FrozenSet[bytes]]
-        self.functions = OrderedDict.fromkeys(functions)  # type: OrderedDict[Function, None]
+        self.functions = dict.fromkeys(functions)  # type: Dict[Function, None]
         self.members = 0
         # By priority, the functions with waiting jobs, the next one to take from first.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
