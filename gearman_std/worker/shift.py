@@ -155,6 +155,13 @@ class Shift:
                 attendant.join()
             elif not self._attended:
                 self._end()
+            self._close_waker()
+
+    def _close_waker(self) -> None:
+        """To be called when signals no longer write to it, which the interpreter would complain of."""
+        with self._lock:
+            self._woken.close()
+            self._waker.close()
 
     def _let_lock_go(self) -> None:
         """Release the lock if this thread has it still, as an interrupt at the end of a `with` statement may leave it."""
@@ -598,9 +605,9 @@ class Shift:
             self.ended = True
             for thread in idle + ([self._main] if self._main is not None else []):
                 thread.wake()
-            self._woken.close()
-            self._waker.close()
         self._selector.close()
+        if self._main is None:
+            self._close_waker()
         for thread in idle:
             if thread.thread is not None:
                 thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
