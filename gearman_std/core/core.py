@@ -595,6 +595,8 @@ class Core:
         if not background:
             job.watchers = (peer,)
             peer.watching[job] = 1
+            if self.ledger.first_storing:
+                self.ledger.put_behind(job, self.number)
         elif self.ledger.durable:
             job.state = STORING
             function.delayed[priority] += 1
@@ -605,8 +607,6 @@ class Core:
             self.ledger.promise(peer)
             peer.send(_CREATED_HEADS[len(handle)] + handle)
             return
-        if self.ledger.first_storing:
-            self.ledger.put_behind(job, self.number)
         if due or predecessor is not None:
             self._place(job)
         else:

@@ -105,5 +105,5 @@ def _stored_state(job: "Job", wall: float) -> str:
     """The state that a restart brings a job back to."""
     state = job.state
     if state is STORING:
-        return HELD if predecessor_of(job) is not None else DELAYED if job.due > wall else WAITING
+        return HELD if job.unique and predecessor_of(job) is not None else DELAYED if job.due > wall else WAITING
     return state if state in (DELAYED, HELD, SET_ASIDE) else WAITING
