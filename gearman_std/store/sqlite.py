@@ -469,12 +469,14 @@ class JobStore:
             execute(_REMOVE, [(_handle_number(handle),) for _, handle in group])
 
     def _rows(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
+        size = 0
         for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
              position) in records:
-            number = _handle_number(handle)
-            self._unmoved += ROW_SIZE + len(workload)
+            number = int(handle[handle.rindex(b":") + 1:])
+            size += ROW_SIZE + len(workload)
             yield (number, handle, function, unique, reducer, priority, due, attempts, state, error, schedule, created,
                    position or place_of(number), workload)
+        self._unmoved += size
 
     def _updates(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
         for _, handle, state, attempts, due, error, position in records:
