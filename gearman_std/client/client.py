@@ -22,7 +22,7 @@ from .wait import Finished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union, Unpack
+    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union, Unpack
     from types import TracebackType
     from ..net.addresses import Address
     from ..wire.protocol import Data
@@ -229,13 +229,15 @@ class Client:
         way, the jobs that no server was left for say so themselves.
         """
         check_options("submit_many()", options)
-        tasks = [self._make_task(job, options) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
+        plans = {}  # type: Dict[Text, Plan]
+        tasks = [self._make_task(job, options, plans) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
         self._submit_all(tasks)
         if tasks and isinstance(tasks[0]._error, NoServer):
             tasks[0].result()
         return tasks
 
-    def _make_task(self, job: "Any", options: "JobOptions") -> Task:
+    def _make_task(self, job: "Any", options: "JobOptions", plans: "Dict[Text, Plan]") -> Task:
+        """The task of one of many jobs; what pairs say beside their workload is looked at once for each function."""
         if isinstance(job, dict):
             check_options("a job of submit_many()", job, ("function", "workload"))
             if "function" not in job:
@@ -244,7 +246,12 @@ class Client:
         # The letters of a text would pass for function and workload.
         if not isinstance(job, (tuple, list)) or not 1 <= len(job) <= 2:
             raise TypeError("a job of submit_many() is a (function, workload) pair or a dict, not %.80r" % (job,))
-        return make_task(self, *job, **options)
+        function = job[0]
+        if not isinstance(function, (str, bytes)):
+            return make_task(self, *job, **options)
+        if function not in plans:
+            plans[function] = plan_job(self, function, **options)
+        return Task(self, plans[function], job[1] if len(job) == 2 else None)
 
     def _submit_all(self, tasks: "Sequence[Task]") -> None:
         """Submit tasks; those for which there is no server are refused."""

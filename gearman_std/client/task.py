@@ -328,15 +328,16 @@ def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = N
     """
     name = encode_function(function)
     key = encode_unique(unique) if unique is not None and unique not in ("", b"") else b""
-    for what, callback in (("on_status", on_status), ("on_data", on_data), ("on_warning", on_warning)):
-        if callback is not None:
-            check_callable(what, callback)
+    if on_status is not None or on_data is not None or on_warning is not None:
+        for what, callback in (("on_status", on_status), ("on_data", on_data), ("on_warning", on_warning)):
+            if callback is not None:
+                check_callable(what, callback)
     if priority not in (HIGH, NORMAL, LOW):
         raise ValueError("a priority is high, normal or low, not %r" % (priority,))
     background = bool(background)
     packet_type, middle = _SUBMIT_TYPES[priority, background], ()  # type: int, Tuple[bytes, ...]
-    starts = [what for what, when in (("at", at), ("delay", delay), ("schedule", schedule)) if when is not None]
-    if starts:
+    if at is not None or delay is not None or schedule is not None:
+        starts = [what for what, when in (("at", at), ("delay", delay), ("schedule", schedule)) if when is not None]
         if not background or priority != NORMAL or reducer is not None:
             raise ValueError("%s is only for a background job of normal priority without a reducer" % starts[0])
         if len(starts) > 1:
