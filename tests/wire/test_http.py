@@ -21,7 +21,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_J
                                        pack_response, response_head)
 from gearman_std.server.server import Server
 from gearman_std.store.sqlite import JobStore
-from server_tools import TIMEOUT, Clock, in_dispatcher, let_pass
+from server_tools import TIMEOUT, VERSION_LINE, Clock, in_dispatcher, let_pass
 from worker_tools import until
 
 EXCEPTIONS = (OPTION_REQ, (b"exceptions",))
@@ -577,7 +577,7 @@ def test_garbage_is_told_and_ends_that_connection_alone(place, serve):
     wire.ended()
     other = place.wire(server)
     other.send(b"version\n")
-    other.expect(b"OK gearman_std\n")
+    other.expect(VERSION_LINE)
     assert other.totals()["streams_refused"] == 1
 
 
