@@ -164,6 +164,13 @@ def make(fake, function=lambda job: job.workload, name="f", **options):
     return worker
 
 
+def expect_leaving(peer, at_work):
+    """The worker of the function f gives it up, asks for a last answer, and ends."""
+    peer.expect((CANT_DO, b"f"))
+    peer.expect_farewell()
+    at_work.join()
+
+
 class World:
     """Servers that come and go in simulated time: connecting, selecting and sending of a worker, without a system below.
 
@@ -242,7 +249,7 @@ class World:
     def busy(self):
         shift = self.worker._shift
         return shift is not None and (
-            shift._running or any(server.connecting for server in shift._servers) and not shift._arrivals)
+            shift._running or any(server.connecting for server in shift._servers) and not shift._connector.arrivals)
 
     def advance(self):
         now = self.clock.now

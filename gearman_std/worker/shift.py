@@ -17,19 +17,20 @@ from collections import deque
 from ..errors import ProtocolError, ServerError, ServerLost
 from ..net.connection import LONGEST_WAIT
 from ..net.forks import end_child, leave_in_children
-from ..net.signals import Urgent, WokenBySignals
 from ..net.threads import start_thread
 from ..timers import Timers
 from ..wire.protocol import MAX_PACKET_SIZE
 from ..wire.session import GRAB_TYPES
-from .job import (RETRY, Ability, LeaveAtOnce, WorkerJob, call_hooks, ends_work, exception_text, log_job, log_safely,
-                  logs_jobs, run_job, show_name)
+from .connector import Connector
+from .held import HeldJobs
+from .job import RETRY, Ability, WorkerJob, log_safely, show_name
 from .link import Lane, WorkerLink, WorkerServer
+from .notices import Notices
+from .threads import JobThread, MainThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, List, Optional, Set, Tuple
-    from ..net.connection import Connection
     from ..wire.session import Assignment, WorkerSession
     from .worker import Worker
 
@@ -39,35 +40,7 @@ SLEEP_TIMEOUT = 60.0     # seconds without a byte after which a sleeper asks for
 FAREWELL_TIMEOUT = 1.0   # seconds for the last results to be confirmed when a worker leaves
 UNSENT_LIMIT = 1048576   # bytes of data for one server after which `WorkerJob.send_data` waits
 HELD_PER_THREAD = 16     # jobs of a function to be tried again, for each thread, after which no more of it are grabbed
-URGE_INTERVAL = 1.0      # seconds until a function in the main thread that did not leave at once is told again
 WATCH_INTERVAL = 1.0     # seconds between two questions to `watch`
-
-
-class _JobThread:
-    """A thread that runs jobs, one after the other; its gate opens when it is given one, when it is to go home, or to have a
-    look at signals.
-
-    Owner: the shift's lock while it is idle, else itself.
-    """
-
-    __slots__ = ("gate", "job", "open", "running", "thread")
-
-    def __init__(self) -> None:
-        self.gate = threading.Lock()
-        self.gate.acquire()
-        self.job = None       # type: Optional[WorkerJob] # the one that it is given
-        self.open = False     # the gate is
-        self.running = False  # a job is
-        self.thread = None    # type: Optional[threading.Thread] # None for the main thread
-
-    def __repr__(self) -> str:
-        return "<_JobThread, %s>" % ("running a job" if self.running else "idle")
-
-    def wake(self) -> None:
-        """Open the gate, with the shift's lock held."""
-        if not self.open:
-            self.open = True
-            self.gate.release()
 
 
 class Shift:
@@ -81,39 +54,33 @@ class Shift:
         self.leaving = False
         self.ended = False  # nothing is connected any more
         self._process = os.getpid()
-        self._main = None     # type: Optional[_JobThread] # the main thread, if it made the call
-        self._urgent = Urgent(self._leave_function)
-        self._home = threading.Event()  # it has returned
-        self._attended = False  # a thread waits in the selector, and will end the shift
+        self._main = None     # type: Optional[MainThread] # if that made the call
+        self.attended = False  # a thread waits in the selector, and will end the shift
         self._unfinished = 0
         self._failure = None  # type: Optional[BaseException] # what has ended the thread that waits in the selector
-        self._lock = threading.RLock()  # lest a signal handler waits for what its own thread has
-        self._drained = threading.Condition(self._lock)  # notified when a connection has sent something, or is lost
+        self.lock = threading.RLock()  # lest a signal handler waits for what its own thread has
+        self._drained = threading.Condition(self.lock)  # notified when a connection has sent something, or is lost
         self._selector = worker._make_selector()
-        self._waker, self._woken = socket.socketpair()
-        self._waker.setblocking(False)
+        self.waker, self._woken = socket.socketpair()
+        self.waker.setblocking(False)
         self._woken.setblocking(False)
         self._clock = worker._clock
         self._servers = [WorkerServer(address) for address in worker.addresses]
         self._open_lane = Lane(None)
         self._lanes = []       # type: List[Lane]
         self._links = deque()  # type: Deque[WorkerLink] # the one to be asked next is the first
-        self._idle = []        # type: List[_JobThread]
+        self._idle = []        # type: List[JobThread]
         self._free = worker.threads   # threads without a job, and without a grab on their behalf
         self._quota = worker.max_jobs  # jobs that may still be grabbed
         self._running = set()  # type: Set[WorkerJob]
-        self._held = set()     # type: Set[WorkerJob] # that wait to be tried again
-        self._retries = Timers()  # when
-        self._ready = deque()  # type: Deque[WorkerJob] # the time of these has come, and they wait for a thread
+        self._held = HeldJobs()
         self._limits = Timers()  # when running jobs take too long
-        self._unmade = []      # type: List[Tuple[WorkerServer, List[Lane]]] # to be connected without a thread
-        self._arrivals = deque()   # type: Deque[Tuple[WorkerServer, List[Lane], Any]] # what connecting threads come back with
+        self._connector = Connector(self)
         self._attention = deque()  # type: Deque[WorkerLink] # links that a pool thread could not send to
-        self._notices = deque()    # type: Deque[Tuple[Any, ...]] # to be logged or told to hooks, without the lock
-        self._announcing = threading.Lock()  # keeps notices in order: who finds it taken leaves them to the one who has it
+        self.notices = Notices(worker)
         self._leave_by = None      # type: Optional[float] # when to leave whatever runs
         self._farewell_by = None   # type: Optional[float] # when to leave without the servers' confirmation
-        self._over = False
+        self.over = False
         self._retire_at = None if worker.max_age is None else self._clock() + worker.max_age + worker.splay * worker._random()
         self._watch_at = self._clock() + WATCH_INTERVAL
         for ability in worker.abilities.values():
@@ -129,56 +96,37 @@ class Shift:
     def run(self) -> int:
         """Work until the shift is over; return how many jobs are left unfinished."""
         if threading.current_thread() is threading.main_thread():
-            self._run_from_main()
+            self._main = MainThread(self)
+            self._main.make_call()
         else:
-            self._attend_to_all()
+            self.attend_to_all()
         if self._failure is not None:
             raise self._failure
         return self._unfinished
 
-    def _run_from_main(self) -> None:
-        """Have another thread do what `_attend_to_all` does, and run jobs or wait here, whatever signal handlers raise."""
-        main = self._main = _JobThread()
-        attendant = None  # type: Optional[threading.Thread]
-        try:
-            with WokenBySignals(self._waker.fileno()), self._urgent:
-                attendant = start_thread(self._attend_to_all, "gearman_std worker")
-                self._run_jobs(main)
-        except LeaveAtOnce:
-            pass
-        finally:
-            self._home.set()
-            self._over = True
-            self._let_lock_go()
-            self.wake()
-            if attendant is not None:
-                attendant.join()
-            elif not self._attended:
-                self._end()
-            self._close_waker()
+    def break_off(self) -> None:
+        """Have the shift end at once.
 
-    def _close_waker(self) -> None:
-        """To be called when signals no longer write to it, which the interpreter would complain of."""
-        with self._lock:
-            self._woken.close()
-            self._waker.close()
-
-    def _let_lock_go(self) -> None:
-        """Release the lock if this thread has it still, as an interrupt at the end of a `with` statement may leave it."""
+        This thread may have the lock still, as an interrupt at the end of a `with` statement may leave it.
+        """
+        self.over = True
         try:
             while True:
-                self._lock.release()
+                self.lock.release()
         except RuntimeError:
-            return  # it has not
+            pass  # it has it no more
+        self.wake()
 
-    def _leave_function(self) -> None:
-        if self._main is not None and self._main.running and self.ended:
-            raise LeaveAtOnce
+    def close_waker(self) -> None:
+        """To be called when signals no longer write to it, which the interpreter would complain of."""
+        with self.lock:
+            self._woken.close()
+            self.waker.close()
 
     # --- Called by the thread that waits in the selector.
 
-    def _attend_to_all(self) -> None:
-        self._attended = True
+    def attend_to_all(self) -> None:
+        self.attended = True
         try:
             self._selector.register(self._woken, selectors.EVENT_READ, None)
             self._start_threads()
@@ -187,31 +135,23 @@ class Shift:
             end_child(self._process, error)
             self._failure = error
         finally:
-            self._unfinished = self._end()
-            self._urge_home()
-
-    def _urge_home(self) -> None:
-        """Have the main thread leave the function that it runs, which nobody waits for any more."""
-        main = self._main
-        while main is not None and main.running and not self._home.is_set():
-            self._urgent.call()
-            if not self._home.wait(URGE_INTERVAL) and self.worker.when_stuck is not None:
-                self.worker.when_stuck()
+            self._unfinished = self.end()
+            if self._main is not None:
+                self._main.urge_home()
 
     def _loop(self) -> None:
         while True:
-            with self._lock:
+            with self.lock:
                 delay = self._advance(self._clock())
-            while self._unmade:
-                self._reach(*self._unmade.pop())
+            if self._connector.connect_without_threads():
                 delay = 0.0
-            self._announce()
-            if self._over:
+            self.notices.announce()
+            if self.over:
                 break
             if self.worker.watch is not None and not self.leaving:
                 self._ask_watch(self.worker.watch)
             events = self._selector.select(None if delay is None else min(delay, LONGEST_WAIT))
-            with self._lock:
+            with self.lock:
                 for key, mask in events:
                     if key.data is None:
                         self._drain_wakes()
@@ -219,19 +159,20 @@ class Shift:
                         self._serve(key.data, mask)
 
     def _start_threads(self) -> None:
-        if self._main is not None and self.worker.threads == 1 and self._urgent.entered:
-            with self._lock:
+        if self._main is not None and self.worker.threads == 1 and self._main.takes_jobs:
+            with self.lock:
                 self._idle.append(self._main)
             return
         for number in range(self.worker.threads):
-            thread = _JobThread()
-            thread.thread = start_thread(self._run_jobs, "gearman_std job %d" % (number + 1), thread)
+            thread = JobThread(self)
+            thread.thread = start_thread(thread.run_jobs, "gearman_std job %d" % (number + 1))
             self._idle.append(thread)
 
     def _advance(self, now: float) -> "Optional[float]":
         """Do whatever is due; return the seconds until the next thing is, or None."""
-        while self._arrivals:
-            self._welcome(*self._arrivals.popleft(), now)
+        arrivals = self._connector.arrivals
+        while arrivals:
+            self._welcome(*arrivals.popleft(), now)
         while self._attention:
             self._attend(self._attention.popleft(), now)
         due = []  # type: List[float]
@@ -254,7 +195,7 @@ class Shift:
             patience = self._patience(link) if link.moved == now else None
             if patience is not None:
                 due.append(now + patience)  # for the answer to what was asked just now
-        return max(0.0, min(due) - self._clock()) if due and not self._over else None
+        return max(0.0, min(due) - self._clock()) if due and not self.over else None
 
     def _connect_due(self, now: float, due: "List[float]") -> None:
         for server in self._servers:
@@ -263,13 +204,7 @@ class Shift:
             if now < server.retry_at:
                 due.append(server.retry_at)
                 continue
-            server.connecting = True
-            lanes = [lane for lane in self._lanes if lane not in server.links]
-            # In a thread of its own, since finding the addresses of a name, or a machine that is silent, may take long.
-            try:
-                start_thread(self._reach, "gearman_std connect", server, lanes)
-            except OSError:  # the system has no thread left
-                self._unmade.append((server, lanes))
+            self._connector.connect(server, [lane for lane in self._lanes if lane not in server.links])
 
     def _check_link(self, link: WorkerLink, now: float, due: "List[float]") -> None:
         """Give a connection up if an answer, or the sending of what is to be sent, takes too long; wake who sleeps long."""
@@ -317,8 +252,8 @@ class Shift:
         """Say once that a server is there."""
         if not server.up:
             server.up = True
-            self._say(logging.INFO, "connected to %s", server.name)
-            self._tell_hooks("connected", server.name)
+            self.notices.say(logging.INFO, "connected to %s", server.name)
+            self.notices.tell_hooks("connected", server.name)
 
     def _serve(self, link: WorkerLink, mask: int) -> None:
         """Send and receive what the selector says can be sent and received."""
@@ -338,7 +273,7 @@ class Shift:
                 self._lose(link, str(error), now)
             except MemoryError:
                 self._lose(link, "%s sends more than there is memory for" % link.name, now)
-        if not self._held_due(now):
+        if not self._held.due(now):
             self._grab(now)
         if not link.lost and link.session.outgoing:
             self._send(link)
@@ -386,12 +321,13 @@ class Shift:
             self.worker.totals["failed"] += 1
             if ability is None:
                 link.session.fail(assignment)
-                self._say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
-                          show_name(assignment.function))
+                self.notices.say(logging.ERROR, "%s sent a job of %s, which was never registered", link.name,
+                                 show_name(assignment.function))
             else:
                 link.session.exception(assignment, b"the workload is larger than the worker takes")
-                self._say(logging.ERROR, "%s of %s from %s failed: its workload is larger than %d bytes, or than memory",
-                          show_name(assignment.handle), show_name(ability.name), link.name, MAX_PACKET_SIZE)
+                self.notices.say(
+                    logging.ERROR, "%s of %s from %s failed: its workload is larger than %d bytes, or than memory",
+                    show_name(assignment.handle), show_name(ability.name), link.name, MAX_PACKET_SIZE)
             return
         link.fruitless = 0
         job = WorkerJob(self, link, ability, assignment)
@@ -417,9 +353,9 @@ class Shift:
             return
         link.refused_at = now
         if gone:
-            self._say(logging.WARNING, "%s has no use for a result any more: %s", link.name, error)
+            self.notices.say(logging.WARNING, "%s has no use for a result any more: %s", link.name, error)
         else:
-            self._say(logging.ERROR, "%s refused something: %s", link.name, error)
+            self.notices.say(logging.ERROR, "%s refused something: %s", link.name, error)
 
     def _note_limits(self, now: float, due: "List[float]") -> None:
         when = self._limits.next_time()
@@ -427,49 +363,29 @@ class Shift:
             job = self._limits.pop_due(now)
             assert job is not None
             job._limit = None
-            self._say(logging.WARNING, "%r still runs after its time limit of %s s", job, job._ability.timeout)
+            self.notices.say(logging.WARNING, "%r still runs after its time limit of %s s", job, job._ability.timeout)
             when = self._limits.next_time()
         if when is not None:
             due.append(when)
 
-    def _held_due(self, now: float) -> bool:
-        """Whether a job waits for a thread to be tried again, which comes before new ones."""
-        if self._ready:
-            return True
-        when = self._retries.next_time()
-        return when is not None and when <= now
-
     def _retry_held(self, now: float, due: "List[float]") -> None:
         """Try jobs again whose time has come, as long as there are threads for them."""
-        job = self._retries.pop_due(now)
-        while job is not None:
-            job._retry = None
-            self._ready.append(job)
-            job = self._retries.pop_due(now)
-        for _ in range(len(self._ready)):
+        held = self._held
+        for _ in range(held.count_ready(now)):
             if not self._free or self.leaving:
                 break
-            job = self._ready.popleft()
-            lane = job._link.lane
+            lane = held.first_ready()._link.lane
             if lane.limit is not None and lane.taken >= lane.limit:
-                self._ready.append(job)
+                held.postpone()
                 continue
-            self._let_go(job)
+            job = held.take()
             self._free -= 1
             lane.taken += 1
             job.attempt += 1
             self._begin(job, now)
-        when = self._retries.next_time()
+        when = held.next_time()
         if when is not None:
             due.append(when)
-
-    def _let_go(self, job: WorkerJob) -> None:
-        """Have a job no longer wait to be tried again."""
-        self._held.remove(job)
-        job._link.lane.let_go(job.function)
-        if job._retry is not None:
-            self._retries.cancel(job._retry)
-            job._retry = None
 
     def _attend(self, link: WorkerLink, now: float) -> None:
         """Watch for room to send if there is something to be sent, or lose the link if sending failed."""
@@ -511,9 +427,7 @@ class Shift:
         link.lane.taken -= link.session.grabs
         if self._quota is not None:
             self._quota += link.session.grabs
-        for job in [job for job in self._held if job._link is link]:
-            self._let_go(job)
-        self._ready = deque(job for job in self._ready if job._link is not link)
+        self._held.forget(link)
         self._drained.notify_all()
         for end, job in link.results:
             if end > link.connection.sent:
@@ -521,16 +435,16 @@ class Shift:
 
     def _note_loss(self, job: WorkerJob) -> None:
         self.worker.totals["lost"] += 1
-        self._say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
+        self.notices.say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
 
     def _fail(self, server: WorkerServer, reason: str, now: float, lived: float = 0.0) -> None:
         """Wait before a server is tried again; say so once."""
         server.back_off(now, self.worker._random, lived)
         if server.up is not False:
             was_up, server.up = server.up, False
-            self._say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)
+            self.notices.say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)
             if was_up:
-                self._tell_hooks("disconnected", server.name, reason)
+                self.notices.tell_hooks("disconnected", server.name, reason)
 
     def _look_for_reason_to_leave(self, now: float) -> None:
         if self.worker.stops:
@@ -544,11 +458,9 @@ class Shift:
         """Grab no more; give back what waits to be tried again; let go of what does not run."""
         self.leaving = True
         self._leave_by = None if self.worker.grace is None else now + self.worker.grace
-        self._say(logging.INFO, "leaving, %s; jobs still running: %d", reason, len(self._running))
-        for job in list(self._held):
-            self._let_go(job)
+        self.notices.say(logging.INFO, "leaving, %s; jobs still running: %d", reason, len(self._running))
+        for job in self._held.clear():
             job._link.session.release(job._assignment)
-        self._ready.clear()
         for link in list(self._links):
             link.session.retire()
             self._send(link)
@@ -557,7 +469,7 @@ class Shift:
         """Come closer to the end, which is there when nothing runs and every server has confirmed the last result."""
         links = self._links
         if self.worker.stops > 1 or self._leave_by is not None and now >= self._leave_by:
-            self._over = True
+            self.over = True
         elif self._running or any(link.session.grabs or link.connection.unsent for link in links):
             if self._leave_by is not None:
                 due.append(self._leave_by)
@@ -567,9 +479,9 @@ class Shift:
             for link in list(links):
                 link.session.farewell()
                 self._send(link)
-            self._over = not links
+            self.over = not links
         elif now >= self._farewell_by or not any(link.session.farewells for link in links):
-            self._over = True
+            self.over = True
         else:
             due.append(self._farewell_by)
 
@@ -579,7 +491,7 @@ class Shift:
             return
         changed = watch()
         end_child(self._process)
-        with self._lock:
+        with self.lock:
             self._watch_at = now + WATCH_INTERVAL
             if changed and not self.leaving:
                 self._start_leaving("the watch says so", now)
@@ -593,13 +505,13 @@ class Shift:
         except BlockingIOError:
             pass
 
-    def _end(self) -> int:
-        with self._lock:
-            self._over = self.leaving = True
+    def end(self) -> int:
+        with self.lock:
+            self.over = self.leaving = True
             for link in list(self._links):
                 self._drop(link)
-            for _, _, outcome in self._arrivals:
-                _close_all(outcome)
+            for connection in self._connector.connections():
+                connection.close()
             idle, self._idle = self._idle, []
             abandoned = list(self._running)
             self.ended = True
@@ -607,11 +519,11 @@ class Shift:
                 thread.wake()
         self._selector.close()
         if self._main is None:
-            self._close_waker()
+            self.close_waker()
         for thread in idle:
             if thread.thread is not None:
                 thread.thread.join(FAREWELL_TIMEOUT)  # it may still be calling a hook
-        self._announce()
+        self.notices.announce()
         for job in abandoned:
             log_safely(logging.ERROR, "%r was left unfinished", job)
         for ability in {job._ability for job in abandoned}:
@@ -619,61 +531,9 @@ class Shift:
                 ability.abandon()
         return len(abandoned)
 
-    # --- Called by pool threads and connecting threads.
+    # --- Called by pool threads.
 
-    def _reach(self, server: WorkerServer, lanes: "List[Lane]") -> None:
-        """Connect to a server, once for each lane."""
-        worker = self.worker
-        connections = []  # type: List[Connection]
-        outcome = connections  # type: Any
-        try:
-            for _ in lanes:
-                connections.append(worker._connect(server.address, worker.connect_timeout, worker.tls))
-        except Exception as error:  # also what a resolver or TLS may raise: nothing ends the worker but its owner
-            _close_all(connections)
-            outcome = error
-        with self._lock:
-            if self._over:
-                _close_all(outcome)
-            else:
-                self._arrivals.append((server, lanes, outcome))
-                self.wake()
-
-    def _run_jobs(self, thread: _JobThread) -> None:
-        def caught(error: BaseException) -> bool:
-            return thread is not self._main or not ends_work(error)
-
-        while True:
-            thread.gate.acquire()
-            thread.open = False
-            job, thread.job = thread.job, None
-            if job is None:
-                if self._over:
-                    return
-                continue  # the main thread, which has had a look at signals
-            if logs_jobs(logging.DEBUG):
-                log_job(logging.DEBUG, "%s has started, attempt %d", job, job.attempt)
-            thread.running = True
-            try:
-                outcome, data = run_job(job, self.worker, caught)
-            except BaseException as error:  # of the means to tell of a failure
-                if not caught(error):
-                    raise
-                outcome, data = False, exception_text(error)
-            finally:
-                thread.running = False
-            with self._lock:
-                end = self._finish(thread, job, outcome, data)
-                over = self._over
-            if logs_jobs(logging.INFO):
-                log_job(logging.INFO, "%s " + end + " after %.3f s", job, self._clock() - job._started)
-            del job, data
-            if self._notices:
-                self._announce()
-            if over:
-                return
-
-    def _finish(self, thread: _JobThread, job: WorkerJob, outcome: "Any", data: "Any") -> str:
+    def finish(self, thread: JobThread, job: WorkerJob, outcome: "Any", data: "Any") -> str:
         """Send a job's end and, in the same breath, ask for the next one; return how it ended."""
         link, worker = job._link, self.worker
         session, totals = link.session, worker.totals
@@ -687,7 +547,7 @@ class Shift:
         link.lane.taken -= 1
         if outcome is RETRY and job._due is not None and now + data >= job._due:
             text = "to be tried again after its time limit of %s s" % job._ability.timeout
-            self._say(logging.ERROR, "%r failed: %s", job, text)
+            self.notices.say(logging.ERROR, "%r failed: %s", job, text)
             outcome, data = False, text.encode()
         end = "failed"
         if link.lost:
@@ -707,7 +567,7 @@ class Shift:
         else:
             totals["failed"] += 1
             session.exception(job._assignment, data)
-        if self.leaving or session.retiring or self._quota == 0 or self._held_due(now):
+        if self.leaving or session.retiring or self._quota == 0 or self._held.due(now):
             self.wake()
         else:
             self._grab(now, link)
@@ -720,12 +580,11 @@ class Shift:
     def _hold(self, job: WorkerJob, when: float) -> None:
         """Keep a job that is to be tried again; if that makes too many of its function, grab no more of that."""
         lane = job._link.lane
-        self._held.add(job)
-        job._retry = self._retries.add(when, job)
         most = HELD_PER_THREAD * self.worker.threads
-        if lane.hold(job.function) == most:
-            self._say(logging.WARNING, "%d jobs of %s wait to be tried again; no more of it are taken while that is so", most,
-                      show_name(job.function))
+        if self._held.hold(job, when) == most:
+            self.notices.say(
+                logging.WARNING, "%d jobs of %s wait to be tried again; no more of it are taken while that is so", most,
+                show_name(job.function))
             if len(lane.abilities) > 1 and job.function in lane.abilities:
                 # The connections that have these jobs stay, but grab no more; the other functions get connections of their own.
                 others = lane.part(job.function)
@@ -743,7 +602,7 @@ class Shift:
         link = job._link
         if self._process != os.getpid():
             return  # a child of a fork, whose parent's job it is
-        with self._lock:
+        with self.lock:
             while not link.lost and link.connection.queued - link.connection.sent > UNSENT_LIMIT:
                 self._drained.wait()
             if not link.lost and job in self._running:
@@ -755,7 +614,7 @@ class Shift:
     def wake(self) -> None:
         """Have the thread that works look around."""
         try:
-            self._waker.send(b"\0")
+            self.waker.send(b"\0")
         except OSError:
             pass  # full means that it is awake already, closed that it has gone home
 
@@ -766,20 +625,17 @@ class Shift:
 
     def leave(self) -> None:
         """In a child of a fork: close this process's sockets without a word; the shift goes on in the other process."""
-        self.leaving = self.ended = self._over = True
-        connections = [link.connection for link in self._links]
+        self.leaving = self.ended = self.over = True
         for link in self._links:
             link.lost = True
-        for _, _, outcome in self._arrivals:
-            connections += outcome if isinstance(outcome, list) else []
-        for connection in connections:
+        for connection in [link.connection for link in self._links] + self._connector.connections():
             connection.leave()
-        for thing in (self._selector, self._woken, self._waker):
+        for thing in (self._selector, self._woken, self.waker):
             thing.close()
 
     def learn(self, ability: Ability) -> None:
         """Do one more function from now on."""
-        with self._lock:
+        with self.lock:
             lane = self._put_in_lane(ability)
             for link in [link for link in self._links if link.lane is lane]:
                 link.learn(ability)
@@ -792,7 +648,7 @@ class Shift:
         Its connections end when that is so, and the functions that shared them get others: gearmand would give the jobs of a
         function that is withdrawn to other workers, and hand out more of them as long as it is not.
         """
-        with self._lock:
+        with self.lock:
             [lane] = [lane for lane in self._lanes if name in lane.abilities]
             others = lane.part(name)
             self._lanes.remove(lane)
@@ -807,7 +663,7 @@ class Shift:
 
     def health(self) -> "Tuple[Any, ...]":
         """What `Worker.health` says of the present."""
-        with self._lock:
+        with self.lock:
             now = self._clock()
             connected = tuple(server.name for server in self._servers if server.links)
             down = tuple(server.name for server in self._servers if not server.links)
@@ -863,29 +719,3 @@ class Shift:
             link.error = error
         self._attention.append(link)
         self.wake()
-
-    def _say(self, level: int, message: str, *arguments: "Any") -> None:
-        self._notices.append((None, level, message, arguments))
-
-    def _tell_hooks(self, name: str, *arguments: "Any") -> None:
-        if self.worker.hooks[name]:
-            self._notices.append((name, arguments))
-
-    def _announce(self) -> None:
-        """Log what is to be logged and call the hooks of connections, without the lock."""
-        while self._notices and self._announcing.acquire(False):
-            try:
-                while self._notices:
-                    notice = self._notices.popleft()
-                    if notice[0] is None:
-                        log_safely(notice[1], notice[2], *notice[3])
-                    else:
-                        call_hooks(self.worker, notice[0], *notice[1])
-            finally:
-                self._announcing.release()
-
-
-def _close_all(outcome: "Any") -> None:
-    if isinstance(outcome, list):
-        for connection in outcome:
-            connection.close()

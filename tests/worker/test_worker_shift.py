@@ -15,16 +15,8 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
 from gearman_std.worker.worker import Worker
-from gearman_std.worker.job import Retry
 
-from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, make, until
-
-
-def expect_leaving(peer, at_work):
-    """The worker of the function f gives it up, asks for a last answer, and ends."""
-    peer.expect((CANT_DO, b"f"))
-    peer.expect_farewell()
-    at_work.join()
+from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, expect_leaving, make, until
 
 
 # --- Slots.
@@ -178,121 +170,6 @@ def test_a_function_that_sends_faster_than_the_server_reads_waits(fake):
         peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
 
 
-# --- Trying again.
-
-def test_retry_keeps_the_job_and_frees_the_thread(fake):
-    clock = Clock()
-    attempts = []
-
-    def function(job):
-        if job.workload == b"other":
-            return b"done"
-        attempts.append(job.attempt)
-        if job.attempt < 3:
-            raise Retry(after=20)
-        return b"at last"
-    worker = make(fake, function, clock=clock)
-    with AtWork(worker):
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        peer.expect(GRAB)
-        assert worker.health().held == 1 and not worker.health().running
-        peer.assign(b"H:2", workload=b"other")
-        peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
-        peer.send((NO_JOB,))
-        peer.expect((PRE_SLEEP,))
-        clock.now += 21
-        worker._shift.wake()
-        until(lambda: attempts == [1, 2] and worker.health().held == 1)
-        clock.now += 21
-        peer.send((NOOP,))
-        peer.expect((WORK_COMPLETE, b"H:1", b"at last"), GRAB)
-    assert attempts == [1, 2, 3]
-
-
-def test_retry_gives_up_after_the_attempts_it_names(fake):
-    def function(job):
-        raise Retry(after=0, text="busy", attempts=3)
-    worker = make(fake, function)
-    with AtWork(worker):
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        packets = [peer.receive(), peer.receive()]
-        assert (WORK_EXCEPTION, b"H:1", b"busy") in packets and GRAB in packets
-        assert (worker.health().retried, worker.health().failed) == (2, 1)
-
-
-def test_a_job_that_waits_does_not_slow_others_down(fake):
-    """Result and next grab still leave in one send."""
-    def function(job):
-        if job.workload == b"later":
-            raise Retry(after=3600)
-    with AtWork(make(fake, function)):
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1", workload=b"later")
-        peer.expect(GRAB)
-        for number in range(10):
-            peer.chunks = []
-            peer.assign(b"H:2")
-            peer.expect((WORK_COMPLETE, b"H:2", b""), GRAB)
-            assert len(peer.chunks) == 1
-
-
-def test_no_retry_after_the_time_limit(fake, caplog):
-    """The server takes the job away before that, so trying it again would be in vain."""
-    worker = Worker(fake.address)
-
-    @worker.function("f", timeout=30)
-    def function(job):
-        if job.attempt == 1:
-            raise Retry(after=0.01)
-        raise Retry(after=31)
-    with AtWork(worker):
-        peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"30000"), GRAB)
-        peer.assign(b"H:1")
-        peer.expect(GRAB)
-        peer.send((NO_JOB,))
-        peer.expect((PRE_SLEEP,))
-        text = b"to be tried again after its time limit of 30 s"
-        peer.expect((WORK_EXCEPTION, b"H:1", text))
-        assert len(worker._shift._limits) == 0, "nothing is kept of a job that has ended"
-    assert text.decode() in caplog.text
-
-
-def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
-    def function(job):
-        raise Retry(after=3600)
-    worker = make(fake, function)
-    with AtWork(worker) as at_work:
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        peer.expect(GRAB)
-        worker.stop()
-        until(lambda: worker._shift.leaving)
-        peer.send((NO_JOB,))
-        expect_leaving(peer, at_work)
-
-
-def test_too_many_held_jobs_stop_the_grabbing(fake):
-    """Else a function that always wants to try again later would empty the server's queue."""
-    def function(job):
-        raise Retry(after=3600)
-    worker = make(fake, function)
-    with AtWork(worker):
-        peer = fake.accept(*HELLO)
-        for number in range(15):
-            peer.assign(b"H:%d" % number)
-            peer.expect(GRAB)
-        peer.assign(b"H:16")
-        until(lambda: worker.health().held == 16)
-        peer.expect_nothing()
-
-
-def test_a_retry_into_the_past_is_refused():
-    with pytest.raises(ValueError):
-        Retry(after=-1)
-
-
 # --- Servers that do not know everything, or talk nonsense.
 
 def test_falls_back_for_perls_server(fake):
@@ -417,23 +294,6 @@ def test_what_was_registered_during_an_outage_is_told_too(fake):
             again.close()
 
 
-def test_names_are_resolved_again(fake, monkeypatch):
-    """A server may have moved."""
-    asked = []
-
-    def getaddrinfo(host, port, *arguments, **options):
-        asked.append((host, port))
-        port = 1 if len(asked) < 3 else fake.port
-        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
-    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
-    worker = Worker("jobs.example:4730")
-    worker._random = lambda: 0.0
-    worker.register("f", bool)
-    with AtWork(worker):
-        fake.accept(*HELLO)
-    assert asked == [("jobs.example", 4730)] * 3
-
-
 def test_a_proxy_without_a_server_behind_it_is_not_called_connected(fake, caplog):
     """It accepts connections and hangs up; the log tells that once."""
     fake.answers = False
@@ -473,32 +333,6 @@ def test_a_sleeper_asks_unbidden_after_a_minute_and_so_finds_a_server_that_is_go
         clock.now += 1
         worker._shift.wake()
         fake.accept(*HELLO)
-
-
-@pytest.fixture
-def few_threads(monkeypatch):
-    """few_threads(name, number) lets the system have so many threads of a name."""
-    start = threading.Thread.start
-
-    def few_threads(name, number):
-        started = []
-
-        def refuse(thread):
-            if thread.name.startswith(name):
-                if len(started) == number:
-                    raise RuntimeError("can't start new thread")
-                started.append(thread)
-            start(thread)
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-    return few_threads
-
-
-def test_without_a_thread_to_connect_it_waits_for_the_connection(fake, few_threads):
-    few_threads("gearman_std connect", 0)
-    with AtWork(make(fake)):
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
 
 
 def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
@@ -552,19 +386,6 @@ def test_a_result_whose_server_is_lost_is_dropped_and_counted(fake, caplog):
         peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
         assert (worker.health().lost, worker.health().completed) == (1, 1)
     assert "its server is lost" in caplog.text
-
-
-def test_held_jobs_of_a_lost_server_are_forgotten(fake):
-    def function(job):
-        raise Retry(after=3600)
-    worker = make(fake, function)
-    with AtWork(worker):
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        peer.expect(GRAB)
-        peer.close()
-        until(lambda: worker.health().held == 0)
-        fake.accept(*HELLO)
 
 
 def test_idle_while_every_server_is_down():
@@ -866,79 +687,6 @@ def test_a_signal_that_interrupts_no_system_call_is_noticed_at_once(fake, proces
 
 
 # --- One function stops no other.
-
-def wait_for_later(job):
-    if job.attempt == 1:
-        raise Retry(after=3600)
-
-
-def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
-    """Its connection grabs no more until its jobs have been tried again; the other functions get a connection of their own."""
-    clock = Clock()
-    worker = make(fake, wait_for_later, clock=clock)
-    worker.register("g", lambda job: job.workload)
-    with AtWork(worker):
-        peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
-        for number in range(16):
-            peer.assign(b"H:%d" % number)
-            peer.expect((CANT_DO, b"g") if number == 15 else GRAB)
-        other = fake.accept((CAN_DO, b"g"), GRAB)
-        for number in range(3):
-            other.assign(b"H:1%d" % number, b"g", b"x")
-            other.expect((WORK_COMPLETE, b"H:1%d" % number, b"x"), GRAB)
-        other.send((NO_JOB,))
-        other.expect((PRE_SLEEP,))
-        peer.send((NOOP,))
-        peer.expect_nothing()
-        assert worker.health().held == 16 and "16 jobs of f wait to be tried again" in caplog.text
-        clock.now += 3601
-        worker._shift.wake()
-        peer.expect(*[(WORK_COMPLETE, b"H:%d" % number, b"") for number in range(16)])
-        peer.expect(GRAB)
-        assert worker.health().held == 0
-
-
-def test_a_function_of_its_own_connection_that_holds_many_jobs_grabs_no_more(fake, other):
-    """With no other function there is nothing to part, and another server's share of it is held back, too."""
-    worker = make([fake.address, other.address], wait_for_later)
-    with AtWork(worker):
-        peer, second = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
-        answered = 0
-        while answered < 16:
-            for one in (peer, second):
-                if answered < 16 and grabs(one):
-                    one.assign(b"H:%d" % answered)
-                    answered += 1
-        until(lambda: worker.health().held == 16)
-        peer.expect_nothing()
-        second.expect_nothing()
-
-
-def grabs(peer):
-    """Whether a grab comes within a twentieth of a second."""
-    peer.socket.settimeout(0.05)
-    try:
-        return peer.receive() == GRAB
-    except socket.timeout:
-        return False
-    finally:
-        peer.socket.settimeout(WAIT)
-
-
-def test_the_held_jobs_of_a_lost_server_make_room_for_others(fake):
-    worker = make(fake, wait_for_later, random=lambda: 0.0)
-    with AtWork(worker):
-        peer = fake.accept(*HELLO)
-        for number in range(16):
-            peer.assign(b"H:%d" % number)
-            if number < 15:
-                peer.expect(GRAB)
-        peer.expect_nothing()
-        peer.close()
-        peer = fake.accept(*HELLO)
-        peer.assign(b"H:1")
-        peer.expect(GRAB)
-
 
 def assign_large(peer, size, fields=(b"H:1", b"f", b"")):
     """The beginning of a job whose workload has that size."""

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from gearman_std.wire.protocol import CANT_DO, WORK_COMPLETE, WORK_EXCEPTION
+from gearman_std.worker.threads import JobThread, MainThread
 
 from worker_tools import GRAB, HELLO, WAIT
 
@@ -115,8 +116,9 @@ except BaseException as error:
 INTERRUPTED = """
 import gc
 from gearman_std.testing import JobServer
-import gearman_std.worker.shift as shift_module, gearman_std.worker.worker as worker_module
-files = {shift_module.__file__, worker_module.__file__}
+import gearman_std.worker.shift as shift_module, gearman_std.worker.threads as threads_module
+import gearman_std.worker.worker as worker_module
+files = {shift_module.__file__, threads_module.__file__, worker_module.__file__}
 THREADS = int(sys.argv[2])
 points = failed = 0
 def trace_from(number):
@@ -173,3 +175,10 @@ def test_an_interrupt_at_any_point(processes, threads):
     output, errors = process.communicate(timeout=60)
     assert b" failed 0 " in output and b"Traceback" not in errors, (output, errors)
     assert int(output.split()[1]) > 50
+
+
+def test_reprs_show_the_state():
+    job_thread, main = JobThread(None), MainThread(None)
+    assert (repr(job_thread), repr(main)) == ("<JobThread, idle>", "<MainThread, idle>")
+    job_thread.running = main.running = True
+    assert (repr(job_thread), repr(main)) == ("<JobThread, running a job>", "<MainThread, running a job>")
