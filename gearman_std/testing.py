@@ -26,7 +26,7 @@ from .net.addresses import DEFAULT_PORT, join_address
 from .net.connection import Connection, Deadline
 from .server.server import Server
 from .timers import Timers
-from .wire.protocol import RESPONSE_MAGIC, PacketReader
+from .wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
 from .wire.session import WorkerSession
 from .worker.job import RETRY, WorkerJob, run_job
 from .worker.worker import Worker
@@ -437,12 +437,13 @@ class _StageLink:
     Owner: the stage's lock.
     """
 
-    __slots__ = ("name", "lost", "session", "_wire", "_reader", "_known")
+    __slots__ = ("name", "lost", "session", "largest", "_wire", "_reader", "_known")
 
     def __init__(self, wire: _Wire) -> None:
         self.name = _PLACE
         self.lost = False
         self.session = WorkerSession([], b"", confirmed=True)
+        self.largest = LARGEST_SIZE
         self._wire = wire
         self._reader = PacketReader(RESPONSE_MAGIC, text=False)
         self._known = set()  # type: Set[bytes]

@@ -8,7 +8,7 @@ Source: the PROTOCOL document of gearmand, and what gearmand 1.1.20 was seen to 
 """
 from struct import Struct
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ PACKETS = {
 HEADER_SIZE = 12
 MAX_PACKET_SIZE = 256 * 1024 * 1024  # the default of the reader's settable limit
 MAX_FIELD_SIZE = 8191                # any argument but the last, and that of CAN_DO and CANT_DO, which may have one more
+LARGEST_SIZE = 0xffffffff  # bytes of a packet, its header apart; the number has 32 bits
+_LIMIT_IS = ", the limit is "
 MAX_HANDLE_SIZE = 63
 MAX_UNIQUE_SIZE = 64
 MAX_LINE_SIZE = 8192
@@ -223,6 +225,12 @@ def _encode_field(what: str, value: "Union[str, bytes]", limit: int) -> bytes:
     if len(field) > limit:
         raise ValueError("the %s has %d bytes, more than %d: %r…" % (what, len(field), limit, field[:40]))
     return field
+
+
+def told_limit(error: ServerError) -> "Optional[int]":
+    """How many bytes of a packet a server takes, if its ERROR says that one was larger, as a `PacketReader` says it."""
+    _, found, limit = str(error).rpartition(_LIMIT_IS)
+    return int(limit) if error.code == "ARGUMENT_TOO_LARGE" and found and limit.isdecimal() else None
 
 
 class PacketReader:
@@ -432,7 +440,7 @@ class PacketReader:
         elif packet_type not in PACKETS:
             self.error = ProtocolError("unknown packet type %d: %r" % (packet_type, sample))
         elif size > self._max_size and not (self._skip and packet_type in _ENDS_WITH_DATA):
-            self.error = ProtocolError("%s of %d bytes, the limit is %d" % (packet_name(packet_type), size, self._max_size),
+            self.error = ProtocolError("%s of %d bytes%s%d" % (packet_name(packet_type), size, _LIMIT_IS, self._max_size),
                                        b"ARGUMENT_TOO_LARGE", "packet")
         elif packet_type not in _ENDS_WITH_DATA and size > max(1, _ARGUMENT_COUNTS[packet_type]) * (MAX_FIELD_SIZE + 1):
             self.error = ProtocolError("%s of %d bytes: %r…" % (packet_name(packet_type), size, sample))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _logger_worker = logging.getLogger("gearman_std.worker")
 _logger_jobs = logging.getLogger("gearman_std.jobs")
 
-_LARGEST_RESULT = 0xffffffff - 64  # bytes; a packet's size, its handle included, is a number of 32 bits
 _ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 RETRY = object()  # outcome of a job that is to be tried again
 
@@ -133,15 +132,18 @@ class WorkerJob:
     def send_data(self, data: "Any") -> None:
         """Send a part of the result: text and bytes as they are, anything else as the worker's serializer writes it.
 
-        Waits while the server is slow to take it; nothing happens if the server is lost.
+        Waits while the server is slow to take it; nothing happens if the server is lost.  Raises ValueError for more than the
+        server is known to take.
         """
         plain = isinstance(data, (str, bytes, bytearray, memoryview))
         part = encode_data(data if plain else self._shift.worker.serializer.dumps(data))
+        _check_size(self, "a part of the result", part)
         self._shift.tell(self, lambda session: session.data(self._assignment, part))
 
     def send_warning(self, data: "Union[str, bytes]") -> None:
-        """Send a warning.  Waits while the server is slow to take it; nothing happens if the server is lost."""
+        """Send a warning.  Waits, and raises ValueError, as `send_data` does; nothing happens if the server is lost."""
         part = encode_data(data)
+        _check_size(self, "a warning", part)
         self._shift.tell(self, lambda session: session.warning(self._assignment, part))
 
 
@@ -203,15 +205,25 @@ def run_job(job: WorkerJob, worker: "Worker", caught: "Callable[[BaseException],
 def _encode_result(job: WorkerJob, serializer: "Any", result: "Any") -> "Any":
     try:
         data = encode_data(serializer.dumps(result))
-        if len(data) > _LARGEST_RESULT:
-            raise ValueError("the result of %s has %d bytes, which the protocol cannot carry" % (
-                show_name(job.function), len(data)))
+        _check_size(job, "the result", data)
         return data
     except TypeError:
         if serializer is not BytesSerializer:
             raise
         raise TypeError("%s returned %s; return bytes, str or None" % (
             show_name(job.function), type(result).__name__)) from None
+
+
+def _check_size(job: WorkerJob, what: str, data: "Any") -> None:
+    """Raises ValueError for what the server is known to end the connection for, and with it all jobs that run."""
+    if len(data) + len(job.handle) >= job._link.largest:
+        raise ValueError("%s of %s has %d bytes, but %s takes no more than %d" % (
+            what, show_name(job.function), len(data), job.server, room_for(job)))
+
+
+def room_for(job: WorkerJob) -> int:
+    """How many bytes of a result, or of a part of it, the job's server takes, as far as is known."""
+    return max(0, job._link.largest - len(job.handle) - 1)
 
 
 def call_hooks(worker: "Worker", name: str, *arguments: "Any") -> None:

@@ -3,7 +3,7 @@ from collections import deque
 
 from ..net.addresses import join_address
 from ..timers import growing_pause
-from ..wire.protocol import RESPONSE_MAGIC, PacketReader
+from ..wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
 from ..wire.session import GRAB_TYPES, WorkerSession
 
 TYPE_CHECKING = False
@@ -68,7 +68,8 @@ class WorkerServer:
     Owner: the shift's lock.
     """
 
-    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "doubtful", "grab_type", "confirmed")
+    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "doubtful", "grab_type", "confirmed",
+                 "largest")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
@@ -81,6 +82,7 @@ class WorkerServer:
         self.doubtful = False
         self.grab_type = GRAB_TYPES[0]
         self.confirmed = False
+        self.largest = LARGEST_SIZE  # bytes of a packet that it takes, as far as it told before it ended the last connection
 
     def __repr__(self) -> str:
         return "<WorkerServer %s: %d connections, %d failures>" % (self.name, len(self.links), self.failures)
@@ -107,7 +109,7 @@ class WorkerLink:
     """
 
     __slots__ = ("server", "name", "lane", "abilities", "connection", "session", "reader", "lost", "error", "writing", "since",
-                 "moved", "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at")
+                 "moved", "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at", "largest", "told_limit")
 
     def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
         self.server = server
@@ -129,6 +131,8 @@ class WorkerLink:
         self.slept_at = 0.0   # when there was no job the last time
         self.rest_until = 0.0  # nothing is grabbed before
         self.refused_at = now - 1.0  # when the log was told last that the server refused something
+        self.largest = server.largest  # bytes of a packet that the server takes, as far as is known
+        self.told_limit = False  # it told that on this connection
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)

@@ -19,11 +19,11 @@ from ..net.connection import LONGEST_WAIT
 from ..net.forks import end_child, leave_in_children
 from ..net.threads import start_thread
 from ..timers import Timers
-from ..wire.protocol import MAX_PACKET_SIZE
+from ..wire.protocol import LARGEST_SIZE, MAX_PACKET_SIZE, told_limit
 from ..wire.session import GRAB_TYPES
 from .connector import Connector
 from .held import HeldJobs
-from .job import RETRY, Ability, WorkerJob, log_safely, show_name
+from .job import RETRY, Ability, WorkerJob, log_safely, room_for, show_name
 from .link import Lane, WorkerLink, WorkerServer
 from .notices import Notices
 from .threads import JobThread, MainThread
@@ -347,6 +347,9 @@ class Shift:
 
     def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
         """Count what a server refused, and tell it, but not for each word of a job that the server took away long ago."""
+        limit = told_limit(error)
+        if limit is not None:
+            link.largest, link.told_limit = limit, True
         gone = error.code == "JOB_NOT_FOUND"
         self.worker.totals["refused"] += gone
         if now - link.refused_at < 1.0:
@@ -414,6 +417,7 @@ class Shift:
         del server.links[link.lane]
         if not link.heard:
             server.doubtful = True
+        server.largest = link.largest if link.told_limit else LARGEST_SIZE  # one that begins anew may take more
         if not self.leaving:
             self._fail(server, reason, now, now - link.since if link.heard else 0.0)
 
@@ -566,7 +570,7 @@ class Shift:
             end = "is done"
         else:
             totals["failed"] += 1
-            session.exception(job._assignment, data)
+            session.exception(job._assignment, data[:room_for(job)])
         if self.leaving or session.retiring or self._quota == 0 or self._held.due(now):
             self.wake()
         else:

@@ -2,6 +2,7 @@
 import collections
 import os
 import socket
+import sys
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from gearman_std.client.client import Client
 from gearman_std.net.connection import open_connection
 from gearman_std.errors import JobFailed
-from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, NOOP, NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE,
+from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NOOP, NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE,
                                        WORK_EXCEPTION)
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
@@ -274,3 +275,40 @@ def test_a_worker_that_cannot_have_its_threads_says_so_and_leaves_none(fake, mon
         worker.work()
     assert "there may be no more threads" in str(caught.value)
     assert len(started) == 3 and not any(thread.is_alive() for thread in started)
+
+
+BROKEN = """
+import os, sys
+from gearman_std import Worker
+worker = Worker(sys.argv[1])
+read, write = os.pipe()
+os.close(read)
+for stream in (1, 2):
+    os.dup2(write, stream)
+@worker.function("f")
+def f(job):
+    if job.workload:
+        print("a line", file=getattr(sys, job.text), flush=True)
+    return b"fine"
+worker.work()
+os._exit(7)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about pipes")
+def test_standard_output_and_error_that_nobody_reads(fake, processes):
+    """What fails is the function that prints, and nothing else; nor does it matter that nobody can be told of that."""
+    process = processes.start([sys.executable, "-c", BROKEN, fake.address])
+    peer = fake.accept(*HELLO)
+    for number in range(3):
+        for name in (b"stdout", b"stderr"):
+            peer.assign(b"H:%d" % number, workload=name)
+            peer.expect((WORK_EXCEPTION, b"H:%d" % number, b"[Errno 32] Broken pipe"), GRAB)
+        peer.assign(b"H:4")
+        peer.expect((WORK_COMPLETE, b"H:4", b"fine"), GRAB)
+    peer.send((NO_JOB,))
+    peer.expect((PRE_SLEEP,))
+    process.terminate()
+    peer.expect((CANT_DO, b"f"))
+    peer.expect_farewell()
+    assert process.wait(WAIT) == 7

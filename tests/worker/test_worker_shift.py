@@ -11,6 +11,8 @@ import threading
 
 import pytest
 
+from gearman_std.errors import JobFailed
+from gearman_std.testing import JobServer
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
@@ -708,6 +710,55 @@ def test_a_workload_that_is_too_large_costs_its_job_alone(fake, caplog):
         peer.expect((WORK_COMPLETE, b"H:2", b"next"), GRAB)
         assert (at_work.worker.health().failed, at_work.worker.health().completed) == (1, 1)
     assert "H:1 of f from %s failed: its workload is larger" % fake.address in caplog.text
+
+
+TOLD = (ERROR, b"ARGUMENT_TOO_LARGE", b"WORK_COMPLETE of 204 bytes, the limit is 200")
+
+
+def test_what_a_server_finds_too_large_costs_its_job_alone(fake):
+    """The server told the limit and closed the connection; the second time the job fails, whatever is too large about it."""
+    def function(job):
+        what, size = job.workload.split()
+        if what == b"data":
+            job.send_data(bytes(int(size)))
+        elif what == b"warning":
+            job.send_warning(bytes(int(size)))
+        elif what == b"error":
+            raise ValueError("x" * int(size))
+        return bytes(int(size))
+    worker = make(fake, function, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"result 200")
+        peer.expect((WORK_COMPLETE, b"H:1", bytes(200)), GRAB)
+        peer.send(TOLD)
+        peer.close()
+        peer = fake.accept(*HELLO)
+        for what, name in ((b"result", b"the result"), (b"data", b"a part of the result"), (b"warning", b"a warning")):
+            peer.assign(b"H:1", workload=what + b" 197")
+            peer.expect((WORK_EXCEPTION, b"H:1", name + b" of f has 197 bytes, but %s takes no more than 196"
+                         % fake.address.encode()), GRAB)
+        peer.assign(b"H:1", workload=b"error 197")
+        peer.expect((WORK_EXCEPTION, b"H:1", b"x" * 196), GRAB)
+        peer.assign(b"H:1", workload=b"result 196")
+        peer.expect((WORK_COMPLETE, b"H:1", bytes(196)), GRAB)
+        peer.close()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"result 200")  # a server that begins anew may take more
+        peer.expect((WORK_COMPLETE, b"H:1", bytes(200)), GRAB)
+    assert worker.health().failed == 4
+
+
+@pytest.mark.parametrize("size", [2000, 5000000])
+def test_a_result_that_a_real_server_finds_too_large(size):
+    """Of two attempts, and with a text of what was wrong, whether the server's answer came before all was sent or after."""
+    attempts = []
+    with JobServer(max_packet_size=1024) as server, server.client(job_timeout=WAIT) as client:
+        server.start_worker({"f": lambda job: attempts.append(job.handle) or bytes(int(job.workload))})
+        with pytest.raises(JobFailed) as caught:
+            client.run("f", b"%d" % size)
+        assert b"the result of f has %d bytes, but " % size in caught.value.exception
+        assert len(attempts) == 2 and client.run("f", b"1000") == bytes(1000)
 
 
 def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
