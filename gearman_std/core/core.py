@@ -577,8 +577,10 @@ class Core:
         handle = b"%b:%d" % (self.handle_prefix, self.number)
         job = Job(handle, function, unique, workload, priority, background, self.now)
         job.due = due
-        job.reducer = reducer
-        job.schedule = schedule
+        if reducer is not None:
+            job.reducer = reducer
+        if schedule is not None:
+            job.schedule = schedule
         self.jobs[handle] = job
         # What `job_chain.add` does (benchmark: every submit).
         later = self.job_chain.end
@@ -740,7 +742,7 @@ class Core:
 
     def _place(self, job: Job) -> None:
         """Give a new job its first state."""
-        if predecessor_of(job) is not None:
+        if job.unique and predecessor_of(job) is not None:
             job.state = HELD
             job.function.delayed[job.priority] += 1
         elif job.due > self.wall and job.attempts:  # restored: the clock may have been set back
@@ -892,7 +894,7 @@ class Core:
         if job.timer is not None:
             self.time_limits.cancel(job.timer)
             job.timer = None
-        if job.schedule is not None:
+        if job.extras.schedule is not None:
             self._end(job)
             return
         # What `_end` and `unwatch` do (benchmark: every job).

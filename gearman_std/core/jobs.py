@@ -1,5 +1,6 @@
 """What a job and a function are: priority queues, policies, counters, each changed by one method."""
 from collections import deque
+from operator import attrgetter
 
 from ..arguments import check_number
 from ..timers import growing_pause
@@ -39,15 +40,51 @@ JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject
 NO_WATCHERS = ()  # type: Tuple[Any, ...]
 
 
+class Extras:
+    """What few jobs have, so that the others need no room for it (benchmark: memory of a queued job).
+
+    Owner: the Job; that of all usual ones is immutable.
+    """
+
+    __slots__ = ("reducer", "progress", "error", "schedule", "successor")
+
+    def __init__(self) -> None:
+        self.reducer = None    # type: Optional[bytes]
+        self.progress = None   # type: Optional[Tuple[int, int]] # numerator, denominator
+        self.error = b""       # the last attempt's error
+        self.schedule = None   # type: Any # the Schedule of a recurring job
+        self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
+
+    def __repr__(self) -> str:
+        return "<Extras %s>" % ("of a job" if self is not NO_EXTRAS else "of usual jobs")
+
+
+NO_EXTRAS = Extras()
+
+
+def _extra(name: str) -> "Any":
+    """A property of a Job that is among its extras, of which it gets its own when one is to be other than usual."""
+    usual = getattr(NO_EXTRAS, name)
+
+    def change(job: "Job", value: "Any") -> None:
+        if job.extras is NO_EXTRAS:
+            if value == usual:
+                return
+            job.extras = Extras()
+        setattr(job.extras, name, value)
+    return property(attrgetter("extras." + name), change)
+
+
 class Job:
     """One job, in exactly one state.
 
     Owner: the Core.
     """
 
-    __slots__ = ("handle", "function", "unique", "workload", "reducer", "priority", "state", "background", "watchers", "worker",
-                 "attempts", "progress", "created", "due", "timer", "joins", "error", "schedule", "position", "successor",
-                 "earlier", "later")
+    __slots__ = ("handle", "function", "unique", "workload", "priority", "state", "background", "watchers", "worker",
+                 "attempts", "created", "due", "timer", "joins", "position", "extras", "earlier", "later")
+
+    reducer, progress, error, schedule, successor = map(_extra, Extras.__slots__)
 
     def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
                  background: bool, created: float) -> None:
@@ -59,18 +96,14 @@ class Job:
         self.background = background  # somebody submitted it in the background, so it never depends on a watcher
         self.created = created        # monotonic seconds
         self.state = GONE
-        self.reducer = None   # type: Optional[bytes]
         self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets: a tuple of one, or a dict of more
         self.worker = None    # type: Any # the Peer that runs it
         self.attempts = 0     # how many attempts have failed or were lost
-        self.progress = None  # type: Optional[Tuple[int, int]] # numerator, denominator
         self.due = 0.0        # when DELAYED: unix time before which it does not wait in the queue
         self.timer = None     # type: Optional[List[Any]] # its entry in Timers: of its due time, or of its time limit
         self.joins = 0        # how many later submits joined it
-        self.error = b""      # the last attempt's error
-        self.schedule = None  # type: Any # the Schedule of a recurring job
         self.position = 0     # what orders it among jobs of its priority, see Ledger; 0: as it was new
-        self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
+        self.extras = NO_EXTRAS
         self.earlier = None   # type: Any # its neighbours in a Chain
         self.later = None     # type: Any
 

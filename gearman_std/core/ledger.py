@@ -96,9 +96,11 @@ class Ledger:
 
 def job_record(job: "Job", now: float, wall: float) -> "Tuple[Any, ...]":
     """The record that adds a job as it is."""
-    return ("add", job.handle, job.function.name, job.unique, job.workload, job.reducer, job.priority, job.due, job.attempts,
-            _stored_state(job, wall), job.error, job.schedule.text if job.schedule else None, wall - (now - job.created),
-            job.position)
+    extras = job.extras
+    state = WAITING if job.state is STORING and not job.unique and not job.due else _stored_state(job, wall)
+    return ("add", job.handle, job.function.name, job.unique, job.workload, extras.reducer, job.priority, job.due, job.attempts,
+            state, extras.error, extras.schedule.text if extras.schedule else None,
+            wall - (now - job.created), job.position)
 
 
 def _stored_state(job: "Job", wall: float) -> str:

@@ -60,7 +60,7 @@ class Uniques:
 
 def predecessor_of(job: "Job") -> "Optional[Job]":
     """The job after whose end this one is to run, if there is one."""
-    first = job.function.uniques.get(unique_key(job.unique, job.workload)) if job.unique else None
+    first = job.function.uniques.get(unique_key(job.unique, job.workload))
     return first if first is not None and first.successor is job else None
 
 

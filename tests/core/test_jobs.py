@@ -1,7 +1,7 @@
 """Queues of a function, priorities, policies, totals."""
 import pytest
 
-from gearman_std.core.jobs import GONE, JOIN, RUNNING, WAITING, Function, FunctionPolicy, Job, Totals
+from gearman_std.core.jobs import GONE, JOIN, NO_EXTRAS, RUNNING, WAITING, Extras, Function, FunctionPolicy, Job, Totals
 
 
 @pytest.fixture
@@ -110,3 +110,17 @@ def test_repr_shows_the_state(function):
     assert repr(function) == "<Function f: 1 waiting, 0 running, 0 workers>"
     assert repr(Totals()).startswith("<Totals submitted=0 joined=0 ")
     assert repr(FunctionPolicy()) == "<FunctionPolicy coalescing=join retries=5 attempts=1 backoff=1.0 backoff_max=3600.0>"
+
+
+def test_a_job_has_room_of_its_own_only_for_what_is_other_than_usual():
+    job, other = [Job(b"H:x:%d" % number, None, b"", b"", 1, True, 0.0) for number in range(2)]
+    for name in Extras.__slots__:
+        setattr(job, name, getattr(other, name))
+    assert job.extras is other.extras is NO_EXTRAS and not hasattr(job, "__dict__")
+    for name in Extras.__slots__:
+        setattr(job, name, name)
+    assert [getattr(job, name) for name in Extras.__slots__] == list(Extras.__slots__)
+    assert [other.reducer, other.progress, other.error, other.schedule, other.successor] == [None, None, b"", None, None]
+    assert other.extras is NO_EXTRAS and len(Job.__slots__) <= 18
+    job.successor = None
+    assert job.successor is None and job.error == "error"
