@@ -34,7 +34,8 @@ class PidFile:
     """A file with this process's id while it is entered.
 
     It is locked, so that no other process of this program takes it meanwhile, and removed at the end only if it still has that
-    id, since somebody else may have taken the path.  Opening and entering raise OSError.
+    id, since somebody else may have taken the path.  A file that holds something else than an id is not taken, nor is that of a
+    gearmand that runs.  Opening and entering raise OSError.
 
     Owner: the thread that enters it.
     """
@@ -55,6 +56,7 @@ class PidFile:
                 self._file, _ = open_to_write(self.path, os.O_RDWR)
                 if self._is_plain():
                     self._lock()
+                    self._look()
                 elif not os.path.samestat(os.stat(self.path), os.fstat(self._file)):
                     raise OSError(errno.EEXIST, "something else has taken its place")
         except OSError as error:
@@ -69,6 +71,7 @@ class PidFile:
         self.open()
         try:
             if self._is_plain():
+                os.lseek(self._file, 0, os.SEEK_SET)
                 os.ftruncate(self._file, 0)
             os.write(self._file, b"%d\n" % os.getpid())
         except OSError as error:
@@ -113,6 +116,21 @@ class PidFile:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 return  # a file system without locks
             raise OSError(error.errno, "process %s has it, and still runs" % self._read().decode("latin-1")) from None
+
+    def _look(self) -> None:
+        """Raise OSError if what the file has is no process's id, or that of a job server that holds no lock, as gearmand."""
+        content = self._read().strip(b"\0")  # a file system may leave NULs after a crash
+        if content and not content.isdigit():
+            raise OSError(errno.EEXIST, "it holds something else than a process's id")
+        try:
+            if not content or int(content) in (os.getpid(), os.getppid()):
+                return  # of a life before in a container, where ids begin anew
+            with open("/proc/%d/cmdline" % int(content), "rb") as file:
+                command = file.read(4096)
+        except OSError:
+            return  # it has ended, or this system does not tell
+        if b"gearman" in command:
+            raise OSError(errno.EEXIST, "process %d has it, and still runs" % int(content))
 
     def _read(self) -> bytes:
         os.lseek(self._file, 0, os.SEEK_SET)

@@ -113,6 +113,44 @@ def test_the_pid_file_of_a_process_that_runs_is_not_taken(tmp_path):
         holder.communicate()
 
 
+@posix
+@pytest.mark.skipif(not os.path.exists("/proc/self/cmdline"), reason="needs Linux's /proc")
+def test_the_pid_file_of_a_gearmand_that_runs_is_not_taken_though_it_is_not_locked(tmp_path):
+    path = tmp_path / "pid"
+    other = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()", "gearmand"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        path.write_text("%d\n" % other.pid)
+        with pytest.raises(OSError) as caught:
+            PidFile(str(path)).open()
+        assert caught.value.strerror == "cannot write the pid file %s: process %d has it, and still runs" % (path, other.pid)
+        assert path.read_text() == "%d\n" % other.pid
+    finally:
+        other.communicate(b"\n")
+    with PidFile(str(path)):
+        assert path.read_text() == "%d\n" % os.getpid()
+
+
+@pytest.mark.parametrize("content", ["secret\n", "12 13\n", "[server]\n" + "x" * 40])
+def test_what_is_no_pid_file_is_not_taken(tmp_path, content):
+    path = tmp_path / "pid"
+    path.write_text(content)
+    with pytest.raises(OSError) as caught:
+        PidFile(str(path)).__enter__()
+    assert caught.value.strerror == "cannot write the pid file %s: it holds something else than a process's id" % path
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("content", ["", "\n", "99999999999999999999999\n", "\0\0\0\0", "{0}\n", "{1}\n"])
+def test_a_pid_file_that_a_crash_has_left_is_taken(tmp_path, content):
+    path = tmp_path / "pid"
+    path.write_text(content.format(os.getpid(), os.getppid()))
+    with PidFile(str(path)):
+        assert path.read_text() == "%d\n" % os.getpid()
+    assert not path.exists()
+
+
 def test_another_file_that_has_taken_the_pid_files_place_stays(tmp_path):
     path = tmp_path / "pid"
     with PidFile(str(path)):
