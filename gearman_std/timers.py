@@ -14,15 +14,16 @@ def growing_pause(first: float, longest: float, failures: int) -> float:
 class Timers:
     """Things due, earliest first, in the order of adding where the times are equal.
 
-    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind.
+    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind.  Without
+    `entries`, a heap, nothing is set.
 
     Owner: whoever made it.
     """
 
-    __slots__ = ("_heap", "_sequence", "_cancelled")
+    __slots__ = ("entries", "_sequence", "_cancelled")
 
     def __init__(self) -> None:
-        self._heap = []  # type: List[List[Any]] # [time, sequence number, thing or None]
+        self.entries = []  # type: List[List[Any]] # [time, sequence number, thing or None]
         self._sequence = 0
         self._cancelled = 0
 
@@ -30,13 +31,13 @@ class Timers:
         return "<Timers: %d set>" % len(self)
 
     def __len__(self) -> int:
-        return len(self._heap) - self._cancelled
+        return len(self.entries) - self._cancelled
 
     def add(self, when: float, thing: "Any") -> "List[Any]":
         """Set a timer; return what `cancel` takes."""
         self._sequence += 1
         entry = [when, self._sequence, thing]
-        heappush(self._heap, entry)
+        heappush(self.entries, entry)
         return entry
 
     def cancel(self, entry: "List[Any]") -> None:
@@ -44,24 +45,24 @@ class Timers:
         entry[2] = None
         self._cancelled += 1
         for _ in range(2):  # those that are taken back in their order leave nothing behind
-            if self._heap[0][2] is not None:
+            if self.entries[0][2] is not None:
                 break
-            heappop(self._heap)
+            heappop(self.entries)
             self._cancelled -= 1
-            if not self._heap:
+            if not self.entries:
                 return
-        if self._cancelled > 16 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2] is not None]
-            heapify(self._heap)
+        if self._cancelled > 16 and self._cancelled * 2 > len(self.entries):
+            self.entries = [entry for entry in self.entries if entry[2] is not None]
+            heapify(self.entries)
             self._cancelled = 0
 
     def things(self) -> "List[Any]":
         """All that is set, in no order."""
-        return [entry[2] for entry in self._heap if entry[2] is not None]
+        return [entry[2] for entry in self.entries if entry[2] is not None]
 
     def next_time(self) -> "Optional[float]":
         """When the earliest is due, or None."""
-        heap = self._heap
+        heap = self.entries
         while heap and heap[0][2] is None:
             heappop(heap)
             self._cancelled -= 1
@@ -72,4 +73,4 @@ class Timers:
         when = self.next_time()
         if when is None or when > now:
             return None
-        return heappop(self._heap)[2]
+        return heappop(self.entries)[2]

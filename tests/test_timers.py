@@ -35,7 +35,7 @@ def test_a_thing_taken_back_is_let_go_of_at_once_and_its_entry_before_long():
     for entry in entries[1:]:
         timers.cancel(entry)
         assert entry[2] is None
-    assert len(timers) == 1 and len(timers._heap) <= 34
+    assert len(timers) == 1 and len(timers.entries) <= 34
 
 
 def test_it_agrees_with_a_sorted_list():

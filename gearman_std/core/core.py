@@ -99,6 +99,7 @@ class Core:
         self.delayed = Timers()         # of jobs that wait for a date, by `wall`
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
         self.unused = OrderedDict()     # type: OrderedDict[Function, float] # since when, the longest first; or used again
+        self._unused_until = 0.0        # none is unused for long before, by `now`: a round without looks costs less
         self.name_size = 0              # bytes of the names of all functions
         self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
         self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
@@ -179,6 +180,16 @@ class Core:
         self.wall = wall
         if self._uncorrected:
             self._correct()
+        if self.time_limits.entries or self.delayed.entries or self.retries.entries:
+            self._do_what_is_due()
+        if self.roster.escalations:
+            self.roster.escalate(now)
+        if now >= self._unused_until:
+            self._forget_unused()
+
+    def _do_what_is_due(self) -> None:
+        """End attempts that take too long, and have jobs wait in their queues whose time has come."""
+        now, wall = self.now, self.wall
         for _ in range(STEP):  # the rest at the next tick, which `wait_time` does not put off
             job = self.time_limits.pop_due(now)
             if job is None:
@@ -197,8 +208,6 @@ class Core:
             job.function.delayed[job.priority] -= 1
             self._enqueue(job)
             self._put_behind(job)
-        self.roster.escalate(now)
-        self._forget_unused()
 
     def _correct(self) -> None:
         """Have jobs that recur come when they are due by the clock as it is now."""
@@ -223,7 +232,8 @@ class Core:
         roster = self.roster
         if self.stopping:
             self._hold_back()
-        roster.settle()
+        if roster.changed:
+            roster.settle()
         if roster.expecting:
             for _ in range(min(len(roster.expecting), STEP)):
                 self._push_job(roster.expecting.popleft())
@@ -407,7 +417,8 @@ class Core:
         """Forget functions that nobody has used for long."""
         for _ in range(STEP):
             function = next(iter(self.unused), None)
-            if function is None or self.unused[function] + UNUSED_TIME > self.now:
+            self._unused_until = UNUSED_TIME + (self.unused[function] if function is not None else self.now)
+            if function is None or self._unused_until > self.now:
                 break
             self._forget_function(function)
 

@@ -95,7 +95,7 @@ def place_of(job):
 
 
 def in_order(timers):
-    return [entry[2] for entry in sorted(timers._heap, key=lambda entry: entry[:2]) if entry[2] is not None]
+    return [entry[2] for entry in sorted(timers.entries, key=lambda entry: entry[:2]) if entry[2] is not None]
 
 
 class Simulation:
