@@ -107,15 +107,18 @@ def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]
     A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
     is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
     say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it, with `https:` or
-    `http:`.  Raises ValueError.
+    `http:`.  Raises ValueError and TypeError.
     """
+    if port > 65535:
+        raise ValueError("port is %r, more than 65535" % (port,))
     places = []  # type: List[Place]
     for spec in specs:
         if isinstance(spec, Listener):
             places.append(spec)
             continue
-        scheme = next((one for one in _SCHEMES if spec.startswith(one)), "") if isinstance(spec, str) else ""
-        address = split_address(spec[len(scheme):], port)
+        named = isinstance(spec, str) and "://" not in spec
+        scheme = next((one for one in _SCHEMES if spec.startswith(one)), "") if named else ""
+        address = split_address(spec[len(scheme):] if named else spec, port)
         if scheme and address[0].startswith("/"):
             raise ValueError("neither TCP nor TLS nor HTTP is spoken on a Unix socket: %r" % (spec,))
         places.append((address, not address[0].startswith("/") and (scheme in ("tls:", "https:") or secure and not scheme),

@@ -85,7 +85,7 @@ class Server:
 
     A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
     when the server is run with `serve`, and 127.0.0.1 in a ``with`` block; HTTP is spoken on those that begin with ``http:``
-    or ``https:`` (see the module http_session for what it can do).  `socket_mode` is for the files of Unix sockets (see
+    or ``https:`` (see the module wire.http for what it can do).  `socket_mode` is for the files of Unix sockets (see
     os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
     address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who
     may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for

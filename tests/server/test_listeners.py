@@ -384,3 +384,16 @@ def test_the_mode_is_given_to_the_socket_and_not_to_what_another_user_has_put_in
     with pytest.raises(OSError, match="cannot listen on"):
         open_listeners(read_places([path], 0, False), 5, 0o666)
     assert theirs.stat().st_mode == before
+
+
+@pytest.mark.parametrize("specs, port, error, text", [
+    ([], 65536, ValueError, "port is 65536, more than 65535"),
+    ([3], 4730, TypeError, "an address is a str or a (host, port) pair, not 3"),
+    ([None], 4730, TypeError, "an address is a str or a (host, port) pair, not None"),
+    (["tcp://127.0.0.1:1"], 4730, ValueError,
+     "'tcp://127.0.0.1:1' is a URL; an address is host, host:port, [::1]:port or unix:/path"),
+])
+def test_what_is_no_place_to_listen_is_refused_by_name(specs, port, error, text):
+    with pytest.raises(error) as caught:
+        read_places(specs, port, False)
+    assert str(caught.value) == text
