@@ -36,7 +36,7 @@ IMPORTS = {
 
 # Those that decide: no I/O, no clock, no randomness, and of the standard library only these.
 PURE = ["errors", "arguments", "timers", "schedule", "wire", "core"]
-PURE_LIBRARY = {"struct", "collections", "heapq", "itertools"}
+PURE_LIBRARY = {"struct", "collections", "heapq", "itertools", "operator"}
 
 # Imports that a script living for 100 ms would feel.
 HEAVY = ["typing", "dataclasses", "asyncio", "argparse", "sqlite3", "ssl", "subprocess"]
