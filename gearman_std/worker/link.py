@@ -126,7 +126,8 @@ class WorkerLink:
         self.since = now
         self.moved = now      # when bytes came or left last, or a grab was sent while no other was without an answer
         self.heard = False    # something has arrived
-        self.results = deque()  # type: Deque[Tuple[int, WorkerJob]] # results not wholly sent, and where they end in the stream
+        # Results not wholly sent: where they end in the stream, the job, and what it counts as once that is sent.
+        self.results = deque()  # type: Deque[Tuple[int, WorkerJob, str]]
         self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
         self.slept_at = 0.0   # when there was no job the last time
         self.rest_until = 0.0  # nothing is grabbed before

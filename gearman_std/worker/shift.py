@@ -262,7 +262,7 @@ class Shift:
             link.moved = now
             self._send(link)
             while link.results and link.results[0][0] <= link.connection.sent:
-                link.results.popleft()
+                self.worker.totals[link.results.popleft()[2]] += 1
             self._drained.notify_all()
             self._attend(link, now)
         if mask & selectors.EVENT_READ and not link.lost:
@@ -433,9 +433,12 @@ class Shift:
             self._quota += link.session.grabs
         self._held.forget(link)
         self._drained.notify_all()
-        for end, job in link.results:
+        for end, job, counted in link.results:
             if end > link.connection.sent:
                 self._note_loss(job)
+            else:
+                self.worker.totals[counted] += 1
+        link.results.clear()
 
     def _note_loss(self, job: WorkerJob) -> None:
         self.worker.totals["lost"] += 1
@@ -553,7 +556,7 @@ class Shift:
             text = "to be tried again after its time limit of %s s" % job._ability.timeout
             self.notices.say(logging.ERROR, "%r failed: %s", job, text)
             outcome, data = False, text.encode()
-        end = "failed"
+        end, counted = "failed", ""
         if link.lost:
             self._note_loss(job)
             end = "is lost with its server"
@@ -565,11 +568,11 @@ class Shift:
             else:
                 self._hold(job, now + data)
         elif outcome:
-            totals["completed"] += 1
+            counted = "completed"
             session.complete(job._assignment, data)
             end = "is done"
         else:
-            totals["failed"] += 1
+            counted = "failed"
             session.exception(job._assignment, data[:room_for(job)])
         if self.leaving or session.retiring or self._quota == 0 or self._held.due(now):
             self.wake()
@@ -577,8 +580,11 @@ class Shift:
             self._grab(now, link)
         if not link.lost and session.outgoing:
             self._send(link)
-            if link.connection.unsent:
-                link.results.append((link.connection.queued, job))
+            if counted and link.connection.unsent:  # it counts when all of it has left
+                link.results.append((link.connection.queued, job, counted))
+                return end
+        if counted:
+            totals[counted] += 1
         return end
 
     def _hold(self, job: WorkerJob, when: float) -> None:

@@ -209,7 +209,7 @@ def test_no_zombie_stays(tmp_path, code, options):
     """Every command is waited for, however it ends."""
     note = tmp_path / "pid"
     try:
-        begin = "import os, sys, time; open(%r, 'w').write(str(os.getpid())); " % str(note)
+        begin = "import os, sys, time; file = open(%r, 'w'); file.write(str(os.getpid())); file.close(); " % str(note)
         python(begin + code, **options)(Job(b"x" * 1000000))
     except CommandFailed:
         assert code

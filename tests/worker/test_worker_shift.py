@@ -342,11 +342,12 @@ def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
-        until(lambda: worker.health().completed == 1)
-        assert worker.health().lost == 0
+        until(lambda: worker.health().grabbed == 1 and not worker.health().running)
+        assert (worker.health().lost, worker.health().completed) == (0, 0)
         peer.close()
         until(lambda: worker.health().lost == 1)
         fake.accept(*HELLO)
+        assert worker.health().completed == 0
 
 
 def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
@@ -357,7 +358,7 @@ def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
-        until(lambda: worker.health().completed == 1)
+        until(lambda: worker.health().grabbed == 1 and not worker.health().running)
         data = b""
         while len(data) < 20000000:
             clock.now += 1
@@ -365,6 +366,7 @@ def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
         peer.packets += peer.reader.feed(data)
         peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
         assert clock.now > 1100, "and that took longer than any answer may"
+        until(lambda: worker.health().completed == 1)
 
 
 def test_a_result_without_the_handle_of_a_job_is_nonsense(fake):
@@ -446,7 +448,7 @@ def test_leaving_waits_until_a_large_result_has_left(fake):
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
-        until(lambda: worker.health().completed == 1)
+        until(lambda: worker.health().grabbed == 1 and not worker.health().running)
         worker.stop()
         until(lambda: worker._shift.leaving)
         clock.now += 30
