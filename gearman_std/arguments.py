@@ -2,17 +2,20 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional
 
 
-def check_number(name: str, value: "Any", least: float = 0, whole: bool = False) -> None:
-    """Raises TypeError for what is no number, or no whole one; ValueError for one less than `least`, or NaN."""
+def check_number(name: str, value: "Any", least: float = 0, whole: bool = False, most: "Optional[int]" = None) -> None:
+    """Raises TypeError for what is no number, or no whole one; ValueError for one out of bounds, or NaN."""
     try:
-        enough = (value.__index__() if whole else value) >= least
+        number = value.__index__() if whole else value
+        enough = number >= least
     except (TypeError, AttributeError):
         raise TypeError("%s is %.80r, not a %snumber" % (name, value, "whole " if whole else "")) from None
     if not enough:
         raise ValueError("%s is %r, less than %s" % (name, value, least))
+    if most is not None and number > most:
+        raise ValueError("%s is %r, more than %s" % (name, value, most))
 
 
 def check_numbers(values: "Any", *names: str) -> None:

@@ -37,6 +37,14 @@ def test_what_is_no_number_is_named(value, least, whole, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("name, value", [("port", 65536), ("backlog", 1 << 31), ("socket_mode", 0o10000),
+                                         ("keepalive", (32768, 1, 1)), ("keepalive", (1, 32768, 1)),
+                                         ("keepalive", (1, 1, 128))])
+def test_what_the_system_would_refuse_later_is_refused_at_the_call(name, value):
+    with pytest.raises(ValueError, match="%s is .*, more than " % name):
+        Server(**{"port": 0, name: value})
+
+
 def test_kinds_and_callables():
     check_kind("x", {}, dict, "a dict")
     check_callable("f", len)

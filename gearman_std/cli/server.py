@@ -12,7 +12,7 @@ from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..errors import GearmanError
 from ..net.addresses import DEFAULT_PORT, join_address, show_address
-from ..net.streams import KEEPALIVE
+from ..net.streams import KEEPALIVE, MOST_KEEPALIVE
 from ..net.threads import start_thread
 from ..server.access import Access
 from ..server.listeners import Listener, read_places
@@ -154,10 +154,12 @@ def make_server_line() -> CommandLine:
             Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
                    whole_number(1, _MOST), default=1024),
             Option("--keepalive-idle", "SECONDS", "silence after which TCP asks whether the peer is there (default: %d)"
-                   % KEEPALIVE[0], _read_keepalive(32767)),
+                   % KEEPALIVE[0],
+                   _read_keepalive(MOST_KEEPALIVE[0])),
             Option("--keepalive-interval", "SECONDS", "how long it waits for the answer (default: %d)" % KEEPALIVE[1],
-                   _read_keepalive(32767)),
-            Option("--keepalive-count", "N", "how often it asks (default: %d)" % KEEPALIVE[2], _read_keepalive(127)),
+                   _read_keepalive(MOST_KEEPALIVE[1])),
+            Option("--keepalive-count", "N", "how often it asks (default: %d)" % KEEPALIVE[2],
+                   _read_keepalive(MOST_KEEPALIVE[2])),
             Option("--print-address", "", "print each address on standard output when it listens"),
         ]),
         ("TLS, for addresses with tls: before them", [

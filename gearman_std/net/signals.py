@@ -1,6 +1,7 @@
 """Signals that call a function, wake whoever waits in a selector, or have come down from who started this program."""
 import os
 import signal
+import sys
 import threading
 
 from .forks import leave_in_children
@@ -19,8 +20,10 @@ def begin_with_signals() -> None:
     A SIGHUP that is ignored stays so, as nohup wants it.  To be called in the main thread.
     """
     left_alone = {getattr(signal, name, None) for name in ("SIGHUP", "SIGPIPE", "SIGXFSZ")}  # the interpreter's, but for SIGHUP
-    for number in set(signal.Signals) - left_alone:
-        if signal.getsignal(number) == signal.SIG_IGN:
+    # PyPy takes what it was started with to be ignored for the default.
+    ignored = (signal.SIG_IGN,) if sys.implementation.name == "cpython" else (signal.SIG_IGN, signal.SIG_DFL)
+    for number in set(signal.Signals) - left_alone - {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}:
+        if signal.getsignal(number) in ignored:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, STEERING)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
 
 KEEPALIVE = (30, 10, 3)  # seconds, seconds, times: a peer that is gone is noticed after a minute
+MOST_KEEPALIVE = (32767, 32767, 127)  # that Linux takes
 _TLS_PART = 131072  # bytes
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 

@@ -31,7 +31,7 @@ from ..core.peers import Peer
 from ..net.addresses import DEFAULT_PORT, machine_name, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
-from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
+from ..net.streams import KEEPALIVE, MOST_KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
@@ -122,17 +122,20 @@ class Server:
             if name not in _STAGE:
                 raise TypeError("Server has no setting %r" % name)
             setattr(self, "_" + name, part)
-        check_numbers(locals(), "port", "backlog", "max_packet_size", "max_line_size", "max_connections", "max_unsent")
+        check_numbers(locals(), "max_packet_size", "max_line_size", "max_connections", "max_unsent")
+        check_number("port", port, whole=True, most=65535)
+        check_number("backlog", backlog, whole=True, most=0x7fffffff)
         check_number("stall_timeout", stall_timeout)
         check_number("handshake_timeout", handshake_timeout)
-        for name, number in (("wakeup", wakeup), ("socket_mode", socket_mode)):
-            if number is not None:
-                check_number(name, number, whole=True)
+        if wakeup is not None:
+            check_number("wakeup", wakeup, whole=True)
+        if socket_mode is not None:
+            check_number("socket_mode", socket_mode, whole=True, most=0o7777)
         check_kind("keepalive", keepalive, (list, tuple), "three numbers")
         if len(keepalive) != 3:
             raise ValueError("keepalive is %.80r, not three numbers" % (keepalive,))
-        for number in keepalive:
-            check_number("keepalive", number, 1, whole=True)
+        for number, most in zip(keepalive, MOST_KEEPALIVE):
+            check_number("keepalive", number, 1, whole=True, most=most)
         check_kind("listen", listen, (list, tuple), "a list of addresses")
         check_kind("policy", policy, (FunctionPolicy, type(None)), "a FunctionPolicy")
         check_kind("policies", {} if policies is None else policies, dict, "a dict of FunctionPolicy by function")
@@ -531,6 +534,8 @@ class Server:
             self._note_fault("a fault of ours with %r", target)
 
     def _note_fault(self, text: str, *arguments: "Any") -> None:
+        if os.getpid() != self._process:  # a child of a fork, whose exception is to end it, and not to make it a second server
+            raise
         self._count("faults")
         try:
             _logger_server.exception(text, *arguments)

@@ -272,7 +272,7 @@ def test_what_is_to_be_left_is_left_once_and_only_while_it_is_there():
 
 
 def test_without_being_told_nothing_is_left_and_nothing_breaks(monkeypatch):
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    monkeypatch.setattr(forks, "TOLD_OF_FORKS", False)
     monkeypatch.setattr(forks, "_left_in_children", None)
     with Server(port=0, listen=["127.0.0.1"]) as server:
         wire = Wire(server.address)
