@@ -142,7 +142,7 @@ def test_after_an_exception_anywhere_the_client_is_as_good_as_before(serve, make
     assert count > (10 if name == "executor" else 100)
 
 
-@pytest.mark.parametrize("name", ["run", "submit_many", "background", "callbacks"])
+@pytest.mark.parametrize("name", sorted(CALLS) if SWEEP else ["run", "submit_many", "background", "callbacks"])
 def test_after_an_exception_anywhere_no_other_thread_has_a_wrong_result_or_hangs(serve, make_client, name):
     client = make_client(serve(tell_all), command_timeout=LONG)
     over, failures, results = threading.Event(), [], [0, 0]
