@@ -91,6 +91,9 @@ _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
 }
+# Modules that are imported when they are needed, by this program or by others of the library, and whose files another user may
+# not be allowed to read.
+_NEEDED_LATER = ("datetime", "encodings.idna", "ipaddress", "json", "pathlib", "traceback")
 _OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
                  "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "
                  "--mysql-table")
@@ -530,6 +533,9 @@ def _note_what_does_not_apply(options: "Parsed") -> None:
 
 
 def _become(user: str, log_file: "Any") -> None:
+    from importlib import import_module
+    for name in _NEEDED_LATER:
+        import_module(name)
     if log_file is not None:
         log_file.give_to(user)
     become_user(user)

@@ -631,6 +631,32 @@ def test_it_becomes_another_user(start, tmp_path):
     assert os.stat(str(tmp_path / "log")).st_uid == nobody.pw_uid
 
 
+UNREADABLE = """if True:
+    import os, sys
+    from gearman_std.cli.cli import main
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if os.geteuid():
+                raise ImportError("%s cannot be read" % name)
+    sys.meta_path.insert(0, Finder())
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@posix
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
+def test_the_other_user_need_not_be_allowed_to_read_the_interpreter(processes, root):
+    process = processes.start([sys.executable, "-c", UNREADABLE, "server", "-u", "nobody", "-L", "127.0.0.1", "-p", "0",
+                               "--allow-steer", "127.0.0.0/8", "--print-address", "--config-file", os.devnull], cwd=root,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    address = process.stdout.readline().decode().strip()
+    with Client([address]) as client, AdminClient(address) as admin:
+        assert client.submit("f", b"x", background=True).handle
+        assert len(admin.job_details()) == 1
+    process.terminate()
+    assert process.wait(20) == 0 and process.stderr.read() == b""
+
+
 @posix
 def test_the_service_manager_hears_from_it(start, tmp_path):
     path = str(tmp_path / "notify")
