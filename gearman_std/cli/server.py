@@ -387,12 +387,21 @@ def _tls(options: "Parsed", environment: "Mapping[str, str]",
     return settings
 
 
+def _certificate_word(word: str) -> str:
+    """A WHO as certificates have its letters, whatever the locale: in UTF-8, else in the locale's encoding, else in Latin-1."""
+    data = os.fsencode(word)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1") if any("\ud800" <= letter <= "\udfff" for letter in word) else word
+
+
 def _access(options: "Parsed") -> Access:
     lists = {}  # type: Dict[str, Any]
     for right in ("submit", "work", "admin", "steer"):
         name = "allow_" + right
         try:
-            lists[right] = getattr(options, name) or None
+            lists[right] = [_certificate_word(word) for word in getattr(options, name)] or None
             Access(**lists)
         except ValueError as error:
             raise UsageError("--%s: %s" % (name.replace("_", "-"), error)) from None

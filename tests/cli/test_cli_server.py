@@ -248,6 +248,17 @@ def test_what_kubernetes_puts_into_the_environment_is_noted_and_passed_over(star
     assert "address of a service, tcp://10.96.0.17:4731" in (tmp_path / "two").read_text()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about command lines of any bytes")
+@pytest.mark.parametrize("word", [b"cert:M\xc3\xbcller", b"cert:M\xfcller"])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_the_name_of_a_certificate_is_the_same_in_every_locale(root, word, locale):
+    code = ("import sys; from gearman_std.cli.server import parse_server, server_settings; "
+            "print(ascii(sorted(server_settings(parse_server(sys.argv[1:]), {})['access'].certificate_names)))")
+    said = subprocess.check_output([sys.executable, "-c", code, "--config-file", os.devnull, b"--allow-work", word], cwd=root,
+                                   env=dict(os.environ, LC_ALL=locale))
+    assert said == b"['M\\xfcller']\n"
+
+
 ANY = b"\xe9\xff\xc3\xa4"
 
 
