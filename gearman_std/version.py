@@ -1,3 +1,3 @@
 """Which version of the package this is."""
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"

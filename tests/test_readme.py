@@ -1,4 +1,5 @@
-"""The README: its Python examples run as they stand, but for the server's address, and what it names exists."""
+"""The README and gearman_std/docs: their Python examples run as they stand, but for the server's address, and what it names exists."""
+import glob
 import inspect
 import os
 import re
@@ -14,8 +15,22 @@ from gearman_std import Client, Server, Worker
 
 @pytest.fixture(scope="module")
 def readme(root, sources):
-    with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
-        return file.read()
+    """The text of the README and of all that stands in the package's docs."""
+    texts = []
+    for path in [os.path.join(root, "README.md")] + sorted(glob.glob(os.path.join(sources, "docs", "*.md"))):
+        with open(path, encoding="utf-8") as file:
+            texts.append(file.read())
+    return "\n".join(texts)
+
+
+def test_the_readme_is_a_front_door(root, sources):
+    """One that is read to its end, and whose links lead somewhere, as those of the documents do."""
+    for path in [os.path.join(root, "README.md")] + glob.glob(os.path.join(sources, "docs", "*.md")):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        assert path.endswith("docs/" + os.path.basename(path)) or text.count("\n") <= 180
+        for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+            assert os.path.exists(os.path.join(os.path.dirname(path), link)), (path, link)
 
 
 @pytest.fixture(scope="module")
