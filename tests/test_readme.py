@@ -1,4 +1,4 @@
-"""The README and gearman_std/docs: their Python examples run as they stand, but for the server's address, and what it names exists."""
+"""The README and gearman_std/docs: their examples run as they stand, but for the server's address; what they name exists."""
 import glob
 import inspect
 import os
