@@ -98,7 +98,7 @@ def test_what_is_registered_can_be_called():
             worker.hook("error", wrong)
         with pytest.raises(TypeError, match="abandon is .*, which cannot be called"):
             worker.register("f", len, abandon=wrong)
-        with pytest.raises(TypeError, match="not callable"):
+        with pytest.raises(TypeError, match="cannot be called"):
             worker.register("f", wrong)
 
 

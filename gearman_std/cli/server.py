@@ -277,9 +277,12 @@ def parse_server(arguments: "Sequence[str]") -> "Parsed":
 def split_config(line: CommandLine, text: bytes) -> "List[str]":
     """The words of a config file, which end at white space; quotes belong to them, as in gearmand.
 
-    A word that begins with # begins a comment, unless an option waits for its value.
+    A word that begins with # begins a comment, unless an option waits for its value.  The mark that some editors put in front
+    of UTF-8 belongs to no word.
     """
     words = []  # type: List[str]
+    if text.startswith(b"\xef\xbb\xbf"):
+        text = text[3:]
     for row in text.splitlines():
         for word in map(os.fsdecode, row.split()):  # as words of the command line are read
             if word.startswith("#") and not (words and line.wants_value(words[-1])):

@@ -129,8 +129,7 @@ class Worker:
         Raises ValueError for a name that the protocol cannot carry, a name already registered, and numbers that cannot be.
         """
         encoded = encode_function(name)
-        if not callable(callable_):
-            raise TypeError("not callable: %r" % (callable_,))
+        check_callable("the function %r" % (name,), callable_)
         if encoded in self.abilities:
             raise ValueError("the function %r is registered already" % (name,))
         if limit is not None:

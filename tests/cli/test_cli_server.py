@@ -331,6 +331,10 @@ def test_the_config_files_words_are_any_bytes():
     assert [os.fsencode(one) for one in split_config(make_server_line(), b"x" + word + b" y\xa0z")] == [b"x" + word, b"y\xa0z"]
 
 
+def test_the_mark_in_front_of_a_file_of_utf_8_belongs_to_no_word():
+    assert split_config(make_server_line(), b"\xef\xbb\xbf--listen=127.0.0.1\n-p 1\n") == ["--listen=127.0.0.1", "-p", "1"]
+
+
 def test_the_command_line_wins_over_the_config_file(tmp_path):
     path = tmp_path / "conf"
     path.write_text("--port=4999\n-L ::1\n--verbose INFO\n")
