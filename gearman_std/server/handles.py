@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 _EPOCH = 1577836800  # the beginning of 2020, as unix time
+_LATEST = 1 << 31    # seconds after that; a clock set beyond it is not believed, as a number has to fit into 63 digits
 _PROCESSES = 1 << 15
 _SECOND = _PROCESSES * HANDLE_BLOCK
 
@@ -27,8 +28,9 @@ def take_handle_numbers(after: int, wall_clock: "Callable[[], float]" = time.tim
     Processes of one machine differ by their ids, also those that start in the same second.
     """
     global _last_second
+    clock = int(wall_clock()) - _EPOCH
     with _second_lock:
-        second = _last_second = max(int(wall_clock()) - _EPOCH, _last_second + 1, after // _SECOND + 1)
+        second = _last_second = max(clock if clock < _LATEST else 0, _last_second + 1, after // _SECOND + 1)
     return second * _SECOND + _process_number() * HANDLE_BLOCK
 
 

@@ -48,12 +48,21 @@ def test_a_block_is_beyond_the_last_number_whatever_the_clock_says(monkeypatch):
 
 @pytest.mark.parametrize("name", ["h", "x" * 253])
 def test_a_handle_has_less_than_64_bytes_as_long_as_these_numbers_last(monkeypatch, name):
+    monkeypatch.setattr(handles, "_last_second", 0)
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     core = Server(port=0).core
     last = take_handle_numbers(0, lambda: 3725000000.0) + HANDLE_BLOCK  # in 2088
     assert len(b"%b:%d" % (core.handle_prefix, last)) < 64
     assert last < 1 << 63
     assert len("%s:%d" % ("p" * 43, last)) < 64
+
+
+def test_a_clock_that_is_set_to_another_age_makes_no_number_that_is_too_large(monkeypatch):
+    """SQLite's have 63 binary digits, and what a number is made of has to fit in."""
+    for wall in (3725320448.0, 4102444800.0, 1e12):  # the last one that fits would be a second earlier
+        monkeypatch.setattr(handles, "_last_second", 0)
+        before = take_handle_numbers(0, lambda: 1800000000.0)
+        assert before < take_handle_numbers(before, lambda: wall) < 1 << 62
 
 
 def test_a_core_takes_another_block_when_one_is_used_up():
@@ -96,7 +105,8 @@ def test_processes_take_different_blocks():
     assert disjoint([block(int(process.communicate()[0])) for process in running])
 
 
-def test_jobs_keep_their_order_over_blocks_of_numbers():
+def test_jobs_keep_their_order_over_blocks_of_numbers(monkeypatch):
+    monkeypatch.setattr(handles, "_last_second", 0)
     numbers = [1, 5, 200000, (1 << 32) - 1, take_handle_numbers(0) + 1]
     for _ in range(20):
         numbers += [numbers[-1] + 1, numbers[-1] + HANDLE_BLOCK - 2, take_handle_numbers(numbers[-1]) + 1]
