@@ -31,8 +31,14 @@ def _leave_all() -> None:
     if _left_in_children is not None:
         things = list(_left_in_children)
         _left_in_children.clear()
+        errors = []
         for thing in things:
-            thing.leave()
+            try:
+                thing.leave()
+            except Exception as error:  # one that cannot be left keeps no other from it
+                errors.append(error)
+        if errors:
+            raise errors[0]  # Python writes it to standard error, and goes on
 
 
 def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:

@@ -271,6 +271,24 @@ def test_what_is_to_be_left_is_left_once_and_only_while_it_is_there():
     assert kept.left == 0
 
 
+@needs_telling
+def test_one_that_cannot_be_left_keeps_no_other_from_it():
+    class Thing:
+        def __init__(self, number):
+            self.number = number
+            self.left = 0
+
+        def leave(self):
+            self.left += 1
+            if self.number % 2:
+                raise ValueError("thing %d" % self.number)
+    things = [Thing(number) for number in range(6)]
+    for thing in things:
+        forks.leave_in_children(thing)
+    with Child(lambda: [thing.left for thing in things]) as child:
+        assert child.said == "[1, 1, 1, 1, 1, 1]"
+
+
 def test_without_being_told_nothing_is_left_and_nothing_breaks(monkeypatch):
     monkeypatch.setattr(forks, "TOLD_OF_FORKS", False)
     monkeypatch.setattr(forks, "_left_in_children", None)
