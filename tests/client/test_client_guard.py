@@ -16,7 +16,10 @@ from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATU
                                        STATUS_RES_UNIQUE, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING,
                                        pack_response)
 
-FOLDER = os.path.dirname(os.path.dirname(client_guard.__file__))
+# The package's folder, or the single file.
+FOLDER = client_guard.__file__
+if os.path.basename(FOLDER) == "guard.py":
+    FOLDER = os.path.dirname(os.path.dirname(FOLDER))
 # Where exceptions are raised: a sample of all lines; with SWEEP=lines all of them, with SWEEP=opcodes every instruction.
 SWEEP = os.environ.get("SWEEP", "")
 STEP = 1 if SWEEP else 7

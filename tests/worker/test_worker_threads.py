@@ -168,8 +168,11 @@ with JobServer() as server, server.client(job_timeout=20) as client:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_interrupt_at_any_point(processes, threads):
-    """Ctrl-C before each line that the main thread runs: KeyboardInterrupt, nothing else; the job is done by who works next."""
+def test_an_interrupt_at_any_point(processes, threads, sources):
+    """Ctrl-C before each line that the main thread runs: KeyboardInterrupt, nothing else; the job is done by who works next.
+
+    The lines are those of three modules, which have one file with all others in the single-file build.
+    """
     process = processes.start([sys.executable, "-c", BEGIN + INTERRUPTED, "localhost", str(threads)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE)
     output, errors = process.communicate(timeout=60)
