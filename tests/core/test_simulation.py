@@ -1,7 +1,7 @@
 """The core under random peers, faults, orders and times: nothing acknowledged is lost, nobody waits for ever.
 
 A run is made by its seed alone.  To see a failing one again, or others (a number, or a range as 1000-2000):
-SIMULATION_SEEDS=17 python3 tools/test.py tests/test_simulation.py
+SIMULATION_SEEDS=17 python3 tools/test.py tests/core/test_simulation.py
 """
 import hashlib
 import os
