@@ -1,6 +1,7 @@
 """What the tests of the worker share: a scripted server, and a world of servers in simulated time."""
 import collections
 import random
+import select
 import socket
 import threading
 import time
@@ -74,6 +75,16 @@ class Peer:
 
     def close(self):
         self.socket.close()
+
+
+def who_speaks(*peers):
+    """The first of these that has something to read, which must come."""
+    for peer in peers:
+        if peer.packets:
+            return peer
+    readable = select.select([peer.socket for peer in peers], [], [], WAIT)[0]
+    assert readable, "the worker says nothing to anyone"
+    return [peer for peer in peers if peer.socket in readable][0]
 
 
 class FakeServer:

@@ -13,12 +13,12 @@ import pytest
 
 from gearman_std.errors import JobFailed
 from gearman_std.testing import JobServer
-from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL,
+from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GRAB_JOB, GRAB_JOB_ALL,
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, expect_leaving, make, until
+from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, expect_leaving, make, until, who_speaks
 
 
 # --- Slots.
@@ -62,27 +62,14 @@ def test_servers_take_turns(fake, other):
     """With one thread and two busy servers, neither starves."""
     worker = make([fake.address, other.address], max_jobs=20)
     counts = collections.Counter()
-
-    def serve(server):
-        peer = server.accept((CAN_DO, b"f"))
-        try:
-            while True:
-                packet = peer.receive()
-                if packet == GRAB:
-                    counts[server] += 1
-                    peer.assign(b"H:%d" % counts[server])
-                elif packet[0] == ECHO_REQ:
-                    peer.send((ECHO_RES, packet[1]))
-        except (AssertionError, OSError):
-            return
-    threads = [threading.Thread(target=serve, args=(server,)) for server in (fake, other)]
-    for thread in threads:
-        thread.start()
-    with AtWork(worker) as at_work:
-        at_work.join()
-    for thread in threads:
-        thread.join()
-    assert sum(counts.values()) == 20 and min(counts.values()) >= 8, counts
+    with AtWork(worker):
+        peers = [server.accept((CAN_DO, b"f")) for server in (fake, other)]  # both are there before the first job is given
+        while sum(counts.values()) < 20:
+            peer = who_speaks(*peers)
+            if peer.receive() == GRAB:
+                counts[peer] += 1
+                peer.assign(b"H:%d" % counts[peer])
+    assert min(counts.values()) >= 8, counts
 
 
 def test_limit_of_a_function(fake):
@@ -227,28 +214,18 @@ def test_silence_does_not_make_it_ask_as_perls_server_wants_it(fake):
 
 def test_a_server_that_stops_answering_is_left(fake, other):
     """Its unanswered grab would keep the only thread from the other server for ever."""
+    fake.answers = other.answers = False  # an answer to the option would count as a sign of life, whenever it is read
     clock = Clock()
     worker = make([fake.address, other.address], clock=clock)
     with AtWork(worker):
-        hung, good = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
-        until(lambda: worker._shift._free == 0)
-        peers = [hung, good]
-        for peer in peers:
-            peer.socket.settimeout(0.1)
-        grabbing = []
-        for peer in peers:
-            try:
-                peer.expect(GRAB)
-                grabbing.append(peer)
-            except socket.timeout:
-                pass
-            peer.socket.settimeout(WAIT)
-        assert len(grabbing) == 1
+        peers = [server.accept((CAN_DO, b"f")) for server in (fake, other)]
+        hung = who_speaks(*peers)
+        hung.expect(GRAB)
         clock.now += 61
         worker._shift.wake()
-        grabbing[0].expect_end()
-        [left] = [peer for peer in peers if peer is not grabbing[0]]
-        left.expect(GRAB)
+        hung.expect_end()
+        [good] = [peer for peer in peers if peer is not hung]
+        good.expect(GRAB)
 
 
 @pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n", pack_response(NO_JOB) * 2, pack_request(NOOP),
@@ -459,6 +436,7 @@ def test_leaving_waits_until_a_large_result_has_left(fake):
 
 
 def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
+    fake.answers = False
     clock = Clock()
     worker = make(fake, clock=clock)
     with AtWork(worker) as at_work:
