@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [pytest arguments]
+"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [pytest arguments]
 
-All of them run in as many processes as there are processors, or as --lanes says; a file of tests, or several, in one.
-Needs Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this interpreter's own, in
-the folder .venv-test of the project, made at the first run.  With --single-file the tests run against the single-file build of
-the package, in a folder that has only that file, tests/ and tools/.
+All of them run in as many processes as there are processors, or as --lanes says; those of a file, or of several, in one.  Needs
+Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this interpreter's own, in the
+folder .venv-test of the project, made at the first run.  With --single-file the tests run against the single-file build of the
+package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails runs once more when all others
+are done; what passes then is told, and does not count as failed.
 """
+import argparse
 import concurrent.futures
 import hashlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,7 +38,7 @@ REQUIREMENTS = {
 NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
 
 SHARES = 6  # of the test files for each lane: enough for all lanes to end at about the same time
-NO_TESTS = 5  # how pytest ends where the arguments leave none of its files' tests
+FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
 
 
 def environment():
@@ -94,50 +98,88 @@ def shares(folder, count):
     return [names[start::count] for start in range(min(count, len(names)))]
 
 
-def run_lanes(command, folder, variables, lanes):
-    """Run all tests in as many processes at a time, show what each says when it ends; returns the exit status."""
-    def run(share):
-        return subprocess.run(command + share, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+class Share:
+    """Some of the tests, in a process of their own."""
 
+    def __init__(self, command, files, cache, options):
+        self._command = command + files
+        self._failures = os.path.join(cache, "v", "cache", "lastfailed")  # where pytest notes what --last-failed runs
+        self._cache = ["-o", "cache_dir=" + cache]
+        self._options = options
+        self.status = 0
+
+    def run(self, *more):
+        """Run it; returns what it said, if that is not shown at once."""
+        done = subprocess.run(self._command + self._cache + list(more), **self._options)
+        self.status = done.returncode
+        return (done.stdout or b"").decode("utf-8", "replace")
+
+    def failures(self):
+        """The names of the tests that failed."""
+        if not os.path.exists(self._failures):
+            return []
+        with open(self._failures) as file:
+            return sorted(json.load(file))
+
+
+def run_shares(all_shares, lanes):
+    """Run them, so many at a time, and show what each says when it ends."""
     begun = time.monotonic()
     counts = {}
-    statuses = set()
     with concurrent.futures.ThreadPoolExecutor(lanes) as executor:
-        ends = [executor.submit(run, share) for share in shares(folder, lanes * SHARES)]
-        for future in concurrent.futures.as_completed(ends):
-            text = future.result().stdout.decode("utf-8", "replace")
-            statuses.add(future.result().returncode)
+        for future in concurrent.futures.as_completed([executor.submit(share.run) for share in all_shares]):
+            text = future.result()
             print(text, end="", flush=True)
             for number, what in re.findall(r"(\d+) ([a-z]+)", text.strip().rpartition("\n")[2].partition(" in ")[0]):
                 counts[what] = counts.get(what, 0) + int(number)
-    total = ", ".join("%d %s" % (counts[what], what) for what in sorted(counts))
-    print("in all: %s in %d s" % (total, time.monotonic() - begun))
-    if len(statuses) > 1:
-        statuses.discard(NO_TESTS)
-    return max(statuses, key=abs)
+    if counts:
+        total = ", ".join("%d %s" % (counts[what], what) for what in sorted(counts))
+        print("in all: %s in %d s" % (total, time.monotonic() - begun))
+
+
+def run_again(all_shares):
+    """Run once more, one after the other, what failed; tell what passes now."""
+    for share in all_shares:
+        before = share.failures() if share.status == FAILED else []
+        if before:
+            print("once more, and alone: %s" % " ".join(before), flush=True)
+            print(share.run("--last-failed"), end="")
+            after = share.failures()
+            if after:
+                share.status = FAILED
+            for name in before:
+                if name not in after:
+                    print("passed only when run again: %s" % name)
 
 
 def main(arguments):
     if sys.version_info < (3, 6):
         sys.exit("tools/test.py needs Python 3.6 or later, this is %s" % sys.version.split()[0])
-    folder = ROOT
-    lanes = os.cpu_count() or 1
-    if "--lanes" in arguments:
-        place = arguments.index("--lanes")
-        lanes = int(arguments[place + 1])
-        del arguments[place:place + 2]
-    if "--single-file" in arguments:
-        arguments.remove("--single-file")
-        folder = single_file_folder()
+    parser = argparse.ArgumentParser(usage=__doc__, allow_abbrev=False, add_help=False)
+    parser.add_argument("--single-file", action="store_true")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1)
+    given, arguments = parser.parse_known_args(arguments)
+    folder = single_file_folder() if given.single_file else ROOT
     # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    variables = dict(os.environ)
+    options = {"cwd": folder, "env": dict(os.environ)}
     if gear():
-        variables.setdefault("GEARMAN_STD_GEAR", gear())
+        options["env"].setdefault("GEARMAN_STD_GEAR", gear())
+    lists = [[]]
+    if given.lanes > 1 and not any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments):
+        lists = shares(folder, given.lanes * SHARES)
+        options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     command = [environment(), "-m", "pytest"] + arguments
-    if lanes < 2 or any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments):
-        return subprocess.call(command, cwd=folder, env=variables)
-    return run_lanes(command, folder, variables, lanes)
+    with tempfile.TemporaryDirectory() as caches:
+        all_shares = [Share(command, files, os.path.join(caches, str(number)), options) for number, files in enumerate(lists)]
+        run_shares(all_shares, given.lanes)
+        if given.again:
+            run_again(all_shares)
+    statuses = {share.status for share in all_shares}
+    if len(statuses) > 1:
+        statuses.discard(NO_TESTS)
+    return max(statuses, key=abs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""tools/test.py: what fails runs once more."""
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+FILE = """
+import os
+
+def once(name):
+    there = os.path.exists(name)
+    open(name, "w").close()
+    return there
+
+def test_good():
+    assert not once("good")
+
+def test_flaky():
+    assert once("flaky")
+
+def test_bad():
+    assert not %r
+"""
+
+
+@pytest.fixture
+def runner(root):
+    """tools/test.py as a module."""
+    spec = importlib.util.spec_from_file_location("tools_test", os.path.join(root, "tools", "test.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def share(runner, tmp_path):
+    """share(whether a test is bad for good) has run."""
+    def share(bad):
+        (tmp_path / "test_it.py").write_text(FILE % bad)
+        options = {"cwd": str(tmp_path), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        share = runner.Share([sys.executable, "-m", "pytest", "-q"], ["test_it.py"], str(tmp_path / "cache"), options)
+        runner.run_shares([share], 1)
+        return share
+    return share
+
+
+def test_a_test_that_passes_when_run_again_is_told_and_does_not_fail_the_run(runner, share, capfd):
+    share = share(False)
+    assert share.status == runner.FAILED and share.failures() == ["test_it.py::test_flaky"]
+    assert "in all: 1 failed, 2 passed in " in capfd.readouterr().out
+    runner.run_again([share])
+    assert share.status == 0 and share.failures() == []
+    assert "\npassed only when run again: test_it.py::test_flaky\n" in capfd.readouterr().out
+
+
+def test_a_test_that_fails_again_fails_the_run(runner, share, capfd):
+    share = share(True)
+    runner.run_again([share])
+    assert share.status == runner.FAILED and share.failures() == ["test_it.py::test_bad"]
+    assert "\npassed only when run again: test_it.py::test_flaky\n" in capfd.readouterr().out
+
+
+def test_a_failure_that_cannot_be_run_again_stays_one(runner, share, tmp_path):
+    share = share(False)
+    (tmp_path / "test_it.py").write_text("def test_other():\n    pass\n")
+    runner.run_again([share])
+    assert share.status == runner.FAILED
+
+
+def test_what_ended_without_its_tests_having_run_is_not_run_again(runner, share, tmp_path, capfd):
+    share = share(False)
+    share.status = -9
+    capfd.readouterr()
+    runner.run_again([share])
+    assert share.status == -9 and capfd.readouterr().out == ""
