@@ -4,8 +4,9 @@ import os
 from ..client.admin import AdminClient
 from ..errors import NoServer, ServerError, ServerLost
 from ..net.addresses import join_address
-from .common import (DONE, FAILED, UNREACHABLE, CommandLine, Console, Option, Parsed, UsageError, address_options,
-                     find_servers, find_tls, one_of, read_seconds)
+from .common import address_options, find_servers, find_tls
+from .console import DONE, FAILED, UNREACHABLE, Console
+from .options import CommandLine, Option, Parsed, UsageError, one_of, read_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

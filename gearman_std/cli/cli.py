@@ -5,8 +5,9 @@ from ..net.signals import begin_with_signals, release_signals
 from ..version import VERSION
 from .admin import run_admin
 from .client import run_client
-from .common import (DONE, PROGRAM, USAGE, Console, HelpWanted, UsageError, did_you_mean, fill_standard_descriptors,
-                     run_command)
+from .common import run_command
+from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors
+from .options import HelpWanted, UsageError, did_you_mean
 from .demo import run_demo
 from .first_process import leave_first_process
 from .server import run_server

@@ -13,8 +13,9 @@ from ..errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, Jo
 from ..schedule import read_crontab
 from ..timers import growing_pause
 from ..wire.protocol import MAX_UNIQUE_SIZE
-from .common import (DONE, FAILED, TOO_LATE, CommandLine, Console, Option, Quit, UsageError, address_options, find_servers,
-                     find_tls, is_terminal, read_seconds, show, status_of, terminate, whole_number)
+from .common import address_options, find_servers, find_tls, status_of, terminate
+from .console import DONE, FAILED, TOO_LATE, Console, Quit, is_terminal, show
+from .options import CommandLine, Option, UsageError, read_seconds, whole_number
 from .daemon import PidFile, SignalHandlers, detach
 from .worker import run_worker_mode
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence
     from ..client.task import Task
     from ..net.addresses import Address
-    from .common import Parsed
+    from .options import Parsed
 
 _CLIENT_ABOUT = """
 Submit jobs, one for each DATA, else one with all of standard input, and print their results as they are, byte for byte.  All

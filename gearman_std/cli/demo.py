@@ -10,7 +10,9 @@ from ..client.client import Client
 from ..errors import GearmanError
 from ..wire.protocol import MAX_PACKET_SIZE
 from ..worker.worker import Worker
-from .common import DONE, FAILED, CommandLine, Console, Option, own_command, terminate, whole_number
+from .common import own_command, terminate
+from .console import DONE, FAILED, Console
+from .options import CommandLine, Option, whole_number
 from .daemon import SignalHandlers
 from .supervisor import Supervised, start_child
 
@@ -80,7 +82,7 @@ def run_demo(console: Console, arguments: "Sequence[str]") -> int:
 def own_sources() -> "List[str]":
     """The package's source files, or the one file that it is."""
     path = os.path.abspath(getattr(sys.modules[Console.__module__], "__file__", "") or "")
-    if not Console.__module__.endswith(".cli.common"):
+    if not Console.__module__.endswith(".cli.console"):
         return [path]
     package = os.path.dirname(os.path.dirname(path))
     while not os.path.exists(package):  # it is in an archive

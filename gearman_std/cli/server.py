@@ -20,8 +20,9 @@ from ..server.server import Server
 from ..server.tls import ServerTLS
 from ..store.sqlite import DURABILITIES, GEARMAND_TABLE, JobStore
 from ..version import VERSION
-from .common import (DONE, FAILED, CommandLine, Console, Option, Quit, UsageError, is_terminal, need_module, one_of,
-                     read_port, read_seconds, read_size, some_text, whole_number)
+from .common import need_module
+from .console import DONE, FAILED, Console, Quit, is_terminal
+from .options import CommandLine, Option, UsageError, one_of, read_port, read_seconds, read_size, some_text, whole_number
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .opening import check_link
@@ -30,7 +31,7 @@ from .supervisor import Supervised, is_supervised
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
-    from .common import Parsed
+    from .options import Parsed
 
 _logger_cli = logging.getLogger("gearman_std.cli")
 

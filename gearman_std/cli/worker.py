@@ -13,8 +13,9 @@ from ..net.forks import exit_at_once
 from ..worker.command import Command
 from ..worker.job import Retry
 from ..worker.worker import Worker
-from .common import (DONE, FAILED, INTERRUPTED, USAGE, CommandLine, Console, Option, Quit, UsageError, address_options,
-                     find_servers, find_tls, one_of, own_command, read_seconds, some_text, whole_number)
+from .common import address_options, find_servers, find_tls, own_command
+from .console import DONE, FAILED, INTERRUPTED, USAGE, Console, Quit
+from .options import CommandLine, Option, UsageError, one_of, read_seconds, some_text, whole_number
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, logical_folder, start_child
 
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
     from ..worker.job import WorkerJob
-    from .common import Parsed
+    from .options import Parsed
 
 _logger_output = logging.getLogger("gearman_std.output")
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gearman_std.cli.cli import main
-from gearman_std.cli.common import Console
+from gearman_std.cli.console import Console
 
 COMMANDS = ["server", "client", "worker", "admin", "demo"]
 

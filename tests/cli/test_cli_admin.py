@@ -9,7 +9,7 @@ import pytest
 from gearman_std.client.admin import AdminClient
 from gearman_std.cli.cli import main
 from gearman_std.cli.admin import make_admin_line
-from gearman_std.cli.common import Console
+from gearman_std.cli.console import Console
 from gearman_std.client.client import Client
 from gearman_std.server.server import Server
 

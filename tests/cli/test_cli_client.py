@@ -12,7 +12,7 @@ from client_tools import be_silent, obey, once, vanish
 from gearman_std.client.admin import AdminClient
 from gearman_std.cli.cli import main
 from gearman_std.cli.client import make_unique
-from gearman_std.cli.common import Console
+from gearman_std.cli.console import Console
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry

@@ -18,7 +18,8 @@ from gearman_std.cli import server as cli_server
 from gearman_std.server.access import PeerFacts
 from gearman_std.client.admin import AdminClient
 from gearman_std.cli.cli import main
-from gearman_std.cli.common import Console, HelpWanted, UsageError
+from gearman_std.cli.console import Console
+from gearman_std.cli.options import HelpWanted, UsageError
 from gearman_std.cli.server import make_server_line, parse_server, server_settings, split_config
 from gearman_std.client.client import Client
 from gearman_std.core.core import Core

@@ -10,7 +10,8 @@ import pytest
 
 from gearman_std.client.admin import AdminClient
 from gearman_std.cli.cli import main
-from gearman_std.cli.common import Console, UsageError
+from gearman_std.cli.console import Console
+from gearman_std.cli.options import UsageError
 from gearman_std.cli.worker import load_function
 from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy

@@ -1,0 +1,156 @@
+"""What a command has of its process: standard input and output as bytes, and its exit statuses."""
+import errno
+import os
+import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Union
+
+PROGRAM = "gearman-std"
+
+DONE, FAILED, USAGE, UNREACHABLE, TOO_LATE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 0, 1, 2, 3, 4, 130, 143, 141
+
+
+class Quit(BaseException):
+    """The program is to end with a status, whatever it is doing; no ``except Exception`` on the way stops it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Console:
+    """Standard input, output and error output, as bytes.
+
+    Owner: whoever runs the command; single writes may come from any thread.
+    """
+
+    def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
+        self.command = command
+        # Any of them is None if it was closed before the program started.
+        self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
+        self.stdout = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)  # type: Any
+        self.stderr = stderr if stderr is not None else getattr(sys.stderr, "buffer", None)  # type: Any
+
+    def __repr__(self) -> str:
+        return "<Console of %s>" % self.command
+
+    def read(self) -> bytes:
+        """All of standard input.  Raises OSError."""
+        stdin = self._open(self.stdin)
+        pieces = [stdin.read()]
+        while pieces[-1] != b"" and _is_non_blocking(stdin):  # which reads what there is, None for nothing
+            if pieces[-1] is None:
+                select.select([stdin], [], [])
+            pieces.append(stdin.read())
+        return pieces[0] if len(pieces) == 1 else b"".join(filter(None, pieces))
+
+    def read_line(self) -> bytes:
+        """The next line of standard input as soon as it is there, empty at the end.  Raises OSError."""
+        stdin = self._open(self.stdin)
+        line = bytes(stdin.readline())
+        while not line.endswith(b"\n") and _is_non_blocking(stdin):
+            more = stdin.read(1)
+            if more is None:
+                select.select([stdin], [], [])
+            elif not more:
+                break
+            else:
+                line += more if more == b"\n" else more + stdin.readline()
+        return line
+
+    def write(self, data: "Union[bytes, str]") -> None:
+        """Write to standard output at once.
+
+        Raises Quit if nobody reads it any more, and OSError for other trouble.
+        """
+        stdout = self._open(self.stdout)
+        rest = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+        try:
+            while rest:
+                rest = rest[_write_some(stdout.write, rest, stdout):]
+            _write_some(stdout.flush, None, stdout)
+        except OSError as error:
+            self._give_up(stdout)
+            if error.errno == errno.EPIPE:
+                raise Quit(PIPE_CLOSED) from None
+            raise OSError(error.errno, "cannot write to standard output: %s" % error.strerror) from None
+
+    def warn(self, data: "Union[bytes, str]") -> None:
+        """Write to standard error; if that is not possible, there is nobody to tell."""
+        try:
+            self.stderr.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+            self.stderr.flush()
+        except (OSError, AttributeError, ValueError):
+            self.stderr = None
+
+    def complain(self, text: str) -> None:
+        """Tell on standard error, in one line, what is wrong."""
+        self.warn("%s: %s\n" % (" ".join(filter(None, (PROGRAM, self.command))), " ".join(text.split())))
+
+    @staticmethod
+    def _open(stream: "Optional[Any]") -> "Any":
+        if stream is None:
+            raise OSError(errno.EBADF, "standard input or output is closed")
+        return stream
+
+    @staticmethod
+    def _give_up(stream: "Any") -> None:
+        """Have what is left in the stream's buffer go nowhere, or the interpreter would complain about it at its end."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, AttributeError):
+            return
+
+
+def _is_non_blocking(stream: "Any") -> bool:
+    """Whether a stream gives back less than all while nothing more is there; other programs may have made it so."""
+    try:
+        return not os.get_blocking(stream.fileno())
+    except (OSError, AttributeError):
+        return False
+
+
+def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:
+    """Write as much as goes, or flush, and wait while nothing goes; return how much it was.
+
+    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it
+    non-blocking.
+    """
+    while True:
+        try:
+            written = write() if data is None else write(data)
+        except BlockingIOError as error:
+            written = error.characters_written if data is not None else None
+        else:
+            if data is None:
+                return 0
+        if written:
+            return int(written)
+        select.select([], [stream], [])
+
+
+def is_terminal(stream: "Any") -> bool:
+    """Whether there is a person at the other end of a stream."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def show(word: str) -> str:
+    """A word of the command line, whose bytes need be no text in the locale, as it is told to a person."""
+    return os.fsencode(word).decode("utf-8", "backslashreplace")
+
+
+def fill_standard_descriptors() -> None:
+    """Open what is closed of the descriptors 0 to 2 to nowhere, lest a socket or a log gets a number that others write to."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
