@@ -131,16 +131,15 @@ def _read_mode(text: str) -> int:
     return mode
 
 
-def _read_keepalive(most: int) -> "Callable[[str], int]":
-    """A reader of TCP keepalive settings as Linux takes them, -1 for our own."""
-    read_number = whole_number(-1, most)
+def _read_backlog(text: str) -> int:
+    """A backlog as the system takes it, where -1 is as many as it allows."""
+    number = whole_number(-1, _MOST)(text)
+    return _MOST if number == -1 else number
 
-    def read(text: str) -> int:
-        number = read_number(text)
-        if not number:
-            raise ValueError("0 is not a whole number from 1 to %d, or -1" % most)
-        return number
-    return read
+
+def _read_wakeup(text: str) -> int:
+    """How many workers to wake, where all is 0, or -1."""
+    return max(0, whole_number(-1)(text))
 
 
 def make_server_line() -> CommandLine:
@@ -151,19 +150,19 @@ def make_server_line() -> CommandLine:
             Option("-L --listen", "ADDRESS", "name, address, HOST:PORT, or path of a Unix socket; may be repeated; tls: or "
                    "tcp: before it says whether TLS is spoken there, https: or http: that HTTP is (default: every IPv4 and "
                    "IPv6 address, unless systemd has opened sockets)", repeat=True),
-            Option("-r --protocol", "NAME", "http: take jobs by HTTP, too, on the same hosts, with TLS where they have it",
-                   one_of("http")),
+            Option("-r --protocol", "NAME", "http: take jobs by HTTP, too, on the same hosts, with TLS where they have it; "
+                   "gear: Gearman's own, which is always spoken", one_of("http", "gear")),
             Option("--http-port", "PORT", "port of HTTP, with -r http (default: %d)" % _HTTP_PORT, read_port),
             Option("--socket-mode", "MODE", "permissions of the files of Unix sockets, such as 660", _read_mode),
-            Option("-b --backlog", "N", "connections that may wait to be accepted (default: 1024)",
-                   whole_number(1, _MOST), default=1024),
-            Option("--keepalive-idle", "SECONDS", "silence after which TCP asks whether the peer is there (default: %d)"
-                   % KEEPALIVE[0],
-                   _read_keepalive(MOST_KEEPALIVE[0])),
+            Option("-b --backlog", "N", "connections that may wait to be accepted, -1 for as many as the system allows "
+                   "(default: 1024)", _read_backlog, default=1024),
+            Option("--keepalive-idle", "SECONDS", "silence after which TCP asks whether the peer is there (default, "
+                   "also for 0 and -1: %d)" % KEEPALIVE[0],
+                   whole_number(-1, MOST_KEEPALIVE[0])),
             Option("--keepalive-interval", "SECONDS", "how long it waits for the answer (default: %d)" % KEEPALIVE[1],
-                   _read_keepalive(MOST_KEEPALIVE[1])),
+                   whole_number(-1, MOST_KEEPALIVE[1])),
             Option("--keepalive-count", "N", "how often it asks (default: %d)" % KEEPALIVE[2],
-                   _read_keepalive(MOST_KEEPALIVE[2])),
+                   whole_number(-1, MOST_KEEPALIVE[2])),
             Option("--print-address", "", "print each address on standard output when it listens"),
         ]),
         ("TLS, for addresses with tls: before them", [
@@ -191,8 +190,8 @@ def make_server_line() -> CommandLine:
                    "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j, 0 for no limit, too; "
                    "attempts=N of a background job that fails, with backoff=SECONDS before the second, twice as long each time "
                    "up to backoff-max=SECONDS", _read_policy, repeat=True),
-            Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 for all (default: as few as needed)",
-                   whole_number()),
+            Option("-w --worker-wakeup", "N", "sleeping workers to wake for a job, 0 or -1 for all (default: as few as "
+                   "needed)", _read_wakeup),
             Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
             Option("--exceptions", "", "pass exceptions on to clients that did not ask for them too"),
             Option("--job-handle-prefix", "PREFIX", "beginning of all handles (default: H:HOSTNAME)", os.fsencode),
@@ -347,7 +346,7 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
     for address in options.listen:
         marked = address.startswith(("tls:", "tcp:", "https:", "http:", "unix:", "/"))
         places.append("tcp:" + address if plain and not marked else address)
-    if options.protocol:
+    if options.protocol == "http":
         places = places or [""]
         places += _http_places(places, options.tls, _HTTP_PORT if options.http_port is None else options.http_port)
     return tuple(places)
@@ -413,7 +412,7 @@ def _access(options: "Parsed") -> Access:
 
 
 def _keepalive(options: "Parsed") -> "Tuple[int, int, int]":
-    idle, interval, count = (default if given in (None, -1) else given for given, default in zip(
+    idle, interval, count = (given if given is not None and given > 0 else default for given, default in zip(
         (options.keepalive_idle, options.keepalive_interval, options.keepalive_count), KEEPALIVE))
     return idle, interval, count
 
@@ -537,7 +536,7 @@ def _note_what_does_not_apply(options: "Parsed") -> None:
     if options.job_retries == 0:
         _logger_cli.warning("-j 0: a job that loses its worker once gets no second attempt; -1 is no limit")
     for key in given:
-        if key == "http_port" and not options.protocol:
+        if key == "http_port" and options.protocol != "http":
             _logger_cli.info("--http-port has no effect without -r http")
         elif key in _NOT_NEEDED:
             _logger_cli.info("--%s has no effect: %s", key.replace("_", "-"), _NOT_NEEDED[key])

@@ -49,7 +49,8 @@ GEARMANDS = """-b 32 | --backlog=32 | -d | --daemon | --exceptions | -f 1024 | -
     -P /tmp/pid | --pid-file=/tmp/pid | -R | --round-robin | -q builtin | --queue-type=builtin | --syslog | --coredump
     -t 4 | --threads=0 | -u root | --user root | --verbose INFO | --verbose=FATAL | -w 0 | --worker-wakeup 3
     --libmemcached-servers x | --mysql-host x --mysql-port 3306 | --libpq-conninfo x | --redis-server x | --http-port 8080
-    -r http | --protocol=http --http-port 80
+    -r http | --protocol=http --http-port 80 | -r gear | --protocol=gear | -w -1 | --worker-wakeup=-1 | -b -1 | -b 0
+    --keepalive-idle=0 | --keepalive-interval 0 --keepalive-count=-1 | -f 0 | --job-retries=-1 | -j 0
     --ssl --ssl-ca-file {0}/ca.pem --ssl-certificate {0}/server.pem --ssl-key {0}/server.pem | -dp4730""".format(
     os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")).replace("\n", "|").split("|")
 
@@ -63,12 +64,12 @@ def test_gearmands_options_are_accepted(words):
     ["--bogus"], ["--verb", "INFO"], ["-v"], ["stray"], ["-p", "x"], ["-p", "65536"], ["-p", "1", "-p", "2"],
     ["--verbose", "info"],
     ["-q", "nosuch"], ["-t", "x"], ["-j", "-2"], ["-f", "-1"],
-    ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "0"],
+    ["--hashtable-buckets", "0"], ["-L"], ["--daemon=yes"], ["-b", "-2"], ["-w", "-2"],
     ["--policy", "x"], ["--policy", "coalescing=no"], ["--policy", "f:attempts=0"], ["--policy", "f:backoff=x"],
     ["--max-packet", "x"], ["--tls"], ["-L", "tls:127.0.0.1"],
     ["--tls", "--tls-certificate", "x", "--tls-require-certificate"],
     ["-L", "host:port"], ["-L", "unix:"], ["-L", "unix:sock"], ["--socket-mode", "9"], ["--socket-mode", "1777"],
-    ["--keepalive-idle", "0"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
+    ["--keepalive-idle", "-2"], ["--keepalive-count", "128"], ["--allow-work", "x"], ["--allow-steer", "uid:no such user"],
     ["--allow-admin", "none", "--allow-admin", "any"], ["--allow-work", "cert:x"], ["-r", "gopher"],
     ["-r", "http", "--http-port", "x"], ["-L", "https:127.0.0.1"],
     ["--job-handle-prefix", "x" * 64], ["-u", ""], ["--sqlite3-db="], ["-b", "2147483648"], ["-f", "9" * 30],
@@ -129,6 +130,14 @@ def test_where_it_listens():
     assert settings()["socket_mode"] is None
     assert settings()["keepalive"] == (30, 10, 3)
     assert settings("--keepalive-idle", "7", "--keepalive-interval=-1", "--keepalive-count", "9")["keepalive"] == (7, 10, 9)
+    assert settings("--keepalive-idle=0", "--keepalive-interval=0", "--keepalive-count=0")["keepalive"] == (30, 10, 3)
+    assert settings("-r", "gear", "--http-port", "80")["listen"] == ()
+
+
+def test_no_limit_is_minus_one_in_each_option_of_gearmands_that_has_one():
+    made = settings("-w", "-1", "-b", "-1", "-j", "-1")
+    assert (made["wakeup"], made["backlog"], made["policy"].retries) == (0, 2 ** 31 - 1, 0)
+    assert settings("-b", "0")["backlog"] == 0
 
 
 def test_tls_is_for_all_addresses_or_for_some():
