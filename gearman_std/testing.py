@@ -22,8 +22,9 @@ from .client.network import Network
 from .core.core import Core
 from .core.peers import Peer
 from .errors import JobTimeout, NoServer, NoWorker
-from .net.addresses import DEFAULT_PORT, join_address
+from .net.addresses import join_address
 from .net.connection import Connection, Deadline
+from .net.system import System
 from .server.server import Server
 from .timers import Timers
 from .wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
@@ -126,13 +127,12 @@ class ImmediateClient(Client):
         self.worker = functions if isinstance(functions, Worker) else _copy_worker(
             {} if functions is None else functions, None, serializer=serializer)
         self._stage = stage = _Stage(self.worker)
-        self._clock = stage.clock
-        self._wall_clock = stage.wall_clock
-        self._sleep = self.advance
-        super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer)
+        super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer, _system=System(
+            clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect,
+            make_waiter=lambda connections: stage.wait))
 
     def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
-        return _ImmediateNetwork(self._stage)
+        return _ImmediateNetwork(addresses, None, None, None, self._system)
 
     def __repr__(self) -> str:
         return "<ImmediateClient of %r>" % (self._stage,)
@@ -185,21 +185,14 @@ class _ImmediateNetwork(Network):
 
     longest_read = None  # it ends when nothing is left to run
 
-    def __init__(self, stage: "_Stage") -> None:
-        super().__init__([(_PLACE, DEFAULT_PORT)], None, None, clock=stage.clock)
-        self._stage = stage
-
     def __repr__(self) -> str:
-        return "<Network of %r>" % (self._stage,)
-
-    def open(self, address: "Address", timeout: "Optional[float]") -> Connection:
-        return _StageConnection(address, self._stage.connect())
+        return "<Immediate%s" % super().__repr__()[1:]
 
     def _watch(self, reading: "Reading") -> None:
         reading.version = self._version
         reading.watched = [(link, link.connection, link.connection.fileno(), False)
                            for link in self.links if link.connection is not None]
-        reading.waiter = self._stage.wait
+        reading.waiter = self._system.make_waiter(())  # which nobody has to wake
 
     def _callback_failed(self) -> None:
         raise  # the error, so that the assertions of a test's callbacks are heeded
@@ -336,12 +329,12 @@ class _Stage:
                 self.core.settle()
         return job is not None
 
-    def connect(self) -> _Wire:
-        """One more wire for a client."""
+    def connect(self, address: "Address", timeout: "Optional[float]", tls: "Any") -> Connection:
+        """One more connection of a client."""
         with self.lock:
             self._count += 1
             wire = self._wires[self._count] = _Wire(self, self._count)
-            return wire
+            return _StageConnection(address, wire)
 
     def wait(self, timeout: "Optional[float]") -> "List[int]":
         """Do what there is to do until something has arrived at a client; what `make_waiter` makes, but for the time.

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from gearman_std.client.client import Client
+from gearman_std.net.system import System
 from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, OPTION_REQ, OPTION_RES,
                                        REQUEST_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_HIGH,
                                        SUBMIT_JOB_LOW, SUBMIT_REDUCE_JOB, WORK_COMPLETE, PacketReader, pack_response)
@@ -164,11 +165,10 @@ def serve():
         server.close()
 
 
-def client_of(servers, clock=None, sleep=None, random=None, network=None, **options):
-    """A Client with a time, chance or network of the test's."""
-    given = {"_clock": clock and staticmethod(clock), "_sleep": sleep and staticmethod(sleep), "_random": random,
-             "_make_network": network and (lambda self, addresses, tls: network)}
-    return type("Client", (Client,), {name: value for name, value in given.items() if value})(servers, **options)
+def client_of(servers, **options):
+    """A Client, also with time, chance or connections of the test's."""
+    system = {name: options.pop(name) for name in System.__slots__ if name in options}
+    return Client(servers, _system=System(**system), **options)
 
 
 @pytest.fixture
@@ -196,16 +196,9 @@ class Clock:
         return self.now
 
 
-class Unrandom:
-    """Always the middle."""
-
-    @staticmethod
-    def random():
-        return 0.5
-
-    @staticmethod
-    def randrange(limit):
-        return 0
+def middle():
+    """What is no chance: always the middle."""
+    return 0.5
 
 
 def unused_address():

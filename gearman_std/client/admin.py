@@ -5,14 +5,13 @@ line, a listing with lines up to one that holds a single dot; a refusal of eithe
 """
 import os
 import re
-import time
 from collections import namedtuple
 
 from ..arguments import check_number
 from ..errors import CommandTimeout, ProtocolError, ServerLost
 from ..net.addresses import join_address, split_servers
-from ..net.connection import (LONGEST_REFUSAL, Deadline, check_timeout, check_tls_kind, is_refusal, open_connection,
-                              read_refusal)
+from ..net.connection import (LONGEST_REFUSAL, Deadline, check_timeout, check_tls_kind, is_refusal, read_refusal)
+from ..net.system import REAL_SYSTEM
 from ..wire.protocol import MAX_LINE_SIZE, encode
 
 TYPE_CHECKING = False
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, Type, Union
     from types import TracebackType
     from ..net.connection import Connection
+    from ..net.system import System
     Text = Union[str, bytes]
 
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
@@ -103,9 +103,8 @@ class AdminClient:
     Owner: the thread that uses it.
     """
 
-    _clock = staticmethod(time.monotonic)  # type: Callable[[], float] # tests have their own
-
-    def __init__(self, server: "Any" = None, timeout: "Optional[float]" = 10.0, *, tls: "Any" = None) -> None:
+    def __init__(self, server: "Any" = None, timeout: "Optional[float]" = 10.0, *, tls: "Any" = None,
+                 _system: "System" = REAL_SYSTEM) -> None:
         addresses = split_servers(server, os.environ, "server")
         if server is not None and len(addresses) > 1:
             raise ValueError("server is %r, of which one AdminClient can ask only one" % (server,))
@@ -113,6 +112,7 @@ class AdminClient:
         self.timeout = check_timeout("timeout", timeout)
         check_tls_kind(tls)
         self._tls = tls
+        self._system = _system
         self._connection = None  # type: Optional[Connection]
 
     def __repr__(self) -> str:
@@ -182,9 +182,9 @@ class AdminClient:
 
     def ping(self) -> float:
         """The seconds that the server takes to answer."""
-        began = self._clock()
+        began = self._system.clock()
         self.ask("version")
-        return self._clock() - began
+        return self._system.clock() - began
 
     # --- Orders.
 
@@ -308,11 +308,11 @@ class AdminClient:
         command = encode(line)
         if not command.strip() or b"\n" in command or b"\0" in command or len(command) > MAX_LINE_SIZE - 2:
             raise ValueError("a command that does not fit into a line: %r" % command[:80])
-        deadline = Deadline(self.timeout, self._clock)
+        deadline = Deadline(self.timeout, self._system.clock)
         self._notice_end()
         try:
             if self._connection is None:
-                self._connection = open_connection(self.address, deadline.left(), self._tls)
+                self._connection = self._system.connect(self.address, deadline.left(), self._tls)
             reply = self._exchange(self._connection, command + b"\r\n", listing, deadline)
         except BaseException:
             self.close()  # a reply that comes too late must not be taken for the next one's

@@ -1,8 +1,6 @@
 """Submitting jobs and waiting for them, over several servers."""
 import logging
 import os
-import random as _random_module
-import time
 from collections import deque
 from itertools import islice
 
@@ -11,6 +9,7 @@ from ..errors import (ClientBusy, GearmanError, JobTimeout, NoServer, NoWorker, 
                       twin_error)
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, ask, check_timeout, check_tls_kind
+from ..net.system import REAL_SYSTEM
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union, Unpack
     from types import TracebackType
     from ..net.addresses import Address
+    from ..net.system import System
     from ..wire.protocol import Data
     from .link import Link, Request
     from .task import JobOptions, Plan
@@ -62,15 +62,10 @@ class Client:
     Owner: nobody, its settings do not change; what does change is its network's.
     """
 
-    # Time and chance; tests have their own.
-    _clock = staticmethod(time.monotonic)  # type: Callable[[], float]
-    _wall_clock = staticmethod(time.time)  # type: Callable[[], float]
-    _sleep = staticmethod(time.sleep)      # type: Callable[[float], None]
-    _random = _random_module               # type: Any
-
     def __init__(self, servers: "Any" = None, *, connect_timeout: "Optional[float]" = 5.0,
                  command_timeout: "Optional[float]" = 10.0, job_timeout: "Optional[float]" = None, serializer: "Any" = None,
-                 tls: "Any" = None) -> None:
+                 tls: "Any" = None, _system: "System" = REAL_SYSTEM) -> None:
+        self._system = _system
         self.connect_timeout = check_timeout("connect_timeout", connect_timeout)
         self.command_timeout = check_timeout("command_timeout", command_timeout)
         self.job_timeout = check_timeout("job_timeout", job_timeout)
@@ -82,7 +77,7 @@ class Client:
         self._spares = []  # type: List[Network] # for who is called within the first, by a signal or the garbage collector
 
     def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
-        return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._clock, self._random)
+        return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._system)
 
     def __repr__(self) -> str:
         return repr(self._network).replace("Network", type(self).__name__, 1)
@@ -128,7 +123,7 @@ class Client:
         if it had not been sent whole, or is idempotent; otherwise its ServerLost says "unconfirmed".
         """
         check_options("submit()", options)
-        limit = Deadline(connect_timeout, self._clock, "connect_timeout")
+        limit = Deadline(connect_timeout, self._system.clock, "connect_timeout")
         task = make_task(self, function, workload, **options)
         self._submit(task, limit, require_worker, _NO_LIMIT)
         return task
@@ -186,12 +181,12 @@ class Client:
             check_number("backoff", backoff, 0)
             check_number("backoff_max", backoff_max, 0)
             check_timeout("try_timeout", try_timeout)
-        deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._clock)
+        deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._system.clock)
         for attempt in range(1, attempts + 1):
             limit = deadline
             if try_timeout is not None:
                 left = deadline.left()
-                limit = Deadline(try_timeout if left is None else min(left, try_timeout), self._clock)
+                limit = Deadline(try_timeout if left is None else min(left, try_timeout), self._system.clock)
             task = make_task(self, function, workload, **options)
             failure, outcome = self._try(task, limit, require_worker)
             if failure is None:
@@ -199,9 +194,9 @@ class Client:
             if attempt == attempts or deadline.over:
                 raise failure
             _logger_client.info("attempt %d of %d: %s", attempt, attempts, failure)
-            pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._random.random())
+            pause = growing_pause(backoff, backoff_max, attempt - 1) * (0.5 + self._system.random())
             left = deadline.left()
-            self._sleep(pause if left is None else min(pause, left))
+            self._system.sleep(pause if left is None else min(pause, left))
             if deadline.over:
                 raise failure
         return None  # there is no attempt after the last
@@ -340,7 +335,7 @@ class Client:
         tasks = _tasks_of(tasks)
         finished = Finished(tasks)
         most = len(finished.tasks) - (0 if not tasks else 1) if return_when == "first" else 0
-        deadline = Deadline(timeout, self._clock)
+        deadline = Deadline(timeout, self._system.clock)
         try:
             networks = self._listen(finished)
             if self._wait(networks, lambda: len(finished.left) <= most, deadline, finished):
@@ -354,7 +349,7 @@ class Client:
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
         """The tasks as they are done, each once; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks
         of another client."""
-        return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._clock), timeout)
+        return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._system.clock), timeout)
 
     def _as_completed(self, tasks: "List[Task]", deadline: Deadline, timeout: "Optional[float]") -> "Iterator[Task]":
         finished = Finished(tasks)
@@ -432,13 +427,13 @@ class Client:
 
         def ask_echo(link: "Link", request: "Request") -> None:
             nonlocal began
-            began = self._clock()  # it is connected now
+            began = self._system.clock()  # it is connected now
             link.session.ask_echo(request, sent)
 
         def read_echo(answer: "Sequence[Data]") -> float:
             if bytes(answer[0]) != sent:
                 raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
-            return self._clock() - began
+            return self._system.clock() - began
 
         return self._ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
 
@@ -459,7 +454,7 @@ class Client:
         return any([self._cancel_at(address, handle) for address in addresses])
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
-        with AdminClient([address], self.command_timeout, tls=self._tls) as admin:
+        with AdminClient([address], self.command_timeout, tls=self._tls, _system=self._system) as admin:
             try:
                 admin.cancel_job(handle)
             except ServerError as error:
@@ -502,7 +497,7 @@ class Client:
         reached = False
         links = network.candidates(task)
         for link in links:
-            if task.function in link.able and self._clock() < link.able_until:
+            if task.function in link.able and self._system.clock() < link.able_until:
                 return [link]
             try:
                 connection = network.open(link.address, network.connect_deadline(limit, len(links)).left())
@@ -515,7 +510,7 @@ class Client:
             reached = True
             rows = [line.rsplit(b"\t", 3) for line in reply.split(b"\n")]
             link.able = frozenset(row[0] for row in rows if len(row) == 4 and row[3] != b"0")
-            link.able_until = self._clock() + _ABLE_FOR
+            link.able_until = self._system.clock() + _ABLE_FOR
             if task.function in link.able:
                 return [link]
             if task.unique:

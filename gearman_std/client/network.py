@@ -6,15 +6,13 @@ that was being changed.
 """
 import logging
 import os
-import random as _random_module
 import socket
 import threading
-import time
 
 from ..errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobTimeout, NoServer, ProtocolError, ServerLost,
                       twin_error)
 from ..net.addresses import join_address
-from ..net.connection import Deadline, make_waiter, open_connection
+from ..net.connection import Deadline
 from ..net.forks import leave_in_children
 from .guard import goes_on
 from .link import Link, Request
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
     from ..net.addresses import Address
     from ..net.connection import Connection
+    from ..net.system import System
     from ..wire.protocol import Data
 
 _logger_network = logging.getLogger("gearman_std.client")
@@ -47,14 +46,14 @@ class Network(Waiters):
     """
 
     def __init__(self, addresses: "Sequence[Address]", connect_timeout: "Optional[float]", command_timeout: "Optional[float]",
-                 tls: "Any" = None, clock: "Callable[[], float]" = time.monotonic, random: "Any" = _random_module) -> None:
-        super().__init__(clock)
+                 tls: "Any", system: "System") -> None:
+        super().__init__(system.clock)
         self.links = [Link(address) for address in addresses]
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
         self._tls = tls
-        self._random = random
-        self._next = random.randrange(len(self.links))
+        self._system = system
+        self._next = int(system.random() * len(self.links))
         self._ring = Ring([join_address(address) for address in addresses]) if len(addresses) > 1 else None
         self._failures = 0         # attempts to connect that failed
 
@@ -66,7 +65,7 @@ class Network(Waiters):
 
     def open(self, address: "Address", timeout: "Optional[float]") -> "Connection":
         """Connect to a server.  Raises NoServer, ConnectTimeout."""
-        return open_connection(address, timeout, self._tls)
+        return self._system.connect(address, timeout, self._tls)
 
     def is_mine(self) -> bool:
         """Whether this thread is in the middle of something here, which a signal's handler or the like has interrupted."""
@@ -235,8 +234,8 @@ class Network(Waiters):
         reading.version = self._version
         reading.watched = [(link, link.connection, link.connection.fileno(), link.connection.unsent)
                            for link in self.links if link.connection is not None]
-        reading.waiter = make_waiter([(connection, writing) for _, connection, _, writing in reading.watched]
-                                     + [(self._waker[0], False)])
+        reading.waiter = self._system.make_waiter([(connection, writing) for _, connection, _, writing in reading.watched]
+                                                  + [(self._waker[0], False)])
 
     def _take_in(self, reading: Reading, ready: "List[int]", over: "Any") -> bool:
         """Take in what has arrived; return whether this thread reads on.  `over` is True, or tells whether it is done."""
@@ -418,7 +417,7 @@ class Network(Waiters):
         """An attempt to connect is over."""
         link.connecting = None
         if failure is not None:
-            link.back_off(self.clock(), self._random.random())
+            link.back_off(self.clock(), self._system.random())
             self._failures += 1
             link.failed = self._failures
             link.failure = failure
@@ -474,7 +473,7 @@ class Network(Waiters):
         self._changing = link
         sent = connection.sent
         if isinstance(error, (CommandTimeout, ProtocolError)):
-            link.back_off(self.clock(), self._random.random())
+            link.back_off(self.clock(), self._system.random())
         for waiting, confirmed in session.waiting():
             if not isinstance(waiting, Task):
                 if not waiting._is_done():

@@ -225,7 +225,7 @@ class Task:
             if left == 0:
                 return False
             pause = growing_pause(0.02, 1.0, asked)
-            self._client._sleep(pause if left is None else min(pause, left))
+            self._client._system.sleep(pause if left is None else min(pause, left))
             asked += 1
         return True
 
@@ -360,7 +360,7 @@ def _read_start(client: "Client", at: "Optional[float]", delay: "Optional[float]
     try:
         if delay is not None and delay < 0:
             raise ValueError("delay is %r, less than 0" % (delay,))
-        when = client._wall_clock() + delay if delay is not None else at or 0.0
+        when = client._system.wall_clock() + delay if delay is not None else at or 0.0
         if not 0 <= when < 2 ** 63:
             raise ValueError("%s is %r, a time at which no job can start" % (what, value))
     except (TypeError, OverflowError):

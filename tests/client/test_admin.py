@@ -12,6 +12,7 @@ from gearman_std.client.client import Client
 from gearman_std.net.connection import Connection
 from gearman_std.errors import CommandTimeout, GearmanError, NoServer, ProtocolError, QueueFull, ServerError, ServerLost
 from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.net.system import System
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
 
@@ -300,8 +301,7 @@ def test_the_time_out_is_for_the_whole_command_not_for_each_byte(script):
         def __call__(self):
             self.now += 1.0
             return self.now
-    admin = script(itertools.repeat(b"x\t0\t0\t0\n"), timeout=5.0)
-    admin._clock = Clock()
+    admin = script(itertools.repeat(b"x\t0\t0\t0\n"), timeout=5.0, _system=System(clock=Clock()))
     with pytest.raises(CommandTimeout):
         admin.status()
 

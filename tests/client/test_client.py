@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, WorkerThread, be_silent, in_threads, obey, once, one_job,
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, WorkerThread, be_silent, in_threads, middle, obey, once, one_job,
                           unused_address, vanish)
 from gearman_std.server.access import Access
 from gearman_std.client.client import Client
@@ -755,7 +755,7 @@ def fails_then_works(failures):
 
 def test_a_job_is_tried_again_on_request(serve, make_client):
     pauses = []
-    client = make_client(serve(fails_then_works(4)), sleep=pauses.append, random=Unrandom)
+    client = make_client(serve(fails_then_works(4)), sleep=pauses.append, random=middle)
     assert client.run("f", b"x", attempts=5, backoff=1.0, backoff_max=5.0, timeout=LONG) == b"x"
     assert pauses == [1.0, 2.0, 4.0, 5.0]
 
@@ -805,7 +805,7 @@ def test_all_tries_together_have_a_time_too(serve, make_client):
         pauses.append(seconds)
         clock.now += seconds
 
-    client = make_client(serve(fails_then_works(100)), clock=clock, sleep=sleep, random=Unrandom)
+    client = make_client(serve(fails_then_works(100)), clock=clock, sleep=sleep, random=middle)
     with pytest.raises(JobFailed):
         client.run("f", attempts=100, backoff=2.0, timeout=5.0)
     assert pauses == [2.0, 3.0]

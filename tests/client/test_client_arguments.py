@@ -15,9 +15,10 @@ from gearman_std.testing import ImmediateClient, JobServer
 
 
 def test_the_signatures_show_what_a_user_may_set():
+    """And the system below, which is private."""
     assert list(inspect.signature(Client).parameters) == [
-        "servers", "connect_timeout", "command_timeout", "job_timeout", "serializer", "tls"]
-    assert list(inspect.signature(AdminClient).parameters) == ["server", "timeout", "tls"]
+        "servers", "connect_timeout", "command_timeout", "job_timeout", "serializer", "tls", "_system"]
+    assert list(inspect.signature(AdminClient).parameters) == ["server", "timeout", "tls", "_system"]
 
 
 @pytest.mark.parametrize("make, argument", [(Client, "connect_timeout"), (Client, "command_timeout"), (Client, "job_timeout"),

@@ -13,11 +13,9 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, Unrandom, be_silent, client_of, hang_up, in_threads, obey, once,
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, be_silent, client_of, hang_up, in_threads, middle, obey, once,
                           one_job, unused_address, vanish)
-from gearman_std.client import network as client_network
 from gearman_std.client.client import Client
-from gearman_std.client.network import Network
 from gearman_std.client.task import make_task
 from gearman_std.net.addresses import split_servers
 from gearman_std.net.connection import Connection, make_waiter
@@ -194,7 +192,7 @@ def test_answers_that_waited_while_nobody_read_are_in_time(serve, make_client):
 
 def test_after_a_command_timeout_another_server_is_asked(serve, make_client):
     hung, good = serve(be_silent), serve()
-    client = make_client(hung, good, command_timeout=0.1, random=Unrandom)
+    client = make_client(hung, good, command_timeout=0.1, random=middle)
     results = []
     for number in range(6):
         try:
@@ -500,7 +498,7 @@ def test_equal_jobs_meet_on_one_server_and_others_are_spread(serve, make_client)
 def test_a_dead_server_is_skipped_and_rejoined(serve, make_client, caplog):
     held, address = unused_address()
     good, clock = serve(), Clock()
-    client = make_client(address, good, clock=clock, random=Unrandom)
+    client = make_client(address, good, clock=clock, random=middle)
     dead = client._network.links[0]
     with caplog.at_level(logging.INFO, "gearman_std.client"):
         assert {client.submit("f", background=True).server for _ in range(6)} == {good.name}
@@ -522,7 +520,7 @@ def test_the_pauses_are_jittered(make_client, nowhere):
     pauses = set()
     for seed in range(20):
         clock = Clock()
-        client = make_client(nowhere, clock=clock, random=random.Random(seed))
+        client = make_client(nowhere, clock=clock, random=random.Random(seed).random)
         with pytest.raises(NoServer):
             client.submit("f")
         pauses.add(client._network.links[0].retry_at - clock.now)
@@ -578,7 +576,7 @@ def test_who_waits_for_another_threads_attempt_to_connect_shares_its_outcome(mak
 
 # ---------------------------------------------------------------------------------------------------- interrupts and processes
 
-def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client, monkeypatch):
+def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client):
     def script(peer):
         assert peer.receive()[0] == SUBMIT_JOB
         peer.send(JOB_CREATED, b"H:slow")
@@ -600,8 +598,7 @@ def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client, monke
             return wait(timeout)
         return wait_or_interrupt
 
-    monkeypatch.setattr(client_network, "make_waiter", make_interrupted_waiter)
-    client = make_client(serve(script))
+    client = make_client(serve(script), make_waiter=make_interrupted_waiter)
     slow = client.submit("f")
     with pytest.raises(KeyboardInterrupt):
         slow.result(LONG)
@@ -745,17 +742,22 @@ def test_mutated_replies_never_hang_and_only_named_errors_come_out():
                 del reply[place:place + rng.randrange(1, 20)]
             else:
                 reply[place:place] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 20)))
-        network = Network([("h", 4730)], 1.0, 1.0, clock=Clock(), random=Unrandom)
-        network.open = lambda address, timeout, data=reply: Connection(address, Canned(bytes(data), rng.randrange(1, 60)))
-        with client_of("h", network=network, clock=network.clock) as client:
+
+        def connect(address, timeout, tls):
+            return Connection(address, Canned(bytes(reply), rng.randrange(1, 60)))
+
+        with client_of("h", connect_timeout=1.0, command_timeout=1.0, clock=Clock(), random=middle, connect=connect,
+                       make_waiter=lambda connections: lambda timeout: [CANNED]) as client:
             tasks = client.submit_many([("f", b""), ("f", b"")])
-            network._watch = lambda reading, network=network: watch_canned(network, reading)
             for ask in (lambda: client.status("H:1"), client.ping, lambda: client.submit("f", background=True)):
                 try:
                     ask()
                 except GearmanError as error:
                     assert str(error), seed
             assert all(task.wait(60.0) and (task._error or task._outcome is not None) for task in tasks), seed
+
+
+CANNED = 1000  # a descriptor of nobody's
 
 
 class Canned:
@@ -766,7 +768,7 @@ class Canned:
         self.part = part
 
     def fileno(self):
-        return 1000
+        return CANNED
 
     def send(self, data):
         return len(data)
@@ -785,10 +787,3 @@ class Canned:
 
     def close(self):
         self.data = b""
-
-
-def watch_canned(network, reading):
-    """Every connection has something to receive at any time."""
-    reading.version = network._version
-    reading.watched = [(link, link.connection, 1000, False) for link in network.links if link.connection is not None]
-    reading.waiter = lambda timeout: [1000]

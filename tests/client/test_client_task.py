@@ -7,6 +7,7 @@ from client_tools import LONG, once, one_job
 from gearman_std.client.task import HIGH, LOW, NORMAL, make_task
 from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, JobFailed, JobTimeout, NoServer, NoWorker,
                                 ProtocolError, QueueFull, ServerError, ServerLost)
+from gearman_std.net.system import System
 from gearman_std.wire.protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG,
                                        SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_DATA, WORK_FAIL)
@@ -19,7 +20,7 @@ class Settings:
         dumps = staticmethod(lambda value: value)
 
     _network = None
-    _wall_clock = staticmethod(lambda: 1000.25)
+    _system = System(wall_clock=lambda: 1000.25)
 
 
 @pytest.mark.parametrize("options, packet_type, middle", [

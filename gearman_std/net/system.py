@@ -1,0 +1,44 @@
+"""What this package asks of the world outside: the time, chance, sleep, connections, and what waits for them."""
+import random as _random_module
+import selectors
+import time
+
+from .connection import make_waiter, open_connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, List, Optional, Tuple
+    from .connection import Connection
+
+
+class System:
+    """The system on which a server, client or worker runs; whoever plays with time or with the network makes one of their own.
+
+    `clock` tells monotonic seconds, `wall_clock` seconds since 1970, `random` a number from 0 up to 1; `sleep` takes seconds.
+    `connect` is called as `open_connection`, `make_waiter` as that of `connection`, and `make_selector` makes what
+    `selectors.DefaultSelector` makes.
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("clock", "wall_clock", "random", "sleep", "connect", "make_selector", "make_waiter")
+
+    def __init__(self, *, clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time,
+                 random: "Callable[[], float]" = _random_module.random, sleep: "Callable[[float], Any]" = time.sleep,
+                 connect: "Callable[[Any, Optional[float], Any], Connection]" = open_connection,
+                 make_selector: "Callable[[], Any]" = selectors.DefaultSelector,
+                 make_waiter: "Callable[[Iterable[Tuple[Any, bool]]], Callable[[Optional[float]], List[int]]]" = make_waiter,
+                 ) -> None:
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.random = random
+        self.sleep = sleep
+        self.connect = connect
+        self.make_selector = make_selector
+        self.make_waiter = make_waiter
+
+    def __repr__(self) -> str:
+        return "<System: %s>" % ("the real one" if self is REAL_SYSTEM else "one of somebody's own")
+
+
+REAL_SYSTEM = System()

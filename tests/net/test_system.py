@@ -1,0 +1,43 @@
+"""The one seam to the world: what is real in it, and that what somebody puts in its place is used."""
+import random
+import selectors
+import time
+
+import pytest
+
+from gearman_std.client.admin import AdminClient
+from gearman_std.client.client import Client
+from gearman_std.errors import NoServer
+from gearman_std.net.connection import make_waiter, open_connection
+from gearman_std.net.system import REAL_SYSTEM, System
+
+REAL = {"clock": time.monotonic, "wall_clock": time.time, "random": random.random, "sleep": time.sleep,
+        "connect": open_connection, "make_selector": selectors.DefaultSelector, "make_waiter": make_waiter}
+
+
+def test_the_real_system_is_this_machines():
+    assert {name: getattr(REAL_SYSTEM, name) for name in System.__slots__} == REAL
+    assert repr(REAL_SYSTEM) == "<System: the real one>"
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_any_part_may_be_somebodys_own(name):
+    def own():
+        """Somebody's own."""
+    system = System(**{name: own})
+    assert {part: getattr(system, part) for part in System.__slots__} == dict(REAL, **{name: own})
+    assert repr(system) == "<System: one of somebody's own>"
+
+
+@pytest.mark.parametrize("call", [lambda system: Client("far:7", tls=True, connect_timeout=5, _system=system).ping(),
+                                  lambda system: AdminClient("far:7", 5, tls=True, _system=system).ping()])
+def test_who_is_handed_a_system_asks_nobody_else(call):
+    asked = []
+
+    def connect(address, timeout, tls):
+        asked.append((address, timeout, tls))
+        raise NoServer("there is no network here")
+
+    with pytest.raises(NoServer, match="no network here"):
+        call(System(clock=lambda: 7.0, connect=connect))
+    assert asked == [(("far", 7), 5.0, True)]
