@@ -28,6 +28,7 @@ IMPORTS = {
     "server": "arguments core store net wire timers version errors",
     "client": "arguments net wire schedule timers errors",
     "worker": "arguments net wire timers errors",
+    "legacy": "arguments client worker net wire timers version errors",
     "testing": "arguments server client worker core net wire timers errors",
     "cli": "*",
     "__init__": "*",
@@ -61,7 +62,8 @@ def python(*arguments, **options):
 @pytest.fixture(scope="module")
 def modules(root, sources):
     """The package's modules as tools/single_file.py sees them, so that its rules hold too: a name has one owner, no cycle."""
-    return {module.name: module for module in tool(root, "single_file").load(sources)}
+    builder = tool(root, "single_file")
+    return {module.name: module for module in builder.load(sources) + builder.load_apart(sources)}
 
 
 def test_imports_follow_the_table(modules):

@@ -11,6 +11,8 @@ What the sources must keep to, or there is an error with file and line and no ou
 - A folder's __init__.py has nothing but such imports and __all__; the single file leaves it out.
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
+
+The folder legacy, whose classes have the names of another package's, is not put together with the others.
 """
 import argparse
 import ast
@@ -25,6 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "gearman_std"
 MODULE_DEPENDENT = ("__name__", "__file__", "__package__", "__path__", "__spec__", "__loader__", "__doc__", "__builtins__")
 VENDORED = "the package's name is not known when it is vendored: from .module import Name"
+APART = "legacy"  # the folder that is not put together with the others
 BANNER = "# " + "=" * 126
 
 HEADER = '''\
@@ -77,7 +80,8 @@ class RuleBroken(Exception):
 class Module:
     """One source file: its text in top-level statements, and what it imports and defines."""
 
-    def __init__(self, folder, file_name):
+    def __init__(self, folder, file_name, apart=False):
+        self.apart = apart
         self.name = file_name[:-3].replace("/", ".")
         self.folder = self.name.split(".")[:-1]
         self.file_name = file_name
@@ -112,7 +116,7 @@ class Module:
             if is_type_checking(node):
                 top_level.update(node.body)
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT:
+            if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT and not self.apart:
                 raise self.wrong(node.lineno, "%s is another thing in the single file" % node.id)
             if isinstance(node, ast.Import):
                 for name in node.names:
@@ -286,7 +290,7 @@ def check_names(modules):
 
 def load(folder):
     """The package's modules in import order, checked.  Raises RuleBroken."""
-    files = sorted(name for name in source_files(folder) if name != "__main__.py")
+    files = sorted(name for name in source_files(folder) if name != "__main__.py" and not name.startswith(APART + "/"))
     modules = [Module(folder, name) for name in files if not name.endswith("/__init__.py")]
     fronts = [Module(folder, name) for name in files if name.endswith("/__init__.py")]
     for front in fronts:
@@ -295,6 +299,12 @@ def load(folder):
             raise front.wrong(1, "more than imports of the package and __all__")
     check_names(modules + fronts)
     return in_import_order(modules)
+
+
+def load_apart(folder):
+    """The modules of the folder that is not put together with the others.  Raises RuleBroken."""
+    return [Module(folder, name, apart=True) for name in sorted(source_files(folder))
+            if name.startswith(APART + "/") and not name.endswith("/__init__.py")]
 
 
 def source_files(folder):

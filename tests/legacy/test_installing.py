@@ -1,0 +1,43 @@
+"""`import gearman` and its like, after `install`."""
+import subprocess
+import sys
+
+import pytest
+
+from gearman_std.legacy import install
+
+
+def python(program):
+    """Run a program in a Python of its own; return what it printed."""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["gearman", "python3_gearman", "py3gearman"])
+def test_import_finds_what_was_installed(name):
+    assert python("import gearman_std.legacy; gearman_std.legacy.install()\n"
+                  "import %(name)s, %(name)s.errors\n"
+                  "from %(name)s.constants import PRIORITY_HIGH\n"
+                  "print(PRIORITY_HIGH, %(name)s.errors.ServerUnavailable.__name__)" % {"name": name}
+                  ) == "HIGH ServerUnavailable\n"
+
+
+def test_only_what_is_named_is_installed_and_again_is_no_harm():
+    assert python("import sys, gearman_std.legacy as legacy; legacy.install('gearman'); import gearman\n"
+                  "legacy.install('gearman')\n"
+                  "print('py3gearman' in sys.modules, sys.modules['gearman'] is gearman)") == "False True\n"
+
+
+def test_what_was_imported_before_is_not_replaced():
+    assert python("import sys, types, gearman_std.legacy as legacy\n"
+                  "sys.modules['py3gearman'] = types.ModuleType('py3gearman')\n"
+                  "try:\n    legacy.install()\nexcept ImportError as error:\n    print(error)\n"
+                  "print('gearman' in sys.modules)"
+                  ) == "py3gearman was imported already, from somewhere: call install() before that\nFalse\n"
+
+
+def test_a_name_that_nothing_stands_for_is_told():
+    with pytest.raises(ValueError, match="nothing can be installed as 'gearmen', but gearman, "):
+        install("gearmen")
