@@ -37,7 +37,8 @@ from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
 from ..timers import growing_pause
 from ..version import VERSION
-from ..wire.http import HTTPSession, pack_refusal
+from ..wire.http import pack_refusal
+from ..wire.http_jobs import JobSession
 from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, encode_function, pack_response
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
@@ -85,7 +86,7 @@ class Server:
 
     A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
     when the server is run with `serve`, and 127.0.0.1 in a ``with`` block; HTTP is spoken on those that begin with ``http:``
-    or ``https:`` (see the module wire.http for what it can do).  `socket_mode` is for the files of Unix sockets (see
+    or ``https:`` (see the module wire.http_jobs for what it can do).  `socket_mode` is for the files of Unix sockets (see
     os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
     address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who
     may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for
@@ -724,7 +725,7 @@ class Server:
             self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
             return None
         peer = Peer(connection.fileno(), facts.shown.encode() or b"unix")
-        reader = (HTTPSession(self._max_packet_size) if listener.http
+        reader = (JobSession(self._max_packet_size) if listener.http
                   else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
         channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
                    else Channel(connection, peer, reader))

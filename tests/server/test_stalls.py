@@ -3,7 +3,7 @@ import pytest
 
 from gearman_std.server.channel import Channel
 from gearman_std.server.gate import NEVER
-from gearman_std.wire.http import HTTPSession
+from gearman_std.wire.http_jobs import JobSession
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import PacketReader, pack_request
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL, Stalls
@@ -57,7 +57,7 @@ def test_who_was_told_the_end_has_a_time_of_its_own():
 @pytest.mark.parametrize("timeout", [60.0, NEVER])
 def test_http_between_two_requests_has_the_same_time_and_none_runs_while_a_job_does(timeout):
     stalls = Stalls(timeout)
-    session = HTTPSession(1000)
+    session = JobSession(1000)
     one = channel(session)
     stalls.begin(one, 100.0)
     session.feed(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n")

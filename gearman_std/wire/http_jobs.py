@@ -1,0 +1,109 @@
+"""Jobs by HTTP: requests become submits, what the core says to that becomes responses.
+
+    POST /reverse HTTP/1.1                          HTTP/1.1 200 OK
+    Content-Length: 5                               X-Gearman-Job-Handle: H:host:1
+    X-Gearman-Priority: high                  ->    X-Gearman-Command: WORK_COMPLETE
+                                                    Content-Length: 5
+    hello                                           Server: gearman_std
+                                                    Connection: keep-alive
+
+                                                    olleh
+
+The function is the path without the slashes before it, as it stands, also of a whole URL, which who speaks to a proxy sends.
+X-Gearman-Unique is the unique, by default ``-``, with which equal workloads are one job; X-Gearman-Background
+is ``true`` or not; X-Gearman-Priority is ``high``, ``low`` or neither.
+
+Source: what the HTTP of gearmand 1.1.20 was seen to do.
+"""
+from .http import NO_CONTROLS, HTTPSession, path_of, refused
+from .protocol import (ERROR, JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, OPTION_REQ, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH,
+                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
+                       WORK_FAIL, WORK_WARNING, packet_name)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Sequence
+    from .protocol import Data, Packet
+
+MAX_WARNINGS = 20         # more of one job are dropped, as clients limit how many headers they take
+MAX_WARNING_SIZE = 1000   # bytes; what is longer is cut
+
+_SUBMITS = {
+    (b"", False): SUBMIT_JOB, (b"high", False): SUBMIT_JOB_HIGH, (b"low", False): SUBMIT_JOB_LOW,
+    (b"", True): SUBMIT_JOB_BG, (b"high", True): SUBMIT_JOB_HIGH_BG, (b"low", True): SUBMIT_JOB_LOW_BG}
+
+
+class JobSession(HTTPSession):
+    """One connection on which jobs are submitted by HTTP.
+
+    `max_size` limits also a response, for which all that the worker sends is collected, in bytes.
+
+    Owner: whoever owns the connection.
+    """
+
+    __slots__ = ("_function", "_handle", "_parts", "_parts_size", "_warnings")
+
+    methods = (b"GET", b"HEAD", b"POST", b"PUT")
+
+    def begin(self) -> None:
+        super().begin()
+        self._function = b""
+        self._handle = b""
+        self._parts = []        # type: List[Data] # of the response's body
+        self._parts_size = 0
+        self._warnings = []     # type: List[bytes]
+
+    def __repr__(self) -> str:
+        return "<JobSession serving %s>" % self._function.decode("latin-1") if self.serving else super().__repr__()
+
+    def take_target(self, target: bytes) -> None:
+        self._function = path_of(target).lstrip(b"/")
+        if not self._function:
+            raise refused(404, "a function is wanted after the slash")
+        if len(self._function) > MAX_FIELD_SIZE:
+            raise refused(414, "the name of a function has %d bytes, more than %d" % (len(self._function), MAX_FIELD_SIZE))
+        if self._function.translate(NO_CONTROLS) != self._function:
+            raise refused(400, "the name of a function with control characters: %r" % self._function[:80])
+
+    def take_request(self, body: bytearray) -> "List[Packet]":
+        if self.method in (b"GET", b"HEAD"):
+            body = bytearray()  # as gearmand has it
+        workload = memoryview(body) if len(body) >= LARGE_BODY else bytes(body)  # type: Data
+        priority = self.header(b"x-gearman-priority").lower()
+        packet_type = _SUBMITS[priority if priority in (b"high", b"low") else b"", self._background]
+        return [(OPTION_REQ, (b"exceptions",)),
+                (packet_type, (self._function, self.header(b"x-gearman-unique", b"-"), workload))]
+
+    @property
+    def _background(self) -> bool:
+        return self.header(b"x-gearman-background").lower() == b"true"
+
+    def on_packet(self, packet_type: int, arguments: "Sequence[Data]") -> "List[Data]":
+        if packet_type == ERROR:
+            return self.refuse(bytes(arguments[0]), bytes(arguments[1]))
+        if packet_type == JOB_CREATED:
+            self._handle = bytes(arguments[0])
+            return self._report(200, packet_type) if self._background else []
+        if packet_type == WORK_WARNING:
+            if len(self._warnings) < MAX_WARNINGS:
+                self._warnings.append(bytes(arguments[1][:MAX_WARNING_SIZE]).translate(NO_CONTROLS))
+            return []
+        if packet_type in (WORK_DATA, WORK_COMPLETE, WORK_EXCEPTION):
+            if packet_type == WORK_EXCEPTION:
+                self._parts, self._parts_size = [], 0  # its text is all that the client gets
+            self._parts_size += len(arguments[1])
+            if self._parts_size > self.max_body:
+                self.stays = False
+                return self.refuse(b"500", b"The result has more than %d bytes" % self.max_body)
+            self._parts.append(arguments[1])
+        if packet_type == WORK_COMPLETE:
+            return self._report(200, packet_type)
+        if packet_type in (WORK_FAIL, WORK_EXCEPTION):
+            return self._report(500, packet_type)
+        return []  # progress, and that exceptions are wanted, mean nothing to a client of HTTP
+
+    def _report(self, status: int, packet_type: int) -> "List[Data]":
+        """The response that tells how the job ended, or that it was taken."""
+        fields = [(b"X-Gearman-Job-Handle", self._handle), (b"X-Gearman-Command", packet_name(packet_type).encode())]
+        fields += [(b"X-Gearman-Warning", warning) for warning in self._warnings]
+        return self.answer(status, fields, self._parts)
