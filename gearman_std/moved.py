@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # What the package's folders and modules are called now is not among them: gearman_std.client has a Client as before.
 MOVED = {
-    "protocol": "wire.protocol", "session": "wire.session", "http_session": "wire.http", "serializers": "wire.serializers",
+    "protocol": "wire.protocol", "session": "wire", "http_session": "wire.http", "serializers": "wire.serializers",
     "handlers": "core.handlers", "text": "core.text", "jobs": "core.jobs", "peers": "core.peers", "roster": "core.roster",
     "ledger": "core.ledger", "limits": "core.limits", "uniques": "core.uniques", "invariants": "core.invariants",
     "addresses": "net.addresses", "streams": "net.streams", "connection": "net.connection", "signals": "net.signals",

@@ -28,7 +28,7 @@ from .net.system import System
 from .server.server import Server
 from .timers import Timers
 from .wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
-from .wire.session import WorkerSession
+from .wire.worker_session import WorkerSession
 from .worker.job import RETRY, WorkerJob, run_job
 from .worker.worker import Worker
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .client.wait import Reading
     from .net.addresses import Address
     from .wire.protocol import Data, Packet
-    from .wire.session import Assignment
+    from .wire.worker_session import Assignment
     from .worker.job import Ability
 
 START_TIMEOUT = 30.0  # seconds that a worker of a JobServer has to connect

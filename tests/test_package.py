@@ -104,7 +104,8 @@ def test_old_deep_imports_lead_to_the_modules_of_today(sources):
         "from gearman_std.client import Client", "from gearman_std.errors import JobFailed",
         "from gearman_std.store import JobStore", "from gearman_std.server import Server",
         "from gearman_std.worker import Worker", "from gearman_std.core import Core",
-        "from gearman_std.cli import main", "from gearman_std.testing import JobServer"]))
+        "from gearman_std.cli import main", "from gearman_std.testing import JobServer",
+        "from gearman_std.session import Assignment, ClientSession, WorkerSession"]))
 
 
 def test_pure_modules_import_nothing_that_could_act(modules):

@@ -13,7 +13,7 @@ from ..net.system import REAL_SYSTEM
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
-from ..wire.session import read_number
+from ..wire.client_session import read_number
 from .admin import AdminClient
 from .network import Network
 from .task import JobStatus, Task, check_options, make_task, plan_job

@@ -2,7 +2,7 @@
 from ..net.addresses import join_address
 from ..timers import growing_pause
 from ..wire.protocol import RESPONSE_MAGIC, PacketReader
-from ..wire.session import ClientSession
+from ..wire.client_session import ClientSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,3 +2,7 @@
 
 Imports errors, and of the standard library nothing that could act.
 """
+from .client_session import ClientSession, read_number
+from .worker_session import GRAB_TYPES, Assignment, WorkerSession
+
+__all__ = ["Assignment", "ClientSession", "GRAB_TYPES", "WorkerSession", "read_number"]

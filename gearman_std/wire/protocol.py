@@ -12,7 +12,7 @@ from ..errors import ProtocolError, ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence, Tuple, Union
+    from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
     Data = Union[bytes, memoryview]
     Packet = Tuple[int, Sequence[Data]]
 
@@ -127,6 +127,20 @@ _SHAPES = {magic: _shapes(magic) for magic in (REQUEST_MAGIC, RESPONSE_MAGIC)}
 def packet_name(packet_type: int) -> str:
     """The name of a packet type, or its number if it has none."""
     return PACKETS[packet_type][0] if packet_type in PACKETS else "type %d" % packet_type
+
+
+def show_beginnings(arguments: "Iterable[Data]") -> "List[bytes]":
+    """The beginnings of arguments, for an error's text."""
+    return [bytes(argument[:64]) for argument in arguments]
+
+
+def unexpected(packet_type: int, arguments: "Sequence[Data]") -> ProtocolError:
+    """The error of a packet from a server that none should send, or not now."""
+    if packet_type == TOO_FEW_ARGUMENTS:
+        return ProtocolError("too few arguments in %s" % bytes(arguments[0]).decode())
+    if packet_type == WRONG_MAGIC:
+        return ProtocolError("a packet with the magic of a request, b'\\0REQ', from a server")
+    return ProtocolError("unexpected %s: %r" % (packet_name(packet_type), show_beginnings(arguments)))
 
 
 def pack_request(packet_type: int, *arguments: "Data") -> bytes:

@@ -13,7 +13,7 @@ from ..wire.serializers import BytesSerializer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Tuple, Union
-    from ..wire.session import Assignment
+    from ..wire.worker_session import Assignment
     from .link import WorkerLink
     from .shift import Shift
     from .worker import Worker

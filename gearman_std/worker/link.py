@@ -4,7 +4,7 @@ from collections import deque
 from ..net.addresses import join_address
 from ..timers import growing_pause
 from ..wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
-from ..wire.session import GRAB_TYPES, WorkerSession
+from ..wire.worker_session import GRAB_TYPES, WorkerSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

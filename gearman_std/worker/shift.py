@@ -20,7 +20,7 @@ from ..net.forks import end_child, leave_in_children
 from ..net.threads import start_thread
 from ..timers import Timers
 from ..wire.protocol import LARGEST_SIZE, MAX_PACKET_SIZE, told_limit
-from ..wire.session import GRAB_TYPES
+from ..wire.worker_session import GRAB_TYPES
 from .connector import Connector
 from .held import HeldJobs
 from .job import RETRY, Ability, WorkerJob, log_safely, room_for, show_name
@@ -31,7 +31,7 @@ from .threads import JobThread, MainThread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, List, Optional, Set, Tuple
-    from ..wire.session import Assignment, WorkerSession
+    from ..wire.worker_session import Assignment, WorkerSession
     from .worker import Worker
 
 PROBE_TIMEOUT = 3.0      # seconds for the first answer to a way of grabbing that the server may not know and ignore

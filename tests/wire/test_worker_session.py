@@ -7,7 +7,7 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ
                                        JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC,
                                        SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
-from gearman_std.wire.session import Assignment, WorkerSession
+from gearman_std.wire.worker_session import Assignment, WorkerSession
 
 from worker_tools import World
 

@@ -1,4 +1,4 @@
-"""The client's and the worker's half of the protocol: bytes in, bytes out, without a socket."""
+"""The client's half of the protocol: bytes in, bytes out, without a socket."""
 import pytest
 
 from gearman_std.errors import ProtocolError, QueueFull, ServerError
@@ -6,7 +6,7 @@ from gearman_std.wire.protocol import (ECHO_RES, ERROR, GRAB_JOB, JOB_CREATED, L
                                        OPTION_RES, REQUEST_MAGIC, RESPONSE_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
                                        SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, PacketReader, pack_request, pack_response)
-from gearman_std.wire.session import ClientSession
+from gearman_std.wire.client_session import ClientSession
 
 HELLO = pack_request(OPTION_REQ, b"exceptions")
 
