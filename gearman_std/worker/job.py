@@ -137,13 +137,13 @@ class WorkerJob:
         """
         plain = isinstance(data, (str, bytes, bytearray, memoryview))
         part = encode_data(data if plain else self._shift.worker.serializer.dumps(data))
-        _check_size(self, "a part of the result", part)
+        check_size(self, "a part of the result", part)
         self._shift.tell(self, lambda session: session.data(self._assignment, part))
 
     def send_warning(self, data: "Union[str, bytes]") -> None:
         """Send a warning.  Waits, and raises ValueError, as `send_data` does; nothing happens if the server is lost."""
         part = encode_data(data)
-        _check_size(self, "a warning", part)
+        check_size(self, "a warning", part)
         self._shift.tell(self, lambda session: session.warning(self._assignment, part))
 
 
@@ -205,7 +205,7 @@ def run_job(job: WorkerJob, worker: "Worker", caught: "Callable[[BaseException],
 def _encode_result(job: WorkerJob, serializer: "Any", result: "Any") -> "Any":
     try:
         data = encode_data(serializer.dumps(result))
-        _check_size(job, "the result", data)
+        check_size(job, "the result", data)
         return data
     except TypeError:
         if serializer is not BytesSerializer:
@@ -214,7 +214,7 @@ def _encode_result(job: WorkerJob, serializer: "Any", result: "Any") -> "Any":
             show_name(job.function), type(result).__name__)) from None
 
 
-def _check_size(job: WorkerJob, what: str, data: "Any") -> None:
+def check_size(job: WorkerJob, what: str, data: "Any") -> None:
     """Raises ValueError for what the server is known to end the connection for, and with it all jobs that run."""
     if len(data) + len(job.handle) >= job._link.largest:
         raise ValueError("%s of %s has %d bytes, but %s takes no more than %d" % (
