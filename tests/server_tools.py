@@ -1,8 +1,12 @@
 """What the tests of the server share: a server that is checked when it ends, and sockets that leave no byte unread."""
+import io
+import os
 import socket
 import struct
 import threading
 
+from gearman_std.cli.cli import main
+from gearman_std.cli.console import Console
 from gearman_std.wire.protocol import pack_request, pack_response
 from gearman_std.server.server import Server
 from gearman_std.version import VERSION
@@ -225,3 +229,10 @@ class HeldServer:
 def channel_of(server, number=-1):
     """The channel of a server's latest connection, or of another one."""
     return in_dispatcher(server, lambda: list(server._channels)[number])
+
+
+def server_command(*words):
+    """Run the command `server` in this process, for what ends at once; return its status, output and errors."""
+    console = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(["server", "--config-file", os.devnull] + list(words), console)
+    return status, console.stdout.getvalue().decode(), console.stderr.getvalue().decode()

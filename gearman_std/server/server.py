@@ -23,15 +23,14 @@ import threading
 import time
 from collections import OrderedDict, deque
 
-from ..arguments import check_kind, check_number, check_numbers
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..core.peers import Peer
-from ..net.addresses import DEFAULT_PORT, machine_name, show_address
+from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
-from ..net.streams import KEEPALIVE, MOST_KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
+from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
@@ -45,6 +44,7 @@ from .channel import Channel, SecureChannel
 from .gate import NEVER, Gate, stop_watching
 from .handles import take_handle_numbers
 from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
+from .settings import check_settings, pack_prefix
 from .stalls import PROGRESS, Stalls
 from .tls import Handshakes, ServerTLS
 
@@ -123,35 +123,7 @@ class Server:
             if name not in _STAGE:
                 raise TypeError("Server has no setting %r" % name)
             setattr(self, "_" + name, part)
-        check_numbers(locals(), "max_packet_size", "max_line_size", "max_connections", "max_unsent")
-        check_number("port", port, whole=True, most=65535)
-        check_number("backlog", backlog, whole=True, most=0x7fffffff)
-        check_number("stall_timeout", stall_timeout)
-        check_number("handshake_timeout", handshake_timeout)
-        if wakeup is not None:
-            check_number("wakeup", wakeup, whole=True)
-        if socket_mode is not None:
-            check_number("socket_mode", socket_mode, whole=True, most=0o7777)
-        check_kind("keepalive", keepalive, (list, tuple), "three numbers")
-        if len(keepalive) != 3:
-            raise ValueError("keepalive is %.80r, not three numbers" % (keepalive,))
-        for number, most in zip(keepalive, MOST_KEEPALIVE):
-            check_number("keepalive", number, 1, whole=True, most=most)
-        check_kind("listen", listen, (list, tuple), "a list of addresses")
-        check_kind("policy", policy, (FunctionPolicy, type(None)), "a FunctionPolicy")
-        check_kind("policies", {} if policies is None else policies, dict, "a dict of FunctionPolicy by function")
-        for name, one in (policies or {}).items():
-            check_kind("the policy of %.80r" % (name,), one, FunctionPolicy, "a FunctionPolicy")
-        check_kind("limits", limits, (Limits, type(None)), "a Limits")
-        check_kind("access", access, (Access, type(None)), "an Access")
-        check_kind("version", version, str, "a text")
-        check_kind("verbosity", verbosity, str, "the name of a log level")
-        if handle_prefix is None:
-            handle_prefix = "H:" + machine_name()[:40]
-        check_kind("handle_prefix", handle_prefix, (str, bytes), "a text or bytes")
-        prefix = handle_prefix.encode("utf-8", "replace") if isinstance(handle_prefix, str) else handle_prefix
-        if not prefix or len(prefix) > 43 or any(byte <= 32 for byte in prefix):
-            raise ValueError("handle_prefix is %r, which has to have 1 to 43 bytes and no blanks" % (handle_prefix,))
+        check_settings(locals())
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)
@@ -167,8 +139,8 @@ class Server:
         self._max_unsent = (max_unsent or NEVER) + self._max_packet_size
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
         self._stalls = Stalls(stall_timeout or NEVER)
-        self.core = Core(prefix, exceptions=exceptions, wakeup=wakeup, durable=store is not None, policy=policy,
-                         policies={encode_function(name): policy for name, policy in (policies or {}).items()},
+        self.core = Core(pack_prefix(handle_prefix), exceptions=exceptions, wakeup=wakeup, durable=store is not None,
+                         policy=policy, policies={encode_function(name): policy for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
                          verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]
