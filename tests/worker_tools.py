@@ -7,6 +7,7 @@ import threading
 import time
 
 from gearman_std.errors import NoServer, ServerLost
+from gearman_std.net.system import System
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES,
                                        PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response,
@@ -167,10 +168,8 @@ GRAB = (GRAB_JOB_ALL,)
 
 
 def make(fake, function=lambda job: job.workload, name="f", **options):
-    theirs = {name: options.pop(name) for name in ("clock", "random", "connect") if name in options}
-    worker = Worker(fake if isinstance(fake, list) else fake.address, **options)
-    for place, one in theirs.items():
-        setattr(worker, "_" + place, one)
+    system = {name: options.pop(name) for name in System.__slots__ if name in options}
+    worker = Worker(fake if isinstance(fake, list) else fake.address, _system=System(**system), **options)
     worker.register(name, function)
     return worker
 
@@ -212,7 +211,7 @@ class World:
         self.end = self.clock.now + 3600 * hours
         self.worker = None
 
-    # What the worker is given for `connect` and `selector`.
+    # What the worker's system is made of.
 
     def connect(self, address, timeout, tls):
         name = address[0]

@@ -2,19 +2,19 @@
 import logging
 import os
 import queue
-import random as _random_choice
 import signal
 import sys
 import threading
-import time
 
 from ..net.signals import hold_signals, make_handler, release_signals
+from ..net.system import REAL_SYSTEM
 from ..net.threads import start_thread
 from ..timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
+    from ..net.system import System
 
 _logger_supervisor = logging.getLogger("gearman_std.supervisor")
 
@@ -61,17 +61,15 @@ class Supervisor:
     Owner: the thread in `run`.
     """
 
-    def __init__(self, argv: "Sequence[str]", count: int = 1, clock: "Callable[[], float]" = time.monotonic,
-                 random: "Callable[[], float]" = _random_choice.random,
-                 start: "Optional[Callable[[Sequence[str]], Any]]" = None, hopeless: "Optional[int]" = None) -> None:
+    def __init__(self, argv: "Sequence[str]", count: int = 1, start: "Optional[Callable[[Sequence[str]], Any]]" = None,
+                 hopeless: "Optional[int]" = None, _system: "System" = REAL_SYSTEM) -> None:
         if count < 1:
             raise ValueError("a supervisor of %r processes" % count)
         self.argv = list(argv)
         self.stops = 0
         self.status = 0
         self._hopeless = hopeless
-        self._clock = clock
-        self._random = random
+        self._system = _system
         self._start = start or start_child
         self._children = [_Child(number) for number in range(1, count + 1)]
         self._events = queue.Queue()  # type: queue.Queue[Tuple[_Child, Any, int]]
@@ -86,7 +84,7 @@ class Supervisor:
         """Keep the processes running until `stop`, and then until the last has ended."""
         children = self._children
         while not self.stops or any(child.process for child in children):
-            now = self._clock()
+            now = self._system.clock()
             if not self.stops:
                 for child in children:
                     if child.process is None and child.due <= now:
@@ -119,7 +117,7 @@ class Supervisor:
         _logger_supervisor.info("process %d has started, its id is %d", child.number, process.pid)
 
     def _bury(self, child: _Child, process: "Any", status: int) -> None:
-        now = self._clock()
+        now = self._system.clock()
         try:
             process.stdin.close()
         except OSError:
@@ -144,7 +142,7 @@ class Supervisor:
                                ", in the middle of its work" if broken else "", child.due - now)
 
     def _pause(self, child: _Child, now: float) -> None:
-        child.due = now + growing_pause(FIRST_PAUSE, LONGEST_PAUSE, child.deaths) * (0.5 + 0.5 * self._random())
+        child.due = now + growing_pause(FIRST_PAUSE, LONGEST_PAUSE, child.deaths) * (0.5 + 0.5 * self._system.random())
         child.deaths += 1
 
     def _tell_children(self) -> None:

@@ -53,7 +53,7 @@ class Connector:
         outcome = connections  # type: Any
         try:
             for _ in lanes:
-                connections.append(worker._connect(server.address, worker.connect_timeout, worker.tls))
+                connections.append(worker._system.connect(server.address, worker.connect_timeout, worker.tls))
         except Exception as error:  # also what a resolver or TLS may raise: nothing ends the worker but its owner
             for connection in connections:
                 connection.close()

@@ -60,11 +60,11 @@ class Shift:
         self._failure = None  # type: Optional[BaseException] # what has ended the thread that waits in the selector
         self.lock = threading.RLock()  # lest a signal handler waits for what its own thread has
         self._drained = threading.Condition(self.lock)  # notified when a connection has sent something, or is lost
-        self._selector = worker._make_selector()
+        self._selector = worker._system.make_selector()
         self.waker, self._woken = socket.socketpair()
         self.waker.setblocking(False)
         self._woken.setblocking(False)
-        self._clock = worker._clock
+        self._clock = worker._system.clock
         self._servers = [WorkerServer(address) for address in worker.addresses]
         self._open_lane = Lane(None)
         self._lanes = []       # type: List[Lane]
@@ -81,7 +81,8 @@ class Shift:
         self._leave_by = None      # type: Optional[float] # when to leave whatever runs
         self._farewell_by = None   # type: Optional[float] # when to leave without the servers' confirmation
         self.over = False
-        self._retire_at = None if worker.max_age is None else self._clock() + worker.max_age + worker.splay * worker._random()
+        self._retire_at = None if worker.max_age is None else (
+            self._clock() + worker.max_age + worker.splay * worker._system.random())
         self._watch_at = self._clock() + WATCH_INTERVAL
         for ability in worker.abilities.values():
             self._put_in_lane(ability)
@@ -446,7 +447,7 @@ class Shift:
 
     def _fail(self, server: WorkerServer, reason: str, now: float, lived: float = 0.0) -> None:
         """Wait before a server is tried again; say so once."""
-        server.back_off(now, self.worker._random, lived)
+        server.back_off(now, self.worker._system.random, lived)
         if server.up is not False:
             was_up, server.up = server.up, False
             self.notices.say(logging.WARNING, "%s; %s is tried again until it answers", reason, server.name)

@@ -73,7 +73,7 @@ class JobThread:
                 end = shift.finish(self, job, outcome, data)
                 over = shift.over
             if logs_jobs(logging.INFO):
-                log_job(logging.INFO, "%s " + end + " after %.3f s", job, worker._clock() - job._started)
+                log_job(logging.INFO, "%s " + end + " after %.3f s", job, worker._system.clock() - job._started)
             del job, data
             if notices.waiting:
                 notices.announce()

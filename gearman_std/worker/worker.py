@@ -1,16 +1,14 @@
 """Running functions for jobs, in a pool of threads, over several servers."""
 import os
-import random as _random_source
-import selectors
 import signal
 import threading
-import time
 from collections import namedtuple
 
 from ..arguments import check_callable, check_number
 from ..net.addresses import join_address, split_servers
-from ..net.connection import check_tls, check_tls_kind, open_connection
+from ..net.connection import check_tls, check_tls_kind
 from ..net.signals import make_handler
+from ..net.system import REAL_SYSTEM
 from ..wire.protocol import encode, encode_function
 from ..wire.serializers import find_serializer
 from .job import Ability, WorkerJob, show_name
@@ -19,6 +17,7 @@ from .shift import Shift
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
+    from ..net.system import System
     Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 HOOKS = ("before", "after", "error", "connected", "disconnected")
@@ -59,16 +58,11 @@ class Worker:
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
 
-    # Time, chance and the network; tests have their own.
-    _clock = staticmethod(time.monotonic)                   # type: Callable[[], float]
-    _random = staticmethod(_random_source.random)           # type: Callable[[], float]
-    _connect = staticmethod(open_connection)                # type: Callable[..., Any]
-    _make_selector = staticmethod(selectors.DefaultSelector)  # type: Callable[[], Any]
-
     def __init__(self, servers: "Any" = None, *, threads: int = 1, client_id: "Union[str, bytes, None]" = None,
                  grace: "Optional[float]" = None, max_jobs: "Optional[int]" = None, max_age: "Optional[float]" = None,
                  splay: float = 0.0, serializer: "Any" = None, tls: "Any" = None, connect_timeout: float = CONNECT_TIMEOUT,
-                 watch: "Optional[Callable[[], bool]]" = None) -> None:
+                 watch: "Optional[Callable[[], bool]]" = None, _system: "System" = REAL_SYSTEM) -> None:
+        self._system = _system
         self.addresses = split_servers(servers, os.environ)
         self.serializer = find_serializer(serializer)
         self.client_id = encode(b"" if client_id is None else client_id)

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from gearman_std.cli.supervisor import SUPERVISED, CodeWatch, Supervised, Supervisor, is_supervised, start_child
+from gearman_std.net.system import System
 
 WAIT = 10
 
@@ -64,8 +65,8 @@ class Scene:
     def __init__(self, count, **options):
         self.clock = Clock()
         self.started = queue.Queue()
-        self.supervisor = Supervisor(["worker"], count, clock=self.clock, random=lambda: 1.0, start=self.start,
-                                     **options)
+        system = System(clock=self.clock, random=lambda: 1.0)
+        self.supervisor = Supervisor(["worker"], count, start=self.start, _system=system, **options)
         self.thread = threading.Thread(target=self.supervisor.run, daemon=True)
         self.thread.start()
 
@@ -170,7 +171,7 @@ def test_what_cannot_be_started_is_tried_again():
         failures.release()
         raise OSError("no memory")
     clock = Clock()
-    supervisor = Supervisor(["worker"], clock=clock, start=start)
+    supervisor = Supervisor(["worker"], start=start, _system=System(clock=clock))
     thread = threading.Thread(target=supervisor.run, daemon=True)
     thread.start()
     for _ in range(3):

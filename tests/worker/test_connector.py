@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from gearman_std.net.system import System
 from gearman_std.wire.protocol import WORK_COMPLETE
 from gearman_std.worker.connector import Connector
 from gearman_std.worker.worker import Worker
@@ -20,8 +21,7 @@ def test_names_are_resolved_again(fake, monkeypatch):
         port = 1 if len(asked) < 3 else fake.port
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
     monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
-    worker = Worker("jobs.example:4730")
-    worker._random = lambda: 0.0
+    worker = Worker("jobs.example:4730", _system=System(random=lambda: 0.0))
     worker.register("f", bool)
     with AtWork(worker):
         fake.accept(*HELLO)
@@ -60,7 +60,7 @@ class Shift:
     connect_timeout, tls = 1.0, None
 
     def __init__(self):
-        self.worker = self
+        self.worker = self._system = self
         self.lock = threading.Lock()
         self.over = False
         self.woken = 0
@@ -70,7 +70,7 @@ class Shift:
     def wake(self):
         self.woken += 1
 
-    def _connect(self, address, timeout, tls):
+    def connect(self, address, timeout, tls):
         if len(self.made) == self.last:
             raise OSError("no more")
         self.made.append(Made())

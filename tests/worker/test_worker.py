@@ -9,6 +9,7 @@ import pytest
 
 from gearman_std.client.client import Client
 from gearman_std.net.connection import open_connection
+from gearman_std.net.system import System
 from gearman_std.errors import JobFailed
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NOOP, NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE,
                                        WORK_EXCEPTION)
@@ -106,8 +107,7 @@ def test_health(fake):
 def test_a_job_that_exceeds_its_time_limit_is_noticed_in_the_log(fake, caplog):
     gate = threading.Event()
     clock = Clock()
-    worker = Worker(fake.address)
-    worker._clock = clock
+    worker = Worker(fake.address, _system=System(clock=clock))
     worker.register("f", lambda job: gate.wait(WAIT) and None, timeout=5)
     with AtWork(worker):
         peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"5000"), GRAB)

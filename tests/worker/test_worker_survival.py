@@ -11,6 +11,7 @@ import pytest
 
 from gearman_std.client.client import Client
 from gearman_std.errors import GearmanError
+from gearman_std.net.system import System
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
@@ -23,9 +24,8 @@ pytestmark = pytest.mark.long
 def live_through(world, caplog, seed, threads=2):
     """Have a worker do the jobs of a world to its end; return the lines that it has logged."""
     caplog.set_level(logging.INFO, "gearman_std.worker")
-    world.worker = worker = Worker(world.names, threads=threads)
-    worker._clock, worker._random, worker._connect = world.clock, random.Random(seed).random, world.connect
-    worker._make_selector = world.selector
+    system = System(clock=world.clock, random=random.Random(seed).random, connect=world.connect, make_selector=world.selector)
+    world.worker = worker = Worker(world.names, threads=threads, _system=system)
 
     @worker.function("f")
     def function(job):
@@ -163,8 +163,7 @@ def test_servers_that_come_and_go_in_real_time(caplog):
     end = time.monotonic() + SECONDS
     town = Town(int(os.environ.get("GEARMAN_STD_SEED", "0")))
     addresses = [("127.0.0.1", port) for port in town.ports]
-    worker = Worker(addresses, threads=4)
-    worker._random = lambda: 0.0
+    worker = Worker(addresses, threads=4, _system=System(random=lambda: 0.0))
     worker.register("double", lambda job: job.workload * 2)
     results, troubles = {}, collections.Counter()
     with AtWork(worker), Client(addresses, connect_timeout=1.0, command_timeout=0.5, job_timeout=1.0) as client:
