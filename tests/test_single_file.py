@@ -1,5 +1,6 @@
 """The single-file build: one importable and runnable file, the same bytes everywhere, clear errors for what it cannot take."""
 import glob
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -58,11 +59,12 @@ def test_modules_come_in_import_order(built):
     assert places == sorted(places)
 
 
-def test_every_interpreter_builds_the_same_bytes(built, tool, tmp_path):
-    """Those that the machine has in its PATH or as pyenv's."""
+def test_the_oldest_and_the_newest_interpreter_build_the_same_bytes(built, tool, tmp_path):
+    """The oldest and the newest that the machine has in its PATH or as pyenv's; `.ci/run` asks the others, too."""
     found = [path for path in (shutil.which("python3.%d" % minor) for minor in range(6, 16)) if path and "shims" not in path]
     found += glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3"))
-    for python in found or [sys.executable]:
+    versions = {run(python, "-c", "import sys; print('%03d.%03d' % sys.version_info[:2])"): python for python in found}
+    for python in {versions[min(versions)], versions[max(versions)]} if versions else [sys.executable]:
         run(python, tool, "--check", str(built / "gearman_std.py"))
 
 
@@ -162,17 +164,46 @@ BROKEN_RULES = {
 }
 
 
+@pytest.fixture(scope="module")
+def builder(tool):
+    """The tool as a module, which reads a file that has not changed only once."""
+    spec = importlib.util.spec_from_file_location("tools_single_file", tool)
+    builder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(builder)
+    read, known = builder.Module, {}
+
+    def module(folder, file_name, **options):
+        with open(os.path.join(folder, file_name), "rb") as file:
+            key = (file_name, file.read())
+        if key not in known:
+            known[key] = read(folder, file_name, **options)
+        return known[key]
+    builder.Module = module
+    return builder
+
+
 @pytest.mark.parametrize("rule", sorted(BROKEN_RULES))
-def test_says_which_rule_a_source_breaks(rule, root, sources, tool, tmp_path):
+def test_says_which_rule_a_source_breaks(rule, root, sources, builder, tmp_path):
     file_name, code, message = BROKEN_RULES[rule]
+    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
+    builder.build(str(tmp_path))
+    with open(str(tmp_path / "gearman_std" / file_name), "a", encoding="utf-8") as source:
+        source.write("\n\n" + code)
+    with pytest.raises(builder.RuleBroken) as raised:
+        builder.build(str(tmp_path))
+    assert message in str(raised.value)
+
+
+def test_sources_that_break_a_rule_make_no_file(root, sources, tool, tmp_path):
     shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tools").mkdir()
     shutil.copy(tool, str(tmp_path / "tools"))
     shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
-    with open(str(tmp_path / "gearman_std" / file_name), "a", encoding="utf-8") as source:
-        source.write("\n\n" + code)
+    with open(str(tmp_path / "gearman_std" / "errors.py"), "a", encoding="utf-8") as source:
+        source.write("\n\nWHO = __name__\n")
     done = subprocess.run([sys.executable, str(tmp_path / "tools" / "single_file.py")], stderr=subprocess.PIPE,
                           universal_newlines=True, timeout=50)
     assert done.returncode == 1
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert "__name__ is another thing" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "build").exists()

@@ -1,4 +1,5 @@
-"""tools/test.py: what fails runs once more."""
+"""tools/test.py: which tests run together, and what fails runs once more."""
+import glob
 import importlib.util
 import os
 import subprocess
@@ -75,3 +76,13 @@ def test_what_ended_without_its_tests_having_run_is_not_run_again(runner, share,
     capfd.readouterr()
     runner.run_again([share])
     assert share.status == -9 and capfd.readouterr().out == ""
+
+
+def test_every_file_is_in_one_share_and_the_slowest_are_not_in_the_same(runner, root):
+    shares = runner.shares(root, 12)
+    files = sorted(file for share in shares for file in share)
+    assert files == sorted(glob.glob(os.path.join(root, "tests", "**", "test_*.py"), recursive=True))
+    places = {os.path.relpath(file, root).replace(os.sep, "/") for file in files}
+    assert set(runner.SECONDS) <= places
+    first = {os.path.relpath(share[0], root).replace(os.sep, "/") for share in shares}
+    assert set(sorted(runner.SECONDS, key=runner.SECONDS.get)[-9:]) <= first

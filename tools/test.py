@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [pytest arguments]
 
-All of them run in as many processes as there are processors, or as --lanes says; those of a file, or of several, in one.  Needs
-Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this interpreter's own, in the
-folder .venv-test of the project, made at the first run.  With --single-file the tests run against the single-file build of the
-package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails runs once more when all others
-are done; what passes then is told, and does not count as failed.
+All of them run in one process more than there are processors, or in as many as --lanes says; those of a file, or of several,
+in one.  Needs Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this
+interpreter's own, in the folder .venv-test of the project, made at the first run.  With --single-file the tests run against
+the single-file build of the package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails
+runs once more when all others are done; what passes then is told, and does not count as failed.
 """
 import argparse
 import concurrent.futures
@@ -37,7 +37,14 @@ REQUIREMENTS = {
 }
 NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
 
-SHARES = 6  # of the test files for each lane: enough for all lanes to end at about the same time
+SHARES = 4  # of the test files for each lane: enough for all lanes to end at about the same time
+# About how many seconds a file takes, where it is more than its size makes believe; of others, a second for each 10,000 bytes.
+SECONDS = {
+    "tests/cli/test_cli_worker.py": 40, "tests/test_single_file.py": 30, "tests/cli/test_cli_server.py": 25,
+    "tests/worker/test_worker_survival.py": 15, "tests/test_package.py": 15, "tests/cli/test_cli_client.py": 15,
+    "tests/client/test_client_network.py": 15, "tests/core/test_simulation.py": 10, "tests/core/test_core_functions.py": 8,
+    "tests/test_bench.py": 15, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
+}
 FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
 
 
@@ -91,11 +98,18 @@ def single_file_folder():
 
 
 def shares(folder, count):
-    """The files of tests dealt into as many lists, the large ones first."""
-    names = [os.path.join(path, name) for path, _, names in os.walk(os.path.join(folder, "tests"))
-             for name in names if name.startswith("test_") and name.endswith(".py")]
-    names.sort(key=lambda name: (-os.path.getsize(name), name))
-    return [names[start::count] for start in range(min(count, len(names)))]
+    """The files of tests dealt into as many lists that take about as long, those of the slowest files first."""
+    seconds = {}
+    for path, _, names in os.walk(os.path.join(folder, "tests")):
+        for name in names:
+            if name.startswith("test_") and name.endswith(".py"):
+                full = os.path.join(path, name)
+                place = os.path.relpath(full, folder).replace(os.sep, "/")
+                seconds[full] = SECONDS.get(place, os.path.getsize(full) / 10000)
+    lists = [[] for _ in range(min(count, len(seconds)))]
+    for full in sorted(seconds, key=lambda full: (-seconds[full], full)):
+        min(lists, key=lambda files: sum(seconds[file] for file in files)).append(full)
+    return lists
 
 
 class Share:
@@ -158,7 +172,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(usage=__doc__, allow_abbrev=False, add_help=False)
     parser.add_argument("--single-file", action="store_true")
     parser.add_argument("--again", action="store_true")
-    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1))  # tests wait, too
     given, arguments = parser.parse_known_args(arguments)
     folder = single_file_folder() if given.single_file else ROOT
     # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
