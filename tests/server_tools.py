@@ -126,7 +126,7 @@ def in_dispatcher(server, function, *arguments):
 
 def check(server):
     """Check the core's invariants, in the dispatcher thread; what gathers counts as about to be sent."""
-    server._release()
+    server._channels.release()
     server.core.check()
 
 
@@ -228,7 +228,7 @@ class HeldServer:
 
 def channel_of(server, number=-1):
     """The channel of a server's latest connection, or of another one."""
-    return in_dispatcher(server, lambda: list(server._channels)[number])
+    return in_dispatcher(server, lambda: list(server._channels.all)[number])
 
 
 def server_command(*words):

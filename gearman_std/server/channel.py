@@ -1,4 +1,18 @@
-"""One connection of a server: its socket, its Peer, what waits to be sent, and what waits to be obeyed."""
+"""One connection of a server: its socket, its Peer, its state, what waits to be sent, and what waits to be obeyed.
+
+    shaking hands ─agreed─> open ─refused─> closing ─sent─> lingering ─ended─> closed
+                            open ─ended─> finishing ─sent─> closed
+    shaking hands ─lost─> closed
+    open ─lost─> closed
+    closing ─lost─> closed
+    finishing ─lost─> closed
+    lingering ─lost─> closed
+
+Open: its peer is read from, obeyed and sent to.  Closing: the server wants no more of it, and it has still to read why.
+Lingering: it has been sent all that, and is told the end; what it sends is received and ignored, or the answer might be lost on
+its way.  Finishing: the peer sends nothing more, and is sent the rest.  A peer is undone in the core after it was last open or
+closing.  Where TLS is spoken, shaking hands comes first (see the module tls).
+"""
 from collections import deque
 
 from ..core.peers import Peer
@@ -8,11 +22,26 @@ from ..wire.protocol import LARGE_BODY, PacketReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Sequence
+    from typing import Any, Callable, Deque, Dict, List, Sequence, Tuple
     from ..wire.protocol import Data, Packet
 
 SEND_PIECES = 64   # pieces handed to the system in one sendmsg
 PIECE_COST = 100   # bytes of memory that a piece in a backlog costs beside its own
+
+SHAKING, OPEN, CLOSING, FINISHING, LINGERING, CLOSED = STATES = (
+    "shaking hands", "open", "closing", "finishing", "lingering", "closed")
+
+# What happens to a connection: TLS is agreed on; the peer is refused, or has ended what it sends; all is sent; it is lost by an
+# error, or as its time is over.
+AGREED, REFUSED, ENDED, SENT, LOST = "agreed", "refused", "ended", "sent", "lost"
+
+ARROWS = {
+    (SHAKING, AGREED): OPEN, (SHAKING, LOST): CLOSED,
+    (OPEN, REFUSED): CLOSING, (OPEN, ENDED): FINISHING, (OPEN, LOST): CLOSED,
+    (CLOSING, SENT): LINGERING, (CLOSING, LOST): CLOSED,
+    (FINISHING, SENT): CLOSED, (FINISHING, LOST): CLOSED,
+    (LINGERING, ENDED): CLOSED, (LINGERING, LOST): CLOSED,
+}  # type: Dict[Tuple[str, str], str]
 
 # Most channels have no packets waiting, so they share this.
 _NO_PACKETS = []  # type: List[Packet]
@@ -26,7 +55,7 @@ class Channel:
     Owner: the dispatcher thread.
     """
 
-    __slots__ = ("socket", "send", "peer", "reader", "http", "waiting", "backlog", "backlog_size", "ended", "moved", "moved_at",
+    __slots__ = ("socket", "send", "peer", "reader", "http", "waiting", "backlog", "backlog_size", "state", "moved", "moved_at",
                  "_send_pieces")
 
     def __init__(self, connection: "Any", peer: Peer, reader: PacketReader) -> None:
@@ -39,14 +68,18 @@ class Channel:
         self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed, the last one first
         self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
         self.backlog_size = 0   # bytes in backlog
-        self.ended = False      # the core has forgotten the peer; what is still to be sent is sent, what it sends is ignored
+        self.state = OPEN       # changed by `move` alone
         self.moved = 0          # bytes of progress since moved_at, of half a packet that is coming, or of a backlog that goes
         self.moved_at = 0.0     # since when, monotonic seconds
         self._send_pieces = getattr(connection, "sendmsg", None)  # Windows has none
 
     def __repr__(self) -> str:
-        return "<Channel %r, %d bytes half read, %d unsent%s>" % (
-            self.peer, self.reader.held, self.backlog_size, ", ended" if self.ended else "")
+        return "<Channel %r, %s, %d bytes half read, %d unsent>" % (
+            self.peer, self.state, self.reader.held, self.backlog_size)
+
+    def move(self, event: str) -> None:
+        """Something has happened to the connection."""
+        self.state = ARROWS[self.state, event]
 
     def wait(self, packets: "List[Packet]") -> None:
         """Keep packets for later turns; there must be none that wait already."""
@@ -116,7 +149,8 @@ class Channel:
             return
 
     def close(self) -> None:
-        """End the connection; nothing waits any longer."""
+        """End the connection; nothing waits any longer, and what is still sent goes nowhere."""
+        self.send, self._send_pieces = len, None
         end_connection(self.socket)
         self.waiting = _NO_PACKETS
         self.backlog.clear()

@@ -5,7 +5,8 @@ from selectors import EVENT_READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List
+    from typing import Any, Callable, List, Optional
+    from ..timers import Timers
     from .access import PeerFacts
     from .listeners import Listener
 
@@ -38,18 +39,19 @@ class Gate:
     """The listeners of a server, which a selector watches.
 
     `welcome` is called with each connection, what is known of the peer, and the listener; `paused` whenever a pause begins.
-    `clock` tells the time in monotonic seconds.
+    `clock` tells the time in monotonic seconds, `deadlines` is the server's.
 
     Owner: the dispatcher thread.
     """
 
     def __init__(self, selector: "Any", listeners: "List[Listener]", welcome: "Callable[[Any, PeerFacts, Listener], None]",
-                 paused: "Callable[[], None]", clock: "Callable[[], float]") -> None:
+                 paused: "Callable[[], None]", clock: "Callable[[], float]", deadlines: "Timers") -> None:
         self.listeners = listeners
-        self.opens_at = NEVER  # the end of the pause, NEVER if there is none
+        self._pause_end = None  # type: Optional[List[Any]] # the timer, None if there is no pause
+        self._deadlines = deadlines
         self._selector = selector
         self._welcome = welcome
-        self._paused = paused
+        self._tell_pause = paused
         self._clock = clock
         try:
             self._watch()
@@ -59,24 +61,42 @@ class Gate:
             raise
 
     def __repr__(self) -> str:
-        return "<Gate of %d listeners%s>" % (len(self.listeners), "" if self.opens_at == NEVER else ", paused")
+        return "<Gate of %d listeners%s>" % (len(self.listeners), ", paused" if self.paused else "")
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is accepted for a while."""
+        return self._pause_end is not None
 
     def pause(self) -> None:
         """Accept nothing for a while, which begins now: there is no room for more."""
         for listener in self.listeners:
             stop_watching(self._selector, listener.socket)
-        self.opens_at = self._clock() + ACCEPT_PAUSE
-        self._paused()
+        self._end_pause()
+        self._pause_end = self._deadlines.add(self._clock() + ACCEPT_PAUSE, self._pause_is_over)
+        self._tell_pause()
 
     def open(self) -> None:
         """End a pause, if there is one."""
-        if self.opens_at != NEVER:
-            self.opens_at = NEVER
-            try:
-                self._watch()
-            except Exception as error:  # there is no room even to watch them
-                _logger_gate.warning("cannot accept connections, pausing again: %s", error)
-                self.pause()
+        if self._pause_end is not None:
+            self._end_pause()
+            self._watch_again()
+
+    def _pause_is_over(self) -> None:
+        self._pause_end = None
+        self._watch_again()
+
+    def _watch_again(self) -> None:
+        try:
+            self._watch()
+        except Exception as error:  # there is no room even to watch them
+            _logger_gate.warning("cannot accept connections, pausing again: %s", error)
+            self.pause()
+
+    def _end_pause(self) -> None:
+        if self._pause_end is not None:
+            self._deadlines.cancel(self._pause_end)
+            self._pause_end = None
 
     def close(self) -> None:
         """Close all listeners."""
@@ -84,14 +104,14 @@ class Gate:
             stop_watching(self._selector, listener.socket)
             listener.close()
         self.listeners = []
-        self.opens_at = NEVER
+        self._end_pause()
 
     def leave(self) -> None:
         """Close this process's sockets: the listeners are those of the process it forked from."""
         for listener in self.listeners:
             listener.leave()
         self.listeners = []
-        self.opens_at = NEVER
+        self._end_pause()
 
     def _watch(self) -> None:
         for listener in self.listeners:
@@ -100,7 +120,7 @@ class Gate:
     def _on_accept(self, listening: "Any") -> None:
         listener = next(one for one in self.listeners if one.socket is listening)
         for _ in range(ACCEPT_COUNT):
-            if self.opens_at != NEVER:
+            if self._pause_end is not None:
                 return  # there is no room, as this listener or another one has found
             try:
                 connection, facts = listener.accept()

@@ -5,15 +5,8 @@ store's records to disk, then sends each peer all that the core has for it: disk
 What is for clients may gather while others have something to say, GATHER_TIME seconds at most, and leaves as soon as nobody
 has; what is for workers, who are to be kept busy, never waits (benchmark: round trip, 8 clients).
 
-No peer may harm the others, so everything that one can make the server do is bounded:
-
-- Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
-- Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
-  waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
-  is made as its peer reads it.
-- Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
-  disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
-- Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
+What comes in passes the gate and the entrance and becomes a channel; the channels say what is bounded so that no peer harms
+the others.
 """
 import logging
 import os
@@ -21,32 +14,31 @@ import selectors
 import socket
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
-from ..core.peers import Peer
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
-from ..net.streams import KEEPALIVE, TLSStream, acknowledge_at_once, end_connection
+from ..net.streams import KEEPALIVE
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
-from ..timers import growing_pause
+from ..timers import Timers, growing_pause
 from ..version import VERSION
-from ..wire.http import pack_refusal
-from ..wire.http_jobs import JobSession
-from ..wire.protocol import ERROR, MAX_LINE_SIZE, MAX_PACKET_SIZE, PacketReader, encode_function, pack_response
-from .access import Access, PeerFacts
-from .channel import Channel, SecureChannel
-from .gate import NEVER, Gate, stop_watching
+from ..wire.protocol import MAX_LINE_SIZE, MAX_PACKET_SIZE, encode_function
+from .access import Access
+from .channel import Channel
+from .channels import FLUSH_PEERS, Channels
+from .entrance import Entrance, check_security
+from .faults import Faults
+from .gate import NEVER
 from .handles import take_handle_numbers
-from .listeners import KNOWS_UIDS, Listener, open_listeners, read_places
+from .listeners import open_listeners, read_places
 from .settings import check_settings, pack_prefix
-from .stalls import PROGRESS, Stalls
-from .tls import Handshakes, ServerTLS
+from .tls import ServerTLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,15 +47,7 @@ if TYPE_CHECKING:
 
 _logger_server = logging.getLogger("gearman_std.server")
 
-READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
-GENEROUS = 64           # peers with half a packet, up to which each gets room for 1 MiB at once
-JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
-TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
-TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
 MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
-ANSWER_AHEAD = 65536    # bytes of a long answer that may be unsent before more of it is made
-FLUSH_PEERS = 256       # peers that are sent something before others are heard again
-GATHER_TIME = 0.001     # seconds for which output for clients may gather
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
 MAX_STUMBLES = 20       # faults of ours in a row, that are no single peer's, after which it ends
 STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE = 0.01, 1.0  # seconds before it goes on after one
@@ -127,18 +111,12 @@ class Server:
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)
-        self._access = access or Access()
-        self._check_security()
+        check_security(access or Access(), self._tls, self._places)
         self._handshake_timeout = handshake_timeout
         self._socket_mode = socket_mode
         self._keepalive = keepalive
         self._backlog_setting = backlog
-        self._max_packet_size = max_packet_size or 0xffffffff
-        self._max_line_size = max_line_size or 0xffffffff
-        self._max_connections = max_connections or NEVER
-        self._max_unsent = (max_unsent or NEVER) + self._max_packet_size
-        self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
-        self._stalls = Stalls(stall_timeout or NEVER)
+        self._stall_timeout = stall_timeout
         self.core = Core(pack_prefix(handle_prefix), exceptions=exceptions, wakeup=wakeup, durable=store is not None,
                          policy=policy, policies={encode_function(name): policy for name, policy in (policies or {}).items()},
                          limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
@@ -148,22 +126,19 @@ class Server:
             self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[Any] # where it listens, or did: (host, port), or the path of a Unix socket
-        self._channels = {}           # type: Dict[Channel, None]
-        self._unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
+        self._deadlines = Timers()    # of calls, in monotonic seconds
+        self._faults = Faults(self.core.counters)
+        self._channels = Channels(self.core, self._deadlines, self._faults, max_unsent, max_packet_size or 0xffffffff,
+                                  stall_timeout)
+        self._entrance = Entrance(self.core, self._channels, self._faults, access or Access(), self._tls, max_connections,
+                                  max_packet_size or 0xffffffff, max_line_size or 0xffffffff)
         self._looks = LOOKS
-        self._turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
-        self._unfinished = self._stalls.unfinished  # who has something half sent or unread
         self._stumbles = 0            # faults of ours in a row, that were no single peer's
-        self._gathering = []          # type: List[Peer] # those whose output waits for more of it
-        self._gather_until = 0.0
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
         self._finishing = False
         self._served = False
-        self._process = 0             # the one that bound it
         self._thread = None           # type: Optional[threading.Thread]
         self._selector = None         # type: Any
-        self._handshakes = None       # type: Any
-        self._gate = None             # type: Any
         self._wake_receiver = None    # type: Any
         self._wake_sender = None      # type: Any
 
@@ -251,7 +226,7 @@ class Server:
             raise RuntimeError("a server serves once; make another")
         if self._selector is not None:
             return
-        self._process = os.getpid()
+        self._faults.process = os.getpid()
         leave_in_children(self)
         try:
             self._selector = self._make_selector()
@@ -259,13 +234,13 @@ class Server:
             self._wake_receiver.setblocking(False)
             self._wake_sender.setblocking(False)
             self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._on_wake)
-            self._handshakes = Handshakes(self._selector, self._handshake_timeout, self._welcome_secure, self._no_tls)
             places = self._places or read_places([""], self._port, self._tls is not None)
             listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
             for listener in listeners:
                 listener.keepalive = self._keepalive
-                listener.patience = self._stalls.timeout  # else the system would end sooner who is slow to read
-            self._gate = Gate(self._selector, listeners, self._on_connection, self._on_pause, self._now)
+                listener.patience = self._stall_timeout or NEVER  # else the system would end sooner who is slow to read
+            self._channels.open(self._selector, self._clock)
+            self._entrance.open(self._selector, listeners, self._clock, self._deadlines, self._handshake_timeout)
         except BaseException:
             self.close()
             raise
@@ -304,16 +279,13 @@ class Server:
 
         In a child of a fork that only closes what this process has of it, and the server goes on in the other one.
         """
-        if self._process not in (0, os.getpid()):
+        if self._faults.process != os.getpid():
             self.leave()
             return
         if self._keeper is not None:
             self._keeper.close()
-        for channel in self._channels:
-            channel.close()
-        for thing in (self._gate, self._handshakes):
-            if thing is not None:
-                thing.close()
+        self._channels.close()
+        self._entrance.close()
         self._let_go()
 
     def leave(self) -> None:
@@ -321,20 +293,16 @@ class Server:
 
         From Python 3.7 on that has been done before anything else runs in the child.
         """
-        for thing in list(self._channels) + [self._gate, self._handshakes]:
-            if thing is not None:
-                thing.leave()
+        self._channels.leave()
+        self._entrance.leave()
         self._calls.clear()
         self._let_go()
 
     def _let_go(self) -> None:
-        self._channels.clear()
-        self._turns.clear()
-        self._unfinished.clear()
         for thing in (self._selector, self._wake_receiver, self._wake_sender):
             if thing is not None:
                 thing.close()
-        self._selector = self._gate = self._handshakes = None
+        self._selector = None
 
     def _loop(self) -> None:
         """Serve, whatever goes wrong, as long as something goes right in between."""
@@ -346,27 +314,27 @@ class Server:
                 self._stumbles += 1
                 if self._stumbles > MAX_STUMBLES:
                     raise
-                self._note_fault("a fault of ours, going on")
+                self._faults.note("a fault of ours, going on")
                 time.sleep(growing_pause(STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE, self._stumbles - 1))
 
     def _go_round(self) -> None:
         """Serve until told to stop.  What happens with one connection is caught here, and costs that one alone."""
         core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
-        handshakes, readable, ready = self._handshakes, selectors.EVENT_READ, []  # type: Tuple[Any, int, List[Any]]
-        gate, keeper, gathering = self._gate, self._keeper, self._gathering
-        looks = 0
+        channels, keeper, deadlines = self._channels, self._keeper, self._deadlines
+        read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
+        ready, looks = [], 0  # type: List[Any], int
         core.tick(clock(), wall_clock())
         while self._selector is not None:  # as it is in a child that one of its functions, or a signal, has made of this thread
             gather = bool(ready and looks and not core.stopping)
-            if gathering and (not gather or core.now >= self._gather_until):
+            if gathering and (not gather or core.now >= channels.gather_until):
                 gather = False
-                self._release()
+                channels.release()
             core.settle()
             while True:
                 if keeper is not None and keeper.due():
                     keeper.save()
                 elif core.unsent:
-                    self._flush(gather)
+                    channels.flush(gather)
                     if len(core.unsent) >= FLUSH_PEERS:
                         break  # others get their turn before the rest is sent
                 else:
@@ -376,7 +344,7 @@ class Server:
                 return
             # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
             # do (benchmark: round trip, serial).
-            ready = select(0.0 if looks or self._turns or self._unread or core.unsent else self._wait_time())
+            ready = select(0.0 if looks else self._wait_time())
             if ready:
                 looks = self._looks
             elif looks:
@@ -391,378 +359,35 @@ class Server:
                         target(key.fileobj)
                         continue
                     if events != readable:
-                        self._write(target)
+                        channels.write(target)
                     if events & readable:
-                        self._read(target)
+                        read(target)
                 except Exception:
                     self._fault(target)
-            if self._unread:
-                self._read_on()
-            if self._turns or core.turns.chores:
-                self._give_turns()
-            if handshakes.open:
-                handshakes.give_up(core.now)
-            if core.now >= self._stalls.look_at:
-                self._sweep()
-            if core.now >= gate.opens_at:
-                gate.open()
+            if channels.unread:
+                channels.read_on()
+            if channels.turns or channels.leaving or core.turns.chores:
+                channels.give_turns()
+            if deadlines.entries and deadlines.entries[0][0] <= core.now:
+                self._do_what_is_due()
             self._stumbles = 0
 
-    def _read(self, channel: Channel) -> None:
-        """Read once from a peer, and obey, unless it is much."""
-        reader = channel.reader
-        if channel.waiting:
-            return  # there is enough of it to obey already
-        room = reader.room(len(self._unfinished) < GENEROUS) if reader.held else None
-        try:
-            if room is None:
-                data = channel.socket.recv(READ_SIZE)
-                size = len(data)
-            else:
-                size = channel.socket.recv_into(room)
-                acknowledge_at_once(channel.socket)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            _logger_server.debug("lost %r: %s", channel.peer, error)
-            self._lose(channel)
-            return
-        if not size:
-            self._end(channel)
-            return
-        if channel.ended:
-            return  # it was told already why nothing more is wanted of it
-        peer = channel.peer
-        packets = reader.feed(data) if room is None else reader.filled(size)
-        if len(packets) > TURN_PACKETS or reader.lines and packets:
-            channel.wait(packets)
-            self._turns[channel] = None
-        else:
-            rest = self.core.receive(peer, packets)
-            if rest:
-                channel.wait(rest)
-                self._turns[channel] = None
-        if reader.held or channel in self._unfinished:
-            self._stalls.note(channel, PROGRESS if packets else size, self.core.now)
-        if reader.error is not None or peer.closing:
-            self._give_up(channel)
-
-    def _give_turns(self) -> None:
-        """Do what waits for a later turn, some of each peer's packets after some of another's, for a while at most."""
-        turns, chores, clock = self._turns, self.core.turns.chores, self._clock
-        end = clock() + TURN_TIME
-        while turns or chores:
-            if chores:
-                self._work()
-            if turns:
-                self._give_turn(turns.popitem(last=False)[0])
-            if clock() >= end:
-                return
-
-    def _give_turn(self, channel: Channel) -> None:
-        if not self._may_read(channel):
-            return  # it has gone, or `_watch` lets it go on when it has read
-        packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
-        try:
-            packets = self.core.receive(channel.peer, packets)
-            if packets:
-                channel.put_back(packets)
-            if channel.waiting:
-                self._turns[channel] = None
-            channel.moved += PROGRESS
-            if channel.reader.error is not None or channel.peer.closing:
-                self._give_up(channel)
-        except Exception:
-            self._fault(channel)
-
-    def _work(self) -> None:
-        """Do a step of what nobody waits for."""
-        try:
-            self.core.turns.work()
-        except Exception:
-            _logger_server.exception("a fault of ours in what nobody waited for")
-            self._count("faults")
-
-    def _give_up(self, channel: Channel) -> None:
-        """The peer's stream, or the peer itself, has come to an end: see that it goes when it has been told."""
-        peer, error = channel.peer, channel.reader.error
-        if not peer.closing:
-            if channel.waiting or error is None:
-                return  # what came before the error is obeyed first
-            _logger_server.info("%r: %s", peer, error)
-            self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
-            self.core.refuse(peer, error)
-        channel.waiting.clear()
-        if channel.backlog:
-            self._watch(channel)
-        elif not peer.outgoing:
-            self._hang_up(channel)
-
     def _fault(self, target: "Any") -> None:
-        """An exception that nobody expected came while we served one connection, which it costs, and nobody else."""
         if isinstance(target, Channel):
-            self._note_fault("a fault of ours, dropping %r", target.peer)
-            self._lose(target)
+            self._channels.fault(target)
         else:
-            self._note_fault("a fault of ours with %r", target)
+            self._faults.note("a fault of ours with %r", target)
 
-    def _note_fault(self, text: str, *arguments: "Any") -> None:
-        if os.getpid() != self._process:  # a child of a fork, whose exception is to end it, and not to make it a second server
-            raise
-        self._count("faults")
-        try:
-            _logger_server.exception(text, *arguments)
-        except Exception:  # there is not even memory to say it, so that the count has to do
-            return
-
-    def _surely(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Call a function, a second time if it fails, whose failure must not keep us from what comes after it."""
-        for _ in range(2):
-            try:
-                function(*arguments)
+    def _do_what_is_due(self) -> None:
+        """Call what was to be called by now."""
+        while True:
+            call = self._deadlines.pop_due(self.core.now)
+            if call is None:
                 return
-            except Exception:
-                self._note_fault("a fault of ours, going on")
-
-    def _flush(self, gather: bool) -> None:
-        """Send each peer what the core has for it; what is for clients, and not large, may gather."""
-        core, gathering = self.core, self._gathering
-        unsent = core.unsent[:FLUSH_PEERS]
-        del core.unsent[:FLUSH_PEERS]
-        for peer in unsent:
-            outgoing = peer.outgoing
-            channel = peer.channel
-            if not outgoing:
-                continue
             try:
-                # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
-                # next look.
-                if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
-                    if not gathering:
-                        self._gather_until = core.now + GATHER_TIME
-                    gathering.append(peer)
-                    continue
-                pieces = len(outgoing)
-                if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
-                    self._send_much(channel)
-                    continue
-                # One join and one send for all packets of a wake-up (benchmark: every round trip).
-                data = outgoing[0] if pieces == 1 else b"".join(outgoing)
-                outgoing.clear()
-                try:
-                    sent = channel.send(data)
-                except (BlockingIOError, InterruptedError):
-                    sent = 0
-                except OSError as error:
-                    _logger_server.debug("lost %r: %s", peer, error)
-                    self._lose(channel)
-                    continue
-                if sent != len(data):
-                    channel.put((memoryview(data)[sent:],))
-                    self._watch(channel)
-                    self._stalls.note(channel, sent, core.now)
-                elif peer.closing:
-                    self._hang_up(channel)
+                call()
             except Exception:
-                self._fault(channel)
-
-    def _release(self) -> None:
-        self.core.unsent += self._gathering
-        self._gathering.clear()
-
-    def _send_much(self, channel: Channel) -> None:
-        """Send what may be large without joining it, unless the peer has too much unread."""
-        peer = channel.peer
-        unsent = channel.cost() + sum(map(len, peer.outgoing))
-        if unsent > self._max_unsent:
-            _logger_server.warning("%r does not read, dropping it with %d bytes unsent", peer, unsent)
-            self._count("peers_dropped_unread")
-            self._lose(channel)
-            return
-        channel.put(peer.outgoing)
-        peer.outgoing.clear()
-        peer.bulky = channel.http is not None
-        self._write(channel)
-
-    def _write(self, channel: Channel) -> None:
-        """Send as much of the backlog as the socket takes."""
-        try:
-            channel.write()
-        except OSError as error:
-            _logger_server.debug("lost %r: %s", channel.peer, error)
-            self._lose(channel)
-            return
-        if channel.peer.closing and not channel.backlog:
-            self._hang_up(channel)
-            return
-        self._watch(channel)
-        if channel.backlog:
-            self._stalls.note(channel, 0, self.core.now)
-
-    def _watch(self, channel: Channel) -> None:
-        """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
-        reading = self._may_read(channel)
-        writing = bool(channel.backlog)
-        if channel.waiting and reading:
-            self._turns[channel] = None
-        if channel.__class__ is SecureChannel:
-            stream = channel.socket
-            if reading and stream.pending():
-                self._unread[channel] = None
-            reading, writing = (reading and not stream.receive_waits_to_send or writing and stream.send_waits_to_receive,
-                                writing and not stream.send_waits_to_receive or reading and stream.receive_waits_to_send)
-        events = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if writing else 0)
-        self._selector.modify(channel.socket, events, channel)
-
-    def _may_read(self, channel: Channel) -> bool:
-        limit = ANSWER_AHEAD if channel.peer.errand is not None else self._clogged_at
-        return not channel.peer.closing and channel.backlog_size <= limit
-
-    def _end(self, channel: Channel) -> None:
-        """The peer sends nothing more: forget it, and close when all is sent."""
-        if channel.ended:
-            self._lose(channel)
-            return
-        self._forget(channel)
-        if channel.backlog:
-            self._watch(channel)
-        elif not channel.peer.outgoing:
-            self._lose(channel)
-
-    def _hang_up(self, channel: Channel) -> None:
-        """All is sent that was to be sent: close, but let a peer that still sends come to the point where it reads why."""
-        if channel.ended:
-            self._lose(channel)
-            return
-        self._forget(channel)
-        try:
-            channel.socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            _logger_server.debug("lost %r: %s", channel.peer, error)
-            self._lose(channel)
-            return
-        self._selector.modify(channel.socket, selectors.EVENT_READ, channel)
-        self._stalls.begin(channel, self.core.now)
-
-    def _forget(self, channel: Channel) -> None:
-        """Nothing more is wanted of a peer."""
-        channel.ended = True
-        channel.peer.closing = True
-        self._gather_until = self.core.now  # what it may still read does not wait
-        self._surely(self.core.disconnect, channel.peer)
-
-    def _lose(self, channel: Channel) -> None:
-        """Close a connection."""
-        if channel not in self._channels:
-            return
-        del self._channels[channel]
-        self._unfinished.pop(channel, None)
-        stop_watching(self._selector, channel.socket)
-        self._surely(channel.close)
-        if not channel.ended:
-            self._forget(channel)
-        if channel.peer.outgoing:
-            channel.peer.outgoing.clear()
-            self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not channel.peer]
-        self._gate.open()  # there is room again
-
-    def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
-        try:
-            self._take_in(connection, facts, listener)
-        except Exception:
-            self._note_fault("a fault of ours, dropping a connection from %r", facts)
-            self._surely(end_connection, connection)
-
-    def _take_in(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
-        if len(self._channels) + len(self._handshakes.open) >= self._max_connections:
-            self._count("connections_refused")
-            self._turn_away(connection, listener, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
-        elif self._tls is not None and listener.secure:
-            self._handshakes.begin(self._tls, connection, facts, listener, self.core.now)
-        else:
-            self._welcome(connection, facts, listener)
-
-    def _on_pause(self) -> None:
-        self._count("accept_pauses")
-
-    def _now(self) -> float:
-        return self.core.now
-
-    def _welcome(self, connection: "Any", facts: PeerFacts, listener: Listener) -> "Optional[Channel]":
-        """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
-        rights = self._access.rights(facts)
-        if not rights:
-            _logger_server.warning("turning away %r, which may do nothing", facts)
-            self._count("connections_forbidden")
-            self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
-            return None
-        peer = Peer(connection.fileno(), facts.shown.encode() or b"unix")
-        reader = (JobSession(self._max_packet_size) if listener.http
-                  else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
-        channel = (SecureChannel(connection, peer, reader, self._serve_secure) if isinstance(connection, TLSStream)
-                   else Channel(connection, peer, reader))
-        peer.channel = channel
-        try:
-            self._selector.register(connection, selectors.EVENT_READ, channel)
-        except (OSError, ValueError) as error:
-            _logger_server.warning("cannot watch another connection, pausing: %s", error)
-            end_connection(connection)
-            self._gate.pause()
-            return None
-        try:
-            self._channels[channel] = None
-            self._count("connections_accepted")
-            self.core.connect(peer, rights)
-            if listener.http:
-                self._stalls.begin(channel, self.core.now)
-        except Exception:
-            self._fault(channel)
-            return None
-        return channel
-
-    def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
-        try:
-            connection.send(pack_refusal(code, text) if listener.http else pack_response(ERROR, code, text))
-        except OSError as error:
-            _logger_server.debug("lost a connection that was turned away: %s", error)
-        end_connection(connection)
-
-    def _welcome_secure(self, stream: TLSStream, facts: PeerFacts, listener: Listener) -> None:
-        try:
-            channel = self._welcome(stream, facts, listener)
-        except Exception:
-            self._note_fault("a fault of ours, dropping a connection from %r", facts)
-            self._surely(end_connection, stream)
-            return
-        if channel is not None:
-            self._serve_surely(channel)  # it may have been quick
-
-    def _no_tls(self, facts: PeerFacts, reason: str) -> None:
-        _logger_server.warning("no TLS with %s: %s", facts.shown, reason)
-        self._count("tls_handshakes_failed")
-        self._gate.open()  # there is room again
-
-    def _serve_secure(self, channel: Channel) -> None:
-        """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""
-        if channel.backlog:
-            self._write(channel)
-        if channel in self._channels and (self._may_read(channel) or channel.ended and not channel.backlog):
-            self._read(channel)
-        if channel in self._channels and (channel.backlog or not channel.peer.closing):
-            self._watch(channel)
-
-    def _serve_surely(self, channel: Channel) -> None:
-        try:
-            self._serve_secure(channel)
-        except Exception:
-            self._fault(channel)
-
-    def _read_on(self) -> None:
-        """Another turn for those whose data waits where the selector does not see it."""
-        unread, self._unread = self._unread, {}
-        for channel in unread:
-            if channel in self._channels:
-                self._serve_surely(channel)
+                self._faults.note("a fault of ours with %r", call)
 
     def _reload(self) -> None:
         if self._tls is None:
@@ -773,15 +398,6 @@ class Server:
             _logger_server.error("%s; going on with what was read before", error.strerror)
         else:
             _logger_server.info("the files of TLS were read again")
-
-    def _check_security(self) -> None:
-        """Raises ValueError if an address is to speak TLS without settings, or an access list names what can never be known."""
-        if self._tls is None and any(place.secure if isinstance(place, Listener) else place[1] for place in self._places):
-            raise ValueError("to speak TLS, a certificate is needed")
-        if self._access.certificate_names and (self._tls is None or not self._tls.checks_peers):
-            raise ValueError("to allow something by certificate, TLS with a certificate authority is needed")
-        if self._access.uids and not KNOWS_UIDS:
-            raise ValueError("this system does not tell which user is at the other end of a Unix socket")
 
     def _on_wake(self, receiver: "Any") -> None:
         try:
@@ -799,29 +415,15 @@ class Server:
 
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
+        if self._channels.busy or self.core.unsent:
+            return 0.0
         wait = self.core.wait_time()
-        planned = min(self._stalls.look_at, self._gate.opens_at)
+        planned = self._deadlines.next_time()
         if self._keeper is not None:
-            planned = min(planned, self._keeper.next_time())
-        if self._handshakes.open:
-            planned = min(planned, self._handshakes.next_deadline)
-        planned -= self.core.now
-        if wait is not None:
-            planned = min(planned, wait)
-        return None if planned == NEVER else max(0.0, min(planned, MAX_WAIT))
-
-    def _sweep(self) -> None:
-        """Drop peers that have something half sent or unread, and do not go on."""
-        for channel in self._stalls.look(self.core.now):
-            if channel.http is not None and not channel.reader.held and not channel.backlog:
-                _logger_server.debug("closing %r, which asks for nothing", channel)
-            elif not channel.ended or channel.backlog:
-                _logger_server.warning("%r makes no progress, dropping it", channel)
-                self._count("peers_dropped_stalled")
-            self._lose(channel)
-
-    def _count(self, name: str) -> None:
-        self.core.counters[name] += 1
+            planned = min(NEVER if planned is None else planned, self._keeper.next_time())
+        if planned is not None:
+            wait = min(NEVER if wait is None else wait, planned - self.core.now)
+        return None if wait is None or wait == NEVER else max(0.0, min(wait, MAX_WAIT))
 
     def _may_end(self) -> bool:
         """Whether a stop that was asked for can be now; a graceful one first closes the listeners."""
@@ -831,6 +433,5 @@ class Server:
             self._finishing = True
             _logger_server.info("stopping when no job runs and no client waits for one, the others stay in the store"
                                 if self._keeper is not None else "stopping when no job is left")
-            self._gate.close()
-        return (self.core.idle and not any(channel.backlog for channel in self._unfinished)
-                and not any(channel.peer.errand for channel in self._turns))
+            self._entrance.gate.close()
+        return self.core.idle and not self._channels.answering

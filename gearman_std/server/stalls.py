@@ -1,9 +1,10 @@
 """Connections that have something half sent or unread: which of them do not go on, and when to look."""
-from .gate import NEVER
+from .channel import LINGERING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List
+    from typing import Any, Callable, Dict, List, Optional
+    from ..timers import Timers
     from .channel import Channel
 
 SWEEP_INTERVAL = 5.0    # seconds between looks at peers that make no progress
@@ -15,14 +16,17 @@ class Stalls:
     """Who has left a packet half sent, or output unread, and has `timeout` seconds to end that or to go on by PROGRESS bytes.
 
     A connection that speaks HTTP has as long to begin its next request.  Who was told the end has LINGER_TIME to read that.
+    `look_due` is called when `look` is due.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, deadlines: "Timers", look_due: "Callable[[], Any]") -> None:
         self.unfinished = {}   # type: Dict[Channel, None] # one dict for ever, as the server looks into it at each read
-        self.look_at = NEVER   # when `look` is due, monotonic seconds
         self.timeout = timeout
+        self._deadlines = deadlines
+        self._look_due = look_due
+        self._next_look = None  # type: Optional[List[Any]] # the timer
 
     def __repr__(self) -> str:
         return "<Stalls: %d unfinished>" % len(self.unfinished)
@@ -39,14 +43,15 @@ class Stalls:
         self.unfinished[channel] = None
         channel.moved = 0
         channel.moved_at = now
-        self.look_at = min(self.look_at, now + SWEEP_INTERVAL)
+        if self._next_look is None:
+            self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due)
 
     def look(self, now: float) -> "List[Channel]":
-        """Those whose time is over."""
+        """Those whose time is over; and plan the next look."""
         over = []
         for channel in list(self.unfinished):
             limit = self.timeout
-            if channel.ended and not channel.backlog:
+            if channel.state is LINGERING:
                 limit = LINGER_TIME
             elif channel.http is not None and channel.http.serving and not channel.backlog:
                 channel.moved_at = now  # it waits for us
@@ -58,5 +63,5 @@ class Stalls:
                 channel.moved_at = now
             if now - channel.moved_at >= limit:
                 over.append(channel)
-        self.look_at = now + SWEEP_INTERVAL if self.unfinished else NEVER
+        self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due) if self.unfinished else None
         return over

@@ -1,14 +1,15 @@
 """TLS on the server's side: certificates that can be read again, and handshakes that nobody waits for."""
-from collections import OrderedDict
 from selectors import EVENT_READ, EVENT_WRITE
 
 from ..net.streams import TLSStream, certificate_error, end_connection
 from .access import PeerFacts, names_in_certificate
+from .channel import AGREED, ARROWS, LOST, SHAKING
 from .gate import stop_watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List
+    from typing import Any, Callable, Dict, List, Optional
+    from ..timers import Timers
 
 _TLS_KEYS = ("certificate", "key", "ca", "required")
 
@@ -82,26 +83,22 @@ class Handshakes:
     """The connections that have still to agree on TLS, each for at most `timeout` seconds.
 
     `done` is called with the stream, which the selector does not watch any more, what is known of the peer then, and the
-    listener; `failed` with what was known before, and the reason.
+    listener; `failed` with what was known before, and the reason.  `deadlines` is the server's.
 
     Owner: the dispatcher thread.
     """
 
     def __init__(self, selector: "Any", timeout: float, done: "Callable[[TLSStream, PeerFacts, Any], None]",
-                 failed: "Callable[[PeerFacts, str], None]") -> None:
-        self.open = OrderedDict()  # type: OrderedDict[_Handshake, None] # in the order of their deadlines
+                 failed: "Callable[[PeerFacts, str], None]", deadlines: "Timers") -> None:
+        self.open = {}  # type: Dict[_Handshake, None]
         self._selector = selector
         self._timeout = timeout
         self._done = done
         self._failed = failed
+        self._deadlines = deadlines
 
     def __repr__(self) -> str:
         return "<Handshakes, %d open>" % len(self.open)
-
-    @property
-    def next_deadline(self) -> float:
-        """When the time of the oldest is over, in monotonic seconds."""
-        return next(iter(self.open)).deadline
 
     def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any", now: float) -> None:
         """Take in a connected socket of a listener; it may be done, or have failed, at once."""
@@ -111,7 +108,7 @@ class Handshakes:
             end_connection(connected)
             self._failed(facts, getattr(error, "strerror", None) or repr(error))
             return
-        handshake = _Handshake(stream, facts, listener, now + self._timeout, self)
+        handshake = _Handshake(stream, facts, listener, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
         except Exception as error:  # as an OSError when the system watches no more sockets for this process
@@ -119,6 +116,7 @@ class Handshakes:
             self._failed(facts, str(error))
             return
         self.open[handshake] = None
+        handshake.timer = self._deadlines.add(now + self._timeout, handshake.give_up)
         self.proceed(handshake)
 
     def proceed(self, handshake: "_Handshake") -> None:
@@ -135,13 +133,12 @@ class Handshakes:
         except Exception as error:  # as a ValueError about a certificate that cannot be shown
             self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
             return
-        self._leave(handshake)
+        self._leave(handshake, AGREED)
         self._done(stream, facts, handshake.listener)
 
-    def give_up(self, now: float) -> None:
-        """Close those whose time is over."""
-        while self.open and self.next_deadline <= now:
-            self._fail(next(iter(self.open)), "nothing agreed after %g s" % self._timeout)
+    def give_up(self, handshake: "_Handshake") -> None:
+        """The time of one is over."""
+        self._fail(handshake, "nothing agreed after %g s" % self._timeout)
 
     def close(self) -> None:
         """Close all."""
@@ -156,12 +153,15 @@ class Handshakes:
         self.open.clear()
 
     def _fail(self, handshake: "_Handshake", reason: str) -> None:
-        self._leave(handshake)
+        self._leave(handshake, LOST)
         end_connection(handshake.stream)
         self._failed(handshake.facts, reason)
 
-    def _leave(self, handshake: "_Handshake") -> None:
+    def _leave(self, handshake: "_Handshake", event: str) -> None:
+        handshake.state = ARROWS[handshake.state, event]
         del self.open[handshake]
+        if handshake.timer is not None:
+            self._deadlines.cancel(handshake.timer)
         stop_watching(self._selector, handshake.stream)
 
 
@@ -171,13 +171,14 @@ class _Handshake:
     Owner: the dispatcher thread.
     """
 
-    __slots__ = ("stream", "facts", "listener", "deadline", "_handshakes")
+    __slots__ = ("state", "stream", "facts", "listener", "timer", "_handshakes")
 
-    def __init__(self, stream: TLSStream, facts: PeerFacts, listener: "Any", deadline: float, handshakes: Handshakes) -> None:
+    def __init__(self, stream: TLSStream, facts: PeerFacts, listener: "Any", handshakes: Handshakes) -> None:
+        self.state = SHAKING
         self.stream = stream
         self.facts = facts
         self.listener = listener
-        self.deadline = deadline
+        self.timer = None  # type: Optional[List[Any]] # of its end for want of time
         self._handshakes = handshakes
 
     def __repr__(self) -> str:
@@ -185,3 +186,8 @@ class _Handshake:
 
     def __call__(self, _: "Any") -> None:
         self._handshakes.proceed(self)
+
+    def give_up(self) -> None:
+        """Its time is over."""
+        self.timer = None
+        self._handshakes.give_up(self)

@@ -37,7 +37,7 @@ def test_the_server_keeps_the_connections_that_it_accepts_alive():
     with Server(port=0, keepalive=(7, 8, 9)) as server, socket.create_connection(server.address, 20) as connection:
         connection.sendall(b"version\n")
         assert connection.recv(100)
-        accepted = next(iter(server._channels)).socket
+        accepted = next(iter(server._channels.all)).socket
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 8
@@ -52,7 +52,7 @@ def test_the_system_is_as_patient_with_unread_output_as_the_server(stall_timeout
     with Server(port=0, stall_timeout=stall_timeout) as server, socket.create_connection(server.address, 20) as connection:
         connection.sendall(b"version\n")
         assert connection.recv(100)
-        accepted = next(iter(server._channels)).socket
+        accepted = next(iter(server._channels.all)).socket
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == expected
 
 

@@ -205,7 +205,7 @@ def test_the_user_of_a_unix_sockets_peer(tmp_path, ours):
 
 
 def test_a_system_that_does_not_tell_users_is_told_of(monkeypatch):
-    monkeypatch.setattr("gearman_std.server.server.KNOWS_UIDS", False)
+    monkeypatch.setattr("gearman_std.server.entrance.KNOWS_UIDS", False)
     with pytest.raises(ValueError) as caught:
         Server(port=0, access=Access(work=["uid:1"]))
     assert "does not tell which user" in str(caught.value)

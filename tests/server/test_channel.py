@@ -1,9 +1,12 @@
 """A channel, over sockets that take what the test says: what is sent is what was put, whatever the socket takes at once."""
 import errno
+import re
 
 import pytest
 
-from gearman_std.server.channel import PIECE_COST, SEND_PIECES, Channel
+from gearman_std.server import channel as channel_module
+from gearman_std.server.channel import (AGREED, ARROWS, CLOSED, ENDED, OPEN, PIECE_COST, REFUSED, SEND_PIECES, SENT, SHAKING,
+                                        STATES, Channel)
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import LARGE_BODY, PacketReader
 
@@ -115,10 +118,35 @@ def test_packets_wait_and_closing_forgets_all():
     assert one.take(1) == [(4, ())]
     assert one.take(2) == [(9, ()), (15, (b"x",))]
     assert len(one.waiting) == 1
-    assert repr(one) == "<Channel <Peer 7 ::1: 0 abilities, 0 running, 0 watched, awake>, 0 bytes half read, 3 unsent>"
+    assert repr(one) == "<Channel <Peer 7 ::1: 0 abilities, 0 running, 0 watched, awake>, open, 0 bytes half read, 3 unsent>"
     one.close()
     assert one.take(2) == []
     assert (fake.open, len(one.waiting), one.backlog_size, len(one.backlog)) == (False, 0, 0, 0)
-    one.ended = True
-    assert repr(one).endswith(", ended>")
+    assert one.send(b"lost") == 4 and fake.sent == b""
     assert not channel()[1].waiting, "channels without packets share nothing that one of them can change"
+
+
+def test_the_picture_shows_the_arrows_and_no_others():
+    drawn = {}
+    for line in channel_module.__doc__.split("\n"):
+        words = re.split(r" ─([a-z]+)─> ", line.strip())
+        for start, event, end in zip(words[::2], words[1::2], words[2::2]):
+            assert (start, event) not in drawn, "drawn twice"
+            drawn[start, event] = end
+    assert drawn == ARROWS
+
+
+def test_every_state_but_the_first_can_be_reached_and_every_one_but_the_last_left():
+    assert {start for start, _ in ARROWS} == set(STATES) - {CLOSED}
+    assert set(ARROWS.values()) == set(STATES) - {SHAKING}
+
+
+def test_a_channel_is_in_one_state_and_nothing_but_what_is_drawn_changes_it():
+    _, one = channel()
+    assert one.state is OPEN
+    with pytest.raises(KeyError):
+        one.move(AGREED)
+    one.move(REFUSED)
+    one.move(SENT)
+    one.move(ENDED)
+    assert one.state is CLOSED

@@ -217,11 +217,11 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
         sent += sum(fuzzer.units for fuzzer in fuzzers)
         play(fuzzers)
         one_good_job(client, worker, number)
-    while in_dispatcher(server, lambda: len(server._channels)) > 2:
+    while in_dispatcher(server, lambda: len(server._channels.all)) > 2:
         one_good_job(client, worker, number)  # until it has noticed that all of them have left
     in_dispatcher(server, check, server)
     core = server.core
-    assert in_dispatcher(server, lambda: (len(core.peers), len(server._turns), len(core.unsent))) == (2, 0, 0)
+    assert in_dispatcher(server, lambda: (len(core.peers), len(server._channels.turns), len(core.unsent))) == (2, 0, 0)
     assert not in_dispatcher(server, lambda: [job for job in core.jobs.values()
                                               if not job.background or job.worker is not None or job.watchers])
     assert open_files() == files

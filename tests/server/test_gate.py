@@ -3,7 +3,8 @@ import errno
 
 import pytest
 
-from gearman_std.server.gate import ACCEPT_COUNT, ACCEPT_PAUSE, NEVER, Gate
+from gearman_std.server.gate import ACCEPT_COUNT, ACCEPT_PAUSE, Gate
+from gearman_std.timers import Timers
 
 from server_tools import Clock
 
@@ -47,8 +48,9 @@ class FakeListener:
 
 class World:
     def __init__(self, *listeners):
-        self.clock, self.selector, self.welcomed, self.pauses = Clock(), FakeSelector(), [], 0
-        self.gate = Gate(self.selector, list(listeners), lambda *found: self.welcomed.append(found), self._pause, self.clock)
+        self.clock, self.deadlines, self.selector, self.welcomed, self.pauses = Clock(), Timers(), FakeSelector(), [], 0
+        self.gate = Gate(self.selector, list(listeners), lambda *found: self.welcomed.append(found), self._pause, self.clock,
+                         self.deadlines)
 
     def _pause(self):
         self.pauses += 1
@@ -104,10 +106,10 @@ def test_while_there_is_no_room_no_listener_is_watched(number):
     world = World(first, second)
     world.comes(first)
     assert (world.selector.watched, world.pauses) == ({}, 1)
-    assert world.gate.opens_at == world.clock() + ACCEPT_PAUSE
+    assert world.deadlines.next_time() == world.clock() + ACCEPT_PAUSE
     assert repr(world.gate) == "<Gate of 2 listeners, paused>"
     world.gate.open()
-    assert world.gate.opens_at == NEVER
+    assert not world.gate.paused and not world.deadlines
     world.comes(first)
     world.comes(second)
     assert [connection for connection, _, _ in world.welcomed] == ["a", "b"]
@@ -126,7 +128,7 @@ def test_a_second_pause_begins_anew():
     world.gate.pause()
     world.clock.advance(0.5)
     world.gate.pause()
-    assert world.gate.opens_at == world.clock() + ACCEPT_PAUSE
+    assert world.deadlines.next_time() == world.clock() + ACCEPT_PAUSE
     world.gate.open()
     assert sorted(world.selector.watched) == ["first", "second"]
 
@@ -137,10 +139,11 @@ def test_a_pause_does_not_end_while_there_is_no_room_to_watch_the_listeners():
     world.selector.room = 1
     world.gate.open()
     assert (world.selector.watched, world.pauses) == ({}, 2)
-    assert world.gate.opens_at == world.clock() + ACCEPT_PAUSE
+    assert world.deadlines.next_time() == world.clock() + ACCEPT_PAUSE
     world.selector.room = 2
-    world.gate.open()
-    assert sorted(world.selector.watched) == ["first", "second"]
+    world.clock.advance(ACCEPT_PAUSE)
+    world.deadlines.pop_due(world.clock())()
+    assert sorted(world.selector.watched) == ["first", "second"] and not world.gate.paused and not world.deadlines
     world.gate.close()
     assert world.selector.watched == {}
 
@@ -176,7 +179,7 @@ def test_closing_closes_every_listener_also_during_a_pause(paused):
         world.gate.pause()
     for _ in range(2):
         world.gate.close()
-    assert world.selector.watched == {} and world.gate.opens_at == NEVER
+    assert world.selector.watched == {} and not world.gate.paused and not world.deadlines
     assert not any(listener.open for listener in listeners)
     world.gate.open()
     assert world.selector.watched == {}
@@ -185,5 +188,5 @@ def test_closing_closes_every_listener_also_during_a_pause(paused):
 def test_listeners_that_cannot_be_watched_are_closed():
     listeners = [FakeListener("first"), FakeListener("second")]
     with pytest.raises(OSError):
-        Gate(FakeSelector(room=1), listeners, None, None, Clock())
+        Gate(FakeSelector(room=1), listeners, None, None, Clock(), Timers())
     assert not any(listener.open for listener in listeners)

@@ -18,7 +18,8 @@ from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY, NO_JOB, NOOP,
                                        PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, WORK_COMPLETE,
                                        WORK_DATA, pack_request, pack_response)
-from gearman_std.server.server import MAX_STUMBLES, READ_SIZE, Server
+from gearman_std.server.channels import READ_SIZE
+from gearman_std.server.server import MAX_STUMBLES, Server
 
 from server_tools import TIMEOUT, VERSION_LINE, Clock, Wire, in_dispatcher
 
@@ -500,9 +501,9 @@ def test_who_sends_all_the_time_is_written_to_all_the_same():
     server._selector.server = server
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    channel = server._welcome(ours, PeerFacts(), server._gate.listeners[0])
+    channel = server._entrance.welcome(ours, PeerFacts(), server._entrance.gate.listeners[0])
     channel.put([b"unsent"])
-    server._watch(channel)
+    server._channels.watch(channel)
     theirs.send(pack_request(SET_CLIENT_ID, b"x"))
     server.serve()
     assert theirs.recv(100) == b"unsent"
@@ -523,7 +524,7 @@ def test_keepalive_user_timeout_and_nodelay_are_on_for_every_tcp_connection(plac
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_NODELAY),
             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT), (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))]
-            for channel in server._channels]
+            for channel in server._channels.all]
     assert in_dispatcher(server, options) == [[1, 1, 30, 10, 3, 60000]] * 2
 
 

@@ -103,7 +103,7 @@ def serve(place, faults, **settings):
     """A server, and a socket to it that has no faults."""
     server = server_of(**dict({"listen": ["127.0.0.1"]}, **settings))
     server.bind()
-    server._gate.listeners = [FaultyListener(listener, faults) for listener in server._gate.listeners]
+    server._entrance.gate.listeners = [FaultyListener(listener, faults) for listener in server._entrance.gate.listeners]
     return server, start(place, server)
 
 
@@ -149,14 +149,14 @@ def for_every_call(place, fault, outcome, serve=serve):
         outcome(server, client, worker, faults)
         for wire in (client, worker):
             wire.abandon()
-        until(lambda: in_dispatcher(server, lambda: len(server._channels)) == 1)
+        until(lambda: in_dispatcher(server, lambda: len(server._channels.all)) == 1)
         through = faults.left > 0
         faults.left = 0
         other = place.wire(server)
         for wire in (bystander, other):
             wire.request(ECHO_REQ, b"as before")
             wire.response(ECHO_RES, b"as before")
-        assert in_dispatcher(server, lambda: len(server._channels) == len(server.core.peers))
+        assert in_dispatcher(server, lambda: len(server._channels.all) == len(server.core.peers))
         in_dispatcher(server, check, server)
         server.stop()
         server.join(20)
@@ -174,9 +174,9 @@ def work_until_it_breaks(server, client, worker, faults):
     left = []
 
     def end():
-        left.append(len(server._channels))
-        for channel in list(server._channels)[1:]:
-            server._lose(channel)
+        left.append(len(server._channels.all))
+        for channel in list(server._channels.all)[1:]:
+            server._channels.lose(channel)
     faults.then = lambda: server.call_soon(end)
     try:
         work(client, worker)
@@ -191,7 +191,7 @@ def work_until_it_breaks(server, client, worker, faults):
 def test_when_the_nth_call_says_not_now_or_takes_a_part_nothing_is_lost(place, fault):
     def outcome(server, client, worker, faults):
         work(client, worker)
-        assert in_dispatcher(server, lambda: len(server._channels)) == 3
+        assert in_dispatcher(server, lambda: len(server._channels.all)) == 3
     assert for_every_call(place, fault, outcome) > 15
 
 
@@ -262,7 +262,8 @@ def test_what_fails_for_all_of_them_costs_nobody_anything(place, quick, names, f
         faults = Faults(number, fault)
         server = server_of(listen=["127.0.0.1"], make_selector=Selector)
         server.bind()
-        break_calls({"accept": server._gate.listeners[0], "select": server._selector}.get(names[0], server.core), faults, names)
+        listener = server._entrance.gate.listeners[0]
+        break_calls({"accept": listener, "select": server._selector}.get(names[0], server.core), faults, names)
         bystander = start(place, server)
         client, worker = place.wire(server), place.wire(server)
         work(client, worker)
@@ -324,7 +325,7 @@ def test_when_the_nth_call_of_tls_fails_only_that_connection_is_lost(fault):
         server = Server(port=0, listen=["127.0.0.1"], tls=CERTIFICATE)
         server.bind()
         bystander = start(place, server)
-        real, server._tls = server._tls, FaultyTLS(server._tls, faults)
+        real, server._entrance._tls = server._entrance._tls, FaultyTLS(server._entrance._tls, faults)
         try:
             client = place.wire(server)
             for data in (b"small", LARGE):
@@ -333,8 +334,8 @@ def test_when_the_nth_call_of_tls_fails_only_that_connection_is_lost(fault):
             client.abandon()
         except (OSError, AssertionError):
             assert faults.left <= 0
-        until(lambda: in_dispatcher(server, lambda: len(server._channels) == 1 and not server._handshakes.open))
-        server._tls = real
+        until(lambda: in_dispatcher(server, lambda: len(server._channels.all) == 1 and not server._entrance.handshakes.open))
+        server._entrance._tls = real
         for wire in (bystander, place.wire(server)):
             wire.request(ECHO_REQ, b"as before")
             wire.response(ECHO_RES, b"as before")
@@ -355,7 +356,7 @@ def test_when_the_nth_call_of_http_fails_only_that_connection_is_lost(place, fau
         faults = Faults(number, fault)
         server = server_of(listen=["127.0.0.1:0", "http:127.0.0.1:0"])
         server.bind()
-        server._gate.listeners[1] = FaultyListener(server._gate.listeners[1], faults, 0)
+        server._entrance.gate.listeners[1] = FaultyListener(server._entrance.gate.listeners[1], faults, 0)
         worker = start(place, server)
         worker.request(CAN_DO, b"f")
         with socket.create_connection(server.addresses[1], 20) as client:
@@ -376,7 +377,7 @@ def test_when_the_nth_call_of_http_fails_only_that_connection_is_lost(place, fau
                         got += data
             except OSError:
                 assert faults.left <= 0
-        until(lambda: in_dispatcher(server, lambda: len(server._channels)) == 1)
+        until(lambda: in_dispatcher(server, lambda: len(server._channels.all)) == 1)
         worker.request(ECHO_REQ, b"as before")
         while worker.packet() != (ECHO_RES, b"as before"):
             assert faults.left <= 0  # then its job may have gone
@@ -429,7 +430,7 @@ def test_a_wake_up_that_finds_the_pipe_full_is_not_lost(place):
 def test_a_connection_that_is_turned_away_and_gone_already_is_closed(place):
     faults = Faults(1, ConnectionResetError(errno.ECONNRESET, "gone"))
     server, bystander = serve(place, faults)
-    server._max_connections = 1
+    server._entrance._max_connections = 1
     with socket.create_connection(server.address) as other:
         assert other.recv(1) == b""
     assert bystander.totals()["connections_refused"] == 1

@@ -2,7 +2,7 @@
 import pytest
 
 from gearman_std.wire.protocol import CAN_DO, ECHO_REQ, ECHO_RES, ERROR, pack_response
-from gearman_std.server.server import GATHER_TIME
+from gearman_std.server.channels import GATHER_TIME
 
 from server_tools import TIMEOUT, Clock, in_dispatcher, let_pass
 
@@ -38,8 +38,8 @@ def ask(server, wire):
 
 
 def gathered(server):
-    assert len(server._gathering) == len(set(server._gathering))
-    return sum(len(piece) for peer in server._gathering for piece in peer.outgoing)
+    assert len(server._channels.gathering) == len(set(server._channels.gathering))
+    return sum(len(piece) for peer in server._channels.gathering for piece in peer.outgoing)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_gathers_leaves_after_a_moment_although_the_server_is_busy(scene):
 
 def test_what_gathers_leaves_in_one_send(scene, monkeypatch):
     clock, server, wire = scene
-    (peer,), sent = server._gathering, []
+    (peer,), sent = server._channels.gathering, []
     send = peer.channel.send
     monkeypatch.setattr(type(peer.channel), "send", lambda channel, data: sent.append(bytes(data)) or send(data))
     let_pass(server, clock, GATHER_TIME)
@@ -99,7 +99,7 @@ def test_who_sends_nothing_more_gets_what_has_gathered(scene):
 def test_who_sends_too_much_gets_what_has_gathered_and_is_told(scene):
     clock, server, wire = scene
     wire.send(b"\0REQ\0\0\0\x10\xff\xff\xff\xff")
-    while not in_dispatcher(server, lambda: server._gathering[0].closing):
+    while not in_dispatcher(server, lambda: server._channels.gathering[0].closing):
         continue
     let_pass(server, clock, GATHER_TIME)
     wire.expect(ECHOES)
@@ -111,9 +111,9 @@ def test_a_lost_peer_does_not_gather(scene, place):
     clock, server, wire = scene
     other = place.wire(server)
     other.request(ECHO_REQ, b"x")
-    while in_dispatcher(server, lambda: len(server._gathering)) != 2:
+    while in_dispatcher(server, lambda: len(server._channels.gathering)) != 2:
         continue
-    in_dispatcher(server, server._lose, server._gathering[0].channel)
+    in_dispatcher(server, server._channels.lose, server._channels.gathering[0].channel)
     let_pass(server, clock, GATHER_TIME)
     other.response(ECHO_RES, b"x")
     wire.ended()

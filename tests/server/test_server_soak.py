@@ -89,7 +89,7 @@ def test_no_object_is_left_of_jobs_and_connections_that_are_gone(place):
     before = in_dispatcher(server, objects)
     for number in range(5):
         play_round(server.address, random.Random(number), number)
-    while in_dispatcher(server, lambda: len(server._channels)):
+    while in_dispatcher(server, lambda: len(server._channels.all)):
         continue
     after = in_dispatcher(server, objects)
     # A queue lets go of jobs that left it otherwise than by their turn a few at a time.

@@ -1,8 +1,9 @@
 """Who does not go on: the limits of time, without sockets."""
 import pytest
 
-from gearman_std.server.channel import Channel
+from gearman_std.server.channel import REFUSED, SENT, Channel
 from gearman_std.server.gate import NEVER
+from gearman_std.timers import Timers
 from gearman_std.wire.http_jobs import JobSession
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import PacketReader, pack_request
@@ -12,6 +13,18 @@ from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL, Sta
 class FakeSocket:
     def send(self, data):
         return len(data)
+
+
+class World:
+    """Stalls, and what they plan."""
+
+    def __init__(self, timeout):
+        self.deadlines = Timers()
+        self.stalls = Stalls(timeout, self.deadlines, lambda: None)
+
+    def look(self, now):
+        self.deadlines.pop_due(now)
+        return self.stalls.look(now)
 
 
 def channel(reader=None):
@@ -25,48 +38,50 @@ def half_a_packet():
 
 
 def test_nobody_is_looked_at_while_all_is_sent_and_read():
-    stalls = Stalls(60.0)
-    assert (stalls.look_at, stalls.look(1000.0), repr(stalls)) == (NEVER, [], "<Stalls: 0 unfinished>")
+    world = World(60.0)
+    assert (len(world.deadlines), world.look(1000.0), repr(world.stalls)) == (0, [], "<Stalls: 0 unfinished>")
+    assert not world.deadlines
 
 
 def test_who_is_through_is_forgotten_and_who_goes_on_has_more_time():
-    stalls = Stalls(60.0)
+    world = World(60.0)
     through, on, stuck = half_a_packet(), half_a_packet(), half_a_packet()
     for one in (through, on, stuck):
-        stalls.note(one, 0, 100.0)
-    assert stalls.look_at == 100.0 + SWEEP_INTERVAL
+        world.stalls.note(one, 0, 100.0)
+    assert world.deadlines.next_time() == 100.0 + SWEEP_INTERVAL and len(world.deadlines) == 1
     through.reader.held = 0
-    assert stalls.look(120.0) == []
-    assert list(stalls.unfinished) == [on, stuck] and stalls.look_at == 120.0 + SWEEP_INTERVAL
-    stalls.note(on, PROGRESS, 130.0)
-    stalls.note(stuck, PROGRESS - 1, 130.0)
-    assert stalls.look(159.9) == []
-    assert stalls.look(160.0) == [stuck]
-    assert stalls.look(219.8) == [stuck] and stalls.look(219.9) == [on, stuck]
+    assert world.look(120.0) == []
+    assert list(world.stalls.unfinished) == [on, stuck] and world.deadlines.next_time() == 120.0 + SWEEP_INTERVAL
+    world.stalls.note(on, PROGRESS, 130.0)
+    world.stalls.note(stuck, PROGRESS - 1, 130.0)
+    assert world.look(159.9) == []
+    assert world.look(160.0) == [stuck]
+    assert world.look(219.8) == [stuck] and world.look(219.9) == [on, stuck]
 
 
 def test_who_was_told_the_end_has_a_time_of_its_own():
-    stalls = Stalls(60.0)
+    world = World(60.0)
     one = half_a_packet()
-    one.ended = True
-    stalls.begin(one, 100.0)
-    assert stalls.look(99.9 + LINGER_TIME) == []
-    assert stalls.look(100.0 + LINGER_TIME) == [one]
+    one.move(REFUSED)
+    one.move(SENT)
+    world.stalls.begin(one, 100.0)
+    assert world.look(99.9 + LINGER_TIME) == []
+    assert world.look(100.0 + LINGER_TIME) == [one]
 
 
 @pytest.mark.parametrize("timeout", [60.0, NEVER])
 def test_http_between_two_requests_has_the_same_time_and_none_runs_while_a_job_does(timeout):
-    stalls = Stalls(timeout)
+    world = World(timeout)
     session = JobSession(1000)
     one = channel(session)
-    stalls.begin(one, 100.0)
+    world.stalls.begin(one, 100.0)
     session.feed(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n")
     assert session.serving
     for now in (150.0, 1000.0, 2000.0):
-        assert stalls.look(now) == []
+        assert world.look(now) == []
     session.serving = False
-    assert stalls.look(2059.9) == []
-    assert stalls.look(2060.0) == ([one] if timeout == 60.0 else [])
+    assert world.look(2059.9) == []
+    assert world.look(2060.0) == ([one] if timeout == 60.0 else [])
     session.serving = True
     one.backlog.append(b"unread")
-    assert stalls.look(2060.0) == ([one] if timeout == 60.0 else [])
+    assert world.look(2060.0) == ([one] if timeout == 60.0 else [])

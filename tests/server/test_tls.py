@@ -85,7 +85,7 @@ def test_what_tls_has_taken_from_the_socket_is_not_forgotten():
     large = pack_request(16, bytes(LARGE_BODY + 20000))
     with Server(port=0, tls=SERVER) as server, tls_socket(server.address) as connection:
         connection.sendall(large[:-9000])
-        until(lambda: [channel.reader.held for channel in list(server._channels)] == [len(large) - 9000])
+        until(lambda: [channel.reader.held for channel in list(server._channels.all)] == [len(large) - 9000])
         connection.sendall(large[-9000:] + ECHO)
         assert receive(connection, len(large)) == b"\0RES" + b"\0\0\0\x11" + large[8:]
         assert receive(connection, len(ECHOED)) == ECHOED

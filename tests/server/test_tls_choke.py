@@ -1,6 +1,6 @@
 """No peer that speaks TLS can starve, crash or bloat the server either.
 
-These are the tests of test_server_choke, but for those that count on much being read at once, since TLS comes in small parts,
+These are the tests of test_channels, but for those that count on much being read at once, since TLS comes in small parts,
 and that which sends and receives in two threads, which Python's TLS does not allow.
 """
 import os
@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from test_server_choke import (  # noqa: F401
+from test_channels import (  # noqa: F401
     test_a_client_that_does_not_read_its_results_is_dropped_and_holds_nobody_up,
     test_a_packet_over_the_limit_is_refused_with_an_error_that_its_sender_can_read,
     test_a_line_over_the_limit_ends_the_connection,

@@ -541,7 +541,7 @@ def test_jobs_by_http_and_by_gearmans_protocol_are_the_same(place, serve, ask):
     works(worker, b"H:t:5", b"")
     worker.request(WORK_EXCEPTION, b"H:t:5", b"boo")
     assert client.hears() == (500, "WORK_EXCEPTION", b"boo")
-    assert in_dispatcher(server, lambda: len(server._channels)) == 2, "one connection for all of it"
+    assert in_dispatcher(server, lambda: len(server._channels.all)) == 2, "one connection for all of it"
 
 
 @pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, 3000000])
@@ -610,7 +610,7 @@ def test_a_request_that_is_left_half_sent_is_dropped_and_one_being_served_is_not
     stalled, waits = place.wire(server.addresses[1]), place.wire(server.addresses[1])
     stalled.send(post(b"f", b"www")[:-1])
     waits.send(post()[:-1])
-    until(lambda: in_dispatcher(server, lambda: len(server._unfinished)) == 2)
+    until(lambda: in_dispatcher(server, lambda: len(server._channels.unfinished)) == 2)
     waits.send(b"w")
     until(lambda: waiting(server) == 1)
     for _ in range(20):

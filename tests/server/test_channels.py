@@ -15,7 +15,7 @@ from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
                                        SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, pack_request, pack_response)
-from gearman_std.server.server import ANSWER_AHEAD, TURN_PACKETS
+from gearman_std.server.channels import ANSWER_AHEAD, TURN_PACKETS
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
 from server_tools import VERSION_LINE, Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
@@ -50,16 +50,16 @@ def test_who_leaves_a_packet_half_sent_is_dropped_after_the_stall_timeout(place,
     if beginning.startswith(pack_request(ECHO_REQ, b"")):
         bad.response(ECHO_RES, b"")
     is_served(good)
-    while not in_dispatcher(server, lambda: server._unfinished):
+    while not in_dispatcher(server, lambda: server._channels.unfinished):
         is_served(good)
     for _ in range(11):
         let_pass(server, clock, 5.0)
         is_served(good)
-    assert in_dispatcher(server, lambda: len(server._channels)) == 2
+    assert in_dispatcher(server, lambda: len(server._channels.all)) == 2
     let_pass(server, clock, 5.0)
     bad.ended()
     assert good.totals()["peers_dropped_stalled"] == 1
-    assert in_dispatcher(server, lambda: (len(server._channels), len(server._unfinished))) == (1, 0)
+    assert in_dispatcher(server, lambda: (len(server._channels.all), len(server._channels.unfinished))) == (1, 0)
 
 
 @pytest.mark.parametrize("before", [b"", b"version\n"], ids=["at first", "after a line"])
@@ -77,7 +77,7 @@ def test_one_byte_at_a_time_is_not_going_on(place, before):
         bad.send(packet[number:number + 1])
         while in_dispatcher(server, lambda: channel.reader.held) == number:
             continue
-        assert in_dispatcher(server, lambda: len(server._channels)) == 1
+        assert in_dispatcher(server, lambda: len(server._channels.all)) == 1
         let_pass(server, clock, 5.0)
     bad.ended()
 
@@ -140,7 +140,7 @@ def test_without_a_stall_timeout_nobody_is_dropped(place):
     server = place.serve(clock=clock, stall_timeout=0)
     wire = place.wire(server)
     wire.send(pack_request(ECHO_REQ, b"slow")[:-1])
-    while not in_dispatcher(server, lambda: server._unfinished):
+    while not in_dispatcher(server, lambda: server._channels.unfinished):
         continue
     let_pass(server, clock, 1e6)
     wire.send(b"w")
@@ -162,7 +162,7 @@ def test_a_client_that_does_not_read_its_results_is_dropped_and_holds_nobody_up(
     worker.request(GRAB_JOB)
     worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"")
     data, most, sent = b"x" * 100000, 0, 0
-    while in_dispatcher(server, lambda: channel in server._channels):
+    while in_dispatcher(server, lambda: channel in server._channels.all):
         worker.request(WORK_DATA, b"H:t:1", data)
         good.response(WORK_DATA, b"H:t:1", data)
         most = max(most, in_dispatcher(server, channel.cost))
@@ -187,7 +187,7 @@ def test_many_small_packets_that_nobody_reads_are_counted_with_the_memory_they_t
     worker.request(GRAB_JOB)
     worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"")
     statuses = 0
-    while in_dispatcher(server, lambda: channel in server._channels):
+    while in_dispatcher(server, lambda: channel in server._channels.all):
         worker.request(WORK_STATUS, b"H:t:1", b"1", b"2")
         is_served(worker)
         if in_dispatcher(server, lambda: channel.backlog_size):
@@ -232,7 +232,7 @@ def test_who_leaves_its_answers_unread_is_dropped_after_the_stall_timeout(place,
         is_served(good)
     for _ in range(11):
         let_pass(server, clock, 5.0)
-    assert in_dispatcher(server, lambda: channel in server._channels)
+    assert in_dispatcher(server, lambda: channel in server._channels.all)
     for _ in range(3):
         let_pass(server, clock, 5.0)
     assert good.totals()["peers_dropped_stalled"] == 1
@@ -321,7 +321,7 @@ def test_those_who_send_much_at_once_share_the_time_of_a_round(place):
     floods = [place.wire(server) for _ in range(5)]
     for wire in floods:
         is_served(wire)
-    channels = in_dispatcher(server, lambda: list(server._channels))
+    channels = in_dispatcher(server, lambda: list(server._channels.all))
     note, found, over = watch_rounds(server, lambda: [len(channel.waiting) for channel in channels])
     count = 20 * TURN_PACKETS
     with HeldServer(server):
@@ -363,9 +363,10 @@ def test_what_waits_is_forgotten_when_the_connection_is_lost(place):
     while not in_dispatcher(server, lambda: channel.waiting and channel.backlog):
         is_served(good)
     bad.abandon()
-    while in_dispatcher(server, lambda: channel in server._channels):
+    while in_dispatcher(server, lambda: channel in server._channels.all):
         is_served(good)
-    assert in_dispatcher(server, lambda: (len(channel.waiting), len(server._turns), len(server._unfinished))) == (0, 0, 0)
+    channels = server._channels
+    assert in_dispatcher(server, lambda: (len(channel.waiting), len(channels.turns), len(channels.unfinished))) == (0, 0, 0)
 
 
 def test_what_was_sent_before_what_makes_no_sense_is_obeyed_first(place):
@@ -386,7 +387,7 @@ def test_who_is_refused_while_packets_of_it_wait_is_closed_when_it_leaves(place)
     wire.close()
     for _ in range(100):
         is_served(other)
-    assert in_dispatcher(server, lambda: len(server._channels)) == 1
+    assert in_dispatcher(server, lambda: len(server._channels.all)) == 1
 
 
 def test_who_waits_for_its_turns_with_half_a_packet_more_is_not_dropped_for_that(place):
@@ -437,11 +438,11 @@ def test_who_was_refused_and_goes_on_sending_is_closed_after_a_while(place):
     bad.send(b"\0BAD" + bytes(8))
     bad.ended()
     is_served(good)
-    assert in_dispatcher(server, lambda: len(server._channels)) == 2
+    assert in_dispatcher(server, lambda: len(server._channels.all)) == 2
     assert in_dispatcher(server, lambda: len(server.core.peers)) == 1, "the core has forgotten it"
     bad.send(b"more")
     let_pass(server, clock, LINGER_TIME)
-    assert in_dispatcher(server, lambda: len(server._channels)) == 1
+    assert in_dispatcher(server, lambda: len(server._channels.all)) == 1
     assert good.totals()["peers_dropped_stalled"] == 0
 
 
@@ -457,20 +458,6 @@ def test_a_line_over_the_limit_ends_the_connection(place, limit):
     wire.send(b"x" * (limit + 1))
     wire.ended()
     assert place.wire(server).totals()["lines_too_long"] == 1
-
-
-def test_connections_over_the_limit_are_told_so_and_there_is_room_again_when_one_leaves(place):
-    server = place.serve(max_connections=2)
-    first, second = place.wire(server), place.wire(server)
-    is_served(first)
-    is_served(second)
-    third = place.wire(server)
-    third.response(ERROR, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
-    third.ended()
-    assert first.totals()["connections_refused"] == 1
-    second.half_close()
-    second.ended()
-    is_served(place.wire(server))
 
 
 @pytest.mark.parametrize("limits, allowed, refused, reason, counter", [
@@ -559,8 +546,8 @@ class FaultyListener:
 def with_faulty_listeners(place, **settings):
     server = server_of(**settings)
     server.bind()
-    server._gate.listeners = [FaultyListener(listener) for listener in server._gate.listeners]
-    listeners = server._gate.listeners
+    server._entrance.gate.listeners = [FaultyListener(listener) for listener in server._entrance.gate.listeners]
+    listeners = server._entrance.gate.listeners
     return place.run(server), listeners
 
 
@@ -752,7 +739,7 @@ def test_half_a_packet_is_looked_at_every_few_seconds_until_it_is_whole_or_dropp
     for one in (wire, bad):
         is_served(one)
         one.send(b"\0")
-    while len(in_dispatcher(server, lambda: server._unfinished)) < 2:
+    while len(in_dispatcher(server, lambda: server._channels.unfinished)) < 2:
         continue
     assert 0 < last_wait(server) <= SWEEP_INTERVAL
     wire.send(pack_request(ECHO_REQ, b"")[1:])

@@ -1,0 +1,404 @@
+"""The connections of a server: read, obeyed, sent to, and ended.
+
+No peer may harm the others, so everything that one can make the server do is bounded:
+
+- Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
+- Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
+  waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
+  is made as its peer reads it.
+- Undone at once: peers that have left wait for turns in the same time, as many may leave at once, and each may leave much.
+- Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
+  disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
+- Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
+"""
+import logging
+import socket
+from collections import OrderedDict, deque
+from selectors import EVENT_READ, EVENT_WRITE
+
+from ..core.peers import Peer
+from ..net.streams import acknowledge_at_once
+from ..wire.protocol import MAX_PACKET_SIZE
+from .channel import CLOSED, CLOSING, FINISHING, ENDED, LINGERING, LOST, OPEN, REFUSED, SENT, Channel, SecureChannel
+from .faults import Faults
+from .gate import NEVER, stop_watching
+from .stalls import PROGRESS, Stalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, List
+    from ..core.core import Core
+    from ..timers import Timers
+
+_logger_channels = logging.getLogger("gearman_std.server")
+
+READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
+GENEROUS = 64           # peers with half a packet, up to which each gets room for 1 MiB at once
+JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
+TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
+TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
+ANSWER_AHEAD = 65536    # bytes of a long answer that may be unsent before more of it is made
+FLUSH_PEERS = 256       # peers that are sent something before others are heard again
+GATHER_TIME = 0.001     # seconds for which output for clients may gather
+
+
+class Channels:
+    """All connections of a server that are open, and what each round of its loop does with them.
+
+    `deadlines` is the server's; `faults` takes the exceptions that nobody expected, each of which costs the one connection that
+    it came with.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, core: "Core", deadlines: "Timers", faults: Faults, max_unsent: int, max_packet_size: int,
+                 stall_timeout: float) -> None:
+        self.all = {}                # type: Dict[Channel, None]
+        self.turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
+        self.leaving = deque()       # type: Deque[Peer] # who is gone, and has still to be undone
+        self.unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
+        self.gathering = []          # type: List[Peer] # those whose output waits for more of it
+        self.gather_until = 0.0
+        self.stalls = Stalls(stall_timeout or NEVER, deadlines, self.sweep)
+        self.unfinished = self.stalls.unfinished  # who has something half sent or unread
+        self.selector = None         # type: Any
+        self.room_again = lambda: None  # type: Callable[[], Any] # called when there is one connection less
+        self._core = core
+        self._clock = None           # type: Any # it tells the time in monotonic seconds
+        self._faults = faults
+        self._max_unsent = (max_unsent or NEVER) + max_packet_size
+        self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
+
+    def __repr__(self) -> str:
+        return "<Channels: %d, %d with packets waiting, %d gathering, %d to be undone>" % (
+            len(self.all), len(self.turns), len(self.gathering), len(self.leaving))
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do though nothing happens."""
+        return bool(self.turns or self.leaving or self.unread)
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody is still to get something that was asked for."""
+        return any(channel.backlog for channel in self.unfinished) or any(channel.peer.errand for channel in self.turns)
+
+    def open(self, selector: "Any", clock: "Callable[[], float]") -> None:
+        """Be ready for channels, which the selector watches."""
+        self.selector = selector
+        self._clock = clock
+
+    def add(self, channel: Channel) -> None:
+        """A connection that the selector watches."""
+        self.all[channel] = None
+
+    # --------------------------------------------------------------------------------------------------------- reading
+
+    def read(self, channel: Channel) -> None:
+        """Read once from a peer, and obey, unless it is much."""
+        reader = channel.reader
+        if channel.waiting:
+            return  # there is enough of it to obey already
+        room = reader.room(len(self.unfinished) < GENEROUS) if reader.held else None
+        try:
+            if room is None:
+                data = channel.socket.recv(READ_SIZE)
+                size = len(data)
+            else:
+                size = channel.socket.recv_into(room)
+                acknowledge_at_once(channel.socket)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            _logger_channels.debug("lost %r: %s", channel.peer, error)
+            self.lose(channel)
+            return
+        if not size:
+            self._end(channel)
+            return
+        if channel.state is not OPEN:
+            return  # it was told already why nothing more is wanted of it
+        peer = channel.peer
+        packets = reader.feed(data) if room is None else reader.filled(size)
+        if len(packets) > TURN_PACKETS or reader.lines and packets:
+            channel.wait(packets)
+            self.turns[channel] = None
+        else:
+            rest = self._core.receive(peer, packets)
+            if rest:
+                channel.wait(rest)
+                self.turns[channel] = None
+        if reader.held or channel in self.unfinished:
+            self.stalls.note(channel, PROGRESS if packets else size, self._core.now)
+        if reader.error is not None or peer.closing:
+            self._give_up(channel)
+
+    def read_on(self) -> None:
+        """Another turn for those whose data waits where the selector does not see it."""
+        unread, self.unread = self.unread, {}
+        for channel in unread:
+            if channel.state is not CLOSED:
+                self.serve_surely(channel)
+
+    def _may_read(self, channel: Channel) -> bool:
+        limit = ANSWER_AHEAD if channel.peer.errand is not None else self._clogged_at
+        return channel.state is OPEN and channel.backlog_size <= limit
+
+    # ----------------------------------------------------------------------------------------------------------- turns
+
+    def give_turns(self) -> None:
+        """Do what waits for a later turn, some of each peer's packets after some of another's, for a while at most."""
+        turns, chores, leaving, clock = self.turns, self._core.turns.chores, self.leaving, self._clock
+        end = clock() + TURN_TIME
+        while turns or chores or leaving:
+            if chores:
+                self._work()
+            if leaving:
+                self._faults.surely(self._core.disconnect, leaving.popleft())
+            if turns:
+                self._give_turn(turns.popitem(last=False)[0])
+            if clock() >= end:
+                return
+
+    def _give_turn(self, channel: Channel) -> None:
+        if not self._may_read(channel):
+            return  # it has gone, or `watch` lets it go on when it has read
+        packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
+        try:
+            packets = self._core.receive(channel.peer, packets)
+            if packets:
+                channel.put_back(packets)
+            if channel.waiting:
+                self.turns[channel] = None
+            channel.moved += PROGRESS
+            if channel.reader.error is not None or channel.peer.closing:
+                self._give_up(channel)
+        except Exception:
+            self.fault(channel)
+
+    def _work(self) -> None:
+        """Do a step of what nobody waits for."""
+        try:
+            self._core.turns.work()
+        except Exception:
+            self._faults.note("a fault of ours in what nobody waited for")
+
+    # --------------------------------------------------------------------------------------------------------- sending
+
+    def flush(self, gather: bool) -> None:
+        """Send each peer what the core has for it; what is for clients, and not large, may gather."""
+        core, gathering = self._core, self.gathering
+        unsent = core.unsent[:FLUSH_PEERS]
+        del core.unsent[:FLUSH_PEERS]
+        for peer in unsent:
+            outgoing = peer.outgoing
+            channel = peer.channel
+            if not outgoing:
+                continue
+            try:
+                # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
+                # next look.
+                if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
+                    if not gathering:
+                        self.gather_until = core.now + GATHER_TIME
+                    gathering.append(peer)
+                    continue
+                pieces = len(outgoing)
+                if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
+                    self._send_much(channel)
+                    continue
+                # One join and one send for all packets of a wake-up (benchmark: every round trip).
+                data = outgoing[0] if pieces == 1 else b"".join(outgoing)
+                outgoing.clear()
+                try:
+                    sent = channel.send(data)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError as error:
+                    _logger_channels.debug("lost %r: %s", peer, error)
+                    self.lose(channel)
+                    continue
+                if sent != len(data):
+                    channel.put((memoryview(data)[sent:],))
+                    self.watch(channel)
+                    self.stalls.note(channel, sent, core.now)
+                elif peer.closing:
+                    self._hang_up(channel)
+            except Exception:
+                self.fault(channel)
+
+    def release(self) -> None:
+        """What has gathered is to be sent."""
+        self._core.unsent += self.gathering
+        self.gathering.clear()
+
+    def _send_much(self, channel: Channel) -> None:
+        """Send what may be large without joining it, unless the peer has too much unread."""
+        peer = channel.peer
+        unsent = channel.cost() + sum(map(len, peer.outgoing))
+        if unsent > self._max_unsent:
+            _logger_channels.warning("%r does not read, dropping it with %d bytes unsent", peer, unsent)
+            self._count("peers_dropped_unread")
+            self.lose(channel)
+            return
+        channel.put(peer.outgoing)
+        peer.outgoing.clear()
+        peer.bulky = channel.http is not None
+        if channel.http is not None and channel.http.over and channel.state is OPEN:
+            self._close_when_sent(channel)
+        self.write(channel)
+
+    def write(self, channel: Channel) -> None:
+        """Send as much of the backlog as the socket takes."""
+        try:
+            channel.write()
+        except OSError as error:
+            _logger_channels.debug("lost %r: %s", channel.peer, error)
+            self.lose(channel)
+            return
+        if channel.peer.closing and not channel.backlog:
+            self._hang_up(channel)
+            return
+        self.watch(channel)
+        if channel.backlog:
+            self.stalls.note(channel, 0, self._core.now)
+
+    def watch(self, channel: Channel) -> None:
+        """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
+        if channel.state is CLOSED:
+            return
+        reading = self._may_read(channel)
+        writing = bool(channel.backlog)
+        if channel.waiting and reading:
+            self.turns[channel] = None
+        if channel.__class__ is SecureChannel:
+            stream = channel.socket
+            if reading and stream.pending():
+                self.unread[channel] = None
+            reading, writing = (reading and not stream.receive_waits_to_send or writing and stream.send_waits_to_receive,
+                                writing and not stream.send_waits_to_receive or reading and stream.receive_waits_to_send)
+        events = (EVENT_READ if reading else 0) | (EVENT_WRITE if writing else 0)
+        self.selector.modify(channel.socket, events, channel)
+
+    def serve_secure(self, channel: Channel) -> None:
+        """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""
+        if channel.backlog:
+            self.write(channel)
+        if self._may_read(channel) or channel.state is LINGERING:
+            self.read(channel)
+        if channel.state is OPEN or channel.backlog:
+            self.watch(channel)
+
+    def serve_surely(self, channel: Channel) -> None:
+        """The same, whatever goes wrong."""
+        try:
+            self.serve_secure(channel)
+        except Exception:
+            self.fault(channel)
+
+    # ---------------------------------------------------------------------------------------------------------- ending
+
+    def _end(self, channel: Channel) -> None:
+        """The peer sends nothing more: forget it, and close when all is sent."""
+        if channel.state is LINGERING:
+            self._close(channel, ENDED)
+        elif channel.state is OPEN:
+            if not channel.backlog and not channel.peer.outgoing:
+                self.lose(channel)
+                return
+            channel.move(ENDED)
+            self._forget(channel.peer)
+            if channel.backlog:
+                self.watch(channel)
+
+    def _give_up(self, channel: Channel) -> None:
+        """The peer's stream, or the peer itself, has come to an end: see that it goes when it has been told."""
+        peer, error = channel.peer, channel.reader.error
+        if not peer.closing:
+            if channel.waiting or error is None:
+                return  # what came before the error is obeyed first
+            _logger_channels.info("%r: %s", peer, error)
+            self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
+            self._core.refuse(peer, error)
+        self._close_when_sent(channel)
+        if channel.backlog:
+            self.watch(channel)
+        elif not peer.outgoing:
+            self._hang_up(channel)
+
+    def _close_when_sent(self, channel: Channel) -> None:
+        channel.move(REFUSED)
+        channel.waiting.clear()
+
+    def _hang_up(self, channel: Channel) -> None:
+        """All is sent that was to be sent: close, but let a peer that still sends come to the point where it reads why."""
+        if channel.state is not CLOSING:
+            self._close(channel, SENT if channel.state is FINISHING else LOST)
+            return
+        try:
+            channel.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            _logger_channels.debug("lost %r: %s", channel.peer, error)
+            self.lose(channel)
+            return
+        channel.move(SENT)
+        self._forget(channel.peer)
+        self.selector.modify(channel.socket, EVENT_READ, channel)
+        self.stalls.begin(channel, self._core.now)
+
+    def _forget(self, peer: Peer) -> None:
+        """Nothing more is wanted of a peer."""
+        peer.closing = True
+        self.gather_until = self._core.now  # what it may still read does not wait
+        self.leaving.append(peer)
+
+    def lose(self, channel: Channel) -> None:
+        """Close a connection."""
+        self._close(channel, LOST)
+
+    def _close(self, channel: Channel, event: str) -> None:
+        if channel.state is CLOSED:
+            return
+        known = channel.state not in (FINISHING, LINGERING)
+        channel.move(event)
+        del self.all[channel]
+        self.unfinished.pop(channel, None)
+        stop_watching(self.selector, channel.socket)
+        self._faults.surely(channel.close)
+        if known:
+            self._forget(channel.peer)
+        self.room_again()
+
+    def fault(self, channel: Channel) -> None:
+        """An exception that nobody expected came while we served one connection, which it costs, and nobody else."""
+        self._faults.note("a fault of ours, dropping %r", channel.peer)
+        self.lose(channel)
+
+    def sweep(self) -> None:
+        """Drop peers that have something half sent or unread, and do not go on."""
+        for channel in self.stalls.look(self._core.now):
+            if channel.http is not None and not channel.reader.held and not channel.backlog:
+                _logger_channels.debug("closing %r, which asks for nothing", channel)
+            elif channel.state is not LINGERING:
+                _logger_channels.warning("%r makes no progress, dropping it", channel)
+                self._count("peers_dropped_stalled")
+            self.lose(channel)
+
+    def _count(self, name: str) -> None:
+        self._core.counters[name] += 1
+
+    def close(self) -> None:
+        """Close all."""
+        for channel in self.all:
+            channel.close()
+        self._let_go()
+
+    def leave(self) -> None:
+        """Close this process's sockets without a word: the connections are those of the process it forked from."""
+        for channel in self.all:
+            channel.leave()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for those in (self.all, self.turns, self.leaving, self.unread, self.unfinished):
+            those.clear()

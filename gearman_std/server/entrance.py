@@ -1,0 +1,160 @@
+"""The way in: connections that were accepted are turned away, agree on TLS, and become channels."""
+import logging
+from selectors import EVENT_READ
+
+from ..core.peers import Peer
+from ..net.streams import TLSStream, end_connection
+from ..wire.http import pack_refusal
+from ..wire.http_jobs import JobSession
+from ..wire.protocol import ERROR, PacketReader, pack_response
+from .access import Access, PeerFacts
+from .channel import Channel, SecureChannel
+from .gate import NEVER, Gate
+from .listeners import KNOWS_UIDS, Listener
+from .tls import Handshakes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Optional, Sequence
+    from ..core.core import Core
+    from ..timers import Timers
+    from .channels import Channels
+    from .faults import Faults
+    from .listeners import Place
+    from .tls import ServerTLS
+
+_logger_entrance = logging.getLogger("gearman_std.server")
+
+
+def check_security(access: Access, tls: "Optional[ServerTLS]", places: "Sequence[Place]") -> None:
+    """Raises ValueError if an address is to speak TLS without settings, or an access list names what can never be known."""
+    if tls is None and any(place.secure if isinstance(place, Listener) else place[1] for place in places):
+        raise ValueError("to speak TLS, a certificate is needed")
+    if access.certificate_names and (tls is None or not tls.checks_peers):
+        raise ValueError("to allow something by certificate, TLS with a certificate authority is needed")
+    if access.uids and not KNOWS_UIDS:
+        raise ValueError("this system does not tell which user is at the other end of a Unix socket")
+
+
+class Entrance:
+    """Who may come in, and as what.
+
+    It makes channels of connections to the server's listeners: none if `max_connections` are there already, or if `access` lets
+    the peer do nothing; with `tls`, where the listener is secure, those that have agreed on it.
+
+    Owner: the dispatcher thread.
+    """
+
+    def __init__(self, core: "Core", channels: "Channels", faults: "Faults", access: Access, tls: "Optional[ServerTLS]",
+                 max_connections: int, max_packet_size: int, max_line_size: int) -> None:
+        self.gate = None         # type: Any # these two from `open` to `close`
+        self.handshakes = None   # type: Any
+        self._core = core
+        self._channels = channels
+        self._faults = faults
+        self._access = access
+        self._tls = tls
+        self._max_connections = max_connections or NEVER
+        self._max_packet_size = max_packet_size
+        self._max_line_size = max_line_size
+
+    def __repr__(self) -> str:
+        return "<Entrance: %r, %r>" % (self.gate, self.handshakes)
+
+    def open(self, selector: "Any", listeners: "List[Listener]", clock: "Callable[[], float]", deadlines: "Timers",
+             handshake_timeout: float) -> None:
+        """Let connections in."""
+        self.handshakes = Handshakes(selector, handshake_timeout, self._welcome_secure, self._no_tls, deadlines)
+        self.gate = Gate(selector, listeners, self._on_connection, self._on_pause, clock, deadlines)
+        self._channels.room_again = self.gate.open
+
+    def close(self) -> None:
+        """Close the listeners, and what has still to agree on TLS."""
+        for thing in (self.gate, self.handshakes):
+            if thing is not None:
+                thing.close()
+        self.gate = self.handshakes = None
+
+    def leave(self) -> None:
+        """Close this process's sockets without a word: they are those of the process it forked from."""
+        for thing in (self.gate, self.handshakes):
+            if thing is not None:
+                thing.leave()
+        self.gate = self.handshakes = None
+
+    def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
+        try:
+            self._take_in(connection, facts, listener)
+        except Exception:
+            self._faults.note("a fault of ours, dropping a connection from %r", facts)
+            self._faults.surely(end_connection, connection)
+
+    def _take_in(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
+        if len(self._channels.all) + len(self.handshakes.open) >= self._max_connections:
+            self._count("connections_refused")
+            self._turn_away(connection, listener, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
+        elif self._tls is not None and listener.secure:
+            self.handshakes.begin(self._tls, connection, facts, listener, self._core.now)
+        else:
+            self.welcome(connection, facts, listener)
+
+    def _on_pause(self) -> None:
+        self._count("accept_pauses")
+
+    def welcome(self, connection: "Any", facts: PeerFacts, listener: Listener) -> "Optional[Channel]":
+        """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
+        rights = self._access.rights(facts)
+        if not rights:
+            _logger_entrance.warning("turning away %r, which may do nothing", facts)
+            self._count("connections_forbidden")
+            self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
+            return None
+        peer = Peer(connection.fileno(), facts.shown.encode() or b"unix")
+        reader = (JobSession(self._max_packet_size) if listener.http
+                  else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
+        channels = self._channels
+        channel = (SecureChannel(connection, peer, reader, channels.serve_secure) if isinstance(connection, TLSStream)
+                   else Channel(connection, peer, reader))
+        peer.channel = channel
+        try:
+            channels.selector.register(connection, EVENT_READ, channel)
+        except (OSError, ValueError) as error:
+            _logger_entrance.warning("cannot watch another connection, pausing: %s", error)
+            end_connection(connection)
+            self.gate.pause()
+            return None
+        try:
+            channels.add(channel)
+            self._count("connections_accepted")
+            self._core.connect(peer, rights)
+            if listener.http:
+                channels.stalls.begin(channel, self._core.now)
+        except Exception:
+            channels.fault(channel)
+            return None
+        return channel
+
+    def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
+        try:
+            connection.send(pack_refusal(code, text) if listener.http else pack_response(ERROR, code, text))
+        except OSError as error:
+            _logger_entrance.debug("lost a connection that was turned away: %s", error)
+        end_connection(connection)
+
+    def _welcome_secure(self, stream: TLSStream, facts: PeerFacts, listener: Listener) -> None:
+        try:
+            channel = self.welcome(stream, facts, listener)
+        except Exception:
+            self._faults.note("a fault of ours, dropping a connection from %r", facts)
+            self._faults.surely(end_connection, stream)
+            return
+        if channel is not None:
+            self._channels.serve_surely(channel)  # it may have been quick
+
+    def _no_tls(self, facts: PeerFacts, reason: str) -> None:
+        _logger_entrance.warning("no TLS with %s: %s", facts.shown, reason)
+        self._count("tls_handshakes_failed")
+        self.gate.open()  # there is room again
+
+    def _count(self, name: str) -> None:
+        self._core.counters[name] += 1
