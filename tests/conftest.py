@@ -1,6 +1,7 @@
 """What the tests share: the project's root, programs that may be missing, and processes that end with the test."""
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,21 @@ os.environ.pop("GEARMAN_SERVERS", None)
 
 from client_tools import make_client, nowhere, serve, silent, two_silent  # noqa: E402,F401
 from worker_tools import FakeServer  # noqa: E402 (it imports gearman_std, which must be found first)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shuffle", metavar="SEED", help="run the tests in an order that is another one for each seed")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Shuffle the files, and the tests within each: a fixture of a file is made once."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        chance = random.Random(seed)
+        files = sorted({item.fspath for item in items}, key=str)
+        places = {path: place for place, path in enumerate(chance.sample(files, len(files)))}
+        chance.shuffle(items)
+        items.sort(key=lambda item: places[item.fspath])
 
 
 @pytest.fixture(scope="session")
