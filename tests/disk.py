@@ -5,6 +5,7 @@ one folder.  `Disk` reads the notes and knows what may be on the disk after each
 there; of all else, any page may be there or not; after a sync that failed the pages are clean, and no later sync writes them.
 """
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -254,13 +255,16 @@ class Lives:
                                         env=environment, universal_newlines=True)
 
     def live(self, folder, kind, n, times, error, end="crash"):
-        """The notes of one life, and whether the failure came."""
+        """The notes of one life, of which nothing else is left, and whether the failure came."""
         self.process.stdin.write("%s/ %s %d %d %d %s\n" % (folder, kind, n, times, error, end))
         self.process.stdin.flush()
         answer = self.process.stdout.readline().strip()
         assert answer, "the life ended with a traceback"
+        shutil.rmtree(folder)
         with open(folder + ".notes", "rb") as file:
-            return file.read(), answer == "met"
+            notes = file.read()
+        os.unlink(folder + ".notes")  # the next life is another one
+        return notes, answer == "met"
 
     def end(self):
         self.process.stdin.close()

@@ -60,8 +60,6 @@ def survivors(disk, folder, chance=None):
 def play(lives, folder, chance, case, n):
     """One life, with power cuts here and there; returns the share of steps that were tried and whether the failure came."""
     notes, met = lives.live(os.path.join(folder, "life"), case[0], n, case[1], case[2], "stop" if n % 2 else "crash")
-    shutil.rmtree(os.path.join(folder, "life"))
-    os.unlink(os.path.join(folder, "life.notes"))
     disk, count = Disk(), 0
     for step, kind in enumerate(disk.steps(notes)):
         for may_be_there in (None, chance):
@@ -93,7 +91,6 @@ def test_power_fails_after_the_nth_write_or_sync_failed_for_every_n(lives, folde
 def test_the_disk_forgets_what_was_not_synced(lives, folder):
     """So that the other tests can fail."""
     notes, _ = lives.live(os.path.join(folder, "life"), "S", 10000, 1, errno.EIO)
-    shutil.rmtree(os.path.join(folder, "life"))
     forgetful = Disk()
     lost = 0
     for step, kind in enumerate(forgetful.steps(notes, ignored="S")):

@@ -652,10 +652,10 @@ def test_a_job_that_the_store_does_not_take_is_not_acknowledged(place, serve, as
 
 def test_http_through_tls(place, ask):
     folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
-    server = place.run(Server(listen=["tcp:127.0.0.1:0", "https:localhost:0"],
+    server = place.run(Server(listen=["tcp:127.0.0.1:0", "https:127.0.0.1:0"],
                               tls={"certificate": os.path.join(folder, "server.pem")}))
     context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
-    client = ask(("localhost", server.addresses[1][1]), context=context)
+    client = ask(server.addresses[1], context=context)
     worker = place.wire(server)
     worker.request(CAN_DO, b"f")
     data = os.urandom(300000)

@@ -114,17 +114,23 @@ except BaseException as error:
 
 
 INTERRUPTED = """
-import gc
+import gc, inspect
 from gearman_std.testing import JobServer
-import gearman_std.worker.shift as shift_module, gearman_std.worker.threads as threads_module
-import gearman_std.worker.worker as worker_module
-files = {shift_module.__file__, threads_module.__file__, worker_module.__file__}
+from gearman_std.worker.shift import Shift
+from gearman_std.worker.threads import JobThread, MainThread
+from gearman_std.worker.worker import _Signals
+PLACES = []
+for one in (Worker, _Signals, Shift, JobThread, MainThread):
+    lines, first = inspect.getsourcelines(one)
+    PLACES.append((inspect.getsourcefile(one), first, first + len(lines)))
+def is_traced(code):
+    return any(code.co_filename == file and first <= code.co_firstlineno < last for file, first, last in PLACES)
 THREADS = int(sys.argv[2])
 points = failed = 0
 def trace_from(number):
     state = [0, False]
     def trace(frame, event, argument):
-        if frame.f_code.co_filename not in files:
+        if not is_traced(frame.f_code):
             return None
         if event in ("line", "return") and not state[1]:
             state[0] += 1
@@ -168,11 +174,8 @@ with JobServer() as server, server.client(job_timeout=20) as client:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_interrupt_at_any_point(processes, threads, sources):
-    """Ctrl-C before each line that the main thread runs: KeyboardInterrupt, nothing else; the job is done by who works next.
-
-    The lines are those of three modules, which have one file with all others in the single-file build.
-    """
+def test_an_interrupt_at_any_point(processes, threads):
+    """Ctrl-C before each line that the main thread runs: KeyboardInterrupt, nothing else; the job is done by who works next."""
     process = processes.start([sys.executable, "-c", BEGIN + INTERRUPTED, "localhost", str(threads)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE)
     output, errors = process.communicate(timeout=60)
