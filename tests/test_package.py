@@ -28,7 +28,7 @@ IMPORTS = {
     "server": "arguments core store net wire timers version errors",
     "client": "arguments net wire schedule timers errors",
     "worker": "arguments net wire timers errors",
-    "legacy": "arguments client worker net wire timers version errors",
+    "legacy": "arguments client worker server core net wire timers version errors",
     "testing": "arguments server client worker core net wire timers errors",
     "cli": "*",
     "__init__": "*",

@@ -134,7 +134,7 @@ class Module:
                 if node not in top_level:
                     raise self.wrong(node.lineno, "a package-internal import that is not at top level")
                 for name in node.names:
-                    if name.name == "*" or name.asname not in (None, name.name):
+                    if name.name == "*" or name.asname not in (None, name.name) and not self.apart:
                         raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
 
     def _top_level(self, node, typing):

@@ -21,13 +21,19 @@ def _make_gearman(name: str) -> "Dict[str, ModuleType]":
     return made
 
 
+def _make_gear(name: str) -> "Dict[str, ModuleType]":
+    """The modules that `import gear` brings, by their names."""
+    return {name: _load(".gear"), name + ".constants": _load(".gear_constants")}
+
+
 # What makes the modules of each name that can be installed.
-_MAKERS = {"gearman": _make_gearman, "python3_gearman": _make_gearman, "py3gearman": _make_gearman}  # type: Dict[str, Any]
+_MAKERS = {"gear": _make_gear, "gearman": _make_gearman, "python3_gearman": _make_gearman,
+           "py3gearman": _make_gearman}  # type: Dict[str, Any]
 _installed = {}  # type: Dict[str, ModuleType]
 
 
 def install(*names: str) -> None:
-    """Let `import` find gearman, python3_gearman and py3gearman here, or only those that are named.
+    """Let `import` find gearman, python3_gearman, py3gearman and gear here, or only those that are named.
 
     Raises ValueError for a name that nothing here stands for, ImportError if something else of that name was imported before.
     """

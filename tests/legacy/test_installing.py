@@ -24,6 +24,13 @@ def test_import_finds_what_was_installed(name):
                   ) == "HIGH ServerUnavailable\n"
 
 
+def test_gear_is_installed_too():
+    assert python("import gearman_std.legacy; gearman_std.legacy.install('gear')\n"
+                  "import gear, gear.constants\nfrom gear import constants\n"
+                  "print(gear.constants is constants, constants.REQ, constants.types[constants.NOOP], gear.PRECEDENCE_HIGH)"
+                  ) == "True b'\\x00REQ' NOOP 2\n"
+
+
 def test_only_what_is_named_is_installed_and_again_is_no_harm():
     assert python("import sys, gearman_std.legacy as legacy; legacy.install('gearman'); import gearman\n"
                   "legacy.install('gearman')\n"
@@ -39,5 +46,5 @@ def test_what_was_imported_before_is_not_replaced():
 
 
 def test_a_name_that_nothing_stands_for_is_told():
-    with pytest.raises(ValueError, match="nothing can be installed as 'gearmen', but gearman, "):
+    with pytest.raises(ValueError, match="nothing can be installed as 'gearmen', but gear, gearman, "):
         install("gearmen")

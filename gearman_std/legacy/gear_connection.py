@@ -1,0 +1,325 @@
+"""One connection of the library gear's clients: packets and administrative requests over a connection of this package."""
+import logging
+import threading
+import time
+from collections import deque
+
+from ..errors import NoServer, ProtocolError, ServerLost
+from ..net.addresses import join_address, split_address
+from ..net.connection import Deadline, open_connection
+from ..net.streams import certificate_error
+from ..wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, TEXT_LINE, TOO_FEW_ARGUMENTS, WRONG_MAGIC, PacketReader
+from .gear_constants import ECHO_REQ, RES
+from .gear_packets import (ConfigurationError, ConnectionError, InvalidDataError, Packet, TimeoutError, convert_to_bytes,
+                           request)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, List, Optional, Set
+    from ..net.connection import Connection as Stream
+    from .gear_packets import AdminRequest
+
+_logger_gear = logging.getLogger("gearman_std.gear")
+
+CONNECT_TIMEOUT = 10.0  # seconds to connect in
+
+
+class Connection:
+    """A connection to a server.
+
+    `state` is INIT, IDLE, GRAB_WAIT or SLEEP, as a worker has told it by `changeState`; `related_jobs` are those on their way,
+    by handle.  TCP keepalive is always on.
+
+    Owner: its lock, under which bytes come and go; what has arrived is the thread's that reads.
+    """
+
+    log = _logger_gear
+
+    def __init__(self, host: "Optional[str]", port: "Any", ssl_key: "Optional[str]" = None, ssl_cert: "Optional[str]" = None,
+                 ssl_ca: "Optional[str]" = None, client_id: "Any" = "unknown", keepalive: bool = False,
+                 tcp_keepidle: int = 7200, tcp_keepintvl: int = 75, tcp_keepcnt: int = 9) -> None:
+        self.host = host
+        self.port = port
+        self.client_id = client_id
+        try:
+            self.address = split_address((host or "localhost", port))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError("no address of a server: %s" % error) from None
+        if any((ssl_key, ssl_cert, ssl_ca)) and not all((ssl_key, ssl_cert, ssl_ca)):
+            raise ConfigurationError("TLS needs all of ssl_key, ssl_cert and ssl_ca; some are missing")
+        self.ssl_key, self.ssl_cert, self.ssl_ca = ssl_key, ssl_cert, ssl_ca
+        self.use_ssl = bool(ssl_key)
+        self.conn = None       # type: Optional[Stream]
+        self._lock = threading.Lock()
+        self._moved = threading.Condition(self._lock)  # notified when something was sent, or the connection is over
+        self._echo_lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.attend(None, None)
+        self.connected = False
+        self.connect_time = None  # type: Optional[float]
+        self.related_jobs = {}    # type: Dict[bytes, Any]
+        self.pending_tasks = []   # type: List[Any] # who waits for an answer, in the order of the questions
+        self.admin_requests = []  # type: List[AdminRequest]
+        self.options = set()      # type: Set[bytes]
+        self._echoes = {}         # type: Dict[bytes, threading.Event]
+        self._reader = PacketReader(RESPONSE_MAGIC, max_line=LARGEST_SIZE)
+        self._lines = b""         # of an answer that is not complete
+        self._arrived = deque()   # type: Deque[Any]
+        self.changeState("INIT")
+
+    def __repr__(self) -> str:
+        return "<gear.Connection 0x%x host: %s port: %s>" % (id(self), self.host, self.port)
+
+    def changeState(self, state: str) -> None:
+        """Take note of what a worker is about."""
+        self.state = state
+        self.state_time = time.time()
+
+    # ------------------------------------------------------------------------------------------ connecting
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the files of TLS cannot be used."""
+        try:
+            self._context()
+        except OSError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def _context(self) -> "Any":
+        return make_context(False, self.ssl_key, self.ssl_cert, self.ssl_ca) if self.use_ssl else None
+
+    def connect(self) -> None:
+        """Connect.  Raises ConnectionError."""
+        try:
+            self.conn = open_connection(self.address, CONNECT_TIMEOUT, self._context())
+        except (NoServer, OSError) as error:
+            raise ConnectionError(str(error)) from None
+        self.connected = True
+        self.connect_time = time.time()
+
+    def attend(self, wake: "Any", thread: "Optional[int]") -> None:
+        """Have a thread read from now on, that is woken to send what the system did not take at once."""
+        self.wake, self.reader_thread = wake, thread
+
+    def give_up(self) -> "List[Any]":
+        """The connection is lost: let go who waits for an answer; return the jobs that were on their way."""
+        with self._lock:
+            waiting = self.pending_tasks + self.admin_requests  # type: List[Any]
+            self.pending_tasks, self.admin_requests = [], []
+            jobs = list(self.related_jobs.values())
+            self.related_jobs = {}
+            self._moved.notify_all()
+        for one in waiting:
+            one.setComplete()
+        return jobs
+
+    def disconnect(self) -> None:
+        """End the connection, and forget what was on its way."""
+        with self._lock:
+            stream, self.conn = self.conn, None
+        self.give_up()
+        if stream is not None:
+            stream.close()
+        self._begin()
+
+    def reconnect(self) -> None:
+        """End the connection, and connect again.  Raises ConnectionError."""
+        self.disconnect()
+        self.connect()
+
+    # ------------------------------------------------------------------------------------------ sending
+
+    def sendPacket(self, packet: Packet) -> None:
+        """Send a packet.  Raises ConnectionError."""
+        self.sendRaw(packet.toBinary())
+
+    def sendRaw(self, data: "Any") -> None:
+        """Send bytes.  Raises ConnectionError."""
+        self.ask(bytes(data), [], None)
+
+    def post(self, packet: Packet) -> None:
+        """Send a packet, and do not wait while the system takes no more: whoever reads sends it then.
+
+        Raises ConnectionError.
+        """
+        self.ask(bytes(packet.toBinary()), [], None, False)
+
+    def ask(self, data: bytes, queue: "List[Any]", waiting: "Any", patient: bool = True) -> None:
+        """Send bytes, and put into a queue who waits for the answer, before anybody else can ask.  Raises ConnectionError."""
+        with self._lock:
+            stream = self.conn
+            if stream is None:
+                raise ConnectionError("not connected to %s" % join_address(self.address))
+            queue.append(waiting)
+            stream.put(data)
+            complete = self._flush(stream)
+        if not complete and self.wake is not None:
+            self.wake()
+        if self.reader_thread == threading.get_ident():
+            return  # it sends the rest when it reads again
+        while not complete and patient:
+            if self.wake is None:  # nobody else reads, and the server may want to be read before it reads on
+                stream.wait(None)
+                self._receive_or_raise()
+            with self._lock:
+                if self.conn is not stream:
+                    raise ConnectionError("lost the connection to %s" % join_address(self.address))
+                if self.wake is not None and stream.unsent:
+                    self._moved.wait()
+                complete = self._flush(stream)
+
+    def _flush(self, stream: "Stream") -> bool:
+        """Send as much as goes without waiting, with the lock held; return whether that was all."""
+        try:
+            return stream.flush()
+        except ServerLost as error:
+            raise ConnectionError(str(error)) from None
+
+    def flush(self) -> None:
+        """Send what is left to be sent, as far as that goes without waiting.  Raises ConnectionError."""
+        with self._lock:
+            if self.conn is not None and self.conn.unsent:
+                self._flush(self.conn)
+                self._moved.notify_all()
+
+    def sendAdminRequest(self, request: "AdminRequest", timeout: "Optional[float]" = 90) -> None:
+        """Send a text command and wait for the answer, at most so many seconds.  Raises TimeoutError, ConnectionError."""
+        self.ask(request.getCommand(), self.admin_requests, request)
+        if not request.waitForResponse(timeout):
+            raise TimeoutError("%s did not answer %r within %s s" % (join_address(self.address), request.command, timeout))
+        if request.response is None:
+            raise ConnectionError("lost the connection to %s" % join_address(self.address))
+
+    def echo(self, data: "Any" = None, timeout: "Optional[float]" = 30) -> bytes:
+        """Have the server send some bytes back; return them.  Raises TimeoutError, ConnectionError, InvalidDataError."""
+        if data is None:
+            from uuid import uuid4
+            data = uuid4().hex
+        data = convert_to_bytes(data)
+        with self._echo_lock:
+            if data in self._echoes:
+                raise InvalidDataError("an echo of %.80r is waited for already" % (data,))
+            arrived = self._echoes[data] = threading.Event()
+        try:
+            self.sendEchoReq(data)
+            if not arrived.wait(timeout):
+                raise TimeoutError("%s sent no echo within %s s" % (join_address(self.address), timeout))
+        finally:
+            with self._echo_lock:
+                self._echoes.pop(data, None)
+        return data  # type: ignore[no-any-return]
+
+    def sendEchoReq(self, data: bytes) -> None:
+        """Ask for an echo."""
+        self.sendPacket(request(ECHO_REQ, data))
+
+    def handleEchoRes(self, data: bytes) -> bool:
+        """An echo has come; return whether somebody waited for it."""
+        with self._echo_lock:
+            arrived = self._echoes.pop(data, None)
+        if arrived is not None:
+            arrived.set()
+        return arrived is not None
+
+    def handleOptionRes(self, option: bytes) -> None:
+        """The server has accepted an option."""
+        self.options.add(option)
+
+    # ------------------------------------------------------------------------------------------ receiving
+
+    def hasPendingData(self) -> bool:
+        """Whether something has arrived that nobody has looked at."""
+        return bool(self._arrived)
+
+    def readPacket(self, timeout: "Optional[float]" = None) -> "Any":
+        """Wait for a packet, or for the answer to an administrative request; None at the end of the connection.
+
+        Raises TimeoutError if `timeout` seconds are over before.
+        """
+        deadline = Deadline(timeout)
+        while not self._arrived:
+            stream = self.conn
+            if stream is None:
+                return None
+            if deadline.over:
+                raise TimeoutError("%s sent nothing within %s s" % (join_address(self.address), timeout))
+            try:
+                stream.wait(deadline.left())
+                self._receive_or_raise()
+            except ConnectionError as error:
+                self.log.info("%s", error)
+                return None
+        return self._arrived.popleft()
+
+    def take(self) -> "List[Any]":
+        """What has arrived, packets and answered requests.  Raises ConnectionError when all was taken from one that is over, or
+        where what follows makes no sense."""
+        try:
+            self._receive_or_raise()
+        except ConnectionError:
+            if not self._arrived:
+                raise
+        items = list(self._arrived)
+        self._arrived.clear()
+        return items
+
+    def _receive_or_raise(self) -> None:
+        """Take in what is there."""
+        stream, reader = self.conn, self._reader
+        try:
+            while stream is not None and reader.error is None:
+                with self._lock:
+                    received = stream.receive() if self.conn is stream else None
+                    pending = received is not None and stream.pending
+                if not isinstance(received, bytes):
+                    return
+                for kind, arguments in reader.feed(received):
+                    self._take_unit(kind, arguments)
+                if not pending and (self._arrived or not reader.held):
+                    return
+            if reader.error is not None:
+                raise reader.error
+        except (ServerLost, ProtocolError) as error:
+            raise ConnectionError(str(error)) from None
+
+    def _take_unit(self, kind: int, arguments: "Any") -> None:
+        if kind == TEXT_LINE:
+            self._take_line(bytes(arguments[0]) + b"\n")
+        elif kind == WRONG_MAGIC:  # as gear's server sends it when a worker is lost; it does not say what it was
+            raise ProtocolError("a packet that only a client may send, from %s" % join_address(self.address))
+        elif kind == TOO_FEW_ARGUMENTS:
+            self.log.error("%s sent too few arguments in %s", join_address(self.address), bytes(arguments[0]).decode())
+        else:
+            self._arrived.append(Packet(RES, kind, b"\0".join(arguments), connection=self))
+
+    def _take_line(self, line: bytes) -> None:
+        if not self.admin_requests:
+            self.log.error("%s sent a line that nobody has asked for: %.80r", join_address(self.address), line)
+            return
+        complete, rest = self.admin_requests[0].isComplete(self._lines + line)
+        self._lines = (self._lines + line if rest is None else rest)
+        if complete:
+            self._arrived.append(self.admin_requests.pop(0))
+
+
+def make_context(server: bool, key: "Any", certificate: "Any", ca: "Any") -> "Any":
+    """What TLS is spoken with as gear speaks it: the other side needs a certificate of that authority, whatever its name is.
+
+    Raises OSError for files that cannot be used.
+    """
+    import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    path = certificate
+    try:
+        context.load_cert_chain(certificate, key)
+        path = ca
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise certificate_error(error, path) from None
+    return context
+
+
+__all__ = ["Connection"]
