@@ -169,12 +169,12 @@ class Place:
     def end(self):
         """Check that everything was read, that every server is sound and none had a fault, and end all of them."""
         try:
-            for wire in self._wires:
-                if wire.socket.fileno() >= 0:
-                    wire.close()
             for server in self._servers:
                 if server.running:
                     in_dispatcher(server, check, server)
+            for wire in self._wires:  # after that, so that what a server was about to say has been said
+                if wire.socket.fileno() >= 0:
+                    wire.close()
         finally:
             for wire in self._wires:
                 wire.abandon()

@@ -19,7 +19,7 @@ from gearman_std.store.sqlite import JobStore
 
 from disk import Disk, Lives, build
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="preloads a library as POSIX does")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name != "posix", reason="preloads a library as POSIX does")]
 
 CUTS = float(os.environ.get("GEARMAN_STD_POWER_CUTS", "0"))
 

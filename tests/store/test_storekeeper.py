@@ -804,6 +804,7 @@ def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     world.store.abandon()
 
 
+@pytest.mark.long
 def test_much_that_was_outstanding_is_written_bit_by_bit(start):
     """Where the file as it was is still good."""
     world = start()
@@ -827,6 +828,7 @@ def test_much_that_was_outstanding_is_written_bit_by_bit(start):
     world.store.abandon()
 
 
+@pytest.mark.long
 def test_what_happens_while_the_file_is_written_anew_is_in_it(start):
     """Which goes on piece by piece, while jobs run, end, are lost and set aside."""
     world = start(policy=FunctionPolicy(retries=2))

@@ -513,6 +513,7 @@ def random_stream(rng):
     return bytes(data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(300))
 def test_random_bytes_make_packets_or_a_protocol_error(seed):
     rng = random.Random(seed)
