@@ -8,6 +8,7 @@ import threading
 from gearman_std.cli.cli import main
 from gearman_std.cli.console import Console
 from gearman_std.wire.protocol import pack_request, pack_response
+from gearman_std.net.system import System
 from gearman_std.server.server import Server
 from gearman_std.version import VERSION
 
@@ -132,12 +133,10 @@ def check(server):
 
 def server_of(**settings):
     """A Server, also with a clock or a selector of the test's."""
-    ours = {name: settings.pop(name) for name in ("clock", "wall_clock", "make_selector") if name in settings}
+    ours = {name: settings.pop(name) for name in System.__slots__ if name in settings}
     numbers = settings.pop("handle_numbers", int)  # from 1 on, unless the test wants those of a real server
-    server = Server(**dict({"port": 0, "handle_prefix": "H:t"}, **settings))
+    server = Server(**dict({"port": 0, "handle_prefix": "H:t", "_system": System(**ours)}, **settings))
     server.core.numbers = numbers
-    for name, one in ours.items():
-        setattr(server, "_" + name, one)
     return server
 
 

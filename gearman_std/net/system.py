@@ -1,9 +1,9 @@
 """What this package asks of the world outside: the time, chance, sleep, connections, and what waits for them."""
 import random as _random_module
-import selectors
 import time
 
 from .connection import make_waiter, open_connection
+from .selector import PatientSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class System:
     def __init__(self, *, clock: "Callable[[], float]" = time.monotonic, wall_clock: "Callable[[], float]" = time.time,
                  random: "Callable[[], float]" = _random_module.random, sleep: "Callable[[float], Any]" = time.sleep,
                  connect: "Callable[[Any, Optional[float], Any], Connection]" = open_connection,
-                 make_selector: "Callable[[], Any]" = selectors.DefaultSelector,
+                 make_selector: "Callable[[], Any]" = PatientSelector,
                  make_waiter: "Callable[[Iterable[Tuple[Any, bool]]], Callable[[Optional[float]], List[int]]]" = make_waiter,
                  ) -> None:
         self.clock = clock

@@ -13,7 +13,6 @@ import os
 import selectors
 import socket
 import threading
-import time
 from collections import deque
 
 from ..core.core import Core
@@ -23,6 +22,7 @@ from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
 from ..net.streams import KEEPALIVE
+from ..net.system import REAL_SYSTEM
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
@@ -44,6 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union
     from types import TracebackType
+    from ..net.system import System
 
 _logger_server = logging.getLogger("gearman_std.server")
 
@@ -57,7 +58,6 @@ _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[],
 _COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
              "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled",
              "faults")
-_STAGE = ("clock", "wall_clock", "make_selector")  # what `Server` takes by name from who plays with time
 
 
 class Server:
@@ -88,11 +88,6 @@ class Server:
     Owner: the dispatcher thread, the one in `serve`.
     """
 
-    # Time and what waits; tests have their own, see _STAGE.
-    _clock = staticmethod(time.monotonic)                     # type: Callable[[], float]
-    _wall_clock = staticmethod(time.time)                     # type: Callable[[], float]
-    _make_selector = staticmethod(selectors.DefaultSelector)  # type: Callable[[], Any]
-
     def __init__(self, port: int = DEFAULT_PORT, listen: "Sequence[Any]" = (), *, backlog: int = 1024,
                  handle_prefix: "Optional[Union[str, bytes]]" = None, exceptions: bool = False, wakeup: "Optional[int]" = None,
                  policy: "Optional[FunctionPolicy]" = None, policies: "Optional[Dict[Any, FunctionPolicy]]" = None,
@@ -102,12 +97,9 @@ class Server:
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
                  store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "",
-                 verbosity: str = "ERROR", **stage: "Any") -> None:
-        for name, part in stage.items():
-            if name not in _STAGE:
-                raise TypeError("Server has no setting %r" % name)
-            setattr(self, "_" + name, part)
+                 verbosity: str = "ERROR", _system: "System" = REAL_SYSTEM) -> None:
         check_settings(locals())
+        self._system = _system
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)
@@ -229,7 +221,7 @@ class Server:
         self._faults.process = os.getpid()
         leave_in_children(self)
         try:
-            self._selector = self._make_selector()
+            self._selector = self._system.make_selector()
             self._wake_receiver, self._wake_sender = socket.socketpair()
             self._wake_receiver.setblocking(False)
             self._wake_sender.setblocking(False)
@@ -239,8 +231,8 @@ class Server:
             for listener in listeners:
                 listener.keepalive = self._keepalive
                 listener.patience = self._stall_timeout or NEVER  # else the system would end sooner who is slow to read
-            self._channels.open(self._selector, self._clock)
-            self._entrance.open(self._selector, listeners, self._clock, self._deadlines, self._handshake_timeout)
+            self._channels.open(self._selector, self._system.clock)
+            self._entrance.open(self._selector, listeners, self._system.clock, self._deadlines, self._handshake_timeout)
         except BaseException:
             self.close()
             raise
@@ -251,7 +243,7 @@ class Server:
     def open_store(self) -> None:
         """Open the store, if there is one, and take in its jobs, before anybody is heard; `serve` does so if nobody did."""
         if self._keeper is not None:
-            self.core.tick(self._clock(), self._wall_clock())
+            self.core.tick(self._system.clock(), self._system.wall_clock())
             try:
                 self._keeper.open()
             except BaseException:
@@ -315,11 +307,11 @@ class Server:
                 if self._stumbles > MAX_STUMBLES:
                     raise
                 self._faults.note("a fault of ours, going on")
-                time.sleep(growing_pause(STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE, self._stumbles - 1))
+                self._system.sleep(growing_pause(STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE, self._stumbles - 1))
 
     def _go_round(self) -> None:
         """Serve until told to stop.  What happens with one connection is caught here, and costs that one alone."""
-        core, select, clock, wall_clock = self.core, self._selector.select, self._clock, self._wall_clock
+        core, select, clock, wall_clock = self.core, self._selector.select, self._system.clock, self._system.wall_clock
         channels, keeper, deadlines = self._channels, self._keeper, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
         ready, looks = [], 0  # type: List[Any], int

@@ -1,6 +1,5 @@
 """The one seam to the world: what is real in it, and that what somebody puts in its place is used."""
 import random
-import selectors
 import time
 
 import pytest
@@ -9,10 +8,11 @@ from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.errors import NoServer
 from gearman_std.net.connection import make_waiter, open_connection
+from gearman_std.net.selector import PatientSelector
 from gearman_std.net.system import REAL_SYSTEM, System
 
 REAL = {"clock": time.monotonic, "wall_clock": time.time, "random": random.random, "sleep": time.sleep,
-        "connect": open_connection, "make_selector": selectors.DefaultSelector, "make_waiter": make_waiter}
+        "connect": open_connection, "make_selector": PatientSelector, "make_waiter": make_waiter}
 
 
 def test_the_real_system_is_this_machines():

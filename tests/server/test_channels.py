@@ -15,10 +15,10 @@ from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
                                        SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, pack_request, pack_response)
-from gearman_std.server.channels import ANSWER_AHEAD, TURN_PACKETS
+from gearman_std.server.channels import ANSWER_AHEAD, TURN_PACKETS, TURN_TIME
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
-from server_tools import VERSION_LINE, Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
+from server_tools import TIMEOUT, VERSION_LINE, Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
 
 
 def small_buffers(server, wire):
@@ -331,6 +331,34 @@ def test_those_who_send_much_at_once_share_the_time_of_a_round(place):
     for wire in floods:
         wire.expect(pack_response(NO_JOB) * count)
     assert sum(found[0]) >= 5 * count - 3 * TURN_PACKETS, "all of them together get as much as one alone"
+
+
+def test_those_who_leave_together_are_undone_in_turns_and_others_are_served_between(place):
+    clock = Clock()
+    server = place.serve(clock=clock)
+    good, crowd = place.wire(server), [place.wire(server) for _ in range(40)]
+    for wire in crowd:
+        wire.request(CAN_DO, b"f")
+        is_served(wire)
+    undone, done = [], threading.Event()
+
+    def look():
+        undone.append(len(server.core.peers))
+        if undone[-1] > 1:
+            server.call_soon(look)
+        else:
+            done.set()
+    with HeldServer(server):
+        for wire in crowd:
+            wire.abandon()
+        clock.step = TURN_TIME / 8
+        server.call_soon(look)
+    is_served(good)
+    assert done.wait(TIMEOUT)
+    clock.step = 0.0
+    assert max(before - after for before, after in zip(undone, undone[1:])) < 10, "in one round"
+    good.send(b"status\n")
+    good.expect(b"f\t0\t0\t0\n.\n")
 
 
 def test_answers_that_are_large_are_made_only_as_they_are_read(place):

@@ -21,7 +21,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB
 from gearman_std.server.channels import READ_SIZE
 from gearman_std.server.server import MAX_STUMBLES, Server
 
-from server_tools import TIMEOUT, VERSION_LINE, Clock, Wire, in_dispatcher
+from server_tools import TIMEOUT, VERSION_LINE, Clock, Wire, in_dispatcher, server_of
 
 
 def open_files():
@@ -249,8 +249,7 @@ def test_an_exception_that_ends_the_loop_closes_everything(place, monkeypatch):
             if self.broken:
                 raise OSError(errno.EIO, "broken")
             return super().select(timeout)
-    server = Server(port=0, listen=["127.0.0.1"])
-    server._make_selector = Broken
+    server = server_of(listen=["127.0.0.1"], make_selector=Broken)
     server.bind()
     wire = Wire(server.address)
     server.call_soon(setattr, Broken, "broken", True)
@@ -495,8 +494,7 @@ class OneRound(selectors.DefaultSelector):
 
 def test_who_sends_all_the_time_is_written_to_all_the_same():
     """In the same round of the loop."""
-    server = Server(port=0, listen=["127.0.0.1"])
-    server._make_selector = OneRound
+    server = server_of(listen=["127.0.0.1"], make_selector=OneRound)
     server.bind()
     server._selector.server = server
     ours, theirs = socket.socketpair()

@@ -17,7 +17,7 @@ PARTS = {"limits": Limits, "policy": FunctionPolicy, "access": Access, "store": 
 
 def parameters(kind):
     return {name: parameter for name, parameter in inspect.signature(kind).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD}
+            if parameter.kind is not parameter.VAR_KEYWORD and not name.startswith("_")}
 
 
 def test_the_keywords_of_server_are_the_declared_ones_with_their_defaults():

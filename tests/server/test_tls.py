@@ -20,7 +20,7 @@ from gearman_std.server.server import Server
 from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
-from server_tools import VERSION_LINE
+from server_tools import VERSION_LINE, server_of
 from worker_tools import until
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
@@ -273,9 +273,7 @@ class Full(selectors.DefaultSelector):
 def test_a_system_that_watches_no_more_sockets(caplog):
     caplog.set_level(logging.WARNING, "gearman_std.server")
     full = Full()
-    server = Server(port=0, tls=SERVER)
-    server._make_selector = lambda: full
-    with server:
+    with server_of(tls=SERVER, make_selector=lambda: full) as server:
         with pytest.raises((NoServer, ServerLost)):
             echo(server.address, TRUSTING)
         full.full = False

@@ -1,0 +1,92 @@
+"""What waits for sockets: a selector that a crowd of peers leaving together does not hold up, where the system has epoll."""
+import select
+import selectors
+from math import ceil
+from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+MOST_ENDED = 256  # sockets whose other end is gone that are told of at once, as each of them may cost much
+
+if hasattr(select, "epoll"):
+    _READ_MASK, _WRITE_MASK = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
+    _MASKS = (0, _READ_MASK, _WRITE_MASK, _READ_MASK | _WRITE_MASK)  # by the events asked for
+    _ENDED_MASK = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}  # all else is news for both
+
+    class PatientSelector(selectors.BaseSelector):
+        """A selector that tells of all sockets that are ready, but only of MOST_ENDED at once whose other end is gone.
+
+        Of more of those it tells in turn, so that who is there does not wait for thousands who have left together.
+
+        Owner: whoever made it.
+        """
+
+        def __init__(self) -> None:
+            self._epoll = select.epoll()
+            self._keys = {}  # type: Dict[int, SelectorKey] # by descriptor
+            self._turn = 0   # of the first of those whose end is gone, the next time
+
+        def __repr__(self) -> str:
+            return "<PatientSelector of %d>" % len(self._keys)
+
+        def register(self, fileobj: "Any", events: int, data: "Any" = None) -> SelectorKey:
+            """As every selector's."""
+            key = SelectorKey(fileobj, fileobj.fileno(), events, data)
+            if key.fd in self._keys:
+                raise KeyError("%r is registered already" % (fileobj,))
+            self._epoll.register(key.fd, _MASKS[events])
+            self._keys[key.fd] = key
+            return key
+
+        def modify(self, fileobj: "Any", events: int, data: "Any" = None) -> SelectorKey:
+            """As every selector's."""
+            before = self._keys[fileobj.fileno()]
+            if events != before.events:
+                self._epoll.modify(before.fd, _MASKS[events])
+            key = self._keys[before.fd] = SelectorKey(fileobj, before.fd, events, data)
+            return key
+
+        def unregister(self, fileobj: "Any") -> SelectorKey:
+            """As every selector's."""
+            key = self._keys.pop(fileobj.fileno())
+            try:
+                self._epoll.unregister(key.fd)
+            except FileNotFoundError:  # it was closed, and its number is another's
+                pass
+            return key
+
+        def select(self, timeout: "Optional[float]" = None) -> "List[Tuple[SelectorKey, int]]":
+            """As every selector's, but for its patience."""
+            # Up to the next millisecond, or it would look again and again in the last one.
+            wait = -1.0 if timeout is None else ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0.0
+            keys, ready = self._keys, []
+            found = self._epoll.poll(wait, len(keys) or 1)
+            if len(found) > MOST_ENDED:
+                found = self._some_of(found)
+            for descriptor, mask in found:
+                key = keys.get(descriptor)
+                if key is not None:
+                    ready.append((key, _MEANINGS.get(mask, EVENT_READ | EVENT_WRITE) & key.events))
+            return ready
+
+        def _some_of(self, found: "List[Tuple[int, int]]") -> "List[Tuple[int, int]]":
+            ended = [pair for pair in found if pair[1] & _ENDED_MASK]
+            if len(ended) <= MOST_ENDED:
+                return found
+            first = self._turn if self._turn < len(ended) else 0
+            self._turn = first + MOST_ENDED
+            return [pair for pair in found if not pair[1] & _ENDED_MASK] + ended[first:self._turn]
+
+        def get_map(self) -> "Dict[Any, SelectorKey]":
+            """As every selector's."""
+            return {key.fileobj: key for key in self._keys.values()}
+
+        def close(self) -> None:
+            """As every selector's."""
+            self._epoll.close()
+            self._keys.clear()
+else:
+    PatientSelector = selectors.DefaultSelector  # type: ignore[misc,assignment]

@@ -1,0 +1,80 @@
+"""The selector that tells of a bounded number of sockets at once whose other end is gone."""
+import os
+import select
+import socket
+from selectors import EVENT_READ, EVENT_WRITE
+
+import pytest
+
+from gearman_std.net.selector import PatientSelector
+
+MOST_ENDED = 8
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="this system has no epoll")
+
+
+@pytest.fixture
+def pairs(monkeypatch):
+    monkeypatch.setattr("gearman_std.net.selector.MOST_ENDED", MOST_ENDED)
+    made = [socket.socketpair() for _ in range(2 * MOST_ENDED + 10)]
+    yield made
+    for pair in made:
+        for one in pair:
+            one.close()
+
+
+def test_it_tells_of_all_who_are_ready(pairs):
+    with PatientSelector() as selector:
+        for number, (ours, theirs) in enumerate(pairs):
+            selector.register(ours, EVENT_READ, number)
+            theirs.send(b"x")
+        for _ in range(2):
+            assert sorted(key.data for key, _ in selector.select(0)) == list(range(len(pairs)))
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, lambda one: one.shutdown(socket.SHUT_WR)], ids=["close", "half-close"])
+def test_a_crowd_that_leaves_does_not_hold_up_who_is_there_and_each_has_its_turn(pairs, leave):
+    with PatientSelector() as selector:
+        for number, (ours, theirs) in enumerate(pairs):
+            selector.register(ours, EVENT_READ, number)
+            if number != 5:
+                leave(theirs)
+        pairs[5][1].send(b"x")
+        for _ in range(3):
+            told = set()
+            for _ in range(4):
+                ready = selector.select(0)
+                assert all(events == EVENT_READ for _, events in ready)
+                numbers = [key.data for key, _ in ready]
+                assert 5 in numbers and len(numbers) == len(set(numbers)) <= MOST_ENDED + 1
+                told.update(numbers)
+            assert told == set(range(len(pairs)))
+
+
+def test_it_tells_of_what_it_was_asked_for(pairs):
+    (ours, theirs), (other, _) = pairs[:2]
+    with PatientSelector() as selector:
+        assert selector.select(0) == [] and repr(selector) == "<PatientSelector of 0>"
+        selector.register(ours, EVENT_READ, "ours")
+        selector.register(other, EVENT_WRITE, "other")
+        assert [(key.data, events) for key, events in selector.select()] == [("other", EVENT_WRITE)]
+        selector.unregister(other)
+        assert selector.select(0) == selector.select(0.0001) == []
+        selector.modify(ours, EVENT_READ | EVENT_WRITE, "both")
+        theirs.send(b"x")
+        assert [(key.data, events) for key, events in selector.select()] == [("both", EVENT_READ | EVENT_WRITE)]
+        selector.modify(ours, EVENT_READ, "again")
+        theirs.close()
+        assert [(key.data, events) for key, events in selector.select()] == [("again", EVENT_READ)]
+        with pytest.raises(KeyError):
+            selector.register(ours, EVENT_READ)
+        assert {one: key.data for one, key in selector.get_map().items()} == {ours: "again"}
+        with pytest.raises(KeyError):
+            selector.unregister(other)
+
+
+def test_it_leaves_no_descriptor_open(pairs):
+    before = os.listdir("/proc/self/fd")
+    with PatientSelector() as selector:
+        selector.register(pairs[0][0], EVENT_READ)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
