@@ -92,6 +92,10 @@ class JobServer(Server):
             client.ping()  # what the worker has sent before has been read then
         return worker
 
+    def __enter__(self) -> "JobServer":
+        super().__enter__()
+        return self
+
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
                  traceback: "Optional[TracebackType]") -> None:
         for worker, _ in self._workers:
@@ -367,7 +371,8 @@ class _Stage:
                     return True
                 return self._move_on(end)
             self._running.append(threading.get_ident())
-        outcome, data = False, b"interrupted"  # type: Any, Any
+        outcome = False        # type: Any
+        data = b"interrupted"  # type: Any
         try:
             outcome, data = run_job(job, self.worker, lambda error: isinstance(error, (Exception, SystemExit)))
         finally:

@@ -27,8 +27,9 @@ def test_bad():
 
 
 @pytest.fixture
-def runner(root):
+def runner(root, monkeypatch):
     """tools/test.py as a module."""
+    monkeypatch.syspath_prepend(os.path.join(root, "tools"))
     spec = importlib.util.spec_from_file_location("tools_test", os.path.join(root, "tools", "test.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

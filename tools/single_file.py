@@ -33,6 +33,11 @@ BANNER = "# " + "=" * 126
 HEADER = '''\
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
+# For the type checkers of the program that this file is copied into; the sources that it is built from have been checked.
+# mypy: ignore-errors
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# pyright: reportIncompatibleMethodOverride=false, reportInvalidTypeForm=false, reportPossiblyUnboundVariable=false
+# pyright: reportUnboundVariable=false
 """{name} {version}: {description}.
 
 The whole package in one file, to be copied into a project or onto a machine; it needs Python 3.6 or later and nothing else.

@@ -9,7 +9,6 @@ runs once more when all others are done; what passes then is told, and does not 
 """
 import argparse
 import concurrent.futures
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from environments import ROOT, environment
 
 # The last releases that run on old interpreters: pip 18, and any pip where an index does not tell what Python a release needs,
 # would take newer ones.
@@ -46,27 +45,6 @@ SECONDS = {
     "tests/test_bench.py": 15, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
 }
 FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
-
-
-def environment():
-    """The interpreter of this interpreter's test environment, made if it is not there yet."""
-    requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER)
-    stamp = hashlib.sha256(" ".join([sys.executable, sys.version] + requirements).encode()).hexdigest()
-    name = "%s-%d.%d-%s" % ((sys.implementation.name,) + sys.version_info[:2] + (stamp[:8],))
-    folder = os.path.join(ROOT, ".venv-test", name)
-    ready = os.path.join(folder, "ready")
-    python = os.path.join(folder, "Scripts", "python.exe") if os.name == "nt" else os.path.join(folder, "bin", "python")
-    if os.path.exists(ready):
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    print("making the test environment %s" % os.path.relpath(folder, ROOT), file=sys.stderr)
-    # Debian's Python comes with pip but without ensurepip, so the environment borrows this interpreter's pip.
-    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", folder])
-    packages = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"])
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
-                           "--target", packages.decode().strip()] + requirements, env=dict(os.environ, PIP_USER="0"))
-    open(ready, "w").close()
-    return python
 
 
 def gear():
@@ -184,7 +162,7 @@ def main(arguments):
     if given.lanes > 1 and not any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments):
         lists = shares(folder, given.lanes * SHARES)
         options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    command = [environment(), "-m", "pytest"] + arguments
+    command = [environment(REQUIREMENTS.get(sys.version_info[:2], NEWER)), "-m", "pytest"] + arguments
     with tempfile.TemporaryDirectory() as caches:
         all_shares = [Share(command, files, os.path.join(caches, str(number)), options) for number, files in enumerate(lists)]
         run_shares(all_shares, given.lanes)

@@ -352,7 +352,8 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
 
 def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
     """Where HTTP is spoken, too: on the same hosts, with TLS where it is spoken already."""
-    hosts, spoken = OrderedDict(), False  # type: OrderedDict[str, bool], bool
+    hosts = OrderedDict()  # type: OrderedDict[str, bool]
+    spoken = False
     for place in read_places(places, 0, tls):
         if isinstance(place, Listener):
             host = "/" if isinstance(place.address, (str, bytes)) else place.address[0]

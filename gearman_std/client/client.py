@@ -355,7 +355,8 @@ class Client:
         finished = Finished(tasks)
         try:
             networks = self._listen(finished)
-            count, told = len(finished.tasks), set()  # type: int, Set[Task]
+            count = len(finished.tasks)
+            told = set()  # type: Set[Task]
             while len(told) < count:
                 if not self._wait(networks, lambda: bool(finished.done), deadline, finished):
                     raise JobTimeout("not all of %d jobs were done within %s s" % (count, timeout))

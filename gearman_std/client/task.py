@@ -335,7 +335,8 @@ def plan_job(client: "Client", function: "Text", *, unique: "Optional[Text]" = N
     if priority not in (HIGH, NORMAL, LOW):
         raise ValueError("a priority is high, normal or low, not %r" % (priority,))
     background = bool(background)
-    packet_type, middle = _SUBMIT_TYPES[priority, background], ()  # type: int, Tuple[bytes, ...]
+    packet_type = _SUBMIT_TYPES[priority, background]
+    middle = ()  # type: Tuple[bytes, ...]
     if at is not None or delay is not None or schedule is not None:
         starts = [what for what, when in (("at", at), ("delay", delay), ("schedule", schedule)) if when is not None]
         if not background or priority != NORMAL or reducer is not None:

@@ -115,7 +115,8 @@ class Waiters(Guarded):
         """
         if self._forked:
             self.exclusively(bool)  # which begins anew
-        me, reading, tries, over = threading.get_ident(), None, 0, False  # type: int, Optional[Reading], int, bool
+        me, tries, over = threading.get_ident(), 0, False
+        reading = None  # type: Optional[Reading]
         try:
             while True:
                 if self._ringing or self._notes:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .peers import Peer
     Arguments = Sequence[Any]  # those that protocol.PACKETS names: bytes, but for a large last one, which is a memoryview
-    Handler = Callable[[Core, Peer, Arguments], None]
+    Handler = Callable[["Core", Peer, Arguments], None]
 
 MAX_CLIENT_ID_SIZE = 127
 MAX_REDUCER_SIZE = 64

@@ -362,7 +362,8 @@ def _jobs(chain: "Any") -> "Iterator[Any]":
 
 def _listing(lines: "Iterable[bytes]") -> "Iterator[bytes]":
     """A listing in pieces."""
-    piece, size = [], 0  # type: List[bytes], int
+    piece = []  # type: List[bytes]
+    size = 0
     for line in lines:
         piece.append(line)
         size += len(line)

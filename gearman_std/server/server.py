@@ -314,7 +314,8 @@ class Server:
         core, select, clock, wall_clock = self.core, self._selector.select, self._system.clock, self._system.wall_clock
         channels, keeper, deadlines = self._channels, self._keeper, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
-        ready, looks = [], 0  # type: List[Any], int
+        ready = []  # type: List[Any]
+        looks = 0
         core.tick(clock(), wall_clock())
         while self._selector is not None:  # as it is in a child that one of its functions, or a signal, has made of this thread
             gather = bool(ready and looks and not core.stopping)

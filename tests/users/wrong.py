@@ -1,0 +1,25 @@
+"""A user's program in which a type checker finds what is wrong: the lines that say so, and no others."""
+from gearman_std import AdminClient, Client, FunctionPolicy, Limits, Worker, WorkerJob
+
+client = Client(["localhost"], conect_timeout=5)  # wrong
+client.run("reverse", "hello", timeuot=5)  # wrong
+client.submit("reverse", "hello", priorty="high")  # wrong
+client.map("reverse", ["a"], unique=5)  # wrong
+client.submit("reverse", "hello").result("soon")  # wrong
+client.cancel(5)  # wrong
+
+worker = Worker(treads=4)  # wrong
+worker.stop("now", 5)  # wrong
+
+
+@worker.function("reverse")
+def reverse(job: WorkerJob) -> bytes:
+    job.send_status("half", 2)  # wrong
+    return job.worklaod  # wrong
+
+
+FunctionPolicy(attempts="three")  # wrong
+Limits(job=5)  # wrong
+
+for status in AdminClient().status():
+    print(status.name)  # wrong

@@ -1,0 +1,28 @@
+"""Virtual environments of the project's own, in its folder .venv-test, each made when it is first needed."""
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def environment(requirements, purpose=""):
+    """The interpreter of an environment of this interpreter's that has these packages, made if it is not there yet."""
+    stamp = hashlib.sha256(" ".join([sys.executable, sys.version] + requirements).encode()).hexdigest()
+    name = "%s%s-%d.%d-%s" % ((purpose and purpose + "-", sys.implementation.name) + sys.version_info[:2] + (stamp[:8],))
+    folder = os.path.join(ROOT, ".venv-test", name)
+    ready = os.path.join(folder, "ready")
+    python = os.path.join(folder, "Scripts", "python.exe") if os.name == "nt" else os.path.join(folder, "bin", "python")
+    if os.path.exists(ready):
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    print("making the environment %s" % os.path.relpath(folder, ROOT), file=sys.stderr)
+    # Debian's Python comes with pip but without ensurepip, so the environment borrows this interpreter's pip.
+    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", folder])
+    packages = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"])
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
+                           "--target", packages.decode().strip()] + requirements, env=dict(os.environ, PIP_USER="0"))
+    open(ready, "w").close()
+    return python
