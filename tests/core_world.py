@@ -115,12 +115,28 @@ class World:
 
     def after_step(self):
         self.core.check()
-        while self.core.turns.chores:
-            self.core.turns.work()
-            self.core.check()
+        self.does_chores()
         self.core.settle()
         self.wait = self.core.wait_time()
         self.core.check()
+
+    def does_chores(self):
+        """What the server does between the packets of its peers; returns the number of turns."""
+        count = 0
+        while self.core.turns.chores:
+            self.core.turns.work()
+            self.core.check()
+            count += 1
+        return count
+
+    def does(self, talker, packets):
+        """What a peer asks for with these packets, or with what is left of them; returns the number of turns."""
+        count = 0
+        while packets:
+            packets = self.core.receive(talker.peer, packets)
+            self.core.check()
+            count += 1
+        return count
 
     def connects(self, rights=ALL_RIGHTS):
         talker = Talker(self, len(self.talkers) + 1, rights)

@@ -23,16 +23,6 @@ def begin(world, admin, line):
     return rest
 
 
-def end(world, admin, rest):
-    """Have it end; returns the number of turns."""
-    count = 0
-    while rest:
-        rest = world.core.receive(admin.peer, rest)
-        world.core.check()
-        count += 1
-    return count
-
-
 def grab(world, worker, count):
     """Grab so many jobs; returns their handles."""
     for _ in range(count):
@@ -53,7 +43,7 @@ def work(world):
 
 def set_aside(world, client, count, function=b"f"):
     submit(world, client, count, function=function)
-    end(world, client, begin(world, client, b"drop function %s force" % function))
+    world.does(client, begin(world, client, b"drop function %s force" % function))
     assert client.takes() == b"OK\r\n"
 
 
@@ -78,7 +68,7 @@ def test_a_listing_is_made_a_piece_a_turn(make_world, line, entries):
             world.core.add_function(b"f%d" % number)
     rest = begin(world, admin, line)
     first = admin.takes()
-    turns = end(world, admin, rest)
+    turns = world.does(admin, rest)
     assert turns >= MANY // STEP - 1 and first.count(b"\n") <= 2 * STEP
     lines = (first + admin.takes()).split(b"\n")
     assert len(lines) == entries + 2 and lines[-2:] == [b".", b""]
@@ -97,7 +87,7 @@ def test_what_comes_during_a_listing_is_not_in_it_and_what_goes_is_left_out(worl
     rest = begin(world, admin, b"show jobs")
     assert client.asks(b"cancel job H:x:1") == client.asks(b"cancel job H:x:%d" % MANY) == b"OK\r\n"
     submit(world, client, 5)
-    end(world, admin, rest)
+    world.does(admin, rest)
     assert [line.split(b"\t")[0] for line in admin.takes().splitlines()[:-1]] == [b"H:x:%d" % one for one in range(1, MANY)]
 
 
@@ -107,7 +97,7 @@ def test_functions_that_come_and_go_during_a_listing(world):
         world.core.add_function(b"f%d" % number)
     rest = begin(world, admin, b"status")
     assert other.asks(b"drop function f%d" % (MANY - 1)) == other.asks(b"create function new") == b"OK\r\n"
-    end(world, admin, rest)
+    world.does(admin, rest)
     assert [line.split(b"\t")[0] for line in admin.takes().splitlines()] == [b"f%d" % one for one in range(MANY - 1)] + [b"."]
 
 
@@ -118,7 +108,7 @@ def test_a_peer_with_very_many_abilities_does_not_make_its_line_long_in_one_turn
     world.core.settle()
     rest = begin(world, admin, b"workers")
     first = admin.takes()
-    assert end(world, admin, rest) >= 1 and first.count(b" f") < MANY * STEP
+    assert world.does(admin, rest) >= 1 and first.count(b" f") < MANY * STEP
     assert (first + admin.takes()).count(b" f") == MANY * STEP
 
 
@@ -128,7 +118,7 @@ def test_the_peer_s_later_packets_wait_for_a_listing_and_other_peers_do_not(worl
     rest = world.core.receive(admin.peer, [(TEXT_LINE, (b"show jobs",)), (ECHO_REQ, [b"x"]), (GRAB_JOB, [])])
     assert [kind for kind, _ in rest[1:]] == [ECHO_REQ, GRAB_JOB]
     assert client.submits(b"g") == b"H:x:%d" % (MANY + 1)
-    end(world, admin, rest)
+    world.does(admin, rest)
     data = admin.takes()
     assert data.endswith(b"\n.\n" + pack_response(17, b"x") + pack_response(NO_JOB))
 
@@ -152,7 +142,7 @@ def test_a_cancel_takes_turns_and_tells_how_many_there_were(world, line):
     rest = begin(world, admin, line)
     assert admin.heard() == b"" and rest
     submit(world, client, 2)
-    assert end(world, admin, rest) >= MANY // STEP - 2
+    assert world.does(admin, rest) >= MANY // STEP - 2
     gone = b"none" not in line
     assert admin.takes() == (b"OK %d\r\n" % MANY if gone else b"ERR UNKNOWN_JOB\r\n")
     assert len(world.core.jobs) == (2 if gone else MANY + 2)
@@ -175,7 +165,7 @@ def test_requeue_and_purge_take_turns(world, line, left):
     admin, client = world.connects(), world.connects()
     set_aside(world, client, MANY)
     rest = begin(world, admin, line)
-    turns = end(world, admin, rest)
+    turns = world.does(admin, rest)
     assert turns >= MANY // STEP - 2 and len(world.core.aside) == left
     assert admin.takes() == (b"ERR function not found\r\n" if left else b"OK %d\r\n" % MANY)
     assert len(world.core.jobs) == (MANY if line.startswith(b"requeue") else 0)
@@ -235,7 +225,7 @@ def test_a_forced_drop_takes_turns_gives_out_nothing_meanwhile_and_forgets_the_f
     worker.says(CAN_DO, b"f")
     assert worker.grabs() is None
     worker.leaves()
-    assert end(world, admin, rest) >= MANY // STEP - 2
+    assert world.does(admin, rest) >= MANY // STEP - 2
     assert admin.takes() == b"OK\r\n" and client.hears((WORK_FAIL, watched))
     assert len(world.core.aside) == MANY + 3 and not world.core.jobs and not world.core.functions
 
@@ -246,7 +236,7 @@ def test_what_is_submitted_during_a_forced_drop_stays_and_is_given_out_after_it(
     rest = begin(world, admin, b"drop function f force")
     new = client.submits_bg(b"f")
     worker.says(CAN_DO, b"f").says(4)
-    end(world, admin, rest)
+    world.does(admin, rest)
     assert admin.takes() == b"OK\r\n" and worker.hears((6,))
     assert list(world.core.jobs) == [new] and len(world.core.aside) == MANY
     assert worker.grabs() == new
@@ -287,7 +277,7 @@ def test_a_function_to_drop_is_looked_for_in_turns(world, line, reply):
     for number in range(MANY):
         world.core.add_function(b"f%d" % number)
     rest = begin(world, admin, line)
-    assert end(world, admin, rest) >= MANY // STEP - 2 and admin.takes() == reply
+    assert world.does(admin, rest) >= MANY // STEP - 2 and admin.takes() == reply
 
 
 # --------------------------------------------------------------------------------------------- who leaves, and what is due
@@ -319,7 +309,7 @@ def test_each_step_of_giving_back_leaves_all_in_order(world, loss):
         assert work(world) >= MANY // STEP - 1
     else:
         rest = world.core.receive(worker.peer, [(CANT_DO, [b"f"]), (WORK_COMPLETE, [b"H:x:%d" % MANY, b""])])
-        assert end(world, worker, rest) >= MANY // STEP - 2
+        assert world.does(worker, rest) >= MANY // STEP - 2
         worker.hears_error(b"JOB_NOT_FOUND")
         assert len(worker.peer.running) == 3
     assert len(world.core.jobs) == MANY + 3

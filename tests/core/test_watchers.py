@@ -15,16 +15,7 @@ def join(world, talker, count, packet_type=SUBMIT_JOB):
 
 def steps(world, talker, packets):
     """How many turns the packets of a peer take, with what the server does between them."""
-    count = 0
-    while packets:
-        packets = world.core.receive(talker.peer, packets)
-        world.core.check()
-        count += 1
-    while world.core.turns.chores:
-        world.core.turns.work()
-        world.core.check()
-        count += 1
-    return count
+    return world.does(talker, packets) + world.does_chores()
 
 
 def test_a_peer_that_joins_a_job_often_watches_it_once_with_a_count(world):

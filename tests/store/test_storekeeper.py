@@ -18,8 +18,10 @@ from core_world import World, packets_of
 class StoredWorld(World):
     """A World with a store in a file, which can crash or stop and start again."""
 
-    def __init__(self, path, durability=EVERY, wall=None, **settings):
+    def __init__(self, worlds, path, durability=EVERY, wall=None, **settings):
         super().__init__(durable=True, **settings)
+        worlds.append(self)
+        self.worlds = worlds
         if wall is not None:
             self.wall = wall
             self.core.tick(self.now, wall)
@@ -39,13 +41,13 @@ class StoredWorld(World):
     def crashes(self):
         """Kill it, and start again; the new one."""
         self.store.abandon()
-        return StoredWorld(self.path, self.durability, self.wall, **self.settings)
+        return StoredWorld(self.worlds, self.path, self.durability, self.wall, **self.settings)
 
     def stops(self):
         """Stop it in peace, and start again; the new one."""
         self.ends()
         self.keeper.close()
-        return StoredWorld(self.path, self.durability, self.wall, **self.settings)
+        return StoredWorld(self.worlds, self.path, self.durability, self.wall, **self.settings)
 
     def handles(self):
         return list(self.core.jobs)
@@ -81,12 +83,11 @@ class Connection:
 
 @pytest.fixture
 def start(tmp_path):
-    """start(**settings) makes a world whose store is a new file."""
+    """start(**settings) makes a world whose store is a new file; it ends with the test, as all that come after it do."""
     worlds = []
 
     def start(durability=EVERY, **settings):
-        worlds.append(StoredWorld(str(tmp_path / "jobs.db"), durability, **settings))
-        return worlds[-1]
+        return StoredWorld(worlds, str(tmp_path / "jobs.db"), durability, **settings)
     yield start
     for world in worlds:
         world.store.abandon()
@@ -116,7 +117,6 @@ def test_a_run_with_the_newest_workload_follows_that_of_a_lost_worker_over_a_res
     worker.says(WORK_COMPLETE, old, b"").hears()
     worker.says(GRAB_JOB).hears((JOB_ASSIGN, newest, b"f", b"newest"))
     worker.says(WORK_COMPLETE, newest, b"").hears()
-    world.store.abandon()
 
 
 @RESTARTS
@@ -129,7 +129,6 @@ def test_a_job_that_was_held_back_has_the_place_of_the_end_of_the_other(start, r
     worker.says(WORK_COMPLETE, first, b"").hears()
     world = restart(world)
     assert world.drained(b"f") == [third, second]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -143,7 +142,6 @@ def test_jobs_that_were_equal_but_not_held_back_stay_so(start, restart):
     assert client.asks(b"requeue job " + first) == b"OK 1\r\n"
     world = restart(world)
     assert world.drained(b"f") == [second, first]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -155,7 +153,6 @@ def test_a_foreground_job_that_is_joined_in_the_background_keeps_its_place(start
     assert client.submits_bg(b"f", b"u") == first
     world = restart(world)
     assert world.drained(b"f") == [first, second]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -175,7 +172,6 @@ def test_a_raised_priority_changes_the_place_of_what_waits_and_of_nothing_else(s
     assert world.drained(b"f") == [running, high, raised]
     world.passes(10)
     assert world.drained(b"f") == [early, late]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -191,7 +187,6 @@ def test_a_job_that_is_lost_while_others_are_stored_is_before_them(start, restar
     assert [job.handle for job in world.core.functions[b"f"].jobs_waiting()] == [lost, stored]
     world = restart(world)
     assert world.drained(b"f") == [lost, stored]
-    world.store.abandon()
 
 
 @pytest.mark.parametrize("back", (10.0, 1e8))
@@ -205,7 +200,6 @@ def test_a_job_whose_time_has_come_stays_due_however_the_clock_is_set(start, res
     world.sets_clock(-back)
     world = restart(world)
     assert world.drained(b"f") == [b"H:x:2", b"H:x:1"]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -218,7 +212,6 @@ def test_what_came_due_at_a_start_is_before_what_came_later(start, restart):
     later = world.connects().submits_bg()
     world = restart(world)
     assert world.drained(b"f") == [b"H:x:1", later]
-    world.store.abandon()
 
 
 def test_places_do_not_run_out_between_two_new_jobs(start, monkeypatch):
@@ -231,7 +224,6 @@ def test_places_do_not_run_out_between_two_new_jobs(start, monkeypatch):
     second = client.submits_bg()
     world = world.crashes()
     assert world.drained(b"f") == [first, second]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -242,7 +234,6 @@ def test_order_and_priority_survive(start, restart):
         SUBMIT_JOB_LOW_BG, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_BG)]
     world = restart(world)
     assert world.drained(b"f") == [high, normal, second, low]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -262,7 +253,6 @@ def test_unique_workload_and_function_survive_whatever_their_bytes(start, restar
         handle, function, unique, workload = data[12:].split(b"\0", 3)
         seen[handle] = (function, unique, workload)
     assert seen == dict(zip(handles, jobs))
-    world.store.abandon()
 
 
 @RESTARTS
@@ -273,7 +263,6 @@ def test_equal_jobs_still_meet(start, restart):
     client = world.connects()
     assert [client.submits_bg(b"f", b"u", b"x"), client.submits(b"f", b"-", b"2")] == handles
     assert client.submits_bg(b"f", b"-", b"3") not in handles
-    world.store.abandon()
 
 
 @RESTARTS
@@ -282,7 +271,6 @@ def test_reducer_survives(start, restart):
     world.connects().says(SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"reducer", b"0", b"w").hears((JOB_CREATED, b"H:x:1"))
     world = restart(world)
     world.worker(b"f").says(GRAB_JOB_ALL).hears((JOB_ASSIGN_ALL, b"H:x:1", b"f", b"u", b"reducer", b"w"))
-    world.store.abandon()
 
 
 @RESTARTS
@@ -297,7 +285,6 @@ def test_epoch_survives_and_comes_on_time(start, restart):
     assert worker.grabs() is None
     world.passes(1)
     assert worker.grabs() == b"H:x:1"
-    world.store.abandon()
 
 
 @RESTARTS
@@ -309,7 +296,6 @@ def test_a_job_that_came_due_keeps_its_place_behind_those_before_it(start, resta
     third = world.connects().submits_bg()
     world = restart(world)
     assert world.drained(b"f") == [second, b"H:x:1", third]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -326,7 +312,6 @@ def test_a_schedule_survives_and_a_time_that_was_missed_is_made_up_for_once(star
     assert world.drained(b"f") == []
     world.passes(60)
     assert world.drained(b"f") == [b"H:x:1"]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -348,7 +333,6 @@ def test_attempts_and_error_survive(start, restart):
     assert worker.grabs() == first
     worker.leaves()
     assert list(world.core.aside) == [first]
-    world.store.abandon()
 
 
 def test_a_running_job_comes_back_in_its_place(start):
@@ -357,7 +341,6 @@ def test_a_running_job_comes_back_in_its_place(start):
     world.worker(b"f").grabs()
     world = world.crashes()
     assert world.drained(b"f") == [first, second]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -369,7 +352,6 @@ def test_a_lost_job_comes_back_at_the_tail(start, restart):
     worker.leaves()
     world = restart(world)
     assert world.drained(b"f") == [second, first]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -387,7 +369,6 @@ def test_a_job_waits_for_its_next_attempt_over_a_restart(start, restart):
     worker.says(WORK_FAIL, handle)
     world = restart(world)
     assert world.connects().asks(b"show aside") == b"%s\tf\t\t2\tthe worker failed it\n.\n" % handle
-    world.store.abandon()
 
 
 @RESTARTS
@@ -406,7 +387,6 @@ def test_jobs_set_aside_can_be_requeued_and_purged_after_a_restart(start, restar
     assert world.connects().asks(b"show aside") == b".\n"
     assert world.core.jobs[first].attempts == 0
     assert world.drained(b"f") == [first]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -417,7 +397,6 @@ def test_the_age_of_a_job_goes_on(start, restart):
     world = restart(world)
     job = world.core.jobs[handle]
     assert world.core.now - job.created == pytest.approx(50)
-    world.store.abandon()
 
 
 @RESTARTS
@@ -432,7 +411,6 @@ def test_foreground_jobs_are_never_stored(start, restart):
     assert world.commits == commits
     world = restart(world)
     assert len(world.core.jobs) == 1
-    world.store.abandon()
 
 
 @RESTARTS
@@ -444,7 +422,6 @@ def test_a_foreground_job_that_was_joined_in_the_background_is_stored(start, res
     client.leaves()
     world = restart(world)
     assert world.drained(b"f") == [handle]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -474,7 +451,6 @@ def test_a_job_that_is_gone_does_not_come_back(start, restart, end):
         assert admin.asks(b"purge all") == b"OK 1\r\n"
     world = restart(world)
     assert not world.core.jobs and not world.core.aside
-    world.store.abandon()
 
 
 @RESTARTS
@@ -484,7 +460,6 @@ def test_a_function_dropped_by_force_leaves_its_jobs_aside(start, restart):
     assert world.connects().asks(b"drop function f force") == b"OK\r\n"
     world = restart(world)
     assert list(world.core.aside) == [handle]
-    world.store.abandon()
 
 
 @RESTARTS
@@ -495,7 +470,6 @@ def test_the_newest_workload_survives_with_replace(start, restart):
     assert client.submits_bg(b"f", b"u", b"new") == handle
     world = restart(world)
     world.worker(b"f").says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, handle, b"f", b"u", b"new"))
-    world.store.abandon()
 
 
 @RESTARTS
@@ -510,7 +484,6 @@ def test_a_schedule_that_a_single_job_was_given_survives(start, restart):
     worker.says(WORK_COMPLETE, handle, b"")
     world.passes(60)
     assert worker.grabs() == handle
-    world.store.abandon()
 
 
 @RESTARTS
@@ -530,7 +503,6 @@ def test_a_new_schedule_survives(start, restart, stored):
         world.passes(60)
         worker.says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"u", b"v"))
         worker.says(WORK_COMPLETE, b"H:x:1", b"")
-    world.store.abandon()
 
 
 @RESTARTS
@@ -545,7 +517,6 @@ def test_both_runs_survive_with_rerun_and_still_come_one_after_the_other(start, 
     worker = world.worker(b"f")
     assert [worker.grabs(), worker.grabs()] == [first, None]
     worker.says(WORK_COMPLETE, first, b"").says(GRAB_JOB_UNIQ).hears((JOB_ASSIGN_UNIQ, second, b"f", b"u", b"3"))
-    world.store.abandon()
 
 
 def test_a_raised_priority_survives(start):
@@ -555,7 +526,6 @@ def test_a_raised_priority_survives(start):
     assert client.submits_bg(b"f", b"u", packet_type=SUBMIT_JOB_HIGH_BG) == second
     world = world.crashes()
     assert world.drained(b"f") == [second, first]
-    world.store.abandon()
 
 
 def test_a_worker_too_slow_counts_as_an_attempt_on_disk(start):
@@ -566,7 +536,6 @@ def test_a_worker_too_slow_counts_as_an_attempt_on_disk(start):
     world.passes(2)
     world = world.crashes()
     assert world.core.jobs[handle].attempts == 1
-    world.store.abandon()
 
 
 def test_a_start_says_how_many_jobs_it_has_read(start, caplog):
@@ -577,7 +546,6 @@ def test_a_start_says_how_many_jobs_it_has_read(start, caplog):
     world = world.crashes()
     assert caplog.messages == ["%s: 3 jobs read" % world.path]
     assert world.keeper.reading.endswith("jobs.db: 3 jobs so far")
-    world.store.abandon()
 
 
 # --- Handles never repeat.
@@ -594,7 +562,6 @@ def test_handles_never_repeat(start, restart, kind):
     assert len(set(seen)) == 12
     if restart is StoredWorld.stops:
         assert seen == [b"H:x:%d" % n for n in range(1, 13)]
-    world.store.abandon()
 
 
 def test_handles_never_repeat_although_the_disk_refuses_from_the_first_job_on(start):
@@ -605,7 +572,6 @@ def test_handles_never_repeat_although_the_disk_refuses_from_the_first_job_on(st
     seen = [client.submits() for _ in range(3)]
     world = world.crashes()
     assert world.connects().submits() not in seen
-    world.store.abandon()
 
 
 def test_handles_never_repeat_after_many(start):
@@ -614,7 +580,6 @@ def test_handles_never_repeat_after_many(start):
     last = world.connects().submits()
     world = world.crashes()
     assert int(world.connects().submits()[4:]) > int(last[4:])
-    world.store.abandon()
 
 
 # --- When it is written.
@@ -651,7 +616,6 @@ def test_batch_flushes_within_a_second(start):
     assert len(modes) == 3
     world = world.crashes()
     assert len(world.core.jobs) == 2
-    world.store.abandon()
 
 
 def test_every_waits_for_the_disk_when_something_is_promised(start):
@@ -678,7 +642,6 @@ def test_every_waits_for_the_disk_when_something_is_promised(start):
     world = world.crashes()
     assert world.handles() == [first]
     client.takes()
-    world.store.abandon()
 
 
 def test_exit_writes_when_it_stops(start):
@@ -696,7 +659,6 @@ def test_exit_writes_when_it_stops(start):
     assert world.drained(b"f") == [first, second]
     world = other(world)  # what was done since is lost, but not what was there
     assert world.drained(b"f") == [first, second]
-    world.store.abandon()
 
 
 # --- Trouble.
@@ -739,7 +701,6 @@ def test_a_job_that_cannot_be_stored_is_refused_and_all_else_goes_on(start, capl
     assert "refused" in levels[0][1] and "disk I/O error" in levels[0][1] and "again" in levels[1][1]
     world = world.crashes()
     assert len(world.core.jobs) == 1
-    world.store.abandon()
 
 
 def test_what_happened_during_trouble_is_written_when_it_is_over(start):
@@ -758,7 +719,6 @@ def test_what_happened_during_trouble_is_written_when_it_is_over(start):
     world = world.crashes()
     assert world.handles() == [once] and world.core.jobs[once].attempts == 1
     assert list(world.core.aside) == [twice]
-    world.store.abandon()
 
 
 def test_a_clean_stop_during_trouble_writes_what_is_outstanding(start):
@@ -772,7 +732,6 @@ def test_a_clean_stop_during_trouble_writes_what_is_outstanding(start):
     keeper = world.keeper
     world = world.stops()
     assert keeper.complete and world.handles() == [second]
-    world.store.abandon()
 
 
 def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, caplog):
@@ -786,7 +745,6 @@ def test_a_stop_that_cannot_write_what_only_it_writes_says_what_is_lost(start, c
     assert not world.keeper.complete
     world = world.crashes()
     assert world.handles() == [handle]
-    world.store.abandon()
 
 
 def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
@@ -801,7 +759,6 @@ def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     world.broken = ""
     world = world.crashes()
     assert len(world.core.jobs) == 2
-    world.store.abandon()
 
 
 @pytest.mark.long
@@ -825,7 +782,6 @@ def test_much_that_was_outstanding_is_written_bit_by_bit(start):
     assert client.submits_bg()
     world = world.crashes()
     assert len(world.core.jobs) == 1
-    world.store.abandon()
 
 
 @pytest.mark.long
@@ -853,7 +809,6 @@ def test_what_happens_while_the_file_is_written_anew_is_in_it(start):
     world = world.crashes()
     assert len(world.core.jobs) == 300 - 8 + 1 and new in world.core.jobs
     assert [record[:11] for record in world.core.snapshot()] == expected
-    world.store.abandon()
 
 
 def test_records_do_not_pile_up_during_trouble(start):
@@ -880,7 +835,6 @@ def test_a_refused_job_that_reached_the_disk_all_the_same_is_removed(start):
     mend_disk(world)
     world = world.crashes()
     assert len(world.core.jobs) == 1
-    world.store.abandon()
 
 
 def fail_after(_):
@@ -906,7 +860,6 @@ def test_a_deleted_file_is_written_anew(start, tmp_path):
     assert list(world.core.aside) == [lost]
     assert world.drained(b"f") == [first, second, third]
     assert int(world.connects().submits()[4:]) > int(third[4:])
-    world.store.abandon()
 
 
 def test_a_file_locked_by_another_process_is_trouble_until_it_is_free(start):
@@ -939,7 +892,6 @@ def test_a_foreground_job_that_cannot_be_stored_for_one_who_joins_goes_on_for_th
     mend_disk(world)
     world = world.crashes()
     assert not world.core.jobs
-    world.store.abandon()
 
 
 def test_the_repr_tells_of_trouble(start):
@@ -970,4 +922,3 @@ def test_a_queue_that_is_emptied_while_the_disk_is_full_frees_the_store(start):
     assert client.submits_bg(b"f", b"", b"x" * 20000)
     world = world.crashes()
     assert len(world.core.jobs) == 1
-    world.store.abandon()
