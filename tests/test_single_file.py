@@ -68,6 +68,16 @@ def test_the_oldest_and_the_newest_interpreter_build_the_same_bytes(built, tool,
         run(python, tool, "--check", str(built / "gearman_std.py"))
 
 
+def test_a_copy_under_the_name_of_one_of_gearmands_programs_is_that_program(built, tmp_path):
+    for name in ("gearmand", "gearman", "gearadmin"):
+        shutil.copy(str(built / "gearman_std.py"), str(tmp_path / name))
+        assert run(sys.executable, str(tmp_path / name), "--version") == "%s %s (gearman_std)\n" % (
+            name, gearman_std.__version__)
+    assert "-> %s\n" % os.path.realpath(str(built / "gearman_std.py")) in run(
+        sys.executable, str(built / "gearman_std.py"), "install-names", "--force", str(tmp_path))
+    assert run(str(tmp_path / "gearadmin"), "--help").startswith("usage: gearadmin ")
+
+
 def test_check_tells_when_the_file_is_another(built, tool, tmp_path):
     other = tmp_path / "other.py"
     other.write_bytes((built / "gearman_std.py").read_bytes() + b"\n")

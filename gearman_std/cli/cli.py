@@ -10,6 +10,7 @@ from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors
 from .options import HelpWanted, UsageError, did_you_mean
 from .demo import run_demo
 from .first_process import leave_first_process
+from .names import OLD_NAMES, find_old_name, first_word, run_names, run_under_name
 from .server import run_server
 from .worker import run_worker
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
 
 _COMMANDS = {
-    "server": (run_server, "run a job server                                      like gearmand"),
-    "client": (run_client, "submit jobs and print their results                   like gearman"),
-    "worker": (run_worker, "run a program, or Python functions, for jobs          like gearman -w"),
-    "admin": (run_admin, "ask a job server for status, workers, jobs; steer it  like gearadmin"),
+    "server": (run_server, "run a job server                              like gearmand"),
+    "client": (run_client, "submit jobs and print their results           like gearman"),
+    "worker": (run_worker, "run a program, or Python functions, for jobs  like gearman -w"),
+    "admin": (run_admin, "ask a job server who does what, or steer it   like gearadmin"),
     "demo": (run_demo, "count words of files with a server and workers of its own"),
+    "install-names": (run_names, "make links named gearmand, gearman and gearadmin"),
 }  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]
 
 _HELP = """\
@@ -57,6 +59,9 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     words = list(sys.argv[1:] if arguments is None else arguments)
     if console is None:
         console = Console()
+    old_name = find_old_name(sys.argv, first_word()) if arguments is None else ""
+    if old_name:
+        return _run_as(old_name, console, words)
     name = words.pop(0) if words else ""
     if name == "help" and words:
         name, words = words[0], ["--help"]
@@ -66,6 +71,15 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
         console.command = name
         return run_command(console, _COMMANDS[name][0], words)
     return run_command(console, _run_none, [name])
+
+
+def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
+    """Be one of gearmand's programs."""
+    name = OLD_NAMES[old_name]
+    if name != "server":
+        release_signals()
+    console.program = old_name
+    return run_command(console, run_under_name(old_name, _COMMANDS[name][0]), words)
 
 
 def _run_none(console: Console, words: "Sequence[str]") -> int:
@@ -82,4 +96,4 @@ def _run_none(console: Console, words: "Sequence[str]") -> int:
 
 
 def _make_help() -> str:
-    return _HELP % (PROGRAM, "\n".join("  %-8s %s" % (name, what) for name, (_, what) in _COMMANDS.items()), PROGRAM)
+    return _HELP % (PROGRAM, "\n".join("  %-13s %s" % (name, what) for name, (_, what) in _COMMANDS.items()), PROGRAM)

@@ -5,7 +5,7 @@ import sys
 from ..errors import GearmanError, JobTimeout, NoServer, ServerLost
 from ..net.addresses import DEFAULT_PORT, split_address
 from ..net.connection import check_tls
-from .console import (DONE, FAILED, INTERRUPTED, PROGRAM, TERMINATED, TOO_LATE, UNREACHABLE, USAGE, Console, Quit)
+from .console import DONE, FAILED, INTERRUPTED, TERMINATED, TOO_LATE, UNREACHABLE, USAGE, Console, Quit
 from .options import HelpWanted, Option, Parsed, UsageError, read_port
 
 TYPE_CHECKING = False
@@ -107,7 +107,7 @@ def run_command(console: Console, command: "Callable[[Console, Sequence[str]], i
     except KeyboardInterrupt:
         return INTERRUPTED
     except UsageError as error:
-        console.complain("%s; see %s" % (error, " ".join(filter(None, (PROGRAM, console.command, "--help")))))
+        console.complain("%s; see %s --help" % (error, console.label))
         return USAGE
     except OSError as error:
         text = error.strerror or str(error)

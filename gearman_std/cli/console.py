@@ -28,6 +28,7 @@ class Console:
     """
 
     def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
+        self.program = PROGRAM  # or the name of another one that this is, see names
         self.command = command
         # Any of them is None if it was closed before the program started.
         self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
@@ -36,6 +37,11 @@ class Console:
 
     def __repr__(self) -> str:
         return "<Console of %s>" % self.command
+
+    @property
+    def label(self) -> str:
+        """What is run, as it is written on the command line."""
+        return " ".join(filter(None, (self.program, self.command)))
 
     def read(self) -> bytes:
         """All of standard input.  Raises OSError."""
@@ -88,7 +94,7 @@ class Console:
 
     def complain(self, text: str) -> None:
         """Tell on standard error, in one line, what is wrong."""
-        self.warn("%s: %s\n" % (" ".join(filter(None, (PROGRAM, self.command))), " ".join(text.split())))
+        self.warn("%s: %s\n" % (self.label, " ".join(text.split())))
 
     @staticmethod
     def _open(stream: "Optional[Any]") -> "Any":
