@@ -3,9 +3,15 @@
 Requests go in as bytes, through a PacketReader; replies are compared as bytes.  After every step the core's invariants are
 checked.
 """
+from gearman_std.core.invariants import check_core
+from contextlib import contextmanager
+from unittest import mock
+
 from gearman_std.core.core import Core
-from gearman_std.core.jobs import Totals
-from gearman_std.core.peers import ALL_RIGHTS, Peer
+from gearman_std.core.jobs import JOB_ARROWS, DELAYED, WAITING, Function, Totals
+from gearman_std.core.ledger import ADD, AddRecord
+from gearman_std.core.peers import Peer
+from gearman_std.core.rights import ALL_RIGHTS
 from gearman_std.wire.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED,
                                        NO_JOB, RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request,
                                        pack_response, packet_name)
@@ -114,18 +120,18 @@ class World:
         self.wait = None
 
     def after_step(self):
-        self.core.check()
+        check_core(self.core)
         self.does_chores()
         self.core.settle()
         self.wait = self.core.wait_time()
-        self.core.check()
+        check_core(self.core)
 
     def does_chores(self):
         """What the server does between the packets of its peers; returns the number of turns."""
         count = 0
         while self.core.turns.chores:
             self.core.turns.work()
-            self.core.check()
+            check_core(self.core)
             count += 1
         return count
 
@@ -134,7 +140,7 @@ class World:
         count = 0
         while packets:
             packets = self.core.receive(talker.peer, packets)
-            self.core.check()
+            check_core(self.core)
             count += 1
         return count
 
@@ -169,6 +175,13 @@ class World:
             assert worker.grabs() is not None
             worker.leaves()
 
+    def restores(self, handle, unique=b"", due=0.0, state="", priority=1, schedule=None, attempts=0):
+        """A job comes back from a store."""
+        job = self.core.restore(AddRecord(ADD, handle, b"f", unique, b"w", None, priority, due, attempts, state or (
+            DELAYED if due else WAITING), b"", schedule, self.wall, 0))
+        self.after_step()
+        return job
+
     def aside(self):
         """Handle and last error of each job that is set aside."""
         return [(job.handle, job.error) for job in self.core.aside.values()]
@@ -177,7 +190,7 @@ class World:
         """What has happened to all jobs since the start."""
         totals = Totals()
         for others in [self.core.totals] + [one.totals for one in self.core.functions.values()] + [
-                one.totals for one in self.core.dropped.values()]:
+                one.totals for one in self.core.registry.dropped.values()]:
             totals.add(others)
         return totals
 
@@ -193,3 +206,22 @@ class World:
         """Nothing was sent that no assertion looked at."""
         for talker in self.talkers:
             assert talker.heard() == b"", (talker.peer, packets_of(talker.heard()))
+
+
+@contextmanager
+def watched_arrows():
+    """Gives what leads where while it lasts: the states, by the last state, None for a new job, and the method of Function."""
+    seen, last = {}, {}
+
+    def watched(way):
+        method = getattr(Function, way)
+
+        def arrow(function, *arguments):
+            result = method(function, *arguments)
+            job = result or arguments[0]
+            seen.setdefault((last.get(job), way), set()).add(job.state)
+            last[job] = job.state
+            return result
+        return arrow
+    with mock.patch.multiple(Function, **{way: watched(way) for way in {way for _, way in JOB_ARROWS}}):
+        yield seen

@@ -7,6 +7,7 @@ import threading
 
 from gearman_std.cli.cli import main
 from gearman_std.cli.console import Console
+from gearman_std.core.invariants import check_core
 from gearman_std.wire.protocol import pack_request, pack_response
 from gearman_std.net.system import System
 from gearman_std.server.server import Server
@@ -128,7 +129,7 @@ def in_dispatcher(server, function, *arguments):
 def check(server):
     """Check the core's invariants, in the dispatcher thread; what gathers counts as about to be sent."""
     server._channels.release()
-    server.core.check()
+    check_core(server.core)
 
 
 def server_of(**settings):

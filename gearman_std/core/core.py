@@ -4,46 +4,48 @@ The core has no socket, thread, lock or clock.  In: `connect`, `receive`, `disco
 `peer.outgoing`, each such peer listed once in `unsent`; `records` for the store; `peer.closing`; `stopping`.  A peer's mistake
 never raises: it is answered with an ERROR packet.
 
-    SUBMIT_JOB*            GRAB_JOB*                WORK_COMPLETE | WORK_FAIL | WORK_EXCEPTION
-    ─────────> WAITING ────────────────> RUNNING ─────────────────────────────────────────> GONE
-    (_enqueue)  ^  ^  │   (assign)        │ │ │                                    (finish)
-                │  │  │                   │ │ └ failed, and the policy says again ──> DELAYED   (attempt_failed)
-                │  │  └ last watcher left │ └ worker lost or too slow: attempts left ──> WAITING (_attempt_lost)
-                │  │    or cancelled ─────┴────> GONE             none left ──> SET_ASIDE, or WORK_FAIL and GONE
-    due         │  ├ DELAYED  (_delay)
-    equal ended │  ├ HELD     (a successor, `_promote`)
-    on disk     └ STORING (`stored`), if there is a store and the job is a background job
-"""
-from collections import OrderedDict
+What becomes of a job, whose states and arrows are the table of the module jobs, is decided here:
 
+    its submit, and a start of the server    store; or `place`: hold, delay or push
+    its record is on disk                    hold, delay or push             stored
+    its time has come                        push                            _do_what_is_due
+    the equal job before it has ended        delay or push                   _promote
+    a worker grabs                           start                           assign
+    WORK_COMPLETE                            end; delay if it recurs         finish
+    WORK_FAIL, WORK_EXCEPTION                delay while attempts are left   attempt_failed
+                                             else set_aside, or end
+    its worker is lost, or is too slow       push while retries are left     _attempt_lost
+                                             else set_aside, or end
+    its last watcher has left                end, unless it runs             _end_if_in_vain
+    cancel                                   end                             cancel
+    drop function with force                 set_aside, or end               drop_job
+    purge; requeue, which makes it anew      end                             purge, requeue
+"""
 from ..errors import ProtocolError
+from ..schedule import Schedule
 from ..timers import Timers
-from ..wire.protocol import JOB_CREATED, LARGE_BODY, MAX_UNIQUE_SIZE, WORK_EXCEPTION, WORK_FAIL, pack_response
+from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response, parse_number
 from .chain import Chain, untie
-from .handlers import hand_over, handler_table
-from .invariants import check_core
-from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, JOIN, NO_WATCHERS, POSITIONS, REJECT, REPLACE, RERUN, RUNNING, SET_ASIDE,
-                   STORING, WAITING, Function, FunctionPolicy, Job, Totals, place_of)
-from .ledger import Ledger, job_record
-from .limits import DRAINING, QUEUE_FULL, REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits
-from .peers import ALL_RIGHTS, ASLEEP, AWAKE, WOKEN, Peer
+from .functions import Registry
+from .handlers import handler_table
+from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, NO_WATCHERS, POSITIONS, RUNNING, SET_ASIDE, STORING, WAITING, Function,
+                   FunctionPolicy, Job, place_of)
+from .ledger import Ledger, record_of_job
+from .limits import REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits, tell_refusal
+from .peers import ASLEEP, AWAKE, WOKEN, Peer
+from .rights import ALL_RIGHTS
 from .roster import Roster
-from .text import parse_number
 from .turns import NO_PACKETS, STEP, Turns
 from .uniques import Uniques, predecessor_of, unique_key
-from .watchers import leave, tell, unwatch, watch
+from .watchers import leave, tell, unwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
-    from ..schedule import Schedule
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional
     from ..wire.protocol import Data, Packet
+    from .ledger import AddRecord
 
 CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ from the monotonic one between two looks
-UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
-
-# The head of JOB_CREATED for each size of handle (benchmark: background submit).
-_CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
 
 
 class Core:
@@ -64,23 +66,20 @@ class Core:
                  numbers: "Optional[Callable[[int], int]]" = None) -> None:
         self.handle_prefix = handle_prefix
         self.exceptions = exceptions
-        self.policy = policy or FunctionPolicy()
-        self.policies = dict(policies or {})
         self.limits = limits or Limits()
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
         self.numbers = numbers
-        self._last_number = 0 if numbers is not None else 1 << 63  # of the block
+        self.last_number = 0 if numbers is not None else 1 << 63  # of the block
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
         self.peers = {}                 # type: Dict[Peer, None]
-        self.functions = {}             # type: Dict[bytes, Function] # by name; listed whole, which a plain dict does quickest
+        self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}))
+        self.functions = self.registry.by_name
         self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
         self.aside = {}                 # type: Dict[bytes, Job] # by handle
-        self.dropped = {}               # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
-        self.max_queues = {}            # type: Dict[bytes, Tuple[int, int, int]]
-        self.totals = Totals()          # of functions that are gone, and what belongs to none
+        self.totals = self.registry.totals  # of functions that are gone, and what belongs to none
         # What else is counted, for `show totals`; the server adds to it.
         self.counters = dict.fromkeys(REFUSAL_COUNTERS.values(), 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
@@ -98,9 +97,6 @@ class Core:
         self.time_limits = Timers()     # of running jobs, by `now`
         self.delayed = Timers()         # of jobs that wait for a date, by `wall`
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
-        self.unused = OrderedDict()     # type: OrderedDict[Function, float] # since when, the longest first; or used again
-        self._unused_until = 0.0        # none is unused for long before, by `now`: a round without looks costs less
-        self.name_size = 0              # bytes of the names of all functions
         self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
         self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
         self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
@@ -156,7 +152,7 @@ class Core:
             for _ in range(min(len(peer.watching), STEP)):
                 job, _ = peer.watching.popitem()
                 if leave(peer, job):
-                    self._unwatched(job)
+                    self._end_if_in_vain(job)
             if peer.watching:
                 yield b""
 
@@ -182,10 +178,11 @@ class Core:
             self._correct()
         if self.time_limits.entries or self.delayed.entries or self.retries.entries:
             self._do_what_is_due()
-        if self.roster.escalations:
+        escalations = self.roster.escalations
+        if escalations and escalations[0][0] <= now:
             self.roster.escalate(now)
-        if now >= self._unused_until:
-            self._forget_unused()
+        if now >= self.registry.forget_at:
+            self.registry.forget_unused(now)
 
     def _do_what_is_due(self) -> None:
         """End attempts that take too long, and have jobs wait in their queues whose time has come."""
@@ -198,29 +195,27 @@ class Core:
             if job.background:
                 self._attempt_lost(job, b"the time limit ran out")
             else:
-                self._stop_running(job)
+                self._take_out(job)
                 self._fail(job)
         for _ in range(STEP):
             job = self.delayed.pop_due(wall) or self.retries.pop_due(now)
             if job is None:
                 break
             job.timer = None
-            job.function.delayed[job.priority] -= 1
+            job.function.release(job)
             self._enqueue(job)
-            self._put_behind(job)
+            self.put_behind(job)
 
     def _correct(self) -> None:
         """Have jobs that recur come when they are due by the clock as it is now."""
         for _ in range(min(STEP, len(self._uncorrected))):
             job = self._uncorrected.pop()
-            if job.state is DELAYED and job.timer is not None and not job.attempts and job.schedule is not None:
-                due = self._corrected(job)
+            if job.state is DELAYED and not job.attempts and job.schedule is not None:
+                due = self._due_by_the_clock(job)
                 if due < job.due:
-                    self._undelay(job)
-                    self._delay(job, due)
-                    self._put_behind(job)
+                    self.delay_again(job, due)
 
-    def _corrected(self, job: Job) -> float:
+    def _due_by_the_clock(self, job: Job) -> float:
         """When a job is due that recurs, by the clock as it is now."""
         try:
             return job.schedule.corrected(job.due, self.wall)  # type: ignore[no-any-return]
@@ -252,7 +247,7 @@ class Core:
         when = self.retries.next_time()
         if when is not None:
             waits.append(when - self.now)
-        if self._uncorrected or self.unused and next(iter(self.unused.values())) + UNUSED_TIME <= self.now:
+        if self._uncorrected or self.registry.overdue(self.now):
             waits.append(0.0)  # with those that are to come there is no hurry
         when = self.roster.next_escalation()
         if when is not None:
@@ -264,10 +259,10 @@ class Core:
         self.store_trouble = b""
         for job in self.ledger.kept():
             if job.state is STORING:
-                job.function.delayed[job.priority] -= 1
-                self._place(job)
+                job.function.release(job)
+                self.place(job)
                 if job.due and job.state is WAITING:
-                    self._put_behind(job)  # its time has come since it was recorded
+                    self.put_behind(job)  # its time has come since it was recorded
 
     def not_stored(self, reason: bytes) -> None:
         """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`.
@@ -284,49 +279,61 @@ class Core:
         """Have a job in the background no more; it goes on only if a client waits for it, and once."""
         job.background = False
         job.schedule = None
-        if job.state is STORING:
-            job.function.delayed[job.priority] -= 1
-            if job.watchers:
-                self._place(job)
-            else:
-                self._forget(job)
+        if job.state is STORING and job.watchers:
+            job.function.release(job)
+            self.place(job)
         elif job.state is SET_ASIDE:
             self._leave_aside(job)
         elif job.state is not GONE and not job.watchers:
-            self._unwatched(job)
+            self._end_if_in_vain(job)
 
-    def restore(self, job: Job) -> None:
-        """Take in a job in its state from the store, in the order of the store."""
-        job.background = True
+    def restore(self, record: "AddRecord") -> Job:
+        """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is none."""
+        age = max(0.0, self.wall - record.created)  # the clock may have been set back
+        function = self.add_function(record.function)
+        job = Job(record.handle, function, record.unique, record.workload, record.priority, True, self.now - age)
+        job.reducer, job.due, job.attempts, job.error = record.reducer, record.due, record.attempts, record.error
+        if record.schedule is not None:
+            job.schedule = Schedule(record.schedule)
+        job.position = record.position
         self.ledger.position = max(self.ledger.position, job.position)
-        self._count_size(job, 1)
-        if job.state is SET_ASIDE:
+        self._take_in(job)
+        if record.state == SET_ASIDE:
             self._keep_aside(job)
-            return
-        self.jobs[job.handle] = job
-        self.job_chain.add(job)
-        state = job.state
-        if state is HELD:
-            predecessor = job.function.uniques.get(unique_key(job.unique, job.workload))
+            return job
+        self._list(job)
+        if record.state == HELD:
+            predecessor = function.uniques.get(unique_key(job.unique, job.workload))
             if predecessor is not None and predecessor.successor is None:
                 predecessor.successor = job
         self.uniques.add(job)
-        if state is WAITING:
+        if record.state == WAITING:
             self._enqueue(job)
-            return
+            return job
         if job.schedule is not None and not job.attempts and job.due > self.wall:
-            job.due = self._corrected(job)
-        self._place(job)
+            job.due = self._due_by_the_clock(job)
+        self.place(job)
         if job.state is WAITING:  # its time came while no server ran
-            self._put_behind(job)
+            self.put_behind(job)
+        return job
 
-    def snapshot(self) -> "List[Tuple[Any, ...]]":
+    def _take_in(self, job: Job) -> None:
+        """Count a job that is there from now on."""
+        self.size += len(job.workload)
+        job.function.admit(job)
+
+    def _list(self, job: Job) -> None:
+        """Have a job found by its handle, and in listings."""
+        self.jobs[job.handle] = job
+        self.job_chain.add(job)
+
+    def snapshot(self) -> "List[AddRecord]":
         """Records of all background jobs, in the order in which to restore them."""
         return [self.record_of(job) for job in self.background_jobs()]
 
-    def record_of(self, job: Job) -> "Tuple[Any, ...]":
+    def record_of(self, job: Job) -> "AddRecord":
         """The record that adds a job as it is now."""
-        return job_record(job, self.now, self.wall)
+        return record_of_job(job, self.now, self.wall)
 
     def background_jobs(self) -> "List[Job]":
         """All background jobs, in the order in which to restore them."""
@@ -336,7 +343,7 @@ class Core:
         return [job for job in running + waiting + others + list(self.aside.values()) if job.background]
 
     @property
-    def records(self) -> "List[Tuple[Any, ...]]":
+    def records(self) -> "List[Any]":
         """What the store has to be told."""
         return self.ledger.records
 
@@ -359,7 +366,7 @@ class Core:
             return False
         if not self.ledger.durable:
             return not self.jobs
-        return not self.roster.handing_out and not any(function.running for function in self.functions.values())
+        return not self.roster.handing_out and not any(peer.running for peer in self.peers)
 
     def _hold_back(self) -> None:
         """With a graceful stop ahead, background jobs stay in the store once no client waits any longer."""
@@ -377,93 +384,33 @@ class Core:
         self.number = max(self.number, after)
         if self.numbers is not None:
             self.number = self.numbers(self.number)
-            self._last_number = self.number + HANDLE_BLOCK - 1
-
-    def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]") -> None:
-        """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
-        if limits is None:
-            self.max_queues.pop(name, None)
-        else:
-            self.max_queues[name] = limits
-        function = self.functions.get(name)
-        if function is not None:
-            function.max_queue = limits
-            self._note_unused(function)
-
-    def make_room_for(self, name: bytes) -> bool:
-        """Whether there is a function of that name, or may be one more, if need be in place of those longest unused."""
-        if name in self.functions:
-            return True
-        while self.limits.lack_room(len(self.functions), self.name_size, len(name)):
-            if not self.unused:
-                return False
-            self._forget_function(next(iter(self.unused)))
-        return True
-
-    def _note_unused(self, function: Function) -> None:
-        """One use of a function is over, perhaps the last."""
-        self.unused.pop(function, None)
-        self.unused[function] = self.now
-
-    def _forget_function(self, function: Function) -> None:
-        """Forget a function that was noted as unused, unless it is used again."""
-        del self.unused[function]
-        if not function.in_use:
-            del self.functions[function.name]
-            self.name_size -= len(function.name)
-            self.totals.add(function.totals)
-
-    def _forget_unused(self) -> None:
-        """Forget functions that nobody has used for long."""
-        for _ in range(STEP):
-            function = next(iter(self.unused), None)
-            self._unused_until = UNUSED_TIME + (self.unused[function] if function is not None else self.now)
-            if function is None or self._unused_until > self.now:
-                break
-            self._forget_function(function)
+            self.last_number = self.number + HANDLE_BLOCK - 1
 
     def add_function(self, name: bytes) -> Function:
         """The function of that name, made if it is new."""
-        function = self.functions.get(name)
-        if function is None:
-            function = self.dropped.pop(name, None) or Function(name, self.policies.get(name, self.policy))
-            self.functions[name] = function
-            function.max_queue = self.max_queues.get(name)
-            self.name_size += len(name)
-            self._note_unused(function)
-        return function
-
-    def drop_function(self, function: Function) -> None:
-        """Forget a function that has neither workers nor jobs, but for those set aside, which keep their count in it."""
-        del self.functions[function.name]
-        self.name_size -= len(function.name)
-        self.unused.pop(function, None)
-        function.resume()
-        function.kept = False
-        if function.aside:
-            self.dropped[function.name] = function
-        else:
-            self.totals.add(function.totals)
+        return self.registry.add(name, self.now)
 
     def drop_job(self, job: Job) -> None:
         """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
-        self._out_of_turn(job)
-        self._give_up(job, b"its function was dropped")
+        if job.state not in (RUNNING, SET_ASIDE, GONE):
+            self._take_out(job)
+            self._give_up(job, b"its function was dropped")
 
     def cancel(self, job: Job) -> None:
         """End a job wherever it is; its watchers get WORK_FAIL, a worker's later result is ignored with an ERROR."""
+        if job.state is GONE:
+            return
         job.function.totals.cancelled += 1
         if job.state is SET_ASIDE:
             self.purge(job)
-            return
-        if job.state is RUNNING:
-            self._stop_running(job)
         else:
-            self._out_of_turn(job)
-        self._fail(job)
+            self._take_out(job)
+            self._fail(job)
 
     def requeue(self, job: Job) -> None:
         """Give a job that was set aside a new start."""
+        if job.state is not SET_ASIDE:
+            return
         old, function = job, self.add_function(job.function.name)
         self._leave_aside(old)
         # As another object, since the old one may still have an entry in a queue.
@@ -471,32 +418,28 @@ class Core:
         job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
         if self.ledger.storing.pop(old, job) is None:
             self.ledger.storing[job] = None
-        self._count_size(job, 1)
         if old.attempts:
             job.due = 0.0  # that was the time of an attempt
-        self.jobs[job.handle] = job
-        self.job_chain.add(job)
+        self._take_in(job)
+        self._list(job)
         self.uniques.add(job)
-        self._place(job)
-        self._put_behind(job)
+        self.place(job)
+        self.put_behind(job)
 
     def purge(self, job: Job) -> None:
         """Forget a job that was set aside."""
-        self._leave_aside(job)
-        self.ledger.remove(job)
+        if job.state is SET_ASIDE:
+            self._leave_aside(job)
+            self.ledger.remove(job)
 
     def _leave_aside(self, job: Job) -> None:
+        """The end of a job that was set aside."""
         del self.aside[job.handle]
         untie(job)
-        job.state = GONE
-        function = job.function
-        function.aside -= 1
-        self._count_size(job, -1)
-        if function is self.functions.get(function.name):
-            self._note_unused(function)
-        elif not function.aside:
-            del self.dropped[function.name]
-            self.totals.add(function.totals)
+        self.size -= len(job.workload)
+        job.function.release(job)
+        job.function.end(job)
+        self.registry.note_unused(job.function, self.now)
 
     def pause(self, function: Function) -> None:
         """Give out no more jobs of a function."""
@@ -505,7 +448,7 @@ class Core:
     def resume(self, function: Function) -> None:
         """Give out the jobs of a function again."""
         function.resume()
-        self._note_unused(function)
+        self.registry.note_unused(function, self.now)
         self.turns.finish(self._wake_for_all(function))
 
     def _wake_for_all(self, function: Function) -> "Iterator[Data]":
@@ -521,14 +464,16 @@ class Core:
         """A peer can do a function, within so many seconds if that is not 0."""
         most = self.limits.abilities
         if name not in peer.abilities and most and len(peer.abilities) >= most:
-            self._refuse(peer, TOO_MANY_ABILITIES)
-        elif not self.make_room_for(name):
-            self._refuse(peer, TOO_MANY_FUNCTIONS)
+            tell_refusal(self.counters, peer, TOO_MANY_ABILITIES)
+        elif not self.registry.make_room_for(name):
+            tell_refusal(self.counters, peer, TOO_MANY_FUNCTIONS)
         else:
             self.roster.register(peer, self.add_function(name), time_limit)
 
     def unregister(self, peer: Peer, name: bytes) -> None:
-        """A peer can no longer do one of its functions; its jobs of this go back."""
+        """A peer can no longer do a function; its jobs of this go back."""
+        if name not in peer.abilities:
+            return
         function = self.functions[name]
         self.roster.unregister(peer, function)
         self._after_unregistering(function, peer.sleep != ASLEEP)
@@ -550,212 +495,16 @@ class Core:
 
     def _after_unregistering(self, function: Function, awake: bool) -> None:
         if not function.workers:
-            self._note_unused(function)
+            self.registry.note_unused(function, self.now)
         if awake:
             self.roster.pass_on(function, self.now)
 
-    # ------------------------------------------------------------------------------------------------------- submitting
-
-    def submit(self, peer: Peer, name: bytes, unique: bytes, workload: "Data", priority: int, background: bool,
-               due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
-        function = self.functions.get(name)
-        if function is None:
-            if not self.make_room_for(name):
-                self.totals.refused += 1
-                self._refuse(peer, TOO_MANY_FUNCTIONS)
-                return
-            function = self.add_function(name)
-        predecessor = None
-        if unique:
-            if len(unique) > MAX_UNIQUE_SIZE:
-                peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-                return
-            if unique == b"-":
-                workload = bytes(workload)
-            predecessor = function.uniques.get(unique_key(unique, workload))
-            if predecessor is not None and not self._needs_successor(predecessor, schedule):
-                self._coalesce(peer, predecessor, workload, priority, background, due, schedule)
-                return
-        size = len(workload)
-        if self.limits.bounds_jobs or self.draining or self.store_trouble or function.max_queue is not None:
-            reason = self._refusal(function, priority, size, background)
-            if reason:
-                self._refuse_job(peer, function, reason)
-                return
-        if self.number >= self._last_number:
-            self.take_numbers()
-        self.number += 1
-        handle = b"%b:%d" % (self.handle_prefix, self.number)
-        job = Job(handle, function, unique, workload, priority, background, self.now)
-        job.due = due
-        if reducer is not None:
-            job.reducer = reducer
-        if schedule is not None:
-            job.schedule = schedule
-        self.jobs[handle] = job
-        # What `job_chain.add` does (benchmark: every submit).
-        later = self.job_chain.end
-        job.later = later
-        job.earlier = earlier = later.earlier
-        earlier.later = later.earlier = job
-        self.size += size
-        function.size += size
-        function.totals.submitted += 1
-        if predecessor is not None:
-            predecessor.successor = job
-        elif unique:
-            self.uniques.add(job)
-        if not background:
-            job.watchers = (peer,)
-            peer.watching[job] = 1
-            if self.ledger.first_storing:
-                self.ledger.put_behind(job, self.number)
-        elif self.ledger.durable:
-            job.state = STORING
-            function.delayed[priority] += 1
-            if not self.ledger.first_storing:
-                self.ledger.first_storing = self.number
-            self.ledger.storing[job] = None
-            self.ledger.add(job, self.now, self.wall)
-            self.ledger.promise(peer)
-            peer.send(_CREATED_HEADS[len(handle)] + handle)
-            return
-        if due or predecessor is not None:
-            self._place(job)
-        else:
-            function.push(job)
-            self.roster.wake(function, self.now)
-        peer.send(_CREATED_HEADS[len(handle)] + handle)
-
-    def _refusal(self, function: Function, priority: int, size: int, background: bool) -> bytes:
-        """Why a new job cannot be taken, or nothing."""
-        if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
-            return QUEUE_FULL
-        if self.draining:
-            return DRAINING
-        if background and self.store_trouble:
-            return self.store_trouble
-        return self.limits.job_refusal(function, len(self.jobs) + len(self.aside), self.size, size)
-
-    def _refuse_job(self, peer: Peer, function: Function, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
-        function.totals.refused += 1
-        self._refuse(peer, reason, code)
-
-    def _refuse(self, peer: Peer, reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
-        counter = REFUSAL_COUNTERS.get(reason)
-        if counter is not None:
-            self.counters[counter] += 1
-        peer.error(code, reason)
-
-    def _needs_successor(self, job: Job, schedule: "Optional[Schedule]") -> bool:
-        if schedule is not None and job.schedule is not None:
-            return False  # two that recur would do so for ever
-        return job.function.policy.coalescing == RERUN and job.state is RUNNING and job.successor is None
-
-    def _coalesce(self, peer: Peer, job: Job, workload: "Data", priority: int, background: bool, due: float,
-                  schedule: "Optional[Schedule]") -> None:
-        """A submit met a job of the same function and unique."""
-        function = job.function
-        coalescing = function.policy.coalescing
-        recorded = len(self.ledger.records)
-        if coalescing == REJECT:
-            self._refuse_job(peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
-            return
-        if background and self.store_trouble and (not job.background or coalescing != JOIN or schedule is not None
-                                                  and job.schedule is None):
-            self._refuse_job(peer, function, self.store_trouble)
-            return
-        if coalescing == RERUN and job.successor is not None:
-            if job.schedule is not None:
-                schedule = None  # two that recur would do so for ever
-            job = job.successor
-        elif coalescing != REPLACE or job.state is RUNNING:
-            coalescing = JOIN
-        if coalescing != JOIN:
-            reason = self.limits.bytes_refusal(function, self.size, len(workload) - len(job.workload))
-            if reason:
-                self._refuse_job(peer, function, reason)
-                return
-            self._replace_workload(job, workload)
-        job.joins += 1
-        function.totals.joined += 1
-        if priority < job.priority:
-            self._raise_priority(job, priority)
-        if schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE):
-            self._reschedule(job, due, schedule)
-        if not background:
-            watch(peer, job)
-        elif not job.background:
-            job.background = True
-            if self.ledger.durable:
-                self.ledger.storing[job] = None
-                self.ledger.add(job, self.now, self.wall)
-        if background and (len(self.ledger.records) > recorded or job in self.ledger.storing):
-            self.ledger.promise(peer)
-        peer.send(_CREATED_HEADS[len(job.handle)] + job.handle)
-
-    def _replace_workload(self, job: Job, workload: "Data") -> None:
-        self._count_size(job, -1)
-        job.workload = workload
-        self._count_size(job, 1)
-        if job.state is STORING:
-            self._record_again(job)
-        else:
-            self.ledger.change(job, "workload", workload)
-
-    def _reschedule(self, job: Job, due: float, schedule: "Schedule") -> None:
-        """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
-        waits = job.schedule is not None and not job.attempts
-        job.schedule = schedule
-        if job.state is STORING:
-            if waits:
-                job.due = due
-            self._record_again(job)
-            return
-        self.ledger.change(job, "schedule", schedule.text)
-        if waits and job.state is DELAYED and job.timer is not None:
-            self._undelay(job)
-            self._delay(job, due)
-            self._put_behind(job)
-
-    def _record_again(self, job: Job) -> None:
-        """A job whose record is not yet on disk has changed."""
-        self.ledger.withdraw(job)
-        self.ledger.add(job, self.now, self.wall)
-
-    def _raise_priority(self, job: Job, priority: int) -> None:
-        self.ledger.change(job, "priority", priority)
-        if job.state is WAITING:
-            job.function.move(job, priority)
-            self._put_behind(job)
-        elif job.state is not RUNNING:
-            job.function.delayed[job.priority] -= 1
-            job.function.delayed[priority] += 1
-            job.priority = priority
-        else:
-            job.priority = priority  # should the running attempt be lost
-
-    def _unwatched(self, job: Job) -> None:
-        """The last watcher left: a foreground job that does not run is in vain."""
-        if job.background or job.state is RUNNING:
-            return
-        self._out_of_turn(job)
-        self._forget(job)
-
-    def _out_of_turn(self, job: Job) -> None:
-        """Bring a job that does not run into no state."""
-        if job.state is WAITING:
-            job.function.remove(job, GONE)
-        else:
-            self._undelay(job)
-
     # -------------------------------------------------------------------------------------------------------- the arrows
 
-    def _place(self, job: Job) -> None:
-        """Give a new job its first state."""
+    def place(self, job: Job) -> None:
+        """Give a new job the state that it begins with."""
         if job.unique and predecessor_of(job) is not None:
-            job.state = HELD
-            job.function.delayed[job.priority] += 1
+            job.function.hold(job)
         elif job.due > self.wall and job.attempts:  # restored: the clock may have been set back
             self._retry_after(job, min(job.due - self.wall, job.function.policy.delay(job.attempts, 1.0)))
         elif job.due > self.wall:
@@ -764,7 +513,7 @@ class Core:
         else:
             self._enqueue(job)
 
-    def _put_behind(self, job: Job) -> None:
+    def put_behind(self, job: Job) -> None:
         """A job has another state, and its place is behind all others: have a restart know that."""
         ledger = self.ledger
         if ledger.durable:
@@ -774,29 +523,46 @@ class Core:
                 self.number += lead
             ledger.update(job, self.wall)
 
+    def _end_if_in_vain(self, job: Job) -> None:
+        """The last watcher left: a foreground job that does not run is in vain."""
+        if not job.background and job.state is not RUNNING:
+            self._take_out(job)
+            self._forget(job)
+
     def _enqueue(self, job: Job) -> None:
         job.function.push(job)
         self.roster.wake(job.function, self.now)
 
     def _delay(self, job: Job, due: float) -> None:
-        job.state = DELAYED
+        """Have a job wait for a date."""
         job.due = due
-        job.timer = self.delayed.add(due, job)
-        job.function.delayed[job.priority] += 1
+        job.function.delay(job, self.delayed.add(due, job))
+
+    def delay_again(self, job: Job, due: float) -> None:
+        """Have a job that waits for a date wait for another."""
+        self._take_out(job)
+        self._delay(job, due)
+        self.put_behind(job)
 
     def _retry_after(self, job: Job, pause: float) -> None:
         """Have a job wait for its next attempt, however the wall clock is set meanwhile."""
-        job.state = DELAYED
         job.due = self.wall + pause
-        job.timer = self.retries.add(self.now + pause, job)
-        job.function.delayed[job.priority] += 1
+        job.function.delay(job, self.retries.add(self.now + pause, job))
 
-    def _undelay(self, job: Job) -> None:
+    def _take_out(self, job: Job) -> None:
+        """Take a job out of the state in which it is; from a worker, whose later packets for it get JOB_NOT_FOUND."""
+        if job.state is RUNNING:
+            job.worker.running.pop(job.handle, None)
+            job.progress = None
+            if job.timer is not None:
+                self.time_limits.cancel(job.timer)
+                job.timer = None
+            job.function.stop(job)
+            return
         if job.timer is not None:
             (self.retries if job.attempts else self.delayed).cancel(job.timer)
             job.timer = None
-        job.function.delayed[job.priority] -= 1
-        job.state = GONE
+        job.function.release(job)
 
     def assign(self, peer: Peer) -> "Optional[Job]":
         """Give a peer the next job that it can do."""
@@ -806,12 +572,9 @@ class Core:
             if peer.sleep == ASLEEP:
                 ability_set.sleepers.pop(peer, None)
             peer.sleep = AWAKE
-        job = ability_set.take() if roster.handing_out else None
+        job = ability_set.take(peer) if roster.handing_out else None
         if job is None:
             return None
-        job.state = RUNNING
-        job.worker = peer
-        job.function.running += 1
         peer.running[job.handle] = job
         if peer.time_limits:
             time_limit = peer.time_limits.get(job.function)
@@ -824,24 +587,13 @@ class Core:
         if peer.sleep == WOKEN:
             job = self.assign(peer)
             if job is not None:
-                hand_over(peer, job, peer.all_yours)
+                peer.hand_over(job, peer.all_yours)
             else:
                 self.roster.fall_asleep(peer)
 
-    def _stop_running(self, job: Job) -> None:
-        """Take a job from its worker, whose later packets for it are answered with JOB_NOT_FOUND."""
-        job.worker.running.pop(job.handle, None)
-        job.worker = None
-        job.state = GONE
-        job.progress = None
-        job.function.running -= 1
-        if job.timer is not None:
-            self.time_limits.cancel(job.timer)
-            job.timer = None
-
     def _attempt_lost(self, job: Job, error: bytes) -> None:
         """A running job came to no end: try again, unless it did that too often or nobody cares any longer."""
-        self._stop_running(job)
+        self._take_out(job)
         job.attempts += 1
         if not job.background and not job.watchers:
             self._forget(job)
@@ -853,14 +605,14 @@ class Core:
         job.error = error
         job.function.totals.requeued += 1
         self._enqueue(job)
-        self._put_behind(job)
+        self.put_behind(job)
 
     def attempt_failed(self, job: Job, error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
         """A worker failed a job: a background job tries again if the policy says so, all else ends.
 
         `handle` is as the worker wrote it, which may be with a NUL at its end.
         """
-        self._stop_running(job)
+        self._take_out(job)
         policy = job.function.policy
         if job.background and policy.attempts > 1:
             job.attempts += 1
@@ -868,7 +620,7 @@ class Core:
                 job.error = error
                 jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
                 self._retry_after(job, policy.delay(job.attempts, jitter))
-                self._put_behind(job)
+                self.put_behind(job)
                 job.function.totals.requeued += 1
                 return
         self._tell_failure(job, exception, handle)
@@ -889,22 +641,22 @@ class Core:
             self._fail(job)
 
     def _fail(self, job: Job) -> None:
-        """End a job in no state without a result."""
+        """End a job, taken out of its state, without a result."""
         self._tell_failure(job, None, job.handle)
         job.function.totals.failed += 1
         unwatch(job)
         self._forget(job)
 
     def finish(self, job: Job) -> None:
-        """A running job, already taken from its worker's list, is complete."""
+        """A running job is complete."""
         function = job.function
         function.totals.completed += 1
-        function.running -= 1
-        job.worker = None
-        job.state = GONE
+        # What `_take_out` does (benchmark: every job).
+        job.worker.running.pop(job.handle, None)
         if job.timer is not None:
             self.time_limits.cancel(job.timer)
             job.timer = None
+        function.stop(job)
         if job.extras.schedule is not None:
             self._end(job)
             return
@@ -915,7 +667,7 @@ class Core:
         self._forget(job)
 
     def _end(self, job: Job) -> None:
-        """Forget a job in no state, unless it recurs."""
+        """Forget a job that was taken out of its state, unless it recurs."""
         if job.watchers:
             unwatch(job)
         if job.schedule is None:
@@ -928,44 +680,43 @@ class Core:
         except ValueError as error:
             self._set_aside(job, str(error).encode())
             return
-        self._delay(job, self._corrected(job))
-        self._put_behind(job)
+        self._delay(job, self._due_by_the_clock(job))
+        self.put_behind(job)
         if job.successor is not None:
             self._promote(job)
 
     def _set_aside(self, job: Job, error: bytes) -> None:
-        """Keep a background job in no state until somebody requeues or purges it."""
-        job.state = SET_ASIDE
+        """Keep a background job until somebody requeues or purges it."""
         job.error = error
         job.function.totals.set_aside += 1
         del self.jobs[job.handle]
         untie(job)
         self._keep_aside(job)
         self.uniques.remove(job)
-        self._put_behind(job)
+        self.put_behind(job)
         if job.successor is not None:
             self._promote(job)
+        elif job.unique:
+            self._disown(job)
 
     def _keep_aside(self, job: Job) -> None:
         self.aside[job.handle] = job
         self.aside_chain.add(job)
-        job.function.aside += 1
+        job.function.set_aside(job)
 
     def _forget(self, job: Job) -> None:
-        """The end of a job in no state."""
-        job.state = GONE
+        """The end of a job that was taken out of its last state."""
         del self.jobs[job.handle]
         # What `untie` does (benchmark: every job).
         earlier, later = job.earlier, job.later
         earlier.later = later
         later.earlier = earlier
         job.earlier = job.later = None
-        size = len(job.workload)
-        self.size -= size
+        self.size -= len(job.workload)
         function = job.function
-        function.size -= size
+        function.end(job)
         if not function.workers:
-            self._note_unused(function)
+            self.registry.note_unused(function, self.now)
         if job.unique:
             self.uniques.remove(job)
             if job.successor is not None:
@@ -981,9 +732,9 @@ class Core:
         assert successor is not None
         self.uniques.add(successor)
         if successor.state is HELD:
-            successor.function.delayed[successor.priority] -= 1
-            self._place(successor)
-            self._put_behind(successor)
+            successor.function.release(successor)
+            self.place(successor)
+            self.put_behind(successor)
         else:
             self.ledger.update(successor, self.wall)
 
@@ -992,11 +743,6 @@ class Core:
         predecessor = predecessor_of(successor)
         if predecessor is not None:
             predecessor.successor = None
-
-    def _count_size(self, job: Job, sign: int) -> None:
-        size = sign * len(job.workload)
-        self.size += size
-        job.function.size += size
 
     def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
         if not job.watchers:
@@ -1013,7 +759,3 @@ class Core:
             else:
                 watcher.send_data(WORK_EXCEPTION, exception, job.handle)
         tell(self.turns, job, send)
-
-    def check(self) -> None:
-        """Assert every invariant; for tests, as it looks at everything."""
-        check_core(self)

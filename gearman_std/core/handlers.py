@@ -5,15 +5,16 @@ come out of one other.
 """
 from ..schedule import Schedule
 from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, EXCEPTION_ENDS_JOB, GET_STATUS,
-                             GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL,
-                             JOB_ASSIGN_UNIQ, LARGE_BODY, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES,
-                             SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
-                             SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED,
-                             SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
-                             WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
+                             GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, LARGE_BODY, NO_JOB,
+                             OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES,
+                             STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
+                             SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
+                             SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
+                             WORK_WARNING, pack_response, parse_number)
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
-from .peers import SUBMIT, WORK
-from .text import answer, is_order, parse_number
+from .rights import SUBMIT, WORK, permitted
+from .submits import submit
+from .text import answer, is_order, permitted_commands
 from .watchers import count_watchers, tell
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ _NO_JOB_PACKET = pack_response(NO_JOB)
 def _submits(priority: int, background: bool) -> "Handler":
     def on_submit_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
         function, unique, workload = arguments
-        core.submit(peer, function, unique, workload, priority, background)
+        submit(core, peer, function, unique, workload, priority, background)
     return on_submit_job
 
 
@@ -48,7 +49,7 @@ def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> N
         peer.error(b"INVALID_ARGUMENTS", b"The time is out of range")
     else:
         # A time that is over is none: should the clock be set back, it does not come again.
-        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due) if due > core.wall else 0.0)
+        submit(core, peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due) if due > core.wall else 0.0)
 
 
 def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -60,7 +61,7 @@ def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> N
     except ValueError as error:
         peer.error(b"INVALID_ARGUMENTS", str(error).encode())
     else:
-        core.submit(peer, function, unique, workload, PRIORITY_NORMAL, True, due=due, schedule=schedule)
+        submit(core, peer, function, unique, workload, PRIORITY_NORMAL, True, due=due, schedule=schedule)
 
 
 def _submits_reduce(background: bool) -> "Handler":
@@ -69,7 +70,7 @@ def _submits_reduce(background: bool) -> "Handler":
         if len(reducer) > MAX_REDUCER_SIZE:
             peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
         else:
-            core.submit(peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
+            submit(core, peer, function, unique, workload, PRIORITY_NORMAL, background, reducer=reducer)
     return on_submit_reduce_job
 
 
@@ -131,8 +132,7 @@ def on_can_do_timeout(core: "Core", peer: "Peer", arguments: "Arguments") -> Non
 
 def on_cant_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (function,) = arguments
-    if function in peer.abilities:
-        core.unregister(peer, function)
+    core.unregister(peer, function)
 
 
 def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -159,10 +159,10 @@ def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     if job is None:
         peer.send(_NO_JOB_PACKET)
     elif len(job.workload) < LARGE_BODY:
-        # What `hand_over` would send, with two calls less (benchmark: every round trip).
+        # What `Peer.hand_over` would send, with two calls less (benchmark: every round trip).
         peer.send(pack_response(JOB_ASSIGN, job.handle, job.function.name, job.workload))
     else:
-        hand_over(peer, job, GRAB_JOB)
+        peer.hand_over(job, GRAB_JOB)
 
 
 def _grabs(packet_type: int) -> "Handler":
@@ -173,18 +173,8 @@ def _grabs(packet_type: int) -> "Handler":
         if job is None:
             peer.send(_NO_JOB_PACKET)
         else:
-            hand_over(peer, job, packet_type)
+            peer.hand_over(job, packet_type)
     return on_grab
-
-
-def hand_over(peer: "Peer", job: "Job", packet_type: int) -> None:
-    """Send a job to its worker, as the answer to that kind of grab."""
-    if packet_type == GRAB_JOB:
-        peer.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
-    elif packet_type == GRAB_JOB_ALL and job.reducer is not None:
-        peer.send_data(JOB_ASSIGN_ALL, job.workload, job.handle, job.function.name, job.unique, job.reducer)
-    else:
-        peer.send_data(JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
 
 
 def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -209,11 +199,11 @@ def _relays(packet_type: int) -> "Handler":
         if job is None:
             peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
         else:
-            _hand_on(core, job, packet_type, handle, data, peer)
+            _relay(core, job, packet_type, handle, data, peer)
     return on_work_data
 
 
-def _hand_on(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Data", worker: "Optional[Peer]") -> None:
+def _relay(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Data", worker: "Optional[Peer]") -> None:
     """Send a worker's packet to all who watch a job: the same bytes, as they may be many."""
     if not job.watchers:
         return
@@ -229,16 +219,16 @@ def _hand_on(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "D
 
 def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     handle, data = arguments
-    job = peer.running.pop(handle, None)
+    job = peer.running.get(handle)
     if job is None:
         peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
     watchers = job.watchers
     if watchers:
         if job.joins or len(data) >= LARGE_BODY:
-            _hand_on(core, job, WORK_COMPLETE, handle, data, None)
+            _relay(core, job, WORK_COMPLETE, handle, data, None)
         else:
-            # What `_hand_on` does, with a call less (benchmark: every round trip).
+            # What `_relay` does, with a call less (benchmark: every round trip).
             watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
     core.finish(job)
 
@@ -268,17 +258,21 @@ def on_echo_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.send_data(ECHO_RES, data)
 
 
-def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    (line,) = arguments
-    if peer.closing:
-        return  # a line before has ended the connection
-    reply = answer(core, peer, line)
-    if reply is None:
-        peer.closing = True
-    elif isinstance(reply, bytes):
-        peer.send(reply)
-    else:
-        core.turns.undertake(peer, reply, lasts=is_order(line))
+def _answers(rights: "FrozenSet[str]") -> "Handler":
+    commands = permitted_commands(rights)
+
+    def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        (line,) = arguments
+        if peer.closing:
+            return  # a line before has ended the connection
+        reply = answer(core, commands, line)
+        if reply is None:
+            peer.closing = True
+        elif isinstance(reply, bytes):
+            peer.send(reply)
+        else:
+            core.turns.undertake(peer, reply, lasts=is_order(line))
+    return on_text_line
 
 
 def on_wrong_magic(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -306,11 +300,9 @@ def on_forbidden(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
     """What obeys the packets of a peer with these rights, by packet type."""
-    table = [on_unexpected]  # type: List[Callable[..., None]]
-    for number in sorted(PACKETS):
-        right, handler = _HANDLERS.get(number, ("", on_unexpected))
-        table.append(handler if not right or right in rights else on_forbidden)
-    return table + [on_text_line, on_wrong_magic, on_too_few_arguments, on_go_on]
+    handlers = permitted(_HANDLERS, rights, on_forbidden)
+    return [handlers.get(number, on_unexpected) for number in range(max(PACKETS) + 1)] + [
+        _answers(rights), on_wrong_magic, on_too_few_arguments, on_go_on]
 
 
 _HANDLERS = {

@@ -1,7 +1,7 @@
 """What must hold of a Core after every step."""
 from collections import Counter
 
-from .jobs import DELAYED, GONE, HELD, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
+from .jobs import COUNTERS, DELAYED, GONE, HELD, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
 from .peers import ASLEEP
 from .uniques import predecessor_of, unique_key
 
@@ -19,7 +19,7 @@ def check_core(core: "Core") -> None:
         waiting += _check_function(core, function)
     assert len(waiting) == len(set(waiting)) == sum(job.state is WAITING for job in core.jobs.values())
     for job in core.jobs.values():
-        assert job.state in (STORING, WAITING, RUNNING, DELAYED, HELD), job
+        assert job.state in COUNTERS and job.state is not SET_ASIDE, job
         assert job.state is STORING or (job.state is HELD) == (predecessor_of(job) is not None), job
         assert (job.timer is not None) == (job.state is DELAYED) or job.state is RUNNING, job
         assert (job.state is RUNNING) == (job.worker is not None), job
@@ -53,14 +53,15 @@ def check_core(core: "Core") -> None:
     for chain, jobs in ((core.job_chain, core.jobs), (core.aside_chain, core.aside)):
         in_chain = [job for some in chain.walk() for job in some]
         assert len(in_chain) == len(jobs) and set(in_chain) == set(jobs.values()), chain
-    for name, function in core.dropped.items():
+    for name, function in core.registry.dropped.items():
         assert name not in core.functions and function.aside and not function.total and not function.ability_sets, function
     assert len(core.time_limits) == sum(job.timer is not None and job.state is RUNNING for job in core.jobs.values())
     for retries, timers in ((False, core.delayed), (True, core.retries)):
         assert len(timers) == sum(job.timer is not None and job.state is DELAYED and bool(job.attempts) == retries
                                   for job in core.jobs.values()), timers
-    assert core.name_size == sum(map(len, core.functions)), core
-    assert all(core.functions.get(function.name) is function for function in core.unused), core.unused
+    registry = core.registry
+    assert registry.name_size == sum(map(len, core.functions)), registry
+    assert all(core.functions.get(function.name) is function for function in registry.unused), registry.unused
     everything = list(core.jobs.values()) + list(core.aside.values())
     assert core.size == sum(len(job.workload) for job in everything)
     assert len(core.unsent) == len(set(core.unsent))
@@ -76,11 +77,12 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     assert sum(map(len, function.queues)) == len(jobs) + function.dead, function
     mine = [job for job in core.jobs.values() if job.function is function]
     aside = [job for job in core.aside.values() if job.function is function]
-    assert function.aside == len(aside), function
+    counted = Counter((COUNTERS[job.state], job.priority) for job in mine + aside)
+    for counter in set(COUNTERS.values()):
+        by_priority = [counted[counter, priority] for priority in PRIORITY_CLASSES]
+        assert getattr(function, counter) in (by_priority, sum(by_priority)), (function, counter)
     assert function.size == sum(len(job.workload) for job in mine + aside), function
-    assert function.running == sum(job.state is RUNNING for job in mine), function
-    assert sum(function.delayed) == sum(job.state in (DELAYED, HELD, STORING) for job in mine), function
-    assert function.in_use or function in core.unused, function
+    assert function.in_use or function in core.registry.unused, function
     abilities = [peer.abilities for peer in core.peers] + core.roster.leaving
     assert function.workers == sum(names.get(function.name, 0) for names in abilities), function
     assert all(function in ability_set.functions for ability_set in function.ability_sets), function

@@ -1,5 +1,20 @@
-"""What a job and a function are: priority queues, policies, counters, each changed by one method."""
-from collections import deque
+"""What a job and a function are: the states of a job and the arrows between them, priority queues, policies, counters.
+
+A job is in exactly one state.  Its function has a method for each way into one, which owns the counters: of the columns of
+this table, made from JOB_ARROWS, each is such a method, and each row says from where it leads where.
+
+               store    push     start    delay    hold       set_aside  end
+    (new)      storing  waiting           delayed  held back  set aside
+    storing             waiting           delayed  held back  set aside  gone
+    waiting             waiting  running                      set aside  gone
+    running             waiting           delayed             set aside  gone
+    delayed             waiting           delayed             set aside  gone
+    held back           waiting           delayed             set aside  gone
+    set aside                                                            gone
+
+Who decides which way a job goes stands in the table of the module core.
+"""
+from collections import OrderedDict, deque
 from operator import attrgetter
 
 from ..arguments import check_number
@@ -7,8 +22,8 @@ from ..timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, List, Optional, Tuple, Union
-    from .roster import AbilitySet
+    from typing import Any, Deque, Dict, FrozenSet, Iterable, List, Optional, Tuple, Union
+    from .peers import Peer
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
@@ -16,8 +31,27 @@ HANDLE_BLOCK = 1 << 17  # numbers of handles that are taken in one go, more than
 
 # Where a job is.  STORING: a background job whose record is not yet on disk; HELD: to run when an equal one has ended; GONE:
 # finished, cancelled or abandoned.
-STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = (
+STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = JOB_STATES = (
     "storing", "waiting", "running", "delayed", "held back", "set aside", "gone")
+
+_BETWEEN = "between states"  # of a new job, and of one that was taken out of a state and is brought into another at once
+
+# What leads from where to where: the names of the methods of Function.  None is a new job, or one that a store gives back.
+JOB_ARROWS = {
+    (None, "store"): STORING, (None, "push"): WAITING, (None, "delay"): DELAYED, (None, "hold"): HELD,
+    (None, "set_aside"): SET_ASIDE,
+    (STORING, "push"): WAITING, (STORING, "delay"): DELAYED, (STORING, "hold"): HELD, (STORING, "set_aside"): SET_ASIDE,
+    (STORING, "end"): GONE,
+    (WAITING, "push"): WAITING, (WAITING, "start"): RUNNING, (WAITING, "set_aside"): SET_ASIDE, (WAITING, "end"): GONE,
+    (RUNNING, "push"): WAITING, (RUNNING, "delay"): DELAYED, (RUNNING, "set_aside"): SET_ASIDE, (RUNNING, "end"): GONE,
+    (DELAYED, "push"): WAITING, (DELAYED, "delay"): DELAYED, (DELAYED, "set_aside"): SET_ASIDE, (DELAYED, "end"): GONE,
+    (HELD, "push"): WAITING, (HELD, "delay"): DELAYED, (HELD, "set_aside"): SET_ASIDE, (HELD, "end"): GONE,
+    (SET_ASIDE, "end"): GONE,
+}  # type: Dict[Tuple[Optional[str], str], str]
+
+# The counter of its function that a job is in, by state.
+COUNTERS = {STORING: "delayed", WAITING: "waiting", RUNNING: "running", DELAYED: "delayed", HELD: "delayed",
+            SET_ASIDE: "aside"}
 
 STORED_STATES = (WAITING, DELAYED, HELD, SET_ASIDE)  # what a store knows of that
 
@@ -95,7 +129,7 @@ class Job:
         self.priority = priority
         self.background = background  # somebody submitted it in the background, so it never depends on a watcher
         self.created = created        # monotonic seconds
-        self.state = GONE
+        self.state = _BETWEEN
         self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets: a tuple of one, or a dict of more
         self.worker = None    # type: Any # the Peer that runs it
         self.attempts = 0     # how many attempts have failed or were lost
@@ -187,8 +221,19 @@ class Function:
         """Whether it has a job, a worker, or an order that holds."""
         return bool(self.workers or self.kept or self.paused or self.max_queue or self.aside or self.total)
 
+    # ---------------------------------------------------------------------------- the arrows: into a state, out of the last
+
+    def admit(self, job: Job) -> None:
+        """A job is one of its own from now on; the arrow into its first state follows."""
+        self.size += len(job.workload)
+
+    def store(self, job: Job) -> None:
+        """A job waits for its record to be on disk."""
+        job.state = STORING
+        self.delayed[job.priority] += 1
+
     def push(self, job: Job) -> None:
-        """Put a job at the tail of its priority."""
+        """A job waits at the tail of its priority."""
         job.state = WAITING
         priority = job.priority
         self.queues[priority].append(job)
@@ -197,8 +242,8 @@ class Function:
             self._ready(priority)
         waiting[priority] += 1
 
-    def pop(self, priority: int) -> Job:
-        """Take the job whose turn it is; there must be one."""
+    def start(self, priority: int, worker: "Peer") -> Job:
+        """The job whose turn it is runs; there must be one."""
         queue = self.queues[priority]
         job = queue.popleft()
         while job.state is not WAITING or job.priority != priority:
@@ -207,21 +252,75 @@ class Function:
         self.waiting[priority] -= 1
         if not self.waiting[priority]:
             self._unready(priority)
+        job.state = RUNNING
+        job.worker = worker
+        self.running += 1
         return job
 
-    def remove(self, job: Job, state: str) -> None:
-        """Take a waiting job out of its turn and give it its next state."""
-        self.waiting[job.priority] -= 1
-        if not self.waiting[job.priority] and not self.paused:
-            self._unready(job.priority)
-        job.state = state
-        self._bury(job.priority)
+    def delay(self, job: Job, timer: "List[Any]") -> None:
+        """A job waits for its time."""
+        job.state = DELAYED
+        job.timer = timer
+        self.delayed[job.priority] += 1
 
-    def move(self, job: Job, priority: int) -> None:
-        """Put a waiting job at the tail of another priority."""
-        self.remove(job, GONE)
+    def hold(self, job: Job) -> None:
+        """A job waits for the end of an equal one."""
+        job.state = HELD
+        self.delayed[job.priority] += 1
+
+    def set_aside(self, job: Job) -> None:
+        """A job waits for an admin."""
+        job.state = SET_ASIDE
+        self.aside += 1
+
+    def end(self, job: Job) -> None:
+        """A job is no more."""
+        job.state = GONE
+        self.size -= len(job.workload)
+
+    def stop(self, job: Job) -> None:
+        """A job runs no longer; the arrow into its next state follows."""
+        assert job.state is RUNNING, job
+        job.state = _BETWEEN
+        job.worker = None
+        self.running -= 1
+
+    def release(self, job: Job) -> None:
+        """A job that does not run is in its state no longer; the arrow into its next one follows."""
+        state = job.state
+        job.state = _BETWEEN
+        if state is WAITING:
+            self.waiting[job.priority] -= 1
+            if not self.waiting[job.priority] and not self.paused:
+                self._unready(job.priority)
+            self._bury(job.priority)
+        elif state is SET_ASIDE:
+            self.aside -= 1
+        else:
+            assert state in (STORING, DELAYED, HELD), job
+            self.delayed[job.priority] -= 1
+
+    # ------------------------------------------------------------------------------------------ what changes within a state
+
+    def reprioritize(self, job: Job, priority: int) -> None:
+        """A job that does not wait in the queue gets another priority."""
+        if job.state is not RUNNING:
+            self.delayed[job.priority] -= 1
+            self.delayed[priority] += 1
         job.priority = priority
-        self.push(job)
+
+    def replace_workload(self, job: Job, workload: "Union[bytes, memoryview]") -> None:
+        """A job gets another workload."""
+        self.size += len(workload) - len(job.workload)
+        job.workload = workload
+
+    def gain_worker(self) -> None:
+        """A worker has registered for it, perhaps not for the first time."""
+        self.workers += 1
+
+    def lose_workers(self, count: int) -> None:
+        """So many registrations for it are over."""
+        self.workers -= count
 
     def pause(self) -> None:
         """Give out no more jobs."""
@@ -270,6 +369,69 @@ class Function:
     def _unready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             del ability_set.ready[priority][self]
+
+
+class AbilitySet:
+    """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
+
+    All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
+    wake-up looks at nothing but what it takes.  One of many functions that only one peer is in changes with that peer's
+    abilities; from then on it has no key, by which others could come to share it.
+
+    Owner: the Roster.
+    """
+
+    __slots__ = ("key", "functions", "members", "ready", "sleepers")
+
+    def __init__(self, key: "FrozenSet[bytes]", functions: "Iterable[Function]") -> None:
+        self.key = key  # type: Optional[FrozenSet[bytes]]
+        self.functions = dict.fromkeys(functions)  # type: Dict[Function, None]
+        self.members = 0
+        # By priority, the functions with waiting jobs, the next one to take from first.
+        self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
+        self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
+        for function in self.functions:
+            function.ability_sets[self] = None
+            if not function.paused:
+                for priority in PRIORITY_CLASSES:
+                    if function.waiting[priority]:
+                        self.ready[priority][function] = None
+
+    def __repr__(self) -> str:
+        return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
+
+    def add(self, function: "Function") -> None:
+        """Its one member can do another function, which is looked at first."""
+        self.functions[function] = None
+        function.ability_sets[self] = None
+        if not function.paused:
+            for priority in PRIORITY_CLASSES:
+                if function.waiting[priority]:
+                    self.ready[priority][function] = None
+                    self.ready[priority].move_to_end(function, last=False)
+
+    def remove(self, function: "Function") -> None:
+        """Its one member can do a function no longer, or it has no member any more."""
+        del self.functions[function]
+        del function.ability_sets[self]
+        for ready in self.ready:
+            ready.pop(function, None)
+
+    def has_work(self) -> bool:
+        """Whether a job waits that its members can do."""
+        ready = self.ready
+        return bool(ready[0] or ready[1] or ready[2])
+
+    def take(self, peer: "Peer") -> "Optional[Job]":
+        """Start the next job for a member: highest priority first, within it one function after the other."""
+        high, normal, low = self.ready
+        ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))
+        if not ready:
+            return None
+        function = next(iter(ready))
+        if len(ready) > 1:
+            ready.move_to_end(function)
+        return function.start(priority, peer)
 
 
 class Totals:

@@ -3,7 +3,9 @@ from ..arguments import check_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Dict
     from .jobs import Function
+    from .peers import Peer
 
 # Why a job, a function or an ability is refused, and the counter of that in `show totals`.
 QUEUE_FULL = b"Job queue is full"  # as gearmand says it
@@ -68,3 +70,11 @@ class Limits:
         if self.function_job_bytes and function.size + size > self.function_job_bytes:
             return TOO_MANY_FUNCTION_BYTES
         return b""
+
+
+def tell_refusal(counters: "Dict[str, int]", peer: "Peer", reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+    """Answer with the reason why something is not taken, and count it."""
+    counter = REFUSAL_COUNTERS.get(reason)
+    if counter is not None:
+        counters[counter] += 1
+    peer.error(code, reason)

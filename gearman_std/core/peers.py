@@ -1,21 +1,20 @@
 """What the core knows of a connection: its rights and abilities, its jobs, what waits to be sent to it."""
 from collections import OrderedDict
 
-from ..wire.protocol import ERROR, LARGE_BODY, pack_response, response_head
+from ..wire.protocol import (ERROR, GRAB_JOB, GRAB_JOB_ALL, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
+                             LARGE_BODY, pack_response, response_head)
+from .rights import ALL_RIGHTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional
     from ..wire.protocol import Data
-    from .jobs import Function, Job
-    from .roster import AbilitySet
-
-# What a peer may be allowed to do.
-SUBMIT, WORK, ADMIN, STEER = "submit", "work", "admin", "steer"
-ALL_RIGHTS = frozenset((SUBMIT, WORK, ADMIN, STEER))
+    from .jobs import AbilitySet, Function, Job
 
 # What a peer's last PRE_SLEEP, the server's NOOP and the peer's next grab make of it.
 AWAKE, ASLEEP, WOKEN = range(3)
+
+_CREATED = response_head(JOB_CREATED, 0)[:8]
 
 
 class Peer:
@@ -71,6 +70,26 @@ class Peer:
             self.send(response_head(packet_type, len(data), *leading))
             self.outgoing.append(data)
             self.bulky = True
+
+    def hand_over(self, job: "Job", packet_type: int) -> None:
+        """Send a job to its worker, as the answer to that kind of grab."""
+        if packet_type == GRAB_JOB:
+            self.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
+        elif packet_type == GRAB_JOB_ALL and job.reducer is not None:
+            self.send_data(JOB_ASSIGN_ALL, job.workload, job.handle, job.function.name, job.unique, job.reducer)
+        else:
+            self.send_data(JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
+
+    def promise(self, reply: bytes) -> int:
+        """Send a JOB_CREATED that is not true before the disk has the job, and is held until then; returns its place."""
+        self.send(reply)
+        return len(self.outgoing) - 1
+
+    def break_promise(self, place: int, reason: bytes) -> None:
+        """The disk does not get the job: an ERROR goes in place of what was promised."""
+        if not self.gone:
+            assert self.outgoing[place][:len(_CREATED)] == _CREATED, self
+            self.outgoing[place] = pack_response(ERROR, b"QUEUE_ERROR", reason)
 
     def error(self, code: bytes, text: bytes) -> None:
         """Answer with an ERROR packet."""

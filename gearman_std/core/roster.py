@@ -6,14 +6,14 @@ wakes as few as needed; while it still waits after a while, more and more.
 from collections import OrderedDict, deque
 
 from ..wire.protocol import NOOP, pack_response
-from .jobs import PRIORITY_CLASSES, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
+from .jobs import AbilitySet
 from .peers import ASLEEP, AWAKE, WOKEN
 from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
-    from .jobs import Function, Job
+    from typing import Deque, Dict, FrozenSet, Iterator, List, Optional, Tuple
+    from .jobs import Function
     from .peers import Peer
 
 # How long a waiting job may stay un-grabbed, in seconds, before more sleepers are woken for it.
@@ -23,69 +23,6 @@ ESCALATION_DELAY = 0.05
 FEW_ABILITIES = 32
 
 _NOOP_PACKET = pack_response(NOOP)
-
-
-class AbilitySet:
-    """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
-
-    All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
-    wake-up looks at nothing but what it takes.  One of many functions that only one peer is in changes with that peer's
-    abilities; from then on it has no key, by which others could come to share it.
-
-    Owner: the Roster.
-    """
-
-    __slots__ = ("key", "functions", "members", "ready", "sleepers")
-
-    def __init__(self, key: "FrozenSet[bytes]", functions: "Iterable[Function]") -> None:
-        self.key = key  # type: Optional[FrozenSet[bytes]]
-        self.functions = dict.fromkeys(functions)  # type: Dict[Function, None]
-        self.members = 0
-        # By priority, the functions with waiting jobs, the next one to take from first.
-        self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
-        self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
-        for function in self.functions:
-            function.ability_sets[self] = None
-            if not function.paused:
-                for priority in PRIORITY_CLASSES:
-                    if function.waiting[priority]:
-                        self.ready[priority][function] = None
-
-    def __repr__(self) -> str:
-        return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
-
-    def add(self, function: "Function") -> None:
-        """Its one member can do another function, which is looked at first."""
-        self.functions[function] = None
-        function.ability_sets[self] = None
-        if not function.paused:
-            for priority in PRIORITY_CLASSES:
-                if function.waiting[priority]:
-                    self.ready[priority][function] = None
-                    self.ready[priority].move_to_end(function, last=False)
-
-    def remove(self, function: "Function") -> None:
-        """Its one member can do a function no longer, or it has no member any more."""
-        del self.functions[function]
-        del function.ability_sets[self]
-        for ready in self.ready:
-            ready.pop(function, None)
-
-    def has_work(self) -> bool:
-        """Whether a job waits that its members can do."""
-        ready = self.ready
-        return bool(ready[0] or ready[1] or ready[2])
-
-    def take(self) -> "Optional[Job]":
-        """The next job for a member: highest priority first, within it one function after the other."""
-        high, normal, low = self.ready
-        ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))
-        if not ready:
-            return None
-        function = next(iter(ready))
-        if len(ready) > 1:
-            ready.move_to_end(function)
-        return function.pop(priority)
 
 
 class Roster:
@@ -118,7 +55,7 @@ class Roster:
             ability_set = self._own_set(peer)
             if ability_set is not None:
                 ability_set.add(function)
-        function.workers += 1
+        function.gain_worker()
         peer.abilities[function.name] += 1
         if time_limit:
             peer.time_limits[function] = time_limit
@@ -130,7 +67,7 @@ class Roster:
         ability_set = self._own_set(peer)
         if ability_set is not None:
             ability_set.remove(function)
-        function.workers -= peer.abilities.pop(function.name)
+        function.lose_workers(peer.abilities.pop(function.name))
         peer.time_limits.pop(function, None)
 
     def unregister_all(self, peer: "Peer") -> "Iterator[Function]":
@@ -146,7 +83,7 @@ class Roster:
         while abilities:
             name, count = abilities.popitem(last=False)
             function = self._functions[name]
-            function.workers -= count
+            function.lose_workers(count)
             if left is not None:
                 left.remove(function)
             yield function

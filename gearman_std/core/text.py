@@ -6,13 +6,16 @@ has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, 
 
 What can take long is an iterator of steps, see the module turns.
 """
+from ..wire.protocol import parse_number
 from .jobs import RUNNING, Totals
+from .rights import ADMIN, STEER, permitted
 from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple, Union
     Reply = Union[bytes, Iterator[bytes]]  # all of it, or its pieces
+    TextCommand = Callable[[Any, List[bytes]], Reply]
 
 _OK = b"OK\r\n"
 _NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
@@ -22,8 +25,13 @@ _MAX_WORDS = 5
 _PIECE_SIZE = 65536  # bytes of a listing that are made at once
 
 
-def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[Reply]":
-    """The reply to one line of a peer, or None if the connection should be closed.
+def permitted_commands(rights: "FrozenSet[str]") -> "Dict[bytes, TextCommand]":
+    """What answers each command of a peer with these rights."""
+    return permitted(_TEXT_COMMANDS, rights, _forbidden)
+
+
+def answer(core: "Any", commands: "Dict[bytes, TextCommand]", line: bytes) -> "Optional[Reply]":
+    """The reply to one line of a peer that has these commands, or None if the connection should be closed.
 
     That is so for lines of HTTP, or whoever can make a program here send a request, as to a web hook, could have the lines of
     its body obeyed.
@@ -31,19 +39,16 @@ def answer(core: "Any", peer: "Any", line: bytes) -> "Optional[Reply]":
     words = [word for index, word in enumerate(line.rstrip(b"\r").split(b" ")) if word or not index]
     if len(words) > _MAX_WORDS:
         return None
-    command = _TEXT_COMMANDS.get(words[0].lower())
+    command = commands.get(words[0].lower())
     if _speaks_another_protocol(line.split(), command is not None):
         return None
-    if command is None:
-        return _unknown_command(words[0])
-    if ("steer" if words[0].lower() in _CHANGING_COMMANDS else "admin") not in peer.rights:
-        return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
-    return command(core, words)
+    return command(core, words) if command is not None else _unknown_command(words[0])
 
 
 def is_order(line: bytes) -> bool:
     """Whether a line of text asks for a change, not for a listing."""
-    return line.rstrip(b"\r").split(b" ", 1)[0].lower() in _CHANGING_COMMANDS
+    right, _ = _TEXT_COMMANDS.get(line.rstrip(b"\r").split(b" ", 1)[0].lower(), (ADMIN, None))
+    return right == STEER
 
 
 def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:
@@ -103,16 +108,17 @@ def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
     if len(limits) == 1:
         limits *= 3
     limits += [0] * (3 - len(limits))
-    if any(limits) and words[1] not in core.max_queues and 0 < core.limits.functions <= len(core.max_queues):
+    max_queues = core.registry.max_queues
+    if any(limits) and words[1] not in max_queues and 0 < core.limits.functions <= len(max_queues):
         return _NO_ROOM
-    core.set_max_queue(words[1], tuple(limits) if any(limits) else None)
+    core.registry.set_max_queue(words[1], tuple(limits) if any(limits) else None, core.now)
     return _OK
 
 
 def _create(core: "Any", words: "List[bytes]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
-    if not core.make_room_for(words[2]):
+    if not core.registry.make_room_for(words[2]):
         return _NO_ROOM
     core.add_function(words[2]).kept = True
     return _OK
@@ -123,14 +129,14 @@ def _drop(core: "Any", words: "List[bytes]") -> "Reply":
     if len(words) != 3 + forced or words[1].lower() != b"function":
         return _incomplete(b"drop")
     function = core.functions.get(words[2])
-    return _drop_like(core, words[2].lower(), forced) if function is None else _drop_function(core, function, forced)
+    return _drop_like(core, words[2].lower(), forced) if function is None else _drop_with_jobs(core, function, forced)
 
 
 def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
     """Drop the first function whose name is the wanted one but for its case."""
     for count, function in enumerate(_functions(core), 1):
         if function.name.lower() == wanted:
-            reply = _drop_function(core, function, forced)
+            reply = _drop_with_jobs(core, function, forced)
             if isinstance(reply, bytes):
                 yield reply
             else:
@@ -141,14 +147,14 @@ def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
     yield _NO_FUNCTION
 
 
-def _drop_function(core: "Any", function: "Any", forced: bool) -> "Reply":
+def _drop_with_jobs(core: "Any", function: "Any", forced: bool) -> "Reply":
     if function.workers or function.running:
         return b"ERR there are still connected workers or executing clients\r\n"
     if function.total and not forced:
         return b"ERR there are still %d jobs queued: force sets them aside\r\n" % function.total
     if function.total:
         return _drop_jobs(core, function)
-    core.drop_function(function)
+    core.registry.drop(function)
     return _OK
 
 
@@ -164,7 +170,7 @@ def _drop_jobs(core: "Any", function: "Any") -> "Iterator[bytes]":
         if function.total or function.workers:
             core.resume(function)
         else:
-            core.drop_function(function)
+            core.registry.drop(function)
     yield _OK
 
 
@@ -295,7 +301,7 @@ def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
 def _show_totals(core: "Any") -> "Iterator[bytes]":
     totals = Totals()
     totals.add(core.totals)
-    for count, function in enumerate(list(core.functions.values()) + list(core.dropped.values()), 1):
+    for count, function in enumerate(list(core.functions.values()) + list(core.registry.dropped.values()), 1):
         totals.add(function.totals)
         if not count % STEP:
             yield b""
@@ -331,19 +337,6 @@ def _json_listing(entries: "Iterable[Dict[str, Any]]") -> "Iterator[bytes]":
     from json import JSONEncoder
     encode = JSONEncoder(check_circular=False).encode
     return _listing(encode(entry).encode() + b"\n" for entry in entries)
-
-
-def parse_number(text: bytes) -> int:
-    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
-    text = bytes(text).strip()
-    if text.isdigit():
-        return int(text[:40])
-    sign = -1 if text.startswith(b"-") else 1
-    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
-    end = 0
-    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
-        end += 1
-    return sign * int(digits[:end]) if end else 0
 
 
 def _functions(core: "Any") -> "Iterator[Any]":
@@ -382,13 +375,16 @@ def _incomplete(command: bytes) -> bytes:
     return b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+" + command + b"\r\n"
 
 
+def _forbidden(core: "Any", words: "List[bytes]") -> bytes:
+    return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
+
+
 _TEXT_COMMANDS = {
-    b"status": _status, b"prioritystatus": _priority_status, b"workers": _workers, b"version": _version, b"getpid": _getpid,
-    b"verbose": _verbose, b"maxqueue": _maxqueue, b"create": _create, b"drop": _drop, b"cancel": _cancel,
-    b"show": _show_listing,
-    b"pause": _pause, b"resume": _resume, b"drain": _drain, b"requeue": _requeue, b"purge": _purge, b"shutdown": _shutdown,
-}  # type: Dict[bytes, Callable[[Any, List[bytes]], Reply]]
+    b"status": (ADMIN, _status), b"prioritystatus": (ADMIN, _priority_status), b"workers": (ADMIN, _workers),
+    b"version": (ADMIN, _version), b"getpid": (ADMIN, _getpid), b"verbose": (ADMIN, _verbose), b"show": (ADMIN, _show_listing),
+    b"maxqueue": (STEER, _maxqueue), b"create": (STEER, _create), b"drop": (STEER, _drop), b"cancel": (STEER, _cancel),
+    b"pause": (STEER, _pause), b"resume": (STEER, _resume), b"drain": (STEER, _drain), b"requeue": (STEER, _requeue),
+    b"purge": (STEER, _purge), b"shutdown": (STEER, _shutdown),
+}  # type: Dict[bytes, Tuple[str, TextCommand]] # by its first word: the right that a command takes, and what answers it
 _HTTP_METHODS_ELSEWHERE = frozenset((
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
-_CHANGING_COMMANDS = frozenset((
-    b"maxqueue", b"create", b"drop", b"cancel", b"pause", b"resume", b"drain", b"requeue", b"purge", b"shutdown"))

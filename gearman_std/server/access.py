@@ -1,6 +1,6 @@
 """Who may do what: facts about a peer in, its rights out."""
 
-from ..core.peers import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
+from ..core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

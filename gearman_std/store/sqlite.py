@@ -29,18 +29,19 @@ A release with a newer schema brings the file up to date when it opens it; an ol
 import logging
 import os
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 
 from ..arguments import check_kind
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING,
                          place_of)
+from ..core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
-    Record = Tuple[Any, ...]
+    from ..core.ledger import Record, UpdateRecord
 
 _logger_store = logging.getLogger("gearman_std.store")
 
@@ -149,28 +150,27 @@ class JobStore:
             self.abandon()
             raise
 
-    def load(self) -> "List[Record]":
-        """All jobs, in the order in which to restore them.
-
-        Each is (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
-        position).
-        """
+    def load(self) -> "List[AddRecord]":
+        """All jobs, in the order in which to restore them."""
         try:
-            rows = []
-            for row in self._connection.execute(_SELECT):
-                rows.append(row[:8] + (row[8].decode(),) + row[9:])
+            records, last = [], self.number
+            for (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
+                 position, last) in self._connection.execute(_SELECT):
+                records.append(AddRecord(ADD, handle, function, unique, workload, reducer, priority, due, attempts,
+                                         state.decode(), error, schedule, created, position))
                 self.jobs_read += 1
         except self._errors as error:
             raise self._error(error) from None
-        for row in rows:
-            if row[5] not in PRIORITY_CLASSES or row[8] not in STORED_STATES:
-                raise self._error("the row of job %s makes no sense" % row[0].decode("latin-1"))
+        for record in records:
+            if record.priority not in PRIORITY_CLASSES or record.state not in STORED_STATES:
+                raise self._error("the row of job %s makes no sense" % record.handle.decode("latin-1"))
         # A job whose time came while no server ran enters its queue behind those that were in it before; one that is held back
         # has to find the job that holds it.
         order = {DELAYED: 1, HELD: 2}
-        rows.sort(key=lambda row: (order.get(row[8], 0), row[6] if row[8] == DELAYED else 0, row[12]))
-        self.number = max([self.number] + [row[13] for row in rows])
-        return [row[:13] for row in rows]
+        records.sort(key=lambda record: (order.get(record.state, 0), record.due if record.state == DELAYED else 0,
+                                         record.position))
+        self.number = max(self.number, last)
+        return records
 
     @property
     def usable(self) -> bool:
@@ -188,11 +188,11 @@ class JobStore:
         """
         self._commit(records, number, flush, False)
 
-    def replace(self, records: "Iterable[Record]", number: int) -> None:
+    def replace(self, records: "Iterable[AddRecord]", number: int) -> None:
         """Have the jobs of these records in the file, and no others."""
         self._commit(records, number, True, True)
 
-    def renew(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
+    def renew(self, records: "Iterable[AddRecord]", number: int) -> "Iterator[None]":
         """Write the file anew with the jobs of these records, or with none; a piece at a time, yielding after each.
 
         Until the new one is whole and on disk, the old one is not touched, unless nothing of it is to be kept.  Once it
@@ -384,7 +384,7 @@ class JobStore:
             connection.execute("BEGIN IMMEDIATE")
             if anew:
                 connection.execute("DELETE FROM jobs")
-            for kind, group in groupby(records, itemgetter(0)):
+            for kind, group in groupby(records, attrgetter("kind")):
                 self._write_group(kind, group)
             # Something has to be written for the commit to flush what earlier ones left to be flushed.
             if reserved != self._reserved or anew or not records:
@@ -424,7 +424,7 @@ class JobStore:
         self._file.note()
         self._unmoved = 0
 
-    def _write_new(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
+    def _write_new(self, records: "Iterable[AddRecord]", number: int) -> "Iterator[None]":
         """Write FILE-new, to which nothing is missing once its application_id is set."""
         rows = self._rows(records)
         row = next(rows, None)
@@ -457,23 +457,23 @@ class JobStore:
         self._reserved = number + HANDLE_BLOCK
         self._file.sync_folder()
 
-    def _write_group(self, kind: str, group: "Iterator[Record]") -> None:
+    def _write_group(self, kind: str, group: "Iterator[Any]") -> None:
         """Write neighbouring records of one kind."""
         execute = self._connection.executemany
-        if kind == "add":
+        if kind == ADD:
             execute(_INSERT, self._rows(group))
-        elif kind == "update":
+        elif kind == UPDATE:
             execute(_UPDATE, self._updates(group))
-        elif kind == "change":
-            for _, handle, column, value in group:
-                self._connection.execute(_CHANGES[column], (value, _handle_number(handle)))
+        elif kind == CHANGE:
+            for record in group:
+                self._connection.execute(_CHANGES[record.column], (record.value, _handle_number(record.handle)))
         else:
-            execute(_REMOVE, [(_handle_number(handle),) for _, handle in group])
+            execute(_REMOVE, [(_handle_number(record.handle),) for record in group])
 
-    def _rows(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
+    def _rows(self, records: "Iterable[AddRecord]") -> "Iterator[Tuple[Any, ...]]":
         size = block = place = 0
-        for (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
-             position) in records:
+        for record in records:
+            handle, workload, position = record.handle, record.workload, record.position
             number = int(handle[handle.rindex(b":") + 1:])
             size += ROW_SIZE + len(workload)
             if not position:
@@ -484,15 +484,15 @@ class JobStore:
                     block = number - offset
                     place = place_of(block)
                 position = place + offset * POSITIONS
-            yield (number, handle, function, unique, reducer, priority, due, attempts, state, error, schedule, created,
-                   position, workload)
+            yield (number, handle, record.function, record.unique, record.reducer, record.priority, record.due,
+                   record.attempts, record.state, record.error, record.schedule, record.created, position, workload)
         self._unmoved += size
 
-    def _updates(self, records: "Iterable[Record]") -> "Iterator[Tuple[Any, ...]]":
-        for _, handle, state, attempts, due, error, position in records:
-            number = _handle_number(handle)
+    def _updates(self, records: "Iterable[UpdateRecord]") -> "Iterator[Tuple[Any, ...]]":
+        for record in records:
+            number = _handle_number(record.handle)
             self._unmoved += ROW_SIZE
-            yield state, attempts, due, error, position or place_of(number), number
+            yield record.state, record.attempts, record.due, record.error, record.position or place_of(number), number
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -551,7 +551,8 @@ class JobStore:
                 source.close()
         _logger_store.warning("%s: %d jobs imported from the table %s, which is now called %s", path, len(rows), table, old)
 
-    def _add_rows(self, rows: "Sequence[Record]", handle_prefix: bytes, wall: float, numbers: "Callable[[int], int]") -> None:
+    def _add_rows(self, rows: "Sequence[Tuple[Any, ...]]", handle_prefix: bytes, wall: float,
+                  numbers: "Callable[[int], int]") -> None:
         highest, = self._connection.execute("SELECT max(number) FROM jobs").fetchone()
         self.number = max(self.number, highest or 0)
         records = []
@@ -559,8 +560,8 @@ class JobStore:
             if count % (HANDLE_BLOCK - 1) == 0:
                 self.number = numbers(self.number)
             self.number += 1
-            records.append(("add", b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority, when, 0,
-                            DELAYED if when else WAITING, b"", None, wall, 0))
+            records.append(AddRecord(ADD, b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority,
+                                     when, 0, DELAYED if when else WAITING, b"", None, wall, 0))
         self._connection.executemany(_INSERT, self._rows(records))
 
 
@@ -585,16 +586,16 @@ def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, byt
     return jobs
 
 
-def compact(records: "Iterable[Record]") -> "List[Record]":
+def compact(records: "List[Record]") -> "List[Record]":
     """Records of the same effect: of a job that is removed nothing but that, of others what came last.
 
     There must be no "add" among them.
     """
     latest = {}  # type: Dict[Any, Record]
-    removed = {record[1] for record in records if record[0] == "remove"}
+    removed = {record.handle for record in records if record.kind == REMOVE}
     for record in records:
-        if record[0] == "remove" or record[1] not in removed:
-            key = record[:3] if record[0] == "change" else record[:2]
+        if record.kind == REMOVE or record.handle not in removed:
+            key = (record.kind, record.handle, record.column if record.kind == CHANGE else "")
             latest.pop(key, None)  # so that it moves to the end
             latest[key] = record
     return list(latest.values())

@@ -5,22 +5,22 @@ stored is kept in memory until the store can be written again, which is tried se
 """
 import logging
 
-from ..core.jobs import GONE, STORED_STATES, Job
+from ..core.jobs import GONE, Job
+from ..core.ledger import ADD
 from ..errors import StoreError
-from ..schedule import Schedule
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator, List, Optional
     from ..core.core import Core
+    from ..core.ledger import AddRecord
     from .sqlite import JobStore
 
 _logger_keeper = logging.getLogger("gearman_std.store")
 
 RETRY_INTERVAL = 0.25  # seconds between attempts to write to a store that is in trouble
 FLUSH_INTERVAL = 1.0   # seconds that what is written, but promised to nobody, may wait for the disk
-_STATES = {state: state for state in STORED_STATES}
 CATCH_UP = 5000        # records written in one go after trouble, so that the server does not stand still
 QUIET = 1.0            # seconds without trouble after which it is said to be over; four times that, and so on, if it came again
 LONGEST_QUIET = 60.0
@@ -60,7 +60,7 @@ class StoreKeeper:
             rows = store.load()
             core.take_numbers(store.number)
             for row in rows:
-                core.restore(self._job(*row))
+                self._restore(row)
         except BaseException:  # a signal may end a long start
             store.abandon()
             raise
@@ -72,24 +72,11 @@ class StoreKeeper:
         """What `open` does at present, for people."""
         return "reading %s: %d jobs so far" % (self._store.path, self._store.jobs_read)
 
-    def _job(self, handle: bytes, function: bytes, unique: bytes, workload: bytes, reducer: "Optional[bytes]", priority: int,
-             due: float, attempts: int, state: str, error: bytes, schedule: "Optional[bytes]", created: float,
-             position: int) -> Job:
-        core = self._core
-        age = max(0.0, core.wall - created)  # the clock may have been set back
-        job = Job(handle, core.add_function(function), unique, workload, priority, True, core.now - age)
-        job.reducer = reducer
-        job.due = due
-        job.attempts = attempts
-        job.state = _STATES[state]
-        job.error = error
-        job.position = position
-        if schedule is not None:
-            try:
-                job.schedule = Schedule(schedule)
-            except ValueError as mistake:
-                raise StoreError("%s: job %s: %s" % (self._store.path, handle.decode("latin-1"), mistake)) from None
-        return job
+    def _restore(self, record: "AddRecord") -> None:
+        try:
+            self._core.restore(record)
+        except ValueError as mistake:
+            raise StoreError("%s: job %s: %s" % (self._store.path, record.handle.decode("latin-1"), mistake)) from None
 
     def due(self) -> bool:
         """Whether `save` has something to do before anything is sent."""
@@ -139,11 +126,13 @@ class StoreKeeper:
         self._well_since = NOT_YET
         self._unflushed_since = None
         self._retry_at = core.now + RETRY_INTERVAL
-        self._room = max(self._room, ROOM + 2 * sum(len(record[4]) for record in core.ledger.records if record[0] == "add"))
-        refused = set() if not store.usable else {record[1] for record in core.ledger.records if record[0] == "add"}
+        self._room = max(self._room, ROOM + 2 * sum(
+            len(record.workload) for record in core.ledger.records if record.kind == ADD))
+        refused = set() if not store.usable else {
+            record.handle for record in core.ledger.records if record.kind == ADD}
         core.not_stored(b"Background jobs cannot be stored at present: " + error.reason.encode("utf-8", "backslashreplace"))
         # Where nothing reached the disk, nothing of them has to be removed from it.
-        core.ledger.records = [record for record in core.ledger.records if record[1] not in refused]
+        core.ledger.records = [record for record in core.ledger.records if record.handle not in refused]
 
     def _trouble_ends(self) -> None:
         self._well_since = self._core.now

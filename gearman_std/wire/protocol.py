@@ -143,6 +143,19 @@ def unexpected(packet_type: int, arguments: "Sequence[Data]") -> ProtocolError:
     return ProtocolError("unexpected %s: %r" % (packet_name(packet_type), show_beginnings(arguments)))
 
 
+def parse_number(text: bytes) -> int:
+    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
+    text = bytes(text).strip()
+    if text.isdigit():
+        return int(text[:40])
+    sign = -1 if text.startswith(b"-") else 1
+    digits = text.lstrip(b"+-") if text[:1] in (b"+", b"-") else text
+    end = 0
+    while end < len(digits) and end < 40 and digits[end:end + 1].isdigit():
+        end += 1
+    return sign * int(digits[:end]) if end else 0
+
+
 def pack_request(packet_type: int, *arguments: "Data") -> bytes:
     """A request packet, from a client or worker to a server."""
     body = b"\0".join(arguments)

@@ -3,9 +3,8 @@ import time
 
 import pytest
 
-from gearman_std.core.jobs import DELAYED, FunctionPolicy, Job
+from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_CREATED, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
-from gearman_std.schedule import Schedule
 from gearman_std.core.turns import STEP
 
 YEARS = 10 * 365.25 * 86400
@@ -166,29 +165,20 @@ def test_a_requeued_job_does_not_wait_for_the_time_of_an_attempt_that_it_had(mak
 
 # --------------------------------------------------------------------------------------------------------- restored at a start
 
-def restored(world, due, schedule=None, attempts=0):
-    job = Job(b"H:x:1", world.core.add_function(b"f"), b"", b"w", 1, True, world.now)
-    job.due, job.attempts, job.state = due, attempts, DELAYED
-    job.schedule = schedule and Schedule(schedule)
-    world.core.restore(job)
-    world.after_step()
-    return job
-
-
 @pytest.mark.parametrize("fields, longest", ((b"* * * * *", 60), (b"30 4 * * *", 86400)))
 def test_a_recurring_job_whose_time_was_told_by_a_clock_that_was_ahead_comes_soon(world, fields, longest):
-    assert 0 < restored(world, world.wall + YEARS, fields).due - world.wall <= longest
+    assert 0 < world.restores(b"H:x:1", due=world.wall + YEARS, schedule=fields).due - world.wall <= longest
 
 
 def test_a_fixed_time_that_is_stored_does_not_come_twice_when_the_clock_was_set_back_a_little(world):
     world.sets_clock(-world.wall % 86400 + 9.5 * HOUR)
     tomorrow = world.wall + 24.5 * HOUR
-    assert restored(world, tomorrow, b"0 10 * * *").due == tomorrow
+    assert world.restores(b"H:x:1", due=tomorrow, schedule=b"0 10 * * *").due == tomorrow
 
 
 def test_the_next_attempt_that_is_stored_is_not_further_away_than_it_was(make_world):
     world = make_world(policy=FunctionPolicy(attempts=5, backoff=10.0))
-    restored(world, world.wall + YEARS, attempts=2)
+    world.restores(b"H:x:1", due=world.wall + YEARS, attempts=2)
     assert 20 <= world.wait <= 25
     worker = world.worker(b"f")
     world.sets_clock(-YEARS)

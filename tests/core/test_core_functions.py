@@ -1,7 +1,7 @@
 """Functions that nobody uses are listed for a while, and never take the room of others."""
 import pytest
 
-from gearman_std.core.core import UNUSED_TIME
+from gearman_std.core.functions import UNUSED_TIME
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, GRAB_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,

@@ -2,12 +2,11 @@
 import pytest
 
 from gearman_std.core.handlers import handler_table
-from gearman_std.core.peers import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
+from gearman_std.core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                                        JOB_CREATED, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES,
                                        SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, WORK_COMPLETE, pack_request,
                                        pack_response)
-from gearman_std.core.text import parse_number
 
 RESPONSES = sorted(number for number, (_, direction, _) in PACKETS.items() if direction == "response")
 
@@ -160,13 +159,6 @@ def test_there_is_a_handler_for_whatever_the_reader_reports():
 
 
 # -------------------------------------------------------------------------------------------------------------------- numbers
-
-@pytest.mark.parametrize("text, number", (
-    (b"12", 12), (b"0", 0), (b"", 0), (b"abc", 0), (b"12x", 12), (b"-1", -1), (b"+7", 7), (b" 5", 5), (b"\xb2", 0),
-    ("٣".encode(), 0), (b"9" * 8000, int("9" * 40)), (b"9" * 8000 + b"x", int("9" * 40)), (b"- 5", 0), (b"-", 0)))
-def test_numbers_are_read_as_the_c_server_reads_them(text, number):
-    assert parse_number(text) == number
-
 
 def test_a_status_of_large_numbers_is_kept_in_32_bits(world):
     client, worker = world.connects(), world.worker(b"f")

@@ -1,7 +1,71 @@
-"""Queues of a function, priorities, policies, totals."""
+"""The states of jobs and their table, queues of a function, priorities, policies, totals."""
+import ast
+import glob
+import os
+import re
+
 import pytest
 
-from gearman_std.core.jobs import GONE, JOIN, NO_EXTRAS, RUNNING, WAITING, Extras, Function, FunctionPolicy, Job, Totals
+from gearman_std.core import core, jobs
+
+from gearman_std.core.jobs import (JOB_ARROWS, COUNTERS, GONE, JOIN, NO_EXTRAS, RUNNING, JOB_STATES, WAITING,
+                                   Extras, Function, FunctionPolicy, Job, Totals)
+
+
+WAYS = ("store", "push", "start", "delay", "hold", "set_aside", "end")  # the methods of Function, as they are in the table
+
+
+# ------------------------------------------------------------------------------------------------------------------ states
+
+def picture():
+    """The table of the states, as it stands in the docstring of the module and in ARCHITECTURE."""
+    rows = [("",) + WAYS]
+    for state in (None,) + JOB_STATES[:-1]:
+        rows.append((state or "(new)",) + tuple(JOB_ARROWS.get((state, way), "") for way in WAYS))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("    " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def test_the_picture_of_the_states_is_that_of_the_table(sources):
+    assert picture() in jobs.__doc__
+    with open(os.path.join(sources, "docs", "ARCHITECTURE.md"), encoding="utf-8") as file:
+        assert picture() in file.read()
+
+
+def test_every_arrow_of_the_table_has_its_method_and_leads_to_one_state():
+    assert {way for _, way in JOB_ARROWS} == set(WAYS) <= set(dir(Function))
+    for way in WAYS:
+        assert len({state for (_, one), state in JOB_ARROWS.items() if one == way}) == 1, way
+    assert set(JOB_ARROWS.values()) == set(JOB_STATES) and set(COUNTERS) == set(JOB_STATES) - {GONE}
+    assert {state for state, _ in JOB_ARROWS} == set(COUNTERS) | {None}, "nothing leads out of the end"
+
+
+def test_who_decides_is_named_in_the_core(sources):
+    """Each line of the table in its docstring: what happens, which arrows that may be, and the method of Core."""
+    lines = re.findall(r"^    (\S.*?) {2,}(\S.*?)(?: {2,}(\S.*))?$", core.__doc__, re.M)
+    assert len(lines) >= 12
+    for _, arrows, methods in lines:
+        assert set(re.findall(r"\w+", arrows)) & set(WAYS), arrows
+        for method in methods.split(", ") if methods else ():
+            assert callable(getattr(core.Core, method)), method
+
+
+def test_nobody_but_a_function_changes_the_state_of_a_job_or_its_counters(sources):
+    """Each assignment to an attribute of one of these names, of another object than the method's own, stands in Function."""
+    counters = {"state", "waiting", "delayed", "dead", "workers"}
+    for path in glob.glob(os.path.join(sources, "core", "*.py")) + glob.glob(os.path.join(sources, "store", "*.py")):
+        with open(path, encoding="utf-8") as file:
+            tree = ast.parse(file.read())
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+            for target in targets:
+                of = target.value if isinstance(target, ast.Subscript) else target
+                if not isinstance(of, ast.Attribute):
+                    continue
+                owner = ast.dump(of.value)
+                others = counters | ({"running", "aside", "size"} if "function" in owner else set())
+                if of.attr in others and not ("'self'" in owner and "'function'" not in owner):
+                    assert path.endswith("jobs.py") and of.attr == "state", "%s:%d" % (path, node.lineno)
 
 
 @pytest.fixture
@@ -15,16 +79,16 @@ def pushed(function, number, priority=1):
     return job
 
 
-def popped(function, priority):
-    job = function.pop(priority)
-    job.state = RUNNING
+def started(function, priority, worker="worker"):
+    job = function.start(priority, worker)
+    assert job.state is RUNNING and job.worker == worker
     return job
 
 
 def test_a_queue_is_first_in_first_out(function):
     jobs = [pushed(function, number) for number in range(5)]
     assert function.jobs_waiting() == jobs and function.waiting == [0, 5, 0]
-    assert [popped(function, 1) for _ in jobs] == jobs and function.waiting == [0, 0, 0]
+    assert [started(function, 1) for _ in jobs] == jobs and function.waiting == [0, 0, 0]
 
 
 def test_jobs_waiting_are_listed_in_the_order_of_their_turns(function):
@@ -34,22 +98,25 @@ def test_jobs_waiting_are_listed_in_the_order_of_their_turns(function):
 
 def test_a_job_taken_out_of_its_turn_is_passed_over(function):
     first, second, third = [pushed(function, number) for number in range(3)]
-    function.remove(second, GONE)
+    function.release(second)
+    function.end(second)
     assert second.state is GONE and function.dead == 1 and function.waiting == [0, 2, 0]
-    assert [popped(function, 1), popped(function, 1)] == [first, third] and function.dead == 0
+    assert [started(function, 1), started(function, 1)] == [first, third] and function.dead == 0
 
 
 def test_a_job_moved_to_another_priority_is_at_its_tail(function):
     moved, other = pushed(function, 1, 2), pushed(function, 2, 0)
-    function.move(moved, 0)
+    function.release(moved)
+    moved.priority = 0
+    function.push(moved)
     assert moved.priority == 0 and moved.state is WAITING and function.waiting == [2, 0, 0]
-    assert [popped(function, 0), popped(function, 0)] == [other, moved]
+    assert [started(function, 0), started(function, 0)] == [other, moved]
 
 
 def test_dead_entries_are_cleared_away_when_they_are_half_of_all(function):
     jobs = [pushed(function, number) for number in range(1000)]
     for job in jobs[:990]:
-        function.remove(job, GONE)
+        function.release(job)
         assert sum(map(len, function.queues)) <= 2 * sum(function.waiting) + 17
     assert function.jobs_waiting() == jobs[990:]
 
@@ -57,7 +124,7 @@ def test_dead_entries_are_cleared_away_when_they_are_half_of_all(function):
 def test_dead_entries_at_either_end_are_cleared_away_at_once(function):
     jobs = [pushed(function, number) for number in range(1000)]
     for job in jobs[:400] + jobs[:599:-1]:
-        function.remove(job, GONE)
+        function.release(job)
         assert not function.dead
     assert function.jobs_waiting() == jobs[400:600]
 

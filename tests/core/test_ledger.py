@@ -2,11 +2,10 @@
 import pytest
 
 from gearman_std.core.jobs import (DELAYED, HELD, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING, Function,
-                                   FunctionPolicy, Job)
+                                   FunctionPolicy)
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB,
                                        SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
                                        WORK_FAIL)
-from gearman_std.schedule import Schedule
 
 FULL = (b"QUEUE_ERROR", b"the disk is full")
 
@@ -189,8 +188,9 @@ def test_a_function_may_be_dropped_while_its_jobs_are_stored(durable):
     durable.stores()
     assert durable.core.aside[b"H:x:1"].state is SET_ASIDE
     client.says(SUBMIT_JOB_BG, b"f", b"", b"")
-    assert client.takes() and client.asks(b"drop function f force") == b"OK\r\n"
+    assert durable.connects().asks(b"drop function f force") == b"OK\r\n"
     durable.refuses_to_store()
+    client.hears_error(*FULL)
     assert list(durable.core.aside) == [b"H:x:1"], "the second was never acknowledged"
 
 
@@ -249,22 +249,12 @@ def test_a_scheduled_job_keeps_its_record_and_gets_its_next_time(durable):
 
 # --------------------------------------------------------------------------------------------------------- restored at a start
 
-def restored(world, handle, unique=b"", due=0.0, state="", priority=1, schedule=None):
-    job = Job(handle, world.core.add_function(b"f"), unique, b"w", priority, True, world.now)
-    job.due = due
-    job.schedule = schedule
-    job.state = state or (DELAYED if due else WAITING)
-    world.core.restore(job)
-    world.after_step()
-    return job
-
-
 def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
-    restored(durable, b"H:x:7", b"u")
-    restored(durable, b"H:x:5")
-    restored(durable, b"H:x:6", due=durable.wall + 10)
-    restored(durable, b"H:x:9", priority=0)
-    restored(durable, b"H:x:8", state=SET_ASIDE)
+    durable.restores(b"H:x:7", b"u")
+    durable.restores(b"H:x:5")
+    durable.restores(b"H:x:6", due=durable.wall + 10)
+    durable.restores(b"H:x:9", priority=0)
+    durable.restores(b"H:x:8", state=SET_ASIDE)
     client, worker = durable.connects(), durable.worker(b"f")
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"").hears((JOB_CREATED, b"H:x:7"))
     assert [worker.grabs() for _ in range(4)] == [b"H:x:9", b"H:x:7", b"H:x:5", None]
@@ -275,8 +265,8 @@ def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
 
 def test_a_restored_successor_waits_for_its_predecessor(make_world):
     world = make_world(durable=True, policy=FunctionPolicy(RERUN))
-    restored(world, b"H:x:1", b"u")
-    restored(world, b"H:x:2", b"u", state=HELD)
+    world.restores(b"H:x:1", b"u")
+    world.restores(b"H:x:2", b"u", state=HELD)
     worker = world.worker(b"f")
     assert [worker.grabs(), worker.grabs()] == [b"H:x:1", None]
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
@@ -285,17 +275,17 @@ def test_a_restored_successor_waits_for_its_predecessor(make_world):
 
 def test_a_restored_job_does_not_wait_for_the_next_time_of_a_recurring_one(make_world):
     world = make_world(durable=True, policy=FunctionPolicy(RERUN))
-    restored(world, b"H:x:1", b"u", due=world.wall + 60, schedule=Schedule(b"* * * * *"))
-    restored(world, b"H:x:2", b"u")
+    world.restores(b"H:x:1", b"u", due=world.wall + 60, schedule=b"* * * * *")
+    world.restores(b"H:x:2", b"u")
     assert world.worker(b"f").grabs() == b"H:x:2"
 
 
 def test_a_snapshot_holds_all_background_jobs_as_they_are(durable):
     client, worker = durable.connects(), durable.worker(b"f")
     for priority in (2, 1):
-        restored(durable, b"H:x:5%d" % priority, priority=priority)
-    restored(durable, b"H:x:40", due=durable.wall + 10)
-    restored(durable, b"H:x:30", state=SET_ASIDE)
+        durable.restores(b"H:x:5%d" % priority, priority=priority)
+    durable.restores(b"H:x:40", due=durable.wall + 10)
+    durable.restores(b"H:x:30", state=SET_ASIDE)
     running = worker.grabs()
     client.submits()
     durable.passes(5)

@@ -5,6 +5,7 @@ from core_world import packets_of
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
                                        SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, WORK_COMPLETE)
+from gearman_std.core.invariants import check_core
 from gearman_std.core.roster import ESCALATION_DELAY, FEW_ABILITIES, AbilitySet
 from gearman_std.core.turns import STEP
 
@@ -357,11 +358,11 @@ def test_many_abilities_are_given_up_in_turns_and_for_what_waits_another_comes(w
         world.talkers.remove(worker)
     else:
         world.core.receive(worker.peer, [(loss, [])])
-    world.core.check()
+    check_core(world.core)
     steps = 0
     while world.core.turns.chores:
         world.core.turns.work()
-        world.core.check()
+        check_core(world.core)
         steps += 1
     left = [function.name for function in world.core.functions.values() if function.workers]
     assert steps >= 4 and left == [b"f%d" % (count - 1)]
@@ -373,10 +374,10 @@ def test_who_gives_up_many_abilities_may_register_some_of_them_meanwhile(world):
     handle = client.submits(b"f300")
     assert worker.grabs() == handle
     rest = world.core.receive(worker.peer, [(RESET_ABILITIES, []), (CAN_DO, [b"f300"]), (CAN_DO, [b"new"])])
-    world.core.check()
+    check_core(world.core)
     while rest:
         rest = world.core.receive(worker.peer, rest)
-        world.core.check()
+        check_core(world.core)
     world.after_step()
     assert world.core.functions[b"f300"].workers == 1 and not world.core.functions[b"f299"].workers
     assert worker.grabs() == handle

@@ -2,6 +2,7 @@
 import pytest
 
 from core_world import packets_of
+from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, GRAB_JOB, NO_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG,
@@ -19,7 +20,7 @@ def submit(world, client, count, packet_type=SUBMIT_JOB_BG, function=b"f", field
 def begin(world, admin, line):
     """Have a command begin; returns what waits for the peer's next turn."""
     rest = world.core.receive(admin.peer, [(TEXT_LINE, (line,))])
-    world.core.check()
+    check_core(world.core)
     return rest
 
 
@@ -27,7 +28,7 @@ def grab(world, worker, count):
     """Grab so many jobs; returns their handles."""
     for _ in range(count):
         world.core.receive(worker.peer, [(GRAB_JOB, [])])
-    world.core.check()
+    check_core(world.core)
     return [packet[1] for packet in packets_of(worker.takes()) if packet[0] == "JOB_ASSIGN"]
 
 
@@ -36,7 +37,7 @@ def work(world):
     count = 0
     while world.core.turns.chores:
         world.core.turns.work()
-        world.core.check()
+        check_core(world.core)
         count += 1
     return count
 
@@ -189,9 +190,9 @@ def test_a_job_that_was_dropped_behind_others_and_requeued_runs_once(world):
     (first, second, third, _) = list(world.core.jobs.values())
     world.core.drop_job(second)
     world.core.drop_job(third)
-    world.core.check()
+    check_core(world.core)
     world.core.requeue(world.core.aside[third.handle])
-    world.core.check()
+    check_core(world.core)
     worker = world.worker(b"f")
     assert [worker.grabs() for _ in range(4)] == [b"H:x:1", b"H:x:4", b"H:x:3", None]
     assert list(world.core.aside) == [b"H:x:2"]
@@ -261,12 +262,12 @@ def test_a_dropped_function_is_forgotten_with_its_last_job_and_its_totals_are_ke
     client, admin = world.connects(), world.connects()
     client.submits_bg()
     assert admin.asks(b"pause function f") == admin.asks(b"drop function f force") == b"OK\r\n"
-    assert admin.asks(b"status") == b".\n" and world.core.dropped
-    assert admin.asks(b"requeue all") == b"OK 1\r\n" and not world.core.dropped
+    assert admin.asks(b"status") == b".\n" and world.core.registry.dropped
+    assert admin.asks(b"requeue all") == b"OK 1\r\n" and not world.core.registry.dropped
     assert world.worker(b"f").grabs() == b"H:x:1", "it is not paused any longer"
     client.submits_bg(b"g")
     assert admin.asks(b"drop function g force") == b"OK\r\n" and admin.asks(b"purge all") == b"OK 1\r\n"
-    assert not world.core.dropped and world.totals().submitted == 2
+    assert not world.core.registry.dropped and world.totals().submitted == 2
     assert b"submitted\t2\n" in admin.asks(b"show totals")
 
 
@@ -288,7 +289,7 @@ def test_a_worker_that_is_lost_with_many_jobs_gives_them_back_in_turns_in_their_
     grab(world, worker, MANY)
     world.core.disconnect(worker.peer)
     world.talkers.remove(worker)
-    world.core.check()
+    check_core(world.core)
     assert len(world.core.turns.chores) == 1 and world.core.wait_time() == 0.0
     assert other.asks(b"cancel job H:x:%d" % MANY) == b"OK\r\n"
     assert work(world) == 0, "done with the step after"
@@ -334,7 +335,7 @@ def test_a_client_that_is_lost_with_many_jobs_leaves_them_in_turns(world):
     submit(world, client, MANY, SUBMIT_JOB)
     world.core.disconnect(client.peer)
     world.talkers.remove(client)
-    world.core.check()
+    check_core(world.core)
     assert len(world.core.jobs) == MANY - STEP
     assert other.submits(b"f") == b"H:x:%d" % (MANY + 1)
     work(world)
@@ -345,7 +346,7 @@ def test_many_delayed_jobs_due_at_once_come_some_at_each_tick(world):
     client = world.connects()
     submit(world, client, MANY, SUBMIT_JOB_EPOCH, fields=[b"%d" % (world.wall + 5)])
     world.core.tick(world.now + 5, world.wall + 5)
-    world.core.check()
+    check_core(world.core)
     assert sum(world.core.functions[b"f"].waiting) == STEP and world.core.wait_time() == 0.0
     for _ in range(MANY // STEP):
         world.core.tick(world.now + 5, world.wall + 5)
@@ -361,7 +362,7 @@ def test_many_time_limits_that_run_out_at_once_do_so_some_at_each_tick(make_worl
     worker.says(23, b"f", b"1000")
     grab(world, worker, MANY)
     world.core.tick(world.now + 2, world.wall)
-    world.core.check()
+    check_core(world.core)
     assert world.core.functions[b"f"].running == MANY - STEP and world.core.wait_time() == 0.0
     for _ in range(MANY // STEP):
         world.core.tick(world.now + 2, world.wall)

@@ -3,6 +3,7 @@ import pytest
 
 from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
                                        WORK_DATA, WORK_FAIL, pack_response)
+from gearman_std.core.invariants import check_core
 from gearman_std.core.watchers import MANY_JOINS
 
 
@@ -10,7 +11,7 @@ def join(world, talker, count, packet_type=SUBMIT_JOB):
     """Many submits of one unique."""
     world.core.receive(talker.peer, [(packet_type, [b"f", b"u", b""])] * count)
     talker.takes()
-    world.core.check()
+    check_core(world.core)
 
 
 def steps(world, talker, packets):

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from gearman_std.server.access import Access, PeerFacts, names_in_certificate, plain_address
-from gearman_std.core.peers import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
+from gearman_std.core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
 from gearman_std.wire.protocol import ERROR, JOB_CREATED, pack_request, pack_response
 from gearman_std.server.server import Server
 

@@ -8,6 +8,7 @@ import pytest
 
 from gearman_std.errors import StoreError
 from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING
+from gearman_std.core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord, ChangeRecord, RemoveRecord, UpdateRecord
 from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
                                       connect_sqlite)
 
@@ -18,14 +19,22 @@ PLACE = [0]  # of the last job
 def add(number, function=b"f", unique=b"", workload=b"w", reducer=None, priority=1, due=0.0, attempts=0, state=WAITING,
         error=b"", schedule=None, created=1000.0):
     PLACE[0] = number * POSITIONS
-    return ("add", b"H:x:%d" % number, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
-            created, number * POSITIONS)
+    return AddRecord(ADD, b"H:x:%d" % number, function, unique, workload, reducer, priority, due, attempts, state, error,
+                     schedule, created, number * POSITIONS)
 
 
 def update(number, state=WAITING, attempts=1, due=0.0, error=b"lost"):
     """The job is put behind all that were made, or put behind others, before."""
     PLACE[0] += 1
-    return ("update", b"H:x:%d" % number, state, attempts, due, error, PLACE[0])
+    return UpdateRecord(UPDATE, b"H:x:%d" % number, state, attempts, due, error, PLACE[0])
+
+
+def changed(number, column, value):
+    return ChangeRecord(CHANGE, b"H:x:%d" % number, column, value)
+
+
+def removed(number):
+    return RemoveRecord(REMOVE, b"H:x:%d" % number)
 
 
 OPENED = []
@@ -46,7 +55,7 @@ def close_all():
 
 
 def numbers(store):
-    return [int(row[0].rpartition(b":")[2]) for row in store.load()]
+    return [int(row.handle.rpartition(b":")[2]) for row in store.load()]
 
 
 def content(path):
@@ -77,32 +86,32 @@ def test_every_property_of_a_job_comes_back(store):
             add(2, b"", b"-", b""), add(3, state=SET_ASIDE, error=b"gone wrong", attempts=5)]
     store.write(rows, 3)
     store = again(store)
-    assert sorted(store.load()) == sorted(row[1:] for row in rows)
+    assert sorted(store.load()) == sorted(rows)
 
 
 def test_a_memoryview_is_stored_like_bytes(store):
     store.write([add(1, workload=memoryview(b"xworkloadx")[1:-1])], 1)
-    assert store.load()[0][3] == b"workload"
+    assert store.load()[0].workload == b"workload"
 
 
 def test_large_workloads_come_back(store):
     store.write([add(1, workload=b"x" * (5 << 20))], 1)
-    assert store.load()[0][3] == b"x" * (5 << 20)
+    assert store.load()[0].workload == b"x" * (5 << 20)
 
 
 def test_removed_jobs_are_gone(store):
-    store.write([add(1), add(2), ("remove", b"H:x:1"), add(3)], 3)
+    store.write([add(1), add(2), removed(1), add(3)], 3)
     assert numbers(store) == [2, 3]
 
 
 def test_removing_what_is_not_there_does_nothing(store):
-    store.write([("remove", b"H:x:7")], 7)
+    store.write([RemoveRecord(REMOVE, b"H:x:7")], 7)
     assert numbers(store) == []
 
 
 def test_jobs_come_back_in_the_order_of_their_positions_in_whatever_order_they_were_written(store):
     store.write([add(2), add(1)], 2)
-    store.write([add(3), add(4)[:13] + (0,), add(5)[:13] + (POSITIONS + 1,)], 5)
+    store.write([add(3), add(4)._replace(position=0), add(5)._replace(position=POSITIONS + 1)], 5)
     assert numbers(store) == [1, 5, 2, 3, 4], "0 is the place of a new job of that number"
 
 
@@ -117,13 +126,13 @@ def test_a_requeued_job_comes_back_at_the_tail(store):
 
 def test_an_update_changes_state_attempts_due_and_error(store):
     store.write([add(1), update(1, DELAYED, 4, 99.5, b"why")], 1)
-    assert store.load()[0][6:10] == (99.5, 4, "delayed", b"why")
+    assert store.load()[0][7:11] == (99.5, 4, "delayed", b"why")
 
 
 def test_a_raised_priority_leaves_a_job_where_it_is(store):
     """That it goes to the tail, if it waits, is an update."""
-    store.write([add(1), add(2), ("change", b"H:x:1", "priority", 0)], 2)
-    assert [(row[0], row[5]) for row in store.load()] == [(b"H:x:1", 0), (b"H:x:2", 1)]
+    store.write([add(1), add(2), changed(1, "priority", 0)], 2)
+    assert [(row.handle, row.priority) for row in store.load()] == [(b"H:x:1", 0), (b"H:x:2", 1)]
 
 
 def test_jobs_that_are_held_back_come_last(store):
@@ -132,8 +141,8 @@ def test_jobs_that_are_held_back_come_last(store):
 
 
 def test_a_replaced_workload_leaves_a_job_where_it_is(store):
-    store.write([add(1), add(2), ("change", b"H:x:1", "workload", b"new")], 2)
-    assert [(row[0], row[3]) for row in store.load()] == [(b"H:x:1", b"new"), (b"H:x:2", b"w")]
+    store.write([add(1), add(2), changed(1, "workload", b"new")], 2)
+    assert [(row.handle, row.workload) for row in store.load()] == [(b"H:x:1", b"new"), (b"H:x:2", b"w")]
 
 
 def test_jobs_whose_time_comes_later_follow_in_the_order_of_their_times(store):
@@ -144,16 +153,17 @@ def test_jobs_whose_time_comes_later_follow_in_the_order_of_their_times(store):
 def test_replace_leaves_nothing_else(store):
     store.write([add(1), add(2)], 2)
     store.replace([add(2, workload=b"new"), add(5)], 5)
-    assert [(row[0], row[3]) for row in store.load()] == [(b"H:x:2", b"new"), (b"H:x:5", b"w")]
+    assert [(row.handle, row.workload) for row in store.load()] == [(b"H:x:2", b"new"), (b"H:x:5", b"w")]
 
 
 def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     """In WAL mode a commit without fsync is with the system, which does not crash with us."""
-    code = ("from gearman_std.store.sqlite import BATCH, JobStore; import os, signal\n"
+    code = ("from gearman_std.core.ledger import AddRecord, RemoveRecord\n"
+            "from gearman_std.store.sqlite import BATCH, JobStore; import os, signal\n"
             "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
-            "store.write([('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0, 0)\n"
+            "store.write([AddRecord('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0, 0)\n"
             "             for n in range(1, 100)], 99)\n"
-            "store.write([('remove', b'H:5')], 99, flush=False)\n"
+            "store.write([RemoveRecord('remove', b'H:5')], 99, flush=False)\n"
             "os.kill(os.getpid(), signal.SIGKILL)" % path)
     subprocess.call([sys.executable, "-c", code])
     store = opened(path)
@@ -315,7 +325,7 @@ def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
     store.write([add(1, workload=b"kept")], 1)
     store.close(1)
     newer = opened(store.path, migrations=NEXT_VERSION)
-    assert newer.load()[0][3] == b"kept"
+    assert newer.load()[0].workload == b"kept"
     newer.close(1)
     connection = sqlite3.connect(store.path)
     assert connection.execute("SELECT colour FROM jobs").fetchone() == ("red",)
@@ -327,7 +337,7 @@ def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_
     old.write([add(1, unique=b"u"), add(2, unique=b"u"), update(1), add(3, unique=b"-"), add(4, unique=b"-"), add(5), add(6),
                add(7, b"g", b"u"), add(8, unique=b"v", state=SET_ASIDE), add(9, unique=b"v")], 9)
     old.close(9)
-    assert [(row[0], row[8]) for row in opened(path).load() if row[8] != WAITING] == [
+    assert [(row.handle, row.state) for row in opened(path).load() if row.state != WAITING] == [
         (b"H:x:8", SET_ASIDE), (b"H:x:2", HELD)]
 
 
@@ -393,7 +403,7 @@ class Plan:
 
 
 BEFORE = [add(1), add(2), add(3, state=SET_ASIDE)]
-CHANGES = [add(4), update(1), ("change", b"H:x:2", "workload", b"new"), ("remove", b"H:x:3"), add(5)]
+CHANGES = [add(4), update(1), changed(2, "workload", b"new"), RemoveRecord(REMOVE, b"H:x:3"), add(5)]
 AFTER = [2, 4, 1, 5]
 
 
@@ -476,7 +486,7 @@ def test_a_large_store_is_written_anew_a_piece_at_a_time(store):
     records = [add(n, workload=b"x" * 3000) for n in range(1, 3001)]
     steps = sum(1 for _ in store.renew(iter(records), 3000))
     assert steps > 4
-    assert store.load() == [record[1:] for record in records]
+    assert store.load() == records
     store.write([add(3001)], 3001)
     assert numbers(again(store)) == list(range(1, 3002))
 
@@ -612,7 +622,7 @@ def test_whatever_is_done_to_the_files_is_noticed_and_made_good(store, harm, end
     store.write([add(n, workload=b"x" * 3000) for n in range(1, 10)], 9)
     store._checkpoint("PASSIVE")
     copy_all(store)
-    store.write([add(10, workload=b"x" * 30000), ("remove", b"H:x:1")], 10)
+    store.write([add(10, workload=b"x" * 30000), removed(1)], 10)
     store._checkpoint("PASSIVE")
     store.write([add(11)], 11)
     for end in ends:
@@ -726,11 +736,11 @@ def test_a_reader_does_not_disturb(store):
 
 def test_compact_keeps_the_effect():
     second, third = update(2), update(3)
-    records = [update(1), update(2, DELAYED), ("change", b"H:x:3", "priority", 1), second, ("remove", b"H:x:1"),
-               ("change", b"H:x:3", "priority", 0), ("change", b"H:x:3", "workload", b"a"), third, ("remove", b"H:x:9"),
-               ("remove", b"H:x:9")]
-    assert compact(records) == [second, ("remove", b"H:x:1"), ("change", b"H:x:3", "priority", 0),
-                                ("change", b"H:x:3", "workload", b"a"), third, ("remove", b"H:x:9")]
+    records = [update(1), update(2, DELAYED), changed(3, "priority", 1), second, removed(1),
+               changed(3, "priority", 0), changed(3, "workload", b"a"), third, removed(9),
+               removed(9)]
+    assert compact(records) == [second, removed(1), changed(3, "priority", 0),
+                                changed(3, "workload", b"a"), third, removed(9)]
 
 
 def test_compact_is_the_same_to_the_store(store, tmp_path):
@@ -740,9 +750,9 @@ def test_compact_is_the_same_to_the_store(store, tmp_path):
     for _ in range(300):
         n = chance.randrange(1, 20)
         records.append(chance.choice([update(n, chance.choice([WAITING, SET_ASIDE]), chance.randrange(9)),
-                                      ("change", b"H:x:%d" % n, "priority", chance.randrange(3)),
-                                      ("change", b"H:x:%d" % n, "workload", b"%d" % chance.randrange(9))]
-                                     + [("remove", b"H:x:%d" % n)] * (chance.random() < 0.1)))
+                                      changed(n, "priority", chance.randrange(3)),
+                                      changed(n, "workload", b"%d" % chance.randrange(9))]
+                                     + [removed(n)] * (chance.random() < 0.1)))
     other = opened(str(tmp_path / "other.db"))
     for one, script in ((store, records), (other, compact(records))):
         one.write([add(n) for n in range(1, 20)], 20)
@@ -770,7 +780,7 @@ TAKEN = [(b"f", b"u1", b"\x00data", 1, 0.0, "waiting"), (b"f", b"u2", b"", 0, 0.
 
 
 def taken(store):
-    return [(row[1], row[2], row[3], row[5], row[6], row[8]) for row in store.load()]
+    return [(row.function, row.unique, row.workload, row.priority, row.due, row.state) for row in store.load()]
 
 
 def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
@@ -778,7 +788,7 @@ def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
     gearmand_file(old, ROWS)
     store = opened(path, gearmand_queue=(old, "gearman_queue"))
     assert taken(store) == TAKEN
-    assert [row[0] for row in store.load()] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
+    assert [row.handle for row in store.load()] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
     assert store.number == 4
     store.abandon()
     store = opened(path, gearmand_queue=(old, "gearman_queue"))
@@ -820,7 +830,7 @@ def test_an_old_table_has_no_times(path, tmp_path):
     old = str(tmp_path / "old.db")
     gearmand_file(old, [row[:4] for row in ROWS], "unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB", "q")
     store = opened(path, gearmand_queue=(old, "q"))
-    assert [row[6] for row in store.load()] == [0.0] * 4
+    assert [row.due for row in store.load()] == [0.0] * 4
 
 
 def test_what_cannot_be_taken_over(path, tmp_path):

@@ -625,7 +625,7 @@ def test_every_waits_for_the_disk_when_something_is_promised(start):
     write = world.store.write
 
     def note(records, number, flush=True):
-        modes.append(([record[0] for record in records], flush))
+        modes.append(([record.kind for record in records], flush))
         write(records, number, flush)
     world.store.write = note
     client = world.connects()

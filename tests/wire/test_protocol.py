@@ -15,7 +15,8 @@ from gearman_std.wire.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, G
                                        SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE,
                                        TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_STATUS, WORK_WARNING,
                                        WRONG_MAGIC, PacketReader, encode, encode_data, encode_function, encode_unique,
-                                       pack_request, pack_response, packet_name, request_head, response_head)
+                                       pack_request, pack_response, packet_name, parse_number, request_head,
+                                       response_head)
 
 # From the PROTOCOL document of gearmand: number, name, magic (REQ, RES or both), how many arguments.
 DOCUMENT = """
@@ -557,3 +558,10 @@ def test_a_job_for_a_reducer_has_five_arguments():
     data = pack_response(JOB_ASSIGN_ALL, b"H:1", b"f", b"u", b"r", b"w\0w")
     packets = [(JOB_ASSIGN_ALL, (b"H:1", b"f", b"u", b"r", b"w\0w"))]
     assert in_every_way(data, magic=RESPONSE_MAGIC, text=False) == (packets, None)
+
+
+@pytest.mark.parametrize("text, number", (
+    (b"12", 12), (b"0", 0), (b"", 0), (b"abc", 0), (b"12x", 12), (b"-1", -1), (b"+7", 7), (b" 5", 5), (b"\xb2", 0),
+    ("٣".encode(), 0), (b"9" * 8000, int("9" * 40)), (b"9" * 8000 + b"x", int("9" * 40)), (b"- 5", 0), (b"-", 0)))
+def test_numbers_are_read_as_the_c_server_reads_them(text, number):
+    assert parse_number(text) == number

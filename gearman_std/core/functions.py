@@ -1,0 +1,120 @@
+"""Which functions there are, how many there may be, and when one that nobody uses is forgotten."""
+from collections import OrderedDict
+
+from .jobs import Function, Totals
+from .turns import STEP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, Optional, Tuple
+    from .jobs import FunctionPolicy
+    from .limits import Limits
+
+UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
+
+
+class Registry:
+    """All functions by name.
+
+    A function is made by the first who names it.  It goes an hour after its last use, or when room is needed, or by an order;
+    its name's limit on waiting jobs stays, and so do its totals.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("by_name", "dropped", "max_queues", "unused", "name_size", "totals", "forget_at", "_limits", "_policy",
+                 "_policies")
+
+    def __init__(self, limits: "Limits", policy: "FunctionPolicy", policies: "Dict[bytes, FunctionPolicy]") -> None:
+        self.by_name = {}           # type: Dict[bytes, Function] # listed whole, which a plain dict does quickest
+        self.dropped = {}           # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
+        self.max_queues = {}        # type: Dict[bytes, Tuple[int, int, int]]
+        self.unused = OrderedDict()  # type: OrderedDict[Function, float] # since when, the longest first; or used again
+        self.name_size = 0          # bytes of the names of all functions
+        self.totals = Totals()      # of functions that are gone, and what belongs to none
+        self.forget_at = 0.0        # none is unused for long before, by `now`: a round without looks costs less
+        self._limits = limits
+        self._policy = policy
+        self._policies = policies
+
+    def __repr__(self) -> str:
+        return "<Registry: %d functions, %d dropped, %d perhaps unused>" % (
+            len(self.by_name), len(self.dropped), len(self.unused))
+
+    def make_room_for(self, name: bytes) -> bool:
+        """Whether there is a function of that name, or may be one more, if need be in place of those longest unused."""
+        if name in self.by_name:
+            return True
+        while self._limits.lack_room(len(self.by_name), self.name_size, len(name)):
+            if not self.unused:
+                return False
+            self._forget(next(iter(self.unused)))
+        return True
+
+    def add(self, name: bytes, now: float) -> Function:
+        """The function of that name, made if it is new."""
+        function = self.by_name.get(name)
+        if function is None:
+            function = self.dropped.pop(name, None) or Function(name, self._policies.get(name, self._policy))
+            self.by_name[name] = function
+            function.max_queue = self.max_queues.get(name)
+            self.name_size += len(name)
+            self.note_unused(function, now)
+        return function
+
+    def drop(self, function: Function) -> bool:
+        """Forget a function; not one that has workers or jobs, but for jobs set aside, which keep their count in it."""
+        if function.workers or function.total or self.by_name.get(function.name) is not function:
+            return False
+        self._take_out(function)
+        self.unused.pop(function, None)
+        function.resume()
+        function.kept = False
+        if function.aside:
+            self.dropped[function.name] = function
+        else:
+            self.totals.add(function.totals)
+        return True
+
+    def set_max_queue(self, name: bytes, limits: "Optional[Tuple[int, int, int]]", now: float) -> None:
+        """Limit the jobs of a function, known or not, for high, normal and low submits; 0 or None: no limit."""
+        if limits is None:
+            self.max_queues.pop(name, None)
+        else:
+            self.max_queues[name] = limits
+        function = self.by_name.get(name)
+        if function is not None:
+            function.max_queue = limits
+            self.note_unused(function, now)
+
+    def note_unused(self, function: Function, now: float) -> None:
+        """One use of a function is over, perhaps the last."""
+        if self.by_name.get(function.name) is function:
+            self.unused.pop(function, None)
+            self.unused[function] = now
+        elif not function.aside and self.dropped.pop(function.name, None) is not None:
+            self.totals.add(function.totals)
+
+    def forget_unused(self, now: float) -> None:
+        """Forget functions that nobody has used for long, some at a time."""
+        for _ in range(STEP):
+            function = next(iter(self.unused), None)
+            self.forget_at = UNUSED_TIME + (self.unused[function] if function is not None else now)
+            if function is None or self.forget_at > now:
+                break
+            self._forget(function)
+
+    def overdue(self, now: float) -> bool:
+        """Whether there are more to forget at once."""
+        return bool(self.unused) and next(iter(self.unused.values())) + UNUSED_TIME <= now
+
+    def _forget(self, function: Function) -> None:
+        """Forget a function that was noted as unused, unless it is used again."""
+        del self.unused[function]
+        if not function.in_use:
+            self._take_out(function)
+            self.totals.add(function.totals)
+
+    def _take_out(self, function: Function) -> None:
+        del self.by_name[function.name]
+        self.name_size -= len(function.name)

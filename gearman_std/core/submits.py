@@ -1,0 +1,207 @@
+"""What a submit does: it is refused, or it joins or changes an equal job, or it makes a new one."""
+from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
+from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
+from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, tell_refusal
+from .uniques import unique_key
+from .watchers import watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Tuple
+    from ..schedule import Schedule
+    from ..wire.protocol import Data
+    from .core import Core
+    from .jobs import Function
+    from .peers import Peer
+
+# The head of JOB_CREATED for each size of handle (benchmark: background submit).
+_CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
+
+
+def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Data", priority: int, background: bool,
+           due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
+    """A peer submits a job."""
+    function = core.functions.get(name)
+    if function is None:
+        if not core.registry.make_room_for(name):
+            core.totals.refused += 1
+            tell_refusal(core.counters, peer, TOO_MANY_FUNCTIONS)
+            return
+        function = core.add_function(name)
+    predecessor = None
+    if unique:
+        if len(unique) > MAX_UNIQUE_SIZE:
+            peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+            return
+        if unique == b"-":
+            workload = bytes(workload)
+        predecessor = function.uniques.get(unique_key(unique, workload))
+        if predecessor is not None:
+            action, job = _choose(predecessor, schedule)
+            if action != RERUN:
+                if job is not predecessor and predecessor.schedule is not None:
+                    schedule = None  # two that recur would do so for ever
+                _coalesce(core, peer, action, job, workload, priority, background, due, schedule)
+                return
+    size = len(workload)
+    if core.limits.bounds_jobs or core.draining or core.store_trouble or function.max_queue is not None:
+        reason = _refusal(core, function, priority, size, background)
+        if reason:
+            _refuse(core, peer, function, reason)
+            return
+    if core.number >= core.last_number:
+        core.take_numbers()
+    core.number += 1
+    handle = b"%b:%d" % (core.handle_prefix, core.number)
+    job = Job(handle, function, unique, workload, priority, background, core.now)
+    job.due = due
+    if reducer is not None:
+        job.reducer = reducer
+    if schedule is not None:
+        job.schedule = schedule
+    core.jobs[handle] = job
+    # What `job_chain.add` does (benchmark: every submit).
+    later = core.job_chain.end
+    job.later = later
+    job.earlier = earlier = later.earlier
+    earlier.later = later.earlier = job
+    core.size += size
+    function.admit(job)
+    function.totals.submitted += 1
+    if predecessor is not None:
+        predecessor.successor = job
+    elif unique:
+        core.uniques.add(job)
+    ledger = core.ledger
+    if not background:
+        job.watchers = (peer,)
+        peer.watching[job] = 1
+        if ledger.first_storing:
+            ledger.put_behind(job, core.number)
+    elif ledger.durable:
+        function.store(job)
+        if not ledger.first_storing:
+            ledger.first_storing = core.number
+        ledger.storing[job] = None
+        ledger.add(job, core.now, core.wall)
+        ledger.promise(peer, _CREATED_HEADS[len(handle)] + handle)
+        return
+    if due or predecessor is not None:
+        core.place(job)
+    else:
+        function.push(job)
+        core.roster.wake(function, core.now)
+    peer.send(_CREATED_HEADS[len(handle)] + handle)
+
+
+def _refusal(core: "Core", function: "Function", priority: int, size: int, background: bool) -> bytes:
+    """Why a new job cannot be taken, or nothing."""
+    if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
+        return QUEUE_FULL
+    if core.draining:
+        return DRAINING
+    if background and core.store_trouble:
+        return core.store_trouble
+    return core.limits.job_refusal(function, len(core.jobs) + len(core.aside), core.size, size)
+
+
+def _refuse(core: "Core", peer: "Peer", function: "Function", reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+    function.totals.refused += 1
+    tell_refusal(core.counters, peer, reason, code)
+
+
+def _choose(job: "Job", schedule: "Optional[Schedule]") -> "Tuple[str, Job]":
+    """What a submit does that meets a job of its function and unique, and with which job.
+
+    REJECT: it is refused; JOIN: it waits for the same end; REPLACE: it gives the job its workload, too; RERUN: it makes a new
+    job, a successor that is to run when this one has ended.
+    """
+    coalescing = job.function.policy.coalescing
+    if coalescing == RERUN:
+        if job.successor is not None:
+            return REPLACE, job.successor
+        if job.state is not RUNNING or schedule is not None and job.schedule is not None:
+            return JOIN, job  # two that recur would do so for ever
+        return RERUN, job
+    if coalescing == REPLACE and job.state is RUNNING:
+        return JOIN, job
+    return coalescing, job
+
+
+def _coalesce(core: "Core", peer: "Peer", action: str, job: "Job", workload: "Data", priority: int, background: bool,
+              due: float, schedule: "Optional[Schedule]") -> None:
+    """Do with a job what was chosen, unless there is a reason against it."""
+    function, ledger = job.function, core.ledger
+    if action == REJECT:
+        _refuse(core, peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
+        return
+    recurs = schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE)
+    if background and core.store_trouble and (not job.background or action == REPLACE or recurs):
+        _refuse(core, peer, function, core.store_trouble)
+        return
+    if action == REPLACE:
+        reason = core.limits.bytes_refusal(function, core.size, len(workload) - len(job.workload))
+        if reason:
+            _refuse(core, peer, function, reason)
+            return
+    recorded = len(ledger.records)
+    if action == REPLACE:
+        _replace_workload(core, job, workload)
+    job.joins += 1
+    function.totals.joined += 1
+    if priority < job.priority:
+        _raise_priority(core, job, priority)
+    if schedule is not None and recurs:
+        _reschedule(core, job, due, schedule)
+    if not background:
+        watch(peer, job)
+    elif not job.background:
+        job.background = True
+        if ledger.durable:
+            ledger.storing[job] = None
+            ledger.add(job, core.now, core.wall)
+    reply = _CREATED_HEADS[len(job.handle)] + job.handle
+    if background and (len(ledger.records) > recorded or job in ledger.storing):
+        ledger.promise(peer, reply)
+    else:
+        peer.send(reply)
+
+
+def _replace_workload(core: "Core", job: "Job", workload: "Data") -> None:
+    core.size += len(workload) - len(job.workload)
+    job.function.replace_workload(job, workload)
+    if job.state is STORING:
+        _record_again(core, job)
+    else:
+        core.ledger.change(job, "workload", workload)
+
+
+def _reschedule(core: "Core", job: "Job", due: float, schedule: "Schedule") -> None:
+    """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
+    waits = job.schedule is not None and not job.attempts
+    job.schedule = schedule
+    if job.state is STORING:
+        if waits:
+            job.due = due
+        _record_again(core, job)
+        return
+    core.ledger.change(job, "schedule", schedule.text)
+    if waits and job.state is DELAYED:
+        core.delay_again(job, due)
+
+
+def _record_again(core: "Core", job: "Job") -> None:
+    """A job whose record is not yet on disk has changed."""
+    core.ledger.withdraw(job)
+    core.ledger.add(job, core.now, core.wall)
+
+
+def _raise_priority(core: "Core", job: "Job", priority: int) -> None:
+    core.ledger.change(job, "priority", priority)
+    if job.state is WAITING:
+        job.function.release(job)
+        job.priority = priority
+        job.function.push(job)
+        core.put_behind(job)
+    else:
+        job.function.reprioritize(job, priority)
