@@ -25,7 +25,9 @@ import logging
 from .server.access import Access
 from .client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from .client.client import Client
-from .client.task import HIGH, LOW, NORMAL, JobStatus, Task
+from .client.link import JobStatus
+from .client.plan import HIGH, LOW, NORMAL
+from .client.task import Task
 from .worker.command import Command, CommandFailed
 from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
                      NoWorker, ProtocolError, QueueFull, ServerError, ServerLost, StoreError)

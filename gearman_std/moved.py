@@ -18,7 +18,7 @@ MOVED = {
     "access": "server.access",
     "storekeeper": "store.storekeeper",
     "client_network": "client.network", "client_link": "client.link", "client_ring": "client.ring",
-    "client_task": "client.task", "admin": "client.admin",
+    "client_task": "client", "admin": "client.admin",
     "worker_shift": "worker.shift", "worker_link": "worker.link", "worker_job": "worker.job", "command": "worker.command",
     "cli_common": "cli.common", "cli_server": "cli.server", "cli_client": "cli.client", "cli_worker": "cli.worker",
     "cli_admin": "cli.admin", "daemon": "cli.daemon", "supervisor": "cli.supervisor", "demo": "cli.demo",

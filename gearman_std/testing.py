@@ -34,8 +34,9 @@ from .worker.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type
     from types import TracebackType
+    from .client.task import Task
     from .client.wait import Reading
     from .net.addresses import Address
     from .wire.protocol import Data, Packet
@@ -135,8 +136,8 @@ class ImmediateClient(Client):
             clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect,
             make_waiter=lambda connections: stage.wait))
 
-    def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
-        return _ImmediateNetwork(addresses, None, None, None, self._system)
+    def _make_network(self) -> Network:
+        return _ImmediateNetwork(self._addresses, None, None, None, self._system)
 
     def __repr__(self) -> str:
         return "<ImmediateClient of %r>" % (self._stage,)
@@ -150,11 +151,10 @@ class ImmediateClient(Client):
         super()._submit(*arguments)
         self._run()
 
-    def submit_many(self, jobs: "Any", **options: "Any") -> "Any":
-        """As `Client.submit_many`; the jobs have run when this returns, unless a job made the call."""
-        tasks = super().submit_many(jobs, **options)
+    def _submit_all(self, tasks: "Sequence[Task]") -> None:
+        """As Client's; the jobs have run when this returns, unless a job made the call."""
+        super()._submit_all(tasks)
         self._run()
-        return tasks
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
         return self._stage.cancel(handle)
@@ -175,7 +175,7 @@ class ImmediateClient(Client):
     def _take_in(self) -> None:
         """Have the tasks learn what has arrived for them."""
         if self._stage.ready:
-            self._network.wait(lambda: not self._stage.ready, Deadline(None))
+            self._pool.first.wait(lambda: not self._stage.ready, Deadline(None))
 
 
 _PLACE = "immediate"  # the name of the server that is none

@@ -182,8 +182,8 @@ def make_client():
     yield make_client
     for client in clients:
         client.close()
-        assert client._network._waker is None
-        assert all(link.connection is None for link in client._network.links)
+        assert client._pool.first._waker is None
+        assert all(link.connection is None for link in client._pool.first.links)
 
 
 class Clock:

@@ -120,7 +120,7 @@ def test_every_job_ends_once_while_servers_are_killed_and_restarted(processes):
         # The same clients go on as if nothing had been.
         assert client.run("count", b"at last", timeout=LONG, attempts=5) == b"at last"
         assert second.run("count", b"at last", timeout=LONG, attempts=5) == b"at last"
-        assert all(not link.session._tasks for link in client._network.links if link.connection is not None)
+        assert all(not link.session._tasks for link in client._pool.first.links if link.connection is not None)
     assert sum(endings.values()) == BATCH * batch >= 3000 and fleet.kills >= KILLS
     assert endings["result"] > BATCH * batch // 3, endings
     assert background.pop("all") == sum(background.values()) and background["accepted"] == len(set(accepted)) > 100

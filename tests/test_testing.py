@@ -13,7 +13,7 @@ import pytest
 
 from client_tools import CERTIFICATE, KEY
 from gearman_std.client.client import Client
-from gearman_std.client.task import HIGH, LOW
+from gearman_std.client.plan import HIGH, LOW
 from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
 from gearman_std.testing import ImmediateClient, JobServer
 from gearman_std.worker.worker import Worker

@@ -7,7 +7,7 @@ from struct import iter_unpack
 
 from ..client.admin import AdminClient
 from ..client.client import Client
-from ..client.task import HIGH, LOW, NORMAL
+from ..client.plan import HIGH, LOW, NORMAL
 from ..errors import (CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer, NoWorker,
                       ServerError, ServerLost)
 from ..schedule import read_crontab

@@ -4,6 +4,8 @@ Imports net, wire, schedule, timers, errors and arguments, never worker, server 
 """
 from .admin import AdminClient
 from .client import Client
-from .task import HIGH, LOW, NORMAL, JobStatus, Task
+from .link import JobStatus
+from .plan import HIGH, LOW, NORMAL
+from .task import Task
 
 __all__ = ["AdminClient", "Client", "HIGH", "JobStatus", "LOW", "NORMAL", "Task"]

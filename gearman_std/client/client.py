@@ -5,38 +5,47 @@ from collections import deque
 from itertools import islice
 
 from ..arguments import check_number
-from ..errors import (ClientBusy, GearmanError, JobTimeout, NoServer, NoWorker, ProtocolError, ServerError, ServerLost,
-                      twin_error)
+from ..errors import GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, twin_error
 from ..net.addresses import split_servers
-from ..net.connection import Deadline, ask, check_timeout, check_tls_kind
+from ..net.connection import Deadline, check_timeout, check_tls_kind
 from ..net.system import REAL_SYSTEM
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
-from ..wire.client_session import read_number
 from .admin import AdminClient
+from .link import JobStatus, read_status
 from .network import Network
-from .task import JobStatus, Task, check_options, make_task, plan_job
-from .wait import Finished
+from .plan import NORMAL, Sharing, check_options, plan_job
+from .pool import NetworkPool
+from .submission import Finished
+from .task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, Union, Unpack
+    from concurrent.futures import Executor, Future
+    from typing import (Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Type, TypeVar,
+                        Union)
     from types import TracebackType
     from ..net.addresses import Address
     from ..net.system import System
     from ..wire.protocol import Data
     from .link import Link, Request
-    from .task import JobOptions, Plan
+    from .plan import Plan
+    from .submission import Submission
     Text = Union[str, bytes]
+    ClientType = TypeVar("ClientType", bound="Client")
+
+    class ClientExecutor(Executor):
+        """What `Client.executor` returns, as type checkers see it."""
+
+        def submit(self, function: "Text", workload: "Any" = None,  # type: ignore[override]
+                   **options: "Any") -> "Future[Any]": ...
 
 _logger_client = logging.getLogger("gearman_std.client")
 
-_MOST_SPARES = 8   # networks beside the first
-_SLICE = 0.02      # seconds of waiting in one of several networks
 _NO_LIMIT = Deadline(None)
 _ONCE, _BACKOFF, _BACKOFF_MAX = 1, 0.5, 60.0
-_ABLE_FOR = 1.0    # seconds for which a server is taken to have workers that it had
+_RUN_OPTIONS = ("timeout", "attempts", "backoff", "backoff_max", "try_timeout", "require_worker")  # but for those of a job
 
 
 class Client:
@@ -73,16 +82,16 @@ class Client:
         check_tls_kind(tls)
         self._tls = tls
         self._addresses = split_servers(servers, os.environ)
-        self._network = self._make_network(self._addresses, tls)
-        self._spares = []  # type: List[Network] # for who is called within the first, by a signal or the garbage collector
+        self._sharing = Sharing(_system, self.serializer, self.job_timeout)
+        self._pool = NetworkPool(self._make_network)
 
-    def _make_network(self, addresses: "List[Address]", tls: "Any") -> Network:
-        return Network(addresses, self.connect_timeout, self.command_timeout, tls, self._system)
+    def _make_network(self) -> Network:
+        return Network(self._addresses, self.connect_timeout, self.command_timeout, self._tls, self._system)
 
     def __repr__(self) -> str:
-        return repr(self._network).replace("Network", type(self).__name__, 1)
+        return repr(self._pool.first).replace("Network", type(self).__name__, 1)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self: "ClientType") -> "ClientType":
         return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
@@ -91,13 +100,16 @@ class Client:
 
     def close(self) -> None:
         """Close all connections; who still waits gets ServerLost."""
-        for network in [self._network] + self._spares:
-            network.close()
+        self._pool.close()
 
     # ----------------------------------------------------------------------------------------------------------- submitting
 
     def submit(self, function: "Text", workload: "Any" = None, *, require_worker: bool = False,
-               connect_timeout: "Optional[float]" = None, **options: "Unpack[JobOptions]") -> Task:
+               connect_timeout: "Optional[float]" = None, unique: "Optional[Text]" = None, priority: str = NORMAL,
+               background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
+               schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None, idempotent: bool = False, tag: "Any" = None,
+               pass_task: bool = False, on_status: "Optional[Callable[..., Any]]" = None,
+               on_data: "Optional[Callable[..., Any]]" = None, on_warning: "Optional[Callable[..., Any]]" = None) -> Task:
         """Submit a job and return its Task.
 
         A background job's server has accepted it when this returns; a foreground job is on its way, and `Task.result` waits for
@@ -122,52 +134,25 @@ class Client:
         ServerError, CommandTimeout or ServerLost.  A foreground job whose connection breaks is submitted again by itself only
         if it had not been sent whole, or is idempotent; otherwise its ServerLost says "unconfirmed".
         """
-        check_options("submit()", options)
         limit = Deadline(connect_timeout, self._system.clock, "connect_timeout")
-        task = make_task(self, function, workload, **options)
+        plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
+                        pass_task, on_status, on_data, on_warning)
+        task = Task(plan, workload, self._pool)
         self._submit(task, limit, require_worker, _NO_LIMIT)
         return task
 
     def _submit(self, task: Task, limit: Deadline, require_worker: bool, confirm_by: Deadline) -> None:
-        try:
-            network = self._network
-            network.submit(task, limit, self._find_worker(network, task, limit) if require_worker else None)
-        except ClientBusy:
-            self._elsewhere(task, lambda network: network.submit(
-                task, limit, self._find_worker(network, task, limit) if require_worker else None))
-        if task.background:
-            task._network.confirm(task, confirm_by)
-
-    def _elsewhere(self, task: Task, place: "Callable[[Network], None]") -> None:
-        """Submit a task in another network than the first, which this thread is within, or another is for long."""
-        for number in range(_MOST_SPARES):
-            network = task._network = self._spare(number)
-            task._moves = 0
-            try:
-                place(network)
-                return
-            except ClientBusy:
-                if number == _MOST_SPARES - 1:
-                    raise
-
-    def _spare(self, number: int) -> Network:
-        while number >= len(self._spares):
-            network = self._make_network(self._addresses, self._tls)
-            network._closed = self._network._closed
-            self._spares.append(network)
-        return self._spares[number]
-
-    def _free_network(self) -> Network:
-        """The network, or another one where this thread is within that."""
-        network, number = self._network, 0
-        while network.is_mine() and number < _MOST_SPARES:
-            network = self._spare(number)
-            number += 1
-        return network
+        self._pool.submit(task._submission, limit, require_worker, True, task._move)
+        if task._plan.background:
+            task._network.confirm(task._submission, confirm_by)
 
     def run(self, function: "Text", workload: "Any" = None, *, timeout: "Optional[float]" = None, attempts: int = _ONCE,
             backoff: float = _BACKOFF, backoff_max: float = _BACKOFF_MAX, try_timeout: "Optional[float]" = None,
-            require_worker: bool = False, **options: "Unpack[JobOptions]") -> "Any":
+            require_worker: bool = False, unique: "Optional[Text]" = None, priority: str = NORMAL, background: bool = False,
+            at: "Optional[float]" = None, delay: "Optional[float]" = None, schedule: "Optional[str]" = None,
+            reducer: "Optional[Text]" = None, idempotent: bool = False, tag: "Any" = None, pass_task: bool = False,
+            on_status: "Optional[Callable[..., Any]]" = None, on_data: "Optional[Callable[..., Any]]" = None,
+            on_warning: "Optional[Callable[..., Any]]" = None) -> "Any":
         """Submit a job, wait for it and return its result; `timeout` is in seconds and over all, connecting included.
 
         With `attempts` greater than 1, a job that has no result, whatever the reason, or none that the serializer takes, or
@@ -175,19 +160,20 @@ class Client:
         as long each time up to `backoff_max`, give or take a half.  Takes the options of `submit` but for `connect_timeout`,
         raises what it and `Task.result` raise.
         """
-        check_options("run()", options)
         if attempts is not _ONCE or backoff is not _BACKOFF or backoff_max is not _BACKOFF_MAX or try_timeout is not None:
             check_number("attempts", attempts, 1, whole=True)
             check_number("backoff", backoff, 0)
             check_number("backoff_max", backoff_max, 0)
             check_timeout("try_timeout", try_timeout)
         deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._system.clock)
+        plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
+                        pass_task, on_status, on_data, on_warning)
         for attempt in range(1, attempts + 1):
             limit = deadline
             if try_timeout is not None:
                 left = deadline.left()
                 limit = Deadline(try_timeout if left is None else min(left, try_timeout), self._system.clock)
-            task = make_task(self, function, workload, **options)
+            task = Task(plan, workload, self._pool)
             failure, outcome = self._try(task, limit, require_worker)
             if failure is None:
                 return outcome
@@ -215,7 +201,12 @@ class Client:
         except Exception as error:  # the serializer's
             return error, None
 
-    def submit_many(self, jobs: "Iterable[Any]", **options: "Unpack[JobOptions]") -> "List[Task]":
+    def submit_many(self, jobs: "Iterable[Any]", *, unique: "Optional[Text]" = None, priority: str = NORMAL,
+                    background: bool = False, at: "Optional[float]" = None, delay: "Optional[float]" = None,
+                    schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None, idempotent: bool = False,
+                    tag: "Any" = None, pass_task: bool = False, on_status: "Optional[Callable[..., Any]]" = None,
+                    on_data: "Optional[Callable[..., Any]]" = None,
+                    on_warning: "Optional[Callable[..., Any]]" = None) -> "List[Task]":
         """Submit many jobs with few packets on the way: each of `jobs` is a (function, workload) pair or a dict of arguments of
         `submit`, to which `options` are added, but for `require_worker` and `connect_timeout`.  Background jobs are not waited
         for; see `Task.handle` and `wait`.
@@ -223,63 +214,71 @@ class Client:
         Raises ValueError and TypeError before anything is sent, and NoServer if nothing could be; if servers are lost on the
         way, the jobs that no server was left for say so themselves.
         """
-        check_options("submit_many()", options)
+        options = {
+            "unique": unique, "priority": priority, "background": background, "at": at, "delay": delay, "schedule": schedule,
+            "reducer": reducer, "idempotent": idempotent, "tag": tag, "pass_task": pass_task, "on_status": on_status,
+            "on_data": on_data, "on_warning": on_warning}
         plans = {}  # type: Dict[Text, Plan]
         tasks = [self._make_task(job, options, plans) for job in _several("jobs", jobs, "(function, workload) pairs or dicts")]
         self._submit_all(tasks)
-        if tasks and isinstance(tasks[0]._error, NoServer):
+        if tasks and isinstance(tasks[0]._submission.error, NoServer):
             tasks[0].result()
         return tasks
 
-    def _make_task(self, job: "Any", options: "JobOptions", plans: "Dict[Text, Plan]") -> Task:
+    def _make_task(self, job: "Any", options: "Dict[str, Any]", plans: "Dict[Text, Plan]") -> Task:
         """The task of one of many jobs; what pairs say beside their workload is looked at once for each function."""
         if isinstance(job, dict):
-            check_options("a job of submit_many()", job, ("function", "workload"))
+            check_options("a job of submit_many()", job, "function", "workload")
             if "function" not in job:
                 raise TypeError("a job without a function: %.80r" % (job,))
-            return make_task(self, **dict(options, **job))
+            arguments = dict(options, **job)
+            workload = arguments.pop("workload", None)
+            return Task(plan_job(self._sharing, **arguments), workload, self._pool)
         # The letters of a text would pass for function and workload.
         if not isinstance(job, (tuple, list)) or not 1 <= len(job) <= 2:
             raise TypeError("a job of submit_many() is a (function, workload) pair or a dict, not %.80r" % (job,))
         function = job[0]
-        if not isinstance(function, (str, bytes)):
-            return make_task(self, *job, **options)
-        if function not in plans:
-            plans[function] = plan_job(self, function, **options)
-        return Task(self, plans[function], job[1] if len(job) == 2 else None)
+        plan = plans.get(function) if isinstance(function, (str, bytes)) else None
+        if plan is None:
+            plan = plan_job(self._sharing, function, **options)  # which refuses what is no name
+            plans[function] = plan
+        return Task(plan, job[1] if len(job) == 2 else None, self._pool)
 
     def _submit_all(self, tasks: "Sequence[Task]") -> None:
         """Submit tasks; those for which there is no server are refused."""
         failure = None  # type: Optional[NoServer]
+        pool = self._pool
         try:
             for task in tasks:
                 if failure is None:
                     try:
-                        self._network.submit(task, _NO_LIMIT, None, False)
-                    except ClientBusy:
-                        self._elsewhere(task, lambda network: network.submit(task, _NO_LIMIT))
+                        pool.submit(task._submission, _NO_LIMIT, False, False, task._move)
                     except NoServer as error:
                         failure = error
                 if failure is not None:
-                    task.refused(twin_error(failure))
-            self._network.send_all()
+                    task._submission.refused(twin_error(failure))
+            pool.first.send_all()
         except BaseException:
             for task in tasks:
-                task.abandoned()
+                task._submission.abandoned()
             raise
 
     def map(self, function: "Text", workloads: "Iterable[Any]", *, in_flight: int = 1000, timeout: "Optional[float]" = None,
-            return_exceptions: bool = False, **options: "Unpack[JobOptions]") -> "Iterator[Any]":
+            return_exceptions: bool = False, unique: "Optional[Text]" = None, priority: str = NORMAL, background: bool = False,
+            at: "Optional[float]" = None, delay: "Optional[float]" = None, schedule: "Optional[str]" = None,
+            reducer: "Optional[Text]" = None, idempotent: bool = False, tag: "Any" = None, pass_task: bool = False,
+            on_status: "Optional[Callable[..., Any]]" = None, on_data: "Optional[Callable[..., Any]]" = None,
+            on_warning: "Optional[Callable[..., Any]]" = None) -> "Iterator[Any]":
         """The results of a function for many workloads, in their order, with at most `in_flight` jobs at a time.
 
         `timeout` is in seconds and for each result, by default the client's job time-out.  Takes the options of `submit` but
         for `require_worker` and `connect_timeout`.  Raises ValueError and TypeError for arguments that cannot be, and when its
         turn comes, what `Task.result` raises; with `return_exceptions`, that takes the result's place, and the others go on.
         """
-        check_options("map()", options)
         check_number("in_flight", in_flight, 1, whole=True)
         check_timeout("timeout", timeout)
-        plan = plan_job(self, function, **options)
+        plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
+                        pass_task, on_status, on_data, on_warning)
         return self._map(plan, iter(_several("workloads", workloads, "workloads")), in_flight, timeout, return_exceptions)
 
     def _map(self, plan: "Plan", workloads: "Iterator[Any]", in_flight: int, timeout: "Optional[float]",
@@ -289,7 +288,7 @@ class Client:
         while tasks or not exhausted:
             # Refilling in batches keeps sends few; half of the jobs are under way meanwhile.
             if not exhausted and len(tasks) <= in_flight // 2:
-                more = [Task(self, plan, workload) for workload in islice(workloads, in_flight - len(tasks))]
+                more = [Task(plan, workload, self._pool) for workload in islice(workloads, in_flight - len(tasks))]
                 self._submit_all(more)
                 tasks += more
                 exhausted = len(tasks) < in_flight
@@ -302,25 +301,27 @@ class Client:
                     result = error
                 yield result
 
-    def executor(self, max_workers: int = 8) -> "Any":
+    def executor(self, max_workers: int = 8) -> "ClientExecutor":
         """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of its threads."""
         check_number("max_workers", max_workers, 1, whole=True)
         from concurrent.futures import Executor, ThreadPoolExecutor
 
-        class ClientExecutor(Executor):
+        class RunExecutor(Executor):
             """Runs jobs of a client as futures."""
 
             def __init__(self, client: Client) -> None:
                 self._client = client
                 self._pool = ThreadPoolExecutor(max_workers)
 
-            def submit(self, function: "Any", *arguments: "Any", **options: "Any") -> "Any":  # type: ignore[override]
-                return self._pool.submit(self._client.run, function, *arguments, **options)
+            def submit(self, function: "Text", workload: "Any" = None,  # type: ignore[override]
+                       **options: "Any") -> "Future[Any]":
+                check_options("submit()", options, *_RUN_OPTIONS)
+                return self._pool.submit(self._client.run, function, workload, **options)
 
             def shutdown(self, wait: bool = True, **options: "Any") -> None:
                 self._pool.shutdown(wait, **options)
 
-        return ClientExecutor(self)
+        return RunExecutor(self)  # type: ignore[return-value]
 
     # -------------------------------------------------------------------------------------------------------------- waiting
 
@@ -332,19 +333,19 @@ class Client:
         """
         if return_when not in ("all", "first"):
             raise ValueError("return_when is all or first, not %r" % (return_when,))
-        tasks = _tasks_of(tasks)
-        finished = Finished(tasks)
-        most = len(finished.tasks) - (0 if not tasks else 1) if return_when == "first" else 0
+        several = _tasks_of(tasks)
+        finished = Finished([task._submission for task in several])
+        most = len(finished.all) - (0 if not several else 1) if return_when == "first" else 0
         deadline = Deadline(timeout, self._system.clock)
         try:
-            networks = self._listen(finished)
-            if self._wait(networks, lambda: len(finished.left) <= most, deadline, finished):
-                for task in list(finished.done):
-                    if not task._is_over():  # its callbacks are not
+            networks = self._listen(several, finished)
+            if self._pool.wait(networks, lambda: len(finished.left) <= most, deadline, finished):
+                for task in several:
+                    if task._submission.ended and not task._is_over():  # its callbacks are not
                         task.wait(deadline.left())
         finally:
             finished.over = True
-        return [task for task in tasks if task._is_over()], [task for task in tasks if not task._is_over()]
+        return [task for task in several if task._is_over()], [task for task in several if not task._is_over()]
 
     def as_completed(self, tasks: "Iterable[Task]", timeout: "Optional[float]" = None) -> "Iterator[Task]":
         """The tasks as they are done, each once; raises JobTimeout when `timeout` seconds are over first, ValueError for tasks
@@ -352,15 +353,16 @@ class Client:
         return self._as_completed(_tasks_of(tasks), Deadline(timeout, self._system.clock), timeout)
 
     def _as_completed(self, tasks: "List[Task]", deadline: Deadline, timeout: "Optional[float]") -> "Iterator[Task]":
-        finished = Finished(tasks)
+        faces = {task._submission: task for task in tasks}
+        finished = Finished(faces)
         try:
-            networks = self._listen(finished)
-            count = len(finished.tasks)
+            networks = self._listen(tasks, finished)
+            count = len(faces)
             told = set()  # type: Set[Task]
             while len(told) < count:
-                if not self._wait(networks, lambda: bool(finished.done), deadline, finished):
+                if not self._pool.wait(networks, lambda: bool(finished.done), deadline, finished):
                     raise JobTimeout("not all of %d jobs were done within %s s" % (count, timeout))
-                task = finished.done.popleft()
+                task = faces[finished.done.popleft()]
                 if task not in told:
                     if not task._is_over() and not task.wait(deadline.left()):
                         raise JobTimeout("not all callbacks of %d jobs had returned within %s s" % (count, timeout))
@@ -369,30 +371,16 @@ class Client:
         finally:
             finished.over = True
 
-    def _listen(self, finished: Finished) -> "List[Network]":
-        """Have it told when its tasks are done; return their networks."""
-        if not all(task._client is self for task in finished.tasks):
-            raise ValueError("a task of another client, which nobody here would hear of")
-        networks = []
-        for network in [self._network] + self._spares:
-            tasks = [task for task in finished.tasks if task._network is network]
-            if tasks:
-                network.listen(tasks, finished)
-                networks.append(network)
-        return networks
-
-    @staticmethod
-    def _wait(networks: "List[Network]", done: "Callable[[], bool]", deadline: Deadline, finished: Finished) -> bool:
-        """Wait in all these networks, in turn if there are several."""
-        if len(networks) == 1:
-            return networks[0].wait(done, deadline, finished.tasks)
-        while not done():
-            left = deadline.left()
-            for network in networks:
-                network.wait(done, Deadline(_SLICE if left is None else min(_SLICE, left)), finished.tasks)
-            if left == 0:
-                break
-        return done()
+    def _listen(self, tasks: "List[Task]", finished: Finished) -> "List[Network]":
+        """Have it told when these tasks are done; return their networks."""
+        places = {}  # type: Dict[Network, List[Submission]]
+        for task in dict.fromkeys(tasks):
+            if task._pool is not self._pool:
+                raise ValueError("a task of another client, which nobody here would hear of")
+            places.setdefault(task._network, []).append(task._submission)
+        for network, submissions in places.items():
+            network.listen(submissions, finished)
+        return list(places)
 
     # --------------------------------------------------------------------------------------------------------------- asking
 
@@ -403,8 +391,7 @@ class Client:
         ServerLost.
         """
         wanted = encode_handle(handle)
-        return self._ask_each(server, lambda link, request: link.session.ask_status(request, wanted),
-                              _read_status) or JobStatus(False, False, 0, 0, None)
+        return self._pool.status(wanted, server)
 
     def status_unique(self, unique: "Text", server: "Optional[str]" = None) -> JobStatus:
         """What the servers, or the one named, know of a job by its unique.
@@ -412,8 +399,8 @@ class Client:
         Raises ValueError, NoServer, CommandTimeout, ServerLost.
         """
         wanted = encode_unique(unique)
-        return self._ask_each(server, lambda link, request: link.session.ask_status_unique(request, wanted),
-                              _read_status) or JobStatus(False, False, 0, 0, 0)
+        return self._pool.ask_each(server, lambda link, request: link.session.ask_status_unique(request, wanted),
+                                   read_status) or JobStatus(False, False, 0, 0, 0)
 
     def ping(self, server: "Optional[str]" = None, data: "Text" = b"ping") -> float:
         """The seconds that the first server that can be reached, or the one named, took to echo some bytes.
@@ -436,7 +423,7 @@ class Client:
                 raise ProtocolError("an echo of %r came back as %r" % (sent[:64], bytes(answer[0][:64])))
             return self._system.clock() - began
 
-        return self._ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
+        return self._pool.ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
 
     def cancel(self, job: "Union[Task, Text]", server: "Optional[str]" = None) -> bool:
         """Have a job, a Task or its handle, end as a failure at the servers, or the one named; return whether one had it.
@@ -448,11 +435,7 @@ class Client:
         handle = job.handle if isinstance(job, Task) else encode_handle(job)
         if isinstance(job, Task):
             server = job.server
-        wanted = None if server is None else split_servers(server, {}, "server")
-        addresses = [link.address for link in self._network.links if wanted is None or link.address in wanted]
-        if not addresses:
-            raise ValueError("server is %r, none of this client's servers" % (server,))
-        return any([self._cancel_at(address, handle) for address in addresses])
+        return any([self._cancel_at(link.address, handle) for link in self._pool.links(server)])
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
         with AdminClient([address], self.command_timeout, tls=self._tls, _system=self._system) as admin:
@@ -463,70 +446,6 @@ class Client:
                     raise
                 return False
         return True
-
-    def _ask_each(self, server: "Optional[str]", ask_one: "Callable[[Link, Request], None]",
-                  read: "Callable[[Sequence[Data]], Any]") -> "Any":
-        """Ask one server after the other until there is an answer that `read` makes more of than None; return that, or None."""
-        network = self._free_network()
-        links = network.links
-        if server is not None:
-            wanted = split_servers(server, {}, "server")
-            links = [link for link in links if link.address in wanted]
-            if not links:
-                raise ValueError("server is %r, none of this client's servers" % (server,))
-        failure = None  # type: Optional[GearmanError]
-        for link in network.best_first(links):
-            try:
-                answer = network.ask(link, ask_one, network.connect_deadline(Deadline(None), len(links)))
-            except (NoServer, ServerLost) as error:
-                failure = error
-                continue
-            found = read(answer)
-            if found is not None:
-                return found
-        if failure is not None:
-            raise failure
-        return None
-
-    def _find_worker(self, network: Network, task: Task, limit: Deadline) -> "List[Link]":
-        """The first server that the task may go to and that has a worker for its function.
-
-        That a server has one counts for a moment, so that not each submit has to ask.  Raises NoWorker; NoServer, ServerError,
-        CommandTimeout or ServerLost if no server answered.
-        """
-        failure = None  # type: Optional[GearmanError]
-        reached = False
-        links = network.candidates(task)
-        for link in links:
-            if task.function in link.able and self._system.clock() < link.able_until:
-                return [link]
-            try:
-                connection = network.open(link.address, network.connect_deadline(limit, len(links)).left())
-                limits = [left for left in (self.command_timeout, limit.left()) if left is not None]
-                reply = ask(connection, b"status", min(limits) if limits else None)
-            except (NoServer, ServerLost, ServerError) as error:
-                _logger_client.info("%s", error)
-                failure = error
-                continue
-            reached = True
-            rows = [line.rsplit(b"\t", 3) for line in reply.split(b"\n")]
-            link.able = frozenset(row[0] for row in rows if len(row) == 4 and row[3] != b"0")
-            link.able_until = self._system.clock() + _ABLE_FOR
-            if task.function in link.able:
-                return [link]
-            if task.unique:
-                break  # anywhere else it would not meet its equals
-        if failure is not None and not reached:
-            raise failure
-        raise NoWorker("no worker can do %s" % task.function.decode("utf-8", "replace"))
-
-
-def _read_status(answer: "Sequence[Data]") -> "Optional[JobStatus]":
-    """The status of a job that the server knows."""
-    numbers = [read_number(word) for word in answer[1:]]
-    if not numbers[0]:
-        return None
-    return JobStatus(numbers[0] != 0, numbers[1] != 0, numbers[2], numbers[3], numbers[4] if len(numbers) > 4 else None)
 
 
 def _tasks_of(tasks: "Any") -> "List[Task]":

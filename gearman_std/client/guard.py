@@ -44,7 +44,7 @@ class Guarded:
 
     def __init__(self) -> None:
         self._changing = None       # type: Any
-        self._closed = False
+        self.closed = False
         self._process = os.getpid()
         self._forked = False
         self._start_turns()
@@ -84,7 +84,7 @@ class Guarded:
                 if self._changing is not None:
                     self._mend(None)  # twice interrupted
                 result = act(*arguments)
-                if self._closed:
+                if self.closed:
                     self._shut()
             except BaseException as error:
                 if self._changing is not None and turn.get(0) == me:

@@ -1,8 +1,10 @@
-"""One job server as a client sees it, and one question to it."""
+"""One job server as a client sees it, one question to it, and what it knows of a job."""
+from collections import namedtuple
+
 from ..net.addresses import join_address
 from ..timers import growing_pause
 from ..wire.protocol import RESPONSE_MAGIC, PacketReader
-from ..wire.client_session import ClientSession
+from ..wire.client_session import ClientSession, read_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +13,28 @@ if TYPE_CHECKING:
     from ..net.addresses import Address
     from ..net.connection import Connection
     from ..wire.protocol import Data
+
+
+class JobStatus(namedtuple("JobStatus", "known running numerator denominator clients")):
+    """What a server knows of a job: `clients` is how many wait for it, None if it was not asked for that.
+
+    Not `known` is a job that is over, however it ended, as well as one that never was.
+    """
+
+    __slots__ = ()
+    known: "bool"
+    running: "bool"
+    numerator: "int"
+    denominator: "int"
+    clients: "Optional[int]"
+
+
+def read_status(answer: "Sequence[Data]") -> "Optional[JobStatus]":
+    """The status of a job that the server knows."""
+    numbers = [read_number(word) for word in answer[1:]]
+    if not numbers[0]:
+        return None
+    return JobStatus(numbers[0] != 0, numbers[1] != 0, numbers[2], numbers[3], numbers[4] if len(numbers) > 4 else None)
 
 
 class Request:
@@ -28,13 +52,17 @@ class Request:
     def __repr__(self) -> str:
         return "<Request: %s>" % (self.error or self.answer or "unanswered",)
 
-    def _is_done(self) -> bool:
+    @property
+    def ended(self) -> bool:
+        """Whether there is an answer, or an error."""
         return self.answer is not None or self.error is not None
 
     def answered(self, arguments: "Sequence[Data]") -> None:
+        """The server has answered."""
         self.answer = arguments
 
     def refused(self, error: "GearmanError") -> None:
+        """It has not, or with an error."""
         self.error = error
 
 

@@ -17,16 +17,17 @@ from ..net.forks import leave_in_children
 from .guard import goes_on
 from .link import Link, Request
 from .ring import Ring
-from .task import MAX_MOVES, Task
-from .wait import LONGEST_READ, Finished, Reading, Waiters
+from .submission import MAX_MOVES, SUBMITTED, UNPLACED, Finished, Submission
+from .wait import LONGEST_READ, Reading, Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
+    from typing import Any, Callable, List, Optional, Sequence, Union
     from ..net.addresses import Address
     from ..net.connection import Connection
     from ..net.system import System
     from ..wire.protocol import Data
+    from .plan import Plan
 
 _logger_network = logging.getLogger("gearman_std.client")
 
@@ -50,7 +51,7 @@ class Network(Waiters):
         super().__init__(system.clock)
         self.links = [Link(address) for address in addresses]
         self._connect_timeout = connect_timeout
-        self._command_timeout = command_timeout
+        self.command_timeout = command_timeout
         self._tls = tls
         self._system = system
         self._next = int(system.random() * len(self.links))
@@ -74,30 +75,32 @@ class Network(Waiters):
 
     def close(self) -> None:
         """Close all connections; who still waits gets ServerLost."""
-        self._closed = True
+        self.closed = True
         try:
             self.exclusively(self._shut)
         except ClientBusy:
             return  # whoever has its turn closes all at the end of that
         self._tell_notes()
 
-    def submit(self, task: Task, limit: Deadline, links: "Optional[List[Link]]" = None, send: bool = True) -> None:
-        """Give a task to the first of these links, or of those it may go to, that can be reached within the limit; without
-        `send` it is sent only when there is much to be sent.
+    def submit(self, submission: Submission, limit: Deadline, links: "Optional[List[Link]]" = None, send: bool = True) -> None:
+        """Give a submission to the first of these links, or of those it may go to, that can be reached within the limit;
+        without `send` it is sent only when there is much to be sent.
 
         Raises NoServer, ConnectTimeout, ClientBusy.
         """
         try:
-            choices = self.exclusively(self._place, task, links, send)
+            if submission.callbacks is not None:
+                submission.callbacks.ring = self.ring
+            choices = self.exclusively(self._place, submission, links, send)
             if choices is not None:
-                self._connect_and_place(task, limit, choices, send)
+                self._connect_and_place(submission, limit, choices, send)
         except BaseException:
-            task.abandoned()
+            submission.abandoned()
             raise
         finally:
             if self._notes:
                 self._tell_notes()
-        link = task._link
+        link = submission.link
         if send and link is not None and link.connection is not None and link.connection.unsent:
             self._ease(link, limit)
 
@@ -110,16 +113,16 @@ class Network(Waiters):
         if self._notes:
             self._tell_notes()
 
-    def candidates(self, task: Task) -> "List[Link]":
-        """The links in the order in which a task may go to them."""
-        return self.exclusively(self._candidates, task, False)  # type: ignore[no-any-return]
+    def candidates(self, plan: "Plan", workload: "Data") -> "List[Link]":
+        """The links in the order in which a job may go to them."""
+        return self.exclusively(self._candidates, plan, workload, False)  # type: ignore[no-any-return]
 
-    def confirm(self, task: Task, limit: Deadline) -> None:
+    def confirm(self, submission: Submission, limit: Deadline) -> None:
         """Wait until the server has answered the submit; raise the error if it refused it, JobTimeout if the limit is over."""
-        if not self.wait(lambda: task._handle is not None or task._error is not None, limit, (task,)):
-            raise JobTimeout("no server accepted %s in time" % task.function.decode("utf-8", "replace"))
-        if task._handle is None and task._error is not None:
-            raise task._error.with_traceback(None)
+        if not self.wait(lambda: submission.state is not SUBMITTED and submission.state is not UNPLACED, limit, (submission,)):
+            raise JobTimeout("no server accepted %s in time" % submission.plan.function.decode("utf-8", "replace"))
+        if submission.handle is None and submission.error is not None:
+            raise submission.error.with_traceback(None)
 
     def best_first(self, links: "List[Link]") -> "List[Link]":
         """The links in their order, but those that lately failed last."""
@@ -141,20 +144,20 @@ class Network(Waiters):
             self._connect(link, connect_by)
             if not self.exclusively(self._ask_now, link, ask_one, request):
                 raise ServerLost("lost the connection to %s at once" % join_address(link.address))
-        self.wait(request._is_done, Deadline(None))
+        self.wait(lambda: request.ended, Deadline(None))
         if request.error is not None:
             raise request.error
         assert request.answer is not None
         return request.answer
 
-    def listen(self, tasks: "Iterable[Task]", finished: Finished) -> None:
-        """Have a queue told of tasks of this network as they are done, until it is over."""
-        self.exclusively(self._listen, list(tasks), finished)
+    def listen(self, submissions: "Sequence[Submission]", finished: Finished) -> None:
+        """Have a queue told of submissions of this network as they end, until it is over."""
+        self.exclusively(self._listen, submissions, finished)
 
     # -------------------------------------------------------------------------------- between changes: placing and connecting
 
-    def _connect_and_place(self, task: Task, limit: Deadline, choices: "List[Link]", send: bool) -> None:
-        """Give a task to the first server that can be reached; each has its share of the time.  Raises NoServer."""
+    def _connect_and_place(self, submission: Submission, limit: Deadline, choices: "List[Link]", send: bool) -> None:
+        """Give a submission to the first server that can be reached; each has its share of the time.  Raises NoServer."""
         deadline = self.connect_deadline(limit)
         for index, link in enumerate(choices):
             left = deadline.left()
@@ -164,7 +167,7 @@ class Network(Waiters):
                 if index == len(choices) - 1:
                     raise
                 continue
-            if self.exclusively(self._put, task, link, send):
+            if self.exclusively(self._put, submission, link, send):
                 return
         raise NoServer("lost the connection to %s at once" % join_address(choices[-1].address))
 
@@ -199,7 +202,7 @@ class Network(Waiters):
         return link.connecting == thread and goes_on(thread, Network._connect.__code__, "link", link, times)
 
     def _house(self, deadline: Deadline) -> None:
-        """Submit tasks again whose connection broke, as far as the time suffices."""
+        """Place jobs again whose connection broke, as far as the time suffices."""
         link = self.exclusively(self._place_homeless)
         if link is not None:
             left, patience = deadline.left(), self._connect_timeout
@@ -295,8 +298,8 @@ class Network(Waiters):
 
     def _expect_answer(self, link: Link) -> None:
         """Have the command time-out begin, unless it has begun or nothing was asked."""
-        if link.due is None and self._command_timeout is not None and link.session.unanswered:
-            link.due = self.clock() + self._command_timeout
+        if link.due is None and self.command_timeout is not None and link.session.unanswered:
+            link.due = self.clock() + self.command_timeout
             if self._reading is not None and link.due < self._reading.until - 2 * LONGEST_READ:
                 self._poke()
 
@@ -324,46 +327,46 @@ class Network(Waiters):
 
     # ---------------------------------------------------------------------------------------- changes: which server
 
-    def _candidates(self, task: Task, settle: bool = True) -> "List[Link]":
-        """The links in the order in which a task may go to them, those that lately failed last; with `settle`, only the first
+    def _candidates(self, plan: "Plan", workload: "Data", settle: bool = True) -> "List[Link]":
+        """The links in the order in which a job may go to them, those that lately failed last; with `settle`, only the first
         if that is connected."""
         links = self.links
         if self._ring is None:
             return links
-        key = (task.function, task.unique) if task.unique != b"-" else (task.function, task.unique, task._workload)
-        if task.unique:
+        key = (plan.function, plan.unique) if plan.unique != b"-" else (plan.function, plan.unique, workload)
+        if plan.unique:
             nearest = links[self._ring.nearest(*key)]
         else:
             self._next = (self._next + 1) % len(links)
             nearest = links[self._next]
         if settle and nearest.connection is not None:
             return [nearest]
-        if task.unique:
+        if plan.unique:
             links = [links[index] for index in self._ring.walk(*key)]
         else:
             links = links[self._next:] + links[:self._next]
         return self.best_first(links)
 
-    def _place(self, task: Task, links: "Optional[List[Link]]", send: bool) -> "Optional[List[Link]]":
-        """Give a task to the server it should go to; if that is not connected, return those it may go to."""
+    def _place(self, submission: Submission, links: "Optional[List[Link]]", send: bool) -> "Optional[List[Link]]":
+        """Give a submission to the server it should go to; if that is not connected, return those it may go to."""
         if self._reading is None:
             for link in links or self.links:
                 if link.connection is not None:
                     self._notice_end(link)
-        choices = links or self._candidates(task)
-        return None if self._put(task, choices[0], send) else choices
+        choices = links or self._candidates(submission.plan, submission.workload)
+        return None if self._put(submission, choices[0], send) else choices
 
-    def _put(self, task: Task, link: Link, send: bool) -> bool:
-        """Give a task to a server; return whether that is connected."""
+    def _put(self, submission: Submission, link: Link, send: bool) -> bool:
+        """Give a submission to a server; return whether that is connected."""
         connection = link.connection
         if connection is None:
             return False
         self._changing = link
-        leading = (task.function, task.unique) + task._middle
-        link.session.submit(task, task._packet_type, leading, task._workload, task.background)
-        task._link = link  # only now: until then it is homeless
+        plan = submission.plan
+        link.session.submit(submission, plan.packet_type, plan.leading, submission.workload, plan.background)
+        submission.placed(link)
         link.hand_on()
-        task._end = connection.queued
+        submission.end = connection.queued
         if send or connection.pieces >= _BATCH_SIZE or connection.queued - connection.sent > _MAX_UNSENT:
             self._send(link)
         self._changing = None
@@ -382,12 +385,13 @@ class Network(Waiters):
         return True
 
     @staticmethod
-    def _listen(tasks: "List[Task]", finished: Finished) -> None:
-        for task in tasks:
-            if task._is_done():
-                finished.told(task)
+    def _listen(submissions: "Sequence[Submission]", finished: Finished) -> None:
+        for submission in submissions:
+            if submission.ended:
+                finished.told(submission)
             else:
-                task._listeners = [listener for listener in task._listeners if not listener.over] + [finished]
+                others = [listener for listener in submission.listeners or () if not listener.over]
+                submission.listeners = others + [finished]
 
     def _notice_end(self, link: Link) -> None:
         """Look whether a server has closed a connection while nobody read from it: a job sent there would be in doubt."""
@@ -401,7 +405,7 @@ class Network(Waiters):
 
         Raises NoServer if the client was closed, ClientBusy if this thread is connecting it.
         """
-        if self._closed:
+        if self.closed:
             raise NoServer("the client was closed")
         if link.connection is not None:
             return None
@@ -422,7 +426,7 @@ class Network(Waiters):
             link.failed = self._failures
             link.failure = failure
         if connection is not None:
-            if self._closed:
+            if self.closed:
                 connection.close()
                 raise NoServer("the client was closed")
             link.connected(connection)
@@ -431,29 +435,29 @@ class Network(Waiters):
         self._settle()
 
     def _place_homeless(self) -> "Optional[Link]":
-        """Give tasks whose connection broke to servers that are connected; return the next to be connected for that."""
+        """Give jobs whose connection broke to servers that are connected; return the next to be connected for that."""
         while self._homeless:
-            task = self._homeless[0]
-            if task._link is None and not task._is_done():
-                failure = self._find_home(task)
+            submission = self._homeless[0]
+            if submission.state is UNPLACED:
+                failure = self._find_home(submission)
                 if isinstance(failure, Link):
                     return failure
                 if failure is not None:
-                    self._refuse_homeless(task, failure)
+                    self._refuse_homeless(submission, failure)
             self._homeless.popleft()  # only now: an exception before must not lose it
         self._settle()
         return None
 
-    def _find_home(self, task: Task) -> "Optional[Union[Link, GearmanError]]":
-        """Give a task to a server; otherwise return which one to connect, or why there is none."""
+    def _find_home(self, submission: Submission) -> "Optional[Union[Link, GearmanError]]":
+        """Give a submission to a server; otherwise return which one to connect, or why there is none."""
         failure = None  # type: Optional[GearmanError]
-        if task._moves > MAX_MOVES:
-            return task._loss or NoServer("the call that submitted it was interrupted")
-        for link in self._candidates(task):
-            if self._put(task, link, True):
+        if submission.moves > MAX_MOVES:
+            return submission.loss or NoServer("the call that submitted it was interrupted")
+        for link in self._candidates(submission.plan, submission.workload):
+            if self._put(submission, link, True):
                 return None
-            if link.failed <= task._failures:  # it was not tried since
-                if not task._home_by.over:
+            if link.failed <= submission.failures:  # it was not tried since
+                if submission.home_by is not None and not submission.home_by.over:
                     return link
                 failure = ConnectTimeout("%s did not answer in time" % join_address(link.address))
             else:
@@ -475,19 +479,19 @@ class Network(Waiters):
         if isinstance(error, (CommandTimeout, ProtocolError)):
             link.back_off(self.clock(), self._system.random())
         for waiting, confirmed in session.waiting():
-            if not isinstance(waiting, Task):
-                if not waiting._is_done():
+            if not isinstance(waiting, Submission):
+                if not waiting.ended:
                     waiting.refused(twin_error(error))
-            elif waiting._is_done():
+            elif waiting.ended:
                 waiting.tell()  # it was told just before an interrupt
             elif isinstance(error, ProtocolError):
                 waiting.refused(twin_error(error))
             elif confirmed:
                 waiting.refused(ServerLost(str(error), "confirmed"))
-            elif waiting._handle is not None:
-                waiting.created(waiting._handle)  # a background job, also just before that
-            elif waiting._link is link:
-                unsent = sent < waiting._end and not doubtful
+            elif waiting.handle is not None:
+                waiting.accepted(waiting.handle)  # a background job, also just before that
+            elif waiting.state is SUBMITTED:  # it is not yet if an interrupt came first
+                unsent = sent < waiting.end and not doubtful
                 self._submit_again(waiting, type(error)(str(error), "never" if unsent else "unconfirmed"))
         link.connection = None
         link.due = None
@@ -527,7 +531,7 @@ class Network(Waiters):
                 return  # another thread has done this
             leave_in_children(self)
             waiting = [waiting for link in self.links if link.connection is not None for waiting in link.session.waiting()]
-            waiting += [(task, False) for task in self._homeless]
+            waiting += [(submission, False) for submission in self._homeless]
             for link in self.links:
                 if link.connection is not None:
                     link.connection.leave()
@@ -541,7 +545,7 @@ class Network(Waiters):
             self._version = version
             self._start_turns()
             for one, confirmed in waiting:
-                if not one._is_done():
+                if not one.ended:
                     sent = "confirmed" if confirmed else "unconfirmed"
                     one.refused(ServerLost("the process was forked, and this is the parent's", sent))
             self._process = os.getpid()
@@ -550,29 +554,29 @@ class Network(Waiters):
             if held:
                 _fork_lock.release()
 
-    def _submit_again(self, task: Task, error: ServerLost) -> None:
+    def _submit_again(self, submission: Submission, error: ServerLost) -> None:
         """The connection broke before the server accepted a job: have it submitted again if it cannot or may run twice."""
         if error.sent == "unconfirmed":
-            task._loss = error
-        safe = task._loss is None or task._idempotent
-        if safe and task._moves < MAX_MOVES and not self._closed and not isinstance(error, CommandTimeout):
-            task._moves += 1
-            task._failures = self._failures
-            task._home_by = self._new_deadline(self._connect_timeout)
-            self._homeless.append(task)
-            task._link = None  # only now, as above
+            submission.loss = error
+        safe = submission.loss is None or submission.plan.idempotent
+        if safe and submission.moves < MAX_MOVES and not self.closed and not isinstance(error, CommandTimeout):
+            self._homeless.append(submission)
+            submission.displaced(self._failures, self._new_deadline(self._connect_timeout))
         else:
-            self._refuse_homeless(task, error)
+            self._refuse_homeless(submission, error)
 
     @staticmethod
-    def _refuse_homeless(task: Task, error: GearmanError) -> None:
+    def _refuse_homeless(submission: Submission, error: GearmanError) -> None:
         """End a job that no server accepted; if one may have done so before it was lost, the error says it."""
-        if task._loss is not None and not (isinstance(error, ServerLost) and error.sent == "unconfirmed"):
+        loss = submission.loss
+        if submission.ended:
+            submission.tell()  # it was told just before an interrupt
+        elif loss is not None and not (isinstance(error, ServerLost) and error.sent == "unconfirmed"):
             kind = type(error) if isinstance(error, ServerLost) else ServerLost
-            task.refused(kind("%s; before that, %s" % (error, task._loss), "unconfirmed"))
+            submission.refused(kind("%s; before that, %s" % (error, loss), "unconfirmed"))
         else:
-            task.refused(twin_error(error))
+            submission.refused(twin_error(error))
 
     def _too_late(self, link: Link) -> CommandTimeout:
-        text = "%s did not answer within %s s" % (join_address(link.address), self._command_timeout)
+        text = "%s did not answer within %s s" % (join_address(link.address), self.command_timeout)
         return CommandTimeout(text, "unconfirmed")

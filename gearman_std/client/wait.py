@@ -15,9 +15,9 @@ from .guard import Guarded, goes_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
     from ..net.connection import Deadline
-    from .task import Task
+    from .submission import Callbacks, Submission
 
 _logger_wait = logging.getLogger("gearman_std.client")
 
@@ -28,31 +28,6 @@ _LOOK_AGAIN = 0.25      # seconds after which a thread that waits for the one th
 _BUSY_LIMIT = 30        # times that a thread wants its turn in vain before it is told so
 
 _give_way = getattr(os, "sched_yield", int)
-
-
-class Finished:
-    """Tasks as they are done, for one who waits for them: `left` are not, `done` are, some perhaps twice.
-
-    `over` tells that nobody waits any more.  No lock guards that: the garbage collector may end a wait anywhere.
-
-    Owner: the networks of the tasks, but for `over`, and for taking out of `done`.
-    """
-
-    __slots__ = ("tasks", "left", "done", "over")
-
-    def __init__(self, tasks: "Iterable[Task]") -> None:
-        self.tasks = dict.fromkeys(tasks)  # type: Dict[Task, None] # in their order
-        self.left = set(self.tasks)        # type: Set[Task]
-        self.done = deque()                # type: Deque[Task]
-        self.over = False
-
-    def __repr__(self) -> str:
-        return "<Finished: %d tasks, %d to come%s>" % (len(self.tasks), len(self.left), ", over" if self.over else "")
-
-    def told(self, task: "Task") -> None:
-        """A task is done."""
-        self.done.append(task)
-        self.left.discard(task)
 
 
 class Reading:
@@ -92,13 +67,13 @@ class Waiters(Guarded):
         self._begin()
 
     def _begin(self) -> None:
-        self._ringing = {}         # type: Dict[Task, None] # those with callbacks that are to be called, in their order
-        self._homeless = deque()   # type: Deque[Task] # those to be submitted again
+        self._ringing = {}         # type: Dict[Submission, None] # those with callbacks that are to be called, in their order
+        self._homeless = deque()   # type: Deque[Submission] # those to be submitted again
         self._notes = deque()      # type: Deque[str] # what the log is to be told
         self._reading = None       # type: Optional[Reading] # who waits for input just now
         self._idle = []            # type: List[Reading] # to be used again: a waiter is for one thread at a time
         self._others = []          # type: List[Tuple[Callable[[], bool], Any, int, Any]] # who waits for it: for what, a lock
-        #                            to open, the thread, and the tasks whose callbacks it calls
+        #                            to open, the thread, and the jobs whose callbacks it calls
         self._waker = None         # type: Optional[Tuple[socket.socket, socket.socket]]
         self._version = 0          # of what to wait for
 
@@ -107,10 +82,10 @@ class Waiters(Guarded):
 
     # ------------------------------------------------------------------------------------------ between changes: waiting
 
-    def wait(self, done: "Callable[[], bool]", deadline: "Deadline", tasks: "Any" = (), housing: bool = True) -> bool:
+    def wait(self, done: "Callable[[], bool]", deadline: "Deadline", mine: "Any" = (), housing: bool = True) -> bool:
         """Wait until something is done, reading for everybody while nobody else does; return whether it is.
 
-        Callbacks are called meanwhile: those of the tasks, for which this thread waits, and of others that it submitted.  It
+        Callbacks are called meanwhile: those of `mine`, for which this thread waits, and of others that it submitted.  It
         finds servers for jobs whose connection broke, unless `housing` is false.
         """
         if self._forked:
@@ -124,7 +99,7 @@ class Waiters(Guarded):
                         self._stop_reading(reading)
                         self._idle.append(reading)
                         reading = None
-                    if self._call_back(me, tasks):
+                    if self._call_back(me, mine):
                         continue
                 if done():
                     return True
@@ -145,7 +120,7 @@ class Waiters(Guarded):
                     if reading is None:
                         over = deadline.over
                         if not over:
-                            self._wait_for_reader(done, deadline.left(), me, tasks)
+                            self._wait_for_reader(done, deadline.left(), me, mine)
                         continue
                     ready = self._read(reading, deadline)
                     over = deadline.over
@@ -202,11 +177,11 @@ class Waiters(Guarded):
                 return ready  # type: ignore[no-any-return]
         return waiter(timeout)  # type: ignore[no-any-return]
 
-    def _wait_for_reader(self, done: "Callable[[], bool]", timeout: "Optional[float]", me: int, tasks: "Any") -> None:
+    def _wait_for_reader(self, done: "Callable[[], bool]", timeout: "Optional[float]", me: int, mine: "Any") -> None:
         """Wait until that which is waited for is done, or there is nobody else who reads, but not for long."""
         gate = threading.Lock()
         gate.acquire()
-        entry, interrupted = (done, gate, me, tasks), True
+        entry, interrupted = (done, gate, me, mine), True
         try:
             self._others.append(entry)
             if done() or self._reading is None:  # since it was looked for last
@@ -233,7 +208,7 @@ class Waiters(Guarded):
                 self._wake_others(())
             if self._reading is None:
                 self._wake_one()
-        if self._closed:
+        if self.closed:
             self.close()
 
     def _wake_one(self) -> None:
@@ -243,10 +218,11 @@ class Waiters(Guarded):
         except IndexError:
             return  # there is none
 
-    def _wake_others(self, rung: "Sequence[Task]") -> None:
-        """Wake the threads that got what they wait for, or whose tasks have callbacks to be called."""
+    def _wake_others(self, rung: "Sequence[Submission]") -> None:
+        """Wake the threads that got what they wait for, or whose jobs have callbacks to be called."""
         for entry in list(self._others):
-            if entry[0]() or rung and any(task._thread == entry[2] or task in entry[3] for task in rung):
+            if entry[0]() or rung and any(
+                    one.callbacks.thread == entry[2] or one in entry[3] for one in rung if one.callbacks is not None):
                 try:
                     self._others.remove(entry)
                 except ValueError:
@@ -273,44 +249,46 @@ class Waiters(Guarded):
 
     # ------------------------------------------------------------------------------------------ between changes: callbacks
 
-    def ring(self, task: "Task") -> None:
-        """A task has another callback that is to be called."""
-        self._ringing[task] = None
+    def ring(self, submission: "Submission") -> None:
+        """One has another callback that is to be called."""
+        self._ringing[submission] = None
 
-    def calls_over(self, task: "Task") -> bool:
-        """Whether all callbacks of a task that is done have been called, as far as this thread can wait for that."""
-        thread = task._caller.get(0)
+    def calls_over(self, submission: "Submission", callbacks: "Callbacks") -> bool:
+        """Whether all callbacks of what has ended have been called, as far as this thread can wait for that."""
+        thread = callbacks.caller.get(0)
         if thread is None:
-            return not task._calls
-        return thread == threading.get_ident() or not self._calls_back(task, thread, 1) and not task._calls
+            return not callbacks.calls
+        return thread == threading.get_ident() or not self._calls_back(submission, thread, 1) and not callbacks.calls
 
     @staticmethod
-    def _calls_back(task: "Task", thread: int, times: int) -> bool:
-        return goes_on(thread, Waiters._call_all.__code__, "task", task, times)
+    def _calls_back(submission: "Submission", thread: int, times: int) -> bool:
+        return goes_on(thread, Waiters._call_all.__code__, "submission", submission, times)
 
-    def _call_back(self, me: int, tasks: "Any") -> bool:
+    def _call_back(self, me: int, mine: "Any") -> bool:
         """Call what this thread is to call, and tell the log what it is to be told; return whether anything was called."""
         called = False
         within = None  # type: Optional[bool]
-        for task in list(self._ringing):
-            if task not in tasks:
-                if task._thread != me:
+        for submission in list(self._ringing):
+            callbacks = submission.callbacks
+            assert callbacks is not None
+            if submission not in mine:
+                if callbacks.thread != me:
                     continue
                 if within is None:  # in a callback, others' would come one inside the other
                     within = self._is_called(me)
                 if within:
                     continue
-            called = self._call_all(task, me) or called
+            called = self._call_all(submission, callbacks, me) or called
         if self._notes:
             self._tell_notes()
         return called
 
-    def _call_all(self, task: "Task", me: int) -> bool:
-        """Call a task's callbacks one after the other, unless somebody is at it; return whether there was one."""
-        caller, calls, called = task._caller, task._calls, False
+    def _call_all(self, submission: "Submission", callbacks: "Callbacks", me: int) -> bool:
+        """Call its callbacks one after the other, unless somebody is at it; return whether there was one."""
+        caller, calls, called = callbacks.caller, callbacks.calls, False
         thread = caller.get(0)
         if thread is not None:
-            if self._calls_back(task, thread, 2 if thread == me else 1):
+            if self._calls_back(submission, thread, 2 if thread == me else 1):
                 return False
             caller.pop(0, None)  # who was interrupted twice is not at it any more
         try:
@@ -318,7 +296,7 @@ class Waiters(Guarded):
                 if caller.setdefault(0, me) != me:
                     return False
                 while True:
-                    self._ringing.pop(task, None)
+                    self._ringing.pop(submission, None)
                     if not calls:
                         return called
                     called = True
@@ -331,8 +309,8 @@ class Waiters(Guarded):
             if caller.get(0) == me:
                 del caller[0]
             if calls:
-                self._ringing[task] = None
-            self._wake_others((task,) if calls else ())
+                self._ringing[submission] = None
+            self._wake_others((submission,) if calls else ())
             self._poke()
 
     def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:

@@ -19,8 +19,9 @@ class ClientSession:
     """What a client has asked of one server, and who waits for which answer.
 
     A server answers commands in their order, so an answer belongs to the oldest command without one; only the packets of a job
-    carry its handle.  Whoever submits passes a task, an object with the methods `created(handle)`, `refused(error)`,
-    `progressed(numerator, denominator)`, `received(data)`, `warned(data)`, `completed(data)` and `failed(exception or None)`.
+    carry its handle.  Whoever submits passes a task, an object with the methods `created(handle)`, or `accepted(handle)` in the
+    background, `refused(error)`, `progressed(numerator, denominator)`, `received(data)`, `warned(data)`, `completed(data)` and
+    `failed(exception or None)`.
     Whoever asks passes a request, an object with `answered(arguments)` and `refused(error)`.
 
     Owner: whoever owns the connection.
@@ -83,7 +84,9 @@ class ClientSession:
                 _, task, followed = self._expect(packet_type, arguments)
                 if followed:
                     self._tasks.setdefault(handle, []).append(task)
-                task.created(handle)
+                    task.created(handle)
+                else:
+                    task.accepted(handle)
                 self._expected.popleft()
             elif packet_type in _JOB_PACKETS:
                 self._receive_for_job(packet_type, arguments)

@@ -18,7 +18,8 @@ from client_tools import (CERTIFICATE, KEY, LONG, Clock, WorkerThread, be_silent
                           unused_address, vanish)
 from gearman_std.server.access import Access
 from gearman_std.client.client import Client
-from gearman_std.client.task import HIGH, LOW, NORMAL, JobStatus
+from gearman_std.client.link import JobStatus
+from gearman_std.client.plan import HIGH, LOW, NORMAL
 from gearman_std.errors import (JobError, JobFailed, JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ServerError,
                                 ServerLost)
 from gearman_std.wire.protocol import (ECHO_RES, ERROR, GET_STATUS, JOB_CREATED, OPTION_RES, STATUS_RES, STATUS_RES_UNIQUE,
@@ -134,10 +135,10 @@ def test_a_time_out_that_is_none_is_an_error_at_once(name):
 def test_what_cannot_be_sent_does_not_cost_the_others_their_connection(serve, make_client):
     client = make_client(serve())
     assert client.ping(data="text") >= 0.0
-    connection = client._network.links[0].connection
+    connection = client._pool.first.links[0].connection
     with pytest.raises(TypeError):
         client.ping(data=None)
-    assert client._network.links[0].connection is connection
+    assert client._pool.first.links[0].connection is connection
 
 
 def test_a_client_waits_for_no_tasks_of_another_client(serve, make_client):
@@ -148,7 +149,7 @@ def test_a_client_waits_for_no_tasks_of_another_client(serve, make_client):
         client.wait([mine, others], LONG)
     with pytest.raises(ValueError, match="another client"):
         next(client.as_completed([mine, others], LONG))
-    assert not mine._listeners
+    assert not mine._submission.listeners
 
 
 @pytest.mark.parametrize("background, packet_type", [(None, SUBMIT_JOB), (0, SUBMIT_JOB), ("yes", SUBMIT_JOB_BG)])
@@ -383,17 +384,18 @@ def test_a_batch_is_checked_before_anything_of_it_is_sent(serve, make_client, no
 def test_each_job_of_a_batch_tells_what_became_of_it_when_servers_go_away(make_client, monkeypatch):
     """Some are on their way when the last server is lost: they tell so, and those that were never sent are NoServer."""
     client = make_client("127.0.0.1:1")
-    network, placed = client._network, []
+    network, placed = client._pool.first, []
 
-    def submit(task, *arguments):
+    def submit(submission, *arguments):
         if len(placed) == 3:
             raise NoServer("the last one has gone")
-        placed.append(task)
-        task._link = network.links[0]
+        placed.append(submission)
+        submission.placed(network.links[0])
 
     monkeypatch.setattr(network, "submit", submit)
     tasks = client.submit_many([("f", b"%d" % number) for number in range(6)])
-    assert placed == tasks[:3] and not any(task._is_done() for task in placed)
+    assert placed == [task._submission for task in tasks[:3]] and not any(one.ended for one in placed)
+    assert [task.failed for task in tasks] == [False] * 3 + [True] * 3
     errors = [task.exception(0) for task in tasks[3:]]
     assert all(isinstance(error, NoServer) for error in errors) and len(set(map(id, errors))) == 3  # each has its own
     results = client.map("f", [b"x"] * 3)
@@ -449,7 +451,7 @@ def test_any_and_all_of_many(serve, make_client):
     completed.close()
     with pytest.raises(JobTimeout):
         list(client.as_completed(tasks, 0.05))
-    assert all(listener.over for task in tasks for listener in task._listeners)
+    assert all(listener.over for task in tasks for listener in task._submission.listeners or ())
 
 
 def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
@@ -459,7 +461,7 @@ def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
     tasks = client.submit_many([("f", b"")] * 2)
     abandoned = client.as_completed(tasks, LONG)
     assert next(abandoned) is tasks[0]
-    forgotten, = tasks[1]._listeners
+    forgotten, = tasks[1]._submission.listeners
     closing = threading.Thread(target=abandoned.close, daemon=True)
 
     def close_elsewhere():
@@ -467,9 +469,9 @@ def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
         closing.join(LONG)
         assert not closing.is_alive()
 
-    client._network.exclusively(close_elsewhere)
+    client._pool.first.exclusively(close_elsewhere)
     assert client.wait(tasks, 0) == (tasks[:1], tasks[1:])
-    assert all(listener is not forgotten for listener in tasks[1]._listeners)
+    assert all(listener is not forgotten for listener in tasks[1]._submission.listeners)
 
 
 def test_map_keeps_the_order_and_never_has_too_many_in_flight(serve, make_client):
@@ -526,7 +528,7 @@ def test_a_client_may_be_used_from_many_threads(serve, make_client):
         return True
 
     assert in_threads(16, many) == [True] * 16
-    assert (client._network._others, client._network._reading, client._network._turn) == ([], None, {})
+    assert (client._pool.first._others, client._pool.first._reading, client._pool.first._turn) == ([], None, {})
 
 
 def test_who_waits_longer_reads_when_the_reader_has_its_result(serve, make_client):

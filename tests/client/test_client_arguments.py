@@ -7,7 +7,9 @@ import pytest
 from client_tools import LONG, one_job
 from gearman_std.client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
 from gearman_std.client.client import Client
-from gearman_std.client.task import JobStatus, make_task
+from gearman_std.client.link import JobStatus
+from gearman_std.client.plan import plan_job
+from gearman_std.client.task import Task
 from gearman_std.errors import JobFailed, ServerError
 from gearman_std.wire.protocol import SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING
 from gearman_std.server.access import Access
@@ -36,6 +38,11 @@ def test_a_time_out_beyond_all_floats_is_no_limit(make_client, serve):
 
 # One server that never answers would do; none is asked, since all is refused at the call.
 NOBODY = "127.0.0.1:1"
+
+
+def plan_task(client):
+    """A task that was not submitted."""
+    return Task(plan_job(client._sharing, "f"), None, client._pool)
 
 
 def call(name, *arguments, **options):
@@ -73,8 +80,10 @@ def with_text(call, *parts):
     with_text(call("submit", "f", on_data="x"), "on_data is 'x'"),
     with_text(call("submit", "f", on_status=1), "on_status is 1"),
     with_text(call("submit", "f", connect_timeout="x"), "connect_timeout is 'x'"),
-    with_text(call("submit", "f", priorty="high"), "submit() has no argument priorty; is it priority?"),
-    with_text(call("run", "f", priorty="high"), "run() has no argument priorty; is it priority?"),
+    with_text(call("submit", "f", priorty="high"), "submit", "unexpected keyword argument 'priorty'"),
+    with_text(call("run", "f", priorty="high"), "run", "unexpected keyword argument 'priorty'"),
+    with_text(call("run", "f", timeuot=3), "run", "unexpected keyword argument 'timeuot'"),
+    with_text(pytest.param(lambda client: client.executor(1).submit("f", timeuot=3), id="executor"), "timeuot; is it timeout?"),
     with_text(call("run", "f", attempts=0), "attempts is 0"),
     with_text(call("run", "f", attempts="3"), "attempts is '3'"),
     with_text(call("run", "f", backoff=-1), "backoff is -1"),
@@ -85,13 +94,13 @@ def with_text(call, *parts):
     with_text(call("submit_many", "fg"), "jobs is 'fg'"),
     with_text(call("submit_many", {"function": "f"}), "jobs is {"),
     with_text(call("submit_many", None), "jobs is None"),
-    with_text(call("submit_many", [("f", "x")], priorty="high"), "submit_many() has no argument priorty; is it priority?"),
+    with_text(call("submit_many", [("f", "x")], priorty="high"), "submit_many", "unexpected keyword argument 'priorty'"),
     with_text(call("submit_many", [{"function": "f", "worklod": "x"}]), "worklod; is it workload?"),
     with_text(call("submit_many", [{"workload": "x"}]), "without a function"),
     with_text(call("map", "f", "hello"), "workloads is 'hello'"),
     with_text(call("map", "f", b"hello"), "workloads is b'hello'"),
     with_text(call("map", "f", 5), "workloads is 5"),
-    with_text(call("map", "f", ["x"], priorty="high"), "map() has no argument priorty; is it priority?"),
+    with_text(call("map", "f", ["x"], priorty="high"), "map", "unexpected keyword argument 'priorty'"),
     with_text(call("map", "f", ["x"], priority="hihg"), "priority", "hihg"),
     with_text(call("map", "", ["x"]), "function name is empty"),
     with_text(call("map", "f", ["x"], in_flight="9"), "in_flight is '9'"),
@@ -102,7 +111,7 @@ def with_text(call, *parts):
     with_text(call("wait", ["x"]), "tasks", "'x'"),
     with_text(call("wait", [], return_when="some"), "return_when is all or first"),
     with_text(call("as_completed", "x"), "tasks is 'x'"),
-    with_text(pytest.param(lambda client: make_task(client, "f").stream("x"), id="stream('x')"), "timeout is 'x'"),
+    with_text(pytest.param(lambda client: plan_task(client).stream("x"), id="stream('x')"), "timeout is 'x'"),
     with_text(call("status", 5), "handle is 5"),
     with_text(call("status", ""), "handle is empty"),
     with_text(call("status", "H:1", server="elsewhere"), "elsewhere", "servers"),

@@ -62,10 +62,10 @@ def use_and_close(client, admin):
 def test_a_child_that_ends_in_any_way_changes_nothing_for_its_parent(server, leave, status):
     with server.client() as client, AdminClient([server.name]) as admin:
         assert client.run("echo", b"before", timeout=LONG) == b"before" and admin.version()
-        connections = client._network.links[0].connection, admin._connection
+        connections = client._pool.first.links[0].connection, admin._connection
         assert in_child(lambda: leave(client, admin)) == status
         assert client.run("echo", b"after", timeout=LONG) == b"after" and admin.version()
-        assert connections == (client._network.links[0].connection, admin._connection)
+        assert connections == (client._pool.first.links[0].connection, admin._connection)
 
 
 @needs_telling
@@ -73,7 +73,7 @@ def test_a_child_holds_no_connection_of_its_parent(server):
     with server.client() as client, AdminClient([server.name]) as admin:
         client.ping()
         admin.ping()
-        ends = [client._network.links[0].connection, admin._connection]
+        ends = [client._pool.first.links[0].connection, admin._connection]
         assert in_child(lambda: [end.fileno() == -1 or sys.exit(1) for end in ends]) == 0
 
 
@@ -131,7 +131,7 @@ def test_the_end_of_a_parents_connections_is_seen_while_a_child_lives(serve):
 
 def test_a_child_that_is_made_while_a_connection_is_made_makes_its_own(server, monkeypatch):
     with server.client() as client:
-        network, outcomes = client._network, []
+        network, outcomes = client._pool.first, []
         connect = network.open
 
         def open_and_fork(address, timeout):

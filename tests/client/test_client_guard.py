@@ -139,7 +139,7 @@ def test_after_an_exception_anywhere_the_client_is_as_good_as_before(serve, make
                 interrupted = True
         interrupted = interrupted or interrupt.place is not None
         check(client, task, interrupt.place)
-        network = client._network
+        network = client._pool.first
         assert (network._turn, network._reading, network._others, network._changing) == ({}, None, [], None), interrupt.place
         count += STEP
     assert count > (10 if name == "executor" else 100)
@@ -206,7 +206,7 @@ def within(client, call):
         except GearmanError as error:
             outcomes.append(error)
 
-    client._network.exclusively(come)
+    client._pool.first.exclusively(come)
     return outcomes[0]
 
 
@@ -216,7 +216,7 @@ def test_a_call_from_within_works(serve, make_client, name):
     assert client.run("f", b"connected", timeout=LONG) == b"connected"
     outcome = within(client, lambda: CALLS[name](client))
     assert not isinstance(outcome, GearmanError)
-    assert len(client._spares) == 1
+    assert len(client._pool.spares) == 1
     assert client.run("f", b"after", timeout=LONG) == b"after"
 
 

@@ -41,4 +41,4 @@ def test_links_and_requests_show_their_state():
     request = Request()
     assert (repr(Link(("h", 4730))), repr(request)) == ("<Link to h:4730: None>", "<Request: unanswered>")
     request.refused(ServerLost("gone"))
-    assert request._is_done() and repr(request) == "<Request: gone>"
+    assert request.ended and repr(request) == "<Request: gone>"

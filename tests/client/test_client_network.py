@@ -16,7 +16,7 @@ import pytest
 from client_tools import (CERTIFICATE, KEY, LONG, Clock, be_silent, client_of, hang_up, in_threads, middle, obey, once,
                           one_job, unused_address, vanish)
 from gearman_std.client.client import Client
-from gearman_std.client.task import make_task
+from gearman_std.client.plan import plan_job
 from gearman_std.net.addresses import split_servers
 from gearman_std.net.connection import Connection, make_waiter
 from gearman_std.errors import (CommandTimeout, ConnectTimeout, GearmanError, JobFailed, JobTimeout, NoServer, ProtocolError,
@@ -81,7 +81,7 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_not_used(serve, make_
     server, clock = serve(once(one_and_out, obey)), Clock()
     client = make_client(server, clock=clock)
     client.run("f", timeout=LONG)
-    select.select([client._network.links[0].connection], [], [], LONG)  # until the end has arrived
+    select.select([client._pool.first.links[0].connection], [], [], LONG)  # until the end has arrived
     clock.now += 60
     call(client)
 
@@ -227,7 +227,7 @@ def test_a_time_out_is_kept_while_jobs_are_to_be_submitted_again(silent, serve, 
     server = serve(lambda peer: peer.socket.recv(1))
     client = make_client(server, connect_timeout=LONG)
     tasks = [client.submit("f", b"x", idempotent=True) for _ in range(6)]
-    client._network.links[0].address = split_servers(silent, {})[0]
+    client._pool.first.links[0].address = split_servers(silent, {})[0]
     began = time.monotonic()
     for task in tasks:
         try:
@@ -245,7 +245,7 @@ def test_one_failed_attempt_to_connect_ends_all_jobs_that_wait_for_it(serve, mak
     errors = [task.exception(LONG) for task in tasks]
     assert all(error.sent == "unconfirmed" and "cannot connect" in str(error) for error in errors)
     assert len(set(map(id, errors))) == 5  # each has its own
-    assert client._network.links[0].failures == 1
+    assert client._pool.first.links[0].failures == 1
 
 
 def test_a_run_in_the_background_keeps_its_time(serve, make_client):
@@ -468,8 +468,8 @@ def test_any_garbage_is_an_error_and_never_a_hang(serve, make_client):
 
 def place_of(client, function, unique, workload=b""):
     """The index of the server to which a job would go."""
-    task = make_task(client, function, workload, unique=unique)
-    return client._network.links.index(client._network.candidates(task)[0])
+    network = client._pool.first
+    return network.links.index(network.candidates(plan_job(client._sharing, function, unique=unique), workload)[0])
 
 
 NAMES = ["10.0.0.%d:4730" % number for number in range(1, 6)]
@@ -499,7 +499,7 @@ def test_a_dead_server_is_skipped_and_rejoined(serve, make_client, caplog):
     held, address = unused_address()
     good, clock = serve(), Clock()
     client = make_client(address, good, clock=clock, random=middle)
-    dead = client._network.links[0]
+    dead = client._pool.first.links[0]
     with caplog.at_level(logging.INFO, "gearman_std.client"):
         assert {client.submit("f", background=True).server for _ in range(6)} == {good.name}
     assert dead.failures == 1 and dead.retry_at == clock.now + 0.25
@@ -523,7 +523,7 @@ def test_the_pauses_are_jittered(make_client, nowhere):
         client = make_client(nowhere, clock=clock, random=random.Random(seed).random)
         with pytest.raises(NoServer):
             client.submit("f")
-        pauses.add(client._network.links[0].retry_at - clock.now)
+        pauses.add(client._pool.first.links[0].retry_at - clock.now)
     assert len(pauses) == 20
     assert 0.125 <= min(pauses) < 0.2 and 0.3 < max(pauses) <= 0.375
 
@@ -541,7 +541,7 @@ def test_only_dead_servers_are_tried_all_the_same(nowhere, make_client):
     for _ in range(3):
         with pytest.raises(NoServer):
             client.submit("f")
-    assert [link.failures for link in client._network.links] == [3, 3]
+    assert [link.failures for link in client._pool.first.links] == [3, 3]
     held.close()
 
 
@@ -592,7 +592,7 @@ def test_ctrl_c_while_waiting_leaves_the_client_usable(serve, make_client):
         wait = make_waiter(connections)
 
         def wait_or_interrupt(timeout):
-            if slow._handle is not None and not interrupts:
+            if slow._submission.handle is not None and not interrupts:
                 interrupts.append(timeout)
                 os.kill(os.getpid(), signal.SIGINT)
             return wait(timeout)
@@ -613,7 +613,7 @@ def test_a_logging_handler_may_use_the_client(serve, make_client):
 
     class Sender(logging.Handler):
         def emit(self, record):
-            assert not client._network._turn
+            assert not client._pool.first._turn
             said.append((record.getMessage(), client.run("log", record.getMessage(), timeout=LONG)))
 
     handler, level = Sender(), logger.level
@@ -661,7 +661,7 @@ def test_after_a_fork_the_child_connects_anew_and_the_parent_goes_on(serve, make
         return child
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the thread that has its turn is not there in the child
-        child = client._network.exclusively(lambda: pool.submit(fork).result(LONG))
+        child = client._pool.first.exclusively(lambda: pool.submit(fork).result(LONG))
     assert os.waitpid(child, 0)[1] == 0
     go_on.set()
     assert task.result(LONG) == b"the parent's"
@@ -674,7 +674,7 @@ def test_a_child_says_no_farewell_on_the_tls_connection_of_its_parent(serve, mak
     context.load_cert_chain(CERTIFICATE, KEY)
     client = make_client(serve(wrap=lambda plain: context.wrap_socket(plain, server_side=True)), tls={"ca": CERTIFICATE})
     assert client.run("f", b"before", timeout=LONG) == b"before"
-    parents = client._network.links[0].connection
+    parents = client._pool.first.links[0].connection
     child = os.fork()
     if not child:
         status = 1
@@ -686,7 +686,7 @@ def test_a_child_says_no_farewell_on_the_tls_connection_of_its_parent(serve, mak
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert client.run("f", b"after", timeout=LONG) == b"after"
-    assert client._network.links[0].connection is parents
+    assert client._pool.first.links[0].connection is parents
 
 
 def test_every_truncation_of_every_reply_ends_as_a_result_or_a_named_error(serve, make_client):
@@ -754,7 +754,7 @@ def test_mutated_replies_never_hang_and_only_named_errors_come_out():
                     ask()
                 except GearmanError as error:
                     assert str(error), seed
-            assert all(task.wait(60.0) and (task._error or task._outcome is not None) for task in tasks), seed
+            assert all(task.wait(60.0) and task.state in ("failed", "done") for task in tasks), seed
 
 
 CANNED = 1000  # a descriptor of nobody's

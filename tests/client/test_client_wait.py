@@ -5,7 +5,6 @@ import time
 import pytest
 
 from client_tools import LONG, in_threads
-from gearman_std.client.wait import Finished
 from gearman_std.errors import JobTimeout
 from gearman_std.testing import ImmediateClient, JobServer
 
@@ -160,9 +159,3 @@ def test_an_assertion_in_a_callback_of_an_immediate_client_is_heeded():
         with pytest.raises(AssertionError):
             client.run("tell", b"x", on_status=fail)
         assert client.run("tell", b"x") == b"end of x"
-
-
-def test_a_queue_of_finished_tasks_shows_its_state():
-    finished = Finished("ab")
-    finished.told("a")
-    assert (repr(finished), list(finished.done), finished.left) == ("<Finished: 2 tasks, 1 to come>", ["a"], {"b"})

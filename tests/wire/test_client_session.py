@@ -89,7 +89,7 @@ def test_a_background_job_ends_with_its_handle(client):
     task = client.submit(packet_type=SUBMIT_JOB_BG)
     assert client.said() == pack_request(SUBMIT_JOB_BG, b"f", b"", b"w")
     client.hear(pack_response(OPTION_RES, b"exceptions"), pack_response(JOB_CREATED, b"H:1"))
-    assert task.take() == [("created", b"H:1")]
+    assert task.take() == [("accepted", b"H:1")]
     assert client.session.waiting() == []
 
 
