@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from .link import Link
     from .plan import Plan
 
-SUBMISSION_STATES = UNPLACED, SUBMITTED, _CREATED, _ACCEPTED, _DONE, _FAILED = (
+SUBMISSION_STATES = UNPLACED, SUBMITTED, _IS_CREATED, _IS_ACCEPTED, _IS_DONE, _HAS_FAILED = (
     "unplaced", "submitted", "created", "accepted", "done", "failed")
-SUBMISSION_ENDED = frozenset((_ACCEPTED, _DONE, _FAILED))
+SUBMISSION_ENDED = frozenset((_IS_ACCEPTED, _IS_DONE, _HAS_FAILED))
 
 # What a submission is after something has happened to it; each is a method of it.
 SUBMISSION_ARROWS = {
-    (UNPLACED, "placed"): SUBMITTED, (UNPLACED, "refused"): _FAILED,
-    (SUBMITTED, "displaced"): UNPLACED, (SUBMITTED, "refused"): _FAILED,
-    (SUBMITTED, "created"): _CREATED, (SUBMITTED, "accepted"): _ACCEPTED,
-    (_CREATED, "completed"): _DONE, (_CREATED, "failed"): _FAILED, (_CREATED, "refused"): _FAILED,
+    (UNPLACED, "placed"): SUBMITTED, (UNPLACED, "refused"): _HAS_FAILED,
+    (SUBMITTED, "displaced"): UNPLACED, (SUBMITTED, "refused"): _HAS_FAILED,
+    (SUBMITTED, "created"): _IS_CREATED, (SUBMITTED, "accepted"): _IS_ACCEPTED,
+    (_IS_CREATED, "completed"): _IS_DONE, (_IS_CREATED, "failed"): _HAS_FAILED, (_IS_CREATED, "refused"): _HAS_FAILED,
 }  # type: Dict[Tuple[str, str], str]
 
 MAX_MOVES = 10  # how often a job is submitted again because a connection broke
