@@ -156,6 +156,8 @@ def main(arguments):
     # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"cwd": folder, "env": dict(os.environ)}
+    # Hundreds of processes that tests start would each compile the package.
+    options["env"].pop("PYTHONDONTWRITEBYTECODE", None)
     if gear():
         options["env"].setdefault("GEARMAN_STD_GEAR", gear())
     lists = [[]]
