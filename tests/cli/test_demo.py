@@ -86,7 +86,8 @@ def test_however_it_ends_nothing_is_left_behind(processes, tmp_path, number):
     with open(str(tmp_path / "fifo"), "wb"):
         process.send_signal(number)
     assert process.wait(20) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[number]
-    assert process.stderr.read() == ""
+    errors = process.stderr.read()  # of the last worker, too, which may tell that the server is gone if that was killed
+    assert errors == "" or number == signal.SIGKILL
     assert is_gone(address)
 
 

@@ -259,15 +259,18 @@ def test_a_finalizer_may_use_the_client_wherever_the_garbage_collector_runs_it(s
                 released.append(error)
 
     threshold = gc.get_threshold()
-    gc.set_threshold(30)
+    number = 0
     try:
-        for number in range(200):
+        while number < 200 or len(released) < 6:  # not many, if the server's thread happens to be who collects
+            assert number < 10000
+            number += 1
+            gc.set_threshold(20 + number % 17)
             Resource()
             assert client.run("f", b"%d" % number, timeout=LONG) == b"%d" % number
     finally:
         gc.set_threshold(*threshold)
         gc.collect()
-    assert len(released) > 5 and set(released) == {b"released"}
+    assert set(released) == {b"released"}
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer here")

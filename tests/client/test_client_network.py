@@ -148,14 +148,22 @@ def test_bytes_that_trickle_do_not_put_the_command_timeout_off(serve, make_clien
 
 
 def test_a_job_that_takes_long_is_no_command_timeout(serve, make_client):
+    clock, has_passed = Clock(), threading.Event()
+
     def slow(peer):
         peer.receive()
         peer.send(JOB_CREATED, b"H:1")
-        assert not select.select([peer.socket], [], [], 0.3)[0]
+        peer.send(WORK_DATA, b"H:1", b"begun")
+        assert has_passed.wait(LONG)
         peer.send(WORK_COMPLETE, b"H:1", b"at last")
         return peer.receive()
 
-    assert make_client(serve(slow), command_timeout=0.1).run("f") == b"at last"
+    def much_time_passes(data):
+        clock.now += 1000
+        has_passed.set()
+
+    client = make_client(serve(slow), command_timeout=0.1, clock=clock)
+    assert client.run("f", on_data=much_time_passes) == b"at last"
 
 
 def test_each_answer_gives_the_next_command_its_own_time(serve, make_client):
