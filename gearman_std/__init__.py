@@ -37,7 +37,8 @@ from .server.server import Server
 from .store.sqlite import JobStore
 from .moved import keep_old_names
 from .version import VERSION
-from .worker.worker import Worker, WorkerHealth
+from .worker.settings import WorkerHealth
+from .worker.worker import Worker
 from .worker.job import Retry, WorkerJob
 
 __version__ = VERSION

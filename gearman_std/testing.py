@@ -29,7 +29,8 @@ from .server.server import Server
 from .timers import Timers
 from .wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
 from .wire.worker_session import WorkerSession
-from .worker.job import RETRY, WorkerJob, run_job
+from .worker.job import Reporter, WorkerJob
+from .worker.running import RETRY, run_job
 from .worker.worker import Worker
 
 TYPE_CHECKING = False
@@ -293,7 +294,8 @@ class _Stage:
         self._retries = Timers()    # when jobs are to be tried again
         self._count = 0
         self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
-        self._link = _StageLink(_Wire(self, 0))
+        self._link = _StageLink(self, _Wire(self, 0))
+        self.taken = {}             # type: Dict[WorkerJob, Tuple[Assignment, Ability]] # jobs of the worker
         self.core.tick(self._now, self._began)
 
     def __repr__(self) -> str:
@@ -374,19 +376,14 @@ class _Stage:
         outcome = False        # type: Any
         data = b"interrupted"  # type: Any
         try:
-            outcome, data = run_job(job, self.worker, lambda error: isinstance(error, (Exception, SystemExit)))
+            outcome, data = run_job(job, self.taken[job][1], self.worker,
+                                    lambda error: isinstance(error, (Exception, SystemExit)))
         finally:
             with self.lock:
                 self._running.remove(threading.get_ident())
                 self._end(job, outcome, data)
                 self._ended.notify_all()
         return True
-
-    def tell(self, job: WorkerJob, put: "Callable[[WorkerSession], None]") -> None:
-        """As a shift's: send something about a running job."""
-        with self.lock:
-            put(self._link.session)
-            self._link.send()
 
     # ----------------------------------------------------------------------------------------------- called with the lock
 
@@ -399,16 +396,18 @@ class _Stage:
         assignment = self._link.grab()
         if assignment is None:
             return None
-        return WorkerJob(self, self._link, self.worker.abilities[assignment.function], assignment)  # type: ignore[arg-type]
+        job = WorkerJob(assignment, self._link)
+        self.taken[job] = assignment, self.worker.abilities[assignment.function]
+        return job
 
     def _end(self, job: WorkerJob, outcome: "Any", data: "Any") -> None:
         session = self._link.session
         if outcome is RETRY:
             self._retries.add(self._now + data, job)
         elif outcome:
-            session.complete(job._assignment, data)
+            session.complete(self.taken.pop(job)[0], data)
         else:
-            session.exception(job._assignment, data)
+            session.exception(self.taken.pop(job)[0], data)
         self._link.send()
 
     def _move_on(self, end: "Optional[float]") -> bool:
@@ -429,25 +428,37 @@ class _Stage:
         return moves
 
 
-class _StageLink:
-    """A stage's worker side: what WorkerJob wants to know of a connection, and the packets to and fro.
+class _StageLink(Reporter):
+    """A stage's worker side: the packets to and fro, and where its jobs report.
 
     Owner: the stage's lock.
     """
 
-    __slots__ = ("name", "lost", "session", "largest", "_wire", "_reader", "_known")
+    __slots__ = ("session", "_stage", "_wire", "_reader", "_known")
 
-    def __init__(self, wire: _Wire) -> None:
-        self.name = _PLACE
-        self.lost = False
+    lost = False
+
+    def __init__(self, stage: _Stage, wire: _Wire) -> None:
+        super().__init__(_PLACE, LARGEST_SIZE, stage.worker.serializer)
         self.session = WorkerSession([], b"", confirmed=True)
-        self.largest = LARGEST_SIZE
+        self._stage = stage
         self._wire = wire
         self._reader = PacketReader(RESPONSE_MAGIC, text=False)
         self._known = set()  # type: Set[bytes]
 
     def __repr__(self) -> str:
         return "<_StageLink %r>" % (self.session,)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stage.leaving
+
+    def say(self, job: WorkerJob, put: "Callable[..., None]", *arguments: "Any") -> None:
+        """Send something about a job that runs."""
+        with self._stage.lock:
+            if job in self._stage.taken:
+                put(self.session, self._stage.taken[job][0], *arguments)
+                self.send()
 
     def learn(self, abilities: "Dict[bytes, Ability]") -> None:
         """Register the functions that are new, and withdraw those that are gone."""

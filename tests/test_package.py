@@ -95,6 +95,21 @@ def test_circles_of_imports_exist_only_inside_one_folder():
             del after[name]
 
 
+# Folders in which no module imports another one that imports it in turn, type checkers' imports included.
+WITHOUT_CIRCLES = ["wire", "net", "store", "server", "worker", "cli"]
+
+
+@pytest.mark.parametrize("folder", WITHOUT_CIRCLES)
+def test_no_circles_of_imports_inside_a_folder(modules, folder):
+    after = {name: {source for source, _, _ in module.wants if source.startswith(folder + ".")}
+             for name, module in modules.items() if name.startswith(folder + ".")}
+    while after:
+        ready = [name for name in after if not after[name] & set(after)]
+        assert ready, after
+        for name in ready:
+            del after[name]
+
+
 def test_old_deep_imports_lead_to_the_modules_of_today(sources):
     """Those of release 1.0.0, when all modules stood in one folder; one module, not two."""
     from gearman_std.moved import MOVED

@@ -22,6 +22,15 @@ skipped, because it is too large, is None."""
 
 # The ways to ask for a job, the most telling first: gearmand knows them all, gear's server the second, Perl's the last.
 GRAB_TYPES = (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB)
+SESSION_AWAKE, DRY, SESSION_ASLEEP, RETIRING = SESSION_STATES = ("awake", "dry", "asleep", "retiring")
+FINDS_NONE, MISSES, SERVED, WAKES, RETIRES = "finds none", "misses", "served", "wakes", "retires"
+
+SESSION_ARROWS = {
+    (SESSION_AWAKE, FINDS_NONE): SESSION_ASLEEP, (SESSION_AWAKE, MISSES): DRY, (SESSION_AWAKE, RETIRES): RETIRING,
+    (DRY, FINDS_NONE): SESSION_ASLEEP, (DRY, MISSES): DRY, (DRY, SERVED): SESSION_AWAKE, (DRY, RETIRES): RETIRING,
+    (SESSION_ASLEEP, WAKES): SESSION_AWAKE, (SESSION_ASLEEP, RETIRES): RETIRING,
+}  # type: Dict[Tuple[str, str], str]
+
 _NOT_UNDERSTOOD = ("INVALID_COMMAND", "UNKNOWN_COMMAND", "SERVER_ERROR")  # codes of such a refusal, in capitals
 _NO_SUCH_OPTION = _NOT_UNDERSTOOD + ("UNKNOWN_OPTION",)
 
@@ -29,9 +38,21 @@ _NO_SUCH_OPTION = _NOT_UNDERSTOOD + ("UNKNOWN_OPTION",)
 class WorkerSession:
     """What a worker can do for one server, what it has asked of it, and which of its jobs it has.
 
-    A worker that is awake may grab; when there is no job it goes to sleep, and a NOOP wakes it.  How many grabs may be
-    unanswered grows by one with each job and falls back to one when there is none, so that an idle server is not asked by every
-    free thread.
+    Whether it may ask for jobs:
+
+        awake ─finds none─> asleep ─wakes─> awake
+        awake ─misses─> dry ─misses─> dry ─finds none─> asleep
+        dry ─served─> awake
+        awake ─retires─> retiring
+        dry ─retires─> retiring
+        asleep ─retires─> retiring
+
+    Awake: it may.  Misses: there was no job for a grab, while others are without an answer.  Dry: it waits for those answers.
+    Served: the last of them was a job.  Finds none: the last of them was that there is none.  Asleep: the server wakes it with
+    a NOOP.  Retiring: it asks for no more, and withdraws its abilities as their jobs end.
+
+    How many grabs may be unanswered grows by one with each job and falls back to one when there is none, so that an idle server
+    is not asked by every free thread.
 
     A job fails with the text of an exception in the form of which it ends for every client: WORK_EXCEPTION where the server
     knows the option EXCEPTION_ENDS_JOB, for which each connection asks, else WORK_WARNING and WORK_FAIL; Perl's server knows no
@@ -40,8 +61,8 @@ class WorkerSession:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "asleep", "retiring", "farewells", "_window", "_dry",
-                 "_running", "_abilities", "_withdrawn", "_exceptions")
+    __slots__ = ("outgoing", "grabs", "grab_type", "confirmed", "state", "farewells", "_window", "_running", "_abilities",
+                 "_withdrawn", "_exceptions")
 
     def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
                  confirmed: bool = False) -> None:
@@ -51,11 +72,9 @@ class WorkerSession:
         self.grabs = 0      # grabs without an answer
         self.grab_type = grab_type
         self.confirmed = confirmed
-        self.asleep = False
-        self.retiring = False
+        self.state = SESSION_AWAKE
         self.farewells = 0  # echoes without an answer
         self._window = 1    # how many grabs may be without an answer
-        self._dry = False   # there was no job for a grab, and others are without an answer
         self._running = {}    # type: Dict[bytes, int] # jobs of each function
         self._abilities = []  # type: List[bytes]
         self._withdrawn = set()  # type: Set[bytes] # abilities that go as soon as no job of theirs runs
@@ -67,13 +86,12 @@ class WorkerSession:
             self.can_do(function, timeout_ms)
 
     def __repr__(self) -> str:
-        state = "retiring" if self.retiring else "asleep" if self.asleep else "awake"
-        return "<WorkerSession: %s, %d grabs unanswered, %d jobs>" % (state, self.grabs, sum(self._running.values()))
+        return "<WorkerSession: %s, %d grabs unanswered, %d jobs>" % (self.state, self.grabs, sum(self._running.values()))
 
     @property
     def can_grab(self) -> bool:
         """Whether it makes sense to ask for one more job now."""
-        return (self.grabs < self._window and not (self.asleep or self._dry or self.retiring)
+        return (self.grabs < self._window and self.state is SESSION_AWAKE
                 and not (self._withdrawn and self._withdrawn - self._running.keys()))  # which go when no grab is unanswered
 
     @property
@@ -95,7 +113,7 @@ class WorkerSession:
         self._withdrawn.discard(function)
         if function not in self._abilities:
             self._abilities.append(function)
-        self.asleep = False  # gearmand does not wake a sleeper for jobs that it has only now learned to do
+        self.rouse()  # gearmand does not wake a sleeper for jobs that it has only now learned to do
 
     def receive(self, packet_type: int, arguments: "Sequence[Data]") -> "Optional[Union[Assignment, ServerError]]":
         """Take a packet; return the job if it is one, the error if it is one, else None.
@@ -103,17 +121,15 @@ class WorkerSession:
         Raises ProtocolError for a packet that no server sends to a worker, or not now.
         """
         if packet_type == NOOP:
-            self.asleep = False
+            self.rouse()
         elif packet_type == JOB_ASSIGN_UNIQ:
             handle, function, unique, workload = arguments
             return self._assign(handle, function, unique, b"", workload)
         elif packet_type == NO_JOB:
             self._answered(packet_type, arguments)
             self._window = 1
-            self._dry = self.grabs > 0
-            if not self.grabs and not self.retiring:
-                self.outgoing.append(_PRE_SLEEP)
-                self.asleep = True
+            if self.state is not RETIRING:
+                self._move(MISSES if self.grabs else FINDS_NONE)
         elif packet_type == JOB_ASSIGN_ALL:
             handle, function, unique, reducer, workload = arguments
             return self._assign(handle, function, unique, reducer, workload)
@@ -137,12 +153,18 @@ class WorkerSession:
             raise ProtocolError("%s without a grab: %r" % (packet_name(packet_type), show_beginnings(arguments)))
         self.grabs -= 1
         self.confirmed = True
-        if self.retiring or self._withdrawn:
+        if self._withdrawn or self.state is RETIRING:
             self._withdraw()
 
     def rouse(self) -> None:
-        """Be awake though no NOOP came, in case that one was lost."""
-        self.asleep = False
+        """Be awake, also if no NOOP came, in case that one was lost."""
+        if self.state is SESSION_ASLEEP:
+            self._move(WAKES)
+
+    def _move(self, event: str) -> None:
+        self.state = SESSION_ARROWS[self.state, event]
+        if self.state is SESSION_ASLEEP:
+            self.outgoing.append(_PRE_SLEEP)
 
     def _assign_too_large(self, packet_type: int, fields: "Sequence[Data]") -> Assignment:
         empty = {JOB_ASSIGN: 2, JOB_ASSIGN_UNIQ: 1, JOB_ASSIGN_ALL: 0}.get(packet_type)
@@ -159,8 +181,8 @@ class WorkerSession:
         self._running[job.function] = self._running.get(job.function, 0) + 1
         self._answered(JOB_ASSIGN, (handle, function))
         self._window += 1
-        if not self.grabs:
-            self._dry = False
+        if self.state is DRY and not self.grabs:
+            self._move(SERVED)
         return job
 
     def _receive_error(self, arguments: "Sequence[Data]") -> "Optional[ServerError]":
@@ -174,7 +196,7 @@ class WorkerSession:
             raise ProtocolError("the server does not understand GRAB_JOB: %s" % ServerError(code, text))
         self.grab_type = GRAB_TYPES[GRAB_TYPES.index(self.grab_type) + 1]
         self.grabs -= 1
-        if not self.retiring:
+        if self.state is not RETIRING:
             self.grab()
         return None
 
@@ -214,12 +236,13 @@ class WorkerSession:
             self._running[job.function] = count - 1
         else:
             self._running.pop(job.function, None)
-            if self.retiring or self._withdrawn:
+            if self._withdrawn or self.state is RETIRING:
                 self._withdraw()
 
     def retire(self) -> None:
         """Grab no more, and withdraw the abilities as their jobs end."""
-        self.retiring = True
+        if self.state is not RETIRING:
+            self._move(RETIRES)
         self._withdraw()
 
     def withdraw(self, functions: "Iterable[bytes]") -> None:
@@ -237,7 +260,7 @@ class WorkerSession:
         if self.grabs:
             return
         going = [function for function in self._abilities
-                 if function not in self._running and (self.retiring or function in self._withdrawn)]
+                 if function not in self._running and (function in self._withdrawn or self.state is RETIRING)]
         for function in going:
             self.outgoing.append(pack_request(CANT_DO, function))
             self._abilities.remove(function)

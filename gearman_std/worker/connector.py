@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, List, Tuple
     from ..net.connection import Connection
     from .link import Lane, WorkerServer
-    from .shift import Shift
+    from .shared import Shared
 
 
 class Connector:
@@ -17,15 +17,15 @@ class Connector:
     Owner: the shift's lock.
     """
 
-    __slots__ = ("arrivals", "_shift", "_unmade")
+    __slots__ = ("arrivals", "unmade", "_shared")
 
-    def __init__(self, shift: "Shift") -> None:
+    def __init__(self, shared: "Shared") -> None:
         self.arrivals = deque()  # type: Deque[Tuple[WorkerServer, List[Lane], Any]] # connections made, or an exception
-        self._shift = shift
-        self._unmade = []        # type: List[Callable[[], None]] # to be made without a thread
+        self._shared = shared
+        self.unmade = []         # type: List[Callable[[], None]] # to be made without a thread
 
     def __repr__(self) -> str:
-        return "<Connector: %d arrivals, %d to be made without a thread>" % (len(self.arrivals), len(self._unmade))
+        return "<Connector: %d arrivals, %d to be made without a thread>" % (len(self.arrivals), len(self.unmade))
 
     def connect(self, server: "WorkerServer", lanes: "List[Lane]") -> None:
         """Connect to a server, once for each lane; what comes of it is among the arrivals then."""
@@ -33,22 +33,20 @@ class Connector:
         try:
             start_thread(self._reach, "gearman_std connect", server, lanes)
         except OSError:  # the system has no thread left
-            self._unmade.append(lambda: self._reach(server, lanes))
+            self.unmade.append(lambda: self._reach(server, lanes))
 
-    def connect_without_threads(self) -> bool:
-        """Do it here, where there was no thread for it; return whether there was any such need.  Called without the lock."""
-        unmade, self._unmade = self._unmade, []
+    def connect_without_threads(self) -> None:
+        """Make here what there was no thread for; called without the lock."""
+        unmade, self.unmade = self.unmade, []
         for make in unmade:
             make()
-        return bool(unmade)
 
     def connections(self) -> "List[Connection]":
         """Those that have been made and not yet taken."""
         return [connection for _, _, outcome in self.arrivals if isinstance(outcome, list) for connection in outcome]
 
     def _reach(self, server: "WorkerServer", lanes: "List[Lane]") -> None:
-        shift = self._shift
-        worker = shift.worker
+        shared, worker = self._shared, self._shared.worker
         connections = []  # type: List[Connection]
         outcome = connections  # type: Any
         try:
@@ -58,10 +56,10 @@ class Connector:
             for connection in connections:
                 connection.close()
             outcome = error
-        with shift.lock:
-            if not shift.over:
+        with shared.lock:
+            if not shared.over:
                 self.arrivals.append((server, lanes, outcome))
-                shift.wake()
+                shared.wake()
             elif outcome is connections:
                 for connection in connections:
                     connection.close()

@@ -6,34 +6,33 @@ from ..timers import Timers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Deque, List, Optional, Set
-    from .job import WorkerJob
     from .link import WorkerLink
+    from .running import Run
 
 
 class HeldJobs:
     """The jobs that wait to be tried again: for their time, or for a thread when that has come.
 
+    As long as `runs` is empty, there is nothing to be asked.
+
     Owner: the shift's lock.
     """
 
-    __slots__ = ("_jobs", "_times", "_ready")
+    __slots__ = ("runs", "_times", "_ready")
 
     def __init__(self) -> None:
-        self._jobs = set()  # type: Set[WorkerJob]
+        self.runs = set()  # type: Set[Run]
         self._times = Timers()
-        self._ready = deque()  # type: Deque[WorkerJob] # their time has come
+        self._ready = deque()  # type: Deque[Run] # their time has come
 
     def __repr__(self) -> str:
-        return "<HeldJobs: %d, %d of them ready>" % (len(self._jobs), len(self._ready))
+        return "<HeldJobs: %d, %d of them ready>" % (len(self.runs), len(self._ready))
 
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def hold(self, job: "WorkerJob", when: float) -> int:
+    def hold(self, run: "Run", when: float) -> int:
         """Keep a job until then; return how many of its function wait."""
-        self._jobs.add(job)
-        job._retry = self._times.add(when, job)
-        return job._link.lane.hold(job.function)
+        self.runs.add(run)
+        run.retry = self._times.add(when, run)
+        return run.link.lane.hold(run.ability.name)
 
     def next_time(self) -> "Optional[float]":
         """When the next job is ready, of those that are not yet, or None."""
@@ -48,14 +47,14 @@ class HeldJobs:
 
     def count_ready(self, now: float) -> int:
         """How many jobs wait for a thread."""
-        job = self._times.pop_due(now)
-        while job is not None:
-            job._retry = None
-            self._ready.append(job)
-            job = self._times.pop_due(now)
+        run = self._times.pop_due(now)
+        while run is not None:
+            run.retry = None
+            self._ready.append(run)
+            run = self._times.pop_due(now)
         return len(self._ready)
 
-    def first_ready(self) -> "WorkerJob":
+    def first_ready(self) -> "Run":
         """The one of them that has waited longest."""
         return self._ready[0]
 
@@ -63,29 +62,29 @@ class HeldJobs:
         """Have the first one wait until the others had their turn."""
         self._ready.rotate(-1)
 
-    def take(self) -> "WorkerJob":
+    def take(self) -> "Run":
         """The first one, which waits no longer."""
-        job = self._ready.popleft()
-        self._let_go(job)
-        return job
+        run = self._ready.popleft()
+        self._let_go(run)
+        return run
 
-    def clear(self) -> "List[WorkerJob]":
+    def clear(self) -> "List[Run]":
         """All jobs, none of which waits any longer."""
-        jobs = list(self._jobs)
-        for job in jobs:
-            self._let_go(job)
+        runs = list(self.runs)
+        for run in runs:
+            self._let_go(run)
         self._ready.clear()
-        return jobs
+        return runs
 
     def forget(self, link: "WorkerLink") -> None:
         """Drop the jobs of a connection that is lost."""
-        for job in [job for job in self._jobs if job._link is link]:
-            self._let_go(job)
-        self._ready = deque(job for job in self._ready if job._link is not link)
+        for run in [run for run in self.runs if run.link is link]:
+            self._let_go(run)
+        self._ready = deque(run for run in self._ready if run.link is not link)
 
-    def _let_go(self, job: "WorkerJob") -> None:
-        self._jobs.remove(job)
-        job._link.lane.let_go(job.function)
-        if job._retry is not None:
-            self._times.cancel(job._retry)
-            job._retry = None
+    def _let_go(self, run: "Run") -> None:
+        self.runs.remove(run)
+        run.link.lane.let_go(run.ability.name)
+        if run.retry is not None:
+            self._times.cancel(run.retry)
+            run.retry = None

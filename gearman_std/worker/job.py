@@ -1,32 +1,11 @@
-"""What a worker runs: a job as its function sees it, and the function as it was registered."""
-import logging
-import os
-import signal
-import threading
-from traceback import print_exc
-
+"""A job as its function sees it, and the function as it was registered."""
 from ..arguments import check_kind, check_number
-from ..net.forks import end_child
 from ..wire.protocol import encode_data
-from ..wire.serializers import BytesSerializer
+from ..wire.worker_session import WorkerSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple, Union
-    from ..wire.worker_session import Assignment
-    from .link import WorkerLink
-    from .shift import Shift
-    from .worker import Worker
-
-_logger_worker = logging.getLogger("gearman_std.worker")
-_logger_jobs = logging.getLogger("gearman_std.jobs")
-
-_ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
-RETRY = object()  # outcome of a job that is to be tried again
-
-
-class LeaveAtOnce(BaseException):
-    """Raised in a function that runs in the main thread, when the worker leaves without waiting for it."""
+    from typing import Any, Callable, Optional, Sequence, Union
 
 
 class Retry(Exception):
@@ -51,6 +30,35 @@ class Retry(Exception):
         self.attempts = attempts
 
 
+class Reporter:
+    """Where a job has come from, and where what it says goes; who runs jobs makes a kind of its own.
+
+    `server` is the server's name, `largest` the bytes of a packet that it takes, as far as that is known, `serializer` that of
+    the worker.
+    """
+
+    __slots__ = ("server", "largest", "serializer")
+
+    def __init__(self, server: str, largest: int, serializer: "Any") -> None:
+        self.server = server
+        self.largest = largest
+        self.serializer = serializer
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody there listens any more."""
+        raise NotImplementedError
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker wants to leave."""
+        raise NotImplementedError
+
+    def say(self, job: "WorkerJob", put: "Callable[..., None]", *arguments: "Any") -> None:
+        """Send what `put`, a method of WorkerSession, makes of a job's assignment and the arguments."""
+        raise NotImplementedError
+
+
 class WorkerJob:
     """One job, as the function that runs it sees it.
 
@@ -60,24 +68,20 @@ class WorkerJob:
     Owner: the thread that runs it.
     """
 
-    __slots__ = ("handle", "function", "unique", "reducer", "server", "attempt", "_workload", "_assignment", "_link", "_shift",
-                 "_ability", "_started", "_due", "_limit", "_retry")
+    __slots__ = ("handle", "function", "unique", "reducer", "attempt", "_workload", "_reporter")
 
-    def __init__(self, shift: "Shift", link: "WorkerLink", ability: "Ability", assignment: "Assignment") -> None:
+    def __init__(self, assignment: "Sequence[Any]", reporter: Reporter) -> None:
         self.handle, self.function, self.unique, self.reducer, self._workload = assignment
-        self.server = link.name
         self.attempt = 1
-        self._assignment = assignment
-        self._link = link
-        self._shift = shift
-        self._ability = ability
-        self._started = 0.0
-        self._due = None    # type: Optional[float] # when the server takes it away
-        self._limit = None  # type: Any # the timer for that, while it runs
-        self._retry = None  # type: Any # the timer for its next attempt, while it waits for that
+        self._reporter = reporter
 
     def __repr__(self) -> str:
         return "<WorkerJob %s of %s from %s>" % (show_name(self.handle), show_name(self.function), self.server)
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._reporter.server
 
     @property
     def workload(self) -> bytes:
@@ -99,17 +103,17 @@ class WorkerJob:
     @property
     def value(self) -> "Any":
         """The workload as the worker's serializer reads it."""
-        return self._shift.worker.serializer.loads(self.workload)
+        return self._reporter.serializer.loads(self.workload)
 
     @property
     def lost(self) -> bool:
         """Whether nobody waits for this run's result any more, since the server is lost or the worker has left."""
-        return self._link.lost
+        return self._reporter.lost
 
     @property
     def stopping(self) -> bool:
         """Whether the worker wants to leave, so that a long job may want to come to an end."""
-        return self._shift.leaving
+        return self._reporter.stopping
 
     def send_status(self, numerator: float, denominator: float) -> None:
         """Tell how far the job is.  Nothing happens if the server is lost.
@@ -126,8 +130,7 @@ class WorkerJob:
                 raise ValueError("the %s is %r, not a number from 0" % (name, value))
         if numerator != int(numerator) or denominator != int(denominator):
             numerator, denominator = round(numerator / denominator * 1000000) if denominator else 0, 1000000
-        arguments = b"%d" % numerator, b"%d" % denominator
-        self._shift.tell(self, lambda session: session.status(self._assignment, *arguments))
+        self._reporter.say(self, WorkerSession.status, b"%d" % numerator, b"%d" % denominator)
 
     def send_data(self, data: "Any") -> None:
         """Send a part of the result: text and bytes as they are, anything else as the worker's serializer writes it.
@@ -136,15 +139,15 @@ class WorkerJob:
         server is known to take.
         """
         plain = isinstance(data, (str, bytes, bytearray, memoryview))
-        part = encode_data(data if plain else self._shift.worker.serializer.dumps(data))
+        part = encode_data(data if plain else self._reporter.serializer.dumps(data))
         check_size(self, "a part of the result", part)
-        self._shift.tell(self, lambda session: session.data(self._assignment, part))
+        self._reporter.say(self, WorkerSession.data, part)
 
     def send_warning(self, data: "Union[str, bytes]") -> None:
         """Send a warning.  Waits, and raises ValueError, as `send_data` does; nothing happens if the server is lost."""
         part = encode_data(data)
         check_size(self, "a warning", part)
-        self._shift.tell(self, lambda session: session.warning(self._assignment, part))
+        self._reporter.say(self, WorkerSession.warning, part)
 
 
 class Ability:
@@ -175,140 +178,13 @@ def show_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def run_job(job: WorkerJob, worker: "Worker", caught: "Callable[[BaseException], bool]" = lambda error: True
-            ) -> "Tuple[Any, Any]":
-    """Run a job's function; return True and the result, False and an exception's text, or RETRY and seconds.
-
-    What it raises fails the job if it is `caught`, and SystemExit is meant for the job, not for the thread.  A child of a
-    fork that comes back here ends; the job is its parent's.
-    """
-    process = os.getpid()
-    try:
-        for hook in worker.hooks["before"]:
-            hook(job)
-        result = _encode_result(job, worker.serializer, job._ability.call(job))
-        call_hooks(worker, "after", job, result)
-        end_child(process)
-        return True, result
-    except BaseException as raised:
-        end_child(process, raised)
-        if isinstance(raised, Retry) and (raised.attempts is None or job.attempt < raised.attempts):
-            return RETRY, raised.after
-        if not caught(raised):
-            raise
-        error = raised
-    log_safely(logging.ERROR, "%r failed", job, error=error)
-    call_hooks(worker, "error", job, error)
-    return False, exception_text(error)
-
-
-def _encode_result(job: WorkerJob, serializer: "Any", result: "Any") -> "Any":
-    try:
-        data = encode_data(serializer.dumps(result))
-        check_size(job, "the result", data)
-        return data
-    except TypeError:
-        if serializer is not BytesSerializer:
-            raise
-        raise TypeError("%s returned %s; return bytes, str or None" % (
-            show_name(job.function), type(result).__name__)) from None
-
-
 def check_size(job: WorkerJob, what: str, data: "Any") -> None:
     """Raises ValueError for what the server is known to end the connection for, and with it all jobs that run."""
-    if len(data) + len(job.handle) >= job._link.largest:
+    if len(data) + len(job.handle) >= job._reporter.largest:
         raise ValueError("%s of %s has %d bytes, but %s takes no more than %d" % (
             what, show_name(job.function), len(data), job.server, room_for(job)))
 
 
 def room_for(job: WorkerJob) -> int:
     """How many bytes of a result, or of a part of it, the job's server takes, as far as is known."""
-    return max(0, job._link.largest - len(job.handle) - 1)
-
-
-def call_hooks(worker: "Worker", name: str, *arguments: "Any") -> None:
-    """Call hooks whose exceptions are only logged: a thread that ended would be missed for ever."""
-    for hook in worker.hooks[name]:
-        process = os.getpid()
-        try:
-            hook(*arguments)
-        except BaseException as error:
-            end_child(process, error)
-            if ends_work(error):
-                raise
-            log_safely(logging.ERROR, "the hook %s failed", name, error=error)
-        else:
-            end_child(process)
-
-
-def ends_work(error: BaseException) -> bool:
-    """Whether an exception that was raised in a function or a hook is not about that, but ends the worker.
-
-    That is so in the main thread for a Ctrl-C, and for what the program's own handlers of signals raise to end it.
-    """
-    if isinstance(error, LeaveAtOnce):
-        return True
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    if isinstance(error, KeyboardInterrupt):
-        return True
-    handlers = [signal.getsignal(getattr(signal, name)) for name in _ENDING_SIGNALS if hasattr(signal, name)]
-    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
-    place = error.__traceback__
-    while codes and place is not None:
-        if place.tb_frame.f_code in codes:
-            return True
-        place = place.tb_next
-    return False
-
-
-def log_safely(level: int, message: str, *arguments: "Any", error: "Optional[BaseException]" = None) -> None:
-    """Log something; a handler of the program's that fails is told on standard error, and costs no thread and no worker.
-
-    Where logging is not set up, trouble goes to standard error.
-    """
-    _log(_logger_worker, level, message, arguments, error)
-
-
-def _log(logger: logging.Logger, level: int, message: str, arguments: "Tuple[Any, ...]",
-         error: "Optional[BaseException]" = None) -> None:
-    try:
-        if level >= logging.WARNING and logger.isEnabledFor(level) and not _has_handler(logger):
-            details = None if error is None else (type(error), error, error.__traceback__)  # type: Any
-            record = logger.makeRecord(logger.name, level, "", 0, message, arguments, details)
-            if logging.lastResort is not None:
-                logging.lastResort.handle(record)
-        else:
-            logger.log(level, message, *arguments, exc_info=error)
-    except (Exception, SystemExit):
-        try:
-            print_exc()
-        except Exception:  # standard error is closed: there is nobody to tell
-            return
-
-
-def _has_handler(logger: "Optional[logging.Logger]") -> bool:
-    while logger is not None:
-        if not all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
-
-
-logs_jobs = _logger_jobs.isEnabledFor  # whether anybody wants to read of each job at a level
-
-
-def log_job(level: int, message: str, job: WorkerJob, *arguments: "Any") -> None:
-    """Log how it goes with a job, of which the message first has function and handle."""
-    _log(_logger_jobs, level, message, ("%s %s" % (show_name(job.function), show_name(job.handle)),) + arguments)
-
-
-def exception_text(error: BaseException) -> bytes:
-    """What a client reads of an exception: its text, or its type's name if it has none."""
-    try:
-        text = str(error)
-    except Exception as failure:  # whatever the exception's own code may raise
-        text = "%s, whose text cannot be had: %s" % (type(error).__name__, type(failure).__name__)
-    if not text or isinstance(error, (SystemExit, KeyError)):
-        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
-    return text.encode("utf-8", "backslashreplace")
+    return max(0, job._reporter.largest - len(job.handle) - 1)

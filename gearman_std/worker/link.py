@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     from ..errors import ServerLost
     from ..net.addresses import Address
     from ..net.connection import Connection
-    from .job import Ability, WorkerJob
+    from .job import Ability, Reporter, WorkerJob
+
+UNKNOWN, UP, DOWN, DOUBTFUL = SERVER_STATES = ("unknown", "up", "down", "doubtful")
+SILENT, GOOD, LINK_LOST = LINK_STATES = ("silent", "good", "lost")
+CONNECTED, HEARD, DROPPED, CUT = "connected", "heard", "dropped", "cut"
+
+SERVER_ARROWS = {
+    (UNKNOWN, CONNECTED): UP, (UNKNOWN, DROPPED): DOWN,
+    (UP, CONNECTED): UP, (UP, HEARD): UP, (UP, DROPPED): DOWN, (UP, CUT): DOUBTFUL,
+    (DOWN, CONNECTED): UP, (DOWN, HEARD): UP, (DOWN, DROPPED): DOWN, (DOWN, CUT): DOUBTFUL,
+    (DOUBTFUL, CONNECTED): DOUBTFUL, (DOUBTFUL, HEARD): UP, (DOUBTFUL, DROPPED): DOUBTFUL, (DOUBTFUL, CUT): DOUBTFUL,
+}  # type: Dict[Tuple[str, str], str]
+
+LINK_ARROWS = {
+    (SILENT, HEARD): GOOD, (SILENT, DROPPED): LINK_LOST, (GOOD, DROPPED): LINK_LOST,
+}  # type: Dict[Tuple[str, str], str]
 
 FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time, of which a random half is waited …
 LAST_RETRY = 10.0  # … up to this
@@ -60,16 +75,22 @@ class Lane:
 
 
 class WorkerServer:
-    """A server: whether it is up, when to try it again, how it likes to be asked.
+    """A server: when to try it again, how it likes to be asked, and its state, as the log and the hooks are told of it.
 
-    It is `doubtful` if its last connection ended before anything was heard, as when a proxy accepts connections for a server
-    that is down; it is then not called up before it has said something.
+        unknown ─connected─> up ─dropped─> down ─connected─> up
+        unknown ─dropped─> down ─dropped─> down ─heard─> up
+        up ─connected─> up ─heard─> up ─cut─> doubtful ─heard─> up
+        down ─cut─> doubtful ─cut─> doubtful
+        doubtful ─connected─> doubtful ─dropped─> doubtful
+
+    Connected: a connection was made.  Heard: the first packet has come on one.  Dropped: a connection could not be made, or was
+    lost.  Cut: one was lost before anything came on it, as when a proxy accepts connections for a server that is down; so a
+    server that is doubtful is called up only when it has said something.
 
     Owner: the shift's lock.
     """
 
-    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "up", "doubtful", "grab_type", "confirmed",
-                 "largest")
+    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "state", "grab_type", "confirmed", "largest")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
@@ -78,14 +99,18 @@ class WorkerServer:
         self.connecting = False
         self.failures = 0
         self.retry_at = 0.0
-        self.up = None          # type: Optional[bool] # what the log was told last
-        self.doubtful = False
+        self.state = UNKNOWN    # changed by `move` alone
         self.grab_type = GRAB_TYPES[0]
         self.confirmed = False
         self.largest = LARGEST_SIZE  # bytes of a packet that it takes, as far as it told before it ended the last connection
 
     def __repr__(self) -> str:
-        return "<WorkerServer %s: %d connections, %d failures>" % (self.name, len(self.links), self.failures)
+        return "<WorkerServer %s, %s: %d connections, %d failures>" % (self.name, self.state, len(self.links), self.failures)
+
+    def move(self, event: str) -> "Tuple[str, str]":
+        """Something has happened to the server; return the state that it was in, and the one that it is in."""
+        before, self.state = self.state, SERVER_ARROWS[self.state, event]
+        return before, self.state
 
     def back_off(self, now: float, random: "Callable[[], float]", lived: float = 0.0) -> None:
         """Count a failure, and have the server tried again after a while.
@@ -105,13 +130,17 @@ class WorkerServer:
 class WorkerLink:
     """One connection to a server.
 
+        silent ─heard─> good ─dropped─> lost
+        silent ─dropped─> lost
+
     Owner: the shift's lock; the selector's thread alone registers and closes it.
     """
 
-    __slots__ = ("server", "name", "lane", "abilities", "connection", "session", "reader", "lost", "error", "writing", "since",
-                 "moved", "heard", "results", "fruitless", "slept_at", "rest_until", "refused_at", "largest", "told_limit")
+    __slots__ = ("server", "name", "lane", "abilities", "connection", "session", "reader", "reporter", "state", "lost", "error",
+                 "writing", "since", "moved", "results", "fruitless", "slept_at", "rest_until", "refused_at", "told_limit")
 
-    def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float) -> None:
+    def __init__(self, server: WorkerServer, lane: Lane, connection: "Connection", client_id: bytes, now: float,
+                 reporter: "Reporter") -> None:
         self.server = server
         self.name = server.name
         self.lane = lane
@@ -120,23 +149,28 @@ class WorkerLink:
         self.session = WorkerSession([(ability.name, ability.timeout_ms) for ability in lane.abilities.values()], client_id,
                                      server.grab_type, server.confirmed)
         self.reader = PacketReader(RESPONSE_MAGIC, text=False, skip=True)
-        self.lost = False
+        self.reporter = reporter  # of its jobs
+        self.state = SILENT   # changed by `move` alone, as is
+        self.lost = False     # whether it is connected no more
         self.error = None     # type: Optional[ServerLost] # found by a pool thread while sending
         self.writing = False  # the selector watches for room to send
         self.since = now
         self.moved = now      # when bytes came or left last, or a grab was sent while no other was without an answer
-        self.heard = False    # something has arrived
         # Results not wholly sent: where they end in the stream, the job, and what it counts as once that is sent.
         self.results = deque()  # type: Deque[Tuple[int, WorkerJob, str]]
         self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
         self.slept_at = 0.0   # when there was no job the last time
         self.rest_until = 0.0  # nothing is grabbed before
         self.refused_at = now - 1.0  # when the log was told last that the server refused something
-        self.largest = server.largest  # bytes of a packet that the server takes, as far as is known
         self.told_limit = False  # it told that on this connection
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)
+
+    def move(self, event: str) -> None:
+        """Something has happened to the connection."""
+        self.state = LINK_ARROWS[self.state, event]
+        self.lost = self.state is LINK_LOST
 
     @property
     def busy(self) -> bool:

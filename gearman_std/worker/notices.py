@@ -2,12 +2,12 @@
 import threading
 from collections import deque
 
-from .job import call_hooks, log_safely
+from .guard import call_hooks, log_safely
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Tuple
-    from .worker import Worker
+    from .settings import WorkerSettings
 
 
 class Notices:
@@ -18,7 +18,7 @@ class Notices:
 
     __slots__ = ("waiting", "_worker", "_announcing")
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: "WorkerSettings") -> None:
         self.waiting = deque()  # type: Deque[Tuple[Any, ...]]
         self._worker = worker
         self._announcing = threading.Lock()  # keeps them in order: who finds it taken leaves them to the one who has it

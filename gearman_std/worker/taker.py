@@ -7,15 +7,17 @@ from ..net.addresses import join_address
 from ..net.connection import LONGEST_WAIT, Deadline
 from ..net.threads import start_thread
 from ..wire.protocol import SET_CLIENT_ID, encode_data, pack_request
-from .job import WorkerJob, check_size, room_for
+from ..wire.worker_session import WorkerSession
+from .job import check_size, room_for
 from .shift import Shift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional
     from ..net.addresses import Address
-    from ..wire.worker_session import WorkerSession
-    from .link import Lane, WorkerServer
+    from .job import WorkerJob
+    from .link import Lane, WorkerLink, WorkerServer
+    from .running import Run
     from .worker import Worker
 
 
@@ -37,9 +39,10 @@ class Taker(Shift):
 
     def __init__(self, worker: "Worker") -> None:
         super().__init__(worker)
-        self._free = 0             # how many jobs are wanted, and have not been asked for
+        self.slots.free = 0        # for jobs that are wanted, and have not been asked for
+        self._worker = worker
         self._changed = threading.Condition(self.lock)  # notified when there is a job, or news
-        self._ready = deque()      # type: Deque[WorkerJob] # assigned, and not taken
+        self._ready = deque()      # type: Deque[Run] # of jobs that are assigned, and not taken
         self._takers = 0           # who waits in `take`
         self._troubles = {}        # type: Dict[str, str] # why a server is not connected, by its name
         self._thread = None        # type: Optional[threading.Thread]
@@ -48,13 +51,13 @@ class Taker(Shift):
 
     def __repr__(self) -> str:
         return "<Taker: %d to be taken, %d running, %d connections%s>" % (
-            len(self._ready), len(self._running) - len(self._ready), len(self._links), ", leaving" if self.leaving else "")
+            len(self._ready), len(self.running) - len(self._ready), len(self._links), ", leaving" if self.leaving else "")
 
     # --- Called by any thread.
 
     def begin(self) -> None:
         """Connect; raises OSError where there may be no more threads."""
-        self.worker._shift = self
+        self._worker._shift = self
         self._thread = start_thread(self.attend_to_all, "gearman_std worker")
 
     def close(self, at_once: bool = False) -> None:
@@ -62,11 +65,11 @@ class Taker(Shift):
         if at_once:
             self.break_off()
         else:
-            self.worker.stop()
+            self._worker.stop()
         if self._thread is not None:
             self._thread.join()
-        self.worker._shift = None
-        self.worker.stops = 0
+        self._worker._shift = None
+        self._worker.stops = 0
 
     def take(self, timeout: "Optional[float]" = None, news: "Optional[int]" = None) -> "Optional[WorkerJob]":
         """Wait for a job; None if `timeout` seconds are over first, the shift is, or `news` are not the latest."""
@@ -80,31 +83,31 @@ class Taker(Shift):
                         break
                     self._want(self._takers)
                     self._changed.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
-                if self._failure is not None:
-                    raise self._failure
-                return self._ready.popleft() if self._ready else None
+                if self.failure is not None:
+                    raise self.failure
+                return self._ready.popleft().job if self._ready else None
             finally:
                 self._takers -= 1
 
-    def complete(self, job: WorkerJob, data: "Any") -> bool:
+    def complete(self, job: "WorkerJob", data: "Any") -> bool:
         """End a job with its result; return whether anybody may still want it.  Raises ValueError as `WorkerJob.send_data`."""
         part = encode_data(data)
         check_size(job, "the result", part)
-        return self._end(job, "completed", lambda session: session.complete(job._assignment, part))
+        return self._end(job, "completed", WorkerSession.complete, part)
 
-    def fail(self, job: WorkerJob) -> bool:
+    def fail(self, job: "WorkerJob") -> bool:
         """End a job without a result; return whether anybody may still want to know."""
-        return self._end(job, "failed", lambda session: session.fail(job._assignment))
+        return self._end(job, "failed", WorkerSession.fail)
 
-    def exception(self, job: WorkerJob, text: "Any") -> bool:
+    def exception(self, job: "WorkerJob", text: "Any") -> bool:
         """End a job with the text of an exception; return whether anybody may still want to know."""
         part = encode_data(text)
-        return self._end(job, "failed", lambda session: session.exception(job._assignment, bytes(part[:room_for(job)])))
+        return self._end(job, "failed", WorkerSession.exception, bytes(part[:room_for(job)]))
 
     def trouble(self, address: "Address") -> "Optional[str]":
         """Why a server is not connected; "" if it is, None if that is not known yet."""
         with self.lock:
-            for server in self._servers:
+            for server in self.servers:
                 if server.address == address and server.links:
                     return ""
             return self._troubles.get(join_address(address))
@@ -115,7 +118,7 @@ class Taker(Shift):
             self.worker.client_id = client_id
             for link in list(self._links):
                 link.session.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
-                self._send(link)
+                self.send(link)
 
     def forget(self, name: bytes) -> None:
         super().forget(name)
@@ -127,28 +130,28 @@ class Taker(Shift):
     def _connect_anyway(self) -> None:
         """Be connected also while no function is registered."""
         with self.lock:
-            if self._open_lane not in self._lanes:
-                self._lanes.append(self._open_lane)
+            if self.slots.open_lane not in self.slots.lanes:
+                self.slots.lanes.append(self.slots.open_lane)
 
     def _want(self, count: int) -> None:
         """See that so many jobs are asked for."""
-        missing = count - self._free - sum(link.session.grabs for link in self._links)
+        missing = count - self.slots.free - sum(link.session.grabs for link in self._links)
         if missing > 0:
-            self._free += missing
-            self._grab(self._clock())
+            self.slots.free += missing
+            self.slots.grab(self.clock(), self.send)
 
-    def _end(self, job: WorkerJob, counted: str, put: "Callable[[WorkerSession], None]") -> bool:
+    def _end(self, job: "WorkerJob", counted: str, put: "Callable[..., None]", *arguments: "Any") -> bool:
         with self.lock:
-            if job not in self._running or self._process != os.getpid():
+            if job not in self.running or self.process != os.getpid():
                 return False  # it has ended already, or is the parent's of this process
-            link = job._link
-            self._running.discard(job)
+            run = self.running.pop(job)
+            link = run.link
             link.lane.taken -= 1
             if link.lost:
                 self._note_loss(job)
                 return False
-            put(link.session)
-            self._send(link)
+            put(link.session, run.assignment, *arguments)
+            self.send(link)
             if link.connection.unsent:
                 link.results.append((link.connection.queued, job, counted))
             else:
@@ -162,10 +165,9 @@ class Taker(Shift):
     def _start_threads(self) -> None:
         """Nobody here runs jobs."""
 
-    def _begin(self, job: WorkerJob, now: float) -> None:
-        job._started = now
-        self._running.add(job)
-        self._ready.append(job)
+    def _begin(self, run: "Run") -> None:
+        self.running[run.job] = run
+        self._ready.append(run)
         if self.leaving:
             self._hand_back()
         self._changed.notify()
@@ -178,26 +180,26 @@ class Taker(Shift):
     def _hand_back(self) -> None:
         """Let go of the jobs that nobody has taken: their server gives them to others when the connection ends."""
         while self._ready:
-            job = self._ready.popleft()
-            self._running.discard(job)
-            job._link.lane.taken -= 1
-            if not job._link.lost:
-                job._link.session.release(job._assignment)
+            run = self._ready.popleft()
+            del self.running[run.job]
+            run.link.lane.taken -= 1
+            if not run.link.lost:
+                run.link.session.release(run.assignment)
 
     def _welcome(self, server: "WorkerServer", lanes: "List[Lane]", outcome: "Any", now: float) -> None:
         super()._welcome(server, lanes, outcome, now)
         self._tell_news()
 
-    def _drop(self, link: "Any") -> None:
+    def _drop(self, link: "WorkerLink") -> None:
         super()._drop(link)
-        for job in [job for job in self._ready if job._link is link]:
-            self._ready.remove(job)  # its server gives it to another worker
-            self._running.discard(job)
+        for run in [run for run in self._ready if run.link is link]:
+            self._ready.remove(run)  # its server gives it to another worker
+            del self.running[run.job]
             link.lane.taken -= 1
         self._tell_news()
 
-    def _fail(self, server: "WorkerServer", reason: str, now: float, lived: float = 0.0) -> None:
-        super()._fail(server, reason, now, lived)
+    def _fail(self, server: "WorkerServer", event: str, reason: str, now: float, lived: float = 0.0) -> None:
+        super()._fail(server, event, reason, now, lived)
         self._troubles[server.name] = reason
         self._tell_news()
 

@@ -2,15 +2,15 @@
 import logging
 import threading
 
-from ..net.signals import Urgent, WokenBySignals
-from ..net.threads import start_thread
-from .job import LeaveAtOnce, ends_work, exception_text, log_job, logs_jobs, run_job
+from ..net.signals import Urgent
+from .guard import LeaveAtOnce, ends_work, exception_text, log_job, logs_jobs
+from .running import run_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
-    from .job import WorkerJob
-    from .shift import Shift
+    from typing import Any, Callable, Optional
+    from .running import Run
+    from .shared import Shared
 
 URGE_INTERVAL = 1.0  # seconds until a function in the main thread that did not leave at once is told again
 
@@ -22,16 +22,18 @@ class JobThread:
     Owner: the shift's lock while it is idle, else itself.
     """
 
-    __slots__ = ("gate", "job", "open", "running", "thread", "_shift")
+    __slots__ = ("gate", "run", "open", "running", "thread", "_shared", "_finish")
 
-    def __init__(self, shift: "Shift") -> None:
+    def __init__(self, shared: "Shared", finish: "Callable[[JobThread, Run, Any, Any], str]") -> None:
+        """`finish` is called with the lock at the end of each job, with what has come of it; it returns how that ended."""
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.job = None       # type: Optional[WorkerJob] # the one that it is given
+        self.run = None       # type: Optional[Run] # of the job that it is given
         self.open = False     # the gate is
         self.running = False  # a job is
         self.thread = None    # type: Optional[threading.Thread] # None for the main thread
-        self._shift = shift
+        self._shared = shared
+        self._finish = finish
 
     def __repr__(self) -> str:
         return "<JobThread, %s>" % ("running a job" if self.running else "idle")
@@ -48,21 +50,22 @@ class JobThread:
 
     def run_jobs(self) -> None:
         """Run the jobs that it is given until the shift is over."""
-        shift = self._shift
-        worker, lock, notices, caught = shift.worker, shift.lock, shift.notices, self.caught
+        shared, finish, caught = self._shared, self._finish, self.caught
+        worker, lock, notices, clock = shared.worker, shared.lock, shared.notices, shared.clock
         while True:
             self.gate.acquire()
             self.open = False
-            job, self.job = self.job, None
-            if job is None:
-                if shift.over:
+            run, self.run = self.run, None
+            if run is None:
+                if shared.over:
                     return
                 continue  # the main thread, which has had a look at signals
-            if logs_jobs(logging.DEBUG):
-                log_job(logging.DEBUG, "%s has started, attempt %d", job, job.attempt)
+            told = logs_jobs(logging.INFO)
+            if told:
+                log_job(logging.DEBUG, "%s has started, attempt %d", run.job, run.job.attempt)
             self.running = True
             try:
-                outcome, data = run_job(job, worker, caught)
+                outcome, data = run_job(run.job, run.ability, worker, caught)
             except BaseException as error:  # of the means to tell of a failure
                 if not caught(error):
                     raise
@@ -70,11 +73,11 @@ class JobThread:
             finally:
                 self.running = False
             with lock:
-                end = shift.finish(self, job, outcome, data)
-                over = shift.over
-            if logs_jobs(logging.INFO):
-                log_job(logging.INFO, "%s " + end + " after %.3f s", job, worker._system.clock() - job._started)
-            del job, data
+                end = finish(self, run, outcome, data)
+                over = shared.over
+            if told:
+                log_job(logging.INFO, "%s " + end + " after %.3f s", run.job, clock() - run.started)
+            del run, data
             if notices.waiting:
                 notices.announce()
             if over:
@@ -87,50 +90,31 @@ class MainThread(JobThread):
     Owner: as every `JobThread`.
     """
 
-    __slots__ = ("_urgent", "_home")
+    __slots__ = ("urgent", "home")
 
-    def __init__(self, shift: "Shift") -> None:
-        super().__init__(shift)
-        self._urgent = Urgent(self._leave_function)
-        self._home = threading.Event()  # it has returned
+    def __init__(self, shared: "Shared", finish: "Callable[[JobThread, Run, Any, Any], str]") -> None:
+        super().__init__(shared, finish)
+        self.urgent = Urgent(self._leave_function)
+        self.home = threading.Event()  # it runs no more jobs
 
     def __repr__(self) -> str:
-        return "<MainThread, %s>" % ("running a job" if self.running else "home" if self._home.is_set() else "idle")
+        return "<MainThread, %s>" % ("running a job" if self.running else "home" if self.home.is_set() else "idle")
 
     @property
     def takes_jobs(self) -> bool:
         """Whether it may run jobs, since it can be told to leave a function."""
-        return self._urgent.entered
+        return self.urgent.entered
 
     def caught(self, error: BaseException) -> bool:
         return not ends_work(error)
 
-    def make_call(self) -> None:
-        """Have another thread wait in the selector, and run jobs or wait here, whatever signal handlers raise."""
-        shift = self._shift
-        attendant = None  # type: Optional[threading.Thread]
-        try:
-            with WokenBySignals(shift.waker.fileno()), self._urgent:
-                attendant = start_thread(shift.attend_to_all, "gearman_std worker")
-                self.run_jobs()
-        except LeaveAtOnce:
-            pass
-        finally:
-            self._home.set()
-            shift.break_off()
-            if attendant is not None:
-                attendant.join()
-            elif not shift.attended:
-                shift.end()
-            shift.close_waker()
-
     def urge_home(self) -> None:
         """Have it leave the function that it runs, which nobody waits for any more; called by the thread that has ended all."""
-        while self.running and not self._home.is_set():
-            self._urgent.call()
-            if not self._home.wait(URGE_INTERVAL) and self._shift.worker.when_stuck is not None:
-                self._shift.worker.when_stuck()
+        while self.running and not self.home.is_set():
+            self.urgent.call()
+            if not self.home.wait(URGE_INTERVAL) and self._shared.worker.when_stuck is not None:
+                self._shared.worker.when_stuck()
 
     def _leave_function(self) -> None:
-        if self.running and self._shift.ended:
+        if self.running and self._shared.ended:
             raise LeaveAtOnce

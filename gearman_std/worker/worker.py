@@ -1,37 +1,22 @@
 """Running functions for jobs, in a pool of threads, over several servers."""
-import os
 import signal
 import threading
-from collections import namedtuple
 
 from ..arguments import check_callable, check_number
-from ..net.addresses import join_address, split_servers
-from ..net.connection import check_tls, check_tls_kind
+from ..net.addresses import join_address
 from ..net.signals import make_handler
-from ..net.system import REAL_SYSTEM
-from ..wire.protocol import encode, encode_function
-from ..wire.serializers import find_serializer
+from ..wire.protocol import encode_function
 from .job import Ability, WorkerJob, show_name
+from .settings import HOOKS, WorkerHealth, WorkerSettings
 from .shift import Shift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
-    from ..net.system import System
+    from typing import Any, Callable, List, Optional, Tuple, TypeVar, Union, overload
     Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-HOOKS = ("before", "after", "error", "connected", "disconnected")
 
-WorkerHealth = namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")
-WorkerHealth.__doc__ = """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server,
-seconds) for each job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs
-got, `completed`, `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any
-more."""
-
-CONNECT_TIMEOUT = 10.0
-
-
-class Worker:
+class Worker(WorkerSettings):
     """Runs functions for jobs.
 
         worker = Worker("localhost")
@@ -58,41 +43,7 @@ class Worker:
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
 
-    def __init__(self, servers: "Any" = None, *, threads: int = 1, client_id: "Union[str, bytes, None]" = None,
-                 grace: "Optional[float]" = None, max_jobs: "Optional[int]" = None, max_age: "Optional[float]" = None,
-                 splay: float = 0.0, serializer: "Any" = None, tls: "Any" = None, connect_timeout: float = CONNECT_TIMEOUT,
-                 watch: "Optional[Callable[[], bool]]" = None, _system: "System" = REAL_SYSTEM) -> None:
-        self._system = _system
-        self.addresses = split_servers(servers, os.environ)
-        self.serializer = find_serializer(serializer)
-        self.client_id = encode(b"" if client_id is None else client_id)
-        if b"\0" in self.client_id:
-            raise ValueError("the client id holds a NUL byte: %r" % self.client_id)
-        check_number("threads", threads, 1, whole=True)
-        check_number("splay", splay, 0)
-        if max_jobs is not None:
-            check_number("max_jobs", max_jobs, 1, whole=True)
-        for name, seconds in (("grace", grace), ("max_age", max_age), ("connect_timeout", connect_timeout)):
-            if seconds is not None:
-                check_number(name, seconds, 0)
-        if watch is not None:
-            check_callable("watch", watch)
-        self.threads = threads
-        self.grace = grace
-        self.max_jobs = max_jobs
-        self.max_age = max_age
-        self.splay = splay
-        check_tls_kind(tls)
-        check_tls(tls)
-        self.tls = tls
-        self.connect_timeout = connect_timeout
-        self.watch = watch
-        self.when_stuck = None  # type: Optional[Callable[[], Any]] # called if the main thread does not leave its function
-        self.abilities = {}  # type: Dict[bytes, Ability]
-        self.hooks = {name: [] for name in HOOKS}  # type: Dict[str, List[Callable[..., Any]]]
-        self.stops = 0       # how often `stop` was called; a signal handler may do that anywhere, so no lock guards it
-        self.totals = dict.fromkeys(WorkerHealth._fields[4:], 0)
-        self._shift = None   # type: Optional[Shift]
+    _shift = None  # type: Optional[Shift] # the one at work
 
     def __repr__(self) -> str:
         return "<Worker of %s at %s, %d threads%s>" % (

@@ -7,8 +7,10 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ
                                        JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC,
                                        SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
-from gearman_std.wire.worker_session import Assignment, WorkerSession
+from gearman_std.wire.worker_session import (RETIRING, SESSION_ARROWS, SESSION_ASLEEP, SESSION_AWAKE, SESSION_STATES,
+                                             Assignment, WorkerSession)
 
+from states import drawn
 from worker_tools import World
 
 
@@ -62,7 +64,7 @@ def test_sleeps_only_when_there_is_no_job(story):
     assert not session.can_grab
     assert story.gets(NO_JOB) is None
     story.sends((PRE_SLEEP,))
-    assert session.asleep and not session.can_grab
+    assert session.state is SESSION_ASLEEP and not session.can_grab
     assert story.gets(NOOP) is None
     assert session.can_grab
     session.grab()
@@ -103,7 +105,7 @@ def test_a_job_after_no_job_keeps_it_awake(proven):
     proven.sends((GRAB_JOB_ALL,), (GRAB_JOB_ALL,))
     proven.gets(NO_JOB)
     assert proven.gets(JOB_ASSIGN_UNIQ, b"H:2", b"f", b"", b"").handle == b"H:2"
-    assert session.can_grab and not session.asleep
+    assert session.can_grab and session.state is SESSION_AWAKE
 
 
 @pytest.mark.parametrize("code", [b"INVALID_COMMAND", b"server_error", b"unknown_command"])
@@ -282,5 +284,33 @@ def test_whatever_a_server_sends_is_taken_or_refused(seed):
         except ProtocolError as error:
             refused += 1
             assert str(error)
-        assert session.grabs >= 0 and not (session.asleep and session.grabs)
+        assert session.grabs >= 0 and not (session.state is SESSION_ASLEEP and session.grabs)
     assert refused > 20
+
+
+# --- States.
+
+def test_the_picture_shows_the_states_and_the_arrows():
+    assert drawn(WorkerSession) == SESSION_ARROWS
+    assert set(SESSION_STATES) == {start for start, _ in SESSION_ARROWS} | {RETIRING} == set(SESSION_ARROWS.values())
+
+
+@pytest.mark.parametrize("before", ["awake", "dry", "asleep"])
+def test_who_retires_never_asks_again(before):
+    story = Story(grab_type=GRAB_JOB_ALL, confirmed=True)
+    session = story.session
+    session.grab()
+    if before == "dry":
+        story.gets(JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b"")
+        session.grab()
+        session.grab()
+        story.gets(NO_JOB)
+    elif before == "asleep":
+        story.gets(NO_JOB)
+    assert session.state == before
+    session.retire()
+    session.retire()
+    story.gets(NOOP)
+    session.rouse()
+    session.can_do(b"g")
+    assert session.state is RETIRING and not session.can_grab

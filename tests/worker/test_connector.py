@@ -91,7 +91,7 @@ def test_what_is_made_arrives_together():
     connector.connect(server, [1, 2])
     until(lambda: shift.woken)
     assert server.connecting and connector.arrivals.popleft() == (server, [1, 2], shift.made)
-    assert not connector.connect_without_threads() and not connector.arrivals
+    assert not connector.unmade and not connector.arrivals
 
 
 def test_one_that_fails_takes_those_before_it_along():
@@ -110,5 +110,5 @@ def test_who_comes_after_the_end_is_closed(few_threads):
     connector.connect(Made(), [1, 2])
     shift.over = True
     assert repr(connector) == "<Connector: 0 arrivals, 1 to be made without a thread>"
-    assert connector.connect_without_threads() and not connector.connect_without_threads()
-    assert not connector.arrivals and [made.closed for made in shift.made] == [True, True]
+    connector.connect_without_threads()
+    assert not connector.unmade and not connector.arrivals and [made.closed for made in shift.made] == [True, True]

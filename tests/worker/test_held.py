@@ -6,8 +6,9 @@ import pytest
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NO_JOB, NOOP, PRE_SLEEP, WORK_COMPLETE,
                                        WORK_EXCEPTION)
 from gearman_std.worker.held import HeldJobs
-from gearman_std.worker.job import Retry
+from gearman_std.worker.job import Ability, Retry
 from gearman_std.worker.link import Lane
+from gearman_std.worker.running import Run
 from gearman_std.worker.worker import Worker
 
 from worker_tools import AtWork, Clock, GRAB, HELLO, WAIT, expect_leaving, make, until
@@ -219,37 +220,31 @@ class Link:
         self.lane = Lane(None)
 
 
-class Job:
-    """As much of a job."""
-
-    _retry = None
-
-    def __init__(self, link, function=b"f"):
-        self._link = link
-        self.function = function
+def make_run(link, function=b"f"):
+    return Run(None, None, Ability(function, bool, None, None, None), link, 0.0)
 
 
 def test_jobs_are_ready_in_the_order_of_their_times():
     held, link = HeldJobs(), Link()
-    jobs = [Job(link) for _ in range(3)]
+    jobs = [make_run(link) for _ in range(3)]
     assert [held.hold(job, when) for job, when in zip(jobs, (5.0, 3.0, 9.0))] == [1, 2, 3]
     assert held.next_time() == 3.0 and not held.due(2.9) and held.due(3.0)
     assert held.count_ready(6.0) == 2 and held.due(0.0), "who is ready stays so"
     assert held.first_ready() is jobs[1]
     held.postpone()
     assert held.take() is jobs[0] and held.take() is jobs[1]
-    assert len(held) == 1 and held.next_time() == 9.0 and link.lane.held == {b"f": 1}
+    assert len(held.runs) == 1 and held.next_time() == 9.0 and link.lane.held == {b"f": 1}
     assert repr(held) == "<HeldJobs: 1, 0 of them ready>"
 
 
 @pytest.mark.parametrize("ready", [False, True])
 def test_nothing_is_left_of_jobs_that_are_held_no_longer(ready):
     held, link, other = HeldJobs(), Link(), Link()
-    jobs = [Job(link), Job(other), Job(link, b"g")]
+    jobs = [make_run(link), make_run(other), make_run(link, b"g")]
     for job in jobs:
         held.hold(job, 3.0)
     assert held.count_ready(3.0 if ready else 2.0) == (3 if ready else 0)
     held.forget(link)
-    assert len(held) == 1 and not link.lane.held and other.lane.held == {b"f": 1}
-    assert held.clear() == [jobs[1]] and not held and not other.lane.held
+    assert len(held.runs) == 1 and not link.lane.held and other.lane.held == {b"f": 1}
+    assert held.clear() == [jobs[1]] and not held.runs and not other.lane.held
     assert held.next_time() is None and not held.due(100.0)

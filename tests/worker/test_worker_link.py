@@ -1,7 +1,11 @@
 """Servers as a worker keeps them in mind: when one that failed is tried again."""
 import pytest
 
-from gearman_std.worker.link import FIRST_RETRY, FRUITLESS, LAST_RETRY, LONGEST_REST, Lane, WorkerLink, WorkerServer
+from gearman_std.worker.link import (CONNECTED, CUT, DOUBTFUL, DOWN, DROPPED, FIRST_RETRY, FRUITLESS, HEARD, LAST_RETRY,
+                                     LINK_ARROWS, LINK_LOST, LINK_STATES, LONGEST_REST, SERVER_ARROWS, SERVER_STATES, SILENT,
+                                     UNKNOWN, UP, Lane, WorkerLink, WorkerServer)
+
+from states import drawn
 
 
 def fail(server, now=0.0, random=1.0, lived=0.0):
@@ -44,7 +48,7 @@ def test_connections_lost_together_are_one_failure():
 
 
 def test_a_server_that_wakes_for_nothing_too_often_has_to_wait():
-    link = WorkerLink(WorkerServer(("a", 4730)), Lane(None), None, b"", 0.0)
+    link = WorkerLink(WorkerServer(("a", 4730)), Lane(None), None, b"", 0.0, None)
     now, rests = 100.0, []
     for _ in range(60):
         link.found_no_job(now)
@@ -58,7 +62,41 @@ def test_a_server_that_wakes_for_nothing_too_often_has_to_wait():
 
 def test_reprs_show_the_state():
     server, lane = WorkerServer(("::1", 4730)), Lane(2)
-    link = WorkerLink(server, lane, None, b"", 0.0)
-    assert repr(server) == "<WorkerServer [::1]:4730: 0 connections, 0 failures>"
+    link = WorkerLink(server, lane, None, b"", 0.0, None)
+    assert repr(server) == "<WorkerServer [::1]:4730, unknown: 0 connections, 0 failures>"
     assert repr(lane) == "<Lane []: 0 of 2 taken>"
     assert repr(link) == "<WorkerLink to [::1]:4730: <WorkerSession: awake, 0 grabs unanswered, 0 jobs>>"
+
+
+# --- States.
+
+def test_the_pictures_show_the_states_and_the_arrows():
+    assert drawn(WorkerServer) == SERVER_ARROWS and drawn(WorkerLink) == LINK_ARROWS
+    assert set(SERVER_STATES) == {UNKNOWN} | set(SERVER_ARROWS.values())
+    assert set(LINK_STATES) == {SILENT} | set(LINK_ARROWS.values())
+
+
+def test_a_server_in_any_state_takes_whatever_can_happen_to_it():
+    """Of several connections to it one may come while another goes, but before the first one none can."""
+    events = {CONNECTED, HEARD, DROPPED, CUT}
+    assert {event for start, event in SERVER_ARROWS if start is UNKNOWN} == {CONNECTED, DROPPED}
+    for state in set(SERVER_STATES) - {UNKNOWN}:
+        assert {event for start, event in SERVER_ARROWS if start is state} == events
+
+
+def test_a_server_behind_a_proxy_is_up_only_when_it_has_said_something():
+    server = WorkerServer(("a", 4730))
+    seen = [server.move(event) for event in (CONNECTED, CUT, CONNECTED, CUT, DROPPED, CONNECTED, HEARD, DROPPED, CONNECTED)]
+    assert seen == [(UNKNOWN, UP), (UP, DOUBTFUL), (DOUBTFUL, DOUBTFUL), (DOUBTFUL, DOUBTFUL), (DOUBTFUL, DOUBTFUL),
+                    (DOUBTFUL, DOUBTFUL), (DOUBTFUL, UP), (UP, DOWN), (DOWN, UP)]
+
+
+def test_a_connection_ends_once():
+    link = WorkerLink(WorkerServer(("a", 4730)), Lane(None), None, b"", 0.0, None)
+    assert not link.lost
+    link.move(HEARD)
+    link.move(DROPPED)
+    assert link.lost and link.state is LINK_LOST
+    for event in (HEARD, DROPPED):
+        with pytest.raises(KeyError):
+            link.move(event)

@@ -2,6 +2,7 @@
 import collections
 import logging
 import os
+import selectors
 import signal
 import socket
 import struct
@@ -447,6 +448,25 @@ def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
         worker._shift.wake()
         peer.expect_end()
         at_work.join()
+
+
+def test_leaving_gives_a_server_that_has_answered_before_no_more_time_for_an_answer_than_a_new_one(fake):
+    waits = []
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout=None):
+            waits.append(timeout)
+            return super().select(timeout)
+    worker = make(fake, make_selector=Selector)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.send((NO_JOB,), (NOOP,))
+        peer.expect((PRE_SLEEP,), GRAB)
+        until(lambda: (waits[-1] or 0) > 50)
+        worker.stop()
+        until(lambda: waits[-1] is not None and waits[-1] <= 3)
+        peer.send((NO_JOB,))
+        expect_leaving(peer, at_work)
 
 
 def test_a_job_that_was_on_its_way_is_done(fake):

@@ -116,11 +116,13 @@ except BaseException as error:
 INTERRUPTED = """
 import gc, inspect
 from gearman_std.testing import JobServer
+from gearman_std.worker.shared import Shared
 from gearman_std.worker.shift import Shift
+from gearman_std.worker.slots import Slots
 from gearman_std.worker.threads import JobThread, MainThread
 from gearman_std.worker.worker import _Signals
 PLACES = []
-for one in (Worker, _Signals, Shift, JobThread, MainThread):
+for one in (Worker, _Signals, Shared, Shift, Slots, JobThread, MainThread):
     lines, first = inspect.getsourcelines(one)
     PLACES.append((inspect.getsourcefile(one), first, first + len(lines)))
 def is_traced(code):
@@ -184,7 +186,7 @@ def test_an_interrupt_at_any_point(processes, threads):
 
 
 def test_reprs_show_the_state():
-    job_thread, main = JobThread(None), MainThread(None)
+    job_thread, main = JobThread(None, None), MainThread(None, None)
     assert (repr(job_thread), repr(main)) == ("<JobThread, idle>", "<MainThread, idle>")
     job_thread.running = main.running = True
     assert (repr(job_thread), repr(main)) == ("<JobThread, running a job>", "<MainThread, running a job>")
