@@ -3,11 +3,8 @@ import logging
 import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,6 +17,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("P
 os.environ.pop("GEARMAN_SERVERS", None)
 
 from client_tools import make_client, nowhere, serve, silent, two_silent  # noqa: E402,F401
+from programs import Processes, free_port  # noqa: E402
 from worker_tools import FakeServer  # noqa: E402 (it imports gearman_std, which must be found first)
 
 
@@ -113,46 +111,6 @@ def world(make_world):
     return make_world()
 
 
-class Processes:
-    """Starts processes and ends each of them by its id."""
-
-    def __init__(self):
-        self._running = []
-
-    def start(self, command, **options):
-        process = subprocess.Popen(command, **dict({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}, **options))
-        self._running.append(process)
-        return process
-
-    def start_server(self, command, port, **options):
-        """Start a server and return once it listens on 127.0.0.1."""
-        process = self.start(command, **options)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return process
-            except OSError:
-                assert process.poll() is None, "%r ended with status %s" % (command, process.returncode)
-                time.sleep(0.01)
-        raise AssertionError("%r does not listen on port %d" % (command, port))
-
-    def end(self):
-        for process in self._running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self._running:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
-        self._running = []
-
-
 @pytest.fixture
 def processes():
     """Starts processes that end with the test."""
@@ -167,13 +125,6 @@ def module_processes():
     processes = Processes()
     yield processes
     processes.end()
-
-
-def free_port():
-    """A port on 127.0.0.1 that nobody listened on a moment ago, for programs that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

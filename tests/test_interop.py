@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from conftest import free_port
+from programs import free_port
 from gearman_std.client.admin import AdminClient
 from gearman_std import HIGH, LOW
 from gearman_std.client.client import Client

@@ -24,7 +24,7 @@ SIZES = (0, 1, 1000, 16384, 40000, 300000)
 SETTINGS = """
 use strict;
 my ($port, $ca, $certificate) = @ARGV;
-my $server = {host => "localhost", port => $port, use_ssl => 1, ca_file => $ca,
+my $server = {host => "127.0.0.1", port => $port, use_ssl => 1, ca_file => $ca,
               $certificate ? (cert_file => $certificate, key_file => $certificate) : ()};
 """
 PERL_WORKER = SETTINGS + """

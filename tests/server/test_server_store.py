@@ -11,7 +11,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_J
 from gearman_std.server.server import Server
 from gearman_std.store.sqlite import JobStore, connect_sqlite
 
-from conftest import free_port
+from programs import free_port
 from server_tools import TIMEOUT, Wire
 
 
