@@ -22,7 +22,7 @@ from .client.network import Network
 from .core.core import Core
 from .core.peers import Peer
 from .errors import JobTimeout, NoServer, NoWorker
-from .net.addresses import join_address
+from .net.addresses import show_address
 from .net.connection import Connection, Deadline
 from .net.system import System
 from .server.server import Server
@@ -35,7 +35,7 @@ from .worker.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type, Union
     from types import TracebackType
     from .client.task import Task
     from .client.wait import Reading
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .wire.protocol import Data, Packet
     from .wire.worker_session import Assignment
     from .worker.job import Ability
+    from .worker.worker import Decorated
 
 START_TIMEOUT = 30.0  # seconds that a worker of a JobServer has to connect
 LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer ends
@@ -67,7 +68,7 @@ class JobServer(Server):
     @property
     def name(self) -> str:
         """Its address as text."""
-        return self.address if isinstance(self.address, str) else join_address(self.address)
+        return show_address(self.address)
 
     def client(self, **options: "Any") -> Client:
         """A new client of the server, with the options of `Client`."""
@@ -93,10 +94,6 @@ class JobServer(Server):
         with self.client(tls=worker.tls) as client:
             client.ping()  # what the worker has sent before has been read then
         return worker
-
-    def __enter__(self) -> "JobServer":
-        super().__enter__()
-        return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
                  traceback: "Optional[TracebackType]") -> None:
@@ -143,9 +140,10 @@ class ImmediateClient(Client):
     def __repr__(self) -> str:
         return "<ImmediateClient of %r>" % (self._stage,)
 
-    def function(self, name: "Any", **options: "Any") -> "Any":
+    def function(self, name: "Union[str, bytes]", *, timeout: "Optional[float]" = None, limit: "Optional[int]" = None
+                 ) -> "Callable[[Decorated], Decorated]":
         """As `Worker.function`."""
-        return self.worker.function(name, **options)
+        return self.worker.function(name, timeout=timeout, limit=limit)
 
     def _submit(self, *arguments: "Any") -> None:
         """As Client's; the job has run when this returns, unless a job made the call."""

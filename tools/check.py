@@ -87,7 +87,7 @@ def users():
         # The package is found, and not checked again; nor is the single file, but what is found in it is told.
         with open(os.path.join(package, "pyrightconfig.json"), "w") as file:
             file.write('{"ignore": ["gearman_std", "%s"]}' % os.path.join(ROOT, "gearman_std"))
-        shutil.copytree(USERS, single, ignore=lambda _, names: {"right_tests.py"})  # the single file has no gearman_std.testing
+        shutil.copytree(USERS, single, ignore=shutil.ignore_patterns("*_tests.py"))  # it has no gearman_std.testing
         subprocess.check_call([sys.executable, SINGLE_FILE, "--quiet", "-o", os.path.join(single, "gearman_std.py")])
         for command in filter(None, (mypy(), pyright())):
             for place in (package, single):

@@ -16,11 +16,12 @@ from ..wire.protocol import MAX_LINE_SIZE, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, Type, Union
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, Type, TypeVar, Union
     from types import TracebackType
     from ..net.connection import Connection
     from ..net.system import System
     Text = Union[str, bytes]
+    AdminType = TypeVar("AdminType", bound="AdminClient")
 
 _LONGEST_NAME = 4 * MAX_LINE_SIZE
 _NUMBER = re.compile(rb"-?\d{1,20}\Z")  # Python refuses to read numbers of thousands of digits
@@ -118,7 +119,7 @@ class AdminClient:
     def __repr__(self) -> str:
         return "<AdminClient of %s%s>" % (join_address(self.address), "" if self._connection else ", not connected")
 
-    def __enter__(self) -> "AdminClient":
+    def __enter__(self: "AdminType") -> "AdminType":
         return self
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",

@@ -3,8 +3,9 @@ import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Tuple
+    from typing import Any, List, Tuple, Union
     Address = Tuple[str, int]  # host and port; a path and 0 for a Unix socket
+    ServerAddress = Union[Tuple[str, int], str, bytes]  # where a server listens; a Unix socket's path, or its abstract name
 
 DEFAULT_PORT = 4730
 _LONGEST_HOST = 253  # characters of a name in the domain name system
@@ -83,7 +84,7 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
     return addresses
 
 
-def show_address(address: "Any") -> str:
+def show_address(address: "ServerAddress") -> str:
     """Where a server listens, as a person writes it: a (host, port) pair, or the path, or the bytes, of a Unix socket."""
     return join_address(address) if isinstance(address, tuple) else str(address)
 

@@ -12,7 +12,7 @@ from .access import PeerFacts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence, Tuple, Union
-    from ..net.addresses import Address
+    from ..net.addresses import Address, ServerAddress
     Place = Union["Listener", Tuple[Address, bool, bool]]
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
@@ -44,10 +44,10 @@ class Listener:
         self._own = own
         name = listening.getsockname()
         # (host, port), or the path of a Unix socket
-        self.address = name if isinstance(name, (str, bytes)) else (_numeric_host(name), name[1])  # type: Any
+        self.address = name if isinstance(name, (str, bytes)) else (_numeric_host(name), name[1])  # type: ServerAddress
 
     def __repr__(self) -> str:
-        return "<Listener on %s%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
+        return "<Listener on %r%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
 
     def accept(self) -> "Tuple[socket.socket, PeerFacts]":
         """The next connection, non-blocking and set up, and who is at its other end."""

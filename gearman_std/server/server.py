@@ -42,9 +42,11 @@ from .tls import ServerTLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union
+    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
     from types import TracebackType
+    from ..net.addresses import ServerAddress
     from ..net.system import System
+    ServerType = TypeVar("ServerType", bound="Server")
 
 _logger_server = logging.getLogger("gearman_std.server")
 
@@ -117,7 +119,7 @@ class Server:
         if store is not None:
             self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
-        self.addresses = []           # type: List[Any] # where it listens, or did: (host, port), or the path of a Unix socket
+        self.addresses = []           # type: List[ServerAddress] # where it listens, or did
         self._deadlines = Timers()    # of calls, in monotonic seconds
         self._faults = Faults(self.core.counters)
         self._channels = Channels(self.core, self._deadlines, self._faults, max_unsent, max_packet_size or 0xffffffff,
@@ -140,7 +142,7 @@ class Server:
     # ------------------------------------------------------------------------------------------- called by any thread
 
     @property
-    def address(self) -> "Any":
+    def address(self) -> "ServerAddress":
         """The first of its addresses; RuntimeError if it has none yet."""
         if not self.addresses:
             raise RuntimeError("the server has no address before it is bound")
@@ -201,7 +203,7 @@ class Server:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def __enter__(self) -> "Server":
+    def __enter__(self: "ServerType") -> "ServerType":
         self.start()
         return self
 

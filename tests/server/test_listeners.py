@@ -66,7 +66,7 @@ def accept(listener):
 def test_a_connection_is_accepted_non_blocking_and_its_address_told(listen, spec, host):
     (listener,) = listen(spec)
     assert listener.address[0] == host and listener.address[1] > 0
-    assert repr(listener) == "<Listener on %s>" % (listener.address,)
+    assert repr(listener) == "<Listener on %r>" % (listener.address,)
     with pytest.raises(BlockingIOError):
         listener.accept()
     with dial(listener.address):

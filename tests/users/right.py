@@ -1,4 +1,5 @@
 """A user's program in which a type checker finds nothing."""
+from concurrent.futures import Future
 from threading import Thread
 from typing import Any, Dict, List, Tuple
 
@@ -32,19 +33,36 @@ def submit(client: Client) -> List[bytes]:
     jobs: List[Tuple[str, str]] = [("reverse", "one"), ("reverse", "two")]
     for each in client.as_completed(client.submit_many(jobs), timeout=10):
         print(each.state, each.exception())
-    return results
+    with client.executor(2) as executor:
+        futures: List["Future[Any]"] = [executor.submit("reverse", "hello", timeout=5), executor.submit("reverse")]
+    return results + [future.result() for future in futures]
+
+
+class Patient(Client):
+    """A class that is derived of one of the package's is itself in a with block."""
+
+    patience = 60.0
+
+
+def wait(servers: List[str]) -> bool:
+    with Patient(servers) as client:
+        task = client.submit("reverse", "hello")
+        done: bool = task.wait(client.patience)
+        return done and not task.failed
 
 
 def serve(path: str) -> None:
     with Server(port=0, store=JobStore(path), limits=Limits(jobs=5), access=Access(steer=["loopback"]),
                 policy=FunctionPolicy(coalescing="rerun"), policies={"reverse": FunctionPolicy(attempts=3)}) as server:
-        host, port = server.address
+        address = server.address
+        assert isinstance(address, tuple), "it listens on no Unix socket"
+        host, port = address
         helper = Worker(["%s:%d" % (host, port)])
         helper.register("reverse", reverse)
         thread = Thread(target=helper.work)
         thread.start()
         with Client(["%s:%d" % (host, port)], job_timeout=10) as client:
-            assert submit(client) == [b"olleh", b"olleh", b"a", b"b"]
+            assert submit(client) == [b"olleh", b"olleh", b"a", b"b", b"olleh", b""]
         helper.stop()
         thread.join()
         with AdminClient("%s:%d" % (host, port)) as admin:
