@@ -12,6 +12,7 @@ from gearman_std.errors import NoServer, ServerLost
 pytestmark = pytest.mark.long
 
 SERVERS, KILLS, BATCH, BATCHES = 3, 9, 500, 6
+RUNS = 200  # of jobs in the foreground between two kills, so that a slow machine loses no more of them than a fast one
 SERVER_PROGRAM = """
 import sys
 from gearman_std.server.server import Server
@@ -30,6 +31,8 @@ class Fleet:
             one.close()
         self.running = [self.start(name) for name in self.names]
         self.kills = 0
+        self.runs = 0
+        self.due = threading.Event()
         self.pause = threading.Event()  # set when it is over
         self.thread = threading.Thread(target=self.kill_and_restart)
 
@@ -38,12 +41,18 @@ class Fleet:
         return self.processes.start_server([sys.executable, "-c", SERVER_PROGRAM, port], int(port))
 
     def kill_and_restart(self):
-        while not self.pause.wait(0.05):
+        while self.due.wait(LONG) and not self.pause.is_set():
+            self.due.clear()
             turn = self.kills % SERVERS
             self.running[turn].kill()
             self.running[turn].wait()
             self.kills += 1
             self.running[turn] = self.start(self.names[turn])
+
+    def has_run(self):
+        self.runs += 1
+        if self.runs % RUNS == 0:
+            self.due.set()
 
     def __enter__(self):
         self.thread.start()
@@ -51,6 +60,7 @@ class Fleet:
 
     def __exit__(self, *exception):
         self.pause.set()
+        self.due.set()
         self.thread.join(LONG)
         assert not self.thread.is_alive()
 
@@ -88,6 +98,8 @@ def test_every_job_ends_once_while_servers_are_killed_and_restarted(processes):
     def count(job):
         with lock:
             runs[job.workload] += 1
+            if not job.workload.startswith(b"background"):
+                fleet.has_run()
         return job.workload
 
     with Client(fleet.names) as client, Client(fleet.names) as second, WorkerThread(fleet.names, count=count):
