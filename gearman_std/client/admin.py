@@ -126,6 +126,16 @@ class AdminClient:
                  traceback: "Optional[TracebackType]") -> None:
         self.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    def connect(self) -> None:
+        """Connect, unless it is connected, as the first command would."""
+        if self._connection is None:
+            self._connection = self._system.connect(self.address, self.timeout, self._tls)
+
     def close(self) -> None:
         """Close the connection; the next command opens another."""
         connection, self._connection = self._connection, None

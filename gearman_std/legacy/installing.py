@@ -5,37 +5,19 @@ from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Callable, Dict, Optional
 
-_SUBMODULES = ("constants", "errors")
-
-
-def _make_gearman(name: str) -> "Dict[str, ModuleType]":
-    """The modules that `import gearman` and its like bring, by their names."""
-    made = {name: ModuleType(name)}
-    vars(made[name]).update({key: value for key, value in vars(_load("")).items() if not key.startswith("__")})
-    made[name].__path__ = []  # a package, whose modules are all there
-    for part in _SUBMODULES:
-        made[name + "." + part] = _load("." + part)
-        setattr(made[name], part, made[name + "." + part])
-    return made
-
-
-def _make_gear(name: str) -> "Dict[str, ModuleType]":
-    """The modules that `import gear` brings, by their names."""
-    return {name: _load(".gear"), name + ".constants": _load(".gear_constants")}
-
-
-# What makes the modules of each name that can be installed.
-_MAKERS = {"gear": _make_gear, "gearman": _make_gearman, "python3_gearman": _make_gearman,
-           "py3gearman": _make_gearman}  # type: Dict[str, Any]
+_SUBMODULES = ("admin_client", "client", "connection", "connection_manager", "constants", "errors", "job", "protocol", "task",
+               "util", "worker")
 _installed = {}  # type: Dict[str, ModuleType]
 
 
-def install(*names: str) -> None:
+def install(*names: str, text: "Optional[bool]" = None) -> None:
     """Let `import` find gearman, python3_gearman, py3gearman and gear here, or only those that are named.
 
-    Raises ValueError for a name that nothing here stands for, ImportError if something else of that name was imported before.
+    With `text`, what comes from a server is str, else bytes; python3_gearman and py3gearman have str unless that says
+    otherwise.  Raises ValueError for a name that nothing here stands for, ImportError if something else of that name was
+    imported before.
     """
     for name in names or sorted(_MAKERS):
         if name not in _MAKERS:
@@ -43,14 +25,76 @@ def install(*names: str) -> None:
         present = sys.modules.get(name)
         if present is not None and present is not _installed.get(name):
             raise ImportError("%s was imported already, from %s: call install() before that" % (
-                name, getattr(present, "__file__", "somewhere")))
+                name, getattr(present, "__file__", None) or "somewhere"))
     for name in names or sorted(_MAKERS):
-        if name not in sys.modules:
-            made = _MAKERS[name](name)
+        if name not in sys.modules or text is not None:
+            made = _MAKERS[name](name, text)
             sys.modules.update(made)
             _installed[name] = made[name]
 
 
-def _load(name: str) -> ModuleType:
+def _make_gearman(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
+    """The modules of python-gearman, by their names; bytes unless told otherwise."""
+    return make_modules(name, bool(text), False)
+
+
+def _make_text(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
+    return make_modules(name, text is not False, False)
+
+
+def _make_py3(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
+    return make_modules(name, text is not False, True)
+
+
+def _make_gear(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
+    """The modules of OpenStack's gear, which has bytes and text where it has them."""
+    return {name: _load(".gear"), name + ".constants": _load(".gear_constants")}
+
+
+def make_modules(name: str, text: bool, to_background: bool) -> "Dict[str, ModuleType]":
+    """What `import` of a name and of its submodules is to bring.
+
+    With `to_background`, jobs are in the background unless a call says otherwise.  Names that differ in either from this
+    package have classes of their own.
+    """
+    differs = text or to_background
+    front = _copy("", name)
+    front.__path__ = []  # it is a package, whose modules are all there
+    made = {name: front}
+    for part in _SUBMODULES:
+        made["%s.%s" % (name, part)] = _copy("." + part, "%s.%s" % (name, part)) if differs else _load("." + part)
+        setattr(front, part, made["%s.%s" % (name, part)])
+    if differs:
+        manager = made[name + ".connection_manager"]
+        settings = {"text": text, "__module__": manager.__name__}  # type: Dict[str, Any]
+        manager.GearmanConnectionManager = type(  # type: ignore[attr-defined]
+            "GearmanConnectionManager", (_load(".connection_manager").GearmanConnectionManager,), settings)
+        for part, kind in (("client", "GearmanClient"), ("worker", "GearmanWorker"), ("admin_client", "GearmanAdminClient")):
+            module = made["%s.%s" % (name, part)]
+            settings = {"__module__": module.__name__}
+            if part == "client" and to_background:
+                settings["submits_to_background"] = True
+            made_kind = type(kind, (manager.GearmanConnectionManager, getattr(_load("." + part), kind)), settings)
+            for place in (front, module):
+                setattr(place, kind, made_kind)
+    return made
+
+
+def _copy(part: str, name: str) -> ModuleType:
+    """A module with what a module of this package has, under another name."""
+    source = _load(part)
+    module = ModuleType(name, source.__doc__)
+    vars(module).update({key: value for key, value in vars(source).items() if not key.startswith("__") or key == "__all__"})
+    if "__version__" in vars(source):
+        module.__version__ = source.__version__  # type: ignore[attr-defined]
+    return module
+
+
+def _load(name: str) -> "Any":
     """A module of this package, by its name after that."""
     return importlib.import_module(__package__ + name)
+
+
+# What makes the modules of each name that can be installed: a function of the name and of `text`, as `install` has it.
+_MAKERS = {"gear": _make_gear, "gearman": _make_gearman, "python3_gearman": _make_text,
+           "py3gearman": _make_py3}  # type: Dict[str, Callable[[str, Optional[bool]], Dict[str, ModuleType]]]

@@ -44,9 +44,9 @@ class Taker(Shift):
         self._changed = threading.Condition(self.lock)  # notified when there is a job, or news
         self._ready = deque()      # type: Deque[Run] # of jobs that are assigned, and not taken
         self._takers = 0           # who waits in `take`
-        self._troubles = {}        # type: Dict[str, str] # why a server is not connected, by its name
+        self._troubles = {}        # type: Dict[str, str] # why a server is not connected, by its name; "" if it is
         self._thread = None        # type: Optional[threading.Thread]
-        self.news = 0              # how often a server has come or gone, or could not be reached
+        self.news = 0              # how often a server has come or gone, or could not be reached, or `tell_news` was called
         self._connect_anyway()
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class Taker(Shift):
         """Leave when the jobs that were taken have ended, or at once; the servers give other workers what has not ended."""
         if at_once:
             self.break_off()
-        else:
+        elif not self._worker.stops:
             self._worker.stop()
         if self._thread is not None:
             self._thread.join()
@@ -89,6 +89,21 @@ class Taker(Shift):
             finally:
                 self._takers -= 1
 
+    def wait_for_news(self, news: int, timeout: "Optional[float]" = None) -> None:
+        """Wait until `news` are not the latest, or the shift is over, at most `timeout` seconds; no job is asked for."""
+        deadline = Deadline(timeout)
+        with self._changed:
+            while self.news == news and self.at_work and not self.leaving:
+                left = deadline.left()
+                if left == 0:
+                    break
+                self._changed.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
+
+    def tell_news(self) -> None:
+        """Have who waits look around."""
+        with self.lock:
+            self._tell_news()
+
     def complete(self, job: "WorkerJob", data: "Any") -> bool:
         """End a job with its result; return whether anybody may still want it.  Raises ValueError as `WorkerJob.send_data`."""
         part = encode_data(data)
@@ -106,11 +121,7 @@ class Taker(Shift):
 
     def trouble(self, address: "Address") -> "Optional[str]":
         """Why a server is not connected; "" if it is, None if that is not known yet."""
-        with self.lock:
-            for server in self.servers:
-                if server.address == address and server.links:
-                    return ""
-            return self._troubles.get(join_address(address))
+        return self._troubles.get(join_address(address))
 
     def change_client_id(self, client_id: bytes) -> None:
         """Tell the servers what the worker is called from now on."""
@@ -170,7 +181,7 @@ class Taker(Shift):
         self._ready.append(run)
         if self.leaving:
             self._hand_back()
-        self._changed.notify()
+        self._changed.notify_all()
 
     def _start_leaving(self, reason: str, now: float) -> None:
         self._hand_back()
@@ -188,6 +199,8 @@ class Taker(Shift):
 
     def _welcome(self, server: "WorkerServer", lanes: "List[Lane]", outcome: "Any", now: float) -> None:
         super()._welcome(server, lanes, outcome, now)
+        if not isinstance(outcome, Exception):
+            self._troubles[server.name] = ""
         self._tell_news()
 
     def _drop(self, link: "WorkerLink") -> None:
@@ -198,9 +211,11 @@ class Taker(Shift):
             link.lane.taken -= 1
         self._tell_news()
 
-    def _fail(self, server: "WorkerServer", event: str, reason: str, now: float, lived: float = 0.0) -> None:
-        super()._fail(server, event, reason, now, lived)
-        self._troubles[server.name] = reason
+    def _note_state(self, server: "WorkerServer", event: str, reason: str = "") -> None:
+        """Neither the log nor hooks need to be told: who takes jobs is."""
+        server.move(event)
+        if reason:
+            self._troubles[server.name] = reason
         self._tell_news()
 
     def _tell_news(self) -> None:

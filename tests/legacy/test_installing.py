@@ -31,6 +31,32 @@ def test_gear_is_installed_too():
                   ) == "True b'\\x00REQ' NOOP 2\n"
 
 
+@pytest.mark.parametrize("name, words, text, background", [
+    ("gearman", "", "False", "False"), ("gearman", "'gearman', text=True", "True", "False"),
+    ("python3_gearman", "", "True", "False"), ("py3gearman", "", "True", "True"),
+    ("py3gearman", "'py3gearman', text=False", "False", "True")])
+def test_each_name_has_its_own_defaults(name, words, text, background):
+    assert python("import gearman_std.legacy; gearman_std.legacy.install(%s)\n"
+                  "import %s as old\n"
+                  "from %s.client import GearmanClient\n"
+                  "from %s.connection_manager import GearmanConnectionManager\n"
+                  "assert GearmanClient is old.GearmanClient and issubclass(GearmanClient, gearman_std.legacy.GearmanClient)\n"
+                  "assert issubclass(old.GearmanWorker, GearmanConnectionManager)\n"
+                  "for kind in (old.GearmanWorker, old.GearmanAdminClient, old.client.GearmanClient):\n"
+                  "    assert str(kind.text) == %r, kind\n"
+                  "assert gearman_std.legacy.GearmanClient.text is gearman_std.legacy.GearmanWorker.text is False\n"
+                  "print(old.GearmanClient(['x']).submits_to_background, old.__version__)" % (words, name, name, name, text)
+                  ) == "%s 2.0.2\n" % background
+
+
+def test_every_submodule_can_be_imported():
+    for name in ("gearman", "py3gearman"):
+        python("import gearman_std.legacy; gearman_std.legacy.install()\n" + "\n".join(
+            "import %s.%s; from %s import %s" % (name, part, name, part) for part in (
+                "client", "worker", "admin_client", "job", "constants", "errors", "util", "connection", "connection_manager",
+                "protocol", "task")))
+
+
 def test_only_what_is_named_is_installed_and_again_is_no_harm():
     assert python("import sys, gearman_std.legacy as legacy; legacy.install('gearman'); import gearman\n"
                   "legacy.install('gearman')\n"

@@ -112,6 +112,20 @@ def test_closing_lets_a_job_that_was_taken_end_and_hands_the_others_back(at):
     assert not taker.complete(job, b"")
 
 
+def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(at, monkeypatch):
+    monkeypatch.setattr("gearman_std.worker.shift.PROBE_TIMEOUT", 0.05)
+    taker, peer = at()
+    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
+    taker.complete(taker.take(WAIT), b"")  # it is known that this server understands how it is asked,
+    peer.expect(GRAB, (WORK_COMPLETE, b"H:1", b""))
+    assert taker.take(0.02) is None
+    peer.expect(GRAB)                      # and now it says nothing more
+    closing = threading.Thread(target=taker.close)
+    closing.start()
+    closing.join(WAIT)
+    assert not closing.is_alive()
+
+
 def test_a_job_whose_server_is_lost_is_not_given_and_nobody_wants_its_end(at):
     taker, peer = at()
     threading.Timer(0.01, peer.assign, (b"H:1",)).start()

@@ -1,0 +1,47 @@
+"""Small things that scripts borrow from python-gearman."""
+import time
+
+from ..net.addresses import split_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Sequence, Tuple
+
+
+class Stopwatch:
+    """What is left of a number of seconds, None for no limit.
+
+    Owner: the thread that made it.
+    """
+
+    _clock = staticmethod(time.monotonic)  # type: Callable[[], float]
+
+    def __init__(self, time_remaining: "Optional[float]") -> None:
+        self.stop_time = None if time_remaining is None else self._clock() + time_remaining
+
+    def __repr__(self) -> str:
+        return "<Stopwatch with %s s left>" % self.get_time_remaining()
+
+    def get_time_remaining(self) -> "Optional[float]":
+        """Seconds, not less than 0."""
+        return None if self.stop_time is None else max(0.0, self.stop_time - self._clock())
+
+    def has_time_remaining(self, time_comparison: "Optional[float]" = None) -> bool:
+        """Whether some is left, now or at another time of the same clock."""
+        now = self._clock() if time_comparison is None else time_comparison
+        return self.stop_time is None or now < self.stop_time
+
+
+def disambiguate_server_parameter(hostport_tuple: "Any") -> "Tuple[str, int]":
+    """Host and port of `host`, `host:port`, `[::1]:port`, `unix:/path` or a (host, port) pair, whose port may be a text.
+
+    Raises ValueError or TypeError for what is none.
+    """
+    return split_address(hostport_tuple)
+
+
+def unlist(given_list: "Sequence[Any]") -> "Any":
+    """The one thing in a list, None if there is none; raises ValueError if there are several."""
+    if len(given_list) > 1:
+        raise ValueError("%d things, where there may be one" % len(given_list))
+    return given_list[0] if given_list else None
