@@ -121,15 +121,11 @@ class WorkerJob:
         The protocol knows whole numbers only: instead of fractions, millionths of the whole are sent.  Raises ValueError or
         TypeError for what is no number from 0.
         """
-        for name, value in (("numerator", numerator), ("denominator", denominator)):
-            try:
-                good = 0 <= value < float("inf")
-            except TypeError:
-                raise TypeError("the %s is %r, not a number" % (name, value)) from None
-            if not good:
-                raise ValueError("the %s is %r, not a number from 0" % (name, value))
-        if numerator != int(numerator) or denominator != int(denominator):
-            numerator, denominator = round(numerator / denominator * 1000000) if denominator else 0, 1000000
+        if not (type(numerator) is type(denominator) is int and numerator >= 0 and denominator >= 0):
+            _check_share("numerator", numerator)
+            _check_share("denominator", denominator)
+            if numerator != int(numerator) or denominator != int(denominator):
+                numerator, denominator = round(numerator / denominator * 1000000) if denominator else 0, 1000000
         self._reporter.say(self, WorkerSession.status, b"%d" % numerator, b"%d" % denominator)
 
     def send_data(self, data: "Any") -> None:
@@ -148,6 +144,15 @@ class WorkerJob:
         part = encode_data(data)
         check_size(self, "a warning", part)
         self._reporter.say(self, WorkerSession.warning, part)
+
+
+def _check_share(name: str, value: "Any") -> None:
+    try:
+        good = 0 <= value < float("inf")
+    except TypeError:
+        raise TypeError("the %s is %r, not a number" % (name, value)) from None
+    if not good:
+        raise ValueError("the %s is %r, not a number from 0" % (name, value))
 
 
 class Ability:

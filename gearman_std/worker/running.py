@@ -53,8 +53,10 @@ def run_job(job: "WorkerJob", ability: "Ability", worker: "WorkerSettings",
         for hook in worker.hooks["before"]:
             hook(job)
         result = _encode_result(job, worker.serializer, ability.call(job))
-        call_hooks(worker, "after", job, result)
-        end_child(process)
+        if worker.hooks["after"]:
+            call_hooks(worker, "after", job, result)
+        if os.getpid() != process:
+            end_child(process)
         return True, result
     except BaseException as raised:
         end_child(process, raised)

@@ -202,13 +202,20 @@ class Shift(Shared):
             for link in self._links:
                 if link.moved == now and link.session.grabs:  # which was asked just now
                     due.append(now + self._patience(link))
-        return max(0.0, min(due) - self.clock()) if due and not self.over else None
+        if due and not self.over:
+            return max(0.0, min(due) - self.clock())
+        return ANSWER_TIMEOUT if self.running else None  # who ends a job asks for the next without waking this thread
 
     def _connect_due(self, now: float, due: "List[float]") -> None:
         lanes = self.slots.lanes
         for server in self.servers:
-            if server.connecting or server.links.keys() >= set(lanes):
+            if server.connecting:
                 continue
+            for lane in lanes:
+                if lane not in server.links:
+                    break
+            else:
+                continue  # it has all its connections
             if now < server.retry_at:
                 due.append(server.retry_at)
                 continue
@@ -226,8 +233,6 @@ class Shift(Shared):
                 due.append(link.moved + patience)
             elif link.rest_until > now:
                 due.append(link.rest_until)
-            elif session.busy:
-                due.append(now + ANSWER_TIMEOUT)  # a thread that asks for a job together with a result does not wake this one
         elif link.connection.unsent or session.grabs:
             self._give_up(link, now)
         else:
