@@ -2,12 +2,13 @@
 import collections
 import random
 import select
+import selectors
 import socket
 import threading
 import time
 
 from gearman_std.errors import NoServer, ServerLost
-from gearman_std.net.system import System
+from gearman_std.net.system import REAL_SYSTEM, System
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES,
                                        PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response,
@@ -58,18 +59,6 @@ class Peer:
         self.expect((ECHO_REQ, b"bye"))
         self.send((ECHO_RES, b"bye"))
         self.expect_end()
-
-    def expect_nothing(self):
-        """Nothing comes within a twentieth of a second."""
-        assert not self.packets
-        self.socket.settimeout(0.05)
-        try:
-            data = self.socket.recv(65536)
-            raise AssertionError("unexpected: %r" % data)
-        except socket.timeout:
-            pass
-        finally:
-            self.socket.settimeout(WAIT)
 
     def send(self, *packets):
         self.socket.sendall(b"".join(pack_response(*packet) for packet in packets))
@@ -149,14 +138,81 @@ class AtWork:
             self.join()
 
 
-class Clock:
-    """Time that passes when told to."""
+class Machine(System):
+    """What a worker under test runs on: its clock stands still until it is told to move, and it tells what it waits for.
+
+    Other parts of a System may be given by name.
+    """
+
+    def __init__(self, **parts):
+        self.now = 1000.0
+        self.selector = None
+        super().__init__(clock=lambda: self.now, make_selector=self._make_selector, **parts)
+
+    def _make_selector(self):
+        self.selector = _Selector()
+        return self.selector
+
+    def settle(self):
+        """Return when the worker has taken in all that was sent to it, and has done what is due."""
+        until(lambda: self.selector is not None)
+        # What had come in when this was called is taken in before the second round from then on begins.
+        for _ in range(2):
+            self.selector.begin_a_round()
+
+    def pass_time(self, seconds):
+        """Move the clock, not before all that was sent is taken in; return when the worker has done what is due by then."""
+        self.settle()
+        self.now += seconds
+        self.settle()
+
+    def expect_silence(self, *peers):
+        """Nothing has been sent to these that was not asked for, and nothing will be unless something happens."""
+        self.settle()
+        for peer in peers:
+            assert not peer.packets, peer.packets
+            assert not select.select([peer.socket], [], [], 0)[0], "unexpected: %r" % peer.socket.recv(65536)
+
+
+class _Selector:
+    """A worker's selector, which counts its rounds."""
 
     def __init__(self):
-        self.now = 1000.0
+        self.real = REAL_SYSTEM.make_selector()
+        self.unregister, self.modify, self.register = self.real.unregister, self.real.modify, self.real.register
+        self.rounds = 0
+        self.waits = None  # for how many seconds at most, in this round; None for ever
+        self.closed = False
+        self.changed = threading.Condition()
+        self.poke, self.poked = socket.socketpair()
+        self.real.register(self.poked, selectors.EVENT_READ, self)
 
-    def __call__(self):
-        return self.now
+    def select(self, timeout=None):
+        with self.changed:
+            self.rounds += 1
+            self.waits = timeout
+            self.changed.notify_all()
+        events = self.real.select(timeout)
+        for key, mask in events:
+            if key.data is self:
+                self.poked.recv(4096)
+        return [(key, mask) for key, mask in events if key.data is not self]
+
+    def begin_a_round(self):
+        """Return when one has begun, or there will be no more."""
+        with self.changed:
+            if not self.closed:
+                self.poke.send(b"x")
+                seen = self.rounds
+                assert self.changed.wait_for(lambda: self.closed or self.rounds > seen, WAIT)
+
+    def close(self):
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+        self.real.close()
+        self.poke.close()
+        self.poked.close()
 
 
 def until(condition):
@@ -171,8 +227,8 @@ GRAB = (GRAB_JOB_ALL,)
 
 
 def make(fake, function=lambda job: job.workload, name="f", **options):
-    system = {name: options.pop(name) for name in System.__slots__ if name in options}
-    worker = Worker(fake if isinstance(fake, list) else fake.address, _system=System(**system), **options)
+    system = options.pop("machine", None) or System(**{part: options.pop(part) for part in System.__slots__ if part in options})
+    worker = Worker(fake if isinstance(fake, list) else fake.address, _system=system, **options)
     worker.register(name, function)
     return worker
 
@@ -196,12 +252,12 @@ class World:
 
     def __init__(self, seed, names, modes=MODES, hours=1.0, arrivals=0.1):
         self.random = random.Random(seed)
-        self.clock = Clock()
+        self.now = 1000.0
         self.names = names
         self.modes = modes
         self.arrivals = arrivals  # jobs per second and server
         self.mode = {name: "down" for name in names}
-        self.flips = {name: self.clock.now + self.random.uniform(0, 60) for name in names}
+        self.flips = {name: self.now + self.random.uniform(0, 60) for name in names}
         self.changes = 0
         self.waiting = {name: collections.deque() for name in names}
         self.submitted = 0
@@ -211,10 +267,13 @@ class World:
         self.packets = 0
         self.streams = []
         self.registered = {}
-        self.end = self.clock.now + 3600 * hours
+        self.end = self.now + 3600 * hours
         self.worker = None
 
     # What the worker's system is made of.
+
+    def clock(self):
+        return self.now
 
     def connect(self, address, timeout, tls):
         name = address[0]
@@ -252,7 +311,7 @@ class World:
             pass
         waker.setblocking(False)
         if not self.busy() and not events and not self.readable():
-            self.clock.now += 2.0 if timeout is None else min(max(timeout, 0.0001), 2.0)
+            self.now += 2.0 if timeout is None else min(max(timeout, 0.0001), 2.0)
             self.advance()
         return events + [(_Key(self.registered[stream]), 1) for stream in self.readable()]
 
@@ -265,7 +324,7 @@ class World:
             shift.running or any(server.connecting for server in shift.servers) and not shift._connector.arrivals)
 
     def advance(self):
-        now = self.clock.now
+        now = self.now
         last = now >= self.end - 900
         for name in self.names:
             if last and self.mode[name] != "up" or not last and now >= self.flips[name]:

@@ -1,6 +1,4 @@
 """How a worker tries jobs again, and what waits for that holds up, against a scripted server."""
-import socket
-
 import pytest
 
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NO_JOB, NOOP, PRE_SLEEP, WORK_COMPLETE,
@@ -11,11 +9,11 @@ from gearman_std.worker.link import Lane
 from gearman_std.worker.running import Run
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, Clock, GRAB, HELLO, WAIT, expect_leaving, make, until
+from worker_tools import AtWork, GRAB, HELLO, Machine, expect_leaving, make, until, who_speaks
 
 
 def test_retry_keeps_the_job_and_frees_the_thread(fake):
-    clock = Clock()
+    machine = Machine()
     attempts = []
 
     def function(job):
@@ -25,7 +23,7 @@ def test_retry_keeps_the_job_and_frees_the_thread(fake):
         if job.attempt < 3:
             raise Retry(after=20)
         return b"at last"
-    worker = make(fake, function, clock=clock)
+    worker = make(fake, function, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
@@ -35,10 +33,9 @@ def test_retry_keeps_the_job_and_frees_the_thread(fake):
         peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
-        clock.now += 21
-        worker._shift.wake()
+        machine.pass_time(21)
         until(lambda: attempts == [1, 2] and worker.health().held == 1)
-        clock.now += 21
+        machine.now += 21
         peer.send((NOOP,))
         peer.expect((WORK_COMPLETE, b"H:1", b"at last"), GRAB)
     assert attempts == [1, 2, 3]
@@ -74,12 +71,13 @@ def test_a_job_that_waits_does_not_slow_others_down(fake):
 
 def test_no_retry_after_the_time_limit(fake, caplog):
     """The server takes the job away before that, so trying it again would be in vain."""
-    worker = Worker(fake.address)
+    machine = Machine()
+    worker = Worker(fake.address, _system=machine)
 
     @worker.function("f", timeout=30)
     def function(job):
         if job.attempt == 1:
-            raise Retry(after=0.01)
+            raise Retry(after=1)
         raise Retry(after=31)
     with AtWork(worker):
         peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"30000"), GRAB)
@@ -87,22 +85,24 @@ def test_no_retry_after_the_time_limit(fake, caplog):
         peer.expect(GRAB)
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
+        machine.pass_time(1)
         text = b"to be tried again after its time limit of 30 s"
         peer.expect((WORK_EXCEPTION, b"H:1", text))
-        assert len(worker._shift._limits) == 0, "nothing is kept of a job that has ended"
-    assert text.decode() in caplog.text
+        machine.pass_time(40)
+    assert text.decode() in caplog.text and "still runs" not in caplog.text, "nothing is kept of a job that has ended"
 
 
 def test_leaving_hands_back_what_waits_to_be_tried_again(fake):
     def function(job):
         raise Retry(after=3600)
-    worker = make(fake, function)
+    machine = Machine()
+    worker = make(fake, function, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         peer.expect(GRAB)
         worker.stop()
-        until(lambda: worker._shift.leaving)
+        machine.settle()
         peer.send((NO_JOB,))
         expect_leaving(peer, at_work)
 
@@ -111,7 +111,8 @@ def test_too_many_held_jobs_stop_the_grabbing(fake):
     """Else a function that always wants to try again later would empty the server's queue."""
     def function(job):
         raise Retry(after=3600)
-    worker = make(fake, function)
+    machine = Machine()
+    worker = make(fake, function, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         for number in range(15):
@@ -119,7 +120,7 @@ def test_too_many_held_jobs_stop_the_grabbing(fake):
             peer.expect(GRAB)
         peer.assign(b"H:16")
         until(lambda: worker.health().held == 16)
-        peer.expect_nothing()
+        machine.expect_silence(peer)
 
 
 def test_held_jobs_of_a_lost_server_are_forgotten(fake):
@@ -142,8 +143,8 @@ def wait_for_later(job):
 
 def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
     """Its connection grabs no more until its jobs have been tried again; the other functions get a connection of their own."""
-    clock = Clock()
-    worker = make(fake, wait_for_later, clock=clock)
+    machine = Machine()
+    worker = make(fake, wait_for_later, machine=machine)
     worker.register("g", lambda job: job.workload)
     with AtWork(worker):
         peer = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
@@ -157,10 +158,9 @@ def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
         other.send((NO_JOB,))
         other.expect((PRE_SLEEP,))
         peer.send((NOOP,))
-        peer.expect_nothing()
+        machine.expect_silence(peer)
         assert worker.health().held == 16 and "16 jobs of f wait to be tried again" in caplog.text
-        clock.now += 3601
-        worker._shift.wake()
+        machine.pass_time(3601)
         peer.expect(*[(WORK_COMPLETE, b"H:%d" % number, b"") for number in range(16)])
         peer.expect(GRAB)
         assert worker.health().held == 0
@@ -168,41 +168,32 @@ def test_a_function_that_holds_many_jobs_leaves_the_others_alone(fake, caplog):
 
 def test_a_function_of_its_own_connection_that_holds_many_jobs_grabs_no_more(fake, other):
     """With no other function there is nothing to part, and another server's share of it is held back, too."""
-    worker = make([fake.address, other.address], wait_for_later)
+    machine = Machine()
+    worker = make([fake.address, other.address], wait_for_later, machine=machine)
     with AtWork(worker):
-        peer, second = fake.accept((CAN_DO, b"f")), other.accept((CAN_DO, b"f"))
-        answered = 0
-        while answered < 16:
-            for one in (peer, second):
-                if answered < 16 and grabs(one):
-                    one.assign(b"H:%d" % answered)
-                    answered += 1
+        peers = [server.accept((CAN_DO, b"f")) for server in (fake, other)]
+        for number in range(16):
+            peer = who_speaks(*peers)
+            peer.expect(GRAB)
+            peer.assign(b"H:%d" % number)
         until(lambda: worker.health().held == 16)
-        peer.expect_nothing()
-        second.expect_nothing()
-
-
-def grabs(peer):
-    """Whether a grab comes within a twentieth of a second."""
-    peer.socket.settimeout(0.05)
-    try:
-        return peer.receive() == GRAB
-    except socket.timeout:
-        return False
-    finally:
-        peer.socket.settimeout(WAIT)
+        machine.expect_silence(*peers)
 
 
 def test_the_held_jobs_of_a_lost_server_make_room_for_others(fake):
-    worker = make(fake, wait_for_later, random=lambda: 0.0)
+    machine = Machine()
+    worker = make(fake, wait_for_later, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         for number in range(16):
             peer.assign(b"H:%d" % number)
             if number < 15:
                 peer.expect(GRAB)
-        peer.expect_nothing()
+        until(lambda: worker.health().held == 16)
+        machine.expect_silence(peer)
         peer.close()
+        until(lambda: worker.health().down)
+        machine.pass_time(1)
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         peer.expect(GRAB)

@@ -11,7 +11,7 @@ from gearman_std.wire.protocol import (CAN_DO, CANT_DO, NO_JOB, NOOP, PRE_SLEEP,
                                        WORK_EXCEPTION, WORK_FAIL)
 from gearman_std.worker.taker import Taker
 
-from worker_tools import GRAB, WAIT, FakeServer, make, until
+from worker_tools import GRAB, WAIT, FakeServer, Machine, make, until
 
 HELLO = (CAN_DO, b"f")
 
@@ -29,7 +29,9 @@ def at(fake):
     takers = []
 
     def at(**options):
-        taker = Taker(make(fake, **options))
+        machine = Machine()
+        taker = Taker(make(fake, machine=machine, **options))
+        taker.machine = machine
         takers.append(taker)
         taker.begin()
         return taker, fake.accept(HELLO)
@@ -38,64 +40,70 @@ def at(fake):
         taker.close(at_once=True)
 
 
+def given(taker, peer, handle=b"H:1", **fields):
+    """The job that is given when somebody asks."""
+    jobs = []
+    thread = threading.Thread(target=lambda: jobs.append(taker.take(WAIT)))
+    thread.start()
+    peer.expect(GRAB)
+    peer.assign(handle, **fields)
+    thread.join(WAIT)
+    return jobs[0]
+
+
 def test_nothing_is_grabbed_before_somebody_asks_and_one_job_for_each(at):
     taker, peer = at()
-    peer.expect_nothing()
-    assert taker.take(0.05) is None
+    taker.machine.expect_silence(peer)
+    assert taker.take(0.001) is None
     peer.expect(GRAB)
     assert taker.take(0.0) is None
-    assert taker.take(0.05) is None
-    peer.expect_nothing()
+    assert taker.take(0.001) is None
+    taker.machine.expect_silence(peer)
     peer.assign(b"H:1", workload=b"one")
     job = taker.take(WAIT)
     assert (job.handle, job.workload) == (b"H:1", b"one")
-    peer.expect_nothing()
+    taker.machine.expect_silence(peer)
     assert taker.complete(job, "result")
     peer.expect((WORK_COMPLETE, b"H:1", b"result"))
-    peer.expect_nothing()
+    taker.machine.expect_silence(peer)
     assert taker.worker.health().completed == 1
 
 
 def test_it_sleeps_and_is_woken(at):
     taker, peer = at()
-    assert taker.take(0.02) is None
+    assert taker.take(0.001) is None
     peer.expect(GRAB)
     peer.send((NO_JOB,))
     peer.expect((PRE_SLEEP,))
-    assert taker.take(0.02) is None
-    peer.expect_nothing()
+    assert taker.take(0.001) is None
+    taker.machine.expect_silence(peer)
     peer.send((NOOP,))
     peer.expect(GRAB)
 
 
 def test_a_job_ends_once(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    job = taker.take(WAIT)
-    peer.expect(GRAB)
+    job = given(taker, peer)
     job.send_data(b"part")
     assert taker.exception(job, "broken")
     assert not taker.complete(job, b"late") and not taker.fail(job)
     job.send_data(b"late")
     peer.expect((WORK_DATA, b"H:1", b"part"), (WORK_EXCEPTION, b"H:1", b"broken"))
-    peer.expect_nothing()
+    taker.machine.expect_silence(peer)
     health = taker.worker.health()
     assert (health.failed, health.completed) == (1, 0)
 
 
 def test_fail_tells_the_server(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    assert taker.fail(taker.take(WAIT))
-    peer.expect(GRAB, (WORK_FAIL, b"H:1"))
+    assert taker.fail(given(taker, peer))
+    peer.expect((WORK_FAIL, b"H:1"))
 
 
 def test_closing_lets_a_job_that_was_taken_end_and_hands_the_others_back(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    job = taker.take(WAIT)
-    peer.expect(GRAB)
-    assert taker.take(0.02) is None  # one more is wanted,
+    job = given(taker, peer)
+    assert taker.take(0.001) is None  # one more is wanted,
     peer.expect(GRAB)
     peer.assign(b"H:2")              # and comes when nobody waits any more
     until(lambda: len(taker.worker.health().running) == 2)
@@ -103,7 +111,7 @@ def test_closing_lets_a_job_that_was_taken_end_and_hands_the_others_back(at):
     closing.start()
     until(lambda: taker.leaving)
     assert taker.take(WAIT) is None
-    peer.expect_nothing()
+    taker.machine.expect_silence(peer)
     taker.complete(job, b"")
     peer.expect((WORK_COMPLETE, b"H:1", b""), (CANT_DO, b"f"))
     peer.expect_farewell()
@@ -128,9 +136,7 @@ def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(at, monkey
 
 def test_a_job_whose_server_is_lost_is_not_given_and_nobody_wants_its_end(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    job = taker.take(WAIT)
-    peer.expect(GRAB)
+    job = given(taker, peer)
     news = taker.news
     peer.close()
     assert taker.take(WAIT, news) is None
@@ -144,7 +150,7 @@ def test_who_waits_is_told_when_servers_come_and_go(fake, at):
     until(lambda: taker.trouble(address) == "")
     assert taker.trouble(("elsewhere", 1)) is None
     news = taker.news
-    threading.Timer(0.01, peer.close).start()
+    peer.close()
     assert taker.take(WAIT, news) is None
     until(lambda: taker.trouble(address))
     assert fake.address in taker.trouble(address)
@@ -208,13 +214,11 @@ def test_many_takers_share_what_there_is():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_in_a_child_of_a_fork_there_is_nothing_to_be_taken(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    job = taker.take(WAIT)
-    peer.expect(GRAB)
+    job = given(taker, peer)
     child = os.fork()
     if not child:
         try:
-            os._exit(3 if taker.take(0.05) is None and not taker.complete(job, b"child's") else 4)
+            os._exit(3 if taker.take(0.001) is None and not taker.complete(job, b"child's") else 4)
         finally:
             os._exit(5)
     assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 3

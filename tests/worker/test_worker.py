@@ -9,14 +9,13 @@ import pytest
 
 from gearman_std.client.client import Client
 from gearman_std.net.connection import open_connection
-from gearman_std.net.system import System
 from gearman_std.errors import JobFailed
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NOOP, NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE,
                                        WORK_EXCEPTION)
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
 
-from worker_tools import AtWork, Clock, GRAB, HELLO, WAIT, make, until
+from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, make, until
 
 
 def test_the_life_of_a_worker(fake):
@@ -84,17 +83,17 @@ def test_a_before_hook_can_fail_the_job(fake):
 
 def test_health(fake):
     gate = threading.Event()
-    clock = Clock()
+    machine = Machine()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         down = "127.0.0.1:%d" % probe.getsockname()[1]
-    worker = make([fake.address, down], lambda job: gate.wait(WAIT) and None, clock=clock)
+    worker = make([fake.address, down], lambda job: gate.wait(WAIT) and None, machine=machine)
     assert worker.health() == ((), (), (), 0, 0, 0, 0, 0, 0, 0)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         until(lambda: worker.health().running)
-        clock.now += 5
+        machine.now += 5
         health = worker.health()
         assert (health.connected, health.down) == ((fake.address,), (down,))
         assert health.running == ((b"f", b"H:1", fake.address, 5.0),) and health.grabbed == 1
@@ -106,16 +105,15 @@ def test_health(fake):
 
 def test_a_job_that_exceeds_its_time_limit_is_noticed_in_the_log(fake, caplog):
     gate = threading.Event()
-    clock = Clock()
-    worker = Worker(fake.address, _system=System(clock=clock))
+    machine = Machine()
+    worker = Worker(fake.address, _system=machine)
     worker.register("f", lambda job: gate.wait(WAIT) and None, timeout=5)
     with AtWork(worker):
         peer = fake.accept((CAN_DO_TIMEOUT, b"f", b"5000"), GRAB)
         peer.assign(b"H:1")
         until(lambda: worker.health().running)
-        clock.now += 6
-        worker._shift.wake()
-        until(lambda: "still runs after its time limit of 5 s" in caplog.text)
+        machine.pass_time(6)
+        assert "still runs after its time limit of 5 s" in caplog.text
         gate.set()
         peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
     assert caplog.text.count("still runs") == 1

@@ -11,7 +11,7 @@ from gearman_std.wire.protocol import (ERROR, JOB_ASSIGN, JOB_ASSIGN_ALL, WORK_C
                                        WORK_STATUS, WORK_WARNING)
 from gearman_std.worker.job import Retry
 
-from worker_tools import AtWork, Clock, GRAB, HELLO, make
+from worker_tools import AtWork, GRAB, HELLO, Machine, make
 
 
 def test_result_and_next_grab_leave_in_one_send(fake):
@@ -212,8 +212,8 @@ def test_job_not_found_does_not_kill_the_worker(fake):
 
 def test_every_refusal_is_counted_and_one_a_second_told(fake, caplog):
     """A function goes on sending its status although the server took its job away."""
-    clock = Clock()
-    worker = make(fake, clock=clock)
+    machine = Machine()
+    worker = make(fake, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         for number in range(2):
@@ -221,7 +221,7 @@ def test_every_refusal_is_counted_and_one_a_second_told(fake, caplog):
             peer.assign(b"H:1")
             peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
             assert worker.health().refused == 100 * (number + 1)
-            clock.now += 1
+            machine.now += 1
     assert caplog.text.count("has no use for a result") == 2
 
 

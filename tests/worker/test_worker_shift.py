@@ -2,7 +2,6 @@
 import collections
 import logging
 import os
-import selectors
 import signal
 import socket
 import struct
@@ -19,21 +18,22 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, G
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, Clock, FakeServer, GRAB, HELLO, WAIT, expect_leaving, make, until, who_speaks
+from worker_tools import AtWork, FakeServer, GRAB, HELLO, WAIT, Machine, expect_leaving, make, until, who_speaks
 
 
 # --- Slots.
 
 def test_never_more_jobs_than_threads(fake):
     gate = threading.Semaphore(0)
-    worker = make(fake, lambda job: gate.acquire() and None, threads=2)
+    machine = Machine()
+    worker = make(fake, lambda job: gate.acquire() and None, threads=2, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         peer.expect(GRAB)
         peer.assign(b"H:2")
         peer.send((NOOP,), (NOOP,))
-        peer.expect_nothing()
+        machine.expect_silence(peer)
         assert len(worker.health().running) == 2
         gate.release()
         packet = peer.receive()
@@ -42,7 +42,7 @@ def test_never_more_jobs_than_threads(fake):
         gate.release()
         assert peer.receive()[0] == WORK_COMPLETE
         peer.expect(GRAB)
-        peer.expect_nothing()
+        machine.expect_silence(peer)
 
 
 def test_threads_work_at_the_same_time(fake):
@@ -77,7 +77,8 @@ def test_limit_of_a_function(fake):
     """It has a connection of its own, and no grab leaves there while the limit is reached; withdrawing the function would have
     gearmand give its running jobs to others."""
     gate = threading.Semaphore(0)
-    worker = make(fake, threads=3)
+    machine = Machine()
+    worker = make(fake, threads=3, machine=machine)
     worker.register("limited", lambda job: gate.acquire() and None, limit=1)
     with AtWork(worker):
         peers = {peer.receive()[1]: peer for peer in (fake.accept(), fake.accept())}
@@ -85,7 +86,7 @@ def test_limit_of_a_function(fake):
         free.expect(GRAB)
         limited.expect(GRAB)
         limited.assign(b"H:1", b"limited")
-        limited.expect_nothing()
+        machine.expect_silence(limited)
         free.assign(b"H:2")
         packets = [free.receive() for _ in range(3)]
         assert (WORK_COMPLETE, b"H:2", b"") in packets and packets.count(GRAB) == 2
@@ -177,56 +178,66 @@ def test_falls_back_for_perls_server(fake):
 
 def test_falls_back_for_gears_server_which_says_nothing(fake):
     fake.answers = False
-    clock = Clock()
-    worker = make(fake, clock=clock, random=lambda: 0.0)
+    machine = Machine(random=lambda: 0.0)
+    worker = make(fake, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
-        clock.now += 4
-        worker._shift.wake()
+        machine.pass_time(4)
         peer.expect_end()
         until(lambda: worker.health().down)
-        clock.now += 1
-        worker._shift.wake()
+        machine.pass_time(1)
         peer = fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
         peer.assign(b"H:1")
         peer.expect((WORK_COMPLETE, b"H:1", b""), (GRAB_JOB_UNIQ,))
         peer.close()
         until(lambda: worker.health().down)
-        clock.now += 1
-        worker._shift.wake()
+        machine.pass_time(1)
         fake.accept((CAN_DO, b"f"), (GRAB_JOB_UNIQ,))
 
 
 def test_silence_does_not_make_it_ask_as_perls_server_wants_it(fake):
     """Perl's server says that it does not know a packet, and gear's does not know GRAB_JOB."""
     fake.answers = False
-    clock = Clock()
-    worker = make(fake, clock=clock, random=lambda: 0.0)
+    machine = Machine(random=lambda: 0.0)
+    worker = make(fake, machine=machine)
     with AtWork(worker):
         for grab in (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB_ALL):
             peer = fake.accept((CAN_DO, b"f"), (grab,))
-            clock.now += 4
-            worker._shift.wake()
+            machine.pass_time(4)
             peer.expect_end()
             until(lambda: worker.health().down)
-            clock.now += 1
-            worker._shift.wake()
+            machine.pass_time(1)
 
 
 def test_a_server_that_stops_answering_is_left(fake, other):
     """Its unanswered grab would keep the only thread from the other server for ever."""
     fake.answers = other.answers = False  # an answer to the option would count as a sign of life, whenever it is read
-    clock = Clock()
-    worker = make([fake.address, other.address], clock=clock)
+    machine = Machine()
+    worker = make([fake.address, other.address], machine=machine)
     with AtWork(worker):
         peers = [server.accept((CAN_DO, b"f")) for server in (fake, other)]
         hung = who_speaks(*peers)
         hung.expect(GRAB)
-        clock.now += 61
-        worker._shift.wake()
+        machine.pass_time(61)
         hung.expect_end()
         [good] = [peer for peer in peers if peer is not hung]
         good.expect(GRAB)
+
+
+def test_a_server_that_hangs_after_a_job_is_missed_though_nothing_else_happens(fake):
+    """The thread that ended the job has asked for the next one itself, and woke nobody."""
+    gate = threading.Event()
+    machine = Machine()
+    with AtWork(make(fake, lambda job: gate.wait(WAIT) and None, machine=machine)):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        machine.settle()
+        rounds = machine.selector.rounds
+        gate.set()
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        assert machine.selector.rounds == rounds and machine.selector.waits == 60
+        machine.pass_time(61)
+        peer.expect_end()
 
 
 @pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n", pack_response(NO_JOB) * 2, pack_request(NOOP),
@@ -291,27 +302,22 @@ def test_a_proxy_without_a_server_behind_it_is_not_called_connected(fake, caplog
 
 def test_a_sleeper_asks_unbidden_after_a_minute_and_so_finds_a_server_that_is_gone(fake):
     """A wake-up may be lost, and of a connection whose other half is gone nothing would be heard."""
-    clock = Clock()
-    worker = make(fake, clock=clock, random=lambda: 0.0)
+    machine = Machine(random=lambda: 0.0)
+    worker = make(fake, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.send((NO_JOB,))
         peer.expect((PRE_SLEEP,))
-        clock.now += 59
-        worker._shift.wake()
-        peer.expect_nothing()
-        clock.now += 1
-        worker._shift.wake()
+        machine.pass_time(59)
+        machine.expect_silence(peer)
+        machine.pass_time(1)
         peer.expect(GRAB)
-        clock.now += 59
-        worker._shift.wake()
-        peer.expect_nothing()
-        clock.now += 1
-        worker._shift.wake()
+        machine.pass_time(59)
+        machine.expect_silence(peer)
+        machine.pass_time(1)
         peer.expect_end()
         until(lambda: worker.health().down)
-        clock.now += 1
-        worker._shift.wake()
+        machine.pass_time(1)
         fake.accept(*HELLO)
 
 
@@ -330,20 +336,20 @@ def test_a_result_that_did_not_wholly_leave_is_counted_as_lost(fake):
 
 def test_a_slow_server_may_take_its_time_for_a_large_result(fake):
     """The next grab, which waits behind the result, is not missed as long as something moves."""
-    clock = Clock()
+    machine = Machine()
     large = bytes(30000000)
-    worker = make(fake, lambda job: large, clock=clock)
+    worker = make(fake, lambda job: large, machine=machine)
     with AtWork(worker):
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         until(lambda: worker.health().grabbed == 1 and not worker.health().running)
         data = b""
         while len(data) < 20000000:
-            clock.now += 1
+            machine.now += 1
             data += peer.socket.recv(200000)
         peer.packets += peer.reader.feed(data)
         peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
-        assert clock.now > 1100, "and that took longer than any answer may"
+        assert machine.now > 1100, "and that took longer than any answer may"
         until(lambda: worker.health().completed == 1)
 
 
@@ -399,7 +405,8 @@ def test_stop_finishes_what_runs(fake):
         gate.wait(WAIT)
         stopping.append(job.stopping)
         return b"done"
-    worker = Worker(fake.address, threads=2)
+    machine = Machine()
+    worker = Worker(fake.address, threads=2, _system=machine)
     worker.register("f", function)
     worker.register("idle", bool)
     with AtWork(worker) as at_work:
@@ -411,7 +418,7 @@ def test_stop_finishes_what_runs(fake):
         worker.stop()
         peer.expect((CANT_DO, b"idle"))
         peer.send((NOOP,))
-        peer.expect_nothing()
+        machine.expect_silence(peer)
         gate.set()
         peer.expect((WORK_COMPLETE, b"H:1", b"done"), (CANT_DO, b"f"))
         peer.expect_farewell()
@@ -421,16 +428,14 @@ def test_stop_finishes_what_runs(fake):
 
 def test_leaving_waits_until_a_large_result_has_left(fake):
     large = bytes(30000000)
-    clock = Clock()
-    worker = make(fake, lambda job: large, clock=clock)
+    machine = Machine()
+    worker = make(fake, lambda job: large, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         until(lambda: worker.health().grabbed == 1 and not worker.health().running)
         worker.stop()
-        until(lambda: worker._shift.leaving)
-        clock.now += 30
-        worker._shift.wake()
+        machine.pass_time(30)
         peer.expect((WORK_COMPLETE, b"H:1", large), GRAB)
         peer.send((NO_JOB,))
         expect_leaving(peer, at_work)
@@ -438,43 +443,39 @@ def test_leaving_waits_until_a_large_result_has_left(fake):
 
 def test_leaving_does_not_wait_long_for_a_server_that_hangs(fake):
     fake.answers = False
-    clock = Clock()
-    worker = make(fake, clock=clock)
+    machine = Machine()
+    worker = make(fake, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         worker.stop()
-        until(lambda: worker._shift.leaving)
-        clock.now += 4
-        worker._shift.wake()
+        machine.pass_time(4)
         peer.expect_end()
         at_work.join()
 
 
 def test_leaving_gives_a_server_that_has_answered_before_no_more_time_for_an_answer_than_a_new_one(fake):
-    waits = []
-
-    class Selector(selectors.DefaultSelector):
-        def select(self, timeout=None):
-            waits.append(timeout)
-            return super().select(timeout)
-    worker = make(fake, make_selector=Selector)
+    machine = Machine()
+    worker = make(fake, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.send((NO_JOB,), (NOOP,))
         peer.expect((PRE_SLEEP,), GRAB)
-        until(lambda: (waits[-1] or 0) > 50)
+        machine.settle()
+        assert machine.selector.waits == 60
         worker.stop()
-        until(lambda: waits[-1] is not None and waits[-1] <= 3)
+        machine.settle()
+        assert machine.selector.waits == 3
         peer.send((NO_JOB,))
         expect_leaving(peer, at_work)
 
 
 def test_a_job_that_was_on_its_way_is_done(fake):
-    worker = make(fake)
+    machine = Machine()
+    worker = make(fake, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         worker.stop()
-        until(lambda: worker._shift.leaving)
+        machine.settle()
         peer.assign(b"H:1", workload=b"x")
         peer.expect((WORK_COMPLETE, b"H:1", b"x"), (CANT_DO, b"f"))
         peer.expect_farewell()
@@ -484,14 +485,15 @@ def test_a_job_that_was_on_its_way_is_done(fake):
 def test_the_second_stop_leaves_at_once(fake, caplog):
     gate = threading.Event()
     abandoned = []
-    worker = Worker(fake.address)
+    machine = Machine()
+    worker = Worker(fake.address, _system=machine)
     worker.register("f", lambda job: gate.wait(WAIT) and None, abandon=lambda: abandoned.append(1))
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         until(lambda: worker.health().running)
         worker.stop()
-        until(lambda: worker._shift.leaving)
+        machine.settle()
         worker.stop()
         at_work.join()
         peer.expect_end()
@@ -502,19 +504,16 @@ def test_the_second_stop_leaves_at_once(fake, caplog):
 
 def test_grace_ends(fake):
     gate = threading.Event()
-    clock = Clock()
-    worker = make(fake, lambda job: gate.wait(WAIT) and None, grace=30, clock=clock)
+    machine = Machine()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, grace=30, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
         peer.assign(b"H:1")
         until(lambda: worker.health().running)
         worker.stop()
-        until(lambda: worker._shift.leaving)
-        clock.now += 29
-        worker._shift.wake()
-        peer.expect_nothing()
-        clock.now += 2
-        worker._shift.wake()
+        machine.pass_time(29)
+        machine.expect_silence(peer)
+        machine.pass_time(2)
         at_work.join()
         peer.expect_end()
     gate.set()
@@ -573,26 +572,21 @@ def test_max_jobs_counts_no_grab_that_brought_nothing(fake):
 
 
 def test_max_age_and_splay(fake):
-    clock = Clock()
-    worker = make(fake, max_age=100, splay=50, clock=clock, random=lambda: 0.5)
+    machine = Machine(random=lambda: 0.5)
+    worker = make(fake, max_age=100, splay=50, machine=machine)
     with AtWork(worker) as at_work:
         peer = fake.accept(*HELLO)
-        peer.send((NO_JOB,))
-        peer.expect((PRE_SLEEP,))
-        clock.now += 124
-        peer.send((NOOP,))
-        peer.expect(GRAB)
-        peer.send((NO_JOB,))
-        peer.expect((PRE_SLEEP,))
-        clock.now += 2
-        peer.send((NOOP,))
-        packets = [peer.receive()]
-        if packets == [GRAB]:
+        for seconds in (59, 59, 6):
             peer.send((NO_JOB,))
-            packets = [peer.receive()]
-        assert packets == [(CANT_DO, b"f")]
-        peer.expect_farewell()
-        at_work.join()
+            peer.expect((PRE_SLEEP,))
+            machine.pass_time(seconds)
+            machine.expect_silence(peer)
+            peer.send((NOOP,))
+            peer.expect(GRAB)
+        peer.send((NO_JOB,))
+        peer.expect((PRE_SLEEP,))
+        machine.pass_time(2)
+        expect_leaving(peer, at_work)
 
 
 def test_an_infinite_time_limit_is_none(fake):
@@ -634,7 +628,11 @@ from gearman_std.worker.worker import Worker
 worker = Worker(sys.argv[1])
 @worker.function("f")
 def f(job):
-    time.sleep(float(job.text))
+    end = time.monotonic() + float(job.text)
+    while not job.stopping:
+        time.sleep(0.01)
+    job.send_data(b"told to stop")
+    time.sleep(max(0.0, end - time.monotonic()))
     return b"done"
 worker.work()
 print("left")
@@ -648,10 +646,10 @@ def test_signals(fake, processes, number):
     for twice in (False, True):
         process = processes.start([sys.executable, "-c", SIGNALLED, fake.address], stdout=subprocess.PIPE)
         peer = fake.accept(*HELLO)
-        peer.assign(b"H:1", workload=b"60" if twice else b"0.2")
+        peer.assign(b"H:1", workload=b"60" if twice else b"0")
         process.send_signal(number)
+        peer.expect((WORK_DATA, b"H:1", b"told to stop"))
         if twice:
-            peer.expect_nothing()
             process.send_signal(number)
             peer.expect_end()
         else:
@@ -778,7 +776,8 @@ def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
 def test_unregistering(fake):
     """What runs, or is on its way, is finished on the old connection; the other functions get another one."""
     gate = threading.Event()
-    worker = make(fake, lambda job: gate.wait(WAIT) and None, threads=2)
+    machine = Machine()
+    worker = make(fake, lambda job: gate.wait(WAIT) and None, threads=2, machine=machine)
     worker.register("g", lambda job: b"g")
     with AtWork(worker):
         old = fake.accept((CAN_DO, b"f"), (CAN_DO, b"g"), GRAB)
@@ -788,7 +787,7 @@ def test_unregistering(fake):
         peer = fake.accept((CAN_DO, b"g"))
         old.assign(b"H:2", b"f")
         old.expect((CANT_DO, b"g"))
-        old.expect_nothing()
+        machine.expect_silence(old)
         gate.set()
         assert {old.receive(), old.receive()} == {(WORK_COMPLETE, b"H:1", b""), (WORK_COMPLETE, b"H:2", b"")}
         old.expect((CANT_DO, b"f"))

@@ -34,7 +34,7 @@ def live_through(world, caplog, seed, threads=2):
         return job.workload
     with AtWork(worker) as at_work:
         at_work.thread.join(50)
-    assert world.clock.now >= world.end
+    assert world.now >= world.end
     return [record.getMessage() for record in caplog.records]
 
 
