@@ -472,7 +472,6 @@ class Shift(Shared):
         for link in list(self._links):
             link.session.retire()
             self.send(link)
-        self.wake()  # for answers there is less patience now
 
     def _leave(self, now: float, due: "List[float]") -> None:
         """Come closer to the end, which is there when nothing runs and every server has confirmed the last result."""

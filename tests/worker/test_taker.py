@@ -120,16 +120,18 @@ def test_closing_lets_a_job_that_was_taken_end_and_hands_the_others_back(at):
     assert not taker.complete(job, b"")
 
 
-def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(at, monkeypatch):
-    monkeypatch.setattr("gearman_std.worker.shift.PROBE_TIMEOUT", 0.05)
+def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(at):
     taker, peer = at()
-    threading.Timer(0.01, peer.assign, (b"H:1",)).start()
-    taker.complete(taker.take(WAIT), b"")  # it is known that this server understands how it is asked,
-    peer.expect(GRAB, (WORK_COMPLETE, b"H:1", b""))
-    assert taker.take(0.02) is None
+    taker.complete(given(taker, peer), b"")  # it is known that this server understands how it is asked,
+    peer.expect((WORK_COMPLETE, b"H:1", b""))
+    assert taker.take(0.001) is None
     peer.expect(GRAB)                      # and now it says nothing more
     closing = threading.Thread(target=taker.close)
     closing.start()
+    until(lambda: taker.leaving)
+    taker.machine.pass_time(2)
+    assert closing.is_alive() and taker.machine.selector.waits == 1
+    taker.machine.pass_time(1)
     closing.join(WAIT)
     assert not closing.is_alive()
 
