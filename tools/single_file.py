@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the package as one file:  python3 tools/single_file.py [-o FILE | --check FILE]
+"""Build the package as one file:  python3 tools/single_file.py [--legacy] [-o FILE | --check FILE]
 
 The file, build/gearman_std.py unless -o names another, is importable and runnable, and the same byte for byte whatever Python
 builds it: the sources' text is put together, never printed from a parse.  With --check nothing is written; the exit status
@@ -12,7 +12,8 @@ What the sources must keep to, or there is an error with file and line and no ou
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
 
-The folder legacy, whose classes have the names of another package's, is not put together with the others.
+The folder legacy, whose classes have the names of other packages', is not put together with the others.  With --legacy the
+file is build/gearman.py, which has its modules as texts beside, and is found as gearman, gearman.client and so on.
 """
 import argparse
 import ast
@@ -28,6 +29,7 @@ PACKAGE = "gearman_std"
 MODULE_DEPENDENT = ("__name__", "__file__", "__package__", "__path__", "__spec__", "__loader__", "__doc__", "__builtins__")
 VENDORED = "the package's name is not known when it is vendored: from .module import Name"
 APART = "legacy"  # the folder that is not put together with the others
+LEGACY_NAME = "gearman"
 BANNER = "# " + "=" * 126
 
 HEADER = '''\
@@ -41,8 +43,8 @@ HEADER = '''\
 """{name} {version}: {description}.
 
 The whole package in one file, to be copied into a project or onto a machine; it needs Python 3.6 or later and nothing else.
-Import it, ``from gearman_std import Client``, or run it, ``python3 gearman_std.py --help``.
-
+Import it, ``from {file} import Client``, or run it, ``python3 {file}.py --help``.
+{more}
 {origin}; make changes there.
 
 Contents, with the line where each begins:
@@ -69,6 +71,74 @@ def _alias_modules() -> None:
         setattr(this, module.rpartition(".")[2], this)
     for module in MOVED:
         sys.modules[package + "." + module] = this
+
+
+_alias_modules()
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+'''
+
+
+LEGACY_MORE = """
+Beside a script that says ``import gearman``, it is python-gearman 2.0 to that, too: gearman.GearmanClient, gearman.errors and
+so on are the modules of the folder legacy, whose texts stand at the end.
+"""
+
+LEGACY_START = '''
+_LEGACY = {}  # type: Dict[str, Tuple[str, str]] # the file of each module of the folder legacy, and its text
+'''
+
+LEGACY_FOOTER = '''
+class _LegacyModules:
+    """Finds the modules of the folder legacy, whose texts are above, under the name of a package that nothing else has.
+
+    Owner: nobody, it does not change.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def __repr__(self) -> str:
+        return "<_LegacyModules of %s>" % self._package
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+        """What `import` asks: how to load the module of that name; None if it is none of these."""
+        package, _, part = (name + ".").partition(".legacy.")
+        if package != self._package or part[:-1] not in _LEGACY:
+            return None
+        from importlib.machinery import ModuleSpec
+        return ModuleSpec(name, self, is_package=not part)
+
+    def create_module(self, spec: "Any") -> None:
+        """An ordinary one."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Run the module's text."""
+        file_name, text = _LEGACY[module.__name__.partition(".legacy")[2][1:]]
+        exec(compile(text, "%s:%s" % (__file__, file_name), "exec"), vars(module))
+
+    def get_source(self, name: str) -> str:
+        """The module's text, for tracebacks."""
+        return _LEGACY[name.partition(".legacy")[2][1:]][1]
+
+
+def _alias_modules() -> None:
+    """Have this module found as {name}, or as what it is called, with python-gearman's classes and submodules; its own modules
+    have names that only the folder legacy asks for."""
+    import sys
+    from importlib import import_module
+    this = sys.modules.get(__name__)
+    if this is None or vars(this) is not globals():
+        return
+    name = "{name}" if __name__ == "__main__" else __name__
+    package = "_gearman_std_in_" + name.replace(".", "_")
+    sys.modules[package] = holder = type(sys)(package)
+    holder.__path__ = []
+    for module in ({modules}):
+        sys.modules[package + "." + module] = this
+    sys.meta_path.append(_LegacyModules(package))
+    import_module(package + ".legacy.installing").install_beside(this, name)
 
 
 _alias_modules()
@@ -134,7 +204,7 @@ class Module:
                     if node.module == "__future__":
                         raise self.wrong(node.lineno, "a __future__ import would hold for all modules")
                     continue
-                if node.level > len(self.folder) + 1 or not node.module:
+                if node.level > len(self.folder) + 1 or not node.module and not self.apart:
                     raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
                 if node not in top_level:
                     raise self.wrong(node.lineno, "a package-internal import that is not at top level")
@@ -152,7 +222,7 @@ class Module:
                 bound = name.asname or name.name.split(".")[0]
                 self._import(bound, name.name if name.asname else bound, node.lineno)
         elif isinstance(node, ast.ImportFrom) and node.level:
-            source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + [node.module])
+            source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + ([node.module] if node.module else []))
             for name in node.names:
                 self.wants.append((source, name.name, node.lineno))
             if not typing:
@@ -318,7 +388,21 @@ def source_files(folder):
             for path, _, names in os.walk(folder) for name in names if name.endswith(".py")]
 
 
-def build(root=ROOT):
+def legacy_sections(folder):
+    """The modules of the folder legacy, and how their texts stand in the file.  Raises RuleBroken."""
+    sections = []
+    for file_name in sorted(name for name in source_files(folder) if name.startswith(APART + "/")):
+        module = Module(folder, file_name, apart=True)
+        text = "\n".join(module.lines)
+        if "'''" in text or text.endswith(("\\", "'")):
+            raise module.wrong(1, "a text that cannot stand between three apostrophes")
+        part = module.name[len(APART) + 1:].replace("__init__", "")
+        sections.append((module, "\n".join(["", "", BANNER, "# " + file_name, BANNER, '_LEGACY["%s"] = "%s", r\'\'\'%s' % (
+            part, file_name, text), "'''"])))
+    return sections
+
+
+def build(root=ROOT, legacy=False):
     """The text of the single file.  Raises RuleBroken."""
     folder = os.path.join(root, PACKAGE)
     metadata = configparser.ConfigParser(interpolation=None)
@@ -335,11 +419,16 @@ def build(root=ROOT):
         if module.text():
             sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
 
+    if legacy:
+        sections[-1] = (sections[-1][0], sections[-1][1] + "\n\n" + LEGACY_START.strip("\n"))
+        sections += legacy_sections(folder)
+
     def assembled(starts):
         contents = "\n".join("    %6s  %-20s %s" % (starts.get(module.name, ""), module.file_name,
                                                     module.docstring.partition("\n")[0])
                              for module, _ in sections).rstrip()
         return HEADER.format(name=PACKAGE, version=metadata["version"], description=metadata["description"], contents=contents,
+                             file=LEGACY_NAME if legacy else PACKAGE, more=LEGACY_MORE if legacy else "",
                              origin=("Built from %s's sources by tools/single_file.py" % metadata.get("url", "the package")),
                              licence=licence)
 
@@ -349,7 +438,10 @@ def build(root=ROOT):
         line += section.count("\n") + 1
     named = {module.name for module in modules if module.name != "__init__"}
     names = ", ".join('"%s"' % name for name in sorted(named.union(name.split(".")[0] for name in named)))
-    footer = FOOTER.format(package=PACKAGE, modules=wrapped(names))
+    if legacy:
+        footer = LEGACY_FOOTER.replace("{name}", LEGACY_NAME).replace("{modules}", wrapped(names))
+    else:
+        footer = FOOTER.format(package=PACKAGE, modules=wrapped(names))
     banner = "\n".join(["", "", BANNER, "# the single file", BANNER])
     return assembled(starts) + "\n".join([section for _, section in sections] + [banner]) + "\n" + footer.lstrip("\n")
 
@@ -367,13 +459,14 @@ def wrapped(names):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Build the package as one file.")
     target = parser.add_mutually_exclusive_group()
-    target.add_argument("-o", "--output", default=os.path.join(ROOT, "build", PACKAGE + ".py"), metavar="FILE",
-                        help="where to write it (default: build/%s.py)" % PACKAGE)
+    parser.add_argument("--legacy", action="store_true", help="make it python-gearman, too, for scripts that import that")
+    target.add_argument("-o", "--output", metavar="FILE",
+                        help="where to write it (default: build/%s.py, with --legacy build/%s.py)" % (PACKAGE, LEGACY_NAME))
     target.add_argument("--check", metavar="FILE", help="write nothing; compare with FILE")
     parser.add_argument("--quiet", action="store_true", help="say nothing when all is well")
     options = parser.parse_args(arguments)
     try:
-        data = build().encode("utf-8")
+        data = build(legacy=options.legacy).encode("utf-8")
     except RuleBroken as error:
         print("single_file: %s" % error, file=sys.stderr)
         return 1
@@ -388,12 +481,13 @@ def main(arguments=None):
             print("single_file: %s is not what the sources make: build it again" % options.check, file=sys.stderr)
             return 1
         return 0
-    os.makedirs(os.path.dirname(os.path.abspath(options.output)), exist_ok=True)
-    with open(options.output, "wb") as file:
+    output = options.output or os.path.join(ROOT, "build", (LEGACY_NAME if options.legacy else PACKAGE) + ".py")
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    with open(output, "wb") as file:
         file.write(data)
-    os.chmod(options.output, 0o755)
+    os.chmod(output, 0o755)
     if not options.quiet:
-        print("%s: %d lines" % (options.output, data.count(b"\n")))
+        print("%s: %d lines" % (output, data.count(b"\n")))
     return 0
 
 

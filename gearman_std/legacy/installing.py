@@ -80,6 +80,17 @@ def make_modules(name: str, text: bool, to_background: bool) -> "Dict[str, Modul
     return made
 
 
+def install_beside(this: ModuleType, name: str) -> None:
+    """Let `import` of a name bring what a module has, and what python-gearman has; the latter where both have something."""
+    made = make_modules(name, False, False)
+    front = made[name]
+    for key, value in vars(this).items():
+        if key in ("__file__", "__loader__", "__spec__") or not key.startswith("_") and key not in vars(front):
+            vars(front)[key] = value
+    sys.modules.update(made)
+    _installed[name] = front
+
+
 def _copy(part: str, name: str) -> ModuleType:
     """A module with what a module of this package has, under another name."""
     source = _load(part)
