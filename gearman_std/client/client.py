@@ -5,7 +5,7 @@ from collections import deque
 from itertools import islice
 
 from ..arguments import check_number
-from ..errors import GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, twin_error
+from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, twin_error
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, check_timeout, check_tls_kind
 from ..net.system import REAL_SYSTEM
@@ -142,7 +142,7 @@ class Client:
         return task
 
     def _submit(self, task: Task, limit: Deadline, require_worker: bool, confirm_by: Deadline) -> None:
-        self._pool.submit(task._submission, limit, require_worker, True, task._move)
+        self._pool.submit(task._submission, limit, require_worker, task._move)
         if task._plan.background:
             task._network.confirm(task._submission, confirm_by)
 
@@ -252,7 +252,10 @@ class Client:
             for task in tasks:
                 if failure is None:
                     try:
-                        pool.submit(task._submission, _NO_LIMIT, False, False, task._move)
+                        try:
+                            pool.first.submit(task._submission, _NO_LIMIT, None, False)
+                        except ClientBusy:
+                            pool.submit_elsewhere(task._submission, _NO_LIMIT, False, task._move)
                     except NoServer as error:
                         failure = error
                 if failure is not None:

@@ -100,9 +100,10 @@ class Network(Waiters):
         finally:
             if self._notes:
                 self._tell_notes()
-        link = submission.link
-        if send and link is not None and link.connection is not None and link.connection.unsent:
-            self._ease(link, limit)
+        if send and submission.link is not None:
+            connection = submission.link.connection
+            if connection is not None and connection.queued - connection.sent > _MAX_UNSENT:
+                self._ease(submission.link, connection, limit)
 
     def send_all(self) -> None:
         """Send what was placed quietly."""
@@ -212,15 +213,13 @@ class Network(Waiters):
             except (NoServer, ClientBusy):
                 return  # which is known here already
 
-    def _ease(self, link: Link, limit: Deadline) -> None:
+    def _ease(self, link: Link, connection: "Connection", limit: Deadline) -> None:
         """Wait while much is waiting to be sent to a server, but not beyond the limit."""
-        connection = link.connection
-        if connection is not None and connection.queued - connection.sent > _MAX_UNSENT:
-            try:
-                self.wait(lambda: link.connection is not connection
-                          or connection.queued - connection.sent <= _MAX_UNSENT, limit)
-            except ClientBusy:
-                return  # it is on its way all the same
+        try:
+            self.wait(lambda: link.connection is not connection
+                      or connection.queued - connection.sent <= _MAX_UNSENT, limit)
+        except ClientBusy:
+            return  # it is on its way all the same
 
     def _new_deadline(self, timeout: "Optional[float]") -> Deadline:
         return Deadline(timeout, self.clock)
@@ -330,19 +329,19 @@ class Network(Waiters):
     def _candidates(self, plan: "Plan", workload: "Data", settle: bool = True) -> "List[Link]":
         """The links in the order in which a job may go to them, those that lately failed last; with `settle`, only the first
         if that is connected."""
-        links = self.links
-        if self._ring is None:
+        links, ring = self.links, self._ring
+        if ring is None:
             return links
         key = (plan.function, plan.unique) if plan.unique != b"-" else (plan.function, plan.unique, workload)
         if plan.unique:
-            nearest = links[self._ring.nearest(*key)]
+            nearest = links[ring.nearest(*key)]
         else:
             self._next = (self._next + 1) % len(links)
             nearest = links[self._next]
         if settle and nearest.connection is not None:
             return [nearest]
         if plan.unique:
-            links = [links[index] for index in self._ring.walk(*key)]
+            links = [links[index] for index in ring.walk(*key)]
         else:
             links = links[self._next:] + links[:self._next]
         return self.best_first(links)
@@ -353,7 +352,7 @@ class Network(Waiters):
             for link in links or self.links:
                 if link.connection is not None:
                     self._notice_end(link)
-        choices = links or self._candidates(submission.plan, submission.workload)
+        choices = links or (self.links if self._ring is None else self._candidates(submission.plan, submission.workload))
         return None if self._put(submission, choices[0], send) else choices
 
     def _put(self, submission: Submission, link: Link, send: bool) -> bool:

@@ -63,19 +63,21 @@ class NetworkPool:
 
     # ---------------------------------------------------------------------------------------------------------- submitting
 
-    def submit(self, submission: "Submission", limit: Deadline, require_worker: bool, send: bool,
+    def submit(self, submission: "Submission", limit: Deadline, require_worker: bool,
                moved: "Callable[[Network], None]") -> None:
-        """Give a submission to the first network; to a spare one if this thread is within the first, or another is for long.
+        """Give a submission to the first network, or elsewhere if this thread is within that, or another is for long.
 
-        `moved` is told the spare one before it has it.  Raises NoServer, ConnectTimeout, ClientBusy; with `require_worker` also
-        what `_find_worker` raises.
+        Raises NoServer, ConnectTimeout, ClientBusy; with `require_worker` also what `_find_worker` raises.
         """
+        network = self.first
         try:
-            network = self.first
-            network.submit(submission, limit, self._find_worker(network, submission, limit) if require_worker else None, send)
-            return
+            network.submit(submission, limit, self._find_worker(network, submission, limit) if require_worker else None)
         except ClientBusy:
-            pass  # in the next
+            self.submit_elsewhere(submission, limit, require_worker, moved)
+
+    def submit_elsewhere(self, submission: "Submission", limit: Deadline, require_worker: bool,
+                         moved: "Callable[[Network], None]") -> None:
+        """Give a submission to a spare network, of which `moved` is told before; raises what `submit` raises."""
         for number in range(_MOST_SPARES):
             network = self._spare(number)
             moved(network)

@@ -76,7 +76,8 @@ class Connection:
     Owner: the lock or thread of whoever opened it.
     """
 
-    __slots__ = ("address", "queued", "sent", "_process", "_socket", "_outgoing", "_send_pieces", "__weakref__")
+    __slots__ = ("address", "queued", "sent", "_process", "_socket", "_outgoing", "_send_pieces", "_count_pending",
+                 "__weakref__")
 
     def __init__(self, address: "Address", connected: "Any") -> None:
         self.address = address
@@ -86,6 +87,7 @@ class Connection:
         self._socket = connected
         self._outgoing = deque()  # type: Deque[Data]
         self._send_pieces = getattr(connected, "sendmsg", None)  # Windows has none
+        self._count_pending = getattr(connected, "pending", None)  # type: Optional[Callable[[], int]] # TLS has it
         leave_in_children(self)
 
     def __repr__(self) -> str:
@@ -163,7 +165,7 @@ class Connection:
     @property
     def pending(self) -> bool:
         """Whether bytes were taken from the socket that `receive` has not returned (TLS reads whole records)."""
-        return bool(getattr(self._socket, "pending", int)())
+        return self._count_pending is not None and self._count_pending() > 0
 
     def close(self) -> None:
         """End the connection; in a child of a fork, close the socket without a word to the other end."""

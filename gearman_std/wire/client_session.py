@@ -27,24 +27,19 @@ class ClientSession:
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("outgoing", "answered", "late", "_expected", "_tasks", "_turns")
+    __slots__ = ("outgoing", "answered", "late", "unanswered", "_tasks", "_turns")
 
     def __init__(self) -> None:
         self.outgoing = [pack_request(OPTION_REQ, b"exceptions")]  # type: List[Data]
-        self.answered = 0         # commands that the server has answered
-        self.late = 0             # packets for jobs that nobody here waits for (any longer)
-        self._expected = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether more follows
-        self._tasks = {}          # type: Dict[bytes, List[Any]] # by handle; several if a submit joined another of this session
-        self._turns = {}          # type: Dict[bytes, int] # which of several tasks the next packet of a handle is for
-        self._expected.append((OPTION_RES, None, False))
+        self.answered = 0          # commands that the server has answered
+        self.late = 0              # packets for jobs that nobody here waits for (any longer)
+        self.unanswered = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether more follows
+        self._tasks = {}           # type: Dict[bytes, List[Any]] # by handle; several if a submit joined another one of it
+        self._turns = {}           # type: Dict[bytes, int] # which of several tasks the next packet of a handle is for
+        self.unanswered.append((OPTION_RES, None, False))
 
     def __repr__(self) -> str:
-        return "<ClientSession: %d commands unanswered, %d jobs open>" % (len(self._expected), len(self._tasks))
-
-    @property
-    def unanswered(self) -> int:
-        """How many commands the server has not answered."""
-        return len(self._expected)
+        return "<ClientSession: %d commands unanswered, %d jobs open>" % (len(self.unanswered), len(self._tasks))
 
     def submit(self, task: "Any", packet_type: int, leading: "Iterable[bytes]", workload: "Data", background: bool) -> None:
         """Send a SUBMIT_JOB packet of any type."""
@@ -53,7 +48,7 @@ class ClientSession:
             self.outgoing[-1] += workload  # type: ignore[operator]
         else:
             self.outgoing.append(workload)
-        self._expected.append((JOB_CREATED, task, not background))
+        self.unanswered.append((JOB_CREATED, task, not background))
 
     def ask_status(self, request: "Any", handle: bytes) -> None:
         """Send GET_STATUS."""
@@ -69,7 +64,7 @@ class ClientSession:
 
     def _ask(self, request: "Any", answer_type: int, packet: bytes) -> None:
         self.outgoing.append(packet)
-        self._expected.append((answer_type, request, False))
+        self.unanswered.append((answer_type, request, False))
 
     def receive(self, packets: "Iterable[Packet]") -> None:
         """Hand packets to whoever waits for them.
@@ -87,14 +82,14 @@ class ClientSession:
                     task.created(handle)
                 else:
                     task.accepted(handle)
-                self._expected.popleft()
+                self.unanswered.popleft()
             elif packet_type in _JOB_PACKETS:
                 self._receive_for_job(packet_type, arguments)
             elif packet_type in (STATUS_RES, STATUS_RES_UNIQUE, ECHO_RES, OPTION_RES):
                 _, request, _ = self._expect(packet_type, arguments)
                 if request is not None:
                     request.answered(arguments)
-                self._expected.popleft()
+                self.unanswered.popleft()
             elif packet_type == ERROR:
                 self._receive_error(arguments)
             elif packet_type != NOOP:
@@ -103,29 +98,29 @@ class ClientSession:
     def waiting(self) -> "List[Tuple[Any, bool]]":
         """Everybody who still waits, each with whether it is a confirmed task; for when the connection is lost."""
         everybody = [(task, True) for tasks in self._tasks.values() for task in tasks]
-        return everybody + [(waiting, False) for _, waiting, _ in self._expected if waiting is not None]
+        return everybody + [(waiting, False) for _, waiting, _ in self.unanswered if waiting is not None]
 
     def _expect(self, packet_type: int, arguments: "Any") -> "Tuple[int, Any, bool]":
         """What a packet answers; it is to be forgotten only when who waits has been told, lest an interrupt lose it."""
-        if packet_type != OPTION_RES and self._expected and self._expected[0][0] == OPTION_RES:
-            self._expected.popleft()  # a server that knows no options leaves the request unanswered
-        if not self._expected or self._expected[0][0] != packet_type:
+        if packet_type != OPTION_RES and self.unanswered and self.unanswered[0][0] == OPTION_RES:
+            self.unanswered.popleft()  # a server that knows no options leaves the request unanswered
+        if not self.unanswered or self.unanswered[0][0] != packet_type:
             raise unexpected(packet_type, arguments)
         self.answered += 1
-        return self._expected[0]
+        return self.unanswered[0]
 
     def _receive_error(self, arguments: "Any") -> None:
         code, text = (bytes(argument).decode("utf-8", "replace") for argument in arguments)
         error = (QueueFull if code == "QUEUE_ERROR" else ServerError)(code, text)
-        if isinstance(error, QueueFull) and len(self._expected) > 1 and self._expected[0][0] == OPTION_RES:
-            self._expected.popleft()
-        if not self._expected:
+        if isinstance(error, QueueFull) and len(self.unanswered) > 1 and self.unanswered[0][0] == OPTION_RES:
+            self.unanswered.popleft()
+        if not self.unanswered:
             raise ProtocolError("an error that answers nothing: %s" % error)
         self.answered += 1
-        waiting = self._expected[0][1]
+        waiting = self.unanswered[0][1]
         if waiting is not None:
             waiting.refused(error)
-        self._expected.popleft()
+        self.unanswered.popleft()
 
     def _receive_for_job(self, packet_type: int, arguments: "Any") -> None:
         handle = bytes(arguments[0])

@@ -32,14 +32,14 @@ def test_a_spare_network_is_made_when_it_is_needed_and_kept():
         return submit
 
     pool.first.submit = submit_to(pool.first)
-    pool.submit(submission(), Deadline(None), False, True, moved.append)
+    pool.submit(submission(), Deadline(None), False, moved.append)
     assert (placed, moved, pool.spares) == ([pool.first], [], [])
     busy.append(pool.first)
     spare = pool._spare(0)
     spare.submit = submit_to(spare)
     one = submission()
     one.abandoned()  # as the network that was busy does it
-    pool.submit(one, Deadline(None), False, True, moved.append)
+    pool.submit(one, Deadline(None), False, moved.append)
     assert (placed, moved, one.moves, pool.spares) == ([pool.first, spare], [spare], 0, [spare])
     assert repr(pool) == "<NetworkPool of %r and 1 spares>" % pool.first
 
@@ -52,7 +52,7 @@ def test_there_is_an_end_to_spare_networks(monkeypatch):
 
     monkeypatch.setattr(Network, "submit", busy)
     with pytest.raises(ClientBusy):
-        pool.submit(submission(), Deadline(None), False, True, moved.append)
+        pool.submit(submission(), Deadline(None), False, moved.append)
     assert len(moved) == len(pool.spares) == 8
 
 

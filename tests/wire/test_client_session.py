@@ -118,7 +118,7 @@ def test_answers_belong_to_commands_by_their_order(client):
     assert (name, type(error), error.code, error.text) == ("refused", ServerError, "X", "no")
     assert echo.take() == [("answered", (b"x",))]
     assert status.take() == [("answered", [b"H:1", b"1", b"0", b"0", b"0"])]
-    assert client.session.unanswered == 0
+    assert not client.session.unanswered
     assert client.session.answered == 5
 
 
@@ -217,7 +217,7 @@ def test_a_server_may_ignore_the_option(client):
     client.said()
     client.hear(pack_response(JOB_CREATED, b"H:1"))
     assert task.take() == [("created", b"H:1")]
-    assert client.session.unanswered == 0
+    assert not client.session.unanswered
 
 
 def test_a_full_queue_is_never_taken_for_a_refused_option(client):
