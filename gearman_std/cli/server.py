@@ -12,7 +12,7 @@ from ..net.threads import start_thread
 from ..server.listeners import Listener, read_places
 from ..server.server import Server
 from ..server.tls import ServerTLS
-from .console import DONE, FAILED, Console, Quit, is_terminal
+from .console import DONE, FAILED, Console, is_terminal
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .opening import check_link
@@ -75,8 +75,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
         server = Server(**settings)
-        stop = _Stop(server)
-        handlers = {"SIGTERM": stop, "SIGINT": stop, "SIGUSR1": _Graceful(server),
+        handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
                     "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))
         stack.callback(server.close)
@@ -85,27 +84,33 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _become(options.user, log_file)
         for suffix in ("", "-lock", "-wal", "-shm", "-new") if options.sqlite3_db else ():
             check_link(options.sqlite3_db + suffix)
-        with _Patience(server):
-            server.open_store()
-        stop.starting = False
-        if pid_file is not None:
-            stack.enter_context(pid_file)
         if supervised:
             Supervised(server.stop).listen()
-        stack.enter_context(_Watchdog(server))
-        if options.print_address:
-            console.write(b"".join(os.fsencode(show_address(address)) + b"\n" for address in server.addresses))
-        notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(map(show_address, server.addresses)))
-        if detached is not None:
-            detached.ready()
-        elif not (options.print_address or _logger_cli.isEnabledFor(logging.INFO)) and is_terminal(console.stderr):
-            console.complain("listening on %s; Ctrl-C ends it" % ", ".join(map(show_address, server.addresses)))
-        _collect_rarely()
-        _keep_freed_memory()
+        starting = stack.enter_context(ExitStack())
+        starting.enter_context(_Patience(server))
+        gc.disable()  # what is read of the store stays, so to look at it again and again would be in vain
+
+        def ready() -> None:
+            starting.close()
+            if pid_file is not None:
+                stack.enter_context(pid_file)
+            stack.enter_context(_Watchdog(server))
+            addresses = list(map(show_address, server.addresses))
+            if options.print_address:
+                console.write(b"".join(os.fsencode(address) + b"\n" for address in addresses))
+            notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(addresses))
+            if detached is not None:
+                detached.ready()
+            elif not (options.print_address or _logger_cli.isEnabledFor(logging.INFO)) and is_terminal(console.stderr):
+                console.complain("listening on %s; Ctrl-C ends it" % ", ".join(addresses))
+            _collect_rarely()
+            _keep_freed_memory()
         try:
-            server.serve()
+            server.serve(ready)
         except ValueError as error:  # which is not about the command line any more
             raise GearmanError("the server broke down: %s" % error) from error
+        finally:
+            gc.enable()
         notify_manager("STOPPING=1")
     return DONE if server.stored else FAILED
 
@@ -144,6 +149,7 @@ def _collect_rarely() -> None:
 
     By default it takes a fifth of the time of a submit (benchmark: background submit).
     """
+    gc.enable()
     if hasattr(gc, "freeze"):  # not in Python 3.6
         gc.freeze()
     if hasattr(gc, "set_threshold"):  # not in PyPy, which collects in another way
@@ -157,25 +163,6 @@ def _keep_freed_memory() -> None:
     M_MMAP_THRESHOLD).  To fetch the pages again takes a fifth of the time of a large job (benchmark: round trip, 1 MiB).
     """
     bytes(_KEPT_MEMORY)
-
-
-class _Stop:
-    """Stops a server; one that still starts, and may read its store for long, is left at once.
-
-    Owner: the main thread, whose signal handler it is.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self.starting = True
-        self._server = server
-
-    def __repr__(self) -> str:
-        return "<_Stop%s>" % (", starting" if self.starting else "")
-
-    def __call__(self) -> None:
-        if self.starting:
-            raise Quit(DONE)
-        self._server.stop()
 
 
 class _Graceful:
@@ -211,12 +198,15 @@ class _Reload:
 
     def __call__(self) -> None:
         call_soon = self._server.call_soon
-        call_soon(notify_manager, "RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic() * 1e6))
+        has_begun = not self._server.starting
+        if has_begun:
+            call_soon(notify_manager, "RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic() * 1e6))
         if self._log_file is not None:
             self._log_file.reopen()
             call_soon(_logger_cli.log, LOG_LEVELS["NOTICE"], "the log file was opened again")
         self._server.reload()
-        call_soon(notify_manager, "READY=1")
+        if has_begun:
+            call_soon(notify_manager, "READY=1")
 
 
 class _Patience:

@@ -9,18 +9,19 @@ from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_RE
                              OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES,
                              STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
                              SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
-                             SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
-                             WORK_WARNING, pack_response, parse_number)
+                             SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
+                             WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_response, parse_number)
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .rights import SUBMIT, WORK, permitted
 from .submits import submit
-from .text import answer, is_order, permitted_commands
+from .text import answer, is_order, needs_no_jobs, permitted_commands
+from .turns import GO_ON
 from .watchers import count_watchers, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
-    from ..wire.protocol import Data
+    from ..wire.protocol import Data, Packet
     from .core import Core
     from .jobs import Job
     from .peers import Peer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MAX_CLIENT_ID_SIZE = 127
 MAX_REDUCER_SIZE = 64
 
+_EARLY_PACKETS = frozenset((ECHO_REQ, OPTION_REQ, SET_CLIENT_ID, WRONG_MAGIC, TOO_FEW_ARGUMENTS, GO_ON))
 _NO_JOB_PACKET = pack_response(NO_JOB)
 
 
@@ -297,6 +299,12 @@ def on_forbidden(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------- rules
+
+def obeyed_early(packet: "Packet") -> bool:
+    """Whether a packet can be obeyed before all jobs of the store are known, as a question that is not about one job."""
+    packet_type, arguments = packet
+    return packet_type in _EARLY_PACKETS or packet_type == TEXT_LINE and needs_no_jobs(arguments[0])  # type: ignore[arg-type]
+
 
 def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
     """What obeys the packets of a peer with these rights, by packet type."""

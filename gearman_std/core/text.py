@@ -51,6 +51,11 @@ def is_order(line: bytes) -> bool:
     return right == STEER
 
 
+def needs_no_jobs(line: bytes) -> bool:
+    """Whether a line can be obeyed before all jobs of the store are known: a question, or the order to stop."""
+    return not is_order(line) or line.split()[:1][0].lower() == b"shutdown"
+
+
 def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:
     """Whether a line is a request or a header of HTTP, or of a protocol like it; `known` if it begins like a command."""
     for word in words:

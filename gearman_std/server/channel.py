@@ -2,13 +2,16 @@
 
     shaking hands ─agreed─> open ─refused─> closing ─sent─> lingering ─ended─> closed
                             open ─ended─> finishing ─sent─> closed
+                            open ─unready─> held up ─ready─> open
     shaking hands ─lost─> closed
     open ─lost─> closed
+    held up ─lost─> closed
     closing ─lost─> closed
     finishing ─lost─> closed
     lingering ─lost─> closed
 
-Open: its peer is read from, obeyed and sent to.  Closing: the server wants no more of it, and it has still to read why.
+Open: its peer is read from, obeyed and sent to.  Held up: it has asked for what cannot be done before the store is read.
+Closing: the server wants no more of it, and it has still to read why.
 Lingering: it has been sent all that, and is told the end; what it sends is received and ignored, or the answer might be lost on
 its way.  Finishing: the peer sends nothing more, and is sent the rest.  A peer is undone in the core after it was last open or
 closing.  Where TLS is spoken, shaking hands comes first (see the module tls).
@@ -28,15 +31,16 @@ if TYPE_CHECKING:
 SEND_PIECES = 64   # pieces handed to the system in one sendmsg
 PIECE_COST = 100   # bytes of memory that a piece in a backlog costs beside its own
 
-SHAKING, OPEN, CLOSING, FINISHING, LINGERING, CLOSED = STATES = (
-    "shaking hands", "open", "closing", "finishing", "lingering", "closed")
+SHAKING, OPEN, HELD_UP, CLOSING, FINISHING, LINGERING, CLOSED = STATES = (
+    "shaking hands", "open", "held up", "closing", "finishing", "lingering", "closed")
 
-# What happens to a connection: TLS is agreed on; the peer is refused, or has ended what it sends; all is sent; it is lost by an
-# error, or as its time is over.
-AGREED, REFUSED, ENDED, SENT, LOST = "agreed", "refused", "ended", "sent", "lost"
+# What happens to a connection: TLS is agreed on; the server is unready for what the peer asks for, or ready again; the peer is
+# refused, or has ended what it sends; all is sent; it is lost by an error, or as its time is over.
+AGREED, UNREADY, READY, REFUSED, ENDED, SENT, LOST = "agreed", "unready", "ready", "refused", "ended", "sent", "lost"
 
 ARROWS = {
     (SHAKING, AGREED): OPEN, (SHAKING, LOST): CLOSED,
+    (OPEN, UNREADY): HELD_UP, (HELD_UP, READY): OPEN, (HELD_UP, LOST): CLOSED,
     (OPEN, REFUSED): CLOSING, (OPEN, ENDED): FINISHING, (OPEN, LOST): CLOSED,
     (CLOSING, SENT): LINGERING, (CLOSING, LOST): CLOSED,
     (FINISHING, SENT): CLOSED, (FINISHING, LOST): CLOSED,

@@ -16,19 +16,22 @@ import socket
 from collections import OrderedDict, deque
 from selectors import EVENT_READ, EVENT_WRITE
 
+from ..core.handlers import obeyed_early
 from ..core.peers import Peer
 from ..net.streams import acknowledge_at_once
 from ..wire.protocol import MAX_PACKET_SIZE
-from .channel import CLOSED, CLOSING, FINISHING, ENDED, LINGERING, LOST, OPEN, REFUSED, SENT, Channel, SecureChannel
+from .channel import (CLOSED, CLOSING, ENDED, FINISHING, HELD_UP, LINGERING, LOST, OPEN, READY, REFUSED, SENT, UNREADY, Channel,
+                      SecureChannel)
 from .faults import Faults
 from .gate import NEVER, stop_watching
 from .stalls import PROGRESS, Stalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List
+    from typing import Any, Callable, Deque, Dict, List, Optional
     from ..core.core import Core
     from ..timers import Timers
+    from ..wire.protocol import Packet
 
 _logger_channels = logging.getLogger("gearman_std.server")
 
@@ -54,6 +57,7 @@ class Channels:
     def __init__(self, core: "Core", deadlines: "Timers", faults: Faults, max_unsent: int, max_packet_size: int,
                  stall_timeout: float) -> None:
         self.all = {}                # type: Dict[Channel, None]
+        self.held_up = None          # type: Optional[Dict[Channel, None]] # by the reading of the store; None when that is over
         self.turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
         self.leaving = deque()       # type: Deque[Peer] # who is gone, and has still to be undone
         self.unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
@@ -66,6 +70,7 @@ class Channels:
         self._core = core
         self._clock = None           # type: Any # it tells the time in monotonic seconds
         self._faults = faults
+        self._at_once = TURN_PACKETS  # packets that are obeyed at once; who sent more takes turns
         self._max_unsent = (max_unsent or NEVER) + max_packet_size
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
 
@@ -120,7 +125,7 @@ class Channels:
             return  # it was told already why nothing more is wanted of it
         peer = channel.peer
         packets = reader.feed(data) if room is None else reader.filled(size)
-        if len(packets) > TURN_PACKETS or reader.lines and packets:
+        if len(packets) > self._at_once or reader.lines and packets:
             channel.wait(packets)
             self.turns[channel] = None
         else:
@@ -163,8 +168,11 @@ class Channels:
     def _give_turn(self, channel: Channel) -> None:
         if not self._may_read(channel):
             return  # it has gone, or `watch` lets it go on when it has read
-        packets = channel.take(1 if channel.reader.lines else TURN_PACKETS)
+        packets = channel.take(1 if channel.reader.lines or not self._at_once else TURN_PACKETS)
         try:
+            if self.held_up is not None and not obeyed_early(packets[0]):
+                self._hold_up(channel, packets)
+                return
             packets = self._core.receive(channel.peer, packets)
             if packets:
                 channel.put_back(packets)
@@ -175,6 +183,32 @@ class Channels:
                 self._give_up(channel)
         except Exception:
             self.fault(channel)
+
+    def begin_early(self) -> None:
+        """Obey what needs no jobs, and hold up who asks for anything else, until `begin`, as the store is not read yet."""
+        self.held_up = {}
+        self._at_once = 0  # since each packet is looked at
+
+    def begin(self) -> None:
+        """Obey everything from now on; those who were held up take turns in the order in which they came to that."""
+        held_up, self.held_up = self.held_up, None
+        self._at_once = TURN_PACKETS
+        for channel in held_up or ():
+            if channel.state is HELD_UP:
+                try:
+                    channel.move(READY)
+                    stop_watching(self.selector, channel.socket)
+                    self.selector.register(channel.socket, EVENT_READ, channel)
+                    self.watch(channel)
+                except Exception:
+                    self.fault(channel)
+
+    def _hold_up(self, channel: Channel, packets: "List[Packet]") -> None:
+        assert self.held_up is not None
+        channel.put_back(packets)
+        channel.move(UNREADY)
+        self.held_up[channel] = None
+        self.watch(channel)
 
     def _work(self) -> None:
         """Do a step of what nobody waits for."""
@@ -278,7 +312,12 @@ class Channels:
             reading, writing = (reading and not stream.receive_waits_to_send or writing and stream.send_waits_to_receive,
                                 writing and not stream.send_waits_to_receive or reading and stream.receive_waits_to_send)
         events = (EVENT_READ if reading else 0) | (EVENT_WRITE if writing else 0)
-        self.selector.modify(channel.socket, events, channel)
+        if channel.state is not HELD_UP:
+            self.selector.modify(channel.socket, events, channel)
+            return
+        stop_watching(self.selector, channel.socket)  # if it is watched; selectors take no socket to look for nothing
+        if events:
+            self.selector.register(channel.socket, events, channel)
 
     def serve_secure(self, channel: Channel) -> None:
         """One turn of a peer with TLS: send and receive, whatever the socket is ready for."""

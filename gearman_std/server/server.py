@@ -18,6 +18,7 @@ from collections import deque
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
+from ..errors import StoreError
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 _logger_server = logging.getLogger("gearman_std.server")
 
+READ_TIME = 0.004       # seconds for reading the store in one round of the loop
 MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
 MAX_STUMBLES = 20       # faults of ours in a row, that are no single peer's, after which it ends
@@ -129,6 +131,10 @@ class Server:
         self._looks = LOOKS
         self._stumbles = 0            # faults of ours in a row, that were no single peer's
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
+        self._ready = None            # type: Optional[Callable[[], Any]] # called when it has begun
+        self._reading = False         # the reading of the store has begun
+        self._begun = False           # it serves in full
+        self._failure = None          # type: Optional[Exception] # that ended it before
         self._finishing = False
         self._served = False
         self._thread = None           # type: Optional[threading.Thread]
@@ -155,8 +161,8 @@ class Server:
 
     @property
     def starting(self) -> str:
-        """What takes long while the store is opened, for people; nothing without a store."""
-        return self._keeper.reading if self._keeper is not None else ""
+        """How far it has come with the store, for people; nothing when all is read, or without a store."""
+        return "" if self._keeper is None or self._begun else self._keeper.starting
 
     @property
     def stored(self) -> bool:
@@ -173,6 +179,10 @@ class Server:
     def call_soon(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
         """Have the dispatcher thread call a function, when it serves; an exception of it is logged."""
         self._calls.append((function, arguments))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the dispatcher thread look for what there is to do."""
         if self._wake_sender is not None:
             try:
                 self._wake_sender.send(b"\0")
@@ -185,18 +195,35 @@ class Server:
         self.call_soon(self._reload)
 
     def start(self) -> None:
-        """Bind, and serve in a new thread."""
+        """Bind, and serve in a new thread; returns when the store, if there is one, has been read."""
         if self._thread is not None:
             raise RuntimeError("the server was started before")
         if not self._places:
             self._places = read_places(["127.0.0.1"], self._port, self._tls is not None)
         self.bind()
-        self.open_store()
+        begun = threading.Event()
         try:
-            self._thread = start_thread(self.serve, "gearman_std-server")
+            self._thread = start_thread(self._serve_in_thread, "gearman_std-server", begun)
         except OSError:
             self.close()
             raise
+        try:
+            begun.wait()
+        except BaseException:  # as of Ctrl-C
+            self.stop()
+            raise
+        if isinstance(self._failure, StoreError):
+            self.join()
+            raise self._failure
+
+    def _serve_in_thread(self, begun: threading.Event) -> None:
+        try:
+            self.serve(begun.set)
+        except StoreError:
+            if begun.is_set():
+                raise
+        finally:
+            begun.set()
 
     def join(self, timeout: "Optional[float]" = None) -> None:
         """Wait until the thread that `start` made has ended, at most `timeout` seconds."""
@@ -243,7 +270,7 @@ class Server:
             self._wake_sender.send(b"\0")
 
     def open_store(self) -> None:
-        """Open the store, if there is one, and take in its jobs, before anybody is heard; `serve` does so if nobody did."""
+        """Open the store, if there is one, and read it, before anybody is answered; `serve` answers questions meanwhile."""
         if self._keeper is not None:
             self.core.tick(self._system.clock(), self._system.wall_clock())
             try:
@@ -252,11 +279,17 @@ class Server:
                 self.close()
                 raise
 
-    def serve(self) -> None:
-        """Serve until told to stop."""
+    def serve(self, ready: "Optional[Callable[[], Any]]" = None) -> None:
+        """Serve until told to stop.
+
+        While the store is opened and read, questions are answered, but for those about one job, and all else waits; then
+        `ready` is called.  Raises what it raises.
+        """
         self.bind()
-        self.open_store()
+        self._ready = ready
         self._served = True
+        if self._keeper is not None:
+            self._channels.begin_early()
         _logger_server.info("listening on %s", ", ".join(map(show_address, self.addresses)))
         try:
             with WokenBySignals(self._wake_sender.fileno()):
@@ -267,6 +300,8 @@ class Server:
         finally:
             self.close()
             _logger_server.info("stopped")
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve.
@@ -314,11 +349,13 @@ class Server:
     def _go_round(self) -> None:
         """Serve until told to stop.  What happens with one connection is caught here, and costs that one alone."""
         core, select, clock, wall_clock = self.core, self._selector.select, self._system.clock, self._system.wall_clock
-        channels, keeper, deadlines = self._channels, self._keeper, self._deadlines
+        channels, deadlines = self._channels, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
         ready = []  # type: List[Any]
         looks = 0
         core.tick(clock(), wall_clock())
+        begun = self._begun
+        keeper = self._keeper if begun else None
         while self._selector is not None:  # as it is in a child that one of its functions, or a signal, has made of this thread
             gather = bool(ready and looks and not core.stopping)
             if gathering and (not gather or core.now >= channels.gather_until):
@@ -335,7 +372,7 @@ class Server:
                 else:
                     break
                 core.settle()
-            if core.stopping and self._may_end():
+            if core.stopping and self._may_end() or self._failure is not None:
                 return
             # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
             # do (benchmark: round trip, serial).
@@ -365,7 +402,40 @@ class Server:
                 channels.give_turns()
             if deadlines.entries and deadlines.entries[0][0] <= core.now:
                 self._do_what_is_due()
+            if not begun:
+                begun = self._begin()
+                keeper = self._keeper if begun else None
             self._stumbles = 0
+
+    def _begin(self) -> bool:
+        """Do some of what has to be done before it serves in full; return whether that is all.
+
+        What is raised here ends the server.
+        """
+        keeper, clock = self._keeper, self._system.clock
+        if self.core.stopping:
+            return False
+        try:
+            if keeper is not None:
+                if not self._reading:
+                    self._reading = True
+                    keeper.begin(self._wake)
+                end = clock() + READ_TIME
+                while not keeper.go_on():
+                    if keeper.waiting or clock() >= end:
+                        return False
+            self._begun = True
+            self._channels.begin()
+            if self._ready is not None:
+                self._ready()
+        except Exception as error:
+            self._failure = error
+        return self._begun
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether `_begin` has something to do."""
+        return not self._begun and not (self._keeper is not None and self._keeper.waiting)
 
     def _fault(self, target: "Any") -> None:
         if isinstance(target, Channel):
@@ -410,11 +480,11 @@ class Server:
 
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait: the core's wish, and our own."""
-        if self._channels.busy or self.core.unsent:
+        if self._channels.busy or self.core.unsent or self._may_begin:
             return 0.0
         wait = self.core.wait_time()
         planned = self._deadlines.next_time()
-        if self._keeper is not None:
+        if self._keeper is not None and self._begun:
             planned = min(NEVER if planned is None else planned, self._keeper.next_time())
         if planned is not None:
             wait = min(NEVER if wait is None else wait, planned - self.core.now)

@@ -1,5 +1,5 @@
 """Connections that have something half sent or unread: which of them do not go on, and when to look."""
-from .channel import LINGERING
+from .channel import HELD_UP, LINGERING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Stalls:
             limit = self.timeout
             if channel.state is LINGERING:
                 limit = LINGER_TIME
-            elif channel.http is not None and channel.http.serving and not channel.backlog:
+            elif channel.state is HELD_UP or channel.http is not None and channel.http.serving and not channel.backlog:
                 channel.moved_at = now  # it waits for us
             elif channel.http is None and not channel.reader.held and not channel.backlog:
                 del self.unfinished[channel]

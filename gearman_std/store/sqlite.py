@@ -28,12 +28,13 @@ A release with a newer schema brings the file up to date when it opens it; an ol
 """
 import logging
 import os
+from heapq import heappop, heappush
 from itertools import groupby
 from operator import attrgetter
 
 from ..arguments import check_kind
-from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, STORED_STATES, WAITING,
-                         place_of)
+from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, STORED_STATES,
+                         WAITING, place_of)
 from ..core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
@@ -52,6 +53,7 @@ WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they a
 ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
 ROW_SIZE = 200         # bytes of a row besides its workload, about
 MOST_ROOM = 64 << 20   # bytes for which room is looked for after a disk was full, at most
+LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at once
 GEARMAND_TABLE = "gearman_queue"
 
 # What makes version 1, version 2 … of the schema out of the one before.
@@ -69,9 +71,16 @@ MIGRATIONS = (
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position = ? WHERE number = ?"
 _CHANGES = {column: "UPDATE jobs SET %s = ? WHERE number = ?" % column for column in ("workload", "schedule", "priority")}
+_STATES_READ = {state.encode(): state for state in STORED_STATES}
 _REMOVE = "DELETE FROM jobs WHERE number = ?"
 _SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
-           "position, number FROM jobs ORDER BY number")
+           "position, number FROM jobs")
+_IN_ORDER, _BY_NUMBER = _SELECT + " ORDER BY number", _SELECT + " WHERE number = ?"
+# `place_of(number)`.
+_SQL_PLACE = ("(CASE WHEN number >> 32 THEN ((number >> 32) + %d << 17) + (number & %d) ELSE number END * %d)"
+              % (1 << 15, HANDLE_BLOCK - 1, POSITIONS))
+_SELECT_EARLY = ("SELECT position, number FROM jobs WHERE position < %s AND state IN ('%s', '%s')"
+                 % (_SQL_PLACE, WAITING, SET_ASIDE))
 
 
 class JobStore:
@@ -88,7 +97,7 @@ class JobStore:
     what they were given counts as stored.  If the store is no longer `usable` then, what is on the disk cannot be told from
     what is in the system's memory only, or the file is not what it was: `renew` has to succeed before they are called again.
 
-    Owner: the server's dispatcher thread.
+    Owner: the server's dispatcher thread; until it is open, the thread that opens it.
     """
 
     def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
@@ -99,6 +108,7 @@ class JobStore:
         check_kind("path", path, (str, bytes, os.PathLike), "a path")
         self.path = os.path.realpath(os.fsdecode(path))
         self.durability = durability
+        self.jobs_stored = 0      # in the file, as of `open`
         self.jobs_read = 0        # by `load`, as far as it has come
         self.number = 0           # of the last handle that may have been given out, as of `open`
         if gearmand_queue is not None:
@@ -112,6 +122,8 @@ class JobStore:
         self._connection = None   # type: Any
         self._reader = None       # type: Any # keeps SQLite from touching the file when the connection is closed after an error
         self._errors = ()         # type: Tuple[Any, ...] # what sqlite3 raises
+        self._early = []          # type: List[Tuple[int, int]] # (position, number) of jobs before some of lower numbers
+        self._interrupted = False
         self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
         self._whole = False       # FILE-new is whole and on disk
         self._reserved = 0        # up to this number handles may be given out
@@ -138,11 +150,12 @@ class JobStore:
                     break
                 except self._errors:
                     self._disconnect()
-                    if attempt == ATTEMPTS - 1:
+                    if attempt == ATTEMPTS - 1 or self._interrupted:
                         raise
             if self._gearmand_queue is not None:
                 self._take_over(handle_prefix, wall, numbers or int, *self._gearmand_queue)
                 self._file.note()
+                self._look_over()
         except self._errors as error:
             self.abandon()
             raise self._error(error) from None
@@ -150,27 +163,68 @@ class JobStore:
             self.abandon()
             raise
 
-    def load(self) -> "List[AddRecord]":
-        """All jobs, in the order in which to restore them."""
+    def interrupt(self) -> None:
+        """Have `open`, which another thread has called, end soon, with an error if it comes to that before its end."""
+        self._interrupted = True
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.interrupt()
+            except self._errors as error:  # it has just been closed
+                _logger_store.debug("%s: %s", self.path, error)
+
+    def load(self) -> "Iterator[List[AddRecord]]":
+        """All jobs, in the order in which to restore them, some at a time, or none when more have to be read first."""
+        # Heaps; in `moved` stands None for what is read by its number when it has its turn.
+        moved = [(position, number, None) for position, number in self._early]  # type: List[Tuple[int, int, Any]]
+        early = {number for _, number in self._early}
+        delayed, held = [], []  # type: List[Any], List[Any]
+        some, size = [], 0      # type: List[AddRecord], int
         try:
-            records, last = [], self.number
-            for (handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
-                 position, last) in self._connection.execute(_SELECT):
-                records.append(AddRecord(ADD, handle, function, unique, workload, reducer, priority, due, attempts,
-                                         state.decode(), error, schedule, created, position))
+            for row in self._connection.execute(_IN_ORDER):
                 self.jobs_read += 1
+                size += ROW_SIZE + len(row[3])
+                record, position, number = self._record(row), row[12], row[13]
+                # A job whose time came while no server ran enters its queue behind those that were in it before; one that is
+                # held back has to find the job that holds it.
+                if record.state is DELAYED:
+                    heappush(delayed, (record.due, position, number, record))
+                elif record.state is HELD:
+                    heappush(held, (position, number, record))
+                elif number not in early:
+                    if position > place_of(number):
+                        heappush(moved, (position, number, record))
+                    else:
+                        while moved and moved[0][0] < position:
+                            some.append(self._moved(heappop(moved)))
+                        some.append(record)
+                if not self.jobs_read % LOAD_STEP or size > LOAD_SIZE:
+                    yield some
+                    some, size = [], 0
+            while moved:
+                some.append(self._moved(heappop(moved)))
+                if len(some) >= LOAD_STEP:
+                    yield some
+                    some = []
         except self._errors as error:
             raise self._error(error) from None
-        for record in records:
-            if record.priority not in PRIORITY_CLASSES or record.state not in STORED_STATES:
-                raise self._error("the row of job %s makes no sense" % record.handle.decode("latin-1"))
-        # A job whose time came while no server ran enters its queue behind those that were in it before; one that is held back
-        # has to find the job that holds it.
-        order = {DELAYED: 1, HELD: 2}
-        records.sort(key=lambda record: (order.get(record.state, 0), record.due if record.state == DELAYED else 0,
-                                         record.position))
-        self.number = max(self.number, last)
-        return records
+        yield some
+        for heap in (delayed, held):
+            while heap:
+                yield [heappop(heap)[-1] for _ in range(min(len(heap), LOAD_STEP))]
+
+    def _moved(self, entry: "Tuple[int, int, Any]") -> AddRecord:
+        _, number, record = entry
+        return record or self._record(self._connection.execute(_BY_NUMBER, (number,)).fetchone())
+
+    def _record(self, row: "Tuple[Any, ...]") -> AddRecord:
+        (handle, function, unique, workload, reducer, priority, due, attempts, stored, error, schedule, created, position,
+         _) = row
+        state = _STATES_READ.get(stored)
+        if state is None or priority not in PRIORITY_CLASSES:
+            raise self._error("the row of job %s makes no sense" % handle.decode("latin-1"))
+        return AddRecord(ADD, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
+                         created, position)
 
     @property
     def usable(self) -> bool:
@@ -282,6 +336,8 @@ class JobStore:
         connection.text_factory = bytes
         version = self._version()
         if first:
+            if self._interrupted:
+                raise self._error("interrupted")
             if self._pragma("journal_mode") == b"wal":
                 self._open_reader()
             self._check_content()
@@ -302,10 +358,18 @@ class JobStore:
         if first:
             self.number = dict(connection.execute("SELECT name, value FROM settings"))[b"handles"]
             self._reserved = self.number + HANDLE_BLOCK
+            self._look_over()
         # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
         connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self._reserved,))
         self._file.sync_folder()  # for the name of the WAL
         self._checkpoint("PASSIVE")
+
+    def _look_over(self) -> None:
+        """See how many jobs there are, up to which number, and which of them come before others of lower numbers."""
+        execute = self._connection.execute
+        self.jobs_stored, highest = execute("SELECT count(*), max(number) FROM jobs").fetchone()
+        self.number = max(self.number, highest or 0)
+        self._early = sorted(execute(_SELECT_EARLY))
 
     def _migrate(self, connection: "Any", number: int) -> None:
         for statement in self._migrations[number]:

@@ -5,16 +5,17 @@ stored is kept in memory until the store can be written again, which is tried se
 """
 import logging
 
-from ..core.jobs import GONE, Job
+from ..core.jobs import GONE
 from ..core.ledger import ADD
 from ..errors import StoreError
+from .loading import Loading
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, List, Optional
+    from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
-    from ..core.ledger import AddRecord
+    from ..core.jobs import Job
     from .sqlite import JobStore
 
 _logger_keeper = logging.getLogger("gearman_std.store")
@@ -39,6 +40,7 @@ class StoreKeeper:
         self._core = core
         self._store = store
         self._is_open = False
+        self._loading = Loading(core, store)
         self._retry_at = 0.0            # monotonic seconds, while there is trouble
         self._renewal = None            # type: Optional[Iterator[None]] # of the store, while it is under way
         self._room = 0                  # bytes for which the disk has to have room before trouble is over
@@ -54,29 +56,34 @@ class StoreKeeper:
         """Open the store and give its jobs to the core, whose time is set.  Raises StoreError."""
         if self._is_open:
             return
-        core, store = self._core, self._store
-        store.open(core.handle_prefix, core.wall, core.numbers)
         try:
-            rows = store.load()
-            core.take_numbers(store.number)
-            for row in rows:
-                self._restore(row)
-        except BaseException:  # a signal may end a long start
-            store.abandon()
+            self._loading.open()
+            while not self.go_on():
+                continue
+        except BaseException:
+            self._loading.give_up()
             raise
-        self._is_open = True
-        _logger_keeper.info("%s: %d jobs read", store.path, len(rows))
+
+    def begin(self, done: "Callable[[], Any]") -> None:
+        """Begin to do that; `done` is called, in any thread, when `go_on` has something to do.  Raises StoreError."""
+        if not self._is_open:
+            self._loading.begin(done)
+
+    def go_on(self) -> bool:
+        """Do a step of it; return whether that was the last.  Raises StoreError."""
+        if not self._is_open:
+            self._is_open = self._loading.step()
+        return self._is_open
 
     @property
-    def reading(self) -> str:
-        """What `open` does at present, for people."""
-        return "reading %s: %d jobs so far" % (self._store.path, self._store.jobs_read)
+    def waiting(self) -> bool:
+        """Whether there is nothing to go on with before `done` is called."""
+        return self._loading.waiting
 
-    def _restore(self, record: "AddRecord") -> None:
-        try:
-            self._core.restore(record)
-        except ValueError as mistake:
-            raise StoreError("%s: job %s: %s" % (self._store.path, record.handle.decode("latin-1"), mistake)) from None
+    @property
+    def starting(self) -> str:
+        """How far the start has come, for people; of any thread."""
+        return self._loading.progress
 
     def due(self) -> bool:
         """Whether `save` has something to do before anything is sent."""
@@ -158,6 +165,7 @@ class StoreKeeper:
     def close(self) -> None:
         """Write what is outstanding, and with the durability EXIT all jobs, and close the store."""
         if not self._is_open:
+            self._loading.give_up()
             return
         self._is_open = False
         store = self._store

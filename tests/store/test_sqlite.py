@@ -1,5 +1,6 @@
 """The file of the durable queue: what is written comes back, whatever fails leaves the file as it was, old files are read."""
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -7,8 +8,9 @@ import sys
 import pytest
 
 from gearman_std.errors import StoreError
-from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING
+from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
 from gearman_std.core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord, ChangeRecord, RemoveRecord, UpdateRecord
+from gearman_std.store import sqlite as sqlite_module
 from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
                                       connect_sqlite)
 
@@ -54,8 +56,13 @@ def close_all():
         OPENED.pop().abandon()
 
 
+def load(store):
+    """All that it loads."""
+    return [row for some in store.load() for row in some]
+
+
 def numbers(store):
-    return [int(row.handle.rpartition(b":")[2]) for row in store.load()]
+    return [int(row.handle.rpartition(b":")[2]) for row in load(store)]
 
 
 def content(path):
@@ -86,17 +93,17 @@ def test_every_property_of_a_job_comes_back(store):
             add(2, b"", b"-", b""), add(3, state=SET_ASIDE, error=b"gone wrong", attempts=5)]
     store.write(rows, 3)
     store = again(store)
-    assert sorted(store.load()) == sorted(rows)
+    assert sorted(load(store)) == sorted(rows)
 
 
 def test_a_memoryview_is_stored_like_bytes(store):
     store.write([add(1, workload=memoryview(b"xworkloadx")[1:-1])], 1)
-    assert store.load()[0].workload == b"workload"
+    assert load(store)[0].workload == b"workload"
 
 
 def test_large_workloads_come_back(store):
     store.write([add(1, workload=b"x" * (5 << 20))], 1)
-    assert store.load()[0].workload == b"x" * (5 << 20)
+    assert load(store)[0].workload == b"x" * (5 << 20)
 
 
 def test_removed_jobs_are_gone(store):
@@ -112,7 +119,35 @@ def test_removing_what_is_not_there_does_nothing(store):
 def test_jobs_come_back_in_the_order_of_their_positions_in_whatever_order_they_were_written(store):
     store.write([add(2), add(1)], 2)
     store.write([add(3), add(4)._replace(position=0), add(5)._replace(position=POSITIONS + 1)], 5)
-    assert numbers(store) == [1, 5, 2, 3, 4], "0 is the place of a new job of that number"
+    assert numbers(again(store)) == [1, 5, 2, 3, 4], "0 is the place of a new job of that number"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_jobs_of_all_states_come_back_in_order_wherever_they_were_put(store, monkeypatch, seed):
+    monkeypatch.setattr("gearman_std.store.sqlite.LOAD_STEP", 3)
+    chance = random.Random(seed)
+    rows = []
+    for number in range(1, 60):
+        state = chance.choice([WAITING, WAITING, WAITING, DELAYED, HELD, SET_ASIDE])
+        position = place_of(number) if chance.random() < 0.6 else place_of(chance.randrange(1, 80)) + number
+        row = add(number, due=float(chance.randrange(5)) if state == DELAYED else 0.0, state=state)
+        rows.append(row._replace(position=position))
+    store.write(rows, 60)
+    order = {DELAYED: 1, HELD: 2}
+    expected = sorted(rows, key=lambda row: (order.get(row.state, 0), row.due, row.position))
+    store = again(store)
+    assert store.jobs_stored == len(rows)
+    pieces = list(store.load())
+    assert [row for some in pieces for row in some] == expected
+    assert len(pieces) > 10 and store.jobs_read == len(rows)
+
+
+def test_where_the_file_has_the_place_of_a_new_job():
+    connection = connect_sqlite(":memory:")
+    for number in (1, 77, (1 << 32) - 1, 1 << 32, (5 << 32) + (9 << 17) + 77, (1 << 63) - 1):
+        found, = connection.execute("SELECT %s FROM (SELECT ? AS number)" % sqlite_module._SQL_PLACE, (number,)).fetchone()
+        assert found == place_of(number)
+    connection.close()
 
 
 def test_a_requeued_job_comes_back_at_the_tail(store):
@@ -126,13 +161,13 @@ def test_a_requeued_job_comes_back_at_the_tail(store):
 
 def test_an_update_changes_state_attempts_due_and_error(store):
     store.write([add(1), update(1, DELAYED, 4, 99.5, b"why")], 1)
-    assert store.load()[0][7:11] == (99.5, 4, "delayed", b"why")
+    assert load(store)[0][7:11] == (99.5, 4, "delayed", b"why")
 
 
 def test_a_raised_priority_leaves_a_job_where_it_is(store):
     """That it goes to the tail, if it waits, is an update."""
     store.write([add(1), add(2), changed(1, "priority", 0)], 2)
-    assert [(row.handle, row.priority) for row in store.load()] == [(b"H:x:1", 0), (b"H:x:2", 1)]
+    assert [(row.handle, row.priority) for row in load(store)] == [(b"H:x:1", 0), (b"H:x:2", 1)]
 
 
 def test_jobs_that_are_held_back_come_last(store):
@@ -142,7 +177,7 @@ def test_jobs_that_are_held_back_come_last(store):
 
 def test_a_replaced_workload_leaves_a_job_where_it_is(store):
     store.write([add(1), add(2), changed(1, "workload", b"new")], 2)
-    assert [(row.handle, row.workload) for row in store.load()] == [(b"H:x:1", b"new"), (b"H:x:2", b"w")]
+    assert [(row.handle, row.workload) for row in load(store)] == [(b"H:x:1", b"new"), (b"H:x:2", b"w")]
 
 
 def test_jobs_whose_time_comes_later_follow_in_the_order_of_their_times(store):
@@ -153,7 +188,7 @@ def test_jobs_whose_time_comes_later_follow_in_the_order_of_their_times(store):
 def test_replace_leaves_nothing_else(store):
     store.write([add(1), add(2)], 2)
     store.replace([add(2, workload=b"new"), add(5)], 5)
-    assert [(row.handle, row.workload) for row in store.load()] == [(b"H:x:2", b"new"), (b"H:x:5", b"w")]
+    assert [(row.handle, row.workload) for row in load(store)] == [(b"H:x:2", b"new"), (b"H:x:5", b"w")]
 
 
 def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
@@ -167,7 +202,7 @@ def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
             "os.kill(os.getpid(), signal.SIGKILL)" % path)
     subprocess.call([sys.executable, "-c", code])
     store = opened(path)
-    assert len(store.load()) == 98
+    assert len(load(store)) == 98
 
 
 def test_a_write_waits_for_the_disk_unless_told_not_to(store):
@@ -217,8 +252,7 @@ def test_a_write_is_wanted_before_the_reserved_handles_run_out(store):
 
 def test_handles_of_jobs_that_are_there_count_even_if_the_setting_is_lost(store):
     store.write([add(1000000)], 5)
-    store.load()
-    assert store.number == 1000000
+    assert again(store).number == 1000000
 
 
 # --- What cannot be opened.
@@ -289,7 +323,7 @@ def test_a_read_only_file_is_refused(store):
 def test_a_row_that_makes_no_sense_is_refused(store):
     store.write([add(1, priority=7)], 1)
     with pytest.raises(StoreError, match="H:x:1 makes no sense"):
-        store.load()
+        load(store)
 
 
 def test_durability_is_one_of_three(path):
@@ -325,7 +359,7 @@ def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
     store.write([add(1, workload=b"kept")], 1)
     store.close(1)
     newer = opened(store.path, migrations=NEXT_VERSION)
-    assert newer.load()[0].workload == b"kept"
+    assert load(newer)[0].workload == b"kept"
     newer.close(1)
     connection = sqlite3.connect(store.path)
     assert connection.execute("SELECT colour FROM jobs").fetchone() == ("red",)
@@ -337,7 +371,7 @@ def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_
     old.write([add(1, unique=b"u"), add(2, unique=b"u"), update(1), add(3, unique=b"-"), add(4, unique=b"-"), add(5), add(6),
                add(7, b"g", b"u"), add(8, unique=b"v", state=SET_ASIDE), add(9, unique=b"v")], 9)
     old.close(9)
-    assert [(row.handle, row.state) for row in opened(path).load() if row.state != WAITING] == [
+    assert [(row.handle, row.state) for row in load(opened(path)) if row.state != WAITING] == [
         (b"H:x:8", SET_ASIDE), (b"H:x:2", HELD)]
 
 
@@ -486,7 +520,7 @@ def test_a_large_store_is_written_anew_a_piece_at_a_time(store):
     records = [add(n, workload=b"x" * 3000) for n in range(1, 3001)]
     steps = sum(1 for _ in store.renew(iter(records), 3000))
     assert steps > 4
-    assert store.load() == records
+    assert load(store) == records
     store.write([add(3001)], 3001)
     assert numbers(again(store)) == list(range(1, 3002))
 
@@ -758,7 +792,7 @@ def test_compact_is_the_same_to_the_store(store, tmp_path):
         one.write([add(n) for n in range(1, 20)], 20)
         one.write(script, 20)
     assert len(compact(records)) < 60
-    assert store.load() == other.load() != []
+    assert load(store) == load(other) != []
     other.abandon()
 
 
@@ -780,7 +814,7 @@ TAKEN = [(b"f", b"u1", b"\x00data", 1, 0.0, "waiting"), (b"f", b"u2", b"", 0, 0.
 
 
 def taken(store):
-    return [(row.function, row.unique, row.workload, row.priority, row.due, row.state) for row in store.load()]
+    return [(row.function, row.unique, row.workload, row.priority, row.due, row.state) for row in load(store)]
 
 
 def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
@@ -788,7 +822,7 @@ def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
     gearmand_file(old, ROWS)
     store = opened(path, gearmand_queue=(old, "gearman_queue"))
     assert taken(store) == TAKEN
-    assert [row.handle for row in store.load()] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
+    assert [row.handle for row in load(store)] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
     assert store.number == 4
     store.abandon()
     store = opened(path, gearmand_queue=(old, "gearman_queue"))
@@ -821,7 +855,7 @@ def test_a_later_table_of_the_same_gearmand_is_taken_over_too(path, tmp_path):
     for _ in range(3):
         gearmand_file(old, ROWS[:1])
         store = opened(path, gearmand_queue=(old, "gearman_queue"))
-        count = len(store.load())
+        count = len(load(store))
         store.abandon()
     assert count == 3
 
@@ -830,7 +864,7 @@ def test_an_old_table_has_no_times(path, tmp_path):
     old = str(tmp_path / "old.db")
     gearmand_file(old, [row[:4] for row in ROWS], "unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB", "q")
     store = opened(path, gearmand_queue=(old, "q"))
-    assert [row.due for row in store.load()] == [0.0] * 4
+    assert [row.due for row in load(store)] == [0.0] * 4
 
 
 def test_what_cannot_be_taken_over(path, tmp_path):

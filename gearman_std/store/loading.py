@@ -1,0 +1,123 @@
+"""What a start does with a store while others are served: a thread opens it, and steps give its jobs to the core."""
+import logging
+import threading
+import time
+
+from ..errors import StoreError
+from ..net.threads import start_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, List, Optional
+    from ..core.core import Core
+    from ..core.ledger import AddRecord
+    from .sqlite import JobStore
+
+_logger_loading = logging.getLogger("gearman_std.store")
+
+LEAVE_TIME = 1.0  # seconds that `give_up` waits for the thread, should the store be slow to notice
+
+
+class Loading:
+    """A store that is opened, by `open` or in a thread by `begin`, and then read by `step`.
+
+    Owner: the dispatcher thread; what its lock guards, the lock.
+    """
+
+    def __init__(self, core: "Core", store: "JobStore") -> None:
+        self._core = core
+        self._store = store
+        self._began = time.monotonic()
+        self._jobs = None         # type: Optional[Iterator[List[AddRecord]]] # those that the core does not have yet
+        self._thread = None       # type: Optional[threading.Thread] # which opens the store
+        self._lock = threading.Lock()
+        # Guarded by the lock.
+        self._opening = False     # the thread has not come to its end
+        self._given_up = False
+        self._failure = None      # type: Optional[BaseException]
+
+    def __repr__(self) -> str:
+        return "<Loading: %s>" % self.progress
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, for people; of any thread."""
+        store = self._store
+        if self._jobs is None:
+            return "opening and checking %s" % store.path
+        return "reading %s: %d of %d jobs" % (store.path, store.jobs_read, store.jobs_stored)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `step` is in vain before the thread has said that the store is open."""
+        return self._opening
+
+    def open(self) -> None:
+        """Open the store.  Raises StoreError."""
+        core, store = self._core, self._store
+        store.open(core.handle_prefix, core.wall, core.numbers)
+
+    def begin(self, done: "Callable[[], Any]") -> None:
+        """Open the store in a thread, which calls `done` then; or here where there may be no more threads.
+
+        Raises StoreError; what is raised in the thread, `step` raises.
+        """
+        self._opening = True
+        try:
+            self._thread = start_thread(self._open_in_thread, "gearman_std-store", done)
+        except OSError as error:
+            _logger_loading.warning("nobody is answered while the store is opened: %s", error)
+            self._opening = False
+            self.open()
+
+    def _open_in_thread(self, done: "Callable[[], Any]") -> None:
+        failure = None  # type: Optional[BaseException]
+        try:
+            self.open()
+        except BaseException as error:  # the dispatcher thread is to have it
+            failure = error
+        with self._lock:
+            self._failure = failure
+            self._opening = False
+            if self._given_up:
+                self._store.abandon()
+        done()
+
+    def step(self) -> bool:
+        """Give some jobs to the core, whose time is set; return whether it has all.  Raises StoreError."""
+        if self._opening:
+            return False
+        core = self._core
+        if self._jobs is None:
+            if self._failure is not None:
+                raise self._failure
+            core.take_numbers(self._store.number)
+            self._jobs = self._store.load()
+        some = next(self._jobs, None)
+        if some is None:
+            _logger_loading.info("%s: %d jobs read in %.1f s", self._store.path, self._store.jobs_read,
+                                 time.monotonic() - self._began)
+            return True
+        for record in some:
+            self._restore(record)
+        return False
+
+    def give_up(self) -> None:
+        """Close the store, as far as it is open; a thread that does not come back soon will do so."""
+        with self._lock:
+            self._given_up = True
+            if not self._opening:
+                self._store.abandon()
+        end = time.monotonic() + LEAVE_TIME
+        while self._opening:
+            self._store.interrupt()  # again and again, as what begins later does not notice
+            if self._thread is not None:
+                self._thread.join(0.02)
+            if time.monotonic() >= end:
+                return
+
+    def _restore(self, record: "AddRecord") -> None:
+        try:
+            self._core.restore(record)
+        except ValueError as mistake:
+            raise StoreError("%s: job %s: %s" % (self._store.path, record.handle.decode("latin-1"), mistake)) from None
