@@ -21,7 +21,7 @@ pytestmark = pytest.mark.interop
 PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "interop")
 LONG = 30.0
 SIZES = (0, 1, 65535, 65536, 65537, 1048576)
-IDLE = ("idle%d" % number for number in itertools.count())  # functions that nobody can do
+IDLE = ("idle%04d" % number for number in itertools.count())  # functions that nobody can do
 
 
 def data_of(size):
