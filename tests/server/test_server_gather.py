@@ -81,12 +81,14 @@ def test_what_gathers_leaves_when_there_is_nothing_to_do(place):
 
 
 def test_what_is_for_a_worker_does_not_wait(scene, place):
-    _, server, wire = scene
+    clock, server, wire = scene
     worker = place.wire(server)
     worker.request(CAN_DO, b"f")
     worker.request(ECHO_REQ, b"x")
     worker.response(ECHO_RES, b"x")
     assert in_dispatcher(server, gathered, server) == len(ECHOES)
+    let_pass(server, clock, GATHER_TIME)
+    wire.expect(ECHOES)
 
 
 def test_who_sends_nothing_more_gets_what_has_gathered(scene):
