@@ -1,6 +1,7 @@
 """What a child of a fork lets go of, the connections that are its parent's, and how it ends."""
 import os
 import sys
+import threading
 from weakref import WeakSet
 
 from .threads import start_thread
@@ -16,15 +17,27 @@ _left_in_children = None  # type: Optional[WeakSet[Any]] # None as long as Pytho
 def leave_in_children(thing: "Any") -> None:
     """Have `thing.leave()` called in every child that a fork makes, before anything else runs there.
 
-    That is to close what it holds without a word to whoever is at the other end.  It is not called in Python 3.6, which does
-    not tell when a process forks.  The thing is remembered only as long as somebody else holds it.
+    That is to close what it holds without a word to whoever is at the other end.  The thing is remembered only as long as
+    somebody else holds it.
     """
     global _left_in_children
     if _left_in_children is None:
         _left_in_children = WeakSet()
         if TOLD_OF_FORKS:
             os.register_at_fork(after_in_child=_leave_all)
+        else:
+            _call_in_children(_leave_all)
     _left_in_children.add(thing)
+
+
+def _call_in_children(call: "Callable[[], None]") -> None:
+    """As os.register_at_fork, in Python 3.6, which has none, but has the module threading put its locks right in each child."""
+    put_right = threading._after_fork  # type: ignore[attr-defined]
+
+    def after_fork() -> None:
+        put_right()
+        call()
+    threading._after_fork = after_fork  # type: ignore[attr-defined]
 
 
 def _leave_all() -> None:

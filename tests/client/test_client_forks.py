@@ -15,7 +15,6 @@ from gearman_std.testing import JobServer
 
 pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
               pytest.mark.filterwarnings("ignore:.*fork")]
-needs_telling = pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="Python 3.6 does not tell of forks")
 
 
 def in_child(function):
@@ -68,7 +67,6 @@ def test_a_child_that_ends_in_any_way_changes_nothing_for_its_parent(server, lea
         assert connections == (client._pool.first.links[0].connection, admin._connection)
 
 
-@needs_telling
 def test_a_child_holds_no_connection_of_its_parent(server):
     with server.client() as client, AdminClient([server.name]) as admin:
         client.ping()

@@ -11,7 +11,6 @@ from gearman_std.testing import ImmediateClient, JobServer
 from worker_tools import AtWork, GRAB, HELLO, make
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-needs_telling = pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="Python 3.6 does not tell when a process forks")
 
 
 def status_of(child):
@@ -162,7 +161,6 @@ worker.work()
 """
 
 
-@needs_telling
 @pytest.mark.parametrize("way", ["fork", "multiprocessing"])
 def test_the_death_of_a_worker_is_seen_while_a_child_lives(fake, processes, way, children):
     process = processes.start([sys.executable, "-c", DYING, fake.address, way])
@@ -178,7 +176,6 @@ def test_the_death_of_a_worker_is_seen_while_a_child_lives(fake, processes, way,
         os.kill(int(child.decode()), signal.SIGKILL)
 
 
-@needs_telling
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="about descriptors as Linux shows them")
 def test_a_child_holds_nothing_of_the_worker(fake, children, processes):
     code = ("import sys; sys.path[:0] = sys.argv[2:]\nfrom test_worker_forks import *\nfrom gearman_std import Worker\n"
