@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [pytest arguments]
+"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [--coverage] [pytest arguments]
 
 All of them run in one process more than there are processors, or in as many as --lanes says; those of a file, or of several,
 in one.  Needs Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this
 interpreter's own, in the folder .venv-test of the project, made at the first run.  With --single-file the tests run against
 the single-file build of the package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails
-runs once more when all others are done; what passes then is told, and does not count as failed.
+runs once more when all others are done; what passes then is told, and does not count as failed.  With --coverage, for which
+Python has to be 3.10 or later and which installs coverage.py into an environment of its own, the lines and branches of the
+package are told that were run; where all tests were, those of each folder have to be as many as tools/covered.py says.
 """
 import argparse
 import concurrent.futures
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import covered
 from environments import ROOT, environment
 
 # The last releases that run on old interpreters: pip 18, and any pip where an index does not tell what Python a release needs,
@@ -151,7 +154,10 @@ def main(arguments):
     parser.add_argument("--single-file", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1))  # tests wait, too
+    parser.add_argument("--coverage", action="store_true")
     given, arguments = parser.parse_known_args(arguments)
+    if given.coverage and (given.single_file or sys.version_info < (3, 10)):
+        sys.exit("--coverage is for the package, not for the single file, and for Python 3.10 or later")
     folder = single_file_folder() if given.single_file else ROOT
     # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -161,19 +167,26 @@ def main(arguments):
     if gear():
         options["env"].setdefault("GEARMAN_STD_GEAR", gear())
     lists = [[]]
-    if given.lanes > 1 and not any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments):
+    names_files = any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments)
+    if given.lanes > 1 and not names_files:
         lists = shares(folder, given.lanes * SHARES)
         options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    command = [environment(REQUIREMENTS.get(sys.version_info[:2], NEWER)), "-m", "pytest"] + arguments
-    with tempfile.TemporaryDirectory() as caches:
-        all_shares = [Share(command, files, os.path.join(caches, str(number)), options) for number, files in enumerate(lists)]
+    requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER)
+    command = [environment(requirements), "-m", "pytest"] + arguments
+    if given.coverage:
+        command = covered.command(environment(requirements + covered.REQUIREMENTS, "coverage"), ["-m", "pytest"] + arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        options["env"].update(covered.variables(scratch) if given.coverage else {})
+        all_shares = [Share(command, files, os.path.join(scratch, str(number)), options) for number, files in enumerate(lists)]
         run_shares(all_shares, given.lanes)
         if given.again:
             run_again(all_shares)
+        enough = not given.coverage or covered.tell(command[0], folder, options["env"], not (
+            names_files or {"-k", "-m"}.intersection(arguments)))
     statuses = {share.status for share in all_shares}
     if len(statuses) > 1:
         statuses.discard(NO_TESTS)
-    return max(statuses, key=abs)
+    return max(statuses, key=abs) or (0 if enough else FAILED)
 
 
 if __name__ == "__main__":

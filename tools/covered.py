@@ -1,0 +1,59 @@
+"""Which lines and branches of the package the tests run, and the gate: no folder may have less than LEAST says."""
+import json
+import os
+import subprocess
+
+# Percent of lines and branches together, by folder; "" is what stands beside the folders.  It may only grow.
+LEAST = {"wire": 100, "core": 100, "": 90, "cli": 80, "client": 90, "legacy": 80, "net": 90, "server": 90, "store": 90,
+         "worker": 90}
+PACKAGE = "gearman_std"
+REQUIREMENTS = ["coverage>=7.10"]  # which measures what the tests start, too
+
+
+def command(python, words):
+    """The command line that runs Python with these words and measures it."""
+    return [python, "-m", "coverage", "run"] + words
+
+
+def variables(folder):
+    """What the environment has to say to those that measure; what they find goes into the folder."""
+    return {"COVERAGE_FILE": os.path.join(folder, "coverage")}
+
+
+def figures(report):
+    """By folder: how many lines and branches there are, and how many of them were run, from what `coverage json` writes."""
+    counts = {}
+    for path, file in report["files"].items():
+        folder = path.replace(os.sep, "/").rpartition(PACKAGE + "/")[2].rpartition("/")[0]
+        summary = file["summary"]
+        there, run = counts.get(folder, (0, 0))
+        counts[folder] = (there + summary["num_statements"] + summary["num_branches"],
+                          run + summary["covered_lines"] + summary["covered_branches"])
+    return counts
+
+
+def judge(counts):
+    """A line for each folder, and those that have too little."""
+    lines, failed = [], []
+    for folder, (there, run) in sorted(counts.items()):
+        percent, least = 100.0 * run / (there or 1), LEAST.get(folder, 100)
+        if percent < least:
+            failed.append(folder)
+        lines.append("%6.2f %%  %-8s %5d of %5d lines and branches%s" % (
+            percent, folder, run, there, ", which has to be %s %%" % least if percent < least else ""))
+    return lines, failed
+
+
+def tell(python, folder, environment, gate):
+    """Say what was measured; returns whether it is enough, or true without `gate`."""
+    def coverage(*words):
+        subprocess.check_call([python, "-m", "coverage"] + list(words), cwd=folder, env=environment)
+    coverage("combine", "-q")
+    path = environment["COVERAGE_FILE"] + ".json"
+    coverage("json", "-q", "-o", path)
+    with open(path) as file:
+        lines, failed = judge(figures(json.load(file)))
+    if failed or not gate:
+        coverage("report", "--show-missing", "--skip-covered", "--precision=2")
+    print("\n".join(lines))
+    return not (failed and gate)
