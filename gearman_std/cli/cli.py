@@ -6,7 +6,7 @@ from ..version import VERSION
 from .admin import run_admin
 from .client import run_client
 from .common import run_command
-from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors
+from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
 from .options import HelpWanted, UsageError, did_you_mean
 from .demo import run_demo
 from .first_process import leave_first_process
@@ -56,7 +56,7 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     if arguments is None:
         begin_with_signals()
         leave_first_process()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = read_words() if arguments is None else list(arguments)
     if console is None:
         console = Console()
     old_name = find_old_name(sys.argv, first_word()) if arguments is None else ""

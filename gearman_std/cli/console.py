@@ -6,7 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, List, Optional, Union
 
 PROGRAM = "gearman-std"
 
@@ -151,6 +151,20 @@ def is_terminal(stream: "Any") -> bool:
 def show(word: str) -> str:
     """A word of the command line, whose bytes need be no text in the locale, as it is told to a person."""
     return os.fsencode(word).decode("utf-8", "backslashreplace")
+
+
+def read_words() -> "List[str]":
+    """The words of this process's command line, from which `os.fsencode` makes the bytes that they were.
+
+    PyPy reads them as UTF-8 whatever the locale is, and cannot encode them in the locale C.
+    """
+    words = sys.argv[1:]
+    try:
+        for word in words:
+            os.fsencode(word)
+    except UnicodeEncodeError:
+        return [os.fsdecode(word.encode("utf-8", "surrogateescape")) for word in words]
+    return words
 
 
 def fill_standard_descriptors() -> None:

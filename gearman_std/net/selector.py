@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 MOST_ENDED = 256  # sockets whose other end is gone that are told of at once, as each of them may cost much
 
 if hasattr(select, "epoll"):
-    _READ_MASK, _WRITE_MASK = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
+    _END_MASK = getattr(select, "EPOLLRDHUP", 0x2000)  # for which PyPy has no name
+    _READ_MASK, _WRITE_MASK = select.EPOLLIN | _END_MASK, select.EPOLLOUT
     _MASKS = (0, _READ_MASK, _WRITE_MASK, _READ_MASK | _WRITE_MASK)  # by the events asked for
-    _ENDED_MASK = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    _ENDED_MASK = _END_MASK | select.EPOLLHUP | select.EPOLLERR
     _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}  # all else is news for both
 
     class PatientSelector(selectors.BaseSelector):

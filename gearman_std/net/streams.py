@@ -1,5 +1,6 @@
 """What both ends do with a connected socket: TCP options, and TLS that behaves like a plain socket."""
 import errno
+import os
 import socket
 
 TYPE_CHECKING = False
@@ -55,6 +56,8 @@ def end_connection(connected: "Any") -> None:
 
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:
     """The same error with the file's name, which OpenSSL does not tell, and the reason, if it is better known."""
+    if not reason and error.errno and not hasattr(error, "library"):  # none of OpenSSL's, and PyPy has no text for it
+        reason = os.strerror(error.errno)
     return OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason or error.strerror or error))
 
 

@@ -694,7 +694,8 @@ def test_a_store_that_cannot_be_opened_is_told_in_one_line(tmp_path):
     path = str(tmp_path / "nowhere" / "jobs.db")
     status, output, errors = server("-p", "0", "-L", "127.0.0.1", "-q", "sqlite3", "--sqlite3-db", path)
     assert (status, output) == (1, "")
-    assert errors == "gearman-std server: %s: unable to open database file\n" % os.path.realpath(path)
+    complaint = r"gearman-std server: %s: (unable to|Could not) open database.*\n$"  # the second is PyPy's
+    assert re.match(complaint % re.escape(os.path.realpath(path)), errors)
 
 
 def test_a_gearmands_jobs_are_taken_over_by_option(tmp_path):

@@ -1,6 +1,7 @@
 """The command `worker`: programs and Python callables as functions, its life, its end."""
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,11 +211,11 @@ def test_callables_that_cannot_be_had(folder, monkeypatch, word, complaint):
 
 
 @pytest.mark.parametrize("code, complaint", [
-    ("import os\n\n1 / 0\n", "ZeroDivisionError: division by zero (%s, line 3)"),
-    ("\nimport no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing' (%s, line 2)"),
-    ("import json\njson.loads('{')\n", "decoder.py, line "),
-    ("def f(:\n", "line 1) (%s)"),
-    ("import sys\nsys.exit(3)\n", "SystemExit: 3 (%s, line 2)"),
+    ("import os\n\n1 / 0\n", r"ZeroDivisionError: .*division by zero \(%s, line 3\)"),
+    ("\nimport no_such_thing\n", r"ModuleNotFoundError: No module named 'no_such_thing' \(%s, line 2\)"),
+    ("import json\njson.loads('{')\n", r"JSONDecodeError: .*json/\w+\.py, line \d"),
+    ("def f(:\n", r"SyntaxError: .*lines? 1.*\) \(%s\)"),
+    ("import sys\nsys.exit(3)\n", r"SystemExit: 3 \(%s, line 2\)"),
 ])
 def test_what_is_wrong_with_a_module_is_told_with_file_and_line(folder, monkeypatch, code, complaint):
     path = folder / ("wrong%d.py" % abs(hash(code)))
@@ -222,7 +223,7 @@ def test_what_is_wrong_with_a_module_is_told_with_file_and_line(folder, monkeypa
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(UsageError) as caught:
         load_function(path.name[:-3] + ":f")
-    assert complaint.replace("%s", str(path)) in str(caught.value)
+    assert re.search(complaint.replace("%s", re.escape(str(path))), str(caught.value))  # PyPy words some of it in its own way
 
 
 def test_a_module_may_be_named_by_its_file(folder, monkeypatch):

@@ -200,8 +200,9 @@ def test_the_environment_names_the_port_if_nothing_else_does():
 @pytest.mark.parametrize("word", [b"cert:M\xc3\xbcller", b"cert:M\xfcller"])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_the_name_of_a_certificate_is_the_same_in_every_locale(root, word, locale):
-    code = ("import sys; from gearman_std.cli.server_options import parse_server, server_settings; "
-            "print(ascii(sorted(server_settings(parse_server(sys.argv[1:]), {})['access'].certificate_names)))")
+    code = ("from gearman_std.cli.console import read_words; "
+            "from gearman_std.cli.server_options import parse_server, server_settings; "
+            "print(ascii(sorted(server_settings(parse_server(read_words()), {})['access'].certificate_names)))")
     said = subprocess.check_output([sys.executable, "-c", code, "--config-file", os.devnull, b"--allow-work", word], cwd=root,
                                    env=dict(os.environ, LC_ALL=locale))
     assert said == b"['M\\xfcller']\n"

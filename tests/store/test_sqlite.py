@@ -1,6 +1,7 @@
 """The file of the durable queue: what is written comes back, whatever fails leaves the file as it was, old files are read."""
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -283,7 +284,7 @@ def test_a_python_without_sqlite(path, monkeypatch):
 
 
 def test_no_such_directory(tmp_path):
-    assert "unable to open" in refusal(str(tmp_path / "no" / "jobs.db"))
+    assert re.search("unable to open|Could not open", refusal(str(tmp_path / "no" / "jobs.db")))  # the second is PyPy's
 
 
 def test_not_a_database(path):

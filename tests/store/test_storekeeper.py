@@ -906,14 +906,14 @@ def test_the_repr_tells_of_trouble(start):
 def limit_pages(world, pages):
     """Have the disk full when the file has so many pages."""
     if world.store._connection is not None:
-        world.store._connection.execute("PRAGMA max_page_count = %d" % pages)
+        world.store._connection.execute("PRAGMA max_page_count = %d" % pages).fetchall()
 
 
 def test_a_queue_that_is_emptied_while_the_disk_is_full_frees_the_store(start):
     world = start()
     client = world.connects()
     handles = [client.submits_bg(b"f", b"", b"x" * 20000) for _ in range(5)]
-    limit_pages(world, world.store._connection.execute("PRAGMA page_count").fetchone()[0])
+    limit_pages(world, world.store._connection.execute("PRAGMA page_count").fetchall()[0][0])
     full = (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database or disk is full")
     client.says(SUBMIT_JOB_BG, b"f", b"", b"x" * 20000).hears(full)
     world.passes(RETRY_INTERVAL)
