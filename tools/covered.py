@@ -36,7 +36,7 @@ def judge(counts):
     """A line for each folder, and those that have too little."""
     lines, failed = [], []
     for folder, (there, run) in sorted(counts.items()):
-        percent, least = 100.0 * run / (there or 1), LEAST.get(folder, 100)
+        percent, least = 100.0 * run / there if there else 100.0, LEAST.get(folder, 100)
         if percent < least:
             failed.append(folder)
         lines.append("%6.2f %%  %-8s %5d of %5d lines and branches%s" % (

@@ -126,18 +126,18 @@ class HTTPSession(PacketReader):
 
     def take_target(self, target: bytes) -> None:
         """Take the target of a request, as it stands in the first line.  Raises ProtocolError, made by `refused`."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each subclass knows it
 
     def take_head(self) -> None:
         """Take the headers of a request; the same error."""
 
     def take_request(self, body: bytearray) -> "List[Packet]":
         """The request is complete; return the packets for the core that it makes."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each subclass knows it
 
     def on_packet(self, packet_type: int, arguments: "Sequence[Data]") -> "List[Data]":
         """Take a packet of the core; return what is to be sent to the client."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each subclass knows it
 
     # -------------------------------------------------------------------------------------------------------------- requests
 

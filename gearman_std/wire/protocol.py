@@ -267,8 +267,8 @@ class PacketReader:
     counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
     What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
     argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` counts the bytes that have
-    arrived of a unit whose end has not.  With `skip`, a packet that is too large, or that there is no memory for, is reported
-    as TOO_LARGE, with its type, its size, and its arguments but the last, which is passed over.
+    arrived of a unit whose end has not.  With `skip`, a packet that is too large and comes in pieces, or that there is no
+    memory for, is reported as TOO_LARGE, with its type, its size, and its arguments but the last, which is passed over.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
 

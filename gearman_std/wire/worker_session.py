@@ -196,7 +196,9 @@ class WorkerSession:
             raise ProtocolError("the server does not understand GRAB_JOB: %s" % ServerError(code, text))
         self.grab_type = GRAB_TYPES[GRAB_TYPES.index(self.grab_type) + 1]
         self.grabs -= 1
-        if self.state is not RETIRING:
+        if self.state is RETIRING:
+            self._withdraw()
+        else:
             self.grab()
         return None
 

@@ -7,16 +7,16 @@ import time
 import pytest
 
 from gearman_std.wire import protocol
-from gearman_std.errors import ProtocolError
-from gearman_std.wire.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_STATUS, GRAB_JOB, JOB_ASSIGN,
-                                       JOB_ASSIGN_ALL, JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE,
-                                       NO_JOB, NOOP, PACKETS, PRE_SLEEP, REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE,
-                                       RESPONSE_MAGIC, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
-                                       SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE,
-                                       TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_STATUS, WORK_WARNING,
-                                       WRONG_MAGIC, PacketReader, encode, encode_data, encode_function, encode_unique,
-                                       pack_request, pack_response, packet_name, parse_number, request_head,
-                                       response_head)
+from gearman_std.errors import ProtocolError, ServerError
+from gearman_std.wire.protocol import (BOTH, CAN_DO, CAN_DO_TIMEOUT, ECHO_REQ, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_ASSIGN_ALL,
+                                       JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, MAX_LINE_SIZE, MAX_PACKET_SIZE, NO_JOB, NOOP,
+                                       PACKETS, PRE_SLEEP, REQUEST, REQUEST_MAGIC, RESET_ABILITIES, RESPONSE, RESPONSE_MAGIC,
+                                       STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED,
+                                       SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, TOO_LARGE,
+                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_STATUS, WORK_WARNING, WRONG_MAGIC,
+                                       PacketReader, encode, encode_data, encode_function, encode_handle, encode_reducer,
+                                       encode_unique, pack_request, pack_response, packet_name, parse_number, request_head,
+                                       response_head, told_limit)
 
 # From the PROTOCOL document of gearmand: number, name, magic (REQ, RES or both), how many arguments.
 DOCUMENT = """
@@ -168,6 +168,21 @@ def test_encode():
             encode(value)
 
 
+def test_data_may_be_text_too():
+    assert (encode_data("é"), encode_data(b"x"), encode_data(bytearray(b"y"))) == (b"\xc3\xa9", b"x", b"y")
+    with pytest.raises(TypeError):
+        encode_data(7)
+
+
+def test_the_limit_that_a_server_tells_is_the_one_that_a_reader_tells():
+    reader = PacketReader(max_size=1000)
+    reader.feed(raw(ECHO_REQ, b"x" * 1001))
+    assert told_limit(ServerError(reader.error.code.decode(), str(reader.error))) == 1000
+    for code, text in (("ARGUMENT_TOO_LARGE", "Unique value too large"), ("ARGUMENT_TOO_LARGE", ", the limit is near"),
+                       ("QUEUE_ERROR", ", the limit is 1000")):
+        assert told_limit(ServerError(code, text)) is None
+
+
 def test_large_data_is_copied_if_it_may_change_before_it_is_sent():
     """A script that reads a file into one buffer again and again sends each part before the next one overwrites it."""
     data = b"data"
@@ -184,15 +199,18 @@ def test_large_data_is_copied_if_it_may_change_before_it_is_sent():
     assert kept == b"data"
 
 
-@pytest.mark.parametrize("encoder, limit", [(encode_function, 8191), (encode_unique, 63)])
+@pytest.mark.parametrize("encoder, limit", [(encode_function, 8191), (encode_unique, 63), (encode_handle, 63),
+                                            (encode_reducer, 64)])
 def test_names_that_the_wire_cannot_carry_are_refused(encoder, limit):
     assert encoder("é") == b"\xc3\xa9"
     assert encoder(b"x" * limit) == b"x" * limit
     for value in ("", b"", "a\0b", b"x" * (limit + 1), "é" * limit):
         with pytest.raises(ValueError):
             encoder(value)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=" is 7: expected str or bytes, not int"):
         encoder(7)
+    with pytest.raises(ValueError, match="is no text; bytes can be any"):
+        encoder("\udcff")  # a byte of a file's name
 
 
 # The reader
@@ -384,6 +402,58 @@ def test_room_that_was_not_filled_does_not_keep_bytes_from_being_fed():
         packets += reader.feed(data[position + 100:position + 5100])
         position += 5100
     assert plain(packets) == [(SUBMIT_JOB, (b"f", b"u", bytes(range(256)) * 1000))]
+
+
+def skipping_reader(**options):
+    return PacketReader(RESPONSE_MAGIC, text=False, skip=True, **options)
+
+
+LARGE_JOB = pack_response(JOB_ASSIGN, b"H:1", b"f", b"x" * 300000)
+PASSED_OVER = (TOO_LARGE, (b"%d" % JOB_ASSIGN, b"%d" % (len(LARGE_JOB) - 12), b"H:1", b"f"))
+
+
+@pytest.mark.parametrize("piece", [1000, 50000])
+def test_a_packet_beyond_the_limit_is_passed_over_and_what_comes_after_it_is_read(piece):
+    reader, packets, data = skipping_reader(max_size=100000), [], LARGE_JOB + pack_response(NO_JOB)
+    for start in range(0, len(data), piece):
+        packets += reader.feed(data[start:start + piece])
+    assert plain(packets) == [PASSED_OVER, (NO_JOB, ())] and reader.error is None
+
+
+class Full(bytearray):
+    """Memory that there is none of any more."""
+
+    def __iadd__(self, data):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_packet_for_which_there_is_no_memory_is_passed_over(monkeypatch, in_place):
+    reader = skipping_reader()
+    if in_place:
+        packets = reader.feed(LARGE_JOB[:20000])
+        monkeypatch.setattr(protocol, "bytearray", no_memory, raising=False)
+        assert reader.room() is None
+    else:
+        monkeypatch.setattr(protocol, "bytearray", Full, raising=False)
+        packets = reader.feed(LARGE_JOB[:20000])
+    for start in range(20000, len(LARGE_JOB), 50000):
+        packets += reader.feed(LARGE_JOB[start:start + 50000])
+    assert plain(packets) == [PASSED_OVER] and reader.error is None
+    monkeypatch.undo()
+    assert plain(reader.feed(LARGE_JOB)) == [(JOB_ASSIGN, (b"H:1", b"f", b"x" * 300000))]
+
+
+def no_memory(*_):
+    raise MemoryError
+
+
+def test_who_passes_over_nothing_is_told_that_there_is_no_memory(monkeypatch):
+    reader = PacketReader()
+    reader.feed(raw(SUBMIT_JOB, b"f\0u\0" + b"x" * 300000)[:20000])
+    monkeypatch.setattr(protocol, "bytearray", no_memory, raising=False)
+    with pytest.raises(MemoryError):
+        reader.room()
 
 
 @pytest.mark.parametrize("packet_type", [SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB])

@@ -2,10 +2,10 @@
 import pytest
 
 from gearman_std.errors import ProtocolError, ServerError
-from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, EXCEPTION_ENDS_JOB,
-                                       GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
-                                       JOB_CREATED, NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC,
-                                       SET_CLIENT_ID, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, ERROR, EXCEPTION_ENDS_JOB, GRAB_JOB,
+                                       GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
+                                       NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC, SET_CLIENT_ID,
+                                       TOO_FEW_ARGUMENTS, TOO_LARGE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
 from gearman_std.wire.worker_session import (RETIRING, SESSION_ARROWS, SESSION_ASLEEP, SESSION_AWAKE, SESSION_STATES,
                                              Assignment, WorkerSession)
@@ -223,6 +223,14 @@ def test_retiring_with_no_job_for_the_last_grab(story):
     story.sends((CANT_DO, b"f"))
 
 
+def test_who_retires_does_not_ask_again_in_a_way_that_the_server_understands(story):
+    story.session.grab()
+    story.sends((GRAB_JOB_ALL,))
+    story.session.retire()
+    assert story.gets(ERROR, b"INVALID_COMMAND", b"") is None
+    story.sends((CANT_DO, b"f"))
+
+
 def test_retiring_with_two_jobs_of_a_function(proven):
     session = proven.session
     session.grab()
@@ -249,6 +257,40 @@ def test_learning_a_function_ends_sleep(story):
     story.session.can_do(b"g")
     story.sends((GRAB_JOB_ALL,), (PRE_SLEEP,), (CAN_DO, b"g"))
     assert story.session.can_grab
+
+
+def test_a_function_is_taken_no_more_until_its_jobs_have_ended_while_others_are(proven):
+    session = proven.session
+    session.can_do(b"g")
+    session.can_do(b"g")  # once more, as its time limit may be another
+    session.withdraw([b"f"])
+    proven.sends((CAN_DO, b"g"), (CAN_DO, b"g"))
+    assert session.busy and session.can_grab
+    session.complete(proven.job, b"")
+    proven.sends((WORK_COMPLETE, b"H:1", b""), (CANT_DO, b"f"))
+    assert not session.busy
+
+
+@pytest.mark.parametrize("packet_type, fields, found", [
+    (JOB_ASSIGN, (b"H:1", b"f"), (b"H:1", b"f", b"", b"")), (JOB_ASSIGN_UNIQ, (b"H:1", b"f", b"u"), (b"H:1", b"f", b"u", b"")),
+    (JOB_ASSIGN_ALL, (b"H:1", b"f", b"u", b"r"), (b"H:1", b"f", b"u", b"r"))])
+def test_a_job_whose_data_was_passed_over_can_be_failed(story, packet_type, fields, found):
+    session = story.session
+    session.grab()
+    story.sends((GRAB_JOB_ALL,))
+    job = story.gets(TOO_LARGE, b"%d" % packet_type, b"300000", *fields)
+    assert (job.handle, job.function, job.unique, job.reducer, job.workload) == found + (None,)
+    session.fail(job)
+    story.sends((WORK_FAIL, b"H:1"))
+
+
+@pytest.mark.parametrize("packet", [(b"%d" % ECHO_RES, b"300000"), (b"%d" % JOB_ASSIGN, b"300000", b"H:1"),
+                                    (b"%d" % JOB_ASSIGN_UNIQ, b"300000", b"H:1", b"f", b"u", b"r")])
+def test_what_else_is_too_large_is_a_protocol_error(story, packet):
+    story.session.grab()
+    story.sends((GRAB_JOB_ALL,))
+    with pytest.raises(ProtocolError, match="that is too large"):
+        story.gets(TOO_LARGE, *packet)
 
 
 @pytest.mark.parametrize("packet", [
