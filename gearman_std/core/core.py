@@ -99,6 +99,7 @@ class Core:
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
         self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
         self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
+        self._foreground_known = False  # they are all that there are
         self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
 
     def __repr__(self) -> str:
@@ -355,6 +356,8 @@ class Core:
 
     def stop(self, graceful: bool) -> None:
         """Ask the server to stop: at once, or gracefully: no new jobs are accepted, and it ends when it is `idle`."""
+        if graceful and not self.stopping and self.ledger.durable:
+            self.turns.finish(self._find_foreground())
         if self.stopping != "now":
             self.stopping = "graceful" if graceful else "now"
         self.draining = True
@@ -375,9 +378,16 @@ class Core:
         foreground = self._foreground
         while foreground and (foreground[-1].background or foreground[-1].state is GONE):
             foreground.pop()
-        if not foreground:
-            foreground += [job for job in self.jobs.values() if not job.background]
-            self.roster.handing_out = bool(foreground)
+        if not foreground and self._foreground_known:
+            self.roster.handing_out = False
+
+    def _find_foreground(self) -> "Iterator[Data]":
+        """Find the jobs that clients may wait for; no others come, as a server that stops takes none."""
+        for count, jobs in enumerate(self.job_chain.walk()):
+            if count:
+                yield b""
+            self._foreground += [job for job in jobs if not job.background]
+        self._foreground_known = True
 
     def take_numbers(self, after: int = 0) -> None:
         """Have the next handles numbered from a new block, beyond all that were given out and `after`."""

@@ -1,6 +1,7 @@
 """With a store: JOB_CREATED is true only when the job is on disk, and what cannot be written is refused and forgotten."""
 import pytest
 
+from gearman_std.core.chain import CHAIN_STEP
 from gearman_std.core.jobs import (DELAYED, HELD, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING, Function,
                                    FunctionPolicy)
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB,
@@ -331,6 +332,28 @@ def test_a_graceful_stop_does_not_look_at_all_jobs_again_and_again(durable):
         assert jobs.looks == before and worker.grabs() == handle
         worker.says(WORK_COMPLETE, handle, b"").hears()
         client.hears((WORK_COMPLETE, handle, b""))
+    assert not core.roster.handing_out and core.idle
+
+
+def test_a_graceful_stop_looks_for_those_who_wait_in_steps_and_goes_on_giving_out_jobs_meanwhile(durable):
+    core, client, worker = durable.core, durable.connects(), durable.worker(b"f")
+    for _ in range(3 * CHAIN_STEP):
+        client.submits_bg()
+    durable.stores()
+    handle = client.submits()
+    core.stop(graceful=True)
+    core.settle()
+    assert core.turns.chores and core.roster.handing_out and core.wait_time() == 0.0 and not core.idle
+    while core.turns.chores:
+        core.turns.work()
+        core.settle()
+    assert core.roster.handing_out, "somebody waits for a job"
+    done = None
+    while done != handle:
+        done = worker.grabs()
+        worker.says(WORK_COMPLETE, done, b"").hears()
+    client.hears((WORK_COMPLETE, handle, b""))
+    core.settle()
     assert not core.roster.handing_out and core.idle
 
 
