@@ -121,6 +121,8 @@ class GearmanWorker(GearmanConnectionManager):
                 outage = outage and not connections
                 try:
                     go_on = self.poll_connections_until_stopped(connections, self._look_around, timeout=poll_timeout)
+                    if not go_on and not connections and not self._stopped:
+                        self._be_unavailable()
                 except ServerUnavailable as error:
                     if not reconnect:
                         raise

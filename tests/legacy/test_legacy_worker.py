@@ -8,8 +8,8 @@ import pytest
 
 from gearman_std.legacy import DataEncoder, GearmanClient, GearmanJob, GearmanWorker, errors
 from gearman_std.testing import JobServer
-from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB_ALL, NO_JOB, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA,
-                                       WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING)
+from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, GRAB_JOB_ALL, NO_JOB, PRE_SLEEP, SET_CLIENT_ID,
+                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING)
 
 from legacy_tools import WAIT, Working
 
@@ -85,17 +85,14 @@ def test_all_hooks_are_called_in_their_order(fake):
 
 
 def test_no_job_is_grabbed_before_the_hooks_have_said_go_on(fake):
-    class Careful(GearmanWorker):
-        def after_job(self):
-            peer.expect((WORK_COMPLETE, b"H:1", b""))
-            peer.expect_nothing()
-            return False
-    worker = Careful([fake.address])
+    worker = Hooked([fake.address], jobs=1)
     worker.register_task("f", lambda worker, job: b"")
     with Working(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         at_work.join()
+        peer.expect((WORK_COMPLETE, b"H:1", b""), (CANT_DO, b"f"), (ECHO_REQ, b"bye"))
+        peer.expect_end()
 
 
 def test_after_poll_is_called_each_poll_timeout_and_ends_the_work(server):
