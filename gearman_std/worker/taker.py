@@ -213,10 +213,11 @@ class Taker(Shift):
 
     def _note_state(self, server: "WorkerServer", event: str, reason: str = "") -> None:
         """Neither the log nor hooks need to be told: who takes jobs is."""
-        server.move(event)
+        before, after = server.move(event)
         if reason:
             self._troubles[server.name] = reason
-        self._tell_news()
+        if reason or before is not after:
+            self._tell_news()
 
     def _tell_news(self) -> None:
         self.news += 1
