@@ -30,6 +30,14 @@ def check_kind(name: str, value: "Any", kind: "Any", what: str) -> None:
         raise TypeError("%s is %.80r, not %s" % (name, value, what))
 
 
+def check_path(name: str, value: "Any") -> None:
+    """Raises TypeError for what is no path, and ValueError for an empty one."""
+    if not isinstance(value, (str, bytes)) and not hasattr(type(value), "__fspath__"):
+        raise TypeError("%s is %.80r, not a path" % (name, value))
+    if not value:
+        raise ValueError("%s is %r, which names no file" % (name, value))
+
+
 def check_callable(name: str, value: "Any") -> None:
     """Raises TypeError for what cannot be called."""
     if not callable(value):

@@ -91,6 +91,24 @@ def test_every_constructor_refuses_what_cannot_be(kind, name):
             assert str(caught.value)
 
 
+@pytest.mark.parametrize("call, text", [
+    (lambda: Client(["h", 5.5]), "servers: an address is a str or a (host, port) pair, not 5.5"),
+    (lambda: Client("h:x"), "servers: the port of 'h:x'"), (lambda: Client(""), "servers: no job server"),
+    (lambda: Client("h:0"), "servers: nobody can listen on port 0"), (lambda: Client(":7"), "servers: an address without "),
+    (lambda: Client(5), "servers is 5"), (lambda: Worker("tcp://h"), "servers: 'tcp://h' is a URL"),
+    (lambda: AdminClient(["h", "\ud800"]), "server: "),
+    (lambda: Client("h").status("H:1", "a b"), "server: not an address: 'a b'"),
+    (lambda: Client("h").run("f", timeout=-5), "timeout is -5; a time-out is not less than 0"),
+    (lambda: Client("h").submit("f", connect_timeout=-5), "connect_timeout is -5; a time-out is not less than 0"),
+    (lambda: Server(port=0, store=""), "store is ''"), (lambda: Server(port=0, store=5), "store is 5, not a path"),
+    (lambda: JobStore(""), "path is ''"),
+])
+def test_a_text_begins_with_the_arguments_name(call, text):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    assert str(caught.value).startswith(text)
+
+
 def test_what_is_registered_can_be_called():
     worker = Worker("h")
     for wrong in (5, "f"):

@@ -348,12 +348,12 @@ class _Submitter:
             self._console.complain("waiting for a worker that can do %s" % show(submission.function))
 
     def _nobody_can(self, function: str) -> bool:
-        """Whether all servers say that they have no worker for a function; False if one cannot tell."""
+        """Whether all servers say that none has a worker for a function, or runs a job of it; False if one cannot tell."""
         name = os.fsencode(function)
         for server in self._servers:
             try:
                 with AdminClient([server], _NOBODY_WAIT, tls=self._tls) as admin:
-                    if any(line.function == name and line.workers for line in admin.status()):
+                    if any(line.function == name and (line.workers or line.running) for line in admin.status()):
                         return False
             except GearmanError:
                 return False

@@ -7,7 +7,7 @@ from itertools import islice
 from ..arguments import check_number
 from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, twin_error
 from ..net.addresses import split_servers
-from ..net.connection import Deadline, check_timeout, check_tls_kind
+from ..net.connection import Deadline, check_timeout, check_tls_kind, start_deadline
 from ..net.system import REAL_SYSTEM
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
@@ -134,7 +134,7 @@ class Client:
         ServerError, CommandTimeout or ServerLost.  A foreground job whose connection breaks is submitted again by itself only
         if it had not been sent whole, or is idempotent; otherwise its ServerLost says "unconfirmed".
         """
-        limit = Deadline(connect_timeout, self._system.clock, "connect_timeout")
+        limit = start_deadline("connect_timeout", connect_timeout, self._system.clock)
         plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
                         pass_task, on_status, on_data, on_warning)
         task = Task(plan, workload, self._pool)
@@ -165,7 +165,7 @@ class Client:
             check_number("backoff", backoff, 0)
             check_number("backoff_max", backoff_max, 0)
             check_timeout("try_timeout", try_timeout)
-        deadline = Deadline(timeout if timeout is not None else self.job_timeout, self._system.clock)
+        deadline = start_deadline("timeout", self.job_timeout if timeout is None else timeout, self._system.clock)
         plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
                         pass_task, on_status, on_data, on_warning)
         for attempt in range(1, attempts + 1):

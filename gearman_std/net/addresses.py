@@ -59,8 +59,8 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
     """The addresses of a list, of one string with commas, or of one (host, port) pair; None means what the environment variable
     GEARMAN_SERVERS says, else localhost:4730.
 
-    Raises ValueError if there is none, TypeError, with the argument's `name`, for what is no list, and what `split_address`
-    raises.
+    Raises ValueError if there is none, TypeError for what is no list, and what `split_address` raises, each with the argument's
+    `name`.
     """
     if servers is None:
         servers = environment.get("GEARMAN_SERVERS") or "localhost"
@@ -72,15 +72,18 @@ def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> 
         raise TypeError("%s is %r, not an address or a list of addresses" % (name, servers))
     addresses = []  # type: List[Address]
     for spec in servers:
-        address = split_address(spec)
+        try:
+            address = split_address(spec)
+        except (TypeError, ValueError) as error:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)("%s: %s" % (name, error)) from None
         if not address[0]:
-            raise ValueError("an address without a host: %r" % (spec,))
+            raise ValueError("%s: an address without a host: %r" % (name, spec))
         if not address[1] and not address[0].startswith("/"):
-            raise ValueError("nobody can listen on port 0: %r" % (spec,))
+            raise ValueError("%s: nobody can listen on port 0: %r" % (name, spec))
         if address not in addresses:
             addresses.append(address)
     if not addresses:
-        raise ValueError("no job server was named")
+        raise ValueError("%s: no job server was named" % name)
     return addresses
 
 

@@ -62,12 +62,17 @@ class Deadline:
         return self._end is not None and self._clock() >= self._end
 
 
-def check_timeout(name: str, timeout: "Any") -> "Any":
-    """The time-out, None if it has no end.  Raises ValueError or TypeError, which name the argument, for what is none."""
-    left = Deadline(timeout, name=name).left()
+def start_deadline(name: str, timeout: "Any", clock: "Callable[[], float]" = time.monotonic) -> Deadline:
+    """The deadline of a time-out that begins now.  Raises ValueError or TypeError, naming the argument, for what is none."""
+    deadline = Deadline(timeout, clock, name)
     if timeout is not None and timeout < 0:
         raise ValueError("%s is %r; a time-out is not less than 0, and None for ever" % (name, timeout))
-    return None if left is None else timeout
+    return deadline
+
+
+def check_timeout(name: str, timeout: "Any") -> "Any":
+    """The time-out, None if it has no end; raises what `start_deadline` raises."""
+    return None if start_deadline(name, timeout).left() is None else timeout
 
 
 class Connection:

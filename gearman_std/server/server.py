@@ -15,6 +15,7 @@ import socket
 import threading
 from collections import deque
 
+from ..arguments import check_path
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
@@ -119,7 +120,10 @@ class Server:
                          verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]
         if store is not None:
-            self._keeper = StoreKeeper(self.core, store if isinstance(store, JobStore) else JobStore(store))
+            if not isinstance(store, JobStore):
+                check_path("store", store)
+                store = JobStore(store)
+            self._keeper = StoreKeeper(self.core, store)
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[ServerAddress] # where it listens, or did
         self._deadlines = Timers()    # of calls, in monotonic seconds

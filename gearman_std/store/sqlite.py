@@ -32,7 +32,7 @@ from heapq import heappop, heappush
 from itertools import groupby
 from operator import attrgetter
 
-from ..arguments import check_kind
+from ..arguments import check_kind, check_path
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, STORED_STATES,
                          WAITING, place_of)
 from ..core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord
@@ -105,7 +105,7 @@ class JobStore:
                  migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
         if durability not in DURABILITIES:
             raise ValueError("durability is one of %s, not %r" % (", ".join(DURABILITIES), durability))
-        check_kind("path", path, (str, bytes, os.PathLike), "a path")
+        check_path("path", path)
         self.path = os.path.realpath(os.fsdecode(path))
         self.durability = durability
         self.jobs_stored = 0      # in the file, as of `open`

@@ -14,6 +14,7 @@ from gearman_std.cli.cli import main
 from gearman_std.cli.client import make_unique
 from gearman_std.cli.console import Console
 from gearman_std.server.server import Server
+from gearman_std.testing import JobServer
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
 
@@ -398,6 +399,19 @@ def test_who_waits_for_what_nobody_can_do_is_told_so(idle, address, monkeypatch)
         there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
         assert main(["client", "-h", server, "-t", "300", "-f", function, "x"], there) == 4
         assert there.stderr.getvalue().count(b"waiting for a worker that can do nobody\n") == told
+
+
+def test_nobody_is_told_that_no_worker_can_do_what_one_is_doing():
+    """It may take no more of them."""
+    go_on = threading.Event()
+    with JobServer() as server:
+        worker = Worker()
+        worker.register("last", lambda job: (worker.unregister("last"), go_on.wait(20)) and None)
+        working = server.start_worker(worker)
+        worker.unregister = working.unregister
+        assert client(server.name, "-t", "200", "-f", "last", "x") == (
+            4, b"", b"gearman-std client: no result of last within 200 ms\n")
+        go_on.set()
 
 
 @pytest.mark.parametrize("words", [["-t", "0"], ["-t", "1"], ["-t", "1", "-b"], ["-t", "1", "-v"], ["-t", "1", "-j", "3"]])
