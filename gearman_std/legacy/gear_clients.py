@@ -33,6 +33,7 @@ _HANDLERS = {
     JOB_ASSIGN: "handleJobAssign", NO_JOB: "handleNoJob", NOOP: "handleNoop", ECHO_RES: "handleEchoRes",
     ERROR: "handleError", OPTION_RES: "handleOptionRes",
 }
+_OF_JOBS = frozenset((WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, WORK_WARNING, WORK_STATUS))
 _SUBMITS = {
     (False, PRECEDENCE_NORMAL): SUBMIT_JOB, (False, PRECEDENCE_LOW): SUBMIT_JOB_LOW, (False, PRECEDENCE_HIGH): SUBMIT_JOB_HIGH,
     (True, PRECEDENCE_NORMAL): SUBMIT_JOB_BG, (True, PRECEDENCE_LOW): SUBMIT_JOB_LOW_BG,
@@ -268,6 +269,8 @@ class BaseClient:
             connection.flush()
             for item in connection.take():
                 self._call(self.handlePacket if isinstance(item, Packet) else self.handleAdminRequest, item)
+                if isinstance(item, Packet) and item.ptype in _OF_JOBS:
+                    connection.take_turns(item)
         except ConnectionError as error:
             self._lost(connection, error)
 
@@ -399,7 +402,7 @@ class Client(BaseClient):
         task = self._answered(packet, SubmitJobTask)
         job = task.job
         job.handle = packet.data
-        packet.connection.related_jobs[job.handle] = job
+        packet.connection.relate(job)
         task.setComplete()
         return job
 

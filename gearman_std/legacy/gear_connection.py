@@ -60,6 +60,7 @@ class Connection:
         self.connected = False
         self.connect_time = None  # type: Optional[float]
         self.related_jobs = {}    # type: Dict[bytes, Any]
+        self._joined = {}         # type: Dict[bytes, List[Any]] # others that have the same handle, as they are equal
         self.pending_tasks = []   # type: List[Any] # who waits for an answer, in the order of the questions
         self.admin_requests = []  # type: List[AdminRequest]
         self.options = set()      # type: Set[bytes]
@@ -107,12 +108,30 @@ class Connection:
         with self._lock:
             waiting = self.pending_tasks + self.admin_requests  # type: List[Any]
             self.pending_tasks, self.admin_requests = [], []
-            jobs = list(self.related_jobs.values())
-            self.related_jobs = {}
+            jobs = list(self.related_jobs.values()) + [job for equal in self._joined.values() for job in equal]
+            self.related_jobs, self._joined = {}, {}
             self._moved.notify_all()
         for one in waiting:
             one.setComplete()
         return jobs
+
+    def relate(self, job: "Any") -> None:
+        """A job has its handle, which another one may have, too."""
+        other = self.related_jobs.get(job.handle)
+        if other is not None:
+            self._joined.setdefault(job.handle, []).append(other)
+        self.related_jobs[job.handle] = job
+
+    def take_turns(self, packet: Packet) -> None:
+        """Have the next packet of that job, of which the server sends one for each submit, be for another that joined it."""
+        handle = packet.data.partition(b"\0")[0]
+        others = self._joined.get(handle)
+        if others is not None:
+            if handle in self.related_jobs:
+                others.append(self.related_jobs[handle])
+            self.related_jobs[handle] = others.pop(0)
+            if not others:
+                del self._joined[handle]
 
     def disconnect(self) -> None:
         """End the connection, and forget what was on its way."""

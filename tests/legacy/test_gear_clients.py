@@ -221,6 +221,35 @@ def test_hooks_are_called_and_their_errors_are_logged(make, server, caplog):
     assert client.told == [b"1", "f"] and "of a hook" in caplog.text
 
 
+def test_jobs_of_one_client_that_join_one_another_all_end(both):
+    client, worker = both
+    worker.registerFunction("f")
+    jobs = [gear.TextJob("f", "x", unique="same") for _ in range(3)]
+    for job in jobs:
+        client.submitJob(job)
+    assert len({job.handle for job in jobs}) == 1
+    at_work = worker.getJob()
+    at_work.sendWorkStatus(1, 2)
+    at_work.sendWorkData("a")
+    at_work.sendWorkComplete("b")
+    until(lambda: all(job.complete for job in jobs))
+    assert [(job.data, job.fraction_complete) for job in jobs] == [(["a", "b"], 0.5)] * 3
+    assert not client.active_connections[0].related_jobs
+
+
+def test_a_result_that_nobody_wants_any_more_costs_no_connection(both, server):
+    client, worker = both
+    worker.registerFunction("f")
+    for number in range(2):
+        job = gear.TextJob("f", "x")
+        client.submitJob(job)
+        at_work = worker.getJob()
+        at_work.sendWorkComplete()
+        at_work.sendWorkComplete()
+        until(lambda: job.complete)
+        assert len(worker.active_connections) == 1 and not worker.active_connections[0].pending_tasks
+
+
 def test_a_job_whose_worker_is_lost_fails_and_one_whose_server_is_lost_is_told(make, server):
     lost = []
 
