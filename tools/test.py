@@ -45,7 +45,7 @@ SECONDS = {
     "tests/cli/test_cli_worker.py": 40, "tests/test_single_file.py": 30, "tests/cli/test_cli_server.py": 25,
     "tests/worker/test_worker_survival.py": 15, "tests/test_package.py": 15, "tests/cli/test_cli_client.py": 15,
     "tests/client/test_client_network.py": 15, "tests/core/test_simulation.py": 10, "tests/core/test_core_functions.py": 8,
-    "tests/test_bench.py": 15, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
+    "tests/test_bench.py": 15, "tests/store/test_files.py": 12, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
 }
 FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
 
