@@ -25,7 +25,8 @@ IMPORTS = {
     "core": "arguments wire schedule timers errors",
     "net": "wire errors",
     "store": "arguments core net schedule errors",
-    "server": "arguments core store net wire timers version errors",
+    "web": "core wire errors",
+    "server": "arguments core store web net wire timers version errors",
     "client": "arguments net wire schedule timers errors",
     "worker": "arguments net wire timers errors",
     "legacy": "arguments client worker server core net wire timers version errors",
@@ -36,8 +37,8 @@ IMPORTS = {
 }
 
 # Those that decide: no I/O, no clock, no randomness, and of the standard library only these.
-PURE = ["errors", "arguments", "timers", "schedule", "wire", "core"]
-PURE_LIBRARY = {"struct", "collections", "heapq", "itertools", "operator"}
+PURE = ["errors", "arguments", "timers", "schedule", "wire", "core", "web"]
+PURE_LIBRARY = {"array", "bisect", "struct", "collections", "heapq", "itertools", "operator", "html", "json", "urllib"}
 
 # Imports that a script living for 100 ms would feel.
 HEAVY = ["typing", "dataclasses", "asyncio", "argparse", "sqlite3", "ssl", "subprocess"]

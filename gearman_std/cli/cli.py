@@ -4,6 +4,7 @@ import sys
 from ..net.signals import begin_with_signals, release_signals
 from ..version import VERSION
 from .admin import run_admin
+from .check import run_check
 from .client import run_client
 from .common import run_command
 from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
@@ -12,6 +13,7 @@ from .demo import run_demo
 from .first_process import leave_first_process
 from .names import OLD_NAMES, find_old_name, first_word, run_names, run_under_name
 from .server import run_server
+from .top import run_top
 from .worker import run_worker
 
 TYPE_CHECKING = False
@@ -23,6 +25,8 @@ _COMMANDS = {
     "client": (run_client, "submit jobs and print their results           like gearman"),
     "worker": (run_worker, "run a program, or Python functions, for jobs  like gearman -w"),
     "admin": (run_admin, "ask a job server who does what, or steer it   like gearadmin"),
+    "top": (run_top, "show what functions do, on a full screen"),
+    "check": (run_check, "say how a job server is, as a plugin of Nagios"),
     "demo": (run_demo, "count words of files with a server and workers of its own"),
     "install-names": (run_names, "make links named gearmand, gearman and gearadmin"),
 }  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]

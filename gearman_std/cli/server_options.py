@@ -7,7 +7,7 @@ from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..net.addresses import join_address
 from ..server.access import Access
-from ..server.listeners import Listener, read_places
+from ..server.listeners import SCHEMES, Listener, read_places
 from ..server.settings import BYTES, LARGEST_NUMBER, MODE, NUMBER, PORT, SECONDS, SETTINGS, Setting
 from ..store.sqlite import GEARMAND_TABLE, JobStore
 from ..version import VERSION
@@ -51,7 +51,7 @@ GEARMAND_SERVER_PEM, GEARMAND_SERVER_KEY, GEARMAND_CA_CERTIFICATE
                     certificate, key and authorities of TLS, if the command line and the config file name none
 LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
                     sockets that systemd has opened; the server listens on these and on what --listen names; a name of tls,
-                    tcp, https or http says what is spoken there
+                    tcp, https, http, webs or web says what is spoken there
 NOTIFY_SOCKET, WATCHDOG_USEC
                     how systemd wants to hear from a service of Type=notify or notify-reload
 """
@@ -159,6 +159,8 @@ def make_server_line() -> CommandLine:
             Option("-r --protocol", "NAME", "http: take jobs by HTTP, too, on the same hosts, with TLS where they have it; "
                    "gear: Gearman's own, which is always spoken", one_of("http", "gear")),
             Option("--http-port", "PORT", "port of HTTP, with -r http (default: %d)" % _HTTP_PORT, read_port),
+            Option("--web", "[HOST:]PORT", "show the server to people, with a browser, and to monitors; may be repeated "
+                   "(default host: 127.0.0.1)", repeat=True),
             setting_option("socket_mode"),
             setting_option("backlog"),
         ] + list(map(setting_option, ("keepalive.idle", "keepalive.interval", "keepalive.count"))) + [
@@ -329,8 +331,8 @@ def is_service_address(environment: "Mapping[str, str]") -> bool:
 
 def _speaks_tls(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> bool:
     """Whether any address is to speak TLS."""
-    return bool(options.tls or any(address.startswith(("tls:", "https:")) for address in options.listen)
-                or any(name in ("tls", "https") for name, _ in inherited))
+    words = options.listen + [name + ":" for name, _ in inherited]
+    return bool(options.tls or any(tls and word.startswith(scheme) for word in words for scheme, (tls, _) in SCHEMES.items()))
 
 
 def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple[Any, ...]":
@@ -339,14 +341,17 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
     places = []  # type: List[Any]
     for name, listening in inherited:
         over_tcp = listening.family != getattr(socket, "AF_UNIX", None)
-        secure = over_tcp and (name in ("tls", "https") or options.tls and name not in ("tcp", "http"))
-        places.append(Listener(listening, secure, http=name in ("https", "http")))
+        speaks, http = SCHEMES.get(name + ":", (bool(options.tls), ""))
+        places.append(Listener(listening, over_tcp and speaks, http=http))
     for address in options.listen:
-        marked = address.startswith(("tls:", "tcp:", "https:", "http:", "unix:", "/"))
+        marked = address.startswith(tuple(SCHEMES) + ("unix:", "/"))
         places.append("tcp:" + address if plain and not marked else address)
     if options.protocol == "http":
         places = places or [""]
         places += _http_places(places, options.tls, _HTTP_PORT if options.http_port is None else options.http_port)
+    if options.web:
+        places = places or [""]
+        places += [("webs:" if options.tls else "web:") + address for address in options.web]
     return tuple(places)
 
 
@@ -360,7 +365,7 @@ def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
             secure, http = place.secure, place.http
         else:
             (host, _), secure, http = place
-        spoken = spoken or http
+        spoken = spoken or bool(http)
         if not http and not host.startswith("/"):
             hosts[host] = secure or hosts.get(host, False)
     if not hosts and not spoken:

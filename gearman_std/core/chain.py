@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List
+    from typing import Any, Iterator, List, Optional
     from .jobs import Job
 
 CHAIN_STEP = 64  # jobs that a walk hands out at once
@@ -41,10 +41,11 @@ class Chain:
         """Put a job behind all others."""
         _tie(job, self.end)
 
-    def walk(self) -> "Iterator[List[Job]]":
-        """The jobs that were there at its beginning, but for those that have gone when their turn comes, some at a time."""
+    def walk(self, after: "Optional[Job]" = None) -> "Iterator[List[Job]]":
+        """The jobs that were there at its beginning, but for those that have gone when their turn comes, some at a time; with
+        `after`, only those behind that one."""
         mark, last = _Link(), _Link()
-        _tie(mark, self.end.later)
+        _tie(mark, self.end.later if after is None else after.later)
         _tie(last, self.end)
         try:
             while mark.later is not last:

@@ -35,6 +35,7 @@ from .limits import REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Li
 from .peers import ASLEEP, AWAKE, WOKEN, Peer
 from .rights import ALL_RIGHTS
 from .roster import Roster
+from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE, Statistics
 from .turns import NO_PACKETS, STEP, Turns
 from .uniques import Uniques, predecessor_of, unique_key
 from .watchers import leave, tell, unwatch
@@ -74,14 +75,19 @@ class Core:
         self.last_number = 0 if numbers is not None else 1 << 63  # of the block
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
+        self.second = 0  # the whole seconds of `now`
+        self._second_ends = float("-inf")     # when that is another
+        self.began = None               # type: Optional[float] # the first `now`
+        self.loading = False            # the server is still reading its store
+        self.statistics = Statistics()
         self.peers = {}                 # type: Dict[Peer, None]
-        self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}))
+        self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}), self.statistics)
         self.functions = self.registry.by_name
         self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
         self.aside = {}                 # type: Dict[bytes, Job] # by handle
         self.totals = self.registry.totals  # of functions that are gone, and what belongs to none
         # What else is counted, for `show totals`; the server adds to it.
-        self.counters = dict.fromkeys(REFUSAL_COUNTERS.values(), 0)  # type: Dict[str, int]
+        self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.number = 0                 # of the last handle given out
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
@@ -122,6 +128,7 @@ class Core:
     def receive(self, peer: Peer, packets: "Iterable[Packet]") -> "List[Packet]":
         """Obey the packets of a peer, in their order; return those that wait for its next turn, as others take long."""
         handlers, turns = peer.handlers, self.turns
+        peer.heard = self.now
         turns.packets = packets = iter(packets)  # whoever does what takes long takes the rest out
         for packet_type, arguments in packets:
             handlers[packet_type](self, peer, arguments)
@@ -175,6 +182,11 @@ class Core:
             self._uncorrected = [job for job in self.delayed.things() if job.schedule is not None]
         self.now = now
         self.wall = wall
+        if now >= self._second_ends:
+            self.second = int(now)
+            self._second_ends = self.second + 1
+            if self.began is None:
+                self.began = now
         if self._uncorrected:
             self._correct()
         if self.time_limits.entries or self.delayed.entries or self.retries.entries:
@@ -196,6 +208,8 @@ class Core:
             if job.background:
                 self._attempt_lost(job, b"the time limit ran out")
             else:
+                job.function.totals.lost += 1
+                self._note_end(job, END_LOST, b"the time limit ran out")
                 self._take_out(job)
                 self._fail(job)
         for _ in range(STEP):
@@ -221,7 +235,7 @@ class Core:
         try:
             return job.schedule.corrected(job.due, self.wall)  # type: ignore[no-any-return]
         except ValueError:  # the clock is beyond the calendar
-            return job.due
+            return float(job.due)
 
     def settle(self) -> None:
         """Finish what the packets of one wake-up began."""
@@ -310,6 +324,7 @@ class Core:
         self.uniques.add(job)
         if record.state == WAITING:
             self._enqueue(job)
+            job.since = job.created
             return job
         if job.schedule is not None and not job.attempts and job.due > self.wall:
             job.due = self._due_by_the_clock(job)
@@ -403,6 +418,7 @@ class Core:
     def drop_job(self, job: Job) -> None:
         """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
         if job.state not in (RUNNING, SET_ASIDE, GONE):
+            self._note_end(job, END_CANCELLED, b"its function was dropped")
             self._take_out(job)
             self._give_up(job, b"its function was dropped")
 
@@ -414,8 +430,18 @@ class Core:
         if job.state is SET_ASIDE:
             self.purge(job)
         else:
+            self._note_end(job, END_CANCELLED)
             self._take_out(job)
             self._fail(job)
+
+    def run_now(self, job: Job) -> bool:
+        """Have a job that waits for a date, or for its next attempt, wait in its queue at once; False for another job."""
+        if job.state is not DELAYED:
+            return False
+        self._take_out(job)
+        self._enqueue(job)
+        self.put_behind(job)
+        return True
 
     def requeue(self, job: Job) -> None:
         """Give a job that was set aside a new start."""
@@ -540,6 +566,7 @@ class Core:
             self._forget(job)
 
     def _enqueue(self, job: Job) -> None:
+        job.since = self.now
         job.function.push(job)
         self.roster.wake(job.function, self.now)
 
@@ -586,10 +613,17 @@ class Core:
         if job is None:
             return None
         peer.running[job.handle] = job
+        now, function = self.now, job.function
+        if function.noted != self.second:
+            self.statistics.note(function, self.second, now, 1)
+        job.waited = waited = now - job.since
+        job.since = now
+        if function.statistics is not None:
+            function.statistics.waited.observe(waited)
         if peer.time_limits:
-            time_limit = peer.time_limits.get(job.function)
+            time_limit = peer.time_limits.get(function)
             if time_limit is not None:
-                job.timer = self.time_limits.add(self.now + time_limit, job)
+                job.timer = self.time_limits.add(now + time_limit, job)
         return job
 
     def _push_job(self, peer: Peer) -> None:
@@ -603,6 +637,8 @@ class Core:
 
     def _attempt_lost(self, job: Job, error: bytes) -> None:
         """A running job came to no end: try again, unless it did that too often or nobody cares any longer."""
+        job.function.totals.lost += 1
+        self._note_end(job, END_LOST, error)
         self._take_out(job)
         job.attempts += 1
         if not job.background and not job.watchers:
@@ -622,6 +658,8 @@ class Core:
 
         `handle` is as the worker wrote it, which may be with a NUL at its end.
         """
+        job.worker.failed += 1
+        self._note_end(job, END_FAILED, error)
         self._take_out(job)
         policy = job.function.policy
         if job.background and policy.attempts > 1:
@@ -641,6 +679,19 @@ class Core:
         else:
             self._end(job)
 
+    def _note_end(self, job: Job, outcome: str, text: bytes = b"") -> None:
+        """Remember how an attempt ended that is still running, or a job that is not."""
+        function, worker = job.function, job.worker
+        if function.noted != self.second:
+            self.statistics.note(function, self.second, self.now)
+        statistics = function.statistics
+        if statistics is not None:
+            end = (job.handle, job.unique, outcome, self.wall, job.waited, self.now - job.since if worker is not None else 0.0,
+                   worker.identity if worker is not None else None, text[:MAX_TEXT_SIZE])
+            statistics.ends.append(end)
+            if outcome is not END_CANCELLED:
+                statistics.last_failure = end
+
     def _give_up(self, job: Job, error: bytes) -> None:
         """No attempts are left."""
         if job.background:
@@ -659,10 +710,20 @@ class Core:
 
     def finish(self, job: Job) -> None:
         """A running job is complete."""
-        function = job.function
+        function, worker = job.function, job.worker
+        # What `_note_end` and `_take_out` do (benchmark: every job).
+        if function.noted != self.second:
+            self.statistics.note(function, self.second, self.now)
+        statistics = function.statistics
+        if statistics is not None:
+            ran = self.now - job.since
+            statistics.ran.observe(ran)
+            end = (job.handle, job.unique, END_COMPLETED, self.wall, job.waited, ran, worker.identity, b"")
+            statistics.last_success = end
+            statistics.ends.append(end)
         function.totals.completed += 1
-        # What `_take_out` does (benchmark: every job).
-        job.worker.running.pop(job.handle, None)
+        worker.completed += 1
+        worker.running.pop(job.handle, None)
         if job.timer is not None:
             self.time_limits.cancel(job.timer)
             job.timer = None

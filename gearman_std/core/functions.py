@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Dict, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
+    from .statistics import Statistics
 
 UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
 
@@ -23,9 +24,10 @@ class Registry:
     """
 
     __slots__ = ("by_name", "dropped", "max_queues", "unused", "name_size", "totals", "forget_at", "_limits", "_policy",
-                 "_policies")
+                 "_policies", "_statistics")
 
-    def __init__(self, limits: "Limits", policy: "FunctionPolicy", policies: "Dict[bytes, FunctionPolicy]") -> None:
+    def __init__(self, limits: "Limits", policy: "FunctionPolicy", policies: "Dict[bytes, FunctionPolicy]",
+                 statistics: "Statistics") -> None:
         self.by_name = {}           # type: Dict[bytes, Function] # listed whole, which a plain dict does quickest
         self.dropped = {}           # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
         self.max_queues = {}        # type: Dict[bytes, Tuple[int, int, int]]
@@ -36,6 +38,7 @@ class Registry:
         self._limits = limits
         self._policy = policy
         self._policies = policies
+        self._statistics = statistics
 
     def __repr__(self) -> str:
         return "<Registry: %d functions, %d dropped, %d perhaps unused>" % (
@@ -118,3 +121,4 @@ class Registry:
     def _take_out(self, function: Function) -> None:
         del self.by_name[function.name]
         self.name_size -= len(function.name)
+        self._statistics.forget(function)

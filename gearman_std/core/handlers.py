@@ -15,7 +15,7 @@ from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .rights import SUBMIT, WORK, permitted
 from .submits import submit
 from .text import answer, is_order, needs_no_jobs, permitted_commands
-from .turns import GO_ON
+from .turns import ASK, GO_ON
 from .watchers import count_watchers, tell
 
 TYPE_CHECKING = False
@@ -143,7 +143,7 @@ def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> No
 
 def on_set_client_id(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (client_id,) = arguments
-    peer.client_id = _before_nul(client_id)[:MAX_CLIENT_ID_SIZE]
+    peer.identify(_before_nul(client_id)[:MAX_CLIENT_ID_SIZE])
 
 
 def on_all_yours(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
@@ -188,7 +188,7 @@ def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     job.progress = (parse_number(numerator) & 0xffffffff, parse_number(denominator) & 0xffffffff)
     if job.watchers:
         packet = pack_response(WORK_STATUS, handle, numerator, denominator)
-        if job.joins:
+        if job.extras.joins:
             tell(core.turns, job, lambda watcher: watcher.send(packet), peer)
         else:
             job.watchers[0].send(packet)
@@ -213,21 +213,27 @@ def _relay(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Dat
         tell(core.turns, job, lambda watcher: watcher.send_data(packet_type, data, handle), worker)
         return
     packet = pack_response(packet_type, handle, data)
-    if job.joins:
+    if job.extras.joins:
         tell(core.turns, job, lambda watcher: watcher.send(packet), worker)
     else:
         job.watchers[0].send(packet)
+
+
+def _refuse_late(core: "Core", peer: "Peer", text: bytes) -> None:
+    """A worker ends a job that it does not have, or has no longer."""
+    core.counters["late_results"] += 1
+    peer.error(b"JOB_NOT_FOUND", text)
 
 
 def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
-        peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
+        _refuse_late(core, peer, b"Job given in work result not found")
         return
     watchers = job.watchers
     if watchers:
-        if job.joins or len(data) >= LARGE_BODY:
+        if job.extras.joins or len(data) >= LARGE_BODY:
             _relay(core, job, WORK_COMPLETE, handle, data, None)
         else:
             # What `_relay` does, with a call less (benchmark: every round trip).
@@ -239,7 +245,7 @@ def on_work_fail(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     (handle,) = arguments
     job = peer.running.get(handle.rstrip(b"\0"))
     if job is None:
-        peer.error(b"JOB_NOT_FOUND", b"Job given in work result not found")
+        _refuse_late(core, peer, b"Job given in work result not found")
     else:
         core.attempt_failed(job, b"the worker failed it", None, handle)
 
@@ -248,7 +254,7 @@ def on_work_exception(core: "Core", peer: "Peer", arguments: "Arguments") -> Non
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
-        peer.error(b"JOB_NOT_FOUND", b"An exception was received for a job that does not exist")
+        _refuse_late(core, peer, b"An exception was received for a job that does not exist")
     else:
         core.attempt_failed(job, bytes(data[:1024]), data, handle)
 
@@ -290,6 +296,11 @@ def on_go_on(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     core.turns.go_on(peer)
 
 
+def on_ask(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    question, is_order = arguments
+    core.turns.undertake(peer, question(core, peer), lasts=bool(is_order))
+
+
 def on_unexpected(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"INVALID_COMMAND", b"Command not expected")
 
@@ -303,6 +314,8 @@ def on_forbidden(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 def obeyed_early(packet: "Packet") -> bool:
     """Whether a packet can be obeyed before all jobs of the store are known, as a question that is not about one job."""
     packet_type, arguments = packet
+    if packet_type == ASK:
+        return not arguments[1]
     return packet_type in _EARLY_PACKETS or packet_type == TEXT_LINE and needs_no_jobs(arguments[0])  # type: ignore[arg-type]
 
 
@@ -310,7 +323,7 @@ def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
     """What obeys the packets of a peer with these rights, by packet type."""
     handlers = permitted(_HANDLERS, rights, on_forbidden)
     return [handlers.get(number, on_unexpected) for number in range(max(PACKETS) + 1)] + [
-        _answers(rights), on_wrong_magic, on_too_few_arguments, on_go_on]
+        _answers(rights), on_wrong_magic, on_too_few_arguments, on_go_on, on_ask]
 
 
 _HANDLERS = {

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, FrozenSet, Iterable, List, Optional, Tuple, Union
     from .peers import Peer
+    from .statistics import FunctionStatistics
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
@@ -80,7 +81,7 @@ class Extras:
     Owner: the Job; that of all usual ones is immutable.
     """
 
-    __slots__ = ("reducer", "progress", "error", "schedule", "successor")
+    __slots__ = ("reducer", "progress", "error", "schedule", "successor", "due", "joins")
 
     def __init__(self) -> None:
         self.reducer = None    # type: Optional[bytes]
@@ -88,6 +89,8 @@ class Extras:
         self.error = b""       # the last attempt's error
         self.schedule = None   # type: Any # the Schedule of a recurring job
         self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
+        self.due = 0.0         # when DELAYED: unix time before which it does not wait in the queue
+        self.joins = 0         # how many later submits joined it
 
     def __repr__(self) -> str:
         return "<Extras %s>" % ("of a job" if self is not NO_EXTRAS else "of usual jobs")
@@ -116,9 +119,9 @@ class Job:
     """
 
     __slots__ = ("handle", "function", "unique", "workload", "priority", "state", "background", "watchers", "worker",
-                 "attempts", "created", "due", "timer", "joins", "position", "extras", "earlier", "later")
+                 "attempts", "created", "since", "waited", "timer", "position", "extras", "earlier", "later")
 
-    reducer, progress, error, schedule, successor = map(_extra, Extras.__slots__)
+    reducer, progress, error, schedule, successor, due, joins = map(_extra, Extras.__slots__)
 
     def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
                  background: bool, created: float) -> None:
@@ -129,13 +132,13 @@ class Job:
         self.priority = priority
         self.background = background  # somebody submitted it in the background, so it never depends on a watcher
         self.created = created        # monotonic seconds
+        self.since = created          # monotonic seconds: since when it waits in its queue, or runs
+        self.waited = 0.0             # seconds in the queue before its last attempt
         self.state = _BETWEEN
         self.watchers = NO_WATCHERS  # type: Any # the peers that get its packets: a tuple of one, or a dict of more
         self.worker = None    # type: Any # the Peer that runs it
         self.attempts = 0     # how many attempts have failed or were lost
-        self.due = 0.0        # when DELAYED: unix time before which it does not wait in the queue
         self.timer = None     # type: Optional[List[Any]] # its entry in Timers: of its due time, or of its time limit
-        self.joins = 0        # how many later submits joined it
         self.position = 0     # what orders it among jobs of its priority, see Ledger; 0: as it was new
         self.extras = NO_EXTRAS
         self.earlier = None   # type: Any # its neighbours in a Chain
@@ -186,7 +189,8 @@ class Function:
     """
 
     __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "aside", "size", "workers",
-                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals")
+                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals", "noted",
+                 "statistics")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
@@ -206,6 +210,8 @@ class Function:
         self.escalating = 0       # how many more sleepers the next escalation wakes; 0: none is due
         self.kept = False         # it stays although nobody uses it
         self.totals = Totals()
+        self.noted = -1           # the second of which Statistics know that something happened
+        self.statistics = None    # type: Optional[FunctionStatistics] # of functions that did something lately
 
     def __repr__(self) -> str:
         return "<Function %s: %d waiting, %d running, %d workers>" % (
@@ -343,6 +349,19 @@ class Function:
         return [job for priority in PRIORITY_CLASSES for job in self.queues[priority]
                 if job.state is WAITING and job.priority == priority]
 
+    def oldest(self, now: float) -> "Optional[float]":
+        """For how many seconds the job has waited that has waited longest of those whose turn is next, one of each priority;
+        None if none waits."""
+        since = []
+        for priority in PRIORITY_CLASSES:
+            queue = self.queues[priority]
+            while queue and (queue[0].state is not WAITING or queue[0].priority != priority):
+                queue.popleft()
+                self.dead -= 1
+            if queue:
+                since.append(queue[0].since)
+        return max(0.0, now - min(since)) if since else None
+
     def _bury(self, priority: int) -> None:
         # The entry stays in the deque, since taking it out would cost a walk along it, unless it is at an end of it; when half
         # the entries are dead, one walk takes out all.
@@ -440,7 +459,7 @@ class Totals:
     Owner: the Core.
     """
 
-    __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused")
+    __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused", "lost")
 
     def __init__(self) -> None:
         self.submitted = 0
@@ -451,6 +470,7 @@ class Totals:
         self.set_aside = 0
         self.cancelled = 0
         self.refused = 0
+        self.lost = 0  # attempts whose worker was lost, or too slow, or gave the job back
 
     def add(self, others: "Totals") -> None:
         """Count what others have counted."""

@@ -106,7 +106,7 @@ def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:
     extras = job.extras
     state = WAITING if job.state is STORING and not job.unique and not job.due else _stored_state(job, wall)
     return _new_record(AddRecord, (  # type: ignore[no-any-return]
-        ADD, job.handle, job.function.name, job.unique, job.workload, extras.reducer, job.priority, job.due, job.attempts,
+        ADD, job.handle, job.function.name, job.unique, job.workload, extras.reducer, job.priority, extras.due, job.attempts,
         state, extras.error, extras.schedule.text if extras.schedule else None, wall - (now - job.created), job.position))
 
 

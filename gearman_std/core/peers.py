@@ -25,7 +25,7 @@ class Peer:
 
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
                  "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching", "all_yours", "errand",
-                 "errand_lasts", "gone")
+                 "errand_lasts", "gone", "heard", "completed", "failed", "identity")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -48,12 +48,21 @@ class Peer:
         self.all_yours = 0        # after ALL_YOURS, the type of its last grab, whose answer it gets without asking
         self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for
         self.gone = False         # the connection is lost
+        self.identity = (number, address, self.client_id)  # who it is
+        self.heard = 0.0          # monotonic seconds, when it said something last
+        self.completed = 0        # jobs that it has done
+        self.failed = 0
         self.errand_lasts = False  # that is done whether the peer is there or not
 
     def __repr__(self) -> str:
         return "<Peer %d %s: %d abilities, %d running, %d watched, %s>" % (
             self.number, self.address.decode("latin-1"), len(self.abilities), len(self.running), len(self.watching),
             ("awake", "asleep", "woken")[self.sleep])
+
+    def identify(self, client_id: bytes) -> None:
+        """It says how it is called."""
+        self.client_id = client_id
+        self.identity = (self.number, self.address, client_id)
 
     def send(self, packet: "Data") -> None:
         """Have the server send some bytes."""

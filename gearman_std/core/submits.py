@@ -54,7 +54,8 @@ def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Da
     core.number += 1
     handle = b"%b:%d" % (core.handle_prefix, core.number)
     job = Job(handle, function, unique, workload, priority, background, core.now)
-    job.due = due
+    if due:
+        job.due = due
     if reducer is not None:
         job.reducer = reducer
     if schedule is not None:
@@ -67,6 +68,8 @@ def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Da
     earlier.later = later.earlier = job
     core.size += size
     function.admit(job)
+    if function.noted != core.second:
+        core.statistics.note(function, core.second, core.now)
     function.totals.submitted += 1
     if predecessor is not None:
         predecessor.successor = job

@@ -1,12 +1,13 @@
 """The replies to the administrative text commands, computed from a Core.
 
 Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
-has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``shutdown``, ``show aside``,
-``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``, ``shutdown``, ``show
+aside``, ``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
 
 What can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
+from .facts import function_facts, job_facts
 from .jobs import RUNNING, Totals
 from .rights import ADMIN, STEER, permitted
 from .turns import STEP
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 _OK = b"OK\r\n"
 _NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
-_NO_FUNCTION = b"ERR function not found\r\n"
-_NO_JOB = b"ERR UNKNOWN_JOB\r\n"
+FUNCTION_NOT_FOUND = b"ERR function not found\r\n"
+JOB_NOT_FOUND = b"ERR UNKNOWN_JOB\r\n"
 _MAX_WORDS = 5
 _PIECE_SIZE = 65536  # bytes of a listing that are made at once
 
@@ -43,6 +44,12 @@ def answer(core: "Any", commands: "Dict[bytes, TextCommand]", line: bytes) -> "O
     if _speaks_another_protocol(line.split(), command is not None):
         return None
     return command(core, words) if command is not None else _unknown_command(words[0])
+
+
+def obey(core: "Any", rights: "FrozenSet[str]", words: "List[bytes]") -> "Reply":
+    """The reply to the words of a command of a peer with these rights, which are not those of a line, and may hold blanks."""
+    right, command = _TEXT_COMMANDS[words[0]]
+    return command(core, words) if right in rights else _forbidden(core, words)
 
 
 def is_order(line: bytes) -> bool:
@@ -149,7 +156,7 @@ def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
             return
         if not count % STEP:
             yield b""
-    yield _NO_FUNCTION
+    yield FUNCTION_NOT_FOUND
 
 
 def _drop_with_jobs(core: "Any", function: "Any", forced: bool) -> "Reply":
@@ -186,7 +193,7 @@ def _cancel(core: "Any", words: "List[bytes]") -> "Reply":
     if what == b"job" and len(words) == 3:
         job = core.jobs.get(words[2]) or core.aside.get(words[2])
         if job is None:
-            return _NO_JOB
+            return JOB_NOT_FOUND
         core.cancel(job)
         return _OK
     if what == b"function" and len(words) == 3:
@@ -217,9 +224,9 @@ def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[
         yield b""
     what = words[1].lower()
     if not count and what == b"function" and not known:
-        yield _NO_FUNCTION
+        yield FUNCTION_NOT_FOUND
     else:
-        yield b"OK %d\r\n" % count if count or what in (b"function", b"all") else _NO_JOB
+        yield b"OK %d\r\n" % count if count or what in (b"function", b"all") else JOB_NOT_FOUND
 
 
 def _requeue(core: "Any", words: "List[bytes]") -> "Reply":
@@ -234,7 +241,7 @@ def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], 
     what = words[1].lower() if len(words) > 1 else b""
     if what == b"job" and len(words) == 3:
         if words[2] not in core.aside:
-            return _NO_JOB
+            return JOB_NOT_FOUND
         order(core.aside[words[2]])
         return b"OK 1\r\n"
     if what == b"function" and len(words) == 3:
@@ -243,6 +250,15 @@ def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], 
     if what == b"all" and len(words) == 2:
         return _for_all(core, words, core.aside_chain, order, lambda jobs: jobs)
     return _incomplete(words[0].lower())
+
+
+def _run(core: "Any", words: "List[bytes]") -> bytes:
+    if len(words) != 3 or words[1].lower() != b"job":
+        return _incomplete(b"run")
+    job = core.jobs.get(words[2])
+    if job is None:
+        return JOB_NOT_FOUND
+    return _OK if core.run_now(job) else b"ERR the job does not wait for a date\r\n"
 
 
 def _pause(core: "Any", words: "List[bytes]") -> bytes:
@@ -258,7 +274,7 @@ def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], No
         return _incomplete(words[0].lower())
     function = core.functions.get(words[2])
     if function is None:
-        return _NO_FUNCTION
+        return FUNCTION_NOT_FOUND
     order(function)
     return _OK
 
@@ -285,19 +301,19 @@ def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
         return _unknown_command(b"show")
     what = [word.lower() for word in words[1:]]
     if what == [b"jobs", b"json"]:
-        return _json_listing(_describe(core, job) for job in _jobs(core.job_chain))
+        return _json_listing(job_facts(core, job) for job in _jobs(core.job_chain))
     if what == [b"jobs"]:
         return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
                         for job in _jobs(core.job_chain))
     if what == [b"unique", b"jobs"]:
         return _listing(job.unique + b"\n" for job in _jobs(core.job_chain))
     if what == [b"aside", b"json"]:
-        return _json_listing(_describe(core, job) for job in _jobs(core.aside_chain))
+        return _json_listing(job_facts(core, job) for job in _jobs(core.aside_chain))
     if what == [b"aside"]:
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
                                                    b" ".join(job.error.split())) for job in _jobs(core.aside_chain))
     if what == [b"functions", b"json"]:
-        return _json_listing(_describe_function(function) for function in _functions(core))
+        return _json_listing(function_facts(core, function) for function in _functions(core))
     if what == [b"totals"]:
         return _show_totals(core)
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
@@ -311,31 +327,10 @@ def _show_totals(core: "Any") -> "Iterator[bytes]":
         if not count % STEP:
             yield b""
     figures = [(name, getattr(totals, name)) for name in totals.__slots__]
-    figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size),
-                ("peers", len(core.peers)), ("functions", len(core.functions))]
+    figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size), ("peers", len(core.peers)),
+                ("functions", len(core.functions)), ("uptime", int(core.now - core.began))]
     figures += sorted(core.counters.items())
     yield from _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
-
-
-def _describe(core: "Any", job: "Any") -> "Dict[str, Any]":
-    return {
-        "handle": _text_of(job.handle), "function": _text_of(job.function.name), "unique": _text_of(job.unique),
-        "priority": ("high", "normal", "low")[job.priority], "state": job.state, "background": job.background,
-        "age": round(core.now - job.created, 3), "attempts": job.attempts, "joins": job.joins, "size": len(job.workload),
-        "due": job.due or None, "error": _text_of(job.error), "schedule": _text_of(job.schedule.text) if job.schedule else None,
-        "worker": {"number": job.worker.number, "address": _text_of(job.worker.address),
-                   "client_id": _text_of(job.worker.client_id)} if job.worker is not None else None}
-
-
-def _describe_function(function: "Any") -> "Dict[str, Any]":
-    totals = {name: getattr(function.totals, name) for name in function.totals.__slots__}
-    return dict(totals, function=_text_of(function.name), paused=function.paused, waiting=sum(function.waiting),
-                running=function.running, delayed=sum(function.delayed), aside=function.aside, workers=function.workers,
-                size=function.size, max_queue=function.max_queue)
-
-
-def _text_of(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
 
 
 def _json_listing(entries: "Iterable[Dict[str, Any]]") -> "Iterator[bytes]":
@@ -389,7 +384,7 @@ _TEXT_COMMANDS = {
     b"version": (ADMIN, _version), b"getpid": (ADMIN, _getpid), b"verbose": (ADMIN, _verbose), b"show": (ADMIN, _show_listing),
     b"maxqueue": (STEER, _maxqueue), b"create": (STEER, _create), b"drop": (STEER, _drop), b"cancel": (STEER, _cancel),
     b"pause": (STEER, _pause), b"resume": (STEER, _resume), b"drain": (STEER, _drain), b"requeue": (STEER, _requeue),
-    b"purge": (STEER, _purge), b"shutdown": (STEER, _shutdown),
+    b"purge": (STEER, _purge), b"run": (STEER, _run), b"shutdown": (STEER, _shutdown),
 }  # type: Dict[bytes, Tuple[str, TextCommand]] # by its first word: the right that a command takes, and what answers it
 _HTTP_METHODS_ELSEWHERE = frozenset((
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))

@@ -187,11 +187,13 @@ class Channels:
     def begin_early(self) -> None:
         """Obey what needs no jobs, and hold up who asks for anything else, until `begin`, as the store is not read yet."""
         self.held_up = {}
+        self._core.loading = True
         self._at_once = 0  # since each packet is looked at
 
     def begin(self) -> None:
         """Obey everything from now on; those who were held up take turns in the order in which they came to that."""
         held_up, self.held_up = self.held_up, None
+        self._core.loading = False
         self._at_once = TURN_PACKETS
         for channel in held_up or ():
             if channel.state is HELD_UP:

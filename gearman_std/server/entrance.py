@@ -4,18 +4,19 @@ from selectors import EVENT_READ
 
 from ..core.peers import Peer
 from ..net.streams import TLSStream, end_connection
+from ..web.session import WebSession
 from ..wire.http import pack_refusal
 from ..wire.http_jobs import JobSession
 from ..wire.protocol import ERROR, PacketReader, pack_response
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
 from .gate import NEVER, Gate
-from .listeners import KNOWS_UIDS, Listener
+from .listeners import JOBS, KNOWS_UIDS, WEB, Listener
 from .tls import Handshakes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Sequence
+    from typing import Any, Callable, FrozenSet, List, Optional, Sequence
     from ..core.core import Core
     from ..timers import Timers
     from .channels import Channels
@@ -40,13 +41,14 @@ class Entrance:
     """Who may come in, and as what.
 
     It makes channels of connections to the server's listeners: none if `max_connections` are there already, or if `access` lets
-    the peer do nothing; with `tls`, where the listener is secure, those that have agreed on it.
+    the peer do nothing; with `tls`, where the listener is secure, those that have agreed on it.  `web_names` are those by
+    which browsers may call this server.
 
     Owner: the dispatcher thread.
     """
 
     def __init__(self, core: "Core", channels: "Channels", faults: "Faults", access: Access, tls: "Optional[ServerTLS]",
-                 max_connections: int, max_packet_size: int, max_line_size: int) -> None:
+                 max_connections: int, max_packet_size: int, max_line_size: int, web_names: "FrozenSet[str]") -> None:
         self.gate = None         # type: Any # these two from `open` to `close`
         self.handshakes = None   # type: Any
         self._core = core
@@ -57,6 +59,7 @@ class Entrance:
         self._max_connections = max_connections or NEVER
         self._max_packet_size = max_packet_size
         self._max_line_size = max_line_size
+        self._web_names = web_names
 
     def __repr__(self) -> str:
         return "<Entrance: %r, %r>" % (self.gate, self.handshakes)
@@ -110,8 +113,7 @@ class Entrance:
             self._turn_away(connection, listener, b"FORBIDDEN", b"Nothing is allowed to this connection")
             return None
         peer = Peer(connection.fileno(), facts.shown.encode() or b"unix")
-        reader = (JobSession(self._max_packet_size) if listener.http
-                  else PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size))
+        reader = self._make_reader(listener)
         channels = self._channels
         channel = (SecureChannel(connection, peer, reader, channels.serve_secure) if isinstance(connection, TLSStream)
                    else Channel(connection, peer, reader))
@@ -133,6 +135,14 @@ class Entrance:
             channels.fault(channel)
             return None
         return channel
+
+    def _make_reader(self, listener: Listener) -> PacketReader:
+        """What reads a connection, by what is spoken there."""
+        if listener.http == WEB:
+            return WebSession(self._web_names)
+        if listener.http == JOBS:
+            return JobSession(self._max_packet_size)
+        return PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size)
 
     def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
         try:

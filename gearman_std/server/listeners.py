@@ -5,25 +5,30 @@ import socket
 import stat
 import struct
 
-from ..net.addresses import split_address
+from ..net.addresses import machine_name, split_address
 from ..net.streams import KEEPALIVE, end_connection, set_up_tcp
 from .access import PeerFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Sequence, Tuple, Union
+    from typing import Any, FrozenSet, List, Optional, Sequence, Tuple, Union
     from ..net.addresses import Address, ServerAddress
-    Place = Union["Listener", Tuple[Address, bool, bool]]
+    Place = Union["Listener", Tuple[Address, bool, str]]
+
+JOBS, WEB = "jobs", "web"  # what HTTP can be for: to submit jobs, or to look at the server
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
-_SCHEMES = ("tls:", "tcp:", "https:", "http:")
+# What may stand before an address: whether TLS is spoken there, and over it what HTTP is for, if it is that.
+SCHEMES = {"tls:": (True, ""), "tcp:": (False, ""), "https:": (True, JOBS), "http:": (False, JOBS),
+           "webs:": (True, WEB), "web:": (False, WEB)}
 _PORT_TRIES = 16  # ports that are free for one family of addresses may be taken for the other
 KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
 class Listener:
-    """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol.
+    """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol:
+    JOBS or WEB.
 
     With `path`, the file of a Unix socket goes when it is closed.  With `own`, nobody but this server is to accept there, so
     that closing it ends it for the children of forks, too.
@@ -31,7 +36,7 @@ class Listener:
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: bool = False,
+    def __init__(self, listening: socket.socket, secure: bool = False, path: str = "", http: str = "",
                  own: bool = False) -> None:
         listening.setblocking(False)
         self.socket = listening
@@ -47,7 +52,8 @@ class Listener:
         self.address = name if isinstance(name, (str, bytes)) else (_numeric_host(name), name[1])  # type: ServerAddress
 
     def __repr__(self) -> str:
-        return "<Listener on %r%s%s>" % (self.address, ", TLS" if self.secure else "", ", HTTP" if self.http else "")
+        return "<Listener on %r%s%s>" % (self.address, ", TLS" if self.secure else "",
+                                         ", HTTP for %s" % self.http if self.http else "")
 
     def accept(self) -> "Tuple[socket.socket, PeerFacts]":
         """The next connection, non-blocking and set up, and who is at its other end."""
@@ -106,8 +112,9 @@ def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]
 
     A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
     is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
-    say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it, with `https:` or
-    `http:`.  Raises ValueError and TypeError.
+    say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it: with `https:` or
+    `http:` for jobs, with `webs:` or `web:` for people and monitors.  Of these a port alone is one of 127.0.0.1.  Raises
+    ValueError and TypeError.
     """
     if port > 65535:
         raise ValueError("port is %r, more than 65535" % (port,))
@@ -117,13 +124,20 @@ def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]
             places.append(spec)
             continue
         named = isinstance(spec, str) and "://" not in spec
-        scheme = next((one for one in _SCHEMES if spec.startswith(one)), "") if named else ""
-        address = split_address(spec[len(scheme):] if named else spec, port)
+        scheme = next((one for one in SCHEMES if spec.startswith(one)), "") if named else ""
+        tls, http = SCHEMES.get(scheme, (secure, ""))
+        place = spec[len(scheme):] if named else spec
+        address = split_address("127.0.0.1:" + place if http == WEB and place.isdigit() else place, port)
         if scheme and address[0].startswith("/"):
             raise ValueError("neither TCP nor TLS nor HTTP is spoken on a Unix socket: %r" % (spec,))
-        places.append((address, not address[0].startswith("/") and (scheme in ("tls:", "https:") or secure and not scheme),
-                       scheme in ("https:", "http:")))
+        places.append((address, tls and not address[0].startswith("/"), http))
     return places
+
+
+def names_for_browsers(places: "Sequence[Place]") -> "FrozenSet[str]":
+    """The names, in small letters, by which browsers may call the server: the machine's, and those of the places themselves."""
+    return frozenset([machine_name().lower(), "localhost"] + [
+        place[0][0].lower() for place in places if not isinstance(place, Listener) and place[2] == WEB])
 
 
 def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Optional[int]" = None) -> "List[Listener]":

@@ -38,7 +38,7 @@ from .entrance import Entrance, check_security
 from .faults import Faults
 from .gate import NEVER
 from .handles import take_handle_numbers
-from .listeners import open_listeners, read_places
+from .listeners import names_for_browsers, open_listeners, read_places
 from .settings import check_settings, pack_prefix
 from .tls import ServerTLS
 
@@ -131,7 +131,8 @@ class Server:
         self._channels = Channels(self.core, self._deadlines, self._faults, max_unsent, max_packet_size or 0xffffffff,
                                   stall_timeout)
         self._entrance = Entrance(self.core, self._channels, self._faults, access or Access(), self._tls, max_connections,
-                                  max_packet_size or 0xffffffff, max_line_size or 0xffffffff)
+                                  max_packet_size or 0xffffffff, max_line_size or 0xffffffff,
+                                  names_for_browsers(self._places))
         self._looks = LOOKS
         self._stumbles = 0            # faults of ours in a row, that were no single peer's
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]

@@ -139,7 +139,8 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
             "port, 0 for a free one (default: GEARMAND_PORT, else %s)", most=65535, variable="GEARMAND_PORT"),
     Setting("listen", (), "-L --listen", "ADDRESS",
             "name, address, HOST:PORT, or path of a Unix socket; may be repeated; tls: or tcp: before it says whether TLS is "
-            "spoken there, https: or http: that HTTP is (default: every IPv4 and IPv6 address, unless systemd has opened "
+            "spoken there, https: or http: that jobs are taken by HTTP, webs: or web: that the server is shown to people and "
+            "monitors (default: every IPv4 and IPv6 address, unless systemd has opened "
             "sockets)", repeat=True, check=_kind((list, tuple), "a list of addresses")),
     Setting("socket_mode", None, "--socket-mode", MODE,
             "permissions of the files of Unix sockets, such as 660", most=0o7777),

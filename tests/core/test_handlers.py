@@ -155,7 +155,7 @@ def test_rights_of_admin_are_for_lines_of_text_and_steering_for_those_that_chang
 
 
 def test_there_is_a_handler_for_whatever_the_reader_reports():
-    assert len(handler_table(ALL_RIGHTS)) == max(PACKETS) + 5
+    assert len(handler_table(ALL_RIGHTS)) == max(PACKETS) + 6
 
 
 # -------------------------------------------------------------------------------------------------------------------- numbers

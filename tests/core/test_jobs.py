@@ -188,6 +188,7 @@ def test_a_job_has_room_of_its_own_only_for_what_is_other_than_usual():
         setattr(job, name, name)
     assert [getattr(job, name) for name in Extras.__slots__] == list(Extras.__slots__)
     assert [other.reducer, other.progress, other.error, other.schedule, other.successor] == [None, None, b"", None, None]
+    assert (other.due, other.joins) == (0.0, 0)
     assert other.extras is NO_EXTRAS and len(Job.__slots__) <= 18
     job.successor = None
     assert job.successor is None and job.error == "error"

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from gearman_std.net.addresses import show_address, split_address
-from gearman_std.server.listeners import Listener, open_listeners, read_places
+from gearman_std.server.listeners import JOBS, WEB, Listener, names_for_browsers, open_listeners, read_places
 from gearman_std.net.streams import KEEPALIVE
 
 from server_tools import TIMEOUT
@@ -268,24 +268,32 @@ def test_when_a_later_address_cannot_be_had_the_unix_sockets_file_goes(listen, t
 def test_what_a_unix_socket_cannot_be_named(tmp_path):
     with pytest.raises(ValueError, match="too long"):
         read_places(["/" + "x" * 200], 0, False)
-    for scheme in ("tls:", "tcp:", "https:", "http:"):
+    for scheme in ("tls:", "tcp:", "https:", "http:", "web:"):
         with pytest.raises(ValueError, match="Unix socket"):
             read_places([scheme + str(tmp_path / "socket")], 0, False)
 
 
 def test_an_address_may_say_what_is_spoken_there():
-    words = ["", "tcp:", "tls:", "http:", "https:"]
+    words = ["", "tcp:", "tls:", "http:", "https:", "web:", "webs:"]
     for secure in (False, True):
         places = read_places([word + "127.0.0.1:0" for word in words], 7, secure)
-        assert places == [(("127.0.0.1", 0), secure, False), (("127.0.0.1", 0), False, False), (("127.0.0.1", 0), True, False),
-                          (("127.0.0.1", 0), False, True), (("127.0.0.1", 0), True, True)]
-    assert read_places(["http::8080", "https:x"], 7, False) == [(("", 8080), False, True), (("x", 7), True, True)]
+        here = ("127.0.0.1", 0)
+        assert places == [(here, secure, ""), (here, False, ""), (here, True, ""), (here, False, JOBS), (here, True, JOBS),
+                          (here, False, WEB), (here, True, WEB)]
+    assert read_places(["http::8080", "https:x"], 7, False) == [(("", 8080), False, JOBS), (("x", 7), True, JOBS)]
+    assert read_places(["web:8080", "webs:x:1", "web::2"], 7, False) == [
+        (("127.0.0.1", 8080), False, WEB), (("x", 1), True, WEB), (("", 2), False, WEB)]
+
+
+def test_a_browser_may_call_the_server_by_the_names_of_its_places():
+    names = names_for_browsers(read_places(["web:Queue.example:80", "other:1"], 7, False))
+    assert {"queue.example", "localhost"} <= names and "other" not in names
 
 
 def test_a_listener_knows_what_is_spoken_there(listen):
     listeners = listen("http:127.0.0.1", "https:127.0.0.1", "127.0.0.1")
-    assert [(listener.secure, listener.http) for listener in listeners] == [(False, True), (True, True), (False, False)]
-    assert [repr(listener).partition(")")[2] for listener in listeners] == [", HTTP>", ", TLS, HTTP>", ">"]
+    assert [(listener.secure, listener.http) for listener in listeners] == [(False, JOBS), (True, JOBS), (False, "")]
+    assert [repr(listener).partition(")")[2] for listener in listeners] == [", HTTP for jobs>", ", TLS, HTTP for jobs>", ">"]
 
 
 # ------------------------------------------------------------------------------------------------------------------ trouble

@@ -1,0 +1,244 @@
+"""The command `check`: one line and an exit status, as Nagios, Icinga, Zabbix and their like want them from a plugin.
+
+Source: the guidelines of the Monitoring Plugins project for exit statuses, ranges of two numbers and performance data.
+"""
+import os
+
+from ..client.admin import AdminClient
+from ..client.client import Client
+from ..errors import GearmanError, ServerError
+from ..net.addresses import join_address
+from .common import address_options, find_servers, find_tls
+from .console import Console
+from .options import CommandLine, Option, Parsed, UsageError, read_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+    Figures = Dict[str, Any]  # the figures of a function, as `show functions json` calls them
+    Limit = Tuple[str, Optional[float], float]  # of one function or, with "", of each; the levels of warning and of danger
+
+OK, WARNING, CRITICAL, NOT_TOLD = range(4)  # also the exit statuses
+_CHECK_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+
+_CHECK_ABOUT = """
+Check a job server, and say in one line and by the exit status how it is.  A limit is for each function, or behind FUNCTION: for
+one.  Of two numbers the first warns; of one alone, to reach it is critical.
+"""
+_CHECK_EXAMPLES = """
+gearman-std check --max-waiting 100,1000 --no-worker
+gearman-std check --max-age resize:5m --max-aside 1
+gearman-std check --late backup=26h
+gearman-std check --job reverse hello --expect olleh
+"""
+_CHECK_STATUSES = """
+0  OK
+1  WARNING
+2  CRITICAL, also if a server does not answer
+3  UNKNOWN: the command line makes no sense, or the server does not tell what is to be checked
+"""
+
+
+class Finding:
+    """What one check found: how it is, and a text; with figures for graphs, as (label, value, limit, unit).
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("status", "text", "figures")
+
+    def __init__(self, status: int, text: str,
+                 figures: "Sequence[Tuple[str, float, Optional[Limit], str]]" = ()) -> None:
+        self.status = status
+        self.text = text
+        self.figures = tuple(figures)
+
+    def __repr__(self) -> str:
+        return "<Finding %s: %s>" % (_CHECK_WORDS[self.status], self.text)
+
+
+def _read_limit(read: "Callable[[str], float]") -> "Callable[[str], Limit]":
+    """A reader of [FUNCTION:]LIMIT or [FUNCTION:]WARN,CRIT."""
+    def read_limit(text: str) -> "Limit":
+        function, _, levels = text.rpartition(":")
+        words = levels.split(",")
+        if len(words) > 2 or not all(words):
+            raise ValueError("%r is not [FUNCTION:]LIMIT or [FUNCTION:]WARN,CRIT" % text)
+        numbers = [read(word) for word in words]
+        if len(numbers) == 2 and numbers[0] > numbers[1]:
+            raise ValueError("%r warns later than it is critical" % text)
+        return function, numbers[0] if len(numbers) == 2 else None, numbers[-1]
+    return read_limit
+
+
+def _read_count(text: str) -> float:
+    if not text.isdigit():
+        raise ValueError("%r is not a whole number from 0" % text)
+    return int(text)
+
+
+def _read_late(text: str) -> "Limit":
+    """FUNCTION=TIME or FUNCTION=WARN,CRIT."""
+    function, equals, times = text.rpartition("=")
+    if not equals or not function or ":" in times:
+        raise ValueError("%r is not FUNCTION=TIME or FUNCTION=WARN,CRIT" % text)
+    _, warning, critical = _read_limit(read_seconds)(times)
+    return function, warning, critical
+
+
+def make_check_line() -> CommandLine:
+    """The options of `check`."""
+    return CommandLine("check", ["check [-h HOST] [-p PORT] [LIMIT...]"], _CHECK_ABOUT, [
+        address_options(),
+        ("Limits", [
+            Option("--max-waiting", "[FUNCTION:]N", "how many jobs may wait, delayed ones not counted",
+                   _read_limit(_read_count), repeat=True),
+            Option("--max-age", "[FUNCTION:]TIME", "for how long a job that could run may have waited *",
+                   _read_limit(read_seconds), repeat=True),
+            Option("--no-worker", "FUNCTION", "critical if nobody can do a function for which jobs wait; with =FUNCTION, "
+                   "whether jobs wait or not", repeat=True, default_word=""),
+            Option("--max-aside", "[FUNCTION:]N", "how many jobs may have been set aside *", _read_limit(_read_count),
+                   repeat=True),
+            Option("--max-failed", "[FUNCTION:]N", "how many jobs may have failed in the last 5 minutes *",
+                   _read_limit(_read_count), repeat=True),
+            Option("--late", "FUNCTION=TIME", "how long ago the last success of a function may be, as of a job that cron "
+                   "submits *", _read_late, repeat=True),
+        ]),
+        ("A job", [
+            Option("--job", "FUNCTION", "submit a job, whose data is the next word, and wait for its end"),
+            Option("--expect", "TEXT", "--job: what its result is to be"),
+        ]),
+        ("Other options", [
+            Option("--timeout", "SECONDS", "how long one server may take for all that (default: 10)", read_seconds,
+                   default=10.0),
+        ]),
+    ], [("* Only gearman_std's server tells that", "Another one's status is UNKNOWN then."),
+        ("Exit status", _CHECK_STATUSES), ("Examples", _CHECK_EXAMPLES)])
+
+
+def run_check(console: Console, arguments: "Sequence[str]") -> int:
+    """Run `check`; return the exit status."""
+    try:
+        options = make_check_line().parse(arguments)
+        if options.words and (options.job is None or len(options.words) > 1):
+            raise UsageError("only the data of a --job goes without an option, not %r" % options.words[-1])
+        if options.expect is not None and options.job is None:
+            raise UsageError("--expect goes with --job")
+        servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
+    except (UsageError, ValueError) as error:
+        console.write("GEARMAN UNKNOWN - %s\n" % error)
+        return NOT_TOLD
+    findings = []  # type: List[Finding]
+    for server in servers:
+        whose = join_address(server) + ": " if len(servers) > 1 else ""
+        findings += [Finding(one.status, whose + one.text, [(whose + label, value, limit, unit)
+                                                            for label, value, limit, unit in one.figures])
+                     for one in _check_server(server, options, tls)]
+    status, line = report(findings)
+    console.write(line)
+    return status
+
+
+def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
+    """The exit status and the line for all that was found: what is bad comes first, and alone."""
+    status = max((one.status for one in findings), key=(OK, WARNING, NOT_TOLD, CRITICAL).index)
+    worst = sorted((one for one in findings if one.status != OK), key=lambda one: -one.status) or findings
+    figures = []  # type: List[str]
+    for finding in findings:
+        for label, value, limit, unit in finding.figures:
+            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else "%g" % limit[1], "%g" % limit[2])
+            figures.append("'%s'=%g%s;%s;%s;0" % (label.replace("'", "''").replace("=", "_"), value, unit, warning, critical))
+    text = ", ".join(one.text for one in worst).replace("|", "/").replace("\n", " ")
+    return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text, " | " + " ".join(figures) if figures else "")
+
+
+def _check_server(server: "Any", options: Parsed, tls: "Any") -> "List[Finding]":
+    """What there is to find at one server."""
+    try:
+        with AdminClient([server], options.timeout, tls=tls) as admin:
+            functions, uptime = _ask(admin)
+        findings = [summarize(functions)] + judge(functions, uptime, options)
+        if options.job is not None:
+            findings.append(_try_job(server, options, tls))
+        return findings
+    except GearmanError as error:
+        return [Finding(CRITICAL, str(error))]
+
+
+def _ask(admin: AdminClient) -> "Tuple[List[Figures], Optional[int]]":
+    """The figures of all functions, and for how many seconds the server has run; None for what it does not tell."""
+    try:
+        return admin.function_details(), admin.totals().get("uptime")
+    except ServerError:  # not gearman_std's
+        return [{"function": one.function.decode("utf-8", "backslashreplace"), "waiting": one.total - one.running,
+                 "running": one.running, "workers": one.workers} for one in admin.status()], None
+
+
+def summarize(functions: "Sequence[Figures]") -> Finding:
+    """How much there is of all, which is always well."""
+    waiting, running = (int(sum(function[name] for function in functions)) for name in ("waiting", "running"))
+    return Finding(OK, "%d waiting, %d running in %d functions" % (waiting, running, len(functions)),
+                   [("waiting", waiting, None, ""), ("running", running, None, "")])
+
+
+def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Parsed) -> "List[Finding]":
+    """What the limits say about the figures."""
+    findings = []  # type: List[Finding]
+    for name, limits, measure, unit, words in (
+            ("waiting", options.max_waiting, lambda function: function["waiting"], "", "%s: %d waiting"),
+            ("age", options.max_age, lambda function: function["oldest"] or 0, "s", "%s: the oldest waits for %d s"),
+            ("aside", options.max_aside, lambda function: function["aside"], "", "%s: %d set aside"),
+            ("failed", options.max_failed, lambda function: function["recent"]["failed"], "", "%s: %d failed")):
+        for limit in limits:
+            findings += _compare(functions, name, limit, measure, unit, words)
+    for wanted in options.no_worker:
+        chosen = [one for one in functions if one["function"] == wanted or not wanted and one["waiting"]]
+        lacking = [one["function"] for one in chosen if not one["workers"]]
+        if wanted and not chosen:
+            lacking = [wanted]
+        findings.append(Finding(CRITICAL if lacking else OK, "no worker for %s" % ", ".join(lacking) if lacking else
+                                "workers for %s" % (wanted or "all that waits")))
+    for limit in options.late:
+        findings.append(_look_at_last_success(functions, uptime, limit))
+    return findings
+
+
+def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure: "Callable[[Figures], float]", unit: str,
+             words: str) -> "List[Finding]":
+    """What one limit says about one function, or about the worst of all."""
+    wanted, warning, critical = limit
+    chosen = [function for function in functions if not wanted or function["function"] == wanted]
+    try:
+        measured = sorted(((measure(function), function["function"]) for function in chosen), reverse=True)
+    except KeyError:
+        return [Finding(NOT_TOLD, "this server does not tell about %s" % name)]
+    bad = [Finding(CRITICAL if value >= critical else WARNING, words % (function, value)) for value, function in measured
+           if value >= critical or warning is not None and value >= warning]
+    most = measured[0][0] if measured else 0
+    figures = [("%s_%s" % (wanted, name) if wanted else "max_" + name, most, limit, unit)]
+    if not bad:
+        return [Finding(OK, words % (wanted or (measured[0][1] if measured else "no function"), most), figures)]
+    return [Finding(bad[0].status, bad[0].text, figures)] + bad[1:5]
+
+
+def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[float]", limit: "Limit") -> Finding:
+    """Whether a function succeeded lately; what was before the server's start, it does not know."""
+    wanted, warning, critical = limit
+    if uptime is None:
+        return Finding(NOT_TOLD, "this server does not tell when jobs ended")
+    last = next((function["last_success"] for function in functions if function["function"] == wanted), None)
+    age = uptime if last is None else last["age"]
+    status = CRITICAL if age >= critical else WARNING if warning is not None and age >= warning else OK
+    text = ("%s: no success in the %d s since the server began" if last is None else "%s: the last success was %d s ago")
+    return Finding(status, text % (wanted, age), [(wanted + "_late", age, limit, "s")])
+
+
+def _try_job(server: "Any", options: Parsed, tls: "Any") -> Finding:
+    """Have a real job done."""
+    data = os.fsencode(options.words[0]) if options.words else b""
+    with Client([server], tls=tls, connect_timeout=options.timeout) as client:
+        result = client.run(os.fsencode(options.job), data, timeout=options.timeout)
+    shown = result.decode("utf-8", "backslashreplace")
+    if options.expect is not None and result != os.fsencode(options.expect):
+        return Finding(CRITICAL, "%s said %.80r, not %.80r" % (options.job, shown, options.expect))
+    return Finding(OK, "%s said %.80r" % (options.job, shown))

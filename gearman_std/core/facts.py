@@ -1,0 +1,125 @@
+"""What there is to tell about the server's functions, jobs and peers, as plain values that JSON can carry.
+
+Times of day are unix time, durations seconds; names are text, in which bytes that are no UTF-8 stand as ``\\xff``.
+"""
+from .jobs import PRIORITY_CLASSES, RUNNING, WAITING
+from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
+    from .core import Core
+    from .jobs import Function, Job
+    from .peers import Peer
+    from .statistics import Histogram
+
+PRIORITY_NAMES = ("high", "normal", "low")
+MOST_NAMED = 20  # functions and jobs of one connection that are named
+RECENT = 300     # seconds that count as lately
+
+
+def text_of(value: bytes) -> str:
+    """Bytes as text."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def job_facts(core: "Core", job: "Job") -> "Dict[str, Any]":
+    """All about a job."""
+    worker = job.worker
+    progress = job.progress
+    facts = {
+        "handle": text_of(job.handle), "function": text_of(job.function.name), "unique": text_of(job.unique),
+        "priority": PRIORITY_NAMES[job.priority], "state": job.state, "background": job.background,
+        "age": round(core.now - job.created, 3), "attempts": job.attempts, "joins": job.joins, "size": len(job.workload),
+        "due": job.due or None, "error": text_of(job.error), "schedule": text_of(job.schedule.text) if job.schedule else None,
+        "worker": None if worker is None else _worker_facts(worker.number, worker.address, worker.client_id),
+        "waiting": None, "running": None,
+        "progress": None if progress is None else list(progress)}  # type: Dict[str, Any]
+    if job.state is WAITING:
+        facts["waiting"] = round(core.now - job.since, 3)
+    elif job.state is RUNNING:
+        facts["waiting"], facts["running"] = round(job.waited, 3), round(core.now - job.since, 3)
+    return facts
+
+
+def function_facts(core: "Core", function: "Function") -> "Dict[str, Any]":
+    """The figures of a function, in the order in which people ask for them."""
+    waiting = function.waiting
+    facts = {
+        "function": text_of(function.name), "paused": function.paused, "waiting": sum(waiting), "running": function.running,
+        "delayed": sum(function.delayed), "aside": function.aside, "workers": function.workers, "size": function.size,
+        "max_queue": function.max_queue, "oldest": _rounded(function.oldest(core.now)),
+        "recent": _recent(core, function)}  # type: Dict[str, Any]
+    facts.update(("waiting_" + name, waiting[priority]) for name, priority in zip(PRIORITY_NAMES, PRIORITY_CLASSES))
+    facts.update((name, getattr(function.totals, name)) for name in function.totals.__slots__)
+    statistics = function.statistics
+    for name in ("last_success", "last_failure"):
+        end = getattr(statistics, name, None)
+        facts[name] = end_facts(core, end) if end is not None else None
+    return facts
+
+
+def _rounded(seconds: "Optional[float]") -> "Optional[float]":
+    return None if seconds is None else round(seconds, 3)
+
+
+def _recent(core: "Core", function: "Function") -> "Dict[str, int]":
+    """What happened to its jobs in the last minutes."""
+    counts = [0] * len(HISTORY_COLUMNS)
+    if function.statistics is not None:
+        core.statistics.note(function, core.second, core.now)
+        counts = function.statistics.history.recent(core.now, RECENT)
+    return dict(zip(HISTORY_COLUMNS[:-1], counts), seconds=RECENT)
+
+
+def function_story(core: "Core", function: "Function") -> "Dict[str, Any]":
+    """What is known of how the jobs of a function went: durations, history, the last ends; all empty if nothing is."""
+    statistics = function.statistics
+    if statistics is None:
+        return {"waited": None, "ran": None, "history": [], "ends": []}
+    core.statistics.note(function, core.second, core.now)
+    offset = core.wall - core.now
+    return {
+        "waited": histogram_facts(statistics.waited), "ran": histogram_facts(statistics.ran),
+        "history": [{"seconds": seconds, "columns": ["time"] + list(HISTORY_COLUMNS),
+                     "rows": [[round(row[0] * seconds + offset)] + list(row[1:]) for row in statistics.history.rows(index)]}
+                    for index, (seconds, _) in enumerate(HISTORY)],
+        "ends": [end_facts(core, end) for end in reversed(statistics.ends)]}
+
+
+def histogram_facts(histogram: "Histogram") -> "Dict[str, Any]":
+    """How many durations were not longer than each bound, the last of which is None for no bound, and their sum."""
+    return {"bounds": list(BUCKETS) + [None], "counts": histogram.cumulative(), "seconds": round(histogram.seconds, 6)}
+
+
+def end_facts(core: "Core", end: "Any") -> "Dict[str, Any]":
+    """How an attempt ended."""
+    end = End._make(end)
+    return {"handle": text_of(end.handle), "unique": text_of(end.unique), "outcome": end.outcome, "time": round(end.time, 3),
+            "age": round(max(0.0, core.wall - end.time), 3),
+            "waited": round(end.waited, 6), "ran": round(end.ran, 6), "text": text_of(end.text),
+            "worker": None if end.worker is None else _worker_facts(*end.worker)}
+
+
+def peer_facts(core: "Core", peer: "Peer") -> "Dict[str, Any]":
+    """All about a connection; of many functions and jobs, the first of each."""
+    return dict(
+        _worker_facts(peer.number, peer.address, peer.client_id), functions=len(peer.abilities),
+        some_functions=[text_of(name) for name, _ in zip(peer.abilities, range(MOST_NAMED))], watching=len(peer.watching),
+        jobs=[{"handle": text_of(job.handle), "function": text_of(job.function.name),
+               "running": round(core.now - job.since, 3)} for job, _ in zip(peer.running.values(), range(MOST_NAMED))],
+        running=len(peer.running), completed=peer.completed, failed=peer.failed, heard=round(core.now - peer.heard, 3),
+        asleep=("no", "yes", "woken")[peer.sleep] == "yes")
+
+
+def _worker_facts(number: int, address: bytes, client_id: bytes) -> "Dict[str, Any]":
+    return {"number": number, "address": text_of(address), "client_id": text_of(client_id)}
+
+
+def server_facts(core: "Core") -> "Dict[str, Any]":
+    """The server's own figures."""
+    return {"version": text_of(core.version), "pid": core.pid, "time": round(core.wall, 3),
+            "uptime": round(core.now - (core.began or 0.0), 3), "jobs": len(core.jobs),
+            "aside": len(core.aside), "size": core.size, "functions": len(core.functions), "connections": len(core.peers),
+            "draining": core.draining, "stopping": core.stopping or None, "store_trouble": text_of(core.store_trouble) or None,
+            "counters": dict(core.counters)}

@@ -1,0 +1,251 @@
+"""What is known of a function beyond its counters: how long its jobs waited and ran, how the last ended, what happened when.
+
+All of it has a fixed size: a histogram its buckets, a history its steps, and only so many functions have them, those that did
+something last.  Nothing here asks what time it is; the core says so.
+"""
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict, deque, namedtuple
+
+from ..arguments import check_numbers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Iterator, List, Optional, Sequence, Tuple
+    from .jobs import Function
+
+# The longest time in seconds that each bucket of a histogram counts; what took longer has one more.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+           7200.0)
+
+# What a history keeps: the seconds of a step, and how many of the last steps in which something happened.
+HISTORY = ((1, 300), (60, 1440))
+# How many in a step; but those waiting are as many as at its end.
+HISTORY_COLUMNS = ("submitted", "completed", "failed", "waiting")
+
+MAX_TEXT_SIZE = 200  # bytes of a failure's text that are kept
+
+# How an attempt ends, and mostly with it the job: lost if the worker was lost, too slow, or gave it back; cancelled also if no
+# worker had it.
+END_COMPLETED, END_FAILED, END_LOST, END_CANCELLED = "completed", "failed", "lost", "cancelled"
+
+
+class Histogram:
+    """How many durations fell into each bucket, and how many seconds they are together.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("observe", "_counts", "_seconds", "_fresh")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+        self._fresh = array("d")           # not counted yet, as many together cost less
+        self.observe = self._fresh.append  # takes the seconds of one duration (benchmark: every job)
+
+    def __repr__(self) -> str:
+        return "<Histogram of %d, %.3f s in all>" % (self.count, self.seconds)
+
+    def settle(self) -> None:
+        """Count what was observed."""
+        fresh = sorted(self._fresh)
+        del self._fresh[:]
+        start = 0
+        for index, bound in enumerate(BUCKETS):
+            end = bisect_right(fresh, bound, start)
+            self._counts[index] += end - start
+            start = end
+        self._counts[-1] += len(fresh) - start
+        self._seconds += sum(fresh)
+
+    @property
+    def counts(self) -> "List[int]":
+        """How many durations were not longer than each bound, but than the one before; the last, than all."""
+        self.settle()
+        return self._counts
+
+    @property
+    def count(self) -> int:
+        """How many there were in all."""
+        return sum(self.counts)
+
+    @property
+    def seconds(self) -> float:
+        """How long they were together."""
+        self.settle()
+        return self._seconds
+
+    def cumulative(self) -> "List[int]":
+        """How many durations were not longer than each bound, and how many there were in all."""
+        result, count = [], 0
+        for one in self.counts:
+            count += one
+            result.append(count)
+        return result
+
+
+class RowRing:
+    """The last `length` rows of `width` numbers from 0 to 4,294,967,295; it takes room as they come.
+
+    Owner: whoever made it.
+    """
+
+    __slots__ = ("_length", "_width", "_numbers", "_next")
+
+    def __init__(self, length: int, width: int) -> None:
+        self._length = length
+        self._width = width
+        self._numbers = array("I")
+        self._next = 0  # the place of the next row
+
+    def __repr__(self) -> str:
+        return "<RowRing of %d rows>" % len(self)
+
+    def __len__(self) -> int:
+        return len(self._numbers) // self._width
+
+    def add(self, row: "Sequence[int]") -> None:
+        """Add a row; the oldest goes if there are `length` already."""
+        start = self._next * self._width
+        self._numbers[start:start + self._width] = array("I", row)
+        self._next = (self._next + 1) % self._length
+
+    def rows(self) -> "Iterator[Tuple[int, ...]]":
+        """All rows, the oldest first."""
+        count = len(self)
+        for index in range(count):
+            start = (self._next + index) % count * self._width if count == self._length else index * self._width
+            yield tuple(self._numbers[start:start + self._width])
+
+
+class History:
+    """What happened to a function's jobs in the last seconds and minutes.  A step in which nothing did has no row.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("_steps", "_before", "_rings")
+
+    def __init__(self) -> None:
+        self._steps = [-1] * len(HISTORY)  # the number of each step that is under way
+        self._before = [(0, 0, 0)] * len(HISTORY)  # the counters at its beginning
+        self._rings = [RowRing(length, 1 + len(HISTORY_COLUMNS)) for _, length in HISTORY]
+
+    def __repr__(self) -> str:
+        return "<History of %s steps>" % " and ".join(str(len(ring)) for ring in self._rings)
+
+    def note(self, now: float, counters: "Tuple[int, int, int]", waiting: int) -> None:
+        """End the steps that are over by now.  `counters` grow for ever: submitted, completed, failed."""
+        for index, (seconds, _) in enumerate(HISTORY):
+            step, current = int(now // seconds), self._steps[index]
+            if step == current:
+                continue
+            before = self._before[index]
+            if current >= 0 and counters != before:
+                self._rings[index].add((current, counters[0] - before[0], counters[1] - before[1], counters[2] - before[2],
+                                        min(waiting, 0xffffffff)))
+            self._steps[index] = step
+            self._before[index] = counters
+
+    def rows(self, index: int) -> "Iterator[Tuple[int, ...]]":
+        """The rows of one of HISTORY, the oldest first: its step's number, then HISTORY_COLUMNS."""
+        return self._rings[index].rows()
+
+    def recent(self, now: float, seconds: int) -> "List[int]":
+        """How much of each HISTORY_COLUMNS but the last there was in so many seconds, as far as the finest history goes."""
+        sums = [0] * (len(HISTORY_COLUMNS) - 1)
+        for row in self.rows(0):
+            if now - seconds <= row[0] * HISTORY[0][0] < now:
+                sums = [total + one for total, one in zip(sums, row[1:])]
+        return sums
+
+    def line(self, now: float, points: int, column: int) -> "List[int]":
+        """How much there was of one of HISTORY_COLUMNS in each of so many equal parts of the finest history, the last up to
+        now."""
+        seconds, length = HISTORY[0]
+        values, width = [0] * points, seconds * length / float(points)
+        for row in self.rows(0):
+            part = points - 1 - int((now - row[0] * seconds) // width)
+            if 0 <= part < points:
+                values[part] += row[1 + column]
+        return values
+
+
+class End(namedtuple("End", "handle unique outcome time waited ran worker text")):
+    """How an attempt ended, or a job that did not run: `time` is unix time, `waited` and `ran` are seconds, `worker` is the
+    number, the address and the client id of who ran it, None if nobody did."""
+
+    __slots__ = ()
+    handle: "bytes"
+    unique: "bytes"
+    outcome: "str"
+    time: "float"
+    waited: "float"
+    ran: "float"
+    worker: "Optional[Tuple[int, bytes, bytes]]"
+    text: "bytes"
+
+
+class FunctionStatistics:
+    """The durations, the history and the last ends of one function.
+
+    Owner: the Core.
+    """
+
+    __slots__ = ("waited", "ran", "history", "ends", "last_success", "last_failure")
+
+    def __init__(self, ends: int) -> None:
+        self.waited = Histogram()  # from when a job could run to when a worker got it
+        self.ran = Histogram()     # from then to when the worker said that it is complete
+        self.history = History()
+        # What makes an End each, the oldest first: plain tuples, as most are never looked at (benchmark: every job).
+        self.ends = deque(maxlen=ends)  # type: Deque[Tuple[Any, ...]]
+        self.last_success = None   # type: Optional[Tuple[Any, ...]] # what makes an End
+        self.last_failure = None   # type: Optional[Tuple[Any, ...]]
+
+    def __repr__(self) -> str:
+        return "<FunctionStatistics: %r waited, %r ran>" % (self.waited, self.ran)
+
+    def settle(self) -> None:
+        """Count what was observed."""
+        self.waited.settle()
+        self.ran.settle()
+
+
+class Statistics:
+    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends.
+
+    Owner: the Core.
+    """
+
+    def __init__(self, functions: int = 1000, ends: int = 10) -> None:
+        check_numbers(locals(), "functions", "ends")
+        self.functions = functions
+        self.ends = ends
+        self._known = OrderedDict()  # type: OrderedDict[Function, None] # who did nothing for longest first
+
+    def __repr__(self) -> str:
+        return "<Statistics of %d functions>" % len(self._known)
+
+    def note(self, function: "Function", second: int, now: float, taken: int = 0) -> None:
+        """Something happens to a function's jobs in a second in which nothing had yet; so many were just taken to run."""
+        function.noted = second
+        statistics = function.statistics
+        if statistics is None:
+            statistics = function.statistics = FunctionStatistics(self.ends)
+            self._known[function] = None
+            if len(self._known) > self.functions:
+                self.forget(next(iter(self._known)))
+        else:
+            self._known.move_to_end(function)
+            statistics.settle()
+        totals = function.totals
+        statistics.history.note(now, (totals.submitted, totals.completed, totals.failed),
+                                sum(function.waiting) + taken)
+
+    def forget(self, function: "Function") -> None:
+        """A function has no statistics any longer."""
+        if self._known.pop(function, self) is None:
+            function.statistics = None
+            function.noted = -1

@@ -1,0 +1,251 @@
+"""The JSON of the API: the facts of the core, chosen and paged; orders, which are text commands.
+
+A listing is an object with the entries, and `next`: what `after` is to be for the next page, None at the end.  It is made in
+steps, so that no length of it holds anybody up.
+"""
+from heapq import nsmallest
+from json import JSONEncoder
+
+from ..core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
+from ..core.jobs import RUNNING
+from ..core.text import FUNCTION_NOT_FOUND, JOB_NOT_FOUND, obey
+from ..core.turns import STEP
+from ..wire.http import refused
+from .exchange import LIMIT, MOST, Answer, as_bytes, joined, json_answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Generator, Iterable, Iterator, List, Sequence
+    from ..core.core import Core
+    from ..core.jobs import Function, Job
+    from ..core.peers import Peer
+    from .exchange import WebRequest
+
+JSON = b"application/json"
+SHOWN_STATES = ("", "waiting", "running", "delayed", "held back", "storing")
+# What functions can be ordered by: by name, or the largest of a figure first.
+FUNCTION_ORDERS = ("name", "waiting", "running", "oldest", "workers", "aside", "failed", "completed")
+
+# What an order says as a text command, whose last word is the name or the handle.
+_FUNCTION_ORDERS = {"pause": b"pause function", "resume": b"resume function", "cancel": b"cancel function",
+                    "requeue": b"requeue function", "purge": b"purge function", "drop": b"drop function"}
+_JOB_ORDERS = {"cancel": b"cancel job", "requeue": b"requeue job", "purge": b"purge job", "run": b"run job"}
+_ASIDE_ORDERS = {"requeue": b"requeue all", "purge": b"purge all"}
+_SERVER_ORDERS = {"drain": b"drain on", "accept": b"drain off"}
+
+_encode = JSONEncoder(check_circular=False).encode
+
+
+def server_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """The server's own figures."""
+    request.only()
+    return json_answer(server_facts(core))
+
+
+def functions_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Some functions: those whose name has `search` in it, by `sort`, behind the name `after`."""
+    request.only("search", "sort", "after", "limit")
+    order = request.one_of("sort", *FUNCTION_ORDERS)
+    if order != "name" and request.query.get("after"):
+        raise refused(400, "after goes with sort=name alone")
+    limit = request.number("limit", LIMIT, MOST)
+
+    def make() -> "Iterator[bytes]":
+        functions = yield from choose_functions(core, request.bytes_of("search"), order, limit + 1, request.bytes_of("after"))
+        more = len(functions) > limit and order == "name"
+        yield from _api_listing("functions", (function_facts(core, function) for function in functions[:limit]),
+                                text_of(functions[limit - 1].name) if more else None)
+    return Answer(joined(make()), JSON)
+
+
+def choose_functions(core: "Core", search: bytes, order: str, limit: int,
+                     after: bytes = b"") -> "Generator[bytes, None, List[Function]]":
+    """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters."""
+    search = search.lower()
+    best, chunk = [], []  # type: List[Function], List[Function]
+
+    def key(function: "Function") -> "Any":
+        return function.name if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
+    for count, function in enumerate(list(core.functions.values()), 1):
+        if (not after or function.name > after) and search in function.name.lower():
+            chunk.append(function)
+        if not count % (4 * STEP):
+            best = nsmallest(limit, best + chunk, key)
+            chunk = []
+            yield b""
+    return nsmallest(limit, best + chunk, key)
+
+
+def figure_of(core: "Core", function: "Function", name: str) -> "Any":
+    """One of the figures of a function."""
+    if name == "waiting":
+        return sum(function.waiting)
+    if name == "oldest":
+        return function.oldest(core.now)
+    if name in ("completed", "failed"):
+        return getattr(function.totals, name)
+    return getattr(function, name)
+
+
+def function_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """All about a function."""
+    request.only()
+    function = find_function(core, request.parts[2])
+    return json_answer(dict(function_facts(core, function), **function_story(core, function)))
+
+
+def find_function(core: "Core", name: str) -> "Function":
+    """The function of that name."""
+    function = core.functions.get(as_bytes(name))
+    if function is None:
+        raise refused(404, "there is no function %.200s" % text_of(as_bytes(name)))
+    return function
+
+
+def job_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """All about a job."""
+    request.only()
+    return json_answer(job_facts(core, find_job(core, request.parts[2])))
+
+
+def find_job(core: "Core", handle: str) -> "Job":
+    """The job with that handle."""
+    job = core.jobs.get(as_bytes(handle)) or core.aside.get(as_bytes(handle))
+    if job is None:
+        raise refused(404, "there is no job %.200s" % text_of(as_bytes(handle)))
+    return job
+
+
+def jobs_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Some of the jobs that wait or run."""
+    request.only("function", "state", "search", "after", "limit")
+    return _job_listing(core, request, request.one_of("state", *SHOWN_STATES), core.jobs, core.job_chain)
+
+
+def aside_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Some of the jobs that were set aside."""
+    request.only("function", "search", "after", "limit")
+    return _job_listing(core, request, "", core.aside, core.aside_chain)
+
+
+def _job_listing(core: "Core", request: "WebRequest", state: str, known: "Dict[bytes, Job]", chain: "Any") -> Answer:
+    limit = request.number("limit", LIMIT, MOST)
+
+    def make() -> "Iterator[bytes]":
+        jobs = yield from choose_jobs(core, known, chain, state, request.bytes_of("function"), request.bytes_of("search"),
+                                      limit + 1, request.bytes_of("after"))
+        yield from _api_listing("jobs", (job_facts(core, job) for job in jobs[:limit]),
+                                text_of(jobs[limit - 1].handle) if len(jobs) > limit else None)
+    return Answer(joined(make()), JSON)
+
+
+def choose_jobs(core: "Core", known: "Dict[bytes, Job]", chain: "Any", state: str, function: bytes, search: bytes, limit: int,
+                after: bytes = b"") -> "Generator[bytes, None, List[Job]]":
+    """The first jobs of a chain that are in a state and of a function, if these are not empty, and have `search` in their
+    handle, unique, function or error; found in steps.  `after` is the handle behind which to begin, also of a job that is gone.
+    """
+    found = []  # type: List[Job]
+    start = known.get(after)
+    skipped = 0 if start is not None or not after else _number_of(after)
+    for jobs in _running(core) if state == RUNNING and not after else chain.walk(start):
+        for job in jobs:
+            if (not state or job.state == state) and (not function or job.function.name == function) and (
+                    not search or search in job.handle or search in job.unique or search in job.function.name
+                    or search in job.error) and (not skipped or _number_of(job.handle) > skipped):
+                found.append(job)
+                if len(found) >= limit:
+                    return found
+        yield b""
+    return found
+
+
+def _number_of(handle: bytes) -> int:
+    number = handle.rpartition(b":")[2]
+    return int(number) if number.isdigit() and len(number) < 20 else 0
+
+
+def _running(core: "Core") -> "Iterator[List[Job]]":
+    """The jobs that run, some at a time."""
+    jobs = []  # type: List[Job]
+    for count, peer in enumerate(list(core.peers), 1):
+        jobs += peer.running.values()
+        if len(jobs) >= STEP or not count % (4 * STEP):
+            yield [job for job in jobs if job.state is RUNNING]
+            jobs = []
+    yield [job for job in jobs if job.state is RUNNING]
+
+
+def workers_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Some of the connections, in the order in which they came, behind the one with the number `after`."""
+    request.only("after", "limit")
+    limit = request.number("limit", LIMIT, MOST)
+    after = request.number("after", 0, 1 << 31)
+
+    def make() -> "Iterator[bytes]":
+        found = yield from choose_peers(core, limit + 1, after)
+        yield from _api_listing("workers", (peer_facts(core, one) for one in found[:limit]),
+                                found[limit - 1].number if len(found) > limit else None)
+    return Answer(joined(make()), JSON)
+
+
+def choose_peers(core: "Core", limit: int, after: int) -> "Generator[bytes, None, List[Peer]]":
+    """The first connections behind the one with that number, 0 for the first of all, found in steps."""
+    found = []  # type: List[Peer]
+    met = not after
+    for count, peer in enumerate(list(core.peers), 1):
+        if met and not peer.gone:
+            found.append(peer)
+            if len(found) >= limit:
+                break
+        met = met or peer.number == after
+        if not count % (4 * STEP):
+            yield b""
+    if not met:
+        raise refused(409, "connection %d is gone: begin anew without after" % after)
+    return found
+
+
+def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any") -> "Iterator[bytes]":
+    """The entries, some in each step."""
+    lead = b'{"%b": [' % name.encode()
+    for count, entry in enumerate(entries, 1):
+        yield lead + b"\n" + _encode(entry).encode()
+        lead = b","
+        if not count % 16:
+            yield b""
+    yield (lead if lead != b"," else b"") + b'\n], "next": %b}\n' % _encode(following).encode()
+
+
+def order_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Do what an order says, as the text command does that it stands for; `forget` has a function dropped with its jobs."""
+    request.only("force")
+    kind, order, subject = request.parts[1], request.parts[-1], request.parts[2:-1]
+    orders = {"functions": _FUNCTION_ORDERS, "jobs": _JOB_ORDERS, "aside": _ASIDE_ORDERS, "server": _SERVER_ORDERS}[kind]
+    if order not in orders:
+        raise refused(404, "there is no order %.40r for that, only %s" % (order, ", ".join(orders)))
+    words = orders[order].split() + [as_bytes(part) for part in subject]
+    if order == "drop" and request.query.get("force"):
+        words.append(b"force")
+    return _obey(core, peer, words)
+
+
+def _obey(core: "Core", peer: "Peer", words: "Sequence[bytes]") -> Answer:
+    """What a text command says, as JSON; an error has the status that fits."""
+    answer = Answer((), JSON)
+
+    def make() -> "Iterator[bytes]":
+        reply = obey(core, peer.rights, list(words))
+        if not isinstance(reply, bytes):
+            pieces = []  # type: List[bytes]
+            for piece in reply:
+                pieces.append(piece)
+                yield b""
+            reply = b"".join(pieces)
+        text = reply.decode("utf-8", "backslashreplace").strip()
+        if text.startswith("ERR"):
+            forbidden = text.startswith("ERR PERMISSION_DENIED")
+            status = 404 if reply in (FUNCTION_NOT_FOUND, JOB_NOT_FOUND) else 403 if forbidden else 409
+            raise refused(status, text[4:].replace("+", " "))
+        yield _encode({"done": text.partition(" ")[2] or True}).encode() + b"\n"
+    answer.pieces = make()
+    return answer

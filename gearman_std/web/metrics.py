@@ -1,0 +1,115 @@
+"""The core's figures for Prometheus: the text format, or OpenMetrics for who asks for it.
+
+The four gauges of functions, ``gearman_up`` and ``gearman_version_info`` have the names that exporters for gearmand gave them,
+so that dashboards go on.  Source: the Prometheus text exposition format 0.0.4, and OpenMetrics 1.0.
+"""
+from ..core.facts import text_of
+from ..core.statistics import BUCKETS
+from .exchange import Answer, joined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
+    from ..core.core import Core
+    from ..core.jobs import Function
+    from ..core.peers import Peer
+    from .exchange import WebRequest
+    Sample = Tuple[str, Any]  # labels, value
+
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+_STEP = 100  # samples of a step
+
+# Gauges of each function: name, what it is, how it is found.
+_GAUGES = (
+    ("gearman_jobs", "Jobs that wait or run", lambda core, function: function.total),
+    ("gearman_jobs_running", "Jobs that run", lambda core, function: function.running),
+    ("gearman_jobs_waiting", "Jobs that wait, delayed ones included", lambda core, function: function.total - function.running),
+    ("gearman_workers", "Workers that can do the function", lambda core, function: function.workers),
+    ("gearman_jobs_delayed", "Jobs that wait for a time, or for an equal job to end",
+     lambda core, function: sum(function.delayed)),
+    ("gearman_jobs_aside", "Jobs that were set aside", lambda core, function: function.aside),
+    ("gearman_job_bytes", "Bytes of the workloads of all jobs", lambda core, function: function.size),
+    ("gearman_oldest_waiting_seconds", "For how long the oldest job that could run has waited, 0 if none waits",
+     lambda core, function: function.oldest(core.now) or 0),
+    ("gearman_function_paused", "Whether the function is paused", lambda core, function: int(function.paused)),
+)  # type: Tuple[Tuple[str, str, Callable[[Core, Function], Any]], ...]
+
+# Counters of each function, the attributes of Totals.
+_COUNTERS_OF_FUNCTIONS = (
+    ("submitted", "Jobs that were submitted"), ("joined", "Submits that joined a job"), ("completed", "Jobs that are complete"),
+    ("failed", "Jobs that failed"), ("requeued", "Attempts that failed or were lost, after which the job waits again"),
+    ("set_aside", "Jobs that were set aside"), ("cancelled", "Jobs that were cancelled"),
+    ("refused", "Submits that were refused"))
+
+
+def metrics_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """All figures."""
+    request.only()
+    openmetrics = b"application/openmetrics-text" in request.accept
+    return Answer(joined(_families(core, openmetrics)), _OPENMETRICS if openmetrics else _TEXT)
+
+
+def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
+    functions = list(core.functions.values())
+    labels = {}  # type: Dict[Function, str]
+    for count, function in enumerate(functions, 1):
+        labels[function] = '{function="%s"}' % _escaped(text_of(function.name))
+        if not count % _STEP:
+            yield b""
+    yield from _family(openmetrics, "gearman_up", "gauge", "Whether the server answers", [("", 1)])
+    version = '{version="%s"}' % _escaped(text_of(core.version))
+    if openmetrics:
+        yield ("# HELP gearman_version The server's version.\n# TYPE gearman_version info\n"
+               "gearman_version_info%s 1\n" % version).encode()
+    else:
+        yield from _family(False, "gearman_version_info", "gauge", "The server's version", [(version, 1)])
+    for name, what, figure in _GAUGES:
+        yield from _family(openmetrics, name, "gauge", what, ((labels[one], figure(core, one)) for one in functions))
+    for name, what in _COUNTERS_OF_FUNCTIONS:
+        yield from _family(openmetrics, "gearman_jobs_%s_total" % name, "counter", what,
+                           ((labels[one], getattr(one.totals, name)) for one in functions))
+    for name, what, attribute in (("gearman_job_waiting_seconds", "For how long jobs waited before they ran", "waited"),
+                                  ("gearman_job_running_seconds", "For how long jobs ran that are complete", "ran")):
+        yield from _family(openmetrics, name, "histogram", what, _histograms(functions, labels, attribute))
+    yield from _family(openmetrics, "gearman_connections", "gauge", "Connections", [("", len(core.peers))])
+    yield from _family(openmetrics, "gearman_functions", "gauge", "Functions", [("", len(functions))])
+    yield from _family(openmetrics, "gearman_draining", "gauge", "Whether new jobs are refused", [("", int(core.draining))])
+    yield from _family(openmetrics, "gearman_store_failing", "gauge",
+                       "Whether background jobs are refused for the store's sake", [("", int(bool(core.store_trouble)))])
+    for name, count in sorted(core.counters.items()):
+        yield from _family(openmetrics, "gearman_server_%s_total" % name, "counter",
+                           "What `show totals` calls %s" % name, [("", count)])
+    if openmetrics:
+        yield b"# EOF\n"
+
+
+def _family(openmetrics: bool, name: str, kind: str, what: str, samples: "Iterable[Sample]") -> "Iterator[bytes]":
+    """A metric with its help; samples of a histogram have the ends of their names before the labels."""
+    shown = name[:-len("_total")] if openmetrics and kind == "counter" else name
+    lines = ["# HELP %s %s.\n# TYPE %s %s\n" % (shown, what, shown, kind)]
+    for count, (labels, value) in enumerate(samples, 1):
+        lines.append("%s%s %s\n" % (name, labels, value))
+        if not count % _STEP:
+            yield "".join(lines).encode()
+            yield b""
+            lines = []
+    yield "".join(lines).encode()
+
+
+def _histograms(functions: "List[Function]", labels: "Dict[Function, str]", attribute: str) -> "Iterator[Sample]":
+    for function in functions:
+        if function.statistics is None:
+            continue
+        histogram = getattr(function.statistics, attribute)
+        lead = labels[function][:-1]
+        counts = histogram.cumulative()
+        for bound, count in zip([str(bound) for bound in BUCKETS] + ["+Inf"], counts):
+            yield '_bucket%s,le="%s"}' % (lead, bound), count
+        yield "_sum" + labels[function], round(histogram.seconds, 6)
+        yield "_count" + labels[function], counts[-1]
+
+
+def _escaped(text: str) -> str:
+    """The value of a label."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

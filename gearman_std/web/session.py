@@ -1,0 +1,132 @@
+"""HTTP for people and monitors: requests become questions for the core, what it says becomes responses.
+
+A request is a packet of no peer's, ASK, whose argument is the question: it is asked in turns like a text command, and gives
+packets again, WORK_DATA with each piece of the body and WORK_COMPLETE at the end, or an ERROR.
+
+A browser must not be a way in for other sites.  So the Host of a request must be an address or a name of this server, or a site
+could give its own name this server's address (DNS rebinding); and what changes something must have the header
+X-Gearman-Steer, which no form of another site can send.
+"""
+from ..core.turns import ASK
+from ..errors import ProtocolError
+from ..wire.http import HTTP_VERSIONS, HTTPSession, pack_head, path_of, refused
+from ..wire.protocol import ERROR, WORK_COMPLETE, WORK_DATA, pack_response
+from .exchange import WebRequest
+from .routes import find_route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, FrozenSet, Iterator, List, Sequence, Tuple
+    from ..core.core import Core
+    from ..core.peers import Peer
+    from ..wire.protocol import Data, Packet
+
+MAX_BODY_SIZE = 65536  # bytes of a request's body
+
+_SAFETY = [
+    (b"Content-Security-Policy", b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+     b"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"X-Content-Type-Options", b"nosniff"), (b"X-Frame-Options", b"DENY"), (b"Referrer-Policy", b"no-referrer"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"), (b"Cache-Control", b"no-store")]
+
+
+class WebSession(HTTPSession):
+    """One connection of a browser or a monitor; `hosts` are the names, in small letters, by which this server may be called.
+
+    Owner: whoever owns the connection.
+    """
+
+    __slots__ = ("_hosts", "_request", "_status", "_fields", "_first", "_begun")
+
+    def __init__(self, hosts: "FrozenSet[str]") -> None:
+        self._hosts = hosts
+        super().__init__(MAX_BODY_SIZE)
+
+    def __repr__(self) -> str:
+        return "<WebSession serving %s>" % self._request.shown if self.serving else super().__repr__()
+
+    def begin(self) -> None:
+        super().begin()
+        self._request = WebRequest(b"")
+        self._status = 200
+        self._fields = []      # type: List[Tuple[bytes, bytes]]
+        self._first = b""      # type: Data # the first piece of the body, until it is known whether that is all
+        self._begun = False    # the head of a response in chunks is sent
+
+    # -------------------------------------------------------------------------------------------------------------- requests
+
+    def take_target(self, target: bytes) -> None:
+        self._request = WebRequest(path_of(target))
+
+    def take_head(self) -> None:
+        if not self._is_ours(self.header(b"host").decode("latin-1").lower()):
+            raise refused(421, "this server is not called %r" % self.header(b"host")[:80])
+        if self.method == b"POST" and not self.header(b"x-gearman-steer"):
+            raise refused(403, "what changes something has to have the header X-Gearman-Steer")
+        self._request.accept = self.header(b"accept").lower()
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host is an address, which nobody else can give a meaning, or a name of ours."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name.startswith("[") and name.endswith("]"):
+            return True
+        return name in self._hosts or not name or name.replace(".", "").isdigit()
+
+    def take_request(self, body: bytearray) -> "List[Packet]":
+        if body and self.method == b"POST":
+            self._request.read(bytes(body))
+        question = self._make_question(self.method, self._request), self.method == b"POST"  # type: Any
+        return [(ASK, question)]
+
+    def _make_question(self, method: bytes, request: WebRequest) -> "Any":
+        def question(core: "Core", peer: "Peer") -> "Iterator[bytes]":
+            try:
+                answer = find_route(method, request)(core, peer, request)
+                self._status, self._fields = answer.status, answer.fields()
+                for piece in answer.pieces:
+                    yield pack_response(WORK_DATA, b"", piece) if piece else b""
+            except ProtocolError as error:
+                yield pack_response(ERROR, error.code, str(error).encode("utf-8", "backslashreplace"))
+            else:
+                yield pack_response(WORK_COMPLETE, b"", b"")
+        return question
+
+    # ------------------------------------------------------------------------------------------------------------- responses
+
+    def on_packet(self, packet_type: int, arguments: "Sequence[Data]") -> "List[Data]":
+        if packet_type == ERROR:
+            if self._begun:  # it cannot be taken back
+                self.stays = False
+                self.end()
+                return []
+            return self.refuse(bytes(arguments[0]), bytes(arguments[1]))
+        if packet_type == WORK_DATA:
+            piece = arguments[1]
+            if self._begun:
+                return self._chunk(piece)
+            if not self._first:
+                self._first = piece
+                return []
+            if self.version == HTTP_VERSIONS[0]:
+                self.stays = False  # its end is the end of the body
+            self._begun = True
+            head = [pack_head(self.version, self._status, self._fields + _SAFETY, -1, self.stays)]  # type: List[Data]
+            return head + self._chunk(self._first) + self._chunk(piece)
+        if not self._begun:
+            return self.answer(self._status, self._fields, [self._first])
+        last = self._chunk(b"")
+        self.end()
+        return last
+
+    def answer(self, status: int, fields: "List[Tuple[bytes, bytes]]", body: "List[Data]") -> "List[Data]":
+        if body and not any(name == b"Content-Type" for name, _ in fields):
+            fields = fields + [(b"Content-Type", b"text/plain; charset=utf-8")]
+        return super().answer(status, fields + _SAFETY, body)
+
+    def _chunk(self, piece: "Data") -> "List[Data]":
+        """A piece of the body, the last one if it is empty."""
+        if self.method == b"HEAD":
+            return []
+        if self.version == HTTP_VERSIONS[0]:
+            return [piece]
+        return [b"%x\r\n" % len(piece), piece, b"\r\n"]

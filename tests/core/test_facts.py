@@ -1,0 +1,64 @@
+"""What is told of functions, jobs and peers: plain values, with names of any bytes."""
+import json
+
+from gearman_std.core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
+from gearman_std.wire.protocol import PRE_SLEEP, SET_CLIENT_ID, WORK_FAIL
+
+
+def test_all_facts_can_be_told_as_json(world):
+    client, worker = world.connects(), world.worker(b"f\xff", b"g")
+    worker.says(SET_CLIENT_ID, b"\xfe")
+    handle = client.submits_bg(b"f\xff", b"\xfd")
+    world.passes(1.0)
+    worker.grabs()
+    core = world.core
+    function = core.functions[b"f\xff"]
+    job = core.jobs[handle]
+    for facts in (job_facts(core, job), function_facts(core, function), function_story(core, function),
+                  peer_facts(core, worker.peer), server_facts(core)):
+        assert json.loads(json.dumps(facts)) == facts
+    assert job_facts(core, job)["unique"] == "\\xfd" and text_of(b"\xff") == "\\xff"
+
+
+def test_a_function_that_did_nothing_has_no_story(world):
+    function = world.core.add_function(b"f")
+    assert function_story(world.core, function) == {"waited": None, "ran": None, "history": [], "ends": []}
+    assert function_facts(world.core, function)["recent"] == {"submitted": 0, "completed": 0, "failed": 0, "seconds": 300}
+
+
+def test_what_happened_lately(world):
+    client, worker = world.connects(), world.worker(b"f")
+    for _ in range(2):
+        handle = client.submits_bg()
+        worker.grabs()
+        worker.says(WORK_FAIL, handle)
+        world.passes(200.0)
+    function = world.core.functions[b"f"]
+    assert function_facts(world.core, function)["recent"] == {"submitted": 1, "completed": 0, "failed": 1, "seconds": 300}
+    assert function_facts(world.core, function)["last_failure"]["text"] == "the worker failed it"
+
+
+def test_a_worker_with_its_jobs(world):
+    client, worker = world.connects(), world.worker(b"f")
+    handle = client.submits_bg()
+    world.passes(3.0)
+    worker.grabs()
+    world.passes(2.0)
+    facts = peer_facts(world.core, worker.peer)
+    assert facts["jobs"] == [{"handle": handle.decode(), "function": "f", "running": 2.0}]
+    assert (facts["running"], facts["functions"], facts["heard"], facts["asleep"]) == (1, 1, 2.0, False)
+    worker.says(PRE_SLEEP)
+    assert peer_facts(world.core, worker.peer)["heard"] == 0.0
+
+
+def test_the_oldest_job_is_one_that_could_run(world):
+    client = world.connects()
+    client.submits_bg()
+    world.passes(5.0)
+    client.submits_bg()
+    function = world.core.functions[b"f"]
+    assert function_facts(world.core, function)["oldest"] == 5.0
+    client.asks(b"cancel job H:x:1")
+    assert function_facts(world.core, function)["oldest"] == 0.0
+    client.asks(b"cancel job H:x:2")
+    assert function_facts(world.core, function)["oldest"] is None

@@ -1,0 +1,122 @@
+"""What is kept of durations, ends and history: of fixed size, and right at the edges."""
+import pytest
+
+from gearman_std.core.statistics import BUCKETS, HISTORY, MAX_TEXT_SIZE, End, Histogram, History, RowRing, Statistics
+from gearman_std.wire.protocol import CAN_DO, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
+
+
+def test_a_histogram_counts_a_bound_in_its_own_bucket():
+    histogram = Histogram()
+    for seconds in (0.0, BUCKETS[0], BUCKETS[0] * 1.001, BUCKETS[-1], BUCKETS[-1] + 1):
+        histogram.observe(seconds)
+    assert histogram.counts[:2] == [2, 1] and histogram.counts[-2:] == [1, 1]
+    assert histogram.cumulative()[:2] == [2, 3] and histogram.cumulative()[-2:] == [4, 5]
+    assert histogram.seconds == pytest.approx(2.001 * BUCKETS[0] + 2 * BUCKETS[-1] + 1)
+    assert repr(histogram).startswith("<Histogram of 5, ")
+
+
+def test_a_ring_keeps_the_last_rows():
+    ring = RowRing(3, 2)
+    assert list(ring.rows()) == []
+    for number in range(5):
+        ring.add((number, 0xffffffff))
+        assert list(ring.rows()) == [(one, 0xffffffff) for one in range(max(0, number - 2), number + 1)]
+        assert len(ring) == min(number + 1, 3)
+    assert repr(ring) == "<RowRing of 3 rows>"
+
+
+def test_a_history_has_a_row_for_each_step_in_which_something_happened():
+    history = History()
+    history.note(10.2, (0, 0, 0), 0)
+    history.note(11.0, (3, 1, 0), 2)
+    history.note(11.9, (9, 9, 9), 9)  # the same step goes on
+    history.note(15.0, (4, 1, 1), 7)
+    history.note(16.0, (4, 1, 1), 7)  # nothing happened in 15
+    history.note(61.0, (5, 1, 1), 3)
+    assert list(history.rows(0)) == [(10, 3, 1, 0, 2), (11, 1, 0, 1, 7), (16, 1, 0, 0, 3)]
+    assert list(history.rows(1)) == [(0, 5, 1, 1, 3)]
+    assert history.recent(61.5, 300) == [5, 1, 1] and history.recent(61.5, 50) == [1, 0, 0]
+    line = history.line(70.0, HISTORY[0][1], 0)
+    assert len(line) == HISTORY[0][1] and sum(line) == 5 and line[-61:-54] == [3, 1, 0, 0, 0, 0, 1]
+    assert repr(history) == "<History of 3 and 1 steps>"
+
+
+def test_a_history_of_a_day_does_not_grow():
+    history = History()
+    for step in range(2000):
+        history.note(step * 60.0, (step, step, 0), 1)
+    assert [len(list(history.rows(index))) for index in (0, 1)] == [length for _, length in HISTORY]
+    assert list(history.rows(1))[-1] == (1998, 1, 1, 0, 1)
+
+
+def ends(world, function=b"f"):
+    return [End._make(end) for end in world.core.functions[function].statistics.ends]
+
+
+def test_how_a_job_went(world):
+    client, worker = world.connects(), world.connects()
+    worker.says(CAN_DO, b"f")
+    handle = client.submits(unique=b"u")
+    world.passes(2.0)
+    assert worker.grabs() == handle
+    world.passes(3.0)
+    worker.says(WORK_COMPLETE, handle, b"r")
+    client.takes()
+    (end,) = ends(world)
+    assert end == End(handle, b"u", "completed", world.wall, 2.0, 3.0, (worker.peer.number, b"127.0.0.1", b"-"), b"")
+    statistics = world.core.functions[b"f"].statistics
+    assert sum(statistics.waited.counts) == sum(statistics.ran.counts) == 1
+    assert (statistics.waited.seconds, statistics.ran.seconds) == (2.0, 3.0)
+    assert End._make(statistics.last_success) == end and statistics.last_failure is None
+    assert worker.peer.completed == 1 and worker.peer.heard == world.now
+
+
+@pytest.mark.parametrize("packet, text", [((WORK_FAIL,), b"the worker failed it"), ((WORK_EXCEPTION, b"x" * 300), b"x" * 200)])
+def test_how_a_job_failed(world, packet, text):
+    client, worker = world.connects(), world.connects()
+    worker.says(CAN_DO, b"f")
+    handle = client.submits()
+    worker.grabs()
+    world.passes(1.0)
+    worker.says(packet[0], handle, *packet[1:])
+    client.takes()
+    (end,) = ends(world)
+    assert (end.outcome, end.ran, end.text) == ("failed", 1.0, text) and len(text) <= MAX_TEXT_SIZE
+    statistics = world.core.functions[b"f"].statistics
+    assert statistics.last_success is None and End._make(statistics.last_failure) == end
+    assert sum(statistics.ran.counts) == 0
+    assert worker.peer.failed == 1 and worker.peer.completed == 0
+
+
+def test_a_cancelled_job_is_neither_a_success_nor_a_failure(world):
+    client = world.connects()
+    handle = client.submits_bg()
+    assert client.asks(b"cancel job " + handle) == b"OK\r\n"
+    (end,) = ends(world)
+    assert (end.outcome, end.worker) == ("cancelled", None)
+    statistics = world.core.functions[b"f"].statistics
+    assert statistics.last_success is statistics.last_failure is None
+
+
+def test_only_the_functions_that_did_something_last_have_statistics(world):
+    world.core.statistics = Statistics(functions=2, ends=1)
+    client = world.connects()
+    for name in (b"a", b"b"):
+        client.submits_bg(name)
+    world.passes(1.0)
+    client.submits_bg(b"a")
+    client.submits_bg(b"c")
+    known = {name for name, function in world.core.functions.items() if function.statistics is not None}
+    assert known == {b"a", b"c"}
+    world.passes(1.0)
+    client.submits_bg(b"b")
+    assert world.core.functions[b"b"].statistics is not None
+    assert repr(world.core.statistics) == "<Statistics of 2 functions>"
+
+
+def test_a_function_that_is_forgotten_takes_its_statistics_along(world):
+    client = world.connects()
+    handle = client.submits_bg()
+    client.asks(b"cancel job " + handle)
+    assert client.asks(b"drop function f") == b"OK\r\n"
+    assert repr(world.core.statistics) == "<Statistics of 0 functions>"

@@ -1,0 +1,217 @@
+"""The page in a real Chromium, driven over the pipe of its developer tools: it lives, obeys, and is safe and whole."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from gearman_std.client.client import Client
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.server.server import Server
+from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB, JOB_ASSIGN, RESPONSE_MAGIC, WORK_FAIL, WORK_STATUS, PacketReader,
+                                       pack_request)
+
+pytestmark = pytest.mark.interop
+
+OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+           "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+WAIT = 20  # seconds until what must be shown is given up
+
+
+class Chromium:
+    """A browser with one page; it reads orders from descriptor 3 and writes answers and events to 4."""
+
+    def __init__(self, path, folder):
+        orders, self.orders = os.pipe()
+        self.answers, answers = os.pipe()
+
+        def arrange():
+            # Away from 3 and 4 first, as either may be in the other's place.
+            taken = os.dup2(orders, 103), os.dup2(answers, 104)
+            for number, source in zip((3, 4), taken):
+                os.dup2(source, number)
+        self.process = subprocess.Popen([path] + OPTIONS + ["--user-data-dir=" + str(folder)], preexec_fn=arrange,
+                                        close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        os.close(orders)
+        os.close(answers)
+        self.number = 0
+        self.session = None
+        self.read = b""
+        target = self.say("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.say("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.say("Page.enable")
+
+    def say(self, method, **parameters):
+        """Give an order; return its result."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session is not None:
+            message["sessionId"] = self.session
+        os.write(self.orders, json.dumps(message).encode() + b"\0")
+        answer = self.hear(lambda answer: answer.get("id") == self.number)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def hear(self, wanted):
+        """The next message that is wanted."""
+        while True:
+            while b"\0" not in self.read:
+                piece = os.read(self.answers, 65536)
+                assert piece, "the browser has ended"
+                self.read += piece
+            line, _, self.read = self.read.partition(b"\0")
+            message = json.loads(line.decode())
+            if wanted(message):
+                return message
+
+    def value(self, expression):
+        """What an expression of JavaScript is on the page."""
+        result = self.say("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, expression):
+        """Wait until an expression is true."""
+        deadline = time.monotonic() + WAIT
+        while not self.value(expression):
+            assert time.monotonic() < deadline, "%s is not true; the page says: %s" % (
+                expression, self.value("document.body.innerText"))
+            self.say("Runtime.evaluate", expression="new Promise(done => setTimeout(done, 50))", awaitPromise=True)
+
+    def go(self, url):
+        self.say("Page.navigate", url=url)
+        self.hear(lambda message: message.get("method") == "Page.loadEventFired")
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        os.close(self.orders)
+        os.close(self.answers)
+
+
+@pytest.fixture(scope="module")
+def chromium(require, tmp_path_factory):
+    browser = Chromium(require("chromium"), tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def server():
+    with Server(listen=["127.0.0.1:0", "web:0"], policy=FunctionPolicy(attempts=2, backoff=0.01)) as server:
+        yield server
+
+
+@pytest.fixture
+def url(server):
+    return "http://127.0.0.1:%d/" % server.addresses[1][1]
+
+
+class Hand:
+    """A worker whose every packet is the test's."""
+
+    def __init__(self, server, *functions):
+        import socket
+        self.socket = socket.create_connection(server.addresses[0])
+        self.socket.settimeout(WAIT)
+        self.reader = PacketReader(RESPONSE_MAGIC, text=False)
+        for function in functions:
+            self.says(CAN_DO, function)
+
+    def says(self, *packet):
+        self.socket.sendall(pack_request(*packet))
+
+    def grabs(self):
+        self.says(GRAB_JOB)
+        packets = []
+        while not packets:
+            packets += self.reader.feed(self.socket.recv(65536))
+        return bytes(packets[0][1][0]) if packets[0][0] == JOB_ASSIGN else None
+
+
+def test_progress_moves_without_a_reload(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        client.submit("video", b"", unique="film", background=True)
+        worker = Hand(server, b"video")
+        handle = worker.grabs()
+        worker.says(WORK_STATUS, handle, b"1", b"4")
+        chromium.go(url)
+        chromium.value("window.same = true")
+        chromium.until("document.body.innerText.includes('25 %')")
+        worker.says(WORK_STATUS, handle, b"3", b"4")
+        chromium.until("document.body.innerText.includes('75 %')")
+        assert chromium.value("window.same") is True
+        assert chromium.value("document.querySelector('progress').value") == 3
+        worker.socket.close()
+
+
+def test_a_job_that_was_set_aside_is_requeued_after_a_question(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        client.submit("flaky", b"", background=True)
+        worker = Hand(server, b"flaky")
+        for _ in range(2):
+            handle = None
+            while handle is None:
+                handle = worker.grabs()
+            worker.says(WORK_FAIL, handle)
+        chromium.go(url)
+        chromium.until("[...document.querySelectorAll('button')].some(one => one.textContent === 'Requeue')")
+        press = "[...document.querySelectorAll('button')].find(one => one.textContent === '%s').click()"
+        chromium.value(press % "Requeue")
+        assert handle.decode() in chromium.value("document.querySelector('dialog p').textContent")
+        chromium.value(press % "No")
+        assert worker.grabs() is None
+        chromium.value(press % "Requeue")
+        chromium.value(press % "Yes")
+        chromium.until("document.getElementById('said').textContent.includes('Done')")
+        assert worker.grabs() == handle
+        worker.socket.close()
+
+
+def test_a_script_in_a_name_is_a_name(chromium, server, url):
+    name = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">"
+    with Client([server.addresses[0]]) as client:
+        client.submit(name, b"", unique="<img src=x>", background=True)
+        chromium.go(url)
+        chromium.until("document.body.innerText.includes(\"document.title='evil'\")")
+        chromium.until("document.getElementById('live').textContent === 'live'")
+        assert chromium.value("document.title") == "Gearman"
+        chromium.value("document.querySelector('td a').click()")
+        chromium.until("location.pathname.startsWith('/functions/')")
+        assert chromium.value("document.querySelectorAll('img').length") == 0
+
+
+def test_it_is_whole_without_javascript(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        client.submit("wc", b"", background=True)
+        chromium.say("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            chromium.go(url + "?search=wc")
+            said = chromium.value("document.body.innerText")
+            assert "wc" in said and "waiting" in said and "Without JavaScript" in said
+            assert chromium.value("[...document.querySelectorAll('button')].filter(one => one.offsetParent).length") == 0
+        finally:
+            chromium.say("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_another_site_cannot_read_or_order_anything(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        client.submit("wc", b"", background=True)
+        chromium.go("data:text/html,<form method=post action='%sapi/functions/wc/pause'></form>" % url)
+        chromium.value("document.querySelector('form').submit()")
+        chromium.hear(lambda message: message.get("method") == "Page.loadEventFired")
+        assert "X-Gearman-Steer" in chromium.value("document.body.innerText")
+        for options in ("{}", "{method: 'POST', mode: 'no-cors', headers: {'X-Gearman-Steer': 'yes'}}",
+                        "{method: 'POST', headers: {'X-Gearman-Steer': 'yes'}}"):
+            chromium.go("about:blank")
+            result = chromium.say("Runtime.evaluate", awaitPromise=True, returnByValue=True, expression=(
+                "fetch('%sapi/functions/wc/pause', %s).then(one => one.ok ? one.text() : 'refused', () => 'refused')" % (
+                    url, options)))
+            assert result["result"]["value"] in ("refused", "")
+        done = threading.Event()
+        paused = []
+        server.call_soon(lambda: (paused.append(server.core.functions[b"wc"].paused), done.set()))
+        assert done.wait(WAIT) and paused == [False]

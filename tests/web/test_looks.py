@@ -1,0 +1,32 @@
+"""The style and the script of the page."""
+import re
+
+from gearman_std.web.looks import STYLE
+from web_tools import Browser
+
+
+def test_style_and_script_load_nothing_from_elsewhere(world):
+    browser = Browser(world)
+    for path, kind in (("/page.css", "text/css"), ("/page.js", "text/javascript")):
+        status, headers, body = browser.asks("GET " + path)
+        assert status == 200 and headers["content-type"].startswith(kind)
+        assert b"http:" not in body and b"https:" not in body and b"url(" not in body and b"import" not in body
+
+
+def luminance(color):
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [int(color[index:index + 2], 16) / 255.0 for index in (1, 3, 5)]
+    red, green, blue = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_text_has_the_contrast_that_wcag_asks_for():
+    """4.5 to 1 for text, in both colour schemes, on the paper and on panels."""
+    light, dark = [dict(re.findall(r"--(\w+): (#\w+)", part)) for part in STYLE.split("@media (prefers-color-scheme: dark)")]
+    dark = {name: dark[name] for name in light if name in dark}
+    assert set(dark) == set(light)
+    for scheme in (light, dark):
+        for text in ("ink", "faint", "wait", "run", "good", "bad"):
+            for ground in ("paper", "panel"):
+                one, other = sorted((luminance(scheme[text]), luminance(scheme[ground])))
+                assert (other + 0.05) / (one + 0.05) >= 4.5, (text, ground)
