@@ -273,6 +273,9 @@ class BaseClient:
                     connection.take_turns(item)
         except ConnectionError as error:
             self._lost(connection, error)
+        except Exception as error:  # of a program's own AdminRequest
+            self.log.exception("what %r has sent cannot be taken", connection)
+            self._lost(connection, error)
 
     def handlePacket(self, packet: Packet) -> None:
         """Hand a packet to the method for packets of its type."""

@@ -53,6 +53,8 @@ class Connection:
         self._lock = threading.Lock()
         self._moved = threading.Condition(self._lock)  # notified when something was sent, or the connection is over
         self._echo_lock = threading.Lock()
+        self.pending_tasks = []   # type: List[Any] # who waits for an answer, in the order of the questions
+        self.admin_requests = []  # type: List[AdminRequest]
         self._begin()
 
     def _begin(self) -> None:
@@ -61,8 +63,6 @@ class Connection:
         self.connect_time = None  # type: Optional[float]
         self.related_jobs = {}    # type: Dict[bytes, Any]
         self._joined = {}         # type: Dict[bytes, List[Any]] # others that have the same handle, as they are equal
-        self.pending_tasks = []   # type: List[Any] # who waits for an answer, in the order of the questions
-        self.admin_requests = []  # type: List[AdminRequest]
         self.options = set()      # type: Set[bytes]
         self._echoes = {}         # type: Dict[bytes, threading.Event]
         self._reader = PacketReader(RESPONSE_MAGIC, max_line=LARGEST_SIZE)
@@ -107,7 +107,7 @@ class Connection:
         """The connection is lost: let go who waits for an answer; return the jobs that were on their way."""
         with self._lock:
             waiting = self.pending_tasks + self.admin_requests  # type: List[Any]
-            self.pending_tasks, self.admin_requests = [], []
+            del self.pending_tasks[:], self.admin_requests[:]  # which others may be about to append to
             jobs = list(self.related_jobs.values()) + [job for equal in self._joined.values() for job in equal]
             self.related_jobs, self._joined = {}, {}
             self._moved.notify_all()
@@ -178,15 +178,16 @@ class Connection:
         if self.reader_thread == threading.get_ident():
             return  # it sends the rest when it reads again
         while not complete and patient:
-            if self.wake is None:  # nobody else reads, and the server may want to be read before it reads on
-                stream.wait(None)
-                self._receive_or_raise()
             with self._lock:
                 if self.conn is not stream:
                     raise ConnectionError("lost the connection to %s" % join_address(self.address))
-                if self.wake is not None and stream.unsent:
+                alone = self.wake is None
+                if not alone and stream.unsent:
                     self._moved.wait()
                 complete = self._flush(stream)
+            if alone and not complete:  # nobody else reads, and the server may want to be read before it reads on
+                stream.wait(None)
+                self._receive_or_raise()
 
     def _flush(self, stream: "Stream") -> bool:
         """Send as much as goes without waiting, with the lock held; return whether that was all."""

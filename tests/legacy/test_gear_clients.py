@@ -407,6 +407,20 @@ def test_a_server_that_says_nothing_is_left(make):
             client.submitJob(gear.Job("f", b""), timeout=0.05)
 
 
+def test_a_request_that_cannot_take_its_answer_costs_its_connection_and_no_thread(make, server, caplog):
+    class Broken(gear.VersionAdminRequest):
+        def isComplete(self, data):
+            raise ValueError("of a request")
+    client = make(gear.Client)
+    client.addServer("127.0.0.1", server.port)
+    client.waitForServer(LONG)
+    with pytest.raises(gear.ConnectionError, match="lost the connection"):
+        client.getConnection().sendAdminRequest(Broken(), LONG)
+    client.waitForServer(LONG)
+    client.submitJob(gear.Job("f", b""), background=True)
+    assert "of a request" in caplog.text
+
+
 def test_a_shutdown_within_a_hook_is_one(make, server):
     class Client(gear.Client):
         def handleWorkComplete(self, packet):
