@@ -216,11 +216,11 @@ class AdminClient:
             self.order("maxqueue", function, *[b"%d" % (one or 0) for one in limits])
 
     def create_function(self, function: "Text") -> None:
-        """Have the server know a function before a worker or a job names it."""
+        """Make a function known to the server before a worker or a job names it."""
         self.order("create", "function", function)
 
     def drop_function(self, function: "Text", force: bool = False) -> None:
-        """Have the server forget a function that no worker can do.
+        """Make the server forget a function that no worker can do.
 
         gearmand throws away the jobs that wait; gearman_std's server refuses if there are any, and sets them aside with
         `force`, which gearmand does not know.
@@ -228,7 +228,7 @@ class AdminClient:
         self.order("drop", "function", function, *(["force"] if _is_true("force", force) else []))
 
     def cancel_job(self, handle: "Text") -> None:
-        """Have a job end as a failure; a worker that runs it goes on in vain."""
+        """End a job as a failure; a worker that runs it goes on in vain."""
         self.order("cancel", "job", handle)
 
     def shutdown(self, graceful: bool = False) -> None:

@@ -375,7 +375,7 @@ class Client:
             finished.over = True
 
     def _listen(self, tasks: "List[Task]", finished: Finished) -> "List[Network]":
-        """Have it told when these tasks are done; return their networks."""
+        """Tell `finished` when these tasks are done; return their networks."""
         places = {}  # type: Dict[Network, List[Submission]]
         for task in dict.fromkeys(tasks):
             if task._pool is not self._pool:
@@ -429,7 +429,7 @@ class Client:
         return self._pool.ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
 
     def cancel(self, job: "Union[Task, Text]", server: "Optional[str]" = None) -> bool:
-        """Have a job, a Task or its handle, end as a failure at the servers, or the one named; return whether one had it.
+        """End a job, a Task or its handle, as a failure at all servers, or at the one named; return whether one had it.
 
         A worker that runs it goes on in vain.  Servers take that from this machine only, unless they are told otherwise.
         Raises ValueError and TypeError for what is no handle and for a server that the client does not have, ServerError if the

@@ -1,8 +1,8 @@
-"""What only one thread at a time changes, and what is mended when an exception has left it half changed.
+"""An object that one thread at a time changes, and that is mended when an exception has left it half changed.
 
 Python can raise anywhere: a signal's handler between any two instructions, RecursionError at every call, MemoryError at every
-allocation.  A lock that is taken by one instruction and released by another may then stay locked for ever.  So who has this one
-is known, and that a thread has it counts only as long as the call that took it goes on.
+allocation.  A lock that is taken by one instruction and released by another may then stay locked for ever.  So this one knows
+which thread has it, and that counts only as long as the call that took it goes on.
 """
 import os
 import sys
@@ -22,7 +22,7 @@ _TURN_LOOK = 0.05     # seconds after which a thread that waits for its turn loo
 
 
 def goes_on(thread: int, code: "CodeType", name: str, value: "Any", times: int = 1) -> bool:
-    """Whether a thread is within so many calls of a function whose local variable of that name is that value."""
+    """Whether a thread is inside so many calls of a function in which the local variable of that name is that value."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         if frame.f_code is code and frame.f_locals.get(name) is value:
@@ -159,7 +159,7 @@ class Guarded:
         self._changing = None
 
     def _shut(self) -> None:
-        """It was closed: let go of everything; called again and again."""
+        """It was closed: let go of everything.  Called after each change from then on."""
 
     def _leave_to_parent(self) -> None:
         """This is the child of a fork: what there was is the parent's."""

@@ -1,8 +1,8 @@
 """All connections of a client.
 
-There is no thread behind it: see `wait`.  Whatever changes the network does so in `exclusively`; what takes time, that
-is connecting, waiting for input and callbacks, comes between two changes.  An exception within a change ends the connection
-that was being changed.
+There is no thread behind it: see the module wait.  The network is changed inside `exclusively` only, by one thread at a time.
+Connecting, waiting for input and callbacks take time, and come between two changes.  An exception inside a change ends the
+connection that was being changed.
 """
 import logging
 import os
@@ -69,7 +69,7 @@ class Network(Waiters):
         return self._system.connect(address, timeout, self._tls)
 
     def is_mine(self) -> bool:
-        """Whether this thread is in the middle of something here, which a signal's handler or the like has interrupted."""
+        """Whether a signal's handler, or the garbage collector, has interrupted this thread in the middle of a change here."""
         me = threading.get_ident()
         return super().is_mine() or any(link.connecting == me for link in self.links)
 
@@ -106,7 +106,7 @@ class Network(Waiters):
                 self._ease(submission.link, connection, limit)
 
     def send_all(self) -> None:
-        """Send what was placed quietly."""
+        """Send what `submit` was told not to send."""
         try:
             self.exclusively(self._send_unsent)
         except ClientBusy:
@@ -126,12 +126,12 @@ class Network(Waiters):
             raise submission.error.with_traceback(None)
 
     def best_first(self, links: "List[Link]") -> "List[Link]":
-        """The links in their order, but those that lately failed last."""
+        """The links in their order, except that those that failed lately come last."""
         now = self.clock()
         return sorted(links, key=lambda link: link.connection is None and link.retry_at > now)
 
     def connect_deadline(self, limit: Deadline, shares: int = 1) -> Deadline:
-        """The end of the time to connect, which ends with the limit at the latest; of so many shares of it."""
+        """When the time to connect is over, at the latest with the limit; if the time has several shares, of the first one."""
         choices = [left / shares for left in (self._connect_timeout, limit.left()) if left is not None]
         return self._new_deadline(min(choices) if choices else None)
 
@@ -152,7 +152,7 @@ class Network(Waiters):
         return request.answer
 
     def listen(self, submissions: "Sequence[Submission]", finished: Finished) -> None:
-        """Have a queue told of submissions of this network as they end, until it is over."""
+        """Tell a queue of submissions of this network as they end, until the queue is over."""
         self.exclusively(self._listen, submissions, finished)
 
     # -------------------------------------------------------------------------------- between changes: placing and connecting
@@ -173,7 +173,7 @@ class Network(Waiters):
         raise NoServer("lost the connection to %s at once" % join_address(choices[-1].address))
 
     def _connect(self, link: Link, deadline: Deadline, counts: bool = True) -> None:
-        """See that a link is connected; `counts` tells that a server that does not answer in that time has failed.
+        """Connect a link unless it is connected; with `counts`, a server that does not answer in that time counts as failed.
 
         Raises NoServer, ConnectTimeout, ClientBusy.
         """
@@ -199,11 +199,11 @@ class Network(Waiters):
 
     @staticmethod
     def _connects(link: Link, thread: int, times: int = 1) -> bool:
-        """Whether a thread, whose claim to connect a link was accepted, is still at it."""
+        """Whether a thread that has claimed a link is still connecting it."""
         return link.connecting == thread and goes_on(thread, Network._connect.__code__, "link", link, times)
 
     def _house(self, deadline: Deadline) -> None:
-        """Place jobs again whose connection broke, as far as the time suffices."""
+        """Place the jobs whose connection broke, as many as there is time for."""
         link = self.exclusively(self._place_homeless)
         if link is not None:
             left, patience = deadline.left(), self._connect_timeout
@@ -214,7 +214,7 @@ class Network(Waiters):
                 return  # which is known here already
 
     def _ease(self, link: Link, connection: "Connection", limit: Deadline) -> None:
-        """Wait while much is waiting to be sent to a server, but not beyond the limit."""
+        """Wait until not so much is waiting to be sent to a server, but not beyond the limit."""
         try:
             self.wait(lambda: link.connection is not connection
                       or connection.queued - connection.sent <= _MAX_UNSENT, limit)
@@ -227,7 +227,7 @@ class Network(Waiters):
     # ---------------------------------------------------------------------------------------- changes: reading
 
     def _watch(self, reading: Reading) -> None:
-        """Have a thread wait for input of all connections, and for being woken."""
+        """Make what a thread waits for: input of all connections, and being woken."""
         if self._waker is None:
             waker = socket.socketpair()
             for end in waker:
@@ -296,14 +296,14 @@ class Network(Waiters):
         self._changing = None
 
     def _expect_answer(self, link: Link) -> None:
-        """Have the command time-out begin, unless it has begun or nothing was asked."""
+        """Begin the command time-out, unless it has begun or nothing was asked."""
         if link.due is None and self.command_timeout is not None and link.session.unanswered:
             link.due = self.clock() + self.command_timeout
             if self._reading is not None and link.due < self._reading.until - 2 * LONGEST_READ:
                 self._poke()
 
     def _send(self, link: Link) -> None:
-        """Send what is to be sent to a server, as far as that goes without waiting."""
+        """Send a server as much as goes without waiting."""
         connection = link.connection
         if connection is None:
             return
@@ -393,7 +393,7 @@ class Network(Waiters):
                 submission.listeners = others + [finished]
 
     def _notice_end(self, link: Link) -> None:
-        """Look whether a server has closed a connection while nobody read from it: a job sent there would be in doubt."""
+        """Notice that a server closed a connection while nobody read from it, before a job is sent there."""
         if link.connection is not None and self._reading is None and self.clock() - link.heard > _IDLE:
             self._transfer(link)
             if self._others:
@@ -501,7 +501,7 @@ class Network(Waiters):
         self._settle()
 
     def _mend(self, error: "Optional[BaseException]") -> None:
-        """A connection may be out of step, as what was done with it was interrupted: end it."""
+        """End a connection on which something was interrupted, as it may be out of step."""
         reason = "interrupted" if error is None else type(error).__name__
         text = "gave up the connection to %s: %s" % (join_address(self._changing.address), reason)
         self._lose(self._changing, ServerLost(text), True)
@@ -554,7 +554,7 @@ class Network(Waiters):
                 _fork_lock.release()
 
     def _submit_again(self, submission: Submission, error: ServerLost) -> None:
-        """The connection broke before the server accepted a job: have it submitted again if it cannot or may run twice."""
+        """The connection broke before the server accepted a job: submit it again if it cannot run twice, or is allowed to."""
         if error.sent == "unconfirmed":
             submission.loss = error
         safe = submission.loss is None or submission.plan.idempotent

@@ -1,4 +1,4 @@
-"""The networks of a client: one, and spares for whoever is called while its thread is within that."""
+"""The networks of a client: one, and spares for what interrupts a thread in the middle of using that one."""
 import logging
 
 from ..errors import ClientBusy, NoServer, NoWorker, ServerError, ServerLost
@@ -25,8 +25,8 @@ _ABLE_FOR = 1.0    # seconds for which a server is taken to have workers that it
 class NetworkPool:
     """The networks of a client, which `make` makes.
 
-    A signal's handler, or what the garbage collector calls, may come while its thread is in the middle of a change of the first
-    network, and could wait for ever for the end of that: it takes a spare one.
+    A signal's handler, or what the garbage collector calls, may interrupt a thread in the middle of a change of the first
+    network.  If it then waited for the end of that change, it would wait for ever; so it uses a spare network.
 
     Owner: nobody; spares are only added, and what changes in a network is that network's.
     """
@@ -54,7 +54,7 @@ class NetworkPool:
         return self.spares[number]
 
     def _free_network(self) -> "Network":
-        """The first network that this thread is not within."""
+        """The first network that this thread was not interrupted in."""
         network, number = self.first, 0
         while network.is_mine() and number < _MOST_SPARES:
             network = self._spare(number)
@@ -65,7 +65,7 @@ class NetworkPool:
 
     def submit(self, submission: "Submission", limit: Deadline, require_worker: bool,
                moved: "Callable[[Network], None]") -> None:
-        """Give a submission to the first network, or elsewhere if this thread is within that, or another is for long.
+        """Give a submission to the first network; to a spare one if this thread, or for long another, is busy inside the first.
 
         Raises NoServer, ConnectTimeout, ClientBusy; with `require_worker` also what `_find_worker` raises.
         """
@@ -77,7 +77,7 @@ class NetworkPool:
 
     def submit_elsewhere(self, submission: "Submission", limit: Deadline, require_worker: bool,
                          moved: "Callable[[Network], None]") -> None:
-        """Give a submission to a spare network, of which `moved` is told before; raises what `submit` raises."""
+        """Give a submission to a spare network; `moved` is called with that before.  Raises what `submit` raises."""
         for number in range(_MOST_SPARES):
             network = self._spare(number)
             moved(network)
@@ -92,7 +92,7 @@ class NetworkPool:
     def _find_worker(self, network: "Network", submission: "Submission", limit: Deadline) -> "List[Link]":
         """The first server that a job may go to and that has a worker for its function.
 
-        That a server has one counts for a moment, so that not each submit has to ask.  Raises NoWorker; NoServer, ServerError,
+        What a server has said counts for a moment, so that not each submit asks again.  Raises NoWorker; NoServer, ServerError,
         CommandTimeout or ServerLost if no server answered.
         """
         failure = None  # type: Optional[GearmanError]

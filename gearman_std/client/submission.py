@@ -88,7 +88,7 @@ class Callbacks:
         return "<Callbacks: %d to be called%s>" % (len(self.calls), ", which somebody does" if self.caller else "")
 
     def add(self, submission: "Submission", callback: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Have a callback called."""
+        """Note a callback that is to be called."""
         self.calls.append((callback, arguments if self.face is None else (self.face,) + arguments))
         assert self.ring is not None
         self.ring(submission)
@@ -182,7 +182,7 @@ class Submission:
         self.tell()
 
     def refused(self, error: "GearmanError") -> None:
-        """Nobody does it, or tells of it."""
+        """No server takes it, or its server is lost."""
         self.error = error
         self.state = SUBMISSION_ARROWS[self.state, "refused"]
         self.tell()

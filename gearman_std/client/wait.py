@@ -1,8 +1,8 @@
 """The threads of a client that wait: one of them reads for all, and each calls the callbacks of its jobs.
 
-The others wait until they have what they wait for, or until it is their turn to read.  Each looks again after a moment, so that
-a call to wake it that was lost to an exception, or a thread that runs a signal's handler when its turn comes, costs that moment
-and no more.  If two threads read at a time, because one seemed to be gone, no harm is done.
+The others wait until they have what they wait for, or until it is their turn to read.  Each looks again after a moment: an
+exception may have prevented that it was woken, or the thread whose turn it is may be running a signal's handler.  Then it loses
+that moment and no more.  If two threads read at a time, because one seemed to be gone, no harm is done.
 """
 import logging
 import os
@@ -178,7 +178,7 @@ class Waiters(Guarded):
         return waiter(timeout)  # type: ignore[no-any-return]
 
     def _wait_for_reader(self, done: "Callable[[], bool]", timeout: "Optional[float]", me: int, mine: "Any") -> None:
-        """Wait until that which is waited for is done, or there is nobody else who reads, but not for long."""
+        """Wait until it is done or no other thread reads any more, but not for long."""
         gate = threading.Lock()
         gate.acquire()
         entry, interrupted = (done, gate, me, mine), True
@@ -197,7 +197,7 @@ class Waiters(Guarded):
                     self._wake_one()  # it was this thread's turn to read, but it is leaving
 
     def _stop_reading(self, reading: Reading, woken: bool = False) -> None:
-        """This thread reads no more: have another do it.  `woken` tells that those who are done were just woken."""
+        """This thread reads no more, another does.  `woken` tells that those who have what they wait for were just woken."""
         if self._reading is reading:
             self._reading = reading.outer
         if reading.outer is not None:
@@ -212,7 +212,7 @@ class Waiters(Guarded):
             self.close()
 
     def _wake_one(self) -> None:
-        """Have another thread read; the last one, as of a thread's waits only the innermost can."""
+        """Let another thread read: the last that came, as of several waits of one thread only the innermost can go on."""
         try:
             self._others.pop()[1].release()
         except IndexError:
@@ -236,7 +236,7 @@ class Waiters(Guarded):
         self._poke()
 
     def _poke(self, myself: bool = False) -> None:
-        """Have the thread that waits for input look again at what it waits for."""
+        """Make the thread that waits for input look again at what it waits for."""
         reading, waker = self._reading, self._waker
         if waker is not None and (myself or reading is not None and reading.thread != threading.get_ident()):
             try:
@@ -265,7 +265,7 @@ class Waiters(Guarded):
         return goes_on(thread, Waiters._call_all.__code__, "submission", submission, times)
 
     def _call_back(self, me: int, mine: "Any") -> bool:
-        """Call what this thread is to call, and tell the log what it is to be told; return whether anything was called."""
+        """Make the calls that are this thread's, and write what waits for the log; return whether anything was called."""
         called = False
         within = None  # type: Optional[bool]
         for submission in list(self._ringing):
@@ -327,7 +327,7 @@ class Waiters(Guarded):
         _logger_wait.exception("a callback failed")
 
     def _tell_notes(self) -> None:
-        """Tell the log, whose handlers may be anybody's code, and use this client."""
+        """Write what waits for the log; a handler of that may be anybody's code, and use this client."""
         if not self._is_called(threading.get_ident()):
             while self._notes:
                 try:
@@ -339,7 +339,7 @@ class Waiters(Guarded):
     # ------------------------------------------------------------------------------------------ for those derived of it
 
     def close(self) -> None:
-        """Have everybody who waits stop."""
+        """End the waiting of everybody."""
         raise NotImplementedError
 
     def _house(self, deadline: "Deadline") -> None:
@@ -347,7 +347,7 @@ class Waiters(Guarded):
         raise NotImplementedError
 
     def _watch(self, reading: Reading) -> None:
-        """Have a thread wait for all input that there can be."""
+        """Make what a thread waits for: all input that there can be."""
         raise NotImplementedError
 
     def _take_in(self, reading: Reading, ready: "List[int]", over: "Any") -> bool:

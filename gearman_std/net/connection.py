@@ -104,7 +104,7 @@ class Connection:
 
     @property
     def inherited(self) -> bool:
-        """Whether it is that of the process that this one was forked from, and so of no use here."""
+        """Whether the process that this one was forked from made it; then it is of no use here."""
         return self._process != os.getpid()
 
     @property
@@ -114,7 +114,7 @@ class Connection:
 
     @property
     def pieces(self) -> int:
-        """In how many pieces what is left to be sent was put."""
+        """How many pieces are left to be sent."""
         return len(self._outgoing)
 
     def put(self, *pieces: "Data") -> None:
@@ -164,7 +164,7 @@ class Connection:
         return received  # type: ignore[no-any-return]
 
     def wait(self, timeout: "Optional[float]") -> bool:
-        """Wait until something can be received, or sent if something is to be; return whether it can."""
+        """Wait until something can be received, or, if something is left to be sent, can be sent; return whether it can."""
         return self.pending or bool(make_waiter([(self, self.unsent)])(timeout))
 
     @property
@@ -309,7 +309,7 @@ def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, s
 
 
 def check_tls_kind(tls: "Any") -> None:
-    """Raises TypeError or ValueError for what can be no setting of TLS; its files are not looked at."""
+    """Raises TypeError or ValueError for what cannot be a setting of TLS; does not look at its files."""
     if isinstance(tls, dict):
         unknown = sorted(map(str, set(tls) - {"ca", "certificate", "key", "hostname", "verify"}))
         if unknown:
@@ -319,7 +319,7 @@ def check_tls_kind(tls: "Any") -> None:
 
 
 def check_tls(tls: "Any") -> None:
-    """Raises what `open_connection` would raise for these settings, for those to whom that would later be an outage."""
+    """Raises what `open_connection` would raise for these settings; a worker would take that for an outage later."""
     if tls:
         _tls_context(tls)
 
@@ -366,7 +366,7 @@ def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
 
 
 def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optional[float]], List[int]]":
-    """A function that waits at most so many seconds until a connection can be read, or written where its flag says so.
+    """A function that waits, at most so many seconds, until one of the connections can be read, or written if its flag is true.
 
     It returns the file descriptors that can, none if the time is over, or an hour.
     """

@@ -15,7 +15,7 @@ _left_in_children = None  # type: Optional[WeakSet[Any]] # None as long as Pytho
 
 
 def leave_in_children(thing: "Any") -> None:
-    """Have `thing.leave()` called in every child that a fork makes, before anything else runs there.
+    """Call `thing.leave()` in every child that a fork makes, before anything else runs there.
 
     That is to close what it holds without a word to whoever is at the other end.  The thing is remembered only as long as
     somebody else holds it.
@@ -76,7 +76,7 @@ def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:
 
 
 def exit_at_once(status: int, first: "Optional[Callable[[], Any]]" = None) -> None:
-    """End this process, whatever its threads do, after a call, and when standard output and error are written, or a second."""
+    """Call `first`, write out standard output and error, and end this process, after a second at most, whatever runs in it."""
     def flush() -> None:
         if first is not None:
             first()

@@ -15,7 +15,7 @@ STEERING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "S
 
 
 def begin_with_signals() -> None:
-    """Have the signals as a new program has them, whatever the one that started it ignores or blocks, and hold STEERING back.
+    """Set all signals to what a new program has, whatever its parent ignores or blocks, and hold STEERING back.
 
     A SIGHUP that is ignored stays so, as nohup wants it.  To be called in the main thread.
     """
@@ -30,12 +30,12 @@ def begin_with_signals() -> None:
 
 
 def hold_signals() -> "Any":
-    """Hold STEERING back, in this thread and what it starts; return what `release_signals` takes to have it as it was."""
+    """Hold STEERING back, in this thread and those that it starts; return what `release_signals` takes to undo that."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, STEERING) if hasattr(signal, "pthread_sigmask") else None
 
 
 def release_signals(before: "Any" = None) -> None:
-    """Let come what was held back."""
+    """Let the signals come that were held back."""
     if hasattr(signal, "pthread_sigmask"):
         if before is None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STEERING)
@@ -123,6 +123,6 @@ class Urgent:
             signal.signal(self._number, signal.SIG_DFL)
 
     def call(self) -> None:
-        """Have the function called, if it is entered."""
+        """Call the function in the main thread, if it is entered."""
         if self.entered:
             signal.pthread_kill(threading.main_thread().ident or 0, self._number)

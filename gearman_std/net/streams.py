@@ -15,7 +15,7 @@ _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEEPALIVE, patience: float = 0.0) -> None:
-    """Have a TCP socket send at once, and notice a peer that is gone.
+    """Make a TCP socket send at once, and notice a peer that is gone.
 
     `keepalive` is after how many seconds of silence the system asks whether the peer is there, how many seconds it waits before
     it asks again, and how often.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or
@@ -33,7 +33,7 @@ def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEE
 
 
 def acknowledge_at_once(connected: "Any") -> None:
-    """Have the system acknowledge at once what a TCP socket has received.
+    """Make the system acknowledge at once what a TCP socket has received.
 
     By default it takes up to 40 ms, for which libgearman, whose send buffer is small, waits many times in a large packet.
     """
@@ -55,7 +55,7 @@ def end_connection(connected: "Any") -> None:
 
 
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:
-    """The same error with the file's name, which OpenSSL does not tell, and the reason, if it is better known."""
+    """The same error with the file's name, which OpenSSL leaves out, and with `reason` for the reason, if there is one."""
     if not reason and error.errno and not hasattr(error, "library"):  # none of OpenSSL's, and PyPy has no text for it
         reason = os.strerror(error.errno)
     return OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason or error.strerror or error))
@@ -140,7 +140,7 @@ class TLSStream:
         self._socket.close()
 
     def _say_farewell(self) -> None:
-        """If that goes at once."""
+        """Send TLS's farewell, if that is possible without waiting."""
         try:
             self._socket.unwrap()
         except (OSError, ValueError):  # the other end is gone, or its own farewell not here yet, or there was no handshake

@@ -11,18 +11,31 @@ from ..wire.serializers import find_serializer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Union
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
     from ..net.system import System
     from .job import Ability
 
 HOOKS = ("before", "after", "error", "connected", "disconnected")
 CONNECT_TIMEOUT = 10.0
 
-WorkerHealth = namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")
-WorkerHealth.__doc__ = """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server,
-seconds) for each job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs
-got, `completed`, `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any
-more."""
+
+class WorkerHealth(namedtuple("WorkerHealth", "connected down running held grabbed completed failed retried lost refused")):
+    """How a worker is: `connected` and `down` name its servers; `running` has a (function, handle, server, seconds) for each
+    job that runs; `held` is how many jobs wait to be tried again.  Since the worker was made: `grabbed` jobs got, `completed`,
+    `failed`, `retried`, `lost` results whose server was gone, `refused` results that a server did not want any more.
+    """
+
+    __slots__ = ()
+    connected: "Tuple[str, ...]"
+    down: "Tuple[str, ...]"
+    running: "Tuple[Tuple[bytes, bytes, str, float], ...]"
+    held: "int"
+    grabbed: "int"
+    completed: "int"
+    failed: "int"
+    retried: "int"
+    lost: "int"
+    refused: "int"
 
 
 class WorkerSettings:

@@ -14,6 +14,7 @@ from gearman_std.errors import JobFailed, ServerError
 from gearman_std.wire.protocol import SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING
 from gearman_std.server.access import Access
 from gearman_std.testing import ImmediateClient, JobServer
+from gearman_std.worker.worker import WorkerHealth
 
 
 def test_the_signatures_show_what_a_user_may_set():
@@ -177,7 +178,7 @@ def test_map_may_give_the_errors_in_place_of_the_results():
             list(client.map("half", ["0", "1"]))
 
 
-@pytest.mark.parametrize("kind", [JobStatus, FunctionStatus, PriorityStatus, ConnectedPeer, QueuedJob, JobAside])
+@pytest.mark.parametrize("kind", [JobStatus, FunctionStatus, PriorityStatus, ConnectedPeer, QueuedJob, JobAside, WorkerHealth])
 def test_the_fields_of_answers_have_types(kind):
     assert tuple(kind.__annotations__) == kind._fields
     assert not hasattr(kind(*range(len(kind._fields))), "__dict__")
