@@ -1,4 +1,6 @@
 """How a worker tries jobs again, and what waits for that holds up, against a scripted server."""
+import threading
+
 import pytest
 
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NO_JOB, NOOP, PRE_SLEEP, WORK_COMPLETE,
@@ -9,7 +11,7 @@ from gearman_std.worker.link import Lane
 from gearman_std.worker.running import Run
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, GRAB, HELLO, Machine, expect_leaving, make, until, who_speaks
+from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, expect_leaving, make, until, who_speaks
 
 
 def test_retry_keeps_the_job_and_frees_the_thread(fake):
@@ -239,3 +241,58 @@ def test_nothing_is_left_of_jobs_that_are_held_no_longer(ready):
     assert len(held.runs) == 1 and not link.lane.held and other.lane.held == {b"f": 1}
     assert held.clear() == [jobs[1]] and not held.runs and not other.lane.held
     assert held.next_time() is None and not held.due(100.0)
+
+
+def test_a_job_that_is_to_be_tried_again_waits_for_its_functions_limit_and_holds_no_other_up(fake):
+    """Its slot is there, but its function's only place is taken; a job of another function is tried again before it."""
+    gate = threading.Event()
+    machine = Machine()
+    worker = Worker(fake.address, threads=3, _system=machine)
+
+    @worker.function("one", limit=1)
+    def one(job):
+        if job.workload == b"again" and job.attempt == 1:
+            raise Retry(after=1)
+        assert job.workload == b"again" or gate.wait(WAIT)
+
+    @worker.function("f")
+    def f(job):
+        if job.attempt == 1:
+            raise Retry(after=2)
+    with AtWork(worker):
+        peers = {peer.receive()[1]: peer for peer in (fake.accept(), fake.accept())}
+        limited, free = peers[b"one"], peers[b"f"]
+        limited.expect(GRAB)
+        free.expect(GRAB)
+        limited.assign(b"H:1", b"one", b"again")
+        limited.expect(GRAB)
+        limited.assign(b"H:2", b"one", b"long")
+        free.assign(b"H:3")
+        free.expect(GRAB, GRAB)
+        free.send((NO_JOB,), (NO_JOB,))
+        free.expect((PRE_SLEEP,))
+        until(lambda: (worker.health().held, len(worker.health().running)) == (2, 1))
+        machine.pass_time(3)
+        free.expect((WORK_COMPLETE, b"H:3", b""))
+        machine.expect_silence(limited)
+        gate.set()
+        assert {limited.receive(), limited.receive()} == {(WORK_COMPLETE, b"H:2", b""), (WORK_COMPLETE, b"H:1", b"")}
+
+
+def test_who_leaves_does_not_keep_a_job_to_try_it_again(fake):
+    gate = threading.Event()
+
+    def function(job):
+        gate.wait(WAIT)
+        raise Retry(after=1)
+    machine = Machine()
+    worker = make(fake, function, machine=machine)
+    with AtWork(worker) as at_work:
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        until(lambda: worker.health().running)
+        worker.stop()
+        machine.settle()
+        gate.set()
+        expect_leaving(peer, at_work)
+    assert (worker.health().retried, worker.health().failed) == (1, 0)

@@ -15,7 +15,8 @@ from gearman_std.errors import JobFailed
 from gearman_std.testing import JobServer
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GRAB_JOB, GRAB_JOB_ALL,
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
-                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_request, pack_response)
+                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, PacketReader, pack_request,
+                                       pack_response)
 from gearman_std.worker.worker import Worker
 
 from worker_tools import AtWork, FakeServer, GRAB, HELLO, WAIT, Machine, expect_leaving, make, until, who_speaks
@@ -757,6 +758,28 @@ def test_a_result_that_a_real_server_finds_too_large(size):
             client.run("f", b"%d" % size)
         assert b"the result of f has %d bytes, but " % size in caught.value.exception
         assert len(attempts) == 2 and client.run("f", b"900") == bytes(900)
+
+
+def test_a_packet_for_which_there_is_no_memory_costs_its_connection_alone(fake, caplog, monkeypatch):
+    room, refused = PacketReader.room, []
+
+    def scarce(reader):
+        if not refused:
+            refused.append(reader)
+            raise MemoryError
+        return room(reader)
+    fake.answers = False
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        with monkeypatch.context() as patch:
+            patch.setattr("gearman_std.worker.link.PacketReader.room", scarce)
+            peer.assign(b"H:1")
+            peer.expect_end()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+    assert "%s sends more than there is memory for" % fake.address in caplog.text
 
 
 def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
