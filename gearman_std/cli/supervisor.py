@@ -1,4 +1,4 @@
-"""One parent that keeps a number of processes running, and what its children do to hear from it."""
+"""A parent that keeps a number of processes running, and how its children listen to it."""
 import logging
 import os
 import queue
@@ -251,7 +251,7 @@ def _file_mark(path: str) -> "Optional[Tuple[int, ...]]":
 
 
 def logical_folder() -> str:
-    """The current folder as the shell names it, whose path may lead over links that are pointed elsewhere later."""
+    """The current folder by the path that the shell knows, which may lead over links that will point elsewhere."""
     named = os.environ.get("PWD", "")
     try:
         return named if os.path.isabs(named) and os.path.samefile(named, os.curdir) else os.getcwd()
@@ -260,7 +260,7 @@ def logical_folder() -> str:
 
 
 def is_supervised() -> "Optional[Word]":
-    """Whether this process is the child of a `Supervisor`, and what it may tell that; its own children will not be."""
+    """How this process tells its `Supervisor` something; None if it has none.  Its own children will have none."""
     descriptor = os.environ.pop(SUPERVISED, None)
     return None if descriptor is None else Word(int(descriptor) if descriptor.isdigit() else 0)
 
@@ -289,7 +289,7 @@ class Word:
 
 
 def _read_word(process: "Any") -> bytes:
-    """All that a process that has ended has told, by a descriptor that is closed then."""
+    """All that a process that has ended had told; its descriptor is closed."""
     descriptor = getattr(process, "word", None)
     if descriptor is None:
         return b""
@@ -302,7 +302,7 @@ def _read_word(process: "Any") -> bytes:
 
 
 def start_child(argv: "Sequence[str]", read: bool = False, folder: "Optional[str]" = None) -> "Any":
-    """Start a process that a `Supervised` inside it connects to this one; with `read`, its output is for this one to read.
+    """Start a process in which a `Supervised` listens to this one; with `read`, this one can read its output.
 
     What is to stop it, as a Ctrl-C that reaches every process at the terminal, waits until that listens.
     """

@@ -197,7 +197,7 @@ def _look_for_program(words: "Sequence[str]") -> None:
 
 
 def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
-    """Have the functions done by the command, or by printing if there is none."""
+    """Register the functions: the command does their jobs, or they are printed if there is no command."""
     timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
     for function in map(os.fsencode, options.function):
         if options.words:
@@ -222,7 +222,7 @@ class _Stops:
         return "<_Stops of %r, status %d>" % (self._target, self.status)
 
     def reach(self, target: "Callable[[], Any]") -> None:
-        """Stop this from now on; also if a stop has come already, and an import went on all the same."""
+        """Stop this from now on; at once, if a stop has come already and the import that it came in went on."""
         self._target = target
         for _ in range(self._early):
             target()
@@ -262,7 +262,7 @@ def _run_for_manager(run: "Callable[[], Any]") -> "Any":
 
 
 def _log_everything(stack: ExitStack, silent: bool) -> None:
-    """Have what functions log, to whatever logger, go where the worker's own log goes, at the same levels."""
+    """Send what functions log, by any logger, to where the worker's own log goes, at the same levels."""
     root, package = logging.root, logging.getLogger("gearman_std")
     handlers = [logging.NullHandler()] if silent else [
         handler for handler in package.handlers if not isinstance(handler, logging.NullHandler)]  # type: List[logging.Handler]
@@ -275,7 +275,7 @@ def _log_everything(stack: ExitStack, silent: bool) -> None:
 
 
 def _guard_output(stack: ExitStack) -> None:
-    """Have nothing that functions print fail, whatever becomes of standard output and error."""
+    """Let printing in functions never fail, whatever becomes of standard output and error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:

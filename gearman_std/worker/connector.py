@@ -28,7 +28,7 @@ class Connector:
         return "<Connector: %d arrivals, %d to be made without a thread>" % (len(self.arrivals), len(self.unmade))
 
     def connect(self, server: "WorkerServer", lanes: "List[Lane]") -> None:
-        """Connect to a server, once for each lane; what comes of it is among the arrivals then."""
+        """Begin to connect to a server, once for each lane; what comes of it is put into `arrivals`."""
         server.connecting = True
         try:
             start_thread(self._reach, "gearman_std connect", server, lanes)
@@ -36,13 +36,13 @@ class Connector:
             self.unmade.append(lambda: self._reach(server, lanes))
 
     def connect_without_threads(self) -> None:
-        """Make here what there was no thread for; called without the lock."""
+        """Make the connections here for which there was no thread; called without the lock."""
         unmade, self.unmade = self.unmade, []
         for make in unmade:
             make()
 
     def connections(self) -> "List[Connection]":
-        """Those that have been made and not yet taken."""
+        """The connections that were made and nobody has taken yet."""
         return [connection for _, _, outcome in self.arrivals if isinstance(outcome, list) for connection in outcome]
 
     def _reach(self, server: "WorkerServer", lanes: "List[Lane]") -> None:

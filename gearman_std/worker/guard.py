@@ -1,4 +1,4 @@
-"""Calling what is the program's own: hooks, logging handlers, texts of exceptions; what they raise costs no thread."""
+"""Calling the program's own code: hooks, logging handlers, texts of exceptions; what that raises ends no thread."""
 import logging
 import os
 import signal
@@ -24,7 +24,7 @@ class LeaveAtOnce(BaseException):
 
 
 def call_hooks(worker: "WorkerSettings", name: str, *arguments: "Any") -> None:
-    """Call hooks whose exceptions are only logged: a thread that ended would be missed for ever."""
+    """Call hooks; log what they raise, which must not end the thread."""
     for hook in worker.hooks[name]:
         process = os.getpid()
         try:
@@ -39,7 +39,7 @@ def call_hooks(worker: "WorkerSettings", name: str, *arguments: "Any") -> None:
 
 
 def ends_work(error: BaseException) -> bool:
-    """Whether an exception that was raised in a function or a hook is not about that, but ends the worker.
+    """Whether an exception that came out of a function or a hook is to end the worker, and not only the job.
 
     That is so in the main thread for a Ctrl-C, and for what the program's own handlers of signals raise to end it.
     """
@@ -60,7 +60,7 @@ def ends_work(error: BaseException) -> bool:
 
 
 def log_safely(level: int, message: str, *arguments: "Any", error: "Optional[BaseException]" = None) -> None:
-    """Log something; a handler of the program's that fails is told on standard error, and costs no thread and no worker.
+    """Log something; if a logging handler of the program fails, write that to standard error, and go on.
 
     Where logging is not set up, trouble goes to standard error.
     """
@@ -96,7 +96,7 @@ logs_jobs = _logger_jobs.isEnabledFor  # whether anybody wants to read of each j
 
 
 def log_job(level: int, message: str, job: WorkerJob, *arguments: "Any") -> None:
-    """Log how it goes with a job, of which the message first has function and handle."""
+    """Log something about a job; the message begins with %s, for its function and handle."""
     _log(_logger_jobs, level, message, ("%s %s" % (show_name(job.function), show_name(job.handle)),) + arguments)
 
 

@@ -35,18 +35,18 @@ class HeldJobs:
         return run.link.lane.hold(run.ability.name)
 
     def next_time(self) -> "Optional[float]":
-        """When the next job is ready, of those that are not yet, or None."""
+        """The earliest time at which one of those that are not ready will be, or None."""
         return self._times.next_time()
 
     def due(self, now: float) -> bool:
-        """Whether a job waits for a thread, which comes before new ones."""
+        """Whether the time of a job has come; such a job is run before new ones."""
         if self._ready:
             return True
         when = self._times.next_time()
         return when is not None and when <= now
 
     def count_ready(self, now: float) -> int:
-        """How many jobs wait for a thread."""
+        """How many jobs there are whose time has come."""
         run = self._times.pop_due(now)
         while run is not None:
             run.retry = None

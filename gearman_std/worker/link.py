@@ -61,7 +61,7 @@ class Lane:
         return count
 
     def let_go(self, function: bytes) -> None:
-        """Count one less."""
+        """Count one job less that waits."""
         self.held[function] -= 1
         if not self.held[function]:
             del self.held[function]
@@ -108,12 +108,12 @@ class WorkerServer:
         return "<WorkerServer %s, %s: %d connections, %d failures>" % (self.name, self.state, len(self.links), self.failures)
 
     def move(self, event: str) -> "Tuple[str, str]":
-        """Something has happened to the server; return the state that it was in, and the one that it is in."""
+        """Go to the state that an event leads to; return the one before, and that."""
         before, self.state = self.state, SERVER_ARROWS[self.state, event]
         return before, self.state
 
     def back_off(self, now: float, random: "Callable[[], float]", lived: float = 0.0) -> None:
-        """Count a failure, and have the server tried again after a while.
+        """Count a failure, and set the time of the next try.
 
         `lived` is for how many seconds it had been good before: a server that fails again sooner than the wait that was due is
         no better than one that was never there.  What fails while that wait goes on belongs to the same failure.
@@ -168,13 +168,13 @@ class WorkerLink:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)
 
     def move(self, event: str) -> None:
-        """Something has happened to the connection."""
+        """Go to the state that an event leads to."""
         self.state = LINK_ARROWS[self.state, event]
         self.lost = self.state is LINK_LOST
 
     @property
     def busy(self) -> bool:
-        """Whether there are jobs of it, or there may be soon, or something is to be sent."""
+        """Whether it has jobs, has asked for one, or has something to send."""
         return self.session.busy or self.connection.unsent
 
     def learn(self, ability: "Ability") -> None:
@@ -183,7 +183,7 @@ class WorkerLink:
         self.session.can_do(ability.name, ability.timeout_ms)
 
     def found_no_job(self, now: float) -> None:
-        """Take note that the server had no job, and rest for a moment if that has been so too often of late.
+        """Note that the server had no job; rest for a moment if it had none too often of late.
 
         gearmand 1.1.20 wakes a worker again and again for a job that is due later, and finds none when asked for it.
         """

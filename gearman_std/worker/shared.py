@@ -52,7 +52,7 @@ class Shared:
         return not self.ended and self.process == os.getpid()
 
     def wake(self) -> None:
-        """Have the thread that waits in the selector look around; any thread may call it, with or without the lock."""
+        """Make the thread that waits in the selector look around; for any thread, with or without the lock."""
         try:
             self.waker.send(b"\0")
         except OSError:
@@ -74,7 +74,7 @@ class Shared:
 
 
 class LinkReporter(Reporter):
-    """Where what the jobs of one connection say goes.
+    """Sends what the jobs of one connection say.
 
     Owner: the shift's lock.
     """
@@ -98,7 +98,7 @@ class LinkReporter(Reporter):
         return self._shared.leaving
 
     def say(self, job: "WorkerJob", put: "Callable[..., None]", *arguments: "Any") -> None:
-        """Send something about a job while it runs; wait while the server is slow, and let it be if that is lost."""
+        """Send something about a job that runs, unless its server is lost; wait first while the server is slow to read."""
         shared, link = self._shared, self.link
         if shared.process != os.getpid():
             return  # a child of a fork, whose parent's job it is

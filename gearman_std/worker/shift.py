@@ -1,11 +1,11 @@
-"""One call of `Worker.work`: connecting, grabbing, running, reporting, trying again, leaving.
+"""One call of `Worker.work`: its loop, and what it does with servers and jobs until it leaves.
 
 One thread waits in a selector, receives and assigns; each job thread runs one job at a time, and sends the result together with
-the next grab itself, which saves a change of threads for each job.  What they share is the shift's lock's, which is never held
-while something waits, nor while a function, a hook or a logging handler runs.
+the next grab itself, which saves a change of threads for each job.  They share one lock, which is never held while something
+waits, nor while a function, a hook or a logging handler runs.
 
-The main thread never is the one that waits in the selector: signals, and what their handlers raise, come to it, and could come
-anywhere.  If it made the call, it runs the jobs of a worker of one thread, and else waits for the end.
+The main thread is never the one that waits in the selector, since handlers of signals run in it and may raise at any point.  If
+it made the call, it runs the jobs of a worker of one thread, or else waits for the end.
 """
 import logging
 import selectors
@@ -90,7 +90,7 @@ class Shift(Shared):
         return self._unfinished
 
     def _run_in_main_thread(self, main: MainThread) -> None:
-        """Have another thread wait in the selector, and run jobs or wait here, whatever signal handlers raise."""
+        """Let another thread wait in the selector; run jobs here, or wait; clean up, whatever signal handlers raise."""
         attendant = None  # type: Optional[threading.Thread]
         try:
             with WokenBySignals(self.waker.fileno()), main.urgent:
@@ -108,7 +108,7 @@ class Shift(Shared):
             self._close_waker()
 
     def break_off(self) -> None:
-        """Have the shift end at once.
+        """End the shift at once.
 
         This thread may have the lock still, as an interrupt at the end of a `with` statement may leave it.
         """
@@ -121,7 +121,7 @@ class Shift(Shared):
         self.wake()
 
     def _close_waker(self) -> None:
-        """To be called when signals no longer write to it, which the interpreter would complain of."""
+        """Close the waker; the interpreter, which writes to it at each signal, must have been told not to before."""
         with self.lock:
             self.woken.close()
             self.waker.close()
@@ -174,7 +174,7 @@ class Shift(Shared):
             self._idle.append(thread)
 
     def _advance(self, now: float) -> "Optional[float]":
-        """Do whatever is due; return the seconds until the next thing is, or None."""
+        """Do what is due; return the seconds until something else is, None for no time at all."""
         arrivals = self._connector.arrivals
         while arrivals:
             self._welcome(*arrivals.popleft(), now)
@@ -222,7 +222,7 @@ class Shift(Shared):
             self._connector.connect(server, [lane for lane in lanes if lane not in server.links])
 
     def _check_link(self, link: WorkerLink, now: float, due: "List[float]") -> None:
-        """Give a connection up if an answer, or the sending of what is to be sent, takes too long; wake who sleeps long."""
+        """Give up a connection on which nothing has moved for too long; ask for a job on one that has slept for long."""
         session = link.session
         patience = self._patience(link)
         if link.lane not in self.slots.lanes and not link.busy:
@@ -239,7 +239,7 @@ class Shift(Shared):
             session.rouse()
 
     def _patience(self, link: WorkerLink) -> float:
-        """For how many seconds nothing needs to move on a connection."""
+        """How many seconds a connection may stand still."""
         if link.connection.unsent:
             return ANSWER_TIMEOUT
         if link.session.grabs:
@@ -247,7 +247,7 @@ class Shift(Shared):
         return SLEEP_TIMEOUT if link.session.state is SESSION_ASLEEP and not self.leaving else FOR_EVER
 
     def _welcome(self, server: WorkerServer, lanes: "List[Lane]", outcome: "Any", now: float) -> None:
-        """Take the connections made for these lanes, or the exception instead."""
+        """Take the new connections to a server, one for each of these lanes, or the exception that came instead."""
         server.connecting = False
         if isinstance(outcome, Exception):
             self._fail(server, DROPPED, str(outcome), now)
@@ -264,7 +264,7 @@ class Shift(Shared):
         self._note_state(server, CONNECTED)
 
     def _note_state(self, server: WorkerServer, event: str, reason: str = "") -> None:
-        """Something has happened to a server: say so if it has come or gone."""
+        """Move a server on to its next state; log, and tell the hooks, when it has come or gone."""
         before, after = server.move(event)
         if after is UP:
             if before is not UP:
@@ -348,7 +348,7 @@ class Shift(Shared):
         self._begin(Run(WorkerJob(assignment, link.reporter), assignment, ability, link, now))
 
     def _begin(self, run: Run) -> None:
-        """Have a thread run a job; that one is idle is what the count of free slots promises."""
+        """Give a job to an idle thread; there is one, as a job is only asked for when a slot is free."""
         if run.due is not None:
             run.limit = self._limits.add(run.due, run)
         self.running[run.job] = run
@@ -357,7 +357,7 @@ class Shift(Shared):
         thread.wake()
 
     def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
-        """Count what a server refused, and tell it, but not for each word of a job that the server took away long ago."""
+        """Count and log what a server refused; log once a second at most, since a job that was taken away may go on talking."""
         limit = told_limit(error)
         if limit is not None:
             link.reporter.largest, link.told_limit = limit, True
@@ -400,7 +400,7 @@ class Shift(Shared):
             due.append(when)
 
     def _attend(self, link: WorkerLink, now: float) -> None:
-        """Watch for room to send if there is something to be sent, or lose the link if sending failed."""
+        """Have the selector tell when more can be sent, if something is left; drop the connection if sending failed."""
         if link.lost:
             return
         if link.error is not None:
@@ -412,7 +412,7 @@ class Shift(Shared):
             self._selector.modify(link.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0), link)
 
     def _give_up(self, link: WorkerLink, now: float) -> None:
-        """Drop a connection on which nothing moves."""
+        """Drop a connection on which nothing moves; ask in another way next time, if this server has never answered."""
         if not link.session.confirmed:
             # gear's server says nothing to packets that it does not know; it knows the second way.
             link.server.grab_type = GRAB_TYPES[1] if link.session.grab_type == GRAB_TYPES[0] else GRAB_TYPES[0]
@@ -430,7 +430,7 @@ class Shift(Shared):
             self._fail(server, CUT if silent else DROPPED, reason, now, 0.0 if silent else now - link.since)
 
     def _drop(self, link: WorkerLink) -> None:
-        """Forget a connection; the jobs of it that still run will find nobody who wants their results."""
+        """Forget a connection; nobody wants the results of its jobs that still run."""
         link.move(DROPPED)
         self._selector.unregister(link.connection)
         link.connection.close()
@@ -474,7 +474,7 @@ class Shift(Shared):
             self.send(link)
 
     def _leave(self, now: float, due: "List[float]") -> None:
-        """Come closer to the end, which is there when nothing runs and every server has confirmed the last result."""
+        """End if nothing runs any more and every server has confirmed the last result, or if there is no more time."""
         links = self._links
         if self.worker.stops > 1 or self._leave_by is not None and now >= self._leave_by:
             self.over = True
@@ -542,7 +542,7 @@ class Shift(Shared):
     # --- Called by pool threads.
 
     def _finish(self, thread: JobThread, run: Run, outcome: "Any", data: "Any") -> str:
-        """Send a job's end and, in the same breath, ask for the next one; return how it ended."""
+        """Send how a job ended and, in the same send, ask for the next one; return how it ended, for the log."""
         link, job = run.link, run.job
         session, slots, held, totals = link.session, self.slots, self._held, self.worker.totals
         now = self.clock()
@@ -588,7 +588,7 @@ class Shift(Shared):
         return end
 
     def _hold(self, run: Run, when: float) -> None:
-        """Keep a job that is to be tried again; if that makes too many of its function, grab no more of that."""
+        """Keep a job that is to be tried again; grab no more jobs of its function if too many wait like that."""
         lane, function = run.link.lane, run.ability.name
         most = self.slots.most_held
         if self._held.hold(run, when) == most:
@@ -624,7 +624,7 @@ class Shift(Shared):
         self.wake()
 
     def forget(self, name: bytes) -> None:
-        """Do a function no more; its jobs that were taken are done.
+        """Take no more jobs of a function; those that were taken are finished.
 
         Its connections end when that is so, and the functions that shared them get others: gearmand would give the jobs of a
         function that is withdrawn to other workers, and hand out more of them as long as it is not.

@@ -38,7 +38,7 @@ class Slots:
     # --- Lanes.
 
     def learn(self, ability: "Ability") -> Lane:
-        """Put a function into a lane; into one of its own if it has a limit below the number of slots."""
+        """Put a function into the lane that all share, or into its own if it has a limit below the number of slots."""
         limited = ability.limit is not None and ability.limit < self._count
         lane = Lane(ability.limit) if limited else self.open_lane
         lane.abilities[ability.name] = ability
@@ -56,7 +56,7 @@ class Slots:
         return others
 
     def forget(self, function: bytes) -> Lane:
-        """Let go of a function; return what is left of its lane, which has no other function and is not in `lanes` any more."""
+        """Take a function out of `lanes`; return its lane, which has nothing else then."""
         [lane] = [lane for lane in self.lanes if function in lane.abilities]
         self.part(lane, function)
         self.lanes.remove(lane)

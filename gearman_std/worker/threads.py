@@ -25,7 +25,7 @@ class JobThread:
     __slots__ = ("gate", "run", "open", "running", "thread", "_shared", "_finish")
 
     def __init__(self, shared: "Shared", finish: "Callable[[JobThread, Run, Any, Any], str]") -> None:
-        """`finish` is called with the lock at the end of each job, with what has come of it; it returns how that ended."""
+        """`finish` is called at the end of each job, with the lock and what came of the job; it returns how that ended."""
         self.gate = threading.Lock()
         self.gate.acquire()
         self.run = None       # type: Optional[Run] # of the job that it is given
@@ -102,14 +102,14 @@ class MainThread(JobThread):
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether it may run jobs, since it can be told to leave a function."""
+        """Whether it may run jobs, which it may only if it can be told to leave a function."""
         return self.urgent.entered
 
     def caught(self, error: BaseException) -> bool:
         return not ends_work(error)
 
     def urge_home(self) -> None:
-        """Have it leave the function that it runs, which nobody waits for any more; called by the thread that has ended all."""
+        """Make it leave the function that it runs; called by the thread that has ended the shift."""
         while self.running and not self.home.is_set():
             self.urgent.call()
             if not self.home.wait(URGE_INTERVAL) and self._shared.worker.when_stuck is not None:

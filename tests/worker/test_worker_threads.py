@@ -58,11 +58,11 @@ def test_grace_leaves_a_function_in_the_main_thread(run):
 worker.grace = 0.1
 @worker.function("f")
 def f(job):
+    worker.stop()
     try:
         time.sleep(60)
     finally:
         print("left", flush=True)
-threading.Timer(0.1, worker.stop).start()
 print(worker.work())
 """)
     peer.assign(b"H:1")
