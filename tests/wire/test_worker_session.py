@@ -364,22 +364,3 @@ def test_what_is_told_again_is_withdrawn_once():
     story.session.can_do(b"f")
     story.session.retire()
     story.sends((CAN_DO, b"f"), (CANT_DO, b"f"))
-
-
-@pytest.mark.parametrize("fields", [(b"%d" % NOOP, b"1", b"H:1"), (b"%d" % JOB_ASSIGN, b"1", b"H:1"),
-                                    (b"%d" % JOB_ASSIGN_UNIQ, b"1", b"H:1", b"f")])
-def test_what_is_too_large_and_no_whole_job_is_nonsense(fields):
-    story = Story()
-    story.session.grab()
-    with pytest.raises(ProtocolError, match="that is too large"):
-        story.gets(TOO_LARGE, *fields)
-
-
-def test_who_retires_does_not_ask_in_another_way():
-    story = Story()
-    story.sends((CAN_DO, b"f"))
-    story.session.grab()
-    story.session.retire()
-    assert story.gets(ERROR, b"UNKNOWN_COMMAND", b"what?") is None
-    story.sends((GRAB_JOB_ALL,))
-    assert story.session.grabs == 0 and story.session.grab_type == GRAB_JOB_UNIQ
