@@ -19,7 +19,6 @@ from ..arguments import check_path
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
-from ..errors import StoreError
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
@@ -87,8 +86,8 @@ class Server:
     of jobs and functions.  `store` is a JobStore, or the path of its file, that keeps the background jobs.
 
     Raises ValueError or TypeError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and
-    all that call it raise OSError if an address cannot be had, `open_store` and all that call it StoreError if the store cannot
-    be used.
+    all that call it raise OSError if an address cannot be had, `open_store`, `serve` and `start` StoreError if the store
+    cannot be used.
 
     Owner: the dispatcher thread, the one in `serve`.
     """
@@ -217,16 +216,16 @@ class Server:
         except BaseException:  # as of Ctrl-C
             self.stop()
             raise
-        if isinstance(self._failure, StoreError):
+        if self._failure is not None:
             self.join()
             raise self._failure
 
     def _serve_in_thread(self, begun: threading.Event) -> None:
         try:
             self.serve(begun.set)
-        except StoreError:
-            if begun.is_set():
-                raise
+        except Exception:
+            if self._failure is None:
+                raise  # else `start` does
         finally:
             begun.set()
 
@@ -440,7 +439,7 @@ class Server:
     @property
     def _may_begin(self) -> bool:
         """Whether `_begin` has something to do."""
-        return not self._begun and not (self._keeper is not None and self._keeper.waiting)
+        return not (self._begun or self.core.stopping or self._keeper is not None and self._keeper.waiting)
 
     def _fault(self, target: "Any") -> None:
         if isinstance(target, Channel):

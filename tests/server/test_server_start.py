@@ -203,6 +203,15 @@ def test_a_store_that_cannot_be_read_ends_the_start_with_its_error(place, starts
     assert not start.server.running
 
 
+def test_whatever_goes_wrong_in_reading_ends_the_start(starts, monkeypatch):
+    def restore(core, record):
+        raise MemoryError("odd")
+    monkeypatch.setattr("gearman_std.core.core.Core.restore", restore)
+    start = starts()
+    start.finish()
+    assert isinstance(start.error, MemoryError) and not start.server.running
+
+
 def test_what_is_to_be_done_when_it_is_ready_ends_it_if_it_fails(tmp_path):
     """As a pid file that cannot be written."""
     server = Server(port=0, store=tmp_path / "jobs.db")
