@@ -28,7 +28,8 @@ from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .chain import Chain, untie
 from .functions import Registry
 from .handlers import handler_table
-from .jobs import (DELAYED, GONE, HANDLE_BLOCK, HELD, NO_WATCHERS, POSITIONS, RUNNING, SET_ASIDE, STORING, WAITING, Function,
+from .handles import Handles
+from .jobs import (DELAYED, GONE, HELD, NO_WATCHERS, POSITIONS, RUNNING, SET_ASIDE, STORING, WAITING, Function,
                    FunctionPolicy, Job, place_of)
 from .ledger import Ledger, record_of_job
 from .limits import REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits, tell_refusal
@@ -36,7 +37,7 @@ from .peers import ASLEEP, AWAKE, WOKEN, Peer
 from .rights import ALL_RIGHTS
 from .roster import Roster
 from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE, Statistics
-from .turns import NO_PACKETS, STEP, Turns
+from .turns import MANY, NO_PACKETS, STEP, Turns
 from .uniques import Uniques, predecessor_of, unique_key
 from .watchers import leave, tell, unwatch
 
@@ -65,14 +66,13 @@ class Core:
                  policies: "Optional[Dict[bytes, FunctionPolicy]]" = None, limits: "Optional[Limits]" = None,
                  version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR",
                  numbers: "Optional[Callable[[int], int]]" = None) -> None:
-        self.handle_prefix = handle_prefix
         self.exceptions = exceptions
         self.limits = limits or Limits()
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
         self.numbers = numbers
-        self.last_number = 0 if numbers is not None else 1 << 63  # of the block
+        self.handles = Handles(handle_prefix, numbers)
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
         self.second = 0  # the whole seconds of `now`
@@ -89,7 +89,6 @@ class Core:
         # What else is counted, for `show totals`; the server adds to it.
         self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
-        self.number = 0                 # of the last handle given out
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
         self.draining = False           # no new jobs are accepted
         self.stopping = ""              # "now" or "graceful"
@@ -103,7 +102,6 @@ class Core:
         self.time_limits = Timers()     # of running jobs, by `now`
         self.delayed = Timers()         # of jobs that wait for a date, by `wall`
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
-        self._uncorrected = []          # type: List[Job] # those that recur, after the wall clock was set back
         self._foreground = []           # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
         self._foreground_known = False  # they are all that there are
         self._handlers = {}             # type: Dict[FrozenSet[str], List[Callable[..., None]]] # by rights
@@ -165,21 +163,27 @@ class Core:
                 yield b""
 
     def _give_back(self, peer: Peer, error: bytes) -> "Iterator[Data]":
-        """The jobs of a worker go back that it can no longer do."""
+        """The jobs of a worker go back that it can no longer do, in the order in which it got them."""
         running, peer.running = peer.running, {}
-        for count, job in enumerate(running.values(), 1):
-            if job.worker is peer:
+        jobs = []  # type: List[Job] # the last one first
+        while running:  # emptied bit by bit, as all of it at once would take long if there are very many
+            jobs += [running.popitem()[1] for _ in range(min(len(running), MANY))]
+            if running:
+                yield b""
+        while jobs:
+            for job in [jobs.pop() for _ in range(min(len(jobs), STEP))]:
+                if job.worker is not peer:
+                    continue
                 if job.function.name in peer.abilities:
                     peer.running[job.handle] = job
                 else:
                     self._attempt_lost(job, error)
-            if not count % STEP:
+            if jobs:
                 yield b""
 
     def tick(self, now: float, wall: float) -> None:
         """Take note of the time, monotonic and unix, and do what is due."""
-        if wall - now < self.wall - self.now - CLOCK_STEP:  # the wall clock was set back
-            self._uncorrected = [job for job in self.delayed.things() if job.schedule is not None]
+        set_back = wall - now < self.wall - self.now - CLOCK_STEP
         self.now = now
         self.wall = wall
         if now >= self._second_ends:
@@ -187,8 +191,8 @@ class Core:
             self._second_ends = self.second + 1
             if self.began is None:
                 self.began = now
-        if self._uncorrected:
-            self._correct()
+        if set_back:
+            self.turns.finish(self._bring_forward())
         if self.time_limits.entries or self.delayed.entries or self.retries.entries:
             self._do_what_is_due()
         escalations = self.roster.escalations
@@ -221,14 +225,16 @@ class Core:
             self._enqueue(job)
             self.put_behind(job)
 
-    def _correct(self) -> None:
-        """Have jobs that recur come when they are due by the clock as it is now."""
-        for _ in range(min(STEP, len(self._uncorrected))):
-            job = self._uncorrected.pop()
-            if job.state is DELAYED and not job.attempts and job.schedule is not None:
-                due = self._due_by_the_clock(job)
-                if due < job.due:
-                    self.delay_again(job, due)
+    def _bring_forward(self) -> "Iterator[Data]":
+        """The wall clock was set back: have jobs that recur come when they are due by the clock as it is now."""
+        for count, jobs in enumerate(self.job_chain.walk()):
+            if count:
+                yield b""
+            for job in jobs:
+                if job.state is DELAYED and job.schedule is not None and not job.attempts:
+                    due = self._due_by_the_clock(job)
+                    if due < job.due:
+                        self.delay_again(job, due)
 
     def _due_by_the_clock(self, job: Job) -> float:
         """When a job is due that recurs, by the clock as it is now."""
@@ -262,7 +268,7 @@ class Core:
         when = self.retries.next_time()
         if when is not None:
             waits.append(when - self.now)
-        if self._uncorrected or self.registry.overdue(self.now):
+        if self.registry.overdue(self.now):
             waits.append(0.0)  # with those that are to come there is no hurry
         when = self.roster.next_escalation()
         if when is not None:
@@ -404,12 +410,19 @@ class Core:
             self._foreground += [job for job in jobs if not job.background]
         self._foreground_known = True
 
+    @property
+    def handle_prefix(self) -> bytes:
+        """What stands before the colon and the number in every handle."""
+        return self.handles.prefix
+
+    @property
+    def number(self) -> int:
+        """That of the last handle given out."""
+        return self.handles.number
+
     def take_numbers(self, after: int = 0) -> None:
         """Have the next handles numbered from a new block, beyond all that were given out and `after`."""
-        self.number = max(self.number, after)
-        if self.numbers is not None:
-            self.number = self.numbers(self.number)
-            self.last_number = self.number + HANDLE_BLOCK - 1
+        self.handles.take_block(after)
 
     def add_function(self, name: bytes) -> Function:
         """The function of that name, made if it is new."""
@@ -556,7 +569,7 @@ class Core:
             ledger.put_behind(job, self.number)
             lead = (ledger.position - place_of(self.number)) // POSITIONS
             if lead > 0:  # after as many jobs as lie between two new ones
-                self.number += lead
+                self.handles.number += lead
             ledger.update(job, self.wall)
 
     def _end_if_in_vain(self, job: Job) -> None:

@@ -49,10 +49,7 @@ def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Da
         if reason:
             _refuse(core, peer, function, reason)
             return
-    if core.number >= core.last_number:
-        core.take_numbers()
-    core.number += 1
-    handle = b"%b:%d" % (core.handle_prefix, core.number)
+    handle = core.handles.new()
     job = Job(handle, function, unique, workload, priority, background, core.now)
     if due:
         job.due = due

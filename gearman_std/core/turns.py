@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ASK = TOO_FEW_ARGUMENTS + 2    # the type of the packet, of no peer's, that asks the core: (question, whether that is an order)
 GO_ON = TOO_FEW_ARGUMENTS + 1  # the type of the packet, of no peer's, that stands for the next step of what a peer asked for
 STEP = 64                      # how many things of a few microseconds each are a step
+MANY = 1024                    # how many things of a fraction of a microsecond are
 NO_PACKETS = []  # type: List[Packet]
 
 

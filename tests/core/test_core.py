@@ -2,6 +2,7 @@
 import pytest
 
 from gearman_std.errors import ProtocolError
+from gearman_std.core.handles import Handles
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
@@ -47,7 +48,8 @@ def test_each_job_has_a_handle_of_its_own(world):
 
 def test_handles_may_grow_longer_than_c_programs_expect(make_world):
     world = make_world()
-    world.core.handle_prefix, world.core.number = b"p" * 51, 10 ** 15
+    world.core.handles = Handles(b"p" * 51)
+    world.core.handles.number = 10 ** 15
     assert len(world.connects().submits()) == 51 + 1 + 16
 
 

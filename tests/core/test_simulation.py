@@ -116,7 +116,7 @@ class Simulation:
 
     def start(self, number=0):
         core = Core(b"H:s", **self.settings)
-        core.number = number
+        core.handles.number = number
         core.tick(self.now, self.wall)
         self.shelf.restore_to(core)
         check_core(core)

@@ -74,7 +74,7 @@ def test_a_core_takes_another_block_when_one_is_used_up():
     world = World(numbers=numbers)
     client = world.connects()
     assert client.submits() == b"H:x:1000001"
-    world.core.number += HANDLE_BLOCK - 3
+    world.core.handles.number += HANDLE_BLOCK - 3
     assert [client.submits(), client.submits()] == [b"H:x:%d" % (10 ** 6 + HANDLE_BLOCK - 1), b"H:x:2000001"]
     assert taken == [0, 10 ** 6 + HANDLE_BLOCK - 1]
 

@@ -577,7 +577,7 @@ def test_handles_never_repeat_although_the_disk_refuses_from_the_first_job_on(st
 
 def test_handles_never_repeat_after_many(start):
     world = start()
-    world.core.number = HANDLE_BLOCK * 3  # as if so many had been given out
+    world.core.handles.number = HANDLE_BLOCK * 3  # as if so many had been given out
     last = world.connects().submits()
     world = world.crashes()
     assert int(world.connects().submits()[4:]) > int(last[4:])
