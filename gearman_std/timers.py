@@ -1,5 +1,6 @@
 """When things are to be done: a queue from which a thing can be taken back at once, and pauses that grow."""
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+from operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,19 +12,23 @@ def growing_pause(first: float, longest: float, failures: int) -> float:
     return min(first * 2.0 ** min(failures, 100), longest)  # more than 1,023 doublings are an OverflowError
 
 
+_SWEEP = 64  # entries that are looked at, whenever a timer is taken back, while half of them are of that kind
+
+
 class Timers:
     """Things due, earliest first, in the order of adding where the times are equal.
 
-    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind.  Without
-    `entries`, a heap, nothing is set.
+    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind, some at a
+    time: the others move to a heap of their own.  Without `entries`, a heap, nothing is set.
 
     Owner: whoever made it.
     """
 
-    __slots__ = ("entries", "_sequence", "_cancelled")
+    __slots__ = ("entries", "_kept", "_sequence", "_cancelled")
 
     def __init__(self) -> None:
         self.entries = []  # type: List[List[Any]] # [time, sequence number, thing or None]
+        self._kept = None  # type: Optional[List[List[Any]]] # where those that are still set move to, while they do
         self._sequence = 0
         self._cancelled = 0
 
@@ -31,13 +36,15 @@ class Timers:
         return "<Timers: %d set>" % len(self)
 
     def __len__(self) -> int:
-        return len(self.entries) - self._cancelled
+        return len(self.entries) + len(self._kept or ()) - self._cancelled
 
     def add(self, when: float, thing: "Any") -> "List[Any]":
         """Set a timer; return what `cancel` takes."""
         self._sequence += 1
         entry = [when, self._sequence, thing]
-        heappush(self.entries, entry)
+        heappush(self.entries if self._kept is None else self._kept, entry)
+        if self._kept is not None and not self.entries:
+            self._sweep(self._kept)
         return entry
 
     def cancel(self, entry: "List[Any]") -> None:
@@ -45,32 +52,63 @@ class Timers:
         entry[2] = None
         self._cancelled += 1
         for _ in range(2):  # those that are taken back in their order leave nothing behind
-            if self.entries[0][2] is not None:
-                break
-            heappop(self.entries)
-            self._cancelled -= 1
-            if not self.entries:
-                return
-        if self._cancelled > 16 and self._cancelled * 2 > len(self.entries):
-            self.entries = [entry for entry in self.entries if entry[2] is not None]
-            heapify(self.entries)
-            self._cancelled = 0
+            if self.entries and self.entries[0][2] is None:
+                heappop(self.entries)
+                self._cancelled -= 1
+        if self._kept is None and self._cancelled > 16 and self._cancelled * 2 > len(self.entries):
+            self._kept = []
+        if self._kept is not None:
+            self._sweep(self._kept)
+
+    def _sweep(self, kept: "List[List[Any]]") -> None:
+        """Move some entries, without those that were taken back; a heap without its last entry is one, too."""
+        heap = self.entries
+        for _ in range(min(len(heap), _SWEEP)):
+            entry = heap.pop()
+            if entry[2] is None:
+                self._cancelled -= 1
+            else:
+                heappush(kept, entry)
+        if not heap:
+            self.entries, self._kept = kept, None
 
     def things(self) -> "List[Any]":
-        """All that is set, in no order."""
-        return [entry[2] for entry in self.entries if entry[2] is not None]
+        """All that is set, in the order in which it is due."""
+        return [entry[2] for entry in sorted(self.entries + (self._kept or []), key=itemgetter(0, 1)) if entry[2] is not None]
 
     def next_time(self) -> "Optional[float]":
         """When the earliest is due, or None."""
-        heap = self.entries
-        while heap and heap[0][2] is None:
-            heappop(heap)
-            self._cancelled -= 1
+        if not self.entries:
+            return None
+        heap = self._earliest()
         return heap[0][0] if heap else None
 
     def pop_due(self, now: float) -> "Optional[Any]":
         """Take the earliest thing that is due by `now`, or None."""
-        when = self.next_time()
-        if when is None or when > now:
+        if not self.entries:
             return None
-        return heappop(self.entries)[2]
+        heap = self._earliest()
+        if not heap or heap[0][0] > now:
+            return None
+        thing = heappop(heap)[2]
+        if self._kept is not None and not self.entries:
+            self._sweep(self._kept)
+        return thing
+
+    def _earliest(self) -> "List[List[Any]]":
+        """The heap whose first entry is the earliest that is still set."""
+        heap = self.entries
+        self._drop_cancelled(heap)
+        kept = self._kept
+        if kept is None:
+            return heap
+        self._drop_cancelled(kept)
+        if not heap:
+            self._sweep(kept)
+            return kept
+        return kept if kept and kept[0] < heap[0] else heap
+
+    def _drop_cancelled(self, heap: "List[List[Any]]") -> None:
+        while heap and heap[0][2] is None:
+            heappop(heap)
+            self._cancelled -= 1

@@ -137,7 +137,7 @@ def server_of(**settings):
     ours = {name: settings.pop(name) for name in System.__slots__ if name in settings}
     numbers = settings.pop("handle_numbers", int)  # from 1 on, unless the test wants those of a real server
     server = Server(**dict({"port": 0, "handle_prefix": "H:t", "_system": System(**ours)}, **settings))
-    server.core.numbers = numbers
+    server.core.handles.numbers = numbers
     return server
 
 

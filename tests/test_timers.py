@@ -1,6 +1,10 @@
 """Things due at a time."""
 import random
+from heapq import heappush
 
+import pytest
+
+from gearman_std import timers as timers_module
 from gearman_std.timers import Timers, growing_pause
 
 
@@ -38,23 +42,44 @@ def test_a_thing_taken_back_is_let_go_of_at_once_and_its_entry_before_long():
     assert len(timers) == 1 and len(timers.entries) <= 34
 
 
-def test_it_agrees_with_a_sorted_list():
+@pytest.mark.parametrize("sweep", (1, 3, 64))
+@pytest.mark.parametrize("chance_of_cancel", (0.8, 0.95))
+def test_it_agrees_with_a_sorted_list(monkeypatch, sweep, chance_of_cancel):
+    """Whether it is filled, emptied, or has most of its timers taken back."""
+    monkeypatch.setattr(timers_module, "_SWEEP", sweep)
     chance = random.Random(1)
     timers, model = Timers(), []
     for step in range(5000):
         what = chance.random()
-        if what < 0.5:
+        if what < (0.5 if step // 500 % 2 else 0.7):
             when = chance.randrange(50)
             model.append((when, step, timers.add(float(when), step)))
-        elif what < 0.8 and model:
+        elif what < chance_of_cancel and model:
             timers.cancel(model.pop(chance.randrange(len(model)))[2])
         else:
             now = chance.randrange(50)
             model.sort(key=lambda entry: entry[:2])
             wanted = model.pop(0)[1] if model and model[0][0] <= now else None
             assert timers.pop_due(float(now)) == wanted
-        assert len(timers) == len(model)
+        assert len(timers) == len(model) and bool(timers.entries) >= bool(model)
         assert timers.next_time() == (min(model, key=lambda entry: entry[:2])[0] if model else None)
+        if not step % 50:
+            assert timers.things() == [thing for _, thing, _ in sorted(model, key=lambda entry: entry[:2])]
+
+
+def test_taking_one_back_never_looks_at_all_the_others(monkeypatch):
+    looks = []
+    monkeypatch.setattr(timers_module, "heappush", lambda heap, entry: looks.append(1) or heappush(heap, entry))
+    timers, entries = Timers(), []
+    for when in range(4000):
+        entries.append(timers.add(float(when), when))
+    most = 0
+    for count, entry in enumerate(reversed(entries[10:])):
+        del looks[:]
+        timers.cancel(entry)
+        most = max(most, len(looks))
+        assert len(timers) == 4000 - count - 1
+    assert 0 < most <= 64 and timers.things() == list(range(10)) and len(timers.entries) < 100
 
 
 def test_repr_shows_how_many():

@@ -71,7 +71,6 @@ class Core:
         self.version = version
         self.pid = pid
         self.verbosity = verbosity
-        self.numbers = numbers
         self.handles = Handles(handle_prefix, numbers)
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
@@ -416,6 +415,11 @@ class Core:
         return self.handles.prefix
 
     @property
+    def numbers(self) -> "Optional[Callable[[int], int]]":
+        """What gives blocks of numbers."""
+        return self.handles.numbers
+
+    @property
     def number(self) -> int:
         """That of the last handle given out."""
         return self.handles.number
@@ -613,6 +617,13 @@ class Core:
             (self.retries if job.attempts else self.delayed).cancel(job.timer)
             job.timer = None
         job.function.release(job)
+
+    def joins_in_turns(self, peer: Peer, packet_type: int) -> bool:
+        """Whether a peer has so many abilities that it takes turns to see what waits for it; the packet comes after it."""
+        if len(peer.abilities) <= MANY:
+            return False
+        self.turns.undertake(peer, self.roster.join_in_steps(peer), lasts=True, then=[(packet_type, ())])
+        return True
 
     def assign(self, peer: Peer) -> "Optional[Job]":
         """Give a peer the next job that it can do."""

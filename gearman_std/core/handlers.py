@@ -151,10 +151,13 @@ def on_all_yours(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 
 def on_pre_sleep(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    core.roster.fall_asleep(peer)
+    if peer.ability_set is not None or not core.joins_in_turns(peer, PRE_SLEEP):
+        core.roster.fall_asleep(peer)
 
 
 def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    if peer.ability_set is None and core.joins_in_turns(peer, GRAB_JOB):
+        return
     if peer.all_yours:
         peer.all_yours = GRAB_JOB
     job = core.assign(peer)
@@ -169,6 +172,8 @@ def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 def _grabs(packet_type: int) -> "Handler":
     def on_grab(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+        if peer.ability_set is None and core.joins_in_turns(peer, packet_type):
+            return
         if peer.all_yours:
             peer.all_yours = packet_type
         job = core.assign(peer)

@@ -19,11 +19,11 @@ class Handles:
     Owner: the Core.
     """
 
-    __slots__ = ("prefix", "_numbers", "_last", "_base", "_place", "_most", "_head", "_ends")
+    __slots__ = ("prefix", "numbers", "_last", "_base", "_place", "_most", "_head", "_ends")
 
     def __init__(self, prefix: bytes, numbers: "Optional[Callable[[int], int]]" = None) -> None:
         self.prefix = prefix
-        self._numbers = numbers
+        self.numbers = numbers
         self._last = 0 if numbers is not None else 1 << 63  # of the block
         self._base = self._place = self._most = 0           # the last number is base + place, the round's last one base + most
         self._head = b""
@@ -61,7 +61,7 @@ class Handles:
     def take_block(self, after: int = 0) -> None:
         """Have the next handles numbered from a new block, beyond all that were given out and `after`."""
         number = max(self.number, after)
-        if self._numbers is not None:
-            number = self._numbers(number)
+        if self.numbers is not None:
+            number = self.numbers(number)
             self._last = number + HANDLE_BLOCK - 1
         self.number = number

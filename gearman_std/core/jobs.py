@@ -402,32 +402,29 @@ class AbilitySet:
 
     __slots__ = ("key", "functions", "members", "ready", "sleepers")
 
-    def __init__(self, key: "FrozenSet[bytes]", functions: "Iterable[Function]") -> None:
-        self.key = key  # type: Optional[FrozenSet[bytes]]
-        self.functions = dict.fromkeys(functions)  # type: Dict[Function, None]
+    def __init__(self, key: "Optional[FrozenSet[bytes]]", functions: "Iterable[Function]") -> None:
+        self.key = key
+        self.functions = {}   # type: Dict[Function, None]
         self.members = 0
         # By priority, the functions with waiting jobs, the next one to take from first.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
         self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
-        for function in self.functions:
-            function.ability_sets[self] = None
-            if not function.paused:
-                for priority in PRIORITY_CLASSES:
-                    if function.waiting[priority]:
-                        self.ready[priority][function] = None
+        for function in functions:
+            self.add(function, first=False)
 
     def __repr__(self) -> str:
         return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
 
-    def add(self, function: "Function") -> None:
-        """Its one member can do another function, which is looked at first."""
+    def add(self, function: "Function", first: bool = True) -> None:
+        """Its one member can do another function, or it is being made; the function is looked at first, or last."""
         self.functions[function] = None
         function.ability_sets[self] = None
         if not function.paused:
             for priority in PRIORITY_CLASSES:
                 if function.waiting[priority]:
                     self.ready[priority][function] = None
-                    self.ready[priority].move_to_end(function, last=False)
+                    if first:
+                        self.ready[priority].move_to_end(function, last=False)
 
     def remove(self, function: "Function") -> None:
         """Its one member can do a function no longer, or it has no member any more."""

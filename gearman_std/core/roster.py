@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from ..wire.protocol import NOOP, pack_response
 from .jobs import AbilitySet
 from .peers import ASLEEP, AWAKE, WOKEN
-from .turns import STEP
+from .turns import MANY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,34 @@ class Roster:
             # gearmand looks first at what was registered last.
             functions = [self._functions[name] for name in reversed(peer.abilities)]
             ability_set = self.ability_sets[key] = AbilitySet(key, functions)
+        return self._enter(peer, ability_set)
+
+    def join_in_steps(self, peer: "Peer") -> "Iterator[bytes]":
+        """What `join` does, for a peer that can do very many functions; unless it leaves meanwhile."""
+        abilities = peer.abilities
+        key = frozenset(abilities)
+        yield b""
+        ability_set = self.ability_sets.get(key)
+        if ability_set is None:
+            ability_set = AbilitySet(None, ())
+            names = list(abilities)
+            while names and peer.abilities is abilities:
+                for name in [names.pop() for _ in range(min(len(names), MANY))]:
+                    ability_set.add(self._functions[name], first=False)
+                yield b""
+            if not names and peer.abilities is abilities and key not in self.ability_sets:
+                ability_set.key = key
+                self.ability_sets[key] = ability_set
+            else:  # it has left, or another with the same abilities was faster
+                functions = list(ability_set.functions)
+                while functions:
+                    for function in [functions.pop() for _ in range(min(len(functions), MANY))]:
+                        ability_set.remove(function)
+                    yield b""
+        if peer.abilities is abilities and peer.ability_set is None:
+            self._enter(peer, self.ability_sets[key])
+
+    def _enter(self, peer: "Peer", ability_set: AbilitySet) -> AbilitySet:
         ability_set.members += 1
         peer.ability_set = ability_set
         return ability_set

@@ -13,7 +13,7 @@ from ..wire.protocol import TOO_FEW_ARGUMENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, Iterator, List
+    from typing import Deque, Iterator, List, Sequence
     from ..wire.protocol import Data, Packet
     from .peers import Peer
 
@@ -44,17 +44,19 @@ class Turns:
         """What was obeyed is enough for one turn of this peer."""
         self.rest = self.rest + list(self.packets)
 
-    def undertake(self, peer: "Peer", steps: "Iterator[Data]", lasts: bool) -> None:
-        """Do what the peer that is being obeyed asks for; its other packets wait until that is done."""
+    def undertake(self, peer: "Peer", steps: "Iterator[Data]", lasts: bool, then: "Sequence[Packet]" = ()) -> None:
+        """Do what the peer that is being obeyed asks for; its other packets, after those given, wait until that is done."""
         for _ in range(2):  # so that what is done in one step is found to be so at once
             answer = next(steps, None)
             if answer is None:
+                if then:
+                    self.rest = list(then) + self.rest + list(self.packets)
                 return
             if answer:
                 peer.send(answer)
         peer.errand = steps
         peer.errand_lasts = lasts
-        self._wait()
+        self._wait(then)
 
     def go_on(self, peer: "Peer") -> None:
         """Do a step of what a peer asked for."""
@@ -66,8 +68,8 @@ class Turns:
             peer.send(answer)
         self._wait()
 
-    def _wait(self) -> None:
-        self.rest = [(GO_ON, ())] + self.rest + list(self.packets)
+    def _wait(self, then: "Sequence[Packet]" = ()) -> None:
+        self.rest = [(GO_ON, ())] + list(then) + self.rest + list(self.packets)
 
     def abandon(self, peer: "Peer") -> None:
         """A peer is lost: what it asked for ends, or goes on without it."""

@@ -434,3 +434,63 @@ def test_all_yours_a_worker_that_leaves_before_it_is_given_the_job_passes_it_on(
     worker.leaves()
     client.hears((JOB_CREATED, b"H:x:1"))
     other.hears((NOOP,))
+
+
+# ------------------------------------------------------------------------------------------------ a peer of very many functions
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    for module in ("core", "roster"):
+        monkeypatch.setattr("gearman_std.core.%s.MANY" % module, 4)
+
+
+NAMES = [b"f%d" % number for number in range(21)]
+
+
+@pytest.mark.parametrize("grab", (GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL))
+def test_the_first_grab_of_a_peer_of_very_many_functions_takes_turns(world, few_are_many, grab):
+    client, worker = world.connects(), world.connects()
+    first, last = client.submits(NAMES[0], workload=b""), client.submits(NAMES[20], workload=b"")
+    packets = [(CAN_DO, [name]) for name in NAMES] + [(grab, []), (ECHO_REQ, [b"x"]), (grab, []), (grab, [])]
+    assert world.does(worker, packets) > len(NAMES) // 4
+    given = packets_of(worker.takes())
+    assert [packet[:2] for packet in given] == [
+        (given[0][0], last), ("ECHO_RES", b"x"), (given[0][0], first), ("NO_JOB",)], "what was registered last comes first"
+
+
+def test_so_does_its_first_sleep_and_peers_of_the_same_functions_share_one_set(world, few_are_many):
+    workers = [world.connects() for _ in range(3)]
+    packets = [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])]
+    rests = [world.core.receive(worker.peer, packets) for worker in workers]
+    assert all(rests) and not any(worker.peer.ability_set for worker in workers)
+    while any(rests):  # one after the other, a step each
+        for index, worker in enumerate(workers):
+            rests[index] = world.core.receive(worker.peer, rests[index])
+            check_core(world.core)
+    assert len({worker.peer.ability_set for worker in workers}) == 1
+    assert len(world.core.functions[NAMES[0]].ability_sets) == 1, "those that came too late are gone"
+    world.connects().submits(NAMES[7])
+    assert len(woken(workers)) == 1
+
+
+def test_a_job_that_comes_while_a_peer_looks_what_there_is_wakes_it(world, few_are_many):
+    client, worker = world.connects(), world.connects()
+    rest = world.core.receive(worker.peer, [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])])
+    client.submits(NAMES[20])
+    client.submits(NAMES[0])
+    world.does(worker, rest)
+    worker.hears((NOOP,))
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_peer_that_leaves_meanwhile_leaves_nothing(world, few_are_many, steps):
+    worker, other = world.connects(), world.worker(NAMES[3])
+    rest = world.core.receive(worker.peer, [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])])
+    for _ in range(steps):
+        rest = world.core.receive(worker.peer, rest)
+    assert rest
+    worker.leaves()
+    world.does_chores()
+    assert not world.core.roster.ability_sets
+    assert not any(function.ability_sets for function in world.core.functions.values())
+    assert other.grabs() is None

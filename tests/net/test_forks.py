@@ -183,7 +183,7 @@ PROGRAM = """
 import os, signal, sys, threading
 from gearman_std.server.server import Server
 server = Server(port=0, handle_prefix="H:t", listen=["127.0.0.1"], store=sys.argv[2])
-server.core.numbers = int
+server.core.handles.numbers = int
 def fork():
     answers, answer = os.pipe()
     if os.fork():
