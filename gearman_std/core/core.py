@@ -24,7 +24,7 @@ What becomes of a job, whose states and arrows are the table of the module jobs,
 from ..errors import ProtocolError
 from ..schedule import Schedule
 from ..timers import Timers
-from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response, parse_number
+from ..wire.protocol import parse_number
 from .chain import Chain, untie
 from .functions import Registry
 from .handlers import handler_table
@@ -39,7 +39,7 @@ from .roster import Roster
 from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE, Statistics
 from .turns import MANY, NO_PACKETS, STEP, Turns
 from .uniques import Uniques, predecessor_of, unique_key
-from .watchers import leave, tell, unwatch
+from .watchers import leave, tell_failure, unwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -502,14 +502,7 @@ class Core:
         """Give out the jobs of a function again."""
         function.resume()
         self.registry.note_unused(function, self.now)
-        self.turns.finish(self._wake_for_all(function))
-
-    def _wake_for_all(self, function: Function) -> "Iterator[Data]":
-        asleep = sum(len(ability_set.sleepers) for ability_set in function.ability_sets)
-        for count in range(1, min(sum(function.waiting), asleep) + 1):
-            self.roster.wake(function, self.now)
-            if not count % STEP:
-                yield b""
+        self.turns.finish(self.roster.wake_for_all(function, self.now))
 
     # ---------------------------------------------------------------------------------------------------------- abilities
 
@@ -695,7 +688,7 @@ class Core:
                 self.put_behind(job)
                 job.function.totals.requeued += 1
                 return
-        self._tell_failure(job, exception, handle)
+        tell_failure(self.turns, job, exception, handle)
         job.function.totals.failed += 1
         if job.background and policy.attempts > 1:
             unwatch(job)
@@ -719,7 +712,7 @@ class Core:
     def _give_up(self, job: Job, error: bytes) -> None:
         """No attempts are left."""
         if job.background:
-            self._tell_failure(job, None, job.handle)
+            tell_failure(self.turns, job, None, job.handle)
             unwatch(job)
             self._set_aside(job, error)
         else:
@@ -727,7 +720,7 @@ class Core:
 
     def _fail(self, job: Job) -> None:
         """End a job, taken out of its state, without a result."""
-        self._tell_failure(job, None, job.handle)
+        tell_failure(self.turns, job, None, job.handle)
         job.function.totals.failed += 1
         unwatch(job)
         self._forget(job)
@@ -838,19 +831,3 @@ class Core:
         predecessor = predecessor_of(successor)
         if predecessor is not None:
             predecessor.successor = None
-
-    def _tell_failure(self, job: Job, exception: "Optional[Data]", handle: bytes) -> None:
-        if not job.watchers:
-            return
-        failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
-        if exception is not None and len(exception) < LARGE_BODY:
-            failure_with_text = pack_response(WORK_EXCEPTION, job.handle, exception)
-
-        def send(watcher: Peer) -> None:
-            if exception is None or not watcher.exceptions:
-                watcher.send(failure)
-            elif len(exception) < LARGE_BODY:
-                watcher.send(failure_with_text)
-            else:
-                watcher.send_data(WORK_EXCEPTION, exception, job.handle)
-        tell(self.turns, job, send)

@@ -202,6 +202,14 @@ class Roster:
             function.escalating = 2
             self.escalations.append((now + ESCALATION_DELAY, function))
 
+    def wake_for_all(self, function: "Function", now: float) -> "Iterator[bytes]":
+        """All jobs of a function that wait may be given out again: see that sleepers come for them."""
+        asleep = sum(len(ability_set.sleepers) for ability_set in function.ability_sets)
+        for count in range(1, min(sum(function.waiting), asleep) + 1):
+            self.wake(function, now)
+            if not count % STEP:
+                yield b""
+
     def rouse(self, function: "Function", count: int) -> bool:
         """Wake so many more sleepers of a function, 0 for all; return whether some still sleep."""
         for ability_set in list(function.ability_sets):

@@ -1,9 +1,11 @@
 """Who gets the packets of a job, and how often: each peer once for every submit of its own that met the job."""
+from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .jobs import NO_WATCHERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Optional, Tuple
+    from ..wire.protocol import Data
     from .jobs import Job
     from .peers import Peer
     from .turns import Turns
@@ -66,6 +68,24 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
     else:  # they may watch it again at once, as it recurs
         turns.finish(_tell_counted([(watcher, watcher.watching.get(job, 0)) for watcher in watchers], send))
     turns.enough()
+
+
+def tell_failure(turns: "Turns", job: "Job", exception: "Optional[Data]", handle: bytes) -> None:
+    """Have all who watch a job told that it failed: with its exception, if there is one, those who want to know it."""
+    if not job.watchers:
+        return
+    failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
+    if exception is not None and len(exception) < LARGE_BODY:
+        failure_with_text = pack_response(WORK_EXCEPTION, job.handle, exception)
+
+    def send(watcher: "Peer") -> None:
+        if exception is None or not watcher.exceptions:
+            watcher.send(failure)
+        elif len(exception) < LARGE_BODY:
+            watcher.send(failure_with_text)
+        else:
+            watcher.send_data(WORK_EXCEPTION, exception, job.handle)
+    tell(turns, job, send)
 
 
 def _tell_many(watchers: "List[Peer]", job: "Job", send: "Callable[[Peer], None]", last: bool = False) -> "Iterator[bytes]":
