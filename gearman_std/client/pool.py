@@ -132,7 +132,7 @@ class NetworkPool:
         while not done():
             left = deadline.left()
             for network in networks:
-                network.wait(done, Deadline(_SLICE if left is None else min(_SLICE, left)), finished.all)
+                network.wait(done, Deadline(_SLICE if left is None else min(_SLICE, left), network.clock), finished.all)
             if left == 0:
                 break
         return done()

@@ -92,14 +92,14 @@ def test_the_servers_are_asked_in_turn_until_one_knows():
 
 
 def test_a_wait_over_several_networks_goes_from_one_to_the_other():
-    pool, waits = make_pool(), []
+    pool, waits, clocks = make_pool(), [], []
     for network in (pool.first, pool._spare(0)):
-        network.wait = lambda done, deadline, mine, network=network: waits.append(network)
+        network.wait = lambda done, deadline, mine, network=network: waits.append(network) or clocks.append(deadline._clock)
     networks = [pool.first, pool.spares[0]]
     assert not pool.wait(networks, lambda: False, Deadline(0), Finished([]))
     assert waits == networks
     assert pool.wait(networks, lambda: len(waits) > 5, Deadline(None), Finished([]))
-    assert waits == networks * 3
+    assert waits == networks * 3 and set(clocks) == {pool.first.clock}
 
 
 def test_a_client_has_one_pool():
