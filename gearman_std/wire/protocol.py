@@ -25,9 +25,6 @@ RESPONSE_MAGIC = b"\0RES"
  SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_JOB_EPOCH, SUBMIT_REDUCE_JOB,
  SUBMIT_REDUCE_JOB_BACKGROUND, GRAB_JOB_ALL, JOB_ASSIGN_ALL, GET_STATUS_UNIQUE, STATUS_RES_UNIQUE) = range(1, 43)
 
-# What the reader reports beside packets: a line of text, and packets that can be answered with an ERROR and skipped.
-TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS, TOO_LARGE = range(43, 47)
-
 # The option of a server at which WORK_EXCEPTION ends a job for every client, also for one that did not ask for exceptions.
 # gearmand 1.1.20 sends that one a WORK_FAIL with a NUL behind the handle, and libgearman goes on waiting.
 EXCEPTION_ENDS_JOB = b"exception-ends-job"
@@ -83,6 +80,9 @@ PACKETS = {
     GET_STATUS_UNIQUE: ("GET_STATUS_UNIQUE", REQUEST, ("unique",)),
     STATUS_RES_UNIQUE: ("STATUS_RES_UNIQUE", RESPONSE, ("unique", "known", "running", "numerator", "denominator", "clients")),
 }  # type: Dict[int, Tuple[str, str, Tuple[str, ...]]]
+
+# What the reader reports beside packets: a line of text, and packets that can be answered with an ERROR and skipped.
+TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS, TOO_LARGE = range(max(PACKETS) + 1, max(PACKETS) + 5)
 
 # Limits of the format, in bytes.
 HEADER_SIZE = 12

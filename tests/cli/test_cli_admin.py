@@ -11,6 +11,7 @@ from gearman_std.cli.cli import main
 from gearman_std.cli.admin import make_admin_line
 from gearman_std.cli.console import Console
 from gearman_std.client.client import Client
+from gearman_std.core.text import _TEXT_COMMANDS
 from gearman_std.server.server import Server
 
 
@@ -181,3 +182,25 @@ def test_of_several_servers_each_is_asked(own, monkeypatch):
             0, [{"server": names[0]}, ["u1", "u2"], {"server": names[1]}, []])
     status, output, errors = ask("--status")
     assert (status, output.count("\n")) == (3, 5) and errors.count("\n") == 1
+
+
+VALUES = {"FUNCTION": "wc", "FUNCTION=N": "wc=5", "HANDLE": "H:1", "UNIQUE": "u", "HANDLE|all": "all"}
+
+
+def test_every_text_command_has_an_option(own, monkeypatch):
+    """And every option that is an action sends one that the server knows."""
+    sent = []
+    send = AdminClient.send
+
+    def note(client, line, listing=False):
+        sent.append(line.split()[0] if isinstance(line, bytes) else line.split()[0].encode())
+        return send(client, line, listing)
+    monkeypatch.setattr(AdminClient, "send", note)
+    titles = [title for title, _ in make_admin_line().groups[1:3]]
+    assert titles == ["Questions", "Orders"]
+    options = [option for _, group in make_admin_line().groups[1:3] for option in group]
+    options.sort(key=lambda option: option.names == ["--shutdown"])  # last
+    for option in options:
+        if option.names != ["--force"] and option.names != ["--send"]:
+            admin(own, option.names[0] + ("=" + VALUES[option.metavar] if option.takes_word else ""))
+    assert set(sent) == set(_TEXT_COMMANDS), "not at both places: %s" % (set(sent) ^ set(_TEXT_COMMANDS))

@@ -12,6 +12,7 @@ from gearman_std.client.client import Client
 from gearman_std.net.connection import Connection
 from gearman_std.errors import CommandTimeout, GearmanError, NoServer, ProtocolError, QueueFull, ServerError, ServerLost
 from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.text import _TEXT_COMMANDS
 from gearman_std.net.system import System
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
@@ -443,3 +444,29 @@ def test_against_gearmand(gearmand):
         with pytest.raises(ServerError):
             admin.job_details()
         assert admin.version()
+
+
+# --- The commands.
+
+ARGUMENTS = {"max_queue": ("f", 5), "create_function": ("f",), "drop_function": ("f",), "cancel_job": ("H:1",),
+             "cancel_unique": ("u",), "cancel_function": ("f",), "pause": ("f",), "resume": ("f",)}
+NO_COMMANDS = {"ask", "close", "connect", "connected", "listing", "order", "send"}
+
+
+def test_every_text_command_is_sent_by_a_method(monkeypatch):
+    """And every method sends one that the server knows."""
+    sent = set()
+    send = AdminClient.send
+
+    def note(client, line, listing=False):
+        sent.add(bytes(line).split()[0] if isinstance(line, (bytes, bytearray)) else line.split()[0].encode())
+        return send(client, line, listing)
+    monkeypatch.setattr(AdminClient, "send", note)
+    names = {name for name in vars(AdminClient) if not name.startswith("_")} - NO_COMMANDS
+    with Server(port=0) as server, AdminClient(server.address) as there:
+        for name in sorted(names, key=lambda name: name == "shutdown"):  # that one last
+            try:
+                getattr(there, name)(*ARGUMENTS.get(name, ()))
+            except ServerError as error:
+                assert "UNKNOWN_COMMAND" not in str(error), name
+    assert sent == set(_TEXT_COMMANDS), "not at both places: %s" % (sent ^ set(_TEXT_COMMANDS))

@@ -1,12 +1,12 @@
 """What each packet does, and what the ones do that should not have come."""
 import pytest
 
-from gearman_std.core.handlers import handler_table
+from gearman_std.core.handlers import _HANDLERS, handler_table
 from gearman_std.core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
-from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
-                                       JOB_CREATED, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES,
-                                       SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, WORK_COMPLETE, pack_request,
-                                       pack_response)
+from gearman_std.wire.protocol import (BOTH, CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
+                                       JOB_CREATED, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, REQUEST,
+                                       RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, WORK_COMPLETE,
+                                       pack_request, pack_response, packet_name)
 
 RESPONSES = sorted(number for number, (_, direction, _) in PACKETS.items() if direction == "response")
 
@@ -152,6 +152,11 @@ def test_rights_of_admin_are_for_lines_of_text_and_steering_for_those_that_chang
     assert reader.asks(b"status") == b".\n" and reader.asks(b"create function f") == denied
     assert steerer.asks(b"create function f") == b"OK\r\n" and steerer.asks(b"status") == denied
     assert reader.asks(b"status") == b"f\t0\t0\t0\n.\n"
+
+
+def test_every_packet_that_peers_send_has_a_handler():
+    sent = {number for number, (_, direction, _) in PACKETS.items() if direction in (REQUEST, BOTH)}
+    assert sent == set(_HANDLERS), "not at both places: %s" % ", ".join(map(packet_name, sent ^ set(_HANDLERS)))
 
 
 def test_there_is_a_handler_for_whatever_the_reader_reports():
