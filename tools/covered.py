@@ -5,7 +5,7 @@ import subprocess
 
 # Percent of lines and branches together, by folder; "" is what stands beside the folders.  It may only grow.
 LEAST = {"wire": 100, "core": 100, "": 91, "cli": 94, "client": 95, "legacy": 93, "net": 88, "server": 94, "store": 94,
-         "worker": 96}
+         "web": 95, "worker": 96}
 PACKAGE = "gearman_std"
 REQUIREMENTS = ["coverage>=7.10"]  # which measures what the tests start, too
 

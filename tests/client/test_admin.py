@@ -469,4 +469,5 @@ def test_every_text_command_is_sent_by_a_method(monkeypatch):
                 getattr(there, name)(*ARGUMENTS.get(name, ()))
             except ServerError as error:
                 assert "UNKNOWN_COMMAND" not in str(error), name
-    assert sent == set(_TEXT_COMMANDS), "not at both places: %s" % (sent ^ set(_TEXT_COMMANDS))
+    known = set(_TEXT_COMMANDS) - {b"run"}  # which the page of the server sends
+    assert sent == known, "not at both places: %s" % (sent ^ known)
