@@ -624,7 +624,8 @@ def test_watch_makes_it_leave(fake):
 
 
 SIGNALLED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which it is not while coverage is measured
 from gearman_std.worker.worker import Worker
 worker = Worker(sys.argv[1])
 @worker.function("f")
@@ -662,6 +663,7 @@ def test_signals(fake, processes, number):
 
 UNNOTICED = """
 import signal, sys, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 from gearman_std.worker.worker import Worker
 worker = Worker(sys.argv[1])
 @worker.function("f")
