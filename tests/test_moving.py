@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import free_port
+from programs import free_port
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.errors import QueueFull, ServerError

@@ -267,3 +267,10 @@ def test_no_syntax_newer_than_3_6(sources):
     for name in glob.glob(os.path.join(sources, "**", "*.py"), recursive=True):
         with open(name, encoding="utf-8") as file:
             ast.parse(file.read(), name, feature_version=(3, 6))
+
+
+def test_no_test_imports_from_a_conftest(root):
+    """There are two; in one run of all tests, either may be the one that is found."""
+    for path in glob.glob(os.path.join(root, "tests", "**", "*.py"), recursive=True):
+        with open(path, encoding="utf-8") as file:
+            assert not re.search(r"^\s*(from|import) conftest\b", file.read(), re.MULTILINE), path
