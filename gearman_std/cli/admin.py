@@ -35,8 +35,7 @@ _ADMIN_STATUSES = """
 _PLAIN_ACTIONS = {
     "server_version": "version", "server_verbose": "verbose", "getpid": "getpid", "create_function": "create function",
     "cancel_job": "cancel job", "cancel_unique": "cancel unique", "cancel_function": "cancel function",
-    "pause": "pause function",
-    "resume": "resume function", "drain": "drain",
+    "pause": "pause function", "resume": "resume function", "drain": "drain", "run_job": "run job",
 }
 # Listings: what is sent, and the method of AdminClient for JSON.
 _LISTING_ACTIONS = {
@@ -91,6 +90,7 @@ def make_admin_line() -> CommandLine:
                    "HIGH,NORMAL,LOW for N gives each priority its own limit", _read_limits),
             Option("--pause", "FUNCTION", "accept jobs of a function, but give none to workers *", os.fsencode),
             Option("--resume", "FUNCTION", "end a pause *", os.fsencode),
+            Option("--run-job", "HANDLE", "run a job at once that waits for a date, or for its next attempt *", os.fsencode),
             Option("--drain", "on|off", "refuse new jobs, while those that wait are done *",
                    one_of("on", "off"), default_word="on"),
             Option("--requeue", "HANDLE|all", "give a job that was set aside another try, or all *", os.fsencode),

@@ -296,6 +296,10 @@ class AdminClient:
         """Throw away the job with a handle, those of a function, or all that were set aside; return how many there were."""
         return self._count("purge", *_which_jobs(handle, function))
 
+    def run_job(self, handle: "Text") -> None:
+        """Have a job run at once that waits for a date, or for its next attempt."""
+        self.order("run", "job", handle)
+
     # --- What the commands are made of; also for commands of other servers.
 
     def ask(self, *words: "Text") -> str:

@@ -203,5 +203,5 @@ def test_every_text_command_has_an_option(own, monkeypatch):
     for option in options:
         if option.names != ["--force"] and option.names != ["--send"]:
             admin(own, option.names[0] + ("=" + VALUES[option.metavar] if option.takes_word else ""))
-    known = set(_TEXT_COMMANDS) - {b"run"}  # which the page of the server sends
+    known = set(_TEXT_COMMANDS)
     assert set(sent) == known, "not at both places: %s" % (set(sent) ^ known)
