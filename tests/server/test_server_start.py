@@ -230,7 +230,9 @@ def test_an_interrupted_start_stops_the_server(starts, monkeypatch):
 
     class Interrupted(threading.Event().__class__):
         def wait(self, timeout=None):
-            raise KeyboardInterrupt
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            return super().wait(timeout)
     server = server_of(store=JobStore(start.server._keeper._store.path, connect=start._connect))
     monkeypatch.setattr("gearman_std.server.server.threading.Event", Interrupted)
     with pytest.raises(KeyboardInterrupt):
