@@ -434,8 +434,6 @@ class _StageLink(Reporter):
 
     __slots__ = ("session", "_stage", "_wire", "_reader", "_known")
 
-    lost = False
-
     def __init__(self, stage: _Stage, wire: _Wire) -> None:
         super().__init__(_PLACE, LARGEST_SIZE, stage.worker.serializer)
         self.session = WorkerSession([], b"", confirmed=True)
@@ -446,6 +444,10 @@ class _StageLink(Reporter):
 
     def __repr__(self) -> str:
         return "<_StageLink %r>" % (self.session,)
+
+    @property
+    def lost(self) -> bool:
+        return False
 
     @property
     def stopping(self) -> bool:

@@ -130,9 +130,9 @@ def _figures(admin: AdminClient) -> "Iterable[Row]":
     try:
         return [dict(one) for one in admin.function_details()]
     except ServerError:  # not gearman_std's
-        nothing = dict.fromkeys(("oldest", "completed", "failed", "aside", "paused"))
-        return [dict(nothing, function=one.function.decode("utf-8", "backslashreplace"), waiting=one.total - one.running,
-                     running=one.running, workers=one.workers) for one in admin.status()]
+        nothing = {name: None for name in ("oldest", "completed", "failed", "aside", "paused")}  # type: Row
+        return [dict(nothing, **{"function": one.function.decode("utf-8", "backslashreplace"), "running": one.running,
+                                 "waiting": one.total - one.running, "workers": one.workers}) for one in admin.status()]
 
 
 def _show(key: str, value: "Any") -> str:

@@ -178,8 +178,10 @@ class JobStore:
         # Heaps; in `moved` stands None for what is read by its number when it has its turn.
         moved = [(position, number, None) for position, number in self._early]  # type: List[Tuple[int, int, Any]]
         early = {number for _, number in self._early}
-        delayed, held = [], []  # type: List[Any], List[Any]
-        some, size = [], 0      # type: List[AddRecord], int
+        delayed = []  # type: List[Any]
+        held = []     # type: List[Any]
+        some = []     # type: List[AddRecord]
+        size = 0
         try:
             for row in self._connection.execute(_IN_ORDER):
                 self.jobs_read += 1

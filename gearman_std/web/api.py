@@ -62,7 +62,8 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
                      after: bytes = b"") -> "Generator[bytes, None, List[Function]]":
     """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters."""
     search = search.lower()
-    best, chunk = [], []  # type: List[Function], List[Function]
+    best = []   # type: List[Function]
+    chunk = []  # type: List[Function]
 
     def key(function: "Function") -> "Any":
         return function.name if order == "name" else (-(figure_of(core, function, order) or 0), function.name)

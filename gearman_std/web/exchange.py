@@ -102,7 +102,8 @@ def json_answer(value: "Any", status: int = 200) -> Answer:
 
 def joined(pieces: "Iterable[bytes]") -> "Iterator[bytes]":
     """Pieces of a size that is worth a packet each; each step is one, or empty."""
-    kept, size = [], 0  # type: List[bytes], int
+    kept = []  # type: List[bytes]
+    size = 0
     for piece in pieces:
         kept.append(piece)
         size += len(piece)
