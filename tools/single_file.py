@@ -22,6 +22,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 import tokenize
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -265,8 +266,17 @@ class Module:
         if other != origin:
             raise self.wrong(line, "%s is both %s and %s" % (name, other, origin))
 
-    def leave_out(self, typed_before, first):
-        """Drop from the text what the single file has already: TYPE_CHECKING, and names for type checkers."""
+    def typing_names(self):
+        """The names that it imports from typing."""
+        return {name.name for node in self.tree.body if is_type_checking(node) for inner in node.body
+                if is_typing_import(inner) for name in inner.names}
+
+    def leave_out(self, typed_before, first, typing_names):
+        """Drop from the text what the single file has already: TYPE_CHECKING, and names for type checkers.
+
+        The first module imports from typing for all: a hundred conditional imports are too many for pyright, which then knows
+        nothing of the names.
+        """
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and names_in(node.targets[0]) == ["TYPE_CHECKING"]:
                 if not first:
@@ -274,6 +284,12 @@ class Module:
             elif is_type_checking(node):
                 for inner in node.body:
                     text = "\n".join(self.lines[inner.lineno - 1:self.ends[inner.lineno]])
+                    if is_typing_import(inner):
+                        if first:
+                            self.lines[inner.lineno - 1] = "\n        ".join(textwrap.wrap(
+                                "    from typing import (%s)" % ", ".join(sorted(typing_names)), 110))
+                        else:
+                            self.drop(inner.lineno)
                     for name in names_in(inner.targets[0]) if isinstance(inner, ast.Assign) else ():
                         other, module = typed_before.setdefault(name, (text, self))
                         if other != text:
@@ -301,6 +317,10 @@ def logical_lines(text):
         elif start is None and token.type not in skipped:
             start = token.start[0]
     return ends
+
+
+def is_typing_import(node):
+    return isinstance(node, ast.ImportFrom) and node.module == "typing"
 
 
 def is_type_checking(node):
@@ -413,8 +433,9 @@ def build(root=ROOT, legacy=False):
     modules = load(folder)
     sections, typed = [], {}
     first = True
+    typing_names = set().union(*[module.typing_names() for module in modules])
     for module in modules:
-        module.leave_out(typed, first)
+        module.leave_out(typed, first, typing_names)
         first = first and "TYPE_CHECKING = False" not in module.text()
         if module.text():
             sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
