@@ -371,8 +371,8 @@ class Server:
                     keeper.save()
                 elif core.unsent:
                     channels.flush(gather)
-                    if len(core.unsent) >= FLUSH_PEERS:
-                        break  # others get their turn before the rest is sent
+                    if len(core.unsent) >= FLUSH_PEERS and not core.stopping:
+                        break  # others get their turn before the rest is sent, unless this may be the last round
                 else:
                     break
                 core.settle()

@@ -309,6 +309,30 @@ def test_a_graceful_stop_sends_results_that_are_larger_than_the_sockets_buffers(
     worker.ended()
 
 
+@pytest.mark.parametrize("graceful", [True, False])
+def test_a_stop_sends_everybody_what_waits_however_many_they_are(place, monkeypatch, graceful):
+    monkeypatch.setattr("gearman_std.server.channels.FLUSH_PEERS", 1)
+    monkeypatch.setattr("gearman_std.server.server.FLUSH_PEERS", 1)
+    server = place.serve()
+    clients, worker = [place.wire(server) for _ in range(5)], place.wire(server)
+    for client in clients:
+        client.request(SUBMIT_JOB, b"f", b"u", b"in")
+        client.response(JOB_CREATED, b"H:t:1")
+    worker.request(CAN_DO, b"f")
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"in")
+
+    def finish():
+        server.core.stop(graceful)
+        job = server.core.jobs[b"H:t:1"]
+        server.core.receive(job.worker, [(WORK_COMPLETE, [b"H:t:1", b"out"])])
+    server.call_soon(finish)
+    for client in clients:
+        client.response(WORK_COMPLETE, b"H:t:1", b"out")
+        client.ended()
+    server.join(TIMEOUT)
+
+
 def test_a_second_stop_hurries_a_graceful_one(place):
     server = place.serve()
     client = place.wire(server)
