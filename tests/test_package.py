@@ -156,6 +156,14 @@ def test_every_module_has_its_tests(modules, root):
         assert any(map(os.path.exists, files)), "%s has no test file" % modules[name].file_name
 
 
+def test_the_architecture_names_every_module_and_no_other(modules, sources, root):
+    with open(os.path.join(sources, "docs", "ARCHITECTURE.md"), encoding="utf-8") as file:
+        named = set(re.findall(r"`([\w/]+\.py)`", file.read()))
+    exist = {name.replace(".", "/") + ".py" for name in modules} - {"__init__.py", "__main__.py"}
+    assert exist - named == set()
+    assert [name for name in named - exist if not os.path.exists(os.path.join(root, name))] == []
+
+
 def test_no_file_is_longer_than_a_reader_can_bear_and_no_line_either(modules):
     for module in modules.values():
         for number, line in enumerate(module.lines, 1):

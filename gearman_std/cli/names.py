@@ -103,9 +103,12 @@ def run_names(console: Console, arguments: "Sequence[str]") -> int:
         for path in strangers:
             console.complain("%s is none of these links, and stays" % path)
         return DONE
-    if strangers and not options.force:
-        for path in strangers:
-            console.complain("%s is there, and is not this program; --force replaces it" % path)
+    folders = [path for path in strangers if os.path.isdir(path) and not os.path.islink(path)]
+    in_the_way = folders if options.force else strangers
+    for path in in_the_way:
+        console.complain(("%s is a folder, and stays" if path in folders else
+                          "%s is there, and is not this program; --force replaces it") % path)
+    if in_the_way:
         return FAILED
     for path in paths:
         if os.path.islink(path) or not _is_same(path, program):

@@ -1,5 +1,6 @@
 """python-gearman's worker, over gearman_std's."""
 import logging
+import os
 import random
 import sys
 import time
@@ -249,8 +250,12 @@ class GearmanWorker(GearmanConnectionManager):
             self._taken.pop((job.connection, taken.handle), None)
 
     def _find(self, job: "Any") -> "Optional[WorkerJob]":
-        """What was taken of a server for a job; None if that has ended, or its server was lost, and nothing can be sent."""
+        """What was taken of a server for a job; None if nothing can be sent, as that has ended, its server was lost,
+        or this is a child of a fork."""
         taken = self._taken.get((job.connection, self._on_wire(job.handle)))
+        if self._taker is not None and self._taker.process != os.getpid():
+            gearman_logger.warning("%s is that of the process that forked this one, and nothing is sent about it", _show(job))
+            return None
         if taken is None:
             gearman_logger.warning("%s has ended, and nothing more is sent about it", _show(job))
         return taken

@@ -139,9 +139,14 @@ def test_a_copy_of_the_program_keeps_its_name(install, program):
 
 def test_a_folder_in_the_place_of_a_link(install):
     os.mkdir(os.path.join(install.folder, "gearman"))
-    status, _, errors = install("--force", install.folder)
-    assert status == 1 and "gearman" in errors
-    assert sorted(os.listdir(install.folder)) == ["gearadmin", "gearman"]  # no trace of the attempt
+    os.symlink(install.folder, os.path.join(install.folder, "gearmand"))
+    status, output, errors = install("--force", install.folder)
+    assert (status, output) == (1, "") and errors.endswith("/bin/gearman is a folder, and stays\n")
+    status, output, errors = install()
+    assert (status, output) == (1, "") and errors.count("/bin/gearman is a folder, and stays\n") == 1
+    assert sorted(os.listdir(install.folder)) == ["gearman", "gearmand"]  # nothing was changed, as the help says
+    os.rmdir(os.path.join(install.folder, "gearman"))
+    assert install("--force", install.folder)[0] == 0  # a link to a folder is a link
 
 
 @pytest.mark.parametrize("words", [[], ["a", "b"], ["--force", "--remove", "/"], ["/no/such/folder"], ["/dev/null"]])

@@ -1,4 +1,6 @@
 """python-gearman's worker, against a real server, and against one that the test plays."""
+import logging
+import os
 import pickle
 import signal
 import socket
@@ -431,3 +433,30 @@ def test_exceptions_of_functions_are_logged(fake, caplog):
         at_work.join()
     [record] = [record for record in caplog.records if "failed" in record.getMessage()]
     assert record.getMessage() == "the job b'H:1' of b'f' failed" and record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_child_that_a_function_forks_is_told_that_the_job_is_its_parents(fake):
+    heard, told = os.pipe()
+
+    def fork(worker, job):
+        child = os.fork()
+        if child == 0:
+            handler = logging.Handler()
+            handler.emit = lambda record: os.write(told, record.getMessage().encode() + b"\n")
+            logging.getLogger("gearman_std.legacy").addHandler(handler)
+            worker.send_job_status(job, 1, 2)
+            worker.send_job_complete(job, b"of the child")
+            os._exit(0)
+        os.waitpid(child, 0)
+        return b"of the parent"
+    worker = Hooked([fake.address])
+    worker.register_task("f", fork)
+    with Working(worker) as at_work:
+        peer = fake.accept((CAN_DO, b"f"))
+        answer(peer, (b"H:1",))
+        peer.expect((WORK_COMPLETE, b"H:1", b"of the parent"))
+        at_work.join()
+    os.close(told)
+    with open(heard, "rb") as pipe:
+        assert pipe.read() == 2 * (b"the job b'H:1' of b'f' is that of the process that forked this one, and nothing is "
+                                   b"sent about it\n")
