@@ -299,6 +299,9 @@ class Core:
         """Have a job in the background no more; it goes on only if a client waits for it, and once."""
         job.background = False
         job.schedule = None
+        if job.watchers and self.stopping:  # a graceful stop does not know that it is one to wait for
+            self._foreground.append(job)
+            self.roster.handing_out = True
         if job.state is STORING and job.watchers:
             job.function.release(job)
             self.place(job)

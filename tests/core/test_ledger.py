@@ -4,9 +4,9 @@ import pytest
 from gearman_std.core.chain import CHAIN_STEP
 from gearman_std.core.jobs import (DELAYED, HELD, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING, Function,
                                    FunctionPolicy)
-from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB,
-                                       SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
-                                       WORK_FAIL)
+from gearman_std.wire.protocol import (CANT_DO, ERROR, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES,
+                                       SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED,
+                                       WORK_COMPLETE, WORK_FAIL)
 
 FULL = (b"QUEUE_ERROR", b"the disk is full")
 
@@ -355,6 +355,25 @@ def test_a_graceful_stop_looks_for_those_who_wait_in_steps_and_goes_on_giving_ou
     client.hears((WORK_COMPLETE, handle, b""))
     core.settle()
     assert not core.roster.handing_out and core.idle
+
+
+@pytest.mark.parametrize("first, second", [(SUBMIT_JOB_BG, SUBMIT_JOB), (SUBMIT_JOB, SUBMIT_JOB_BG)])
+def test_a_graceful_stop_waits_for_a_job_that_cannot_be_stored_but_has_a_client(durable, first, second):
+    client, worker = durable.connects(), durable.worker(b"f", sleeps=True)
+    client.says(first, b"f", b"u", b"w").says(second, b"f", b"u", b"w")
+    durable.core.stop(graceful=True)
+    durable.core.settle()
+    assert durable.core.idle, "as far as is known"
+    durable.core.not_stored(b"the disk is full")
+    durable.after_step()
+    replies = {SUBMIT_JOB_BG: (ERROR,) + FULL, SUBMIT_JOB: (JOB_CREATED, b"H:x:1")}
+    client.hears(replies[first], replies[second])
+    assert not durable.core.idle
+    worker.hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    worker.says(WORK_COMPLETE, b"H:x:1", b"r")
+    client.hears((WORK_COMPLETE, b"H:x:1", b"r"))
+    durable.after_step()
+    assert durable.core.idle
 
 
 def test_a_graceful_stop_waits_for_running_jobs(durable):
