@@ -648,7 +648,7 @@ class Core:
 
     def _push_job(self, peer: Peer) -> None:
         """Give a peer that said ALL_YOURS the job for which it was woken."""
-        if peer.sleep == WOKEN:
+        if peer.sleep == WOKEN and not peer.closing:
             job = self.assign(peer)
             if job is not None:
                 peer.hand_over(job, peer.all_yours)
