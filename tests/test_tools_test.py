@@ -87,3 +87,11 @@ def test_every_file_is_in_one_share_and_the_slowest_are_not_in_the_same(runner, 
     assert set(runner.SECONDS) <= places
     first = {os.path.relpath(share[0], root).replace(os.sep, "/") for share in shares}
     assert set(sorted(runner.SECONDS, key=runner.SECONDS.get)[-9:]) <= first
+
+
+def test_the_help_is_about_this_program(runner, capsys):
+    with pytest.raises(SystemExit) as ended:
+        runner.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ["tools/test.py", "--again", "--lanes", "--single-file", "--coverage"])

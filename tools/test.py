@@ -150,11 +150,13 @@ def run_again(all_shares):
 def main(arguments):
     if sys.version_info < (3, 6):
         sys.exit("tools/test.py needs Python 3.6 or later, this is %s" % sys.version.split()[0])
-    parser = argparse.ArgumentParser(usage=__doc__, allow_abbrev=False, add_help=False)
-    parser.add_argument("--single-file", action="store_true")
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1))  # tests wait, too
-    parser.add_argument("--coverage", action="store_true")
+    parser = argparse.ArgumentParser(usage="python3 tools/test.py [OPTIONS] [PYTEST ARGUMENTS]", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--single-file", action="store_true", help="test the single-file build")
+    parser.add_argument("--again", action="store_true", help="run what fails once more")
+    parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1), metavar="N",  # tests wait, too
+                        help="how many processes (default: %(default)s)")
+    parser.add_argument("--coverage", action="store_true", help="tell which lines and branches were run")
     given, arguments = parser.parse_known_args(arguments)
     if given.coverage and (given.single_file or sys.version_info < (3, 10)):
         sys.exit("--coverage is for the package, not for the single file, and for Python 3.10 or later")

@@ -1,6 +1,7 @@
 """A job server as scripts of python-gearman see it: its address, whether it is connected, and its TLS files."""
 from ..errors import GearmanError
 from ..net.connection import open_connection
+from ..net.streams import certificate_error
 from .constants import DEFAULT_GEARMAN_PORT
 from .errors import ConnectionError, ServerUnavailable
 
@@ -100,8 +101,13 @@ class GearmanConnection:
         """The `ssl.SSLContext` to connect with, None where no TLS is used.  Raises OSError for files that cannot be read."""
         if self.use_ssl and self._context is None:
             import ssl
-            context = ssl.create_default_context(cafile=self.ca_certs)
+            path = self.ca_certs
+            try:
+                context = ssl.create_default_context(cafile=path)
+                path = "%s, %s" % (self.certfile, self.keyfile)
+                context.load_cert_chain(self.certfile, self.keyfile)
+            except OSError as error:  # which does not name the file
+                raise certificate_error(error, path) from None
             context.check_hostname = self.check_hostname
-            context.load_cert_chain(self.certfile, self.keyfile)
             self._context = context
         return self._context

@@ -239,8 +239,9 @@ def test_else_it_is_told_how_often_that_was(fake, at_fake):
         peer.receive()
         peer.close()
     join = playing(fake, play)
-    with pytest.raises(errors.ExceededConnectionAttempts, match="no server has accepted .*submitted 1 time"):
+    with pytest.raises(errors.ExceededConnectionAttempts, match="no server has accepted .*submitted 1 time") as caught:
         at_fake.submit_job("f", "x", background=True)
+    assert "time(s): %s closed the connection" % fake.address in str(caught.value)  # where, and why
     join()
 
 

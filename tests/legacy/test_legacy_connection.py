@@ -67,10 +67,11 @@ def test_client_worker_and_admin_client_speak_tls_beside_one_that_does_not(secur
 
 
 def test_what_is_wrong_with_the_files_or_the_server_is_told(secure, server, tmp_path):
-    client = GearmanClient([dict(secure, ca_certs=str(tmp_path / "none.pem"))])
-    with pytest.raises(errors.ServerUnavailable, match="No such file"):
-        client.submit_job("f", "x")
-    client.shutdown()
+    for word in ("keyfile", "certfile", "ca_certs"):
+        client = GearmanClient([dict(secure, **{word: str(tmp_path / "none.pem")})])
+        with pytest.raises(errors.ServerUnavailable, match=r"cannot use the certificates.* of .*none\.pem.*: No such file"):
+            client.submit_job("f", "x")
+        client.shutdown()
     worker = GearmanWorker([dict(secure, port=server[1])])
     worker.register_task("f", lambda worker, job: b"")
     with pytest.raises(errors.ServerUnavailable, match="Found no valid connections"):
