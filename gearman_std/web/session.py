@@ -56,7 +56,7 @@ class WebSession(HTTPSession):
     # -------------------------------------------------------------------------------------------------------------- requests
 
     def take_target(self, target: bytes) -> None:
-        self._request = WebRequest(path_of(target))
+        self._request = WebRequest(path_of(target) or b"/")  # a URL without a path is that of the root
 
     def take_head(self) -> None:
         if not self._is_ours(self.header(b"host").decode("latin-1").lower()):

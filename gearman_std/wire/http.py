@@ -62,7 +62,7 @@ def pack_head(version: bytes, status: int, fields: "Sequence[Tuple[bytes, bytes]
     lines += [b"%b: %b" % field for field in fields]
     if size >= 0:
         lines.append(b"Content-Length: %d" % size)
-    elif stays:
+    elif version != HTTP_VERSIONS[0]:
         lines.append(b"Transfer-Encoding: chunked")
     lines += [b"Server: gearman_std", b"Connection: " + (b"keep-alive" if stays else b"close")]
     return b"\r\n".join(lines) + b"\r\n\r\n"

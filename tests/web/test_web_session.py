@@ -3,7 +3,7 @@ import pytest
 
 from gearman_std.web.session import WebSession
 from gearman_std.wire.protocol import ERROR, pack_response
-from web_tools import HOST, Browser
+from web_tools import HOST, Browser, unchunked
 
 
 @pytest.fixture
@@ -42,6 +42,11 @@ def test_without_a_host_only_the_old_protocol_speaks(browser):
     assert browser.sends(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK\r\n")
 
 
+def test_a_url_without_a_path_is_that_of_the_page(browser):
+    status, _, body = browser.asks("GET http://localhost")
+    assert status == 200 and body.startswith(b"<!DOCTYPE html>")
+
+
 def test_an_order_needs_the_header_that_no_form_can_send(world, browser):
     world.connects().submits_bg()
     status, _, body = browser.asks("POST /api/functions/f/pause")
@@ -60,6 +65,18 @@ def test_a_long_answer_comes_in_chunks_and_turns(world, browser):
     assert body.count(b'"handle"') == 500
     assert browser.asks("HEAD /api/jobs?limit=500")[2] == b""
     assert browser.asks("GET /healthz")[0] == 200
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.1\r\nConnection: close", b"HTTP/1.1"])
+def test_a_long_answer_before_the_end_of_the_connection_is_in_chunks_and_says_so(world, browser, first):
+    client = world.connects()
+    for _ in range(500):
+        client.submits_bg()
+    more = b"" if b"close" in first else b"GET / HTTP/1.1\r\n"  # what comes too early has the connection closed, too
+    head, _, body = browser.sends(
+        b"GET /api/jobs?limit=500 " + first + b"\r\nHost: 127.0.0.1\r\n\r\n" + more).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head and b"Connection: close" in head and browser.session.over
+    assert unchunked(body).count(b'"handle"') == 500
 
 
 def test_the_old_protocol_gets_a_long_answer_up_to_the_end_of_the_connection(world, browser):
