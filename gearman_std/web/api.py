@@ -60,15 +60,16 @@ def functions_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answe
 
 def choose_functions(core: "Core", search: bytes, order: str, limit: int,
                      after: bytes = b"") -> "Generator[bytes, None, List[Function]]":
-    """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters."""
-    search = search.lower()
+    """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters.  Names
+    are compared as they are shown, so that `after` can be one that was."""
+    search, behind = search.lower(), text_of(after)
     best = []   # type: List[Function]
     chunk = []  # type: List[Function]
 
     def key(function: "Function") -> "Any":
-        return function.name if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
+        return text_of(function.name) if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
     for count, function in enumerate(list(core.functions.values()), 1):
-        if (not after or function.name > after) and search in function.name.lower():
+        if (not after or text_of(function.name) > behind) and search in function.name.lower():
             chunk.append(function)
         if not count % (4 * STEP):
             best = nsmallest(limit, best + chunk, key)
@@ -218,14 +219,14 @@ def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any
 
 
 def order_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Do what an order says, as the text command does that it stands for; `forget` has a function dropped with its jobs."""
+    """Do what an order says, as the text command does that it stands for; `force=1` has a function dropped with its jobs."""
     request.only("force")
     kind, order, subject = request.parts[1], request.parts[-1], request.parts[2:-1]
     orders = {"functions": _FUNCTION_ORDERS, "jobs": _JOB_ORDERS, "aside": _ASIDE_ORDERS, "server": _SERVER_ORDERS}[kind]
     if order not in orders:
         raise refused(404, "there is no order %.40r for that, only %s" % (order, ", ".join(orders)))
     words = orders[order].split() + [as_bytes(part) for part in subject]
-    if order == "drop" and request.query.get("force"):
+    if request.one_of("force", "", "1") and order == "drop":
         words.append(b"force")
     return _obey(core, peer, words)
 

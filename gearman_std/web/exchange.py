@@ -45,7 +45,7 @@ class WebRequest:
         text = self.query.get(name, "")
         if not text:
             return usual
-        if not text.isdigit() or not 0 < int(text[:10]) <= most:
+        if len(text) > 10 or not as_bytes(text).isdigit() or not 0 < int(text) <= most:
             raise refused(400, "%s is %.40r, not a number from 1 to %d" % (name, text, most))
         return int(text)
 

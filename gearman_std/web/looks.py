@@ -50,10 +50,11 @@ SCRIPT = """\
 document.documentElement.classList.add("js");
 const main = document.querySelector("main"), said = document.getElementById("said");
 const dialog = document.querySelector("dialog"), live = document.getElementById("live");
-let order = null;
+let order = null, asking = false;
 function say(text, bad) { said.textContent = text; said.className = bad ? "bad" : "good"; }
 async function renew() {
-  if (document.hidden || dialog.open) return;
+  if (document.hidden || dialog.open || asking) return;
+  asking = true;
   const there = new URL(location.href);
   there.searchParams.set("part", "main");
   try {
@@ -65,6 +66,7 @@ async function renew() {
     if (focus && document.getElementById(focus)) document.getElementById(focus).focus();
     live.textContent = "live";
   } catch (error) { live.textContent = "the server does not answer"; }
+  asking = false;
 }
 main.addEventListener("click", event => {
   const button = event.target.closest("button[data-order]");

@@ -162,7 +162,7 @@ def _functions_section(core: "Core", search: bytes, order: str, steers: bool) ->
         yield '<p class="faint">None%s.</p>\n' % (" has that in its name" if search else "")
         return
     most = max(function.total for function in chosen[:SHOWN]) or 1
-    keep = "&amp;search=" + _page_quoted(text_of(search)) if search else ""
+    keep = "&amp;search=" + _page_quoted(search) if search else ""
     heads = [("name", "Function", ""), ("waiting", "Waiting", "n"), ("running", "Running", "n"), ("", "", "wide"),
              ("oldest", "Oldest", "n"), ("completed", "Done", "n wide"), ("", "per second", "n"),
              ("", "last 5 minutes", "wide"), ("failed", "Failed", "n"), ("aside", "Aside", "n wide"),
@@ -184,19 +184,19 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
     statistics = function.statistics
     rate, line = "", ""
     if statistics is not None:
-        core.statistics.note(function, core.second, core.now)
+        statistics.update(function, core.now)
         rate = "%.1f" % (statistics.history.recent(core.now, 10)[1] / 10.0)
         line = _sparkline(statistics.history.line(core.now, POINTS, 1))
     orders = ""
     if steers:
-        path = "/api/functions/%s/" % _page_quoted(name)
+        path = "/api/functions/%s/" % _page_quoted(function.name)
         orders = (_order(path + "resume", "Resume", "Give out the jobs of %s again?" % name) if function.paused else
                   _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name))
     return ('<tr><td class="k"><a href="/functions/%s">%s</a>%s</td><td class="n wait">%s</td><td class="n run">%s</td>'
             '<td class="wide">%s</td><td class="n">%s</td><td class="n wide">%s</td><td class="n">%s</td>'
             '<td class="wide">%s</td><td class="n %s">%s</td><td class="n wide %s">%s</td><td class="n %s">%s</td>'
             '<td class="orders">%s</td></tr>\n' % (
-                _page_quoted(name), escape(name) or "(no name)", ' <span class="wait">paused</span>' if function.paused else "",
+                _page_quoted(function.name), escape(name) or "(no name)", ' <span class="wait">paused</span>' if function.paused else "",
                 _count(waiting), _count(function.running), _bar(waiting, function.running, most),
                 _time(function.oldest(core.now)), _count(function.totals.completed), rate, line,
                 "bad" if function.totals.failed else "", _count(function.totals.failed),
@@ -212,7 +212,7 @@ def _jobs_section(core: "Core", title: str, known: "Dict[bytes, Job]", chain: "A
         return
     yield "<h2>%s <small>%s</small></h2>\n" % (title, _shown(jobs, ()))
     if aside and steers and not search:
-        path = "/api/functions/%s/" % _page_quoted(text_of(function)) if function else "/api/aside/"
+        path = "/api/functions/%s/" % _page_quoted(function) if function else "/api/aside/"
         whose = " of " + text_of(function) if function else ""
         yield _order(path + "requeue", "Requeue all", "Give all jobs%s that were set aside another try?" % whose) + " "
         yield _order(path + "purge", "Purge all", "Throw away all jobs%s that were set aside?" % whose) + "\n"
@@ -230,7 +230,7 @@ def _jobs_section(core: "Core", title: str, known: "Dict[bytes, Job]", chain: "A
 
 def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
     facts = job_facts(core, job)
-    handle, path = facts["handle"], "/api/jobs/%s/" % _page_quoted(facts["handle"])
+    handle, path = facts["handle"], "/api/jobs/%s/" % _page_quoted(job.handle)
     if aside:
         measure, about = str(job.attempts), '<span class="bad">%s</span>' % escape(facts["error"])
         orders = (_order(path + "requeue", "Requeue", "Give %s another try?" % handle) + " "
@@ -244,7 +244,7 @@ def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
     return ('<tr><td class="k"><a href="/jobs/%s">%s</a></td><td class="k"><a href="/functions/%s">%s</a></td>'
             '<td class="k wide">%s</td><td class="%s">%s</td><td class="n">%s</td><td class="k">%s</td>'
             '<td class="orders">%s</td></tr>\n' % (
-                _page_quoted(handle), escape(handle), _page_quoted(facts["function"]), escape(facts["function"]) or "(no name)",
+                _page_quoted(job.handle), escape(handle), _page_quoted(job.function.name), escape(facts["function"]) or "(no name)",
                 escape(facts["unique"]), _STATE_LOOKS.get(job.state, ""), job.state, measure, about, orders if steers else ""))
 
 
@@ -267,10 +267,10 @@ def _schedules_section(core: "Core", steers: bool) -> "Iterator[str]":
         handle = text_of(job.handle)
         yield ('<tr><td class="k"><a href="/functions/%s">%s</a></td><td class="k wide">%s</td><td class="k">%s</td>'
                '<td class="n">in %s</td><td>%s</td><td class="orders">%s</td></tr>\n' % (
-                   _page_quoted(text_of(job.function.name)), escape(text_of(job.function.name)), escape(text_of(job.unique)),
+                   _page_quoted(job.function.name), escape(text_of(job.function.name)), escape(text_of(job.unique)),
                    escape(text_of(job.schedule.text)), _time(max(0.0, job.due - core.wall)),
                    '<span class="good">%s ago</span>' % _time(core.wall - last[3]) if last is not None else "",
-                   _order("/api/jobs/%s/run" % _page_quoted(handle), "Run now", "Run %s now?" % handle) if steers else ""))
+                   _order("/api/jobs/%s/run" % _page_quoted(job.handle), "Run now", "Run %s now?" % handle) if steers else ""))
     yield "</tbody></table></div>\n"
 
 
@@ -285,7 +285,7 @@ def _workers_section(core: "Core") -> "Iterator[str]":
     for peer in able[:SHOWN]:
         facts = peer_facts(core, peer)
         jobs = ", ".join('<a href="/jobs/%s">%s</a> %s' % (
-            _page_quoted(job["handle"]), escape(job["function"]), _time(job["running"])) for job in facts["jobs"][:3])
+            _page_quoted(job["handle"].encode()), escape(job["function"]), _time(job["running"])) for job in facts["jobs"][:3])
         names = ", ".join(map(escape, facts["some_functions"][:5]))
         yield ('<tr><td class="k">%s</td><td>%s</td><td class="k">%s</td><td class="k run">%s</td><td class="n">%s</td>'
                '<td class="n">%s</td><td class="n">%s ago</td></tr>\n' % (
@@ -308,7 +308,7 @@ def _function_page(core: "Core", function: "Function", steers: bool) -> "Iterato
         yield "<div><dt>%s</dt><dd>%s</dd></div>" % (title, value or "-")
     yield "</dl>\n"
     if steers:
-        path = "/api/functions/%s/" % _page_quoted(name)
+        path = "/api/functions/%s/" % _page_quoted(function.name)
         yield (_order(path + "resume", "Resume", "Give out the jobs of %s again?" % name) if function.paused else
                _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name))
         yield " " + _order(path + "cancel", "Cancel all", "Cancel all jobs of %s?" % name)
@@ -343,9 +343,9 @@ def _ends_table(core: "Core", ends: "Sequence[Dict[str, Any]]") -> str:
 def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":
     facts = job_facts(core, job)
     yield "<h2>%s</h2>\n" % escape(facts["handle"])
-    yield _job_table(core, facts)
+    yield _job_table(core, job, facts)
     if steers:
-        path = "/api/jobs/%s/" % _page_quoted(facts["handle"])
+        path = "/api/jobs/%s/" % _page_quoted(job.handle)
         if job.state == "set aside":
             yield _order(path + "requeue", "Requeue", "Give %s another try?" % facts["handle"]) + " "
             yield _order(path + "purge", "Purge", "Throw %s away?" % facts["handle"])
@@ -353,10 +353,10 @@ def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":
             yield _order(path + "cancel", "Cancel", "Cancel %s?" % facts["handle"])
 
 
-def _job_table(core: "Core", facts: "Dict[str, Any]") -> str:
+def _job_table(core: "Core", job: "Job", facts: "Dict[str, Any]") -> str:
     rows = []
     for name, value in (
-            ("Function", '<a href="/functions/%s">%s</a>' % (_page_quoted(facts["function"]), escape(facts["function"]))),
+            ("Function", '<a href="/functions/%s">%s</a>' % (_page_quoted(job.function.name), escape(facts["function"]))),
             ("State", facts["state"]), ("Unique", escape(facts["unique"])), ("Priority", facts["priority"]),
             ("Kind", "background" if facts["background"] else "foreground"), ("Submitted", _time(facts["age"]) + " ago"),
             ("Waits" if facts["running"] is None else "Waited", _time(facts["waiting"])), ("Runs", _time(facts["running"])),
@@ -392,9 +392,10 @@ def _shown(chosen: "Sequence[Any]", all_of_them: "Any") -> str:
     return "%d of %s" % (SHOWN, _count(len(all_of_them)) if all_of_them else "more")
 
 
-def _page_quoted(text: str) -> str:
+def _page_quoted(name: bytes) -> str:
+    """A name as a part of a path, which stands for its bytes, whether they are text or not."""
     from urllib.parse import quote
-    return quote(text, safe="", errors="surrogateescape")
+    return quote(name, safe="")
 
 
 def _count(number: int) -> str:

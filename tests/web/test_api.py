@@ -1,4 +1,6 @@
 """The JSON of the API: what it tells, how it is searched, sorted and paged, and what its orders do."""
+from urllib.parse import quote
+
 import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
@@ -73,6 +75,20 @@ def test_a_name_of_any_bytes_has_its_path(world, browser, name, path):
     assert browser.gets("/api/functions/" + path)["function"] == name.decode("utf-8", "backslashreplace")
 
 
+def test_pages_of_names_that_are_no_text_come_to_an_end(world, browser):
+    given = [b"a", b"\xfe", b"\xff1", b"\xff2", "\u00fc".encode()]
+    for name in given:
+        world.core.add_function(name)
+    seen, after = [], ""
+    for _ in given:
+        page = browser.gets("/api/functions?limit=1&after=" + quote(after))
+        seen += names(page)
+        after = page["next"]
+        if after is None:
+            break
+    assert after is None and sorted(seen) == sorted(name.decode("utf-8", "backslashreplace") for name in given)
+
+
 def test_a_job_while_it_waits_and_runs(world, browser):
     client, worker = world.connects(), world.connects()
     handle = client.submits_bg(unique=b"u", workload=b"1234")
@@ -133,6 +149,7 @@ def test_orders_for_a_function(world, browser):
     assert browser.orders("/api/functions/f/pause") is True and world.core.functions[b"f"].paused
     assert browser.orders("/api/functions/f/resume") is True and not world.core.functions[b"f"].paused
     assert "queued" in browser.orders("/api/functions/f/drop", 409)
+    assert "force is '0'" in browser.orders("/api/functions/f/drop", 400, body=b"force=0") and world.core.jobs
     assert browser.orders("/api/functions/f/drop", body=b"force=1") is True
     assert len(world.core.aside) == 1
     assert browser.orders("/api/functions/f/requeue") == "1" and not world.core.aside

@@ -99,6 +99,13 @@ def test_names_of_any_bytes_are_harmless(world, browser):
         assert "alert('1')</script>\"&" in " ".join(page.words) or "%FF" in path
 
 
+def test_links_and_orders_lead_to_names_that_are_no_text(world, browser):
+    world.connects().submits_bg(b"\xff\x1b")
+    for path in ("/", "/functions/%FF%1B"):
+        text = browser.gets(path)
+        assert "/functions/%FF%1B" in text and "/api/functions/%FF%1B/pause" in text and "%5Cx" not in text
+
+
 def test_a_search_finds_functions_and_jobs(world, browser):
     client = world.connects()
     first = client.submits_bg(b"resize", b"photo-1").decode()
