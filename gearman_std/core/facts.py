@@ -67,7 +67,7 @@ def _recent(core: "Core", function: "Function") -> "Dict[str, int]":
     """What happened to its jobs in the last minutes."""
     counts = [0] * len(HISTORY_COLUMNS)
     if function.statistics is not None:
-        core.statistics.note(function, core.second, core.now)
+        function.statistics.update(function, core.now)
         counts = function.statistics.history.recent(core.now, RECENT)
     return dict(zip(HISTORY_COLUMNS[:-1], counts), seconds=RECENT)
 
@@ -77,7 +77,7 @@ def function_story(core: "Core", function: "Function") -> "Dict[str, Any]":
     statistics = function.statistics
     if statistics is None:
         return {"waited": None, "ran": None, "history": [], "ends": []}
-    core.statistics.note(function, core.second, core.now)
+    statistics.update(function, core.now)
     offset = core.wall - core.now
     return {
         "waited": histogram_facts(statistics.waited), "ran": histogram_facts(statistics.ran),

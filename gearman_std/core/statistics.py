@@ -207,10 +207,12 @@ class FunctionStatistics:
     def __repr__(self) -> str:
         return "<FunctionStatistics: %r waited, %r ran>" % (self.waited, self.ran)
 
-    def settle(self) -> None:
-        """Count what was observed."""
+    def update(self, function: "Function", now: float, taken: int = 0) -> None:
+        """Count what was observed of their function, and end the steps that are over by now; so many jobs were just taken."""
         self.waited.settle()
         self.ran.settle()
+        totals = function.totals
+        self.history.note(now, (totals.submitted, totals.completed, totals.failed), sum(function.waiting) + taken)
 
 
 class Statistics:
@@ -239,10 +241,7 @@ class Statistics:
                 self.forget(next(iter(self._known)))
         else:
             self._known.move_to_end(function)
-            statistics.settle()
-        totals = function.totals
-        statistics.history.note(now, (totals.submitted, totals.completed, totals.failed),
-                                sum(function.waiting) + taken)
+        statistics.update(function, now, taken)
 
     def forget(self, function: "Function") -> None:
         """A function has no statistics any longer."""

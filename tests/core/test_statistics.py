@@ -1,6 +1,7 @@
 """What is kept of durations, ends and history: of fixed size, and right at the edges."""
 import pytest
 
+from gearman_std.core.facts import function_facts, function_story
 from gearman_std.core.statistics import BUCKETS, HISTORY, MAX_TEXT_SIZE, End, Histogram, History, RowRing, Statistics
 from gearman_std.wire.protocol import CAN_DO, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
 
@@ -112,6 +113,18 @@ def test_only_the_functions_that_did_something_last_have_statistics(world):
     client.submits_bg(b"b")
     assert world.core.functions[b"b"].statistics is not None
     assert repr(world.core.statistics) == "<Statistics of 2 functions>"
+
+
+def test_to_look_at_a_function_is_nothing_that_it_did(world):
+    world.core.statistics = Statistics(functions=2, ends=1)
+    client = world.connects()
+    client.submits_bg(b"a")
+    client.submits_bg(b"b")
+    world.passes(2.0)
+    assert function_facts(world.core, world.core.functions[b"a"])["recent"]["submitted"] == 1
+    assert function_story(world.core, world.core.functions[b"a"])["history"][0]["rows"]
+    client.submits_bg(b"c")
+    assert {name for name, function in world.core.functions.items() if function.statistics is not None} == {b"b", b"c"}
 
 
 def test_a_function_that_is_forgotten_takes_its_statistics_along(world):
