@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     Limit = Tuple[str, Optional[float], float]  # of one function or, with "", of each; the levels of warning and of danger
 
 OK, WARNING, CRITICAL, NOT_TOLD = range(4)  # also the exit statuses
+_SEVERITY = (OK, WARNING, NOT_TOLD, CRITICAL)
 _CHECK_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_MOST_SHOWN = 5  # functions that are named for one limit
 
 _CHECK_ABOUT = """
 Check a job server, and say in one line and by the exit status how it is.  A limit is for each function, or behind FUNCTION: for
@@ -141,15 +143,22 @@ def run_check(console: Console, arguments: "Sequence[str]") -> int:
 
 def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
     """The exit status and the line for all that was found: what is bad comes first, and alone."""
-    status = max((one.status for one in findings), key=(OK, WARNING, NOT_TOLD, CRITICAL).index)
-    worst = sorted((one for one in findings if one.status != OK), key=lambda one: -one.status) or findings
+    status = max((one.status for one in findings), key=_SEVERITY.index)
+    worst = sorted((one for one in findings if one.status != OK), key=lambda one: -_SEVERITY.index(one.status)) or findings
     figures = []  # type: List[str]
     for finding in findings:
         for label, value, limit, unit in finding.figures:
-            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else "%g" % limit[1], "%g" % limit[2])
-            figures.append("'%s'=%g%s;%s;%s;0" % (label.replace("'", "''").replace("=", "_"), value, unit, warning, critical))
-    text = ", ".join(one.text for one in worst).replace("|", "/").replace("\n", " ")
-    return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text, " | " + " ".join(figures) if figures else "")
+            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else _plain(limit[1]), _plain(limit[2]))
+            figures.append("'%s'=%s%s;%s;%s;0" % (label.replace("'", "''").replace("=", "_"), _plain(value), unit, warning,
+                                                   critical))
+    text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(one.text for one in worst))
+    return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text.replace("|", "/"),
+                                            " | " + " ".join(figures) if figures else "")
+
+
+def _plain(number: float) -> str:
+    """A number as graphs read it: without an exponent, however large."""
+    return str(number) if isinstance(number, int) else ("%.3f" % number).rstrip("0").rstrip(".")
 
 
 def _check_server(server: "Any", options: Parsed, tls: "Any") -> "List[Finding]":
@@ -196,11 +205,16 @@ def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Pa
         lacking = [one["function"] for one in chosen if not one["workers"]]
         if wanted and not chosen:
             lacking = [wanted]
-        findings.append(Finding(CRITICAL if lacking else OK, "no worker for %s" % ", ".join(lacking) if lacking else
+        findings.append(Finding(CRITICAL if lacking else OK, _without_worker(lacking) if lacking else
                                 "workers for %s" % (wanted or "all that waits")))
     for limit in options.late:
         findings.append(_look_at_last_success(functions, uptime, limit))
     return findings
+
+
+def _without_worker(names: "Sequence[str]") -> str:
+    more = ", and %d more" % (len(names) - _MOST_SHOWN) if len(names) > _MOST_SHOWN else ""
+    return "no worker for %s%s" % (", ".join(names[:_MOST_SHOWN]), more)
 
 
 def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure: "Callable[[Figures], float]", unit: str,
@@ -218,7 +232,7 @@ def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure:
     figures = [("%s_%s" % (wanted, name) if wanted else "max_" + name, most, limit, unit)]
     if not bad:
         return [Finding(OK, words % (wanted or (measured[0][1] if measured else "no function"), most), figures)]
-    return [Finding(bad[0].status, bad[0].text, figures)] + bad[1:5]
+    return [Finding(bad[0].status, bad[0].text, figures)] + bad[1:_MOST_SHOWN]
 
 
 def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[float]", limit: "Limit") -> Finding:

@@ -84,6 +84,23 @@ def test_a_line_stays_a_line():
     assert (status, line) == (CRITICAL, "GEARMAN CRITICAL - a/b c | 'it''s_'=1.5s;1;2.5;0\n")
 
 
+def test_large_figures_are_written_as_graphs_read_them():
+    line = judged([figures(waiting=1234567, oldest=2345678.25)], "--max-waiting", "2000000,3000000", "--max-age", "9000000")[1]
+    assert " 'waiting'=1234567;;;0 " in line and "'max_waiting'=1234567;2000000;3000000;0 " in line
+    assert "'max_age'=2345678.25s;;9000000;0\n" in line
+
+
+def test_what_is_worst_comes_first():
+    line = report([Finding(NOT_TOLD, "who knows"), Finding(WARNING, "many"), Finding(CRITICAL, "dead")])[1]
+    assert line == "GEARMAN CRITICAL - dead, who knows, many\n"
+
+
+def test_a_name_does_not_move_the_cursor_and_thousands_of_them_are_not_all_told():
+    assert "\x1b" not in judged([figures("\x1b[2J", waiting=9)], "--max-waiting", "1")[1]
+    line = judged([figures("f%d" % number, waiting=1, workers=0) for number in range(1000)], "--no-worker")[1]
+    assert "no worker for f0, f1, f2, f3, f4, and 995 more | " in line
+
+
 def check(*words):
     there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
     status = main(["check"] + list(words), there)
