@@ -154,9 +154,18 @@ def show_duration(seconds: float) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """Text of a width, without what a terminal could take for an order."""
+    """Text of a width on a terminal, where some letters take two places, without what that could take for an order."""
+    from unicodedata import east_asian_width
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text.ljust(width) if len(text) <= width else text[:width - 1] + "~"
+    sizes = [2 if east_asian_width(letter) in "WF" else 1 for letter in text]
+    rest = width - sum(sizes)
+    if rest >= 0:
+        return text + " " * rest
+    for index in range(len(sizes) - 1, -1, -1):
+        rest += sizes[index]
+        if rest > 0:
+            return text[:index] + " " * (rest - 1) + "~"
+    return ""
 
 
 def run_top(console: Console, arguments: "Sequence[str]") -> int:
@@ -259,6 +268,6 @@ class Screen:
         self._screen.erase()
         for number, line in enumerate(lines[:height]):
             bold = number == len(summary) + 2
-            self._screen.addnstr(number, 0, _fit(line, min(len(line) or 1, width - 1)), width - 1,
+            self._screen.addnstr(number, 0, _fit(line, width - 1).rstrip(), width - 1,
                                  2097152 if bold else 0)  # A_BOLD
         self._screen.refresh()

@@ -95,6 +95,17 @@ def test_what_a_terminal_could_take_for_an_order_is_not_shown():
     assert max(map(len, watch.table("name", "", 60))) <= 60
 
 
+def test_letters_that_take_two_places_leave_the_columns_where_they_are():
+    watch = watch_of(Told(figures("\u6f22\u5b57" * 40), figures("\u6f22", waiting=7)))
+    watch.look()
+    lines = watch.table("name", "", 60)
+    assert [sum(2 if ord(letter) > 255 else 1 for letter in line) for line in lines] == [len(lines[0])] * 3
+    window = Window([ord("q")], (5, 20))
+    Screen(window, watch, "name", "", 2.0).run()
+    assert window.lines[4].startswith("\u6f22") and all(
+        sum(2 if ord(letter) > 255 else 1 for letter in line) <= 19 for line in window.lines.values())
+
+
 @pytest.mark.parametrize("seconds, text", [(0, "0.0s"), (99.94, "99.9s"), (100, "1m"), (6000, "1h"), (360000, "4d")])
 def test_durations(seconds, text):
     assert show_duration(seconds) == text
