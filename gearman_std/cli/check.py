@@ -152,8 +152,8 @@ def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
             figures.append("'%s'=%s%s;%s;%s;0" % (label.replace("'", "''").replace("=", "_"), _plain(value), unit, warning,
                                                    critical))
     text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(one.text for one in worst))
-    return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text.replace("|", "/"),
-                                            " | " + " ".join(figures) if figures else "")
+    data = " | " + " ".join(figures) if figures else ""
+    return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text.replace("|", "/"), data)
 
 
 def _plain(number: float) -> str:

@@ -196,7 +196,8 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
             '<td class="wide">%s</td><td class="n">%s</td><td class="n wide">%s</td><td class="n">%s</td>'
             '<td class="wide">%s</td><td class="n %s">%s</td><td class="n wide %s">%s</td><td class="n %s">%s</td>'
             '<td class="orders">%s</td></tr>\n' % (
-                _page_quoted(function.name), escape(name) or "(no name)", ' <span class="wait">paused</span>' if function.paused else "",
+                _page_quoted(function.name), escape(name) or "(no name)",
+                ' <span class="wait">paused</span>' if function.paused else "",
                 _count(waiting), _count(function.running), _bar(waiting, function.running, most),
                 _time(function.oldest(core.now)), _count(function.totals.completed), rate, line,
                 "bad" if function.totals.failed else "", _count(function.totals.failed),
@@ -244,7 +245,8 @@ def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
     return ('<tr><td class="k"><a href="/jobs/%s">%s</a></td><td class="k"><a href="/functions/%s">%s</a></td>'
             '<td class="k wide">%s</td><td class="%s">%s</td><td class="n">%s</td><td class="k">%s</td>'
             '<td class="orders">%s</td></tr>\n' % (
-                _page_quoted(job.handle), escape(handle), _page_quoted(job.function.name), escape(facts["function"]) or "(no name)",
+                _page_quoted(job.handle), escape(handle), _page_quoted(job.function.name),
+                escape(facts["function"]) or "(no name)",
                 escape(facts["unique"]), _STATE_LOOKS.get(job.state, ""), job.state, measure, about, orders if steers else ""))
 
 
