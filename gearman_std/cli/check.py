@@ -149,8 +149,8 @@ def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
     for finding in findings:
         for label, value, limit, unit in finding.figures:
             warning, critical = ("", "") if limit is None else ("" if limit[1] is None else _plain(limit[1]), _plain(limit[2]))
-            figures.append("'%s'=%s%s;%s;%s;0" % (label.replace("'", "''").replace("=", "_"), _plain(value), unit, warning,
-                                                   critical))
+            label = label.replace("'", "''").replace("=", "_")
+            figures.append("'%s'=%s%s;%s;%s;0" % (label, _plain(value), unit, warning, critical))
     text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(one.text for one in worst))
     data = " | " + " ".join(figures) if figures else ""
     return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text.replace("|", "/"), data)
