@@ -148,15 +148,15 @@ def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
     figures = []  # type: List[str]
     for finding in findings:
         for label, value, limit, unit in finding.figures:
-            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else _plain(limit[1]), _plain(limit[2]))
+            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else _written_out(limit[1]), _written_out(limit[2]))
             label = label.replace("'", "''").replace("=", "_")
-            figures.append("'%s'=%s%s;%s;%s;0" % (label, _plain(value), unit, warning, critical))
+            figures.append("'%s'=%s%s;%s;%s;0" % (label, _written_out(value), unit, warning, critical))
     text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(one.text for one in worst))
     data = " | " + " ".join(figures) if figures else ""
     return status, "GEARMAN %s - %s%s\n" % (_CHECK_WORDS[status], text.replace("|", "/"), data)
 
 
-def _plain(number: float) -> str:
+def _written_out(number: float) -> str:
     """A number as graphs read it: without an exponent, however large."""
     return str(number) if isinstance(number, int) else ("%.3f" % number).rstrip("0").rstrip(".")
 
