@@ -148,7 +148,7 @@ def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
     figures = []  # type: List[str]
     for finding in findings:
         for label, value, limit, unit in finding.figures:
-            warning, critical = ("", "") if limit is None else ("" if limit[1] is None else _written_out(limit[1]), _written_out(limit[2]))
+            warning, critical = ("" if level is None else _written_out(level) for level in (limit or ("", None, None))[1:])
             label = label.replace("'", "''").replace("=", "_")
             figures.append("'%s'=%s%s;%s;%s;0" % (label, _written_out(value), unit, warning, critical))
     text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(one.text for one in worst))
