@@ -38,7 +38,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         # The servers of a request, the one that it is to be sent to first.
         self.request_to_rotating_connection_queue = WeakKeyDictionary()  # type: WeakKeyDictionary[Any, Deque[Any]]
         self._questions = WeakKeyDictionary()  # type: WeakKeyDictionary[Any, Question] # the last one about each request
-        self._losses = WeakKeyDictionary()     # type: WeakKeyDictionary[Any, str] # how submitting each request went wrong
+        self._losses = WeakKeyDictionary()     # type: WeakKeyDictionary[Any, str] # how each connection was lost last
         self._carrier = None  # type: Optional[Carrier]
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
             raise InvalidClientState("%r was submitted already" % (current_request,))
         if current_request.connection_attempts >= current_request.max_connection_attempts:
             raise ExceededConnectionAttempts("no server has accepted %r, which was submitted %d time(s)%s" % (
-                current_request, current_request.connection_attempts, self._why_not(current_request)))
+                current_request, current_request.connection_attempts, self._why()))
         self._plan(current_request)  # which raises
         data = self._encode(current_request.job.data)
         connection = self.establish_request_connection(current_request)
@@ -136,13 +136,8 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
             self._carry().send(current_request, data, self._link(connection))
         except (NoServer, ClientBusy) as error:  # the connection was lost just now
             current_request.state = JOB_UNKNOWN
-            self._losses[current_request] = str(error)
+            self._losses[connection] = str(error)
         return current_request
-
-    def _why_not(self, request: "Any") -> str:
-        """Why no server has accepted a request, for the text of an error."""
-        loss = self._losses.pop(request, None)
-        return self._why() if loss is None else ": " + loss
 
     def _plan(self, request: "Any") -> "Plan":
         if request.priority not in PRIORITIES:
@@ -279,8 +274,9 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         return None
 
     def _trouble(self, connection: "Any") -> str:
-        failure = self._link(connection).failure if self._carrier is not None else None
-        return "" if failure is None else str(failure)
+        if self._carrier is None or self.is_connected(connection):
+            return ""
+        return str(self._link(connection).failure or self._losses.get(connection, ""))
 
     def _mark(self) -> int:
         carrier = self._carrier
@@ -322,7 +318,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
                 request.state = JOB_FAILED
                 request.exception = self._for_script(str(value).encode("utf-8"))
             else:
-                self._losses[request] = str(value)
+                self._losses[request.job.connection] = str(value)
         if isinstance(value, ServerError):
             self.on_gearman_error(value.code, value.text)
 

@@ -253,7 +253,7 @@ def test_a_server_that_is_lost_after_it_accepted_makes_the_request_unknown(fake,
     request = at_fake.submit_job("f", "x", wait_until_complete=False)
     assert request.state == JOB_CREATED
     join()
-    with pytest.raises(errors.ServerUnavailable, match="Found no valid connections in list"):
+    with pytest.raises(errors.ServerUnavailable, match="Found no valid connections in list: .*: %s closed" % fake.address):
         at_fake.wait_until_jobs_completed([request], poll_timeout=WAIT)
     assert request.state == JOB_UNKNOWN
 
