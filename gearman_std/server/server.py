@@ -404,7 +404,7 @@ class Server:
                 channels.read_on()
             if channels.turns or channels.leaving or core.turns.chores:
                 channels.give_turns()
-            if deadlines.entries and deadlines.entries[0][0] <= core.now:
+            if deadlines.entries:
                 self._do_what_is_due()
             if not begun:
                 begun = self._begin()

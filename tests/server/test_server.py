@@ -261,6 +261,20 @@ def test_an_exception_that_ends_the_loop_closes_everything(place, monkeypatch):
     assert server.core.counters["faults"] == MAX_STUMBLES
 
 
+def test_what_is_due_is_done_while_timers_that_were_taken_back_are_swept(place):
+    server, done = place.serve(), threading.Event()
+
+    def plan():
+        deadlines, now = server._deadlines, server.core.now
+        later = [deadlines.add(now + 1000.0, done.clear) for _ in range(1000)]
+        for timer in later[490:]:
+            deadlines.cancel(timer)
+        deadlines.add(now + 0.001, done.set)
+        return deadlines.entries[0][0] > now + 0.001
+    assert in_dispatcher(server, plan), "it is not the first of those that are still to be swept"
+    assert done.wait(TIMEOUT)
+
+
 # -------------------------------------------------------------------------------------------------------- graceful stops
 
 
