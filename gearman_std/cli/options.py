@@ -238,8 +238,9 @@ def _note_lines(text: str, width: int) -> "List[str]":
 def did_you_mean(word: str, words: "Iterable[str]") -> str:
     """What to say behind a word that does not exist, if there is one that it may have been meant to be."""
     from difflib import get_close_matches
-    guesses = get_close_matches(word, [one for one in words if len(one) > 2], 1) if len(word) > 2 else []
-    return " (did you mean %s?)" % guesses[0] if guesses else ""
+    by_name = {one.lstrip("-"): one for one in words if len(one) > 2}  # dashes make nothing alike
+    guesses = get_close_matches(word.lstrip("-"), by_name, 1, 0.55) if len(word) > 2 else []
+    return " (did you mean %s?)" % by_name[guesses[0]] if guesses else ""
 
 
 def _help_lines(label: str, text: str, width: int) -> "List[str]":

@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from gearman_std.cli.options import (CommandLine, HelpWanted, Option, UsageError, _note_lines, one_of, read_port, read_seconds,
-                                     read_size, some_text, whole_number)
+from gearman_std.cli.options import (CommandLine, HelpWanted, Option, UsageError, _note_lines, did_you_mean, one_of, read_port,
+                                     read_seconds, read_size, some_text, whole_number)
 from gearman_std.version import VERSION
 
 
@@ -117,6 +117,12 @@ def test_a_typo_gets_a_suggestion(word, guess):
     with pytest.raises(UsageError) as caught:
         make_line().parse([word])
     assert str(caught.value) == "there is no option %s%s" % (word, guess)
+
+
+def test_dashes_alone_are_no_likeness():
+    words = ["--web", "--max-packet", "--worker-wakeup", "--pid-file", "--daemon", "-w"]
+    assert [did_you_mean(word, words) for word in ["--debug", "--accept", "--wakeup", "--pidfile", "--daemonize"]] == [
+        "", "", " (did you mean --worker-wakeup?)", " (did you mean --pid-file?)", " (did you mean --daemon?)"]
 
 
 # --- Values.
