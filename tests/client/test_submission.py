@@ -37,7 +37,7 @@ def in_state(state):
     return submission
 
 
-def test_the_picture_shows_the_arrows_and_no_others():
+def test_the_picture_shows_the_arrows_and_no_others(sources):
     drawn = {}
     for line in submission_module.__doc__.split("\n"):
         words = re.split(r" ─([a-z]+)─> ", line.strip())

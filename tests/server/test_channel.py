@@ -126,7 +126,7 @@ def test_packets_wait_and_closing_forgets_all():
     assert not channel()[1].waiting, "channels without packets share nothing that one of them can change"
 
 
-def test_the_picture_shows_the_arrows_and_no_others():
+def test_the_picture_shows_the_arrows_and_no_others(sources):
     drawn = {}
     for line in channel_module.__doc__.split("\n"):
         words = re.split(r" ─([a-z]+)─> ", line.strip())

@@ -29,8 +29,7 @@ class Chromium:
 
         def arrange():
             # Away from 3 and 4 first, as either may be in the other's place.
-            taken = os.dup2(orders, 103), os.dup2(answers, 104)
-            for number, source in zip((3, 4), taken):
+            for number, source in ((103, orders), (104, answers), (3, 103), (4, 104)):
                 os.dup2(source, number)
         self.process = subprocess.Popen([path] + OPTIONS + ["--user-data-dir=" + str(folder)], preexec_fn=arrange,
                                         close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
