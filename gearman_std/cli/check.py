@@ -199,7 +199,10 @@ def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Pa
             ("aside", options.max_aside, lambda function: function["aside"], "", "%s: %d set aside"),
             ("failed", options.max_failed, lambda function: function["recent"]["failed"], "", "%s: %d failed")):
         for limit in limits:
-            findings += _compare(functions, name, limit, measure, unit, words)
+            if uptime is None and name != "waiting":
+                findings.append(Finding(NOT_TOLD, "this server does not tell about %s" % name))
+            else:
+                findings += _compare(functions, name, limit, measure, unit, words)
     for wanted in options.no_worker:
         chosen = [one for one in functions if one["function"] == wanted or not wanted and one["waiting"]]
         lacking = [one["function"] for one in chosen if not one["workers"]]
@@ -222,10 +225,7 @@ def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure:
     """What one limit says about one function, or about the worst of all."""
     wanted, warning, critical = limit
     chosen = [function for function in functions if not wanted or function["function"] == wanted]
-    try:
-        measured = sorted(((measure(function), function["function"]) for function in chosen), reverse=True)
-    except KeyError:
-        return [Finding(NOT_TOLD, "this server does not tell about %s" % name)]
+    measured = sorted(((measure(function), function["function"]) for function in chosen), reverse=True)
     bad = [Finding(CRITICAL if value >= critical else WARNING, words % (function, value)) for value, function in measured
            if value >= critical or warning is not None and value >= warning]
     most = measured[0][0] if measured else 0
@@ -240,9 +240,12 @@ def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[floa
     wanted, warning, critical = limit
     if uptime is None:
         return Finding(NOT_TOLD, "this server does not tell when jobs ended")
-    last = next((function["last_success"] for function in functions if function["function"] == wanted), None)
+    function = next((one for one in functions if one["function"] == wanted), None)
+    last = function["last_success"] if function is not None else None
     age = uptime if last is None else last["age"]
     status = CRITICAL if age >= critical else WARNING if warning is not None and age >= warning else OK
+    if status != OK and last is None and function is not None and function["completed"]:
+        return Finding(NOT_TOLD, "%s: this server no longer knows when its last success was" % wanted)
     text = ("%s: no success in the %d s since the server began" if last is None else "%s: the last success was %d s ago")
     return Finding(status, text % (wanted, age), [(wanted + "_late", age, limit, "s")])
 

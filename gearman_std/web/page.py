@@ -405,9 +405,10 @@ def _count(number: int) -> str:
 
 
 def _time(seconds: "Optional[float]") -> str:
-    """A duration in one or two units, for people."""
+    """A duration in one or two units, for people; none is shorter than no time, however the clock was set meanwhile."""
     if seconds is None:
         return ""
+    seconds = max(0.0, seconds)
     if seconds < 1:
         return "%d ms" % (seconds * 1000)
     if seconds < 100:
@@ -428,8 +429,9 @@ def _name_of_worker(worker: "Optional[Dict[str, Any]]") -> str:
 def _progress(progress: "Optional[Sequence[int]]") -> str:
     if progress is None or not progress[1]:
         return ""
+    done = min(progress)
     return '<progress value="%d" max="%d"></progress> %d %%' % (
-        min(progress[0], progress[1]), progress[1], 100 * progress[0] // progress[1])
+        done, progress[1], 100 * done // progress[1])
 
 
 def _bar(waiting: int, running: int, most: int) -> str:

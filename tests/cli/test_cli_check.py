@@ -14,7 +14,7 @@ from worker_tools import FakeServer
 
 def figures(name="f", **others):
     return dict({"function": name, "waiting": 0, "running": 0, "workers": 1, "oldest": None, "aside": 0,
-                 "recent": {"failed": 0}, "last_success": None}, **others)
+                 "recent": {"failed": 0}, "last_success": None, "completed": 0}, **others)
 
 
 def judged(functions, *words, uptime=1000):
@@ -77,6 +77,14 @@ def test_what_a_server_does_not_tell_is_unknown(words):
     told = [{"function": "f", "waiting": 3, "running": 1, "workers": 1}]
     assert judged(told, *words, uptime=None)[0] == NOT_TOLD
     assert judged(told, "--max-waiting", "2", *words, uptime=None)[0] == CRITICAL  # which is worse
+    assert judged([], *words, uptime=None)[0] == NOT_TOLD  # also before it has its first function
+
+
+def test_a_success_of_which_the_server_remembers_no_more_is_not_called_none():
+    functions = [figures("backup", completed=3)]
+    assert judged(functions, "--late", "backup=1h", uptime=10)[0] == OK
+    status, line = judged(functions, "--late", "backup=1h", uptime=7200)
+    assert (status, "no longer knows" in line) == (NOT_TOLD, True)
 
 
 def test_a_line_stays_a_line():

@@ -167,6 +167,21 @@ def test_a_function_with_durations_and_ends(world, browser):
     assert "rect" in page.tags
 
 
+def test_a_clock_that_was_set_back_shows_no_time_before_zero(world, browser):
+    client, worker = world.connects(), world.worker(b"f")
+    client.submits_bg(b"f")
+    worker.says(WORK_COMPLETE, worker.grabs(), b"")
+    world.sets_clock(-3600)
+    assert "0 ms ago" in browser.gets("/functions/f") and "-3600" not in browser.gets("/functions/f")
+
+
+def test_a_progress_beyond_its_end_is_all(world, browser):
+    handle, worker = world.connects().submits_bg(b"f"), world.worker(b"f")
+    worker.grabs()
+    worker.says(WORK_STATUS, handle, b"7", b"2")
+    assert "</progress> 100 %" in browser.gets("/")
+
+
 def test_schedules_and_delayed_jobs(world, browser):
     client = world.connects()
     client.says(SUBMIT_JOB_EPOCH, b"later", b"", b"%d" % (world.wall + 90), b"w")
