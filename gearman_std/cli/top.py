@@ -180,7 +180,12 @@ def run_top(console: Console, arguments: "Sequence[str]") -> int:
         if options.once or not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
             return _print_once(console, watch, options.sort, options.filter)
         need_module("curses", "a screen; --once does without")
-        from curses import wrapper
+        from curses import error, setupterm, wrapper
+        try:
+            setupterm()
+        except error as trouble:
+            raise GearmanError("no screen on a terminal of the type %r, --once does without: %s" % (
+                os.environ.get("TERM", ""), trouble)) from None
         wrapper(lambda screen: Screen(screen, watch, options.sort, options.filter, options.every).run())
         return DONE
     finally:

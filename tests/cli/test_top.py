@@ -1,5 +1,8 @@
 """The command `top`: what it shows of several servers, how it sorts and filters, what keys do."""
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -185,6 +188,19 @@ def test_on_no_terminal_it_prints_one_table():
     assert (status, errors) == (0, "")
     heading, row = output.splitlines()
     assert heading.startswith("FUNCTION") and row.split()[:3] == ["wc", "1", "0"]
+
+
+def test_a_terminal_of_an_unknown_type_is_told():
+    pytest.importorskip("curses")
+    ours, theirs = os.openpty()
+    try:
+        done = subprocess.run([sys.executable, "-m", "gearman_std", "top", "-h", "127.0.0.1:1"], stdin=theirs, stdout=theirs,
+                              stderr=subprocess.PIPE, env=dict(os.environ, TERM="nonsense"), timeout=50)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert b"'nonsense'" in done.stderr and b"--once" in done.stderr
 
 
 def test_a_server_that_is_not_there():
