@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 
+from ..arguments import check_number
 from ..net.addresses import join_address
 from ..net.connection import open_connection
 from ..net.system import System
@@ -52,6 +53,8 @@ class GearmanWorker(GearmanConnectionManager):
 
     def __init__(self, host_list: "Any" = None, threads: "Optional[int]" = None) -> None:
         super().__init__(host_list)
+        if threads is not None:
+            check_number("threads", threads, 1, whole=True)
         self.worker_abilities = Abilities()
         self.worker_client_id = None  # type: Any
         self.threads = threads
@@ -326,13 +329,13 @@ class GearmanWorker(GearmanConnectionManager):
     def _await(self, mark: int, timeout: "Optional[float]") -> "Tuple[bool, int]":
         taker = self._begin()
         if self.threads:
-            taker.wait_for_news(mark, timeout)
-            news, any_activity = taker.news, False
-            while self._ended:
+            if not self._ended:
+                taker.wait_for_news(mark, timeout)
+            news, any_activity = taker.news, bool(self._ended)
+            if any_activity:  # one at a time, since the hooks are called after each
                 error = self._ended.popleft()
                 if error is not None:
                     raise error
-                any_activity = True
         else:
             job = taker.take(timeout, mark)
             news, any_activity = taker.news, job is not None

@@ -5,6 +5,7 @@ import pickle
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -460,3 +461,30 @@ def test_a_child_that_a_function_forks_is_told_that_the_job_is_its_parents(fake)
     with open(heard, "rb") as pipe:
         assert pipe.read() == 2 * (b"the job b'H:1' of b'f' is that of the process that forked this one, and nothing is "
                                    b"sent about it\n")
+
+
+def test_with_threads_the_hooks_are_called_after_each_job_though_several_have_ended(server, client):
+    told = []
+
+    class Slow(Hooked):
+        def after_poll(self, any_activity):
+            deadline = time.monotonic() + WAIT
+            while not any_activity and len(self._ended) < 3 and time.monotonic() < deadline:
+                time.sleep(0.001)  # as a hook that takes long
+            return super().after_poll(any_activity)
+
+        def after_job(self):
+            told.append("job")
+            return len(told) < 3
+    worker = Slow([server], threads=3)
+    worker.register_task("several", lambda worker, job: b"")
+    client.submit_multiple_jobs([{"task": "several", "data": ""} for _ in range(3)], background=True)
+    with Working(worker, poll_timeout=WAIT) as at_work:
+        at_work.join()
+    assert told == ["job"] * 3
+
+
+@pytest.mark.parametrize("threads, error", [(0, ValueError), (-1, ValueError), (2.5, TypeError), ("x", TypeError)])
+def test_a_number_of_threads_that_is_none_is_refused(threads, error):
+    with pytest.raises(error, match="threads"):
+        GearmanWorker(["localhost"], threads=threads)
