@@ -179,7 +179,8 @@ def test_a_script_in_a_name_is_a_name(chromium, server, url):
         chromium.until("document.getElementById('live').textContent === 'live'")
         assert chromium.value("document.title") == "Gearman"
         chromium.value("document.querySelector('td a').click()")
-        chromium.until("location.pathname.startsWith('/functions/')")
+        chromium.hear(lambda message: message.get("method") == "Page.loadEventFired")
+        assert chromium.value("location.pathname").startswith("/functions/")
         assert chromium.value("document.querySelectorAll('img').length") == 0
 
 
