@@ -76,7 +76,7 @@ class Task:
     @property
     def failed(self) -> bool:
         """Whether the job failed, or no server took it, as far as this client knows; it does not wait, see `exception`."""
-        return self._submission.error is not None and self._submission.ended
+        return self._error is not None and self._submission.ended
 
     @property
     def progress(self) -> "Optional[Tuple[int, int]]":
@@ -132,6 +132,11 @@ class Task:
     def _value(self) -> "Any":
         return self._plan.sharing.serializer.loads(self._submission.outcome) if not self._plan.background else None
 
+    @property
+    def _error(self) -> "Optional[GearmanError]":
+        """Why it failed, as far as is known now."""
+        return self._submission.error
+
     def exception(self, timeout: "Optional[float]" = None) -> "Optional[GearmanError]":
         """Wait as `result` does and return the error it would raise, or None.
 
@@ -142,7 +147,7 @@ class Task:
         if not self.wait(timeout):
             name = self.function.decode("utf-8", "replace")
             raise JobTimeout("no result of %s within %s s" % (name, round(timeout or 0.0, 3)), self._submission.handle)
-        return self._submission.error
+        return self._error
 
     def stream(self, timeout: "Optional[float]" = None) -> "Iterator[bytes]":
         """The job's WORK_DATA packets as they come, until it is done; `timeout` is in seconds and for each, by default the
