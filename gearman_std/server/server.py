@@ -23,7 +23,7 @@ from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
 from ..net.streams import KEEPALIVE
-from ..net.system import REAL_SYSTEM
+from ..net.system import REAL_SYSTEM, System
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
 from ..store.storekeeper import StoreKeeper
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
     from types import TracebackType
     from ..net.addresses import ServerAddress
-    from ..net.system import System
     ServerType = TypeVar("ServerType", bound="Server")
 
 _logger_server = logging.getLogger("gearman_std.server")
@@ -101,9 +100,13 @@ class Server:
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
                  store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "",
-                 verbosity: str = "ERROR", _system: "System" = REAL_SYSTEM) -> None:
+                 verbosity: str = "ERROR", _system: "System" = REAL_SYSTEM,
+                 **clocks: "Any") -> None:
         check_settings(locals())
-        self._system = _system
+        for name in clocks:
+            if name not in ("clock", "wall_clock"):  # which 1.0.0 took
+                raise TypeError("Server has no setting %r" % name)
+        self._system = System(**clocks) if clocks else _system
         self._tls = tls if tls is None or isinstance(tls, ServerTLS) else ServerTLS(tls)
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)

@@ -92,7 +92,7 @@ class Loading:
             if self._failure is not None:
                 raise self._failure
             core.take_numbers(self._store.number)
-            self._jobs = self._store.load()
+            self._jobs = self._store.load_in_pieces()
         some = next(self._jobs, None)
         if some is None:
             _logger_loading.info("%s: %d jobs read in %.1f s", self._store.path, self._store.jobs_read,

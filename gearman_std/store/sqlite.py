@@ -173,7 +173,13 @@ class JobStore:
             except self._errors as error:  # it has just been closed
                 _logger_store.debug("%s: %s", self.path, error)
 
-    def load(self) -> "Iterator[List[AddRecord]]":
+    def load(self) -> "Iterator[Tuple[Any, ...]]":
+        """All jobs, in the order in which to restore them, each a row: handle, function, unique and so on, as in AddRecord."""
+        for records in self.load_in_pieces():
+            for record in records:
+                yield tuple(record[1:])
+
+    def load_in_pieces(self) -> "Iterator[List[AddRecord]]":
         """All jobs, in the order in which to restore them, some at a time, or none when more have to be read first."""
         # Heaps; in `moved` stands None for what is read by its number when it has its turn.
         moved = [(position, number, None) for position, number in self._early]  # type: List[Tuple[int, int, Any]]
