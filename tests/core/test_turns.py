@@ -32,16 +32,6 @@ def grab(world, worker, count):
     return [packet[1] for packet in packets_of(worker.takes()) if packet[0] == "JOB_ASSIGN"]
 
 
-def work(world):
-    """Do all that nobody waits for; returns the number of steps."""
-    count = 0
-    while world.core.turns.chores:
-        world.core.turns.work()
-        check_core(world.core)
-        count += 1
-    return count
-
-
 def set_aside(world, client, count, function=b"f"):
     submit(world, client, count, function=function)
     world.does(client, begin(world, client, b"drop function %s force" % function))
@@ -156,7 +146,7 @@ def test_an_order_is_carried_out_though_its_peer_has_left(world):
     assert world.core.jobs
     world.core.disconnect(admin.peer)
     world.talkers.remove(admin)
-    assert work(world) >= MANY // STEP - 2
+    assert world.does_chores() >= MANY // STEP - 2
     assert not world.core.jobs and admin.heard() == b""
 
 
@@ -292,7 +282,7 @@ def test_a_worker_that_is_lost_with_many_jobs_gives_them_back_in_turns_in_their_
     check_core(world.core)
     assert len(world.core.turns.chores) == 1 and world.core.wait_time() == 0.0
     assert other.asks(b"cancel job H:x:%d" % MANY) == b"OK\r\n"
-    assert work(world) == 0, "done with the step after"
+    assert world.does_chores() == 0, "done with the step after"
     other.says(CAN_DO, b"f")
     assert grab(world, other, MANY) == [b"H:x:%d" % one for one in range(1, MANY)]
 
@@ -307,7 +297,7 @@ def test_each_step_of_giving_back_leaves_all_in_order(world, loss):
     if loss == "leaves":
         world.core.disconnect(worker.peer)
         world.talkers.remove(worker)
-        assert work(world) >= MANY // STEP - 1
+        assert world.does_chores() >= MANY // STEP - 1
     else:
         rest = world.core.receive(worker.peer, [(CANT_DO, [b"f"]), (WORK_COMPLETE, [b"H:x:%d" % MANY, b""])])
         assert world.does(worker, rest) >= MANY // STEP - 2
@@ -326,7 +316,7 @@ def test_a_worker_that_gives_back_and_is_lost_meanwhile_loses_no_job(world):
     assert world.core.receive(worker.peer, [(CANT_DO, [b"f"])])
     world.core.disconnect(worker.peer)
     world.talkers.remove(worker)
-    work(world)
+    world.does_chores()
     assert sum(sum(function.waiting) for function in world.core.functions.values()) == 2 * MANY
 
 
@@ -338,7 +328,7 @@ def test_a_client_that_is_lost_with_many_jobs_leaves_them_in_turns(world):
     check_core(world.core)
     assert len(world.core.jobs) == MANY - STEP
     assert other.submits(b"f") == b"H:x:%d" % (MANY + 1)
-    work(world)
+    world.does_chores()
     assert list(world.core.jobs) == [b"H:x:%d" % (MANY + 1)]
 
 
@@ -376,7 +366,7 @@ def test_a_graceful_stop_waits_for_what_nobody_waits_for(world):
     world.core.disconnect(client.peer)
     world.talkers.remove(client)
     assert not world.core.idle
-    work(world)
+    world.does_chores()
     assert world.core.idle
 
 

@@ -18,15 +18,6 @@ def server():
 
 
 @pytest.fixture
-def fake():
-    """A server that the test plays."""
-    from worker_tools import FakeServer
-    server = FakeServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def client(server):
     """A client of that server."""
     from gearman_std.legacy import GearmanClient

@@ -17,13 +17,6 @@ HELLO = (CAN_DO, b"f")
 
 
 @pytest.fixture
-def fake():
-    server = FakeServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def at(fake):
     """at(**options of a worker) returns a Taker that has begun, and the server's end of its connection."""
     takers = []
