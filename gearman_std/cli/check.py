@@ -6,9 +6,9 @@ import os
 
 from ..client.admin import AdminClient
 from ..client.client import Client
-from ..errors import GearmanError, ServerError
+from ..errors import GearmanError
 from ..net.addresses import join_address
-from .common import address_options, find_servers, find_tls
+from .common import address_options, ask_figures, find_servers, find_tls
 from .console import Console
 from .options import CommandLine, Option, Parsed, UsageError, read_seconds
 
@@ -165,22 +165,14 @@ def _check_server(server: "Any", options: Parsed, tls: "Any") -> "List[Finding]"
     """What there is to find at one server."""
     try:
         with AdminClient([server], options.timeout, tls=tls) as admin:
-            functions, uptime = _ask(admin)
+            functions, tells_all = ask_figures(admin)
+            uptime = admin.totals().get("uptime") if tells_all else None
         findings = [summarize(functions)] + judge(functions, uptime, options)
         if options.job is not None:
             findings.append(_try_job(server, options, tls))
         return findings
     except GearmanError as error:
         return [Finding(CRITICAL, str(error))]
-
-
-def _ask(admin: AdminClient) -> "Tuple[List[Figures], Optional[int]]":
-    """The figures of all functions, and for how many seconds the server has run; None for what it does not tell."""
-    try:
-        return admin.function_details(), admin.totals().get("uptime")
-    except ServerError:  # not gearman_std's
-        return [{"function": one.function.decode("utf-8", "backslashreplace"), "waiting": one.total - one.running,
-                 "running": one.running, "workers": one.workers} for one in admin.status()], None
 
 
 def summarize(functions: "Sequence[Figures]") -> Finding:

@@ -2,7 +2,7 @@
 import os
 import sys
 
-from ..errors import GearmanError, JobTimeout, NoServer, ServerLost
+from ..errors import GearmanError, JobTimeout, NoServer, ServerError, ServerLost
 from ..net.addresses import DEFAULT_PORT, split_address
 from ..net.connection import check_tls
 from .console import DONE, FAILED, INTERRUPTED, TERMINATED, TOO_LATE, UNREACHABLE, USAGE, Console, Quit
@@ -11,6 +11,7 @@ from .options import HelpWanted, Option, Parsed, UsageError, read_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+    from ..client.admin import AdminClient
 
 # --- Where the server is.
 
@@ -75,6 +76,19 @@ def need_module(name: str, purpose: str) -> None:
         import_module(name)
     except ImportError as error:
         raise GearmanError("this Python has no %s, which is needed for %s: %s" % (name, purpose, error)) from None
+
+
+def ask_figures(admin: "AdminClient") -> "Tuple[List[Dict[str, Any]], bool]":
+    """The figures of each function, as `show functions json` calls them, and whether the server tells all of those; gearmand,
+    and others, tell what waits and runs, and the workers.
+
+    Raises GearmanError.
+    """
+    try:
+        return admin.function_details(), True
+    except ServerError:  # not gearman_std's
+        return [{"function": one.function.decode("utf-8", "backslashreplace"), "waiting": one.total - one.running,
+                 "running": one.running, "workers": one.workers} for one in admin.status()], False
 
 
 # --- How it ends.

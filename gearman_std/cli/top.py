@@ -7,15 +7,15 @@ import sys
 import time
 
 from ..client.admin import AdminClient
-from ..errors import GearmanError, ServerError
+from ..errors import GearmanError
 from ..net.addresses import join_address
-from .common import address_options, find_servers, find_tls, need_module
+from .common import address_options, ask_figures, find_servers, find_tls, need_module
 from .console import DONE, UNREACHABLE, Console
 from .options import CommandLine, Option, UsageError, one_of, read_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
     Row = Dict[str, Any]  # the figures of one function of one server
 
 _TOP_ABOUT = """
@@ -38,6 +38,8 @@ gearman-std top --once | head
 # Columns: key of the row, heading, width, and how a figure is shown; the name of the function takes what is left.
 _TOP_COLUMNS = (("waiting", "WAITING", 9), ("running", "RUNNING", 9), ("oldest", "OLDEST", 8), ("rate", "PER S", 8),
                 ("failed", "FAILED", 8), ("aside", "ASIDE", 7), ("workers", "WORKERS", 8))
+# What gearmand does not tell.
+_NOTHING_TOLD = dict.fromkeys(("oldest", "completed", "failed", "aside", "paused"))  # type: Row
 _SORTS = {"w": "waiting", "r": "running", "o": "oldest", "a": "rate", "f": "failed", "n": "name"}
 _SORT_NAMES = tuple(_SORTS.values())
 
@@ -82,7 +84,8 @@ class Watch:
         for admin in self._admins:
             server = join_address(admin.address)
             try:
-                for row in _figures(admin):
+                for figures in ask_figures(admin)[0]:
+                    row = dict(_NOTHING_TOLD, **figures)
                     row["server"] = server
                     row["rate"] = self._rate(server, row)
                     self.rows.append(row)
@@ -123,16 +126,6 @@ class Watch:
         lines = ["%d waiting, %d running, %.1f a second, %d functions, %d servers" % (
             sums["waiting"], sums["running"], sums["rate"], len({row["function"] for row in self.rows}), len(self._admins))]
         return lines + ["%s: %s" % pair for pair in sorted(self.trouble.items())]
-
-
-def _figures(admin: AdminClient) -> "Iterable[Row]":
-    """The figures of each function, None for what a server does not tell."""
-    try:
-        return [dict(one) for one in admin.function_details()]
-    except ServerError:  # not gearman_std's
-        nothing = {name: None for name in ("oldest", "completed", "failed", "aside", "paused")}  # type: Row
-        return [dict(nothing, **{"function": one.function.decode("utf-8", "backslashreplace"), "running": one.running,
-                                 "waiting": one.total - one.running, "workers": one.workers}) for one in admin.status()]
 
 
 def _show(key: str, value: "Any") -> str:
