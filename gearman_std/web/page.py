@@ -190,8 +190,7 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
     orders = ""
     if steers:
         path = "/api/functions/%s/" % _page_quoted(function.name)
-        orders = (_order(path + "resume", "Resume", "Give out the jobs of %s again?" % name) if function.paused else
-                  _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name))
+        orders = _pause_or_resume(function, path, name)
     return ('<tr><td class="k"><a href="/functions/%s">%s</a>%s</td><td class="n wait">%s</td><td class="n run">%s</td>'
             '<td class="wide">%s</td><td class="n">%s</td><td class="n wide">%s</td><td class="n">%s</td>'
             '<td class="wide">%s</td><td class="n %s">%s</td><td class="n wide %s">%s</td><td class="n %s">%s</td>'
@@ -234,8 +233,7 @@ def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
     handle, path = facts["handle"], "/api/jobs/%s/" % _page_quoted(job.handle)
     if aside:
         measure, about = str(job.attempts), '<span class="bad">%s</span>' % escape(facts["error"])
-        orders = (_order(path + "requeue", "Requeue", "Give %s another try?" % handle) + " "
-                  + _order(path + "purge", "Purge", "Throw %s away?" % handle))
+        orders = _orders_aside(path, handle)
     else:
         measure = _time(facts["running"] if facts["running"] is not None else facts["waiting"])
         about = _progress(facts["progress"]) or escape(_name_of_worker(facts["worker"]))
@@ -311,8 +309,7 @@ def _function_page(core: "Core", function: "Function", steers: bool) -> "Iterato
     yield "</dl>\n"
     if steers:
         path = "/api/functions/%s/" % _page_quoted(function.name)
-        yield (_order(path + "resume", "Resume", "Give out the jobs of %s again?" % name) if function.paused else
-               _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name))
+        yield _pause_or_resume(function, path, name)
         yield " " + _order(path + "cancel", "Cancel all", "Cancel all jobs of %s?" % name)
         yield " " + _order(path + "drop?force=1", "Drop", "Forget %s, and set its background jobs aside?" % name) + "\n"
     story = function_story(core, function)
@@ -349,8 +346,7 @@ def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":
     if steers:
         path = "/api/jobs/%s/" % _page_quoted(job.handle)
         if job.state == "set aside":
-            yield _order(path + "requeue", "Requeue", "Give %s another try?" % facts["handle"]) + " "
-            yield _order(path + "purge", "Purge", "Throw %s away?" % facts["handle"])
+            yield _orders_aside(path, facts["handle"])
         else:
             yield _order(path + "cancel", "Cancel", "Cancel %s?" % facts["handle"])
 
@@ -386,6 +382,18 @@ def _found(choosing: "Any") -> "Any":
 
 def _order(path: str, title: str, question: str) -> str:
     return '<button class="order" data-order="%s" data-ask="%s">%s</button>' % (escape(path), escape(question), title)
+
+
+def _pause_or_resume(function: "Function", path: str, name: str) -> str:
+    if function.paused:
+        return _order(path + "resume", "Resume", "Give out the jobs of %s again?" % name)
+    return _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name)
+
+
+def _orders_aside(path: str, handle: str) -> str:
+    """What can be done with a job that was set aside."""
+    return (_order(path + "requeue", "Requeue", "Give %s another try?" % handle) + " "
+            + _order(path + "purge", "Purge", "Throw %s away?" % handle))
 
 
 def _shown(chosen: "Sequence[Any]", all_of_them: "Any") -> str:
