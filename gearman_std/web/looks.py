@@ -73,14 +73,11 @@ main.addEventListener("click", event => {
   if (!button) return;
   order = button.dataset.order;
   dialog.querySelector("p").textContent = button.dataset.ask;
-  dialog.returnValue = "";
   dialog.showModal();
 });
-dialog.addEventListener("close", async () => {
-  const given = order;
-  order = null;
-  if (dialog.returnValue !== "yes" || !given) return;
-  const [path, query] = given.split("?");
+dialog.addEventListener("submit", async event => {
+  if (event.submitter.value !== "yes") return;
+  const [path, query] = order.split("?");
   try {
     const response = await fetch(path, { method: "POST", headers: { "X-Gearman-Steer": "yes" }, body: query || "" });
     const text = (await response.text()).trim();
