@@ -469,7 +469,7 @@ class Core:
             return
         old, function = job, self.add_function(job.function.name)
         self._leave_aside(old)
-        # As another object, since the old one may still have an entry in a queue.
+        # As another object, since what was set aside has no way back: it ends.
         job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
         job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
         if self.ledger.storing.pop(old, job) is None:

@@ -7,7 +7,7 @@ from .uniques import predecessor_of, unique_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List
+    from typing import Any, List
     from .core import Core
     from .jobs import Function, Job
 
@@ -68,13 +68,18 @@ def check_core(core: "Core") -> None:
 
 
 def _check_function(core: "Core", function: "Function") -> "List[Job]":
-    jobs = function.jobs_waiting()
-    for priority in PRIORITY_CLASSES:
+    jobs = list(function.jobs_waiting())
+    for priority, end in enumerate(function.queues):
+        ahead = end  # type: Any
+        link = end.behind
+        while link is not end:
+            assert link.ahead is ahead and link.state is WAITING and link.priority == priority, link
+            link, ahead = link.behind, link
+        assert end.ahead is ahead, function
         assert function.waiting[priority] == sum(job.priority == priority for job in jobs), function
         for ability_set in function.ability_sets:
             assert (function in ability_set.ready[priority]) == bool(
                 function.waiting[priority] and not function.paused), (function, ability_set)
-    assert sum(map(len, function.queues)) == len(jobs) + function.dead, function
     mine = [job for job in core.jobs.values() if job.function is function]
     aside = [job for job in core.aside.values() if job.function is function]
     counted = Counter((COUNTERS[job.state], job.priority) for job in mine + aside)

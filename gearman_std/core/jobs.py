@@ -14,7 +14,7 @@ this table, made from JOB_ARROWS, each is such a method, and each row says from 
 
 Who decides which way a job goes stands in the table of the module core.
 """
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from operator import attrgetter
 
 from ..arguments import check_number
@@ -22,7 +22,7 @@ from ..timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, FrozenSet, Iterable, List, Optional, Tuple, Union
+    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple, Union
     from .peers import Peer
     from .statistics import FunctionStatistics
 
@@ -119,9 +119,13 @@ class Job:
     """
 
     __slots__ = ("handle", "function", "unique", "workload", "priority", "state", "background", "watchers", "worker",
-                 "attempts", "created", "since", "waited", "timer", "position", "extras", "earlier", "later")
+                 "attempts", "created", "since", "waited", "timer", "position", "extras", "earlier", "later", "ahead", "behind")
 
     reducer, progress, error, schedule, successor, due, joins = map(_extra, Extras.__slots__)
+
+    if TYPE_CHECKING:  # set by the Chain, and by `push`
+        earlier = later = None  # type: Any # its neighbours in a Chain
+        ahead = behind = None   # type: Any # its neighbours in the queue of its function, while it waits there
 
     def __init__(self, handle: bytes, function: "Function", unique: bytes, workload: "Union[bytes, memoryview]", priority: int,
                  background: bool, created: float) -> None:
@@ -141,8 +145,6 @@ class Job:
         self.timer = None     # type: Optional[List[Any]] # its entry in Timers: of its due time, or of its time limit
         self.position = 0     # what orders it among jobs of its priority, see Ledger; 0: as it was new
         self.extras = NO_EXTRAS
-        self.earlier = None   # type: Any # its neighbours in a Chain
-        self.later = None     # type: Any
 
     def __repr__(self) -> str:
         return "<Job %s of %s: %s>" % (self.handle.decode("latin-1"), self.function.name.decode("latin-1"), self.state)
@@ -182,22 +184,38 @@ class FunctionPolicy:
         return growing_pause(self.backoff, self.backoff_max, attempt - 1) * (0.75 + 0.5 * jitter)
 
 
+class _QueueEnd:
+    """What is behind the last job of a queue and ahead of the first.
+
+    A queue is a ring of jobs and one of these, so that a job leaves it from anywhere without a look at the others.
+
+    Owner: the Function.
+    """
+
+    __slots__ = ("ahead", "behind")
+
+    def __init__(self) -> None:
+        self.ahead = self.behind = self  # type: Any
+
+    def __repr__(self) -> str:
+        return "<_QueueEnd>"
+
+
 class Function:
     """One function: its queues, its uniques, who can do it, its counters.
 
     Owner: the Core.
     """
 
-    __slots__ = ("name", "policy", "queues", "waiting", "dead", "running", "delayed", "aside", "size", "workers",
+    __slots__ = ("name", "policy", "queues", "waiting", "running", "delayed", "aside", "size", "workers",
                  "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals", "noted",
                  "statistics")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
         self.policy = policy
-        self.queues = (deque(), deque(), deque())  # type: Tuple[Deque[Job], Deque[Job], Deque[Job]]
+        self.queues = (_QueueEnd(), _QueueEnd(), _QueueEnd())  # by priority
         self.waiting = [0, 0, 0]  # by priority
-        self.dead = 0             # entries in the queues whose job has left its queue otherwise than by its turn
         self.running = 0
         self.delayed = [0, 0, 0]  # by priority; also those not yet on disk or held back behind another
         self.aside = 0            # how many of its jobs are set aside
@@ -242,7 +260,9 @@ class Function:
         """A job waits at the tail of its priority."""
         job.state = WAITING
         priority = job.priority
-        self.queues[priority].append(job)
+        job.behind = end = self.queues[priority]
+        job.ahead = last = end.ahead
+        last.behind = end.ahead = job
         waiting = self.waiting
         if not waiting[priority] and not self.paused:
             self._ready(priority)
@@ -250,11 +270,11 @@ class Function:
 
     def start(self, priority: int, worker: "Peer") -> Job:
         """The job whose turn it is runs; there must be one."""
-        queue = self.queues[priority]
-        job = queue.popleft()
-        while job.state is not WAITING or job.priority != priority:
-            self.dead -= 1
-            job = queue.popleft()
+        end = self.queues[priority]
+        job = end.behind  # type: Job
+        end.behind = behind = job.behind
+        behind.ahead = end
+        job.ahead = job.behind = None
         self.waiting[priority] -= 1
         if not self.waiting[priority]:
             self._unready(priority)
@@ -299,7 +319,10 @@ class Function:
             self.waiting[job.priority] -= 1
             if not self.waiting[job.priority] and not self.paused:
                 self._unready(job.priority)
-            self._bury(job.priority)
+            ahead, behind = job.ahead, job.behind
+            ahead.behind = behind
+            behind.ahead = ahead
+            job.ahead = job.behind = None
         elif state is SET_ASIDE:
             self.aside -= 1
         else:
@@ -344,42 +367,19 @@ class Function:
                 if self.waiting[priority]:
                     self._ready(priority)
 
-    def jobs_waiting(self) -> "List[Job]":
-        """All waiting jobs in the order of their turns."""
-        return [job for priority in PRIORITY_CLASSES for job in self.queues[priority]
-                if job.state is WAITING and job.priority == priority]
+    def jobs_waiting(self) -> "Iterator[Job]":
+        """All waiting jobs in the order of their turns; none may come or go meanwhile."""
+        for end in self.queues:
+            job = end.behind
+            while job is not end:
+                yield job
+                job = job.behind
 
     def oldest(self, now: float) -> "Optional[float]":
         """For how many seconds the job has waited that has waited longest of those whose turn is next, one of each priority;
         None if none waits."""
-        since = []
-        for priority in PRIORITY_CLASSES:
-            queue = self.queues[priority]
-            while queue and (queue[0].state is not WAITING or queue[0].priority != priority):
-                queue.popleft()
-                self.dead -= 1
-            if queue:
-                since.append(queue[0].since)
+        since = [end.behind.since for end in self.queues if end.behind is not end]
         return max(0.0, now - min(since)) if since else None
-
-    def _bury(self, priority: int) -> None:
-        # The entry stays in the deque, since taking it out would cost a walk along it, unless it is at an end of it; when half
-        # the entries are dead, one walk takes out all.
-        self.dead += 1
-        queue = self.queues[priority]
-        while queue and (queue[0].state is not WAITING or queue[0].priority != priority):
-            queue.popleft()
-            self.dead -= 1
-        while queue and (queue[-1].state is not WAITING or queue[-1].priority != priority):
-            queue.pop()
-            self.dead -= 1
-        if self.dead > 16 + sum(self.waiting):
-            for priority in PRIORITY_CLASSES:
-                queue = self.queues[priority]
-                alive = [job for job in queue if job.state is WAITING and job.priority == priority]
-                queue.clear()
-                queue.extend(alive)
-            self.dead = 0
 
     def _ready(self, priority: int) -> None:
         for ability_set in self.ability_sets:

@@ -30,6 +30,10 @@ def lose_escalation(world):
     world.core.functions[b"g"].escalating = 0
 
 
+def leave_queue(job):
+    job.ahead.behind, job.behind.ahead = job.behind, job.ahead
+
+
 def set_state(job, state):
     job.state = state
 
@@ -40,11 +44,11 @@ BREAKAGES = {
     "a count of delayed jobs": lambda world: world.core.functions[b"f"].delayed.__setitem__(0, 1),
     "a count of jobs set aside": lambda world: setattr(world.core.functions[b"f"], "aside", 0),
     "a count of workers": lambda world: setattr(world.core.functions[b"f"], "workers", 2),
-    "a count of dead entries": lambda world: setattr(world.core.functions[b"f"], "dead", 3),
     "the bytes of all jobs": lambda world: setattr(world.core, "size", 0),
     "the bytes of a function's jobs": lambda world: setattr(world.core.functions[b"g"], "size", 0),
-    "a job without a queue": lambda world: world.core.functions[b"f"].queues[1].clear(),
-    "a job twice in a queue": lambda world: world.core.functions[b"f"].queues[1].append(world.waiting),
+    "a job without a queue": lambda world: leave_queue(world.waiting),
+    "a job in the queue of another priority": lambda world: setattr(world.waiting, "priority", 2),
+    "a job that is ahead of one that is not behind it": lambda world: setattr(world.waiting, "ahead", world.running),
     "a finished job that is listed": lambda world: set_state(world.waiting, GONE),
     "a job set aside that is not": lambda world: set_state(world.running, SET_ASIDE),
     "a running job without a worker": lambda world: setattr(world.running, "worker", None),

@@ -87,21 +87,26 @@ def started(function, priority, worker="worker"):
 
 def test_a_queue_is_first_in_first_out(function):
     jobs = [pushed(function, number) for number in range(5)]
-    assert function.jobs_waiting() == jobs and function.waiting == [0, 5, 0]
+    assert list(function.jobs_waiting()) == jobs and function.waiting == [0, 5, 0]
     assert [started(function, 1) for _ in jobs] == jobs and function.waiting == [0, 0, 0]
 
 
 def test_jobs_waiting_are_listed_in_the_order_of_their_turns(function):
     low, normal, high = pushed(function, 1, 2), pushed(function, 2, 1), pushed(function, 3, 0)
-    assert function.jobs_waiting() == [high, normal, low]
+    assert list(function.jobs_waiting()) == [high, normal, low]
 
 
-def test_a_job_taken_out_of_its_turn_is_passed_over(function):
-    first, second, third = [pushed(function, number) for number in range(3)]
-    function.release(second)
-    function.end(second)
-    assert second.state is GONE and function.dead == 1 and function.waiting == [0, 2, 0]
-    assert [started(function, 1), started(function, 1)] == [first, third] and function.dead == 0
+@pytest.mark.parametrize("leaver", [0, 1, 2])
+def test_a_job_taken_out_of_its_turn_leaves_the_others_in_their_order(function, leaver):
+    jobs = [pushed(function, number) for number in range(3)]
+    job = jobs.pop(leaver)
+    function.release(job)
+    function.end(job)
+    assert job.state is GONE and job.ahead is job.behind is None and function.waiting == [0, 2, 0]
+    assert list(function.jobs_waiting()) == jobs
+    jobs.append(pushed(function, 3))
+    assert [started(function, 1) for _ in jobs] == jobs and function.waiting == [0, 0, 0]
+    assert all(one.ahead is one.behind is None for one in jobs)
 
 
 def test_a_job_moved_to_another_priority_is_at_its_tail(function):
@@ -113,20 +118,12 @@ def test_a_job_moved_to_another_priority_is_at_its_tail(function):
     assert [started(function, 0), started(function, 0)] == [other, moved]
 
 
-def test_dead_entries_are_cleared_away_when_they_are_half_of_all(function):
+def test_many_jobs_that_left_a_queue_cost_nothing_when_the_next_is_started(function):
     jobs = [pushed(function, number) for number in range(1000)]
-    for job in jobs[:990]:
+    for job in jobs[1:999]:
         function.release(job)
-        assert sum(map(len, function.queues)) <= 2 * sum(function.waiting) + 17
-    assert function.jobs_waiting() == jobs[990:]
-
-
-def test_dead_entries_at_either_end_are_cleared_away_at_once(function):
-    jobs = [pushed(function, number) for number in range(1000)]
-    for job in jobs[:400] + jobs[:599:-1]:
-        function.release(job)
-        assert not function.dead
-    assert function.jobs_waiting() == jobs[400:600]
+    assert list(function.jobs_waiting()) == [jobs[0], jobs[999]]
+    assert jobs[0].behind is jobs[999] and jobs[999].ahead is jobs[0]
 
 
 def test_total_counts_all_but_what_is_set_aside(function):
@@ -189,6 +186,6 @@ def test_a_job_has_room_of_its_own_only_for_what_is_other_than_usual():
     assert [getattr(job, name) for name in Extras.__slots__] == list(Extras.__slots__)
     assert [other.reducer, other.progress, other.error, other.schedule, other.successor] == [None, None, b"", None, None]
     assert (other.due, other.joins) == (0.0, 0)
-    assert other.extras is NO_EXTRAS and len(Job.__slots__) <= 18
+    assert other.extras is NO_EXTRAS and len(Job.__slots__) <= 20
     job.successor = None
     assert job.successor is None and job.error == "error"

@@ -188,7 +188,7 @@ class Simulation:
         assert not self.core.records
         core, started = self.core, self.start(self.core.number)
         for name, function in core.functions.items():
-            restored = started.functions[name].jobs_waiting() if name in started.functions else []
+            restored = list(started.functions[name].jobs_waiting()) if name in started.functions else []
             for priority in (0, 1, 2):
                 mine = [job.handle for job in function.jobs_waiting() if job.background and job.priority == priority]
                 running = {job.handle for job in core.jobs.values() if job.function is function and job.background
