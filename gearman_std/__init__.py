@@ -30,7 +30,7 @@ from .client.plan import HIGH, LOW, NORMAL
 from .client.task import Task
 from .worker.command import Command, CommandFailed
 from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
-                     NoWorker, ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
+                     NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError)
 from .core.jobs import FunctionPolicy
 from .core.limits import Limits
 from .server.server import Server
@@ -46,8 +46,8 @@ __all__ = [
     "Access", "AdminClient", "Client", "ClientBusy", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout",
     "ConnectedPeer", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
     "JobStatus", "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus",
-    "ProtocolError", "QueueFull", "QueuedJob", "Retry", "Server", "ServerError", "ServerLost", "StoreError", "Task", "Worker",
-    "WorkerHealth", "WorkerJob", "__version__",
+    "ProtocolError", "QueueFull", "QueuedJob", "ResultNotKept", "Retry", "Server", "ServerError", "ServerLost",
+    "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())

@@ -13,6 +13,7 @@ Arguments that the protocol cannot carry are a plain ValueError or TypeError, ra
     ├── JobError             something about one job
     │   ├── JobFailed        the worker failed it
     │   ├── JobTimeout       it did not finish in time
+    │   ├── ResultNotKept    nobody knows how it ended, or what its result was
     │   └── NoWorker         nobody can run its function
     ├── ClientBusy           the client cannot be used from here just now
     └── StoreError           the durable queue cannot be read or written
@@ -102,6 +103,11 @@ class JobFailed(JobError):
 
 class JobTimeout(JobError):
     """The job did not finish within the job time-out.  It may still run."""
+
+
+class ResultNotKept(JobError):
+    """No server knows how the job ended, or what its result was: its function's policy does not keep that, or not so long, or
+    not so much; or there never was such a job."""
 
 
 class NoWorker(JobError):

@@ -6,7 +6,8 @@ import pytest
 import gearman_std
 from gearman_std import errors
 from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout,
-                                NoServer, NoWorker, ProtocolError, QueueFull, ServerError, ServerLost, StoreError)
+                                NoServer, NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost,
+                                StoreError)
 
 TREE = {
     ProtocolError: GearmanError,
@@ -19,6 +20,7 @@ TREE = {
     JobError: GearmanError,
     JobFailed: JobError,
     JobTimeout: JobError,
+    ResultNotKept: JobError,
     NoWorker: JobError,
     ClientBusy: GearmanError,
     StoreError: GearmanError,

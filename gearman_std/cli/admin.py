@@ -74,6 +74,8 @@ def make_admin_line() -> CommandLine:
                    "error *"),
             Option("--show-functions", "", "all about each function, also whether it is paused, as JSON *"),
             Option("--show-totals", "", "what the server has counted *"),
+            Option("--result", "HANDLE", "all about a job, also how it ended if its function's policy keeps that, as JSON *",
+                   os.fsencode),
             Option("--server-version", "", "the server's version"),
             Option("--server-verbose", "", "the server's log level"),
             Option("--getpid", "", "the server's process id"),
@@ -157,6 +159,8 @@ def _act(admin: AdminClient, options: Parsed, key: str, value: "Any") -> "Any":
     if key == "ping":
         milliseconds = round(admin.ping() * 1000, 3)
         return _as_json(milliseconds) if options.json else "%s\n" % milliseconds
+    if key == "result":
+        return _as_json(admin.result(value))
     if key == "send":
         return admin.send(value)
     elif key == "max_queue":

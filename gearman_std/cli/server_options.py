@@ -176,7 +176,8 @@ def make_server_line() -> CommandLine:
             Option("--policy", "[FUNCTION:]NAME=VALUE,...", "how the jobs of a function are treated, or of all that have no "
                    "policy of their own: coalescing=join, rerun, replace or reject; retries=N as -j, 0 for no limit, too; "
                    "attempts=N of a background job that fails, with backoff=SECONDS before the second, twice as long each time "
-                   "up to backoff-max=SECONDS", _read_policy, repeat=True),
+                   "up to backoff-max=SECONDS; keep=SECONDS for which the end of a background job, and its result, can be "
+                   "fetched, of all of them keep-bytes=BYTES", _read_policy, repeat=True),
             setting_option("wakeup"),
             Option("-R --round-robin", "", "accepted: functions of the same priority always take turns"),
             setting_option("exceptions"),
@@ -195,7 +196,7 @@ def make_server_line() -> CommandLine:
         ("Limits; 0 is no limit", list(map(setting_option, (
             "max_packet_size", "max_line_size", "max_unsent", "max_connections", "limits.jobs", "limits.job_bytes",
             "limits.function_jobs", "limits.function_job_bytes", "limits.functions", "limits.name_bytes", "limits.abilities",
-            "stall_timeout"))) + [
+            "limits.kept_bytes", "stall_timeout"))) + [
             Option("-f --file-descriptors", "N", "open files, somewhat more than connections and at least %d (default: as many "
                    "as allowed)" % LEAST_DESCRIPTORS, whole_number(0, LARGEST_NUMBER)),
         ]),

@@ -5,6 +5,7 @@ line, a listing with lines up to one that holds a single dot; a refusal of eithe
 """
 import os
 import re
+from binascii import a2b_base64
 from collections import namedtuple
 
 from ..arguments import check_number
@@ -251,6 +252,22 @@ class AdminClient:
         happened to its jobs."""
         return self._json("show functions json")
 
+    def result(self, handle: "Text") -> "Dict[str, Any]":
+        """All about a job, whether it is to run, runs or has ended, as long as its function's policy keeps that.
+
+        Under "keep" stands for how many seconds, None if not at all, and under "end" how the job, or the last run of one that
+        recurs, has ended, None if it has not, or that is not kept: "outcome" ("completed", "failed" or "cancelled"), "text" and
+        so on; "data" and "result" are bytes, None if they were too large.  Raises ServerError with the code UNKNOWN_JOB.
+        """
+        story = self._json(*_command_line(("result", handle)).split(b" "))
+        if len(story) != 1 or not isinstance(story[0], dict):
+            raise ProtocolError("the reply to result makes no sense: %.200r" % (story,))
+        end = story[0].get("end") or {}
+        for name in ("data", "result"):
+            if end.get(name) is not None:
+                end[name] = a2b_base64(end[name])
+        return story[0]
+
     def aside(self) -> "List[JobAside]":
         """The jobs that were set aside because their attempts are used up."""
         rows = [handle.partition(b"\t")[::2] + (unique, attempts, error)
@@ -378,12 +395,12 @@ class AdminClient:
                 raise ProtocolError("the line %r in the reply to %s makes no sense" % (line[:200], command))
             yield line.rsplit(b"\t", columns - 1)
 
-    def _json(self, command: str) -> "List[Dict[str, Any]]":
+    def _json(self, *words: "Text") -> "List[Dict[str, Any]]":
         from json import loads
         try:
-            return [loads(line.decode("utf-8")) for line in self.listing(command)]
+            return [loads(line.decode("utf-8")) for line in self.listing(*words)]
         except (ValueError, RecursionError) as error:
-            raise ProtocolError("the reply to %s is not JSON: %s" % (command, error)) from None
+            raise ProtocolError("the reply to %s is not JSON: %s" % (encode(words[0]).decode(), error)) from None
 
     def _count(self, *words: "Text") -> int:
         answer = self.ask(*words)

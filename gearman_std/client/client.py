@@ -13,6 +13,7 @@ from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
 from ..wire.serializers import find_serializer
 from .admin import AdminClient
+from .fetching import fetch_result
 from .link import JobStatus, read_status
 from .network import Network
 from .plan import NORMAL, Sharing, check_options, plan_job
@@ -428,6 +429,31 @@ class Client:
 
         return self._pool.ask_each(server, ask_echo, read_echo)  # type: ignore[no-any-return]
 
+    def fetch(self, job: "Union[Task, Text]", timeout: "Optional[float]" = None, server: "Optional[str]" = None) -> "Any":
+        """Wait until a background job, a Task or its handle, has ended and return its result, whoever submitted it; of a job
+        that recurs, that of its last run.  Only gearman_std's server keeps results, of functions whose policy says so.
+
+        `timeout` is in seconds, by default the client's job time-out; with 0 it is asked once.  Raises JobFailed, with its
+        text, if the job failed, was cancelled or was set aside; ResultNotKept; JobTimeout; what `loads` of the client's
+        serializer raises; and what `cancel` raises.
+        """
+        handle = job.handle if isinstance(job, Task) else encode_handle(job)
+        if isinstance(job, Task):
+            server = job.server
+        if timeout is None:
+            timeout = self.job_timeout
+        deadline = Deadline(timeout, self._system.clock)
+        admins = [self._ask_at(link.address) for link in self._pool.links(server)]
+        try:
+            return self.serializer.loads(fetch_result(admins, handle, deadline, self._system))
+        finally:
+            for admin in admins:
+                admin.close()
+
+    def _ask_at(self, address: "Address") -> AdminClient:
+        """What asks a server by text commands."""
+        return AdminClient([address], self.command_timeout, tls=self._tls, _system=self._system)
+
     def cancel(self, job: "Union[Task, Text]", server: "Optional[str]" = None) -> bool:
         """End a job, a Task or its handle, as a failure at all servers, or at the one named; return whether one had it.
 
@@ -441,7 +467,7 @@ class Client:
         return any([self._cancel_at(link.address, handle) for link in self._pool.links(server)])
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
-        with AdminClient([address], self.command_timeout, tls=self._tls, _system=self._system) as admin:
+        with self._ask_at(address) as admin:
             try:
                 admin.cancel_job(handle)
             except ServerError as error:

@@ -34,6 +34,7 @@ from .jobs import (DELAYED, GONE, HELD, NO_WATCHERS, POSITIONS, RUNNING, SET_ASI
 from .ledger import Ledger, record_of_job
 from .limits import REFUSAL_COUNTERS, TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, Limits, tell_refusal
 from .peers import ASLEEP, AWAKE, WOKEN, Peer
+from .results import Results, forget_overdue, keep_end
 from .rights import ALL_RIGHTS
 from .roster import Roster
 from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE, Statistics
@@ -98,6 +99,7 @@ class Core:
         self.roster = Roster(self.functions, wakeup)
         self.ledger = Ledger(durable)
         self.uniques = Uniques()
+        self.results = Results(self.limits.kept_bytes)
         self.time_limits = Timers()     # of running jobs, by `now`
         self.delayed = Timers()         # of jobs that wait for a date, by `wall`
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
@@ -190,6 +192,8 @@ class Core:
             self._second_ends = self.second + 1
             if self.began is None:
                 self.began = now
+            if self.results.overdue(now):
+                self.turns.finish(forget_overdue(self))
         if set_back:
             self.turns.finish(self._bring_forward())
         if self.time_limits.entries or self.delayed.entries or self.retries.entries:
@@ -351,9 +355,9 @@ class Core:
         self.jobs[job.handle] = job
         self.job_chain.add(job)
 
-    def snapshot(self) -> "List[AddRecord]":
-        """Records of all background jobs, in the order in which to restore them."""
-        return [self.record_of(job) for job in self.background_jobs()]
+    def snapshot(self) -> "List[Any]":
+        """Records of all background jobs, in the order in which to restore them, and of what is kept of others."""
+        return [self.record_of(job) for job in self.background_jobs()] + self.results.records()
 
     def record_of(self, job: Job) -> "AddRecord":
         """The record that adds a job as it is now."""
@@ -450,6 +454,7 @@ class Core:
         if job.state is SET_ASIDE:
             self.purge(job)
         else:
+            keep_end(self, job, END_CANCELLED, self.now - job.since if job.state is RUNNING else 0.0)
             self._note_end(job, END_CANCELLED)
             self._take_out(job)
             self._fail(job)
@@ -485,6 +490,7 @@ class Core:
     def purge(self, job: Job) -> None:
         """Forget a job that was set aside."""
         if job.state is SET_ASIDE:
+            keep_end(self, job, END_FAILED, 0.0, job.error)
             self._leave_aside(job)
             self.ledger.remove(job)
 
@@ -664,6 +670,7 @@ class Core:
         if not job.background and not job.watchers:
             self._forget(job)
             return
+        job.collected = None
         retries = job.function.policy.retries
         if retries and job.attempts >= retries:
             self._give_up(job, error)
@@ -685,6 +692,7 @@ class Core:
         if job.background and policy.attempts > 1:
             job.attempts += 1
             if job.attempts < policy.attempts:
+                job.collected = None
                 job.error = error
                 jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
                 self._retry_after(job, policy.delay(job.attempts, jitter))
@@ -697,6 +705,7 @@ class Core:
             unwatch(job)
             self._set_aside(job, error)
         else:
+            keep_end(self, job, END_FAILED, self.now - job.since, b"" if exception is None else exception)
             self._end(job)
 
     def _note_end(self, job: Job, outcome: str, text: bytes = b"") -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Optional
     from .core import Core
     from .jobs import Function, Job
+    from .ledger import KeepRecord
     from .peers import Peer
     from .statistics import Histogram
 
@@ -99,6 +100,20 @@ def end_facts(core: "Core", end: "Any") -> "Dict[str, Any]":
             "age": round(max(0.0, core.wall - end.time), 3),
             "waited": round(end.waited, 6), "ran": round(end.ran, 6), "text": text_of(end.text),
             "worker": None if end.worker is None else _worker_facts(*end.worker)}
+
+
+def kept_facts(core: "Core", kept: "KeepRecord") -> "Dict[str, Any]":
+    """How a job ended, as far as that is kept, but for what it has given."""
+    return {"outcome": kept.outcome, "time": round(kept.ended, 3), "age": round(max(0.0, core.wall - kept.ended), 3),
+            "waited": round(kept.waited, 6), "ran": round(kept.ran, 6), "text": text_of(kept.text)}
+
+
+def ended_facts(kept: "KeepRecord") -> "Dict[str, Any]":
+    """All about a job that has ended, with the names that `job_facts` has."""
+    return {
+        "handle": text_of(kept.handle), "function": text_of(kept.function), "unique": text_of(kept.unique), "priority": None,
+        "state": "ended", "background": True, "age": None, "attempts": kept.attempts, "joins": None, "size": None, "due": None,
+        "error": text_of(kept.text), "schedule": None, "worker": None, "waiting": None, "running": None, "progress": None}
 
 
 def peer_facts(core: "Core", peer: "Peer") -> "Dict[str, Any]":

@@ -54,11 +54,15 @@ class Registry:
             self._forget(next(iter(self.unused)))
         return True
 
+    def policy_of(self, name: bytes) -> "FunctionPolicy":
+        """How the jobs of the function of that name are treated, whether there is one now or not."""
+        return self._policies.get(name, self._policy)
+
     def add(self, name: bytes, now: float) -> Function:
         """The function of that name, made if it is new."""
         function = self.by_name.get(name)
         if function is None:
-            function = self.dropped.pop(name, None) or Function(name, self._policies.get(name, self._policy))
+            function = self.dropped.pop(name, None) or Function(name, self.policy_of(name))
             self.by_name[name] = function
             function.max_queue = self.max_queues.get(name)
             self.name_size += len(name)

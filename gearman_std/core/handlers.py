@@ -12,7 +12,9 @@ from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_RE
                              SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
                              WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_response, parse_number)
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
+from .results import collect, keep_end
 from .rights import SUBMIT, WORK, permitted
+from .statistics import END_COMPLETED
 from .submits import submit
 from .text import answer, is_order, needs_no_jobs, permitted_commands
 from .turns import ASK, GO_ON
@@ -206,6 +208,8 @@ def _relays(packet_type: int) -> "Handler":
         if job is None:
             peer.error(b"JOB_NOT_FOUND", b"Job does not exist on server")
         else:
+            if packet_type == WORK_DATA and job.background and job.function.policy.keep:
+                collect(job, data)
             _relay(core, job, packet_type, handle, data, peer)
     return on_work_data
 
@@ -243,6 +247,8 @@ def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None
         else:
             # What `_relay` does, with a call less (benchmark: every round trip).
             watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
+    if job.background and job.function.policy.keep:
+        keep_end(core, job, END_COMPLETED, core.now - job.since, b"", data)
     core.finish(job)
 
 

@@ -81,7 +81,7 @@ class Extras:
     Owner: the Job; that of all usual ones is immutable.
     """
 
-    __slots__ = ("reducer", "progress", "error", "schedule", "successor", "due", "joins")
+    __slots__ = ("reducer", "progress", "error", "schedule", "successor", "due", "joins", "collected")
 
     def __init__(self) -> None:
         self.reducer = None    # type: Optional[bytes]
@@ -91,6 +91,7 @@ class Extras:
         self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
         self.due = 0.0         # when DELAYED: unix time before which it does not wait in the queue
         self.joins = 0         # how many later submits joined it
+        self.collected = None  # type: Any # the data that its worker has sent, a bytearray, if that is kept; False: too much
 
     def __repr__(self) -> str:
         return "<Extras %s>" % ("of a job" if self is not NO_EXTRAS else "of usual jobs")
@@ -121,7 +122,7 @@ class Job:
     __slots__ = ("handle", "function", "unique", "workload", "priority", "state", "background", "watchers", "worker",
                  "attempts", "created", "since", "waited", "timer", "position", "extras", "earlier", "later", "ahead", "behind")
 
-    reducer, progress, error, schedule, successor, due, joins = map(_extra, Extras.__slots__)
+    reducer, progress, error, schedule, successor, due, joins, collected = map(_extra, Extras.__slots__)
 
     if TYPE_CHECKING:  # set by the Chain, and by `push`
         earlier = later = None  # type: Any # its neighbours in a Chain
@@ -155,26 +156,32 @@ class FunctionPolicy:
 
     `coalescing` is JOIN, RERUN, REPLACE or REJECT.  `retries` is how many lost attempts end a job (0: no limit).  `attempts`
     is how often a background job may fail in all (1: a failure is final, and the job is gone as in gearmand); between
-    attempts it waits `backoff` seconds, twice as long each time up to `backoff_max`, give or take a quarter.
+    attempts it waits `backoff` seconds, twice as long each time up to `backoff_max`, give or take a quarter.  How a background
+    job ended, and its result, can be fetched for `keep` seconds (0: not at all), as long as all that is kept of the function's
+    jobs has at most `keep_bytes` bytes.
 
     Owner: immutable once in use.
     """
 
-    __slots__ = ("coalescing", "retries", "attempts", "backoff", "backoff_max")
+    __slots__ = ("coalescing", "retries", "attempts", "backoff", "backoff_max", "keep", "keep_bytes")
 
     def __init__(self, coalescing: str = JOIN, retries: int = 5, attempts: int = 1, backoff: float = 1.0,
-                 backoff_max: float = 3600.0) -> None:
+                 backoff_max: float = 3600.0, keep: float = 0.0, keep_bytes: int = 16 << 20) -> None:
         if coalescing not in COALESCING:
             raise ValueError("coalescing is one of %s, not %r" % (", ".join(COALESCING), coalescing))
         check_number("retries", retries, whole=True)
         check_number("attempts", attempts, 1, whole=True)
         check_number("backoff", backoff)
         check_number("backoff_max", backoff_max)
+        check_number("keep", keep)
+        check_number("keep_bytes", keep_bytes, whole=True)
         self.coalescing = coalescing
         self.retries = retries
         self.attempts = attempts
         self.backoff = backoff
         self.backoff_max = backoff_max
+        self.keep = keep
+        self.keep_bytes = keep_bytes
 
     def __repr__(self) -> str:
         return "<FunctionPolicy %s>" % " ".join("%s=%s" % (name, getattr(self, name)) for name in self.__slots__)

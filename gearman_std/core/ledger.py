@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Tuple
     from .jobs import Job
     from .peers import Peer
-    Record = Any  # one of the four
+    Record = Any  # one of the six
 
 # What a store is told of a job, by the record's `kind`.  Times are in unix seconds; what `created` and the like are, stands in
 # the schema of the store.
-ADD, UPDATE, CHANGE, REMOVE = "add", "update", "change", "remove"
+ADD, UPDATE, CHANGE, REMOVE, KEEP, FORGET = "add", "update", "change", "remove", "keep", "forget"
 AddRecord = namedtuple("AddRecord", "kind handle function unique workload reducer priority due attempts state error schedule "
                                     "created position")
 UpdateRecord = namedtuple("UpdateRecord", "kind handle state attempts due error position")
 ChangeRecord = namedtuple("ChangeRecord", "kind handle column value")
 RemoveRecord = namedtuple("RemoveRecord", "kind handle")
+# How a job ended, until that is forgotten.  `ended` is in unix seconds, `waited` and `ran` are durations; `text` is why it
+# failed, `data` what its worker sent before its `result`; both are None if they were too large.
+KeepRecord = namedtuple("KeepRecord", "kind handle function unique outcome ended waited ran attempts text data result")
+ForgetRecord = namedtuple("ForgetRecord", "kind handle")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
 
@@ -70,6 +74,16 @@ class Ledger:
         """A job is gone."""
         if self.durable and job.background:
             self.records.append(_new_record(RemoveRecord, (REMOVE, job.handle)))
+
+    def keep(self, record: KeepRecord) -> None:
+        """It is kept how a job ended."""
+        if self.durable:
+            self.records.append(record)
+
+    def forget(self, handle: bytes) -> None:
+        """It is no longer kept how a job ended."""
+        if self.durable:
+            self.records.append(ForgetRecord(FORGET, handle))
 
     def withdraw(self, job: "Job") -> None:
         """What was recorded of a job since the store was last written is out of date."""

@@ -28,16 +28,17 @@ class Limits:
 
     `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
     `function_job_bytes` are the same for one function.  `functions` counts functions, `name_bytes` the bytes of their
-    names, `abilities` the functions of one peer.
+    names, `abilities` the functions of one peer, `kept_bytes` what is kept of background jobs that have ended.
 
     Owner: immutable once in use.
     """
 
     __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "name_bytes", "abilities",
-                 "bounds_jobs")
+                 "kept_bytes", "bounds_jobs")
 
     def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
-                 functions: int = 100000, abilities: int = 20000, name_bytes: int = 16 << 20) -> None:
+                 functions: int = 100000, abilities: int = 20000, name_bytes: int = 16 << 20,
+                 kept_bytes: int = 64 << 20) -> None:
         check_numbers(locals(), *self.__slots__[:-1])
         self.jobs = jobs
         self.job_bytes = job_bytes
@@ -46,6 +47,7 @@ class Limits:
         self.functions = functions
         self.name_bytes = name_bytes
         self.abilities = abilities
+        self.kept_bytes = kept_bytes
         self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # there is any of these four
 
     def __repr__(self) -> str:

@@ -1,14 +1,16 @@
 """The replies to the administrative text commands, computed from a Core.
 
 Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
-has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``, ``shutdown``, ``show
-aside``, ``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``, ``result``, ``shutdown``,
+``show aside``, ``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are
+ours.
 
 What can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
 from .facts import function_facts, job_facts
 from .jobs import RUNNING, Totals
+from .results import story_in_json
 from .rights import ADMIN, STEER, permitted
 from .turns import STEP
 
@@ -296,6 +298,13 @@ def _shutdown(core: "Any", words: "List[bytes]") -> bytes:
     return _OK
 
 
+def _result(core: "Any", words: "List[bytes]") -> "Reply":
+    if len(words) != 2:
+        return _incomplete(b"result")
+    pieces = story_in_json(core, words[1], b"\n.\n")
+    return JOB_NOT_FOUND if pieces is None else pieces
+
+
 def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
     if len(words) < 2:
         return _unknown_command(b"show")
@@ -382,6 +391,7 @@ def _forbidden(core: "Any", words: "List[bytes]") -> bytes:
 _TEXT_COMMANDS = {
     b"status": (ADMIN, _status), b"prioritystatus": (ADMIN, _priority_status), b"workers": (ADMIN, _workers),
     b"version": (ADMIN, _version), b"getpid": (ADMIN, _getpid), b"verbose": (ADMIN, _verbose), b"show": (ADMIN, _show_listing),
+    b"result": (ADMIN, _result),
     b"maxqueue": (STEER, _maxqueue), b"create": (STEER, _create), b"drop": (STEER, _drop), b"cancel": (STEER, _cancel),
     b"pause": (STEER, _pause), b"resume": (STEER, _resume), b"drain": (STEER, _drain), b"requeue": (STEER, _requeue),
     b"purge": (STEER, _purge), b"run": (STEER, _run), b"shutdown": (STEER, _shutdown),

@@ -192,6 +192,8 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
     Setting("policy.attempts", _POLICY.attempts, unit=NUMBER, least=1),
     Setting("policy.backoff", _POLICY.backoff, unit=SECONDS),
     Setting("policy.backoff_max", _POLICY.backoff_max, unit=SECONDS),
+    Setting("policy.keep", _POLICY.keep, unit=SECONDS),
+    Setting("policy.keep_bytes", _POLICY.keep_bytes, unit=BYTES),
     Setting("policies", check=_check_policies),
 
     # Background jobs on disk.
@@ -227,6 +229,9 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
             "names of all functions (default: %s)"),
     Setting("limits.abilities", _LIMITS.abilities, "--max-abilities", NUMBER,
             "functions of one worker (default: %s)"),
+    Setting("limits.kept_bytes", _LIMITS.kept_bytes, "--max-kept-bytes", BYTES,
+            "what is kept of background jobs that have ended, for functions whose policy says so; the oldest goes first "
+            "(default: %s)"),
     Setting("stall_timeout", 60.0, "--stall-timeout", SECONDS,
             "how long a peer may leave a packet half sent, or results unread (default: %s)"),
 

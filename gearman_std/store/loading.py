@@ -1,14 +1,17 @@
 """What a start does with a store while others are served: a thread opens it, and steps give its jobs to the core."""
+import itertools
 import logging
 import threading
 import time
 
+from ..core.ledger import KeepRecord
+from ..core.results import restore_end
 from ..errors import StoreError
 from ..net.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional
+    from typing import Any, Callable, Iterator, List, Optional, Union
     from ..core.core import Core
     from ..core.ledger import AddRecord
     from .sqlite import JobStore
@@ -28,7 +31,7 @@ class Loading:
         self._core = core
         self._store = store
         self._began = time.monotonic()
-        self._jobs = None         # type: Optional[Iterator[List[AddRecord]]] # those that the core does not have yet
+        self._jobs = None         # type: Optional[Iterator[List[Any]]] # those that the core does not have yet
         self._thread = None       # type: Optional[threading.Thread] # which opens the store
         self._lock = threading.Lock()
         # Guarded by the lock.
@@ -92,7 +95,7 @@ class Loading:
             if self._failure is not None:
                 raise self._failure
             core.take_numbers(self._store.number)
-            self._jobs = self._store.load_in_pieces()
+            self._jobs = itertools.chain(self._store.load_kept(), self._store.load_in_pieces())
         some = next(self._jobs, None)
         if some is None:
             _logger_loading.info("%s: %d jobs read in %.1f s", self._store.path, self._store.jobs_read,
@@ -116,8 +119,11 @@ class Loading:
             if time.monotonic() >= end:
                 return
 
-    def _restore(self, record: "AddRecord") -> None:
+    def _restore(self, record: "Union[AddRecord, KeepRecord]") -> None:
         try:
-            self._core.restore(record)
+            if isinstance(record, KeepRecord):
+                restore_end(self._core, record)
+            else:
+                self._core.restore(record)
         except ValueError as mistake:
             raise StoreError("%s: job %s: %s" % (self._store.path, record.handle.decode("latin-1"), mistake)) from None

@@ -2,7 +2,7 @@
 
 The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
 second server out, and FILE-new while it is written anew.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the
-version of the schema, at present 2:
+version of the schema, at present 3:
 
     jobs      one row for each background job
         number      INTEGER  what the handle ends with; never used twice in one file
@@ -20,6 +20,15 @@ version of the schema, at present 2:
         created     REAL     unix time of the submit
         position    INTEGER  waiting jobs of one priority run in this order: that of a new job is told by its number
         workload    BLOB
+    results   one row for each background job that has ended and whose end is kept
+        number      INTEGER  what the handle ends with
+        handle, function, unique_key, attempts  as in jobs
+        outcome     TEXT     'completed', 'failed' or 'cancelled'
+        ended       REAL     unix time
+        waited, ran REAL     seconds
+        text        BLOB     why it failed
+        data        BLOB     what its worker sent before its result; NULL, as that is, if they were too large
+        result      BLOB
     settings  one row for each name
         'handles'   up to this number handles may have been given out, so the next start begins after it
         'id'        random, made with the file, for releases before 1.1
@@ -35,7 +44,8 @@ from operator import attrgetter
 from ..arguments import check_kind, check_path
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, STORED_STATES,
                          WAITING, place_of)
-from ..core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord
+from ..core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, KeepRecord
+from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
 from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
 
@@ -66,6 +76,10 @@ MIGRATIONS = (
     # Of two jobs of a function and unique, the newer one was the one that waited for the end of the other.
     ("UPDATE jobs SET state = 'held back' WHERE state = 'waiting' AND number IN (SELECT max(number) FROM jobs WHERE unique_key "
      "NOT IN (X'', X'2D') AND state <> 'set aside' AND schedule IS NULL GROUP BY function, unique_key HAVING count(*) > 1)",),
+    ("CREATE TABLE results (number INTEGER PRIMARY KEY, handle BLOB NOT NULL, function BLOB NOT NULL, "
+     "unique_key BLOB NOT NULL, "
+     "outcome TEXT NOT NULL, ended REAL NOT NULL, waited REAL NOT NULL, ran REAL NOT NULL, attempts INTEGER NOT NULL, "
+     "text BLOB NOT NULL, data BLOB, result BLOB)",),
 )  # type: Sequence[Sequence[str]]
 
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -73,6 +87,11 @@ _UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position
 _CHANGES = {column: "UPDATE jobs SET %s = ? WHERE number = ?" % column for column in ("workload", "schedule", "priority")}
 _STATES_READ = {state.encode(): state for state in STORED_STATES}
 _REMOVE = "DELETE FROM jobs WHERE number = ?"
+_KEEP = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FORGET = "DELETE FROM results WHERE number = ?"
+_KEPT = ("SELECT handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result FROM results "
+         "ORDER BY ended, number")
+_OUTCOMES_READ = {outcome.encode(): outcome for outcome in (END_COMPLETED, END_FAILED, END_CANCELLED)}
 _SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
            "position, number FROM jobs")
 _IN_ORDER, _BY_NUMBER = _SELECT + " ORDER BY number", _SELECT + " WHERE number = ?"
@@ -221,6 +240,24 @@ class JobStore:
             while heap:
                 yield [heappop(heap)[-1] for _ in range(min(len(heap), LOAD_STEP))]
 
+    def load_kept(self) -> "Iterator[List[KeepRecord]]":
+        """How the jobs ended of which that is kept, the first that ended first, some at a time."""
+        some = []  # type: List[KeepRecord]
+        size = 0
+        try:
+            for row in self._connection.execute(_KEPT):
+                outcome = _OUTCOMES_READ.get(row[3])
+                if outcome is None:
+                    raise self._error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
+                some.append(KeepRecord(KEEP, *(row[:3] + (outcome,) + row[4:])))
+                size += ROW_SIZE + len(row[9] or b"") + len(row[10] or b"")
+                if len(some) >= LOAD_STEP or size > LOAD_SIZE:
+                    yield some
+                    some, size = [], 0
+        except self._errors as error:
+            raise self._error(error) from None
+        yield some
+
     def _moved(self, entry: "Tuple[int, int, Any]") -> AddRecord:
         _, number, record = entry
         return record or self._record(self._connection.execute(_BY_NUMBER, (number,)).fetchone())
@@ -250,12 +287,12 @@ class JobStore:
         """
         self._commit(records, number, flush, False)
 
-    def replace(self, records: "Iterable[AddRecord]", number: int) -> None:
-        """Have the jobs of these records in the file, and no others."""
+    def replace(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> None:
+        """Have what these records add in the file, and nothing else."""
         self._commit(records, number, True, True)
 
-    def renew(self, records: "Iterable[AddRecord]", number: int) -> "Iterator[None]":
-        """Write the file anew with the jobs of these records, or with none; a piece at a time, yielding after each.
+    def renew(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> "Iterator[None]":
+        """Write the file anew with what these records add, or with nothing; a piece at a time, yielding after each.
 
         Until the new one is whole and on disk, the old one is not touched, unless nothing of it is to be kept.  Once it
         `is_whole`, the records were used, and after an error the next call goes on from there.
@@ -456,6 +493,7 @@ class JobStore:
             connection.execute("BEGIN IMMEDIATE")
             if anew:
                 connection.execute("DELETE FROM jobs")
+                connection.execute("DELETE FROM results")
             for kind, group in groupby(records, attrgetter("kind")):
                 self._write_group(kind, group)
             # Something has to be written for the commit to flush what earlier ones left to be flushed.
@@ -496,12 +534,13 @@ class JobStore:
         self._file.note()
         self._unmoved = 0
 
-    def _write_new(self, records: "Iterable[AddRecord]", number: int) -> "Iterator[None]":
+    def _write_new(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> "Iterator[None]":
         """Write FILE-new, to which nothing is missing once its application_id is set."""
-        rows = self._rows(records)
-        row = next(rows, None)
+        statements = ((_INSERT, row) if kind == ADD else (_KEEP, row) for kind, group in groupby(records, attrgetter("kind"))
+                      for row in self._rows_of(kind, group))
+        statement = next(statements, None)
         self._file.remove_new()
-        if row is None:
+        if statement is None:
             self._file.empty()
         connection = self._connect(self._file.new)
         try:
@@ -512,13 +551,14 @@ class JobStore:
                 self._migrate(connection, version)
             connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number + HANDLE_BLOCK,))
             connection.execute("COMMIT")
-            while row is not None:
+            while statement is not None:
                 connection.execute("BEGIN IMMEDIATE")
                 size = 0
-                while row is not None and size < PIECE:
-                    connection.execute(_INSERT, row)
-                    size += 8 * ROW_SIZE + len(row[-1])  # most of the time of a small one is not that of its bytes
-                    row = next(rows, None)
+                while statement is not None and size < PIECE:
+                    connection.execute(*statement)
+                    # Most of the time of a small one is not that of its bytes.
+                    size += 8 * ROW_SIZE + len(statement[1][-1] or b"")
+                    statement = next(statements, None)
                 connection.execute("COMMIT")
                 yield
             connection.execute("BEGIN IMMEDIATE")
@@ -533,14 +573,19 @@ class JobStore:
         """Write neighbouring records of one kind."""
         execute = self._connection.executemany
         if kind == ADD:
-            execute(_INSERT, self._rows(group))
+            execute(_INSERT, self._rows_of(kind, group))
         elif kind == UPDATE:
             execute(_UPDATE, self._updates(group))
         elif kind == CHANGE:
             for record in group:
                 self._connection.execute(_CHANGES[record.column], (record.value, _handle_number(record.handle)))
+        elif kind == KEEP:
+            execute(_KEEP, self._rows_of(kind, group))
         else:
-            execute(_REMOVE, [(_handle_number(record.handle),) for record in group])
+            execute(_REMOVE if kind == REMOVE else _FORGET, [(_handle_number(record.handle),) for record in group])
+
+    def _rows_of(self, kind: str, records: "Iterable[Any]") -> "Iterator[Tuple[Any, ...]]":
+        return self._rows(records) if kind == ADD else self._kept_rows(records)
 
     def _rows(self, records: "Iterable[AddRecord]") -> "Iterator[Tuple[Any, ...]]":
         size = block = place = 0
@@ -565,6 +610,11 @@ class JobStore:
             number = _handle_number(record.handle)
             self._unmoved += ROW_SIZE
             yield record.state, record.attempts, record.due, record.error, record.position or place_of(number), number
+
+    def _kept_rows(self, records: "Iterable[KeepRecord]") -> "Iterator[Tuple[Any, ...]]":
+        for record in records:
+            self._unmoved += ROW_SIZE + len(record.data or b"") + len(record.result or b"")
+            yield (_handle_number(record.handle),) + record[1:]
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -659,15 +709,16 @@ def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, byt
 
 
 def compact(records: "List[Record]") -> "List[Record]":
-    """Records of the same effect: of a job that is removed nothing but that, of others what came last.
+    """Records of the same effect: of a job that is removed nothing but that, of others, and of how jobs ended, what came last.
 
     There must be no "add" among them.
     """
     latest = {}  # type: Dict[Any, Record]
     removed = {record.handle for record in records if record.kind == REMOVE}
     for record in records:
-        if record.kind == REMOVE or record.handle not in removed:
-            key = (record.kind, record.handle, record.column if record.kind == CHANGE else "")
+        kind = KEEP if record.kind == FORGET else record.kind
+        if kind in (REMOVE, KEEP) or record.handle not in removed:
+            key = (kind, record.handle, record.column if kind == CHANGE else "")
             latest.pop(key, None)  # so that it moves to the end
             latest[key] = record
     return list(latest.values())

@@ -3,10 +3,12 @@
 While the store cannot be written, the core refuses new background jobs and all else goes on; what happens to the jobs that are
 stored is kept in memory until the store can be written again, which is tried several times a second.
 """
+import itertools
 import logging
 
 from ..core.jobs import GONE
-from ..core.ledger import ADD
+from ..core.ledger import ADD, KEEP
+from ..core.results import kept_size
 from ..errors import StoreError
 from .loading import Loading
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
     from ..core.jobs import Job
+    from ..core.ledger import KeepRecord
     from .sqlite import JobStore
 
 _logger_keeper = logging.getLogger("gearman_std.store")
@@ -134,7 +137,8 @@ class StoreKeeper:
         self._unflushed_since = None
         self._retry_at = core.now + RETRY_INTERVAL
         self._room = max(self._room, ROOM + 2 * sum(
-            len(record.workload) for record in core.ledger.records if record.kind == ADD))
+            len(record.workload) if record.kind == ADD else kept_size(record)
+            for record in core.ledger.records if record.kind in (ADD, KEEP)))
         refused = set() if not store.usable else {
             record.handle for record in core.ledger.records if record.kind == ADD}
         core.not_stored(b"Background jobs cannot be stored at present: " + error.reason.encode("utf-8", "backslashreplace"))
@@ -221,7 +225,8 @@ class StoreKeeper:
         try:
             store.write(core.ledger.records[:CATCH_UP], core.number)
         except StoreError:
-            if store.usable and store.could_shrink(sum(len(job.workload) + ROW_SIZE for job in core.background_jobs())):
+            if store.usable and store.could_shrink(core.results.size + sum(
+                    len(job.workload) + ROW_SIZE for job in core.background_jobs())):
                 return False
             raise
         core.ledger.records = core.ledger.records[CATCH_UP:]
@@ -231,8 +236,9 @@ class StoreKeeper:
         """Write the store anew from what the core has, in whose ledger is then what happens meanwhile."""
         core, store = self._core, self._store
         jobs = []  # type: List[Job]
+        kept = []  # type: List[KeepRecord]
         if not store.is_whole:
-            jobs = core.background_jobs()
+            jobs, kept = core.background_jobs(), core.results.records()
             core.ledger.records = []
         _logger_keeper.info("%s is written anew", store.path)
-        return store.renew((core.record_of(job) for job in jobs if job.state is not GONE), core.number)
+        return store.renew(itertools.chain((core.record_of(job) for job in jobs if job.state is not GONE), kept), core.number)

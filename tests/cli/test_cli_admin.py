@@ -159,7 +159,8 @@ def test_an_option_may_be_cut_short_as_gearadmins(own, word, same):
 
 @pytest.mark.parametrize("word, complaint", [("--server-v", "--server-version or --server-verbose"),
                                              ("--c", "--create-function or --cancel-job"),
-                                             ("--re", "--requeue or --resume"), ("--nix", "there is no option --nix")])
+                                             ("--re", "--requeue or --result or --resume"),
+                                             ("--nix", "there is no option --nix")])
 def test_an_option_cut_too_short(own, word, complaint):
     status, output, errors = admin(own, word, "x")
     assert (status, output) == (2, "") and complaint in errors

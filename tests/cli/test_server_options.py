@@ -332,7 +332,7 @@ def test_what_becomes_of_the_options_of_the_store(tmp_path):
 
 # What has no option: what options of the command put together, and what it sets itself.
 WITHOUT_OPTION = {"policies", "version", "handshake_timeout", "policy.coalescing", "policy.attempts", "policy.backoff",
-                  "policy.backoff_max"}
+                  "policy.backoff_max", "policy.keep", "policy.keep_bytes"}
 WHOLE = {setting.keyword for setting in SETTINGS.values() if setting.part}
 
 

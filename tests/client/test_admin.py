@@ -450,7 +450,8 @@ def test_against_gearmand(gearmand):
 # --- The commands.
 
 ARGUMENTS = {"max_queue": ("f", 5), "create_function": ("f",), "drop_function": ("f",), "cancel_job": ("H:1",),
-             "cancel_unique": ("u",), "cancel_function": ("f",), "pause": ("f",), "resume": ("f",), "run_job": ("H:1",)}
+             "cancel_unique": ("u",), "cancel_function": ("f",), "pause": ("f",), "resume": ("f",), "run_job": ("H:1",),
+             "result": ("H:1",)}
 NO_COMMANDS = {"ask", "close", "connect", "connected", "listing", "order", "send"}
 
 

@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from gearman_std.client.client import Client
+from gearman_std.errors import JobTimeout
 from gearman_std.wire.protocol import (CAN_DO, ERROR, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, PRE_SLEEP,
                                        RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG,
                                        SUBMIT_JOB_LOW_BG, WORK_COMPLETE, WORK_FAIL, PacketReader, pack_request)
@@ -101,6 +103,7 @@ class Story:
         self.seed = seed
         self.path = path
         self.faulty = faulty
+        self.options = []       # of the server
         self.count = 0
         self.handles = set()    # of all jobs that were acknowledged
         self.promised = set()   # of those acknowledged in the background
@@ -116,7 +119,7 @@ class Story:
             command = [sys.executable, "-c", FAULTY_SERVER, str(self.random.randrange(1 << 30)), self.path]
         else:
             command = [sys.executable, "-m", "gearman_std", "server", "--config-file", os.devnull, "-L", "127.0.0.1", "-p", "0",
-                       "--print-address", "-q", "sqlite3", "--sqlite3-db", self.path]
+                       "--print-address", "-q", "sqlite3", "--sqlite3-db", self.path] + self.options
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         host, _, port = self.process.stdout.readline().decode().strip().rpartition(":")
         self.address = (host, int(port))
@@ -286,6 +289,37 @@ def test_no_job_is_lost_or_runs_again_over_clean_stops(tmp_path, seed):
 @pytest.mark.parametrize("seed", range(SEEDS or 1))
 def test_no_acknowledged_job_is_lost_when_commits_fail_and_the_server_is_killed(tmp_path, seed):
     tell(2000 + seed, str(tmp_path / "jobs.db"), [signal.SIGKILL] * ROUNDS, faulty=True)
+
+
+def test_results_outlive_a_server_that_is_killed(tmp_path):
+    """A job whose worker has had an answer since it sent the result has it; another one runs again, and has none."""
+    path = str(tmp_path / "jobs.db")
+    story = Story(0, path)
+    story.options = ["--policy", "f:keep=1h"]
+    story.starts()
+    client, worker = Talk(story.address), Talk(story.address)
+    worker.send(pack_request(CAN_DO, b"f"))
+    handles = []
+    for number in range(5):
+        client.send(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+        handles.append(client.receive()[1][0])
+        worker.send(pack_request(GRAB_JOB_UNIQ))
+        assert worker.receive()[1][0] == handles[-1]
+        if number < 4:
+            worker.send(pack_request(WORK_COMPLETE, handles[-1], b"result %d" % number), pack_request(GRAB_JOB_UNIQ))
+            assert worker.receive()[0] == NO_JOB
+    story.ends(signal.SIGKILL)
+    client.close()
+    worker.close()
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        story.starts()
+        try:
+            with Client("127.0.0.1:%d" % story.address[1]) as known:
+                assert [known.fetch(handle, timeout=0) for handle in handles[:4]] == [b"result %d" % n for n in range(4)]
+                with pytest.raises(JobTimeout):
+                    known.fetch(handles[4], timeout=0)
+        finally:
+            story.ends(how)
 
 
 # --- A full disk: the system lets no file of the server grow beyond a limit.

@@ -10,7 +10,9 @@ import pytest
 
 from gearman_std.errors import StoreError
 from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
-from gearman_std.core.ledger import ADD, CHANGE, REMOVE, UPDATE, AddRecord, ChangeRecord, RemoveRecord, UpdateRecord
+from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
+                                     KeepRecord, RemoveRecord, UpdateRecord)
+from gearman_std.core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from gearman_std.store import sqlite as sqlite_module
 from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
                                       connect_sqlite)
@@ -917,3 +919,56 @@ def test_the_repr_tells_path_and_state(store):
     store.close(0)
     assert repr(store) == "<JobStore %s, closed>" % store.path
     assert EXIT in DURABILITIES and BATCH in DURABILITIES
+
+
+# ------------------------------------------------------------------------------------------------------------ how jobs ended
+
+def kept(number, outcome=END_COMPLETED, ended=1000.0, text=b"", data=b"", result=b"r"):
+    return KeepRecord(KEEP, b"H:x:%d" % number, b"f", b"u", outcome, ended, 1.5, 2.5, 1, text, data, result)
+
+
+def load_kept(store):
+    return [record for some in store.load_kept() for record in some]
+
+
+def test_how_jobs_ended_comes_back_the_first_first(store):
+    records = [kept(3, END_FAILED, 5.0, b"no \xff"), kept(1, ended=7.0, result=b"\0" * 100),
+               kept(2, END_CANCELLED, 7.0, data=b"d"), kept(5, ended=9.0, data=None, result=None)]
+    store.write([add(4)] + records[::-1] + [kept(4)], 5)
+    store.write([ForgetRecord(FORGET, b"H:x:4"), removed(4)], 5)
+    assert load_kept(store) == records and load(store) == []
+
+
+def test_a_later_end_takes_the_place_of_the_last(store):
+    store.write([add(1), kept(1), kept(1, result=b"second")], 1)
+    assert load_kept(store) == [kept(1, result=b"second")] and numbers(store) == [1]
+
+
+def test_many_come_in_pieces(store):
+    records = [kept(number, ended=float(number)) for number in range(1, 200)]
+    store.write(records, 200)
+    assert load_kept(store) == records and max(map(len, store.load_kept())) <= 64
+
+
+def test_replacing_and_renewing_keep_nothing_but_what_they_are_told(store):
+    store.write([kept(1), kept(2)], 2)
+    store.replace([add(4), kept(3)], 4)
+    assert load_kept(store) == [kept(3)] and numbers(store) == [4]
+    for _ in store.renew(iter([add(6), kept(5), kept(7, data=None, result=None)]), 7):
+        continue
+    assert load_kept(store) == [kept(5), kept(7, data=None, result=None)] and numbers(store) == [6]
+    for _ in store.renew(iter([kept(8)]), 8):
+        continue
+    assert load_kept(store) == [kept(8)] and numbers(store) == []
+
+
+def test_of_how_a_job_ended_the_last_record_counts():
+    assert compact([kept(1, result=b"a"), removed(1), kept(1, result=b"b"), kept(2), ForgetRecord(FORGET, b"H:x:2")]) == [
+        removed(1), kept(1, result=b"b"), ForgetRecord(FORGET, b"H:x:2")]
+
+
+def test_a_row_with_an_outcome_that_there_is_not(store):
+    store.write([kept(1)], 1)
+    store._connection.execute("UPDATE results SET outcome = 'odd'")
+    with pytest.raises(StoreError, match="the row of the ended job H:x:1 makes no sense"):
+        load_kept(store)
