@@ -111,8 +111,8 @@ class Talker:
 class World:
     """A core, its peers, and a clock that stands still between orders."""
 
-    def __init__(self, **settings):
-        self.core = Core(b"H:x", **settings)
+    def __init__(self, handle_prefix=b"H:x", **settings):
+        self.core = Core(handle_prefix, **settings)
         self.now = 1000.0
         self.wall = 1600000000.0
         self.core.tick(self.now, self.wall)
