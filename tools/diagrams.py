@@ -10,7 +10,7 @@ from html import escape
 # corners.
 Frame = collections.namedtuple("Frame", "members left top right bottom")
 
-# A picture: where the states stand, by their names; frames, each with its events; and, by start and end of an arrow, by how much
+# A picture: where the states stand, by their names; frames, each with its events; and by start and end of an arrow by how much
 # it is bent, or its first and its second half, or at which side of its box one stands that leads back to it (1 is below), and
 # where on it its words stand, from 0 to 1.
 Layout = collections.namedtuple("Layout", "title width height places frames bends words")
