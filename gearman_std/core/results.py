@@ -8,8 +8,13 @@ from collections import OrderedDict
 from json import JSONEncoder
 
 from ..timers import Timers
+from ..wire.protocol import (ERROR, JOB_CREATED, STATUS_RES, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+                             pack_response, response_head)
 from .facts import ended_facts, job_facts, kept_facts
+from .jobs import RUNNING, SET_ASIDE
 from .ledger import KEEP, KeepRecord
+from .rights import ADMIN
+from .statistics import END_COMPLETED
 from .turns import STEP
 
 TYPE_CHECKING = False
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .core import Core
     from .jobs import FunctionPolicy, Job
+    from .peers import Peer
 
 KEPT_SIZE = 500        # bytes that one takes up besides what is in it, about
 _ENCODED_AT_ONCE = 49152  # bytes, of which base64 makes a whole number of letters
@@ -218,3 +224,34 @@ def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: by
             text += b"" if given is None else b'"'
         text += b"}}"
     yield text + tail
+
+
+def replay(core: "Core", peer: "Peer", handle: bytes) -> "Iterator[Data]":
+    """The packets that who waited for a job would have got, or a STATUS_RES if it has not ended."""
+    if ADMIN not in peer.rights:
+        yield pack_response(ERROR, b"FORBIDDEN", b"This connection may not ask that")
+        return
+    story = find_story(core, handle)
+    if story is None or not story["keep"]:
+        yield pack_response(ERROR, b"404", b"It is not known how that job ended")
+        return
+    kept = core.results.find(handle, core.now)
+    if kept is None and story["state"] != SET_ASIDE:
+        numerator, denominator = story["progress"] or (0, 0)
+        yield pack_response(STATUS_RES, handle, b"1", b"1" if story["state"] == RUNNING else b"0", b"%d" % numerator,
+                            b"%d" % denominator)
+        return
+    yield pack_response(JOB_CREATED, handle)
+    if kept is None:
+        yield pack_response(WORK_EXCEPTION, handle, core.aside[handle].error)
+        return
+    if kept.result is None and kept.outcome == END_COMPLETED:
+        yield pack_response(ERROR, b"404", kept.text)
+        return
+    last, given = (WORK_COMPLETE, kept.result) if kept.outcome == END_COMPLETED else (WORK_EXCEPTION, kept.text)
+    for packet_type, data in ((WORK_DATA, kept.data), (last, given)):
+        if data or packet_type == WORK_COMPLETE:
+            yield response_head(packet_type, len(data), handle)
+            yield data
+    if last == WORK_EXCEPTION and not given:
+        yield pack_response(WORK_FAIL, handle)

@@ -61,8 +61,10 @@ def is_order(line: bytes) -> bool:
 
 
 def needs_no_jobs(line: bytes) -> bool:
-    """Whether a line can be obeyed before all jobs of the store are known: a question, or the order to stop."""
-    return not is_order(line) or line.split()[:1][0].lower() == b"shutdown"
+    """Whether a line can be obeyed before all jobs of the store are known: a question that is not about one, or the order to
+    stop."""
+    command = line.split(b" ", 1)[0].rstrip(b"\r").lower()
+    return command == b"shutdown" or not is_order(line) and command != b"result"
 
 
 def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:

@@ -3,6 +3,8 @@ import logging
 from selectors import EVENT_READ
 
 from ..core.peers import Peer
+from ..core.results import replay
+from ..core.turns import ASK
 from ..net.streams import TLSStream, end_connection
 from ..web.session import WebSession
 from ..wire.http import pack_refusal
@@ -16,9 +18,10 @@ from .tls import Handshakes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, FrozenSet, List, Optional, Sequence
+    from typing import Any, Callable, FrozenSet, Iterator, List, Optional, Sequence
     from ..core.core import Core
     from ..timers import Timers
+    from ..wire.protocol import Data, Packet
     from .channels import Channels
     from .faults import Faults
     from .listeners import Place
@@ -141,8 +144,11 @@ class Entrance:
         if listener.http == WEB:
             return WebSession(self._web_names)
         if listener.http == JOBS:
-            return JobSession(self._max_packet_size)
+            return JobSession(self._max_packet_size, self._keeps, _ask_for_result)
         return PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size)
+
+    def _keeps(self, function: bytes) -> bool:
+        return bool(self._core.registry.policy_of(function).keep)
 
     def _turn_away(self, connection: "Any", listener: Listener, code: bytes, text: bytes) -> None:
         try:
@@ -168,3 +174,10 @@ class Entrance:
 
     def _count(self, name: str) -> None:
         self._core.counters[name] += 1
+
+
+def _ask_for_result(handle: bytes) -> "List[Packet]":
+    """The packets that ask how a job ended, which cannot be told before the store is read, as an order cannot be obeyed."""
+    def question(core: "Core", peer: Peer) -> "Iterator[Data]":
+        return replay(core, peer, handle)
+    return [(ASK, (question, True))]  # type: ignore[list-item]

@@ -8,6 +8,7 @@ from json import JSONEncoder
 
 from ..core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
 from ..core.jobs import RUNNING
+from ..core.results import story_in_json
 from ..core.text import FUNCTION_NOT_FOUND, JOB_NOT_FOUND, obey
 from ..core.turns import STEP
 from ..wire.http import refused
@@ -105,15 +106,20 @@ def find_function(core: "Core", name: str) -> "Function":
 
 
 def job_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """All about a job."""
+    """All about a job, also one that has ended, if that is kept."""
     request.only()
-    return json_answer(job_facts(core, find_job(core, request.parts[2])))
+    pieces = story_in_json(core, as_bytes(request.parts[2]), b"\n")
+    if pieces is None:
+        find_job(core, request.parts[2])  # which says so
+    return Answer(joined(pieces or ()), JSON)
 
 
 def find_job(core: "Core", handle: str) -> "Job":
     """The job with that handle."""
     job = core.jobs.get(as_bytes(handle)) or core.aside.get(as_bytes(handle))
     if job is None:
+        if core.loading:
+            raise refused(503, "the store is still being read")
         raise refused(404, "there is no job %.200s" % text_of(as_bytes(handle)))
     return job
 

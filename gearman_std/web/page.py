@@ -8,7 +8,7 @@ from html import escape
 
 from ..core.facts import function_story, job_facts, peer_facts, text_of
 from ..core.rights import STEER
-from .exchange import Answer, joined
+from .exchange import Answer, as_bytes, joined
 from .api import FUNCTION_ORDERS, choose_functions, choose_jobs, find_function, find_job
 from .looks import SCRIPT, STYLE
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
     from ..core.core import Core
     from ..core.jobs import Function, Job
+    from ..core.ledger import KeepRecord
     from ..core.peers import Peer
     from .exchange import WebRequest
 
 HTML = b"text/html; charset=utf-8"
 SHOWN = 50   # rows of a table
+SHOWN_SIZE = 4000  # bytes of a result
 POINTS = 60  # of a line, over the steps of the finest history
 
 _STATE_LOOKS = {"running": "run", "waiting": "wait", "set aside": "bad"}
@@ -85,8 +87,11 @@ def function_page_answer(core: "Core", peer: "Peer", request: "WebRequest") -> A
 def job_page_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
     """One job."""
     request.only("part")
-    job = find_job(core, request.parts[1])
-    return _page(core, request, "%s - Gearman" % request.parts[1], _job_page(core, job, STEER in peer.rights))
+    handle = as_bytes(request.parts[1])
+    kept = core.results.find(handle, core.now) if handle not in core.jobs and handle not in core.aside else None
+    content = iter((_ended_job_page(core, kept),)) if kept is not None else _job_page(
+        core, find_job(core, request.parts[1]), STEER in peer.rights)
+    return _page(core, request, "%s - Gearman" % request.parts[1], content)
 
 
 def _page(core: "Core", request: "WebRequest", title: str, content: "Iterable[str]", search: str = "") -> Answer:
@@ -349,6 +354,29 @@ def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":
             yield _orders_aside(path, facts["handle"])
         else:
             yield _order(path + "cancel", "Cancel", "Cancel %s?" % facts["handle"])
+
+
+def _ended_job_page(core: "Core", kept: "KeepRecord") -> str:
+    """A job that has ended, whose end is kept."""
+    rows = []
+    for name, value in (
+            ("Function", '<a href="/functions/%s">%s</a>' % (_page_quoted(kept.function), escape(text_of(kept.function)))),
+            ("Ended", '<span class="%s">%s</span> %s ago' % (
+                "good" if kept.outcome == "completed" else "bad", kept.outcome, _time(core.wall - kept.ended))),
+            ("Unique", escape(text_of(kept.unique))), ("Waited", _time(kept.waited)), ("Ran", _time(kept.ran)),
+            ("Attempts lost or failed", str(kept.attempts)), ("Text", escape(text_of(kept.text[:SHOWN_SIZE]))),
+            ("Data", _given(kept.data)), ("Result", _given(kept.result) if kept.outcome == "completed" else "")):
+        if value:
+            rows.append("<tr><th>%s</th><td class=\"k\">%s</td></tr>\n" % (name, value))
+    return "<h2>%s</h2>\n<table><tbody>\n%s</tbody></table>\n" % (escape(text_of(kept.handle)), "".join(rows))
+
+
+def _given(data: "Optional[bytes]") -> str:
+    """What a job has given, or the first of it."""
+    if not data:
+        return ""
+    more = " … (%s bytes)" % _count(len(data)) if len(data) > SHOWN_SIZE else ""
+    return escape(text_of(data[:SHOWN_SIZE])) + more
 
 
 def _job_table(core: "Core", job: "Job", facts: "Dict[str, Any]") -> str:

@@ -13,20 +13,25 @@ The function is the path without the slashes before it, as it stands, also of a 
 X-Gearman-Unique is the unique, by default ``-``, with which equal workloads are one job; X-Gearman-Background
 is ``true`` or not; X-Gearman-Priority is ``high``, ``low`` or neither.
 
+A background submit is answered with 200, or, if the end of the job will be kept, with 202 and a Location: GET of that path,
+which is ``/api/jobs/HANDLE/result``, gives what the submit would have given had it waited, or 202 again as long as the job has
+not ended.
+
 Source: what the HTTP of gearmand 1.1.20 was seen to do.
 """
 from .http import NO_CONTROLS, HTTPSession, path_of, refused
 from .protocol import (ERROR, JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, OPTION_REQ, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH,
-                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
-                       WORK_FAIL, WORK_WARNING, packet_name)
+                       STATUS_RES, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE, WORK_DATA,
+                       WORK_EXCEPTION, WORK_FAIL, WORK_WARNING, packet_name)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Sequence
+    from typing import Callable, List, Optional, Sequence, Tuple
     from .protocol import Data, Packet
 
 MAX_WARNINGS = 20         # more of one job are dropped, as clients limit how many headers they take
 MAX_WARNING_SIZE = 1000   # bytes; what is longer is cut
+ASK_AGAIN = 1             # seconds after which a client may ask again for the result of a job that has not ended
 
 _SUBMITS = {
     (b"", False): SUBMIT_JOB, (b"high", False): SUBMIT_JOB_HIGH, (b"low", False): SUBMIT_JOB_LOW,
@@ -36,18 +41,26 @@ _SUBMITS = {
 class JobSession(HTTPSession):
     """One connection on which jobs are submitted by HTTP.
 
-    `max_size` limits also a response, for which all that the worker sends is collected, in bytes.
+    `max_size` limits also a response, for which all that the worker sends is collected, in bytes.  `keeps` tells whether it is
+    kept how background jobs of a function end, `ask_for` makes the packets that ask for it by the handle.
 
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("_function", "_handle", "_parts", "_parts_size", "_warnings")
+    __slots__ = ("_function", "_handle", "_wanted", "_parts", "_parts_size", "_warnings", "_keeps", "_ask_for")
 
     methods = (b"GET", b"HEAD", b"POST", b"PUT")
+
+    def __init__(self, max_size: int, keeps: "Optional[Callable[[bytes], bool]]" = None,
+                 ask_for: "Optional[Callable[[bytes], List[Packet]]]" = None) -> None:
+        self._keeps = keeps
+        self._ask_for = ask_for
+        super().__init__(max_size)
 
     def begin(self) -> None:
         super().begin()
         self._function = b""
+        self._wanted = b""      # the handle of the job whose result is asked for
         self._handle = b""
         self._parts = []        # type: List[Data] # of the response's body
         self._parts_size = 0
@@ -68,6 +81,10 @@ class JobSession(HTTPSession):
     def take_request(self, body: bytearray) -> "List[Packet]":
         if self.method in (b"GET", b"HEAD"):
             body = bytearray()  # as gearmand has it
+            parts = self._function.split(b"/")
+            if self._ask_for is not None and len(parts) == 4 and parts[:2] + parts[3:] == [b"api", b"jobs", b"result"]:
+                self._wanted = unquoted(parts[2])
+                return self._ask_for(self._wanted)
         workload = memoryview(body) if len(body) >= LARGE_BODY else bytes(body)  # type: Data
         priority = self.header(b"x-gearman-priority").lower()
         packet_type = _SUBMITS[priority if priority in (b"high", b"low") else b"", self._background]
@@ -83,7 +100,14 @@ class JobSession(HTTPSession):
             return self.refuse(bytes(arguments[0]), bytes(arguments[1]))
         if packet_type == JOB_CREATED:
             self._handle = bytes(arguments[0])
-            return self._report(200, packet_type) if self._background else []
+            if not self._background or self._wanted:
+                return []
+            if self._keeps is None or not self._keeps(self._function):
+                return self._report(200, packet_type)
+            return self._report(202, packet_type, [(b"Location", b"/api/jobs/" + quoted(self._handle) + b"/result")])
+        if packet_type == STATUS_RES:
+            self._handle = bytes(arguments[0])
+            return self._report(202, packet_type, [(b"Retry-After", b"%d" % ASK_AGAIN)])
         if packet_type == WORK_WARNING:
             if len(self._warnings) < MAX_WARNINGS:
                 self._warnings.append(bytes(arguments[1][:MAX_WARNING_SIZE]).translate(NO_CONTROLS))
@@ -102,8 +126,21 @@ class JobSession(HTTPSession):
             return self._report(500, packet_type)
         return []  # progress, and that exceptions are wanted, mean nothing to a client of HTTP
 
-    def _report(self, status: int, packet_type: int) -> "List[Data]":
-        """The response that tells how the job ended, or that it was taken."""
+    def _report(self, status: int, packet_type: int, more: "Sequence[Tuple[bytes, bytes]]" = ()) -> "List[Data]":
+        """The response that tells how the job ended, or that it was taken or has not ended, with more headers."""
         fields = [(b"X-Gearman-Job-Handle", self._handle), (b"X-Gearman-Command", packet_name(packet_type).encode())]
         fields += [(b"X-Gearman-Warning", warning) for warning in self._warnings]
+        fields += more
         return self.answer(status, fields, self._parts)
+
+
+def quoted(handle: bytes) -> bytes:
+    """A handle as a part of a path."""
+    from urllib.parse import quote
+    return quote(handle, safe=":").encode()
+
+
+def unquoted(part: bytes) -> bytes:
+    """What a part of a path stands for."""
+    from urllib.parse import unquote_to_bytes
+    return unquote_to_bytes(part)

@@ -5,12 +5,13 @@ from base64 import b64decode
 import pytest
 
 from core_world import World
+from gearman_std.core.handlers import obeyed_early
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.ledger import FORGET, KEEP, REMOVE, KeepRecord
 from gearman_std.core.limits import Limits
 from gearman_std.core.results import KEPT_SIZE, Results, find_story, restore_end
 from gearman_std.core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
-from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, SUBMIT_JOB_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA,
+from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, SUBMIT_JOB_BG, SUBMIT_JOB_SCHED, TEXT_LINE, WORK_COMPLETE, WORK_DATA,
                                        WORK_EXCEPTION, WORK_FAIL, WORK_STATUS)
 
 HOUR = 3600.0
@@ -333,3 +334,9 @@ def test_a_time_limit_sets_a_job_aside():
     worker.grabs()
     world.passes(1.0)
     assert ask(world, handle)["error"] == "the time limit ran out"
+
+
+def test_a_question_about_a_job_waits_until_the_store_is_read():
+    for line, early in ((b"result H:1", False), (b"RESULT H:1\r", False), (b"status", True), (b"shutdown", True),
+                        (b"results", True)):
+        assert obeyed_early((TEXT_LINE, (line,))) is early

@@ -1,4 +1,5 @@
 """The JSON of the API: what it tells, how it is searched, sorted and paged, and what its orders do."""
+from base64 import b64decode
 from urllib.parse import quote
 
 import pytest
@@ -47,6 +48,24 @@ def test_a_function_from_its_figures_to_its_last_ends(world, browser):
     assert (seconds["seconds"], minutes["seconds"]) == (1, 60)
     assert seconds["columns"] == ["time", "submitted", "completed", "failed", "waiting"]
     assert seconds["rows"] == [[world.wall - 4, 2, 0, 0, 2], [world.wall - 1, 0, 1, 0, 1]]
+
+
+def test_a_job_that_has_ended_if_that_is_kept(make_world):
+    world = make_world(policy=FunctionPolicy(keep=100, keep_bytes=10 ** 6))
+    browser = Browser(world)
+    worker = world.worker(b"f")
+    handle, large = world.connects().submits_bg(), world.connects().submits_bg()
+    assert browser.gets("/api/jobs/" + handle.decode())["end"] is None
+    worker.says(WORK_COMPLETE, worker.grabs(), b"\0 result")
+    told = browser.gets("/api/jobs/" + handle.decode())
+    assert (told["state"], told["end"]["outcome"], b64decode(told["end"]["result"])) == ("ended", "completed", b"\0 result")
+    worker.says(WORK_COMPLETE, worker.grabs(), b"x" * 500000)
+    told = browser.gets("/api/jobs/" + large.decode())
+    assert b64decode(told["end"]["result"]) == b"x" * 500000 and browser.turns > 5
+    world.passes(100.0)
+    assert "there is no job" in browser.gets("/api/jobs/" + handle.decode(), 404)
+    world.core.loading = True
+    assert "still being read" in browser.gets("/api/jobs/" + handle.decode(), 503)
 
 
 def test_functions_are_searched_sorted_and_paged(world, browser):

@@ -202,3 +202,18 @@ def test_ten_thousand_functions_are_shown_fifty_at_a_time(world, browser):
     page = Reader(browser.gets("/"))
     assert sum(word.startswith("<f") for word in page.words) == 50 and "10,000" in page.words
     assert browser.turns > 10000 // 256
+
+
+def test_a_job_that_has_ended_shows_its_result_or_the_first_of_it(make_world):
+    world = make_world(policy=FunctionPolicy(keep=100))
+    browser, worker, client = Browser(world), world.worker(b"f"), world.connects()
+    done, failed = client.submits_bg(), client.submits_bg(unique=EVIL)
+    worker.says(WORK_COMPLETE, worker.grabs(), EVIL + b"\xff" + b"x" * 5000)
+    worker.grabs()
+    worker.says(WORK_EXCEPTION, failed, EVIL)
+    page = " ".join(Reader(browser.gets("/jobs/" + done.decode())).words)
+    assert "Result <script>alert('1')</script>\"&\\xffxxx" in page and "(5,%03d bytes)" % (len(EVIL) + 1) in page
+    page = " ".join(Reader(browser.gets("/jobs/" + failed.decode())).words)
+    assert "Text " + EVIL.decode() in page and "failed" in page
+    world.passes(100.0)
+    browser.gets("/jobs/" + done.decode(), 404)

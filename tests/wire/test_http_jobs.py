@@ -10,6 +10,7 @@ import pytest
 
 from gearman_std.server.access import Access
 from gearman_std.core.invariants import check_core
+from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.core import Core
 from gearman_std.errors import StoreError
 from gearman_std.wire.http import MAX_HEAD_SIZE, pack_refusal
@@ -17,7 +18,7 @@ from gearman_std.wire.http_jobs import MAX_WARNING_SIZE, MAX_WARNINGS, JobSessio
 from gearman_std.core.limits import Limits
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, LARGE_BODY,
-                                       MAX_FIELD_SIZE, NO_JOB, OPTION_REQ, OPTION_RES, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       MAX_FIELD_SIZE, NO_JOB, OPTION_REQ, OPTION_RES, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE,
                                        WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_request,
                                        pack_response, response_head)
@@ -300,6 +301,36 @@ def test_background_jobs_are_answered_when_they_are_accepted(session):
     session.hears(result(command=b"JOB_CREATED"))
 
 
+def test_background_jobs_whose_end_is_kept_are_answered_with_the_place_of_their_result(session):
+    session.session = JobSession(1000, lambda function: function == b"f", lambda handle: [])
+    session.serves(post(b"f", b"w", b"X-Gearman-Background: true"), submit(SUBMIT_JOB_BG), b"H:x y:1")
+    session.hears(response(b"202 Accepted", b"X-Gearman-Job-Handle: H:x y:1", b"X-Gearman-Command: JOB_CREATED",
+                           b"Location: /api/jobs/H:x%20y:1/result", body=b""))
+    session.serves(post(b"g", b"w", b"X-Gearman-Background: true"), submit(SUBMIT_JOB_BG, b"g"))
+    session.hears(result(command=b"JOB_CREATED"))
+
+
+def test_the_result_of_a_job_is_asked_for_by_its_place(session):
+    asked = []
+
+    def ask_for(handle):
+        asked.append(handle)
+        return [(ECHO_REQ, (b"question",))]
+    session.session = JobSession(1000, bool, ask_for)
+    session.sends(request(b"GET /api/jobs/H:x%20y:1/result HTTP/1.1", b"X-Gearman-Background: true"),
+                  [(ECHO_REQ, (b"question",))])
+    session.core_says(JOB_CREATED, b"H:x y:1").hears()
+    session.core_says(WORK_DATA, b"H:x y:1", b"so ").core_says(WORK_COMPLETE, b"H:x y:1", b"it is")
+    session.hears(result(b"so it is", handle=b"H:x y:1"))
+    session.sends(request(b"GET /api/jobs/H:x:2/result HTTP/1.1"), [(ECHO_REQ, (b"question",))])
+    session.core_says(STATUS_RES, b"H:x:2", b"1", b"0", b"0", b"0")
+    session.hears(response(b"202 Accepted", b"X-Gearman-Job-Handle: H:x:2", b"X-Gearman-Command: STATUS_RES",
+                           b"Retry-After: 1", body=b""))
+    assert asked == [b"H:x y:1", b"H:x:2"]
+    session.serves(post(b"api/jobs/H:x:2/result"), submit(function=b"api/jobs/H:x:2/result")).core_says(
+        WORK_COMPLETE, b"H:x:1", b"").hears(result())
+
+
 def test_head_has_all_but_the_body(session):
     session.serves(request(b"HEAD /f HTTP/1.1"), submit(workload=b""))
     session.core_says(WORK_COMPLETE, b"H:x:1", b"abc").hears(result(size=3))
@@ -543,6 +574,40 @@ def test_jobs_by_http_and_by_gearmans_protocol_are_the_same(place, serve, ask):
     worker.request(WORK_EXCEPTION, b"H:t:5", b"boo")
     assert client.hears() == (500, "WORK_EXCEPTION", b"boo")
     assert in_dispatcher(server, lambda: len(server._channels.all)) == 2, "one connection for all of it"
+
+
+def test_the_result_of_a_background_job_is_at_its_place_until_its_time_is_over(place, serve, ask):
+    server = serve(policies={b"f": FunctionPolicy(keep=3600, keep_bytes=1000), b"g": FunctionPolicy(keep=3600, attempts=2)})
+    worker, client = place.wire(server), ask(server.addresses[1])
+    for function in (b"f", b"g"):
+        worker.request(CAN_DO, function)
+    outcomes = (((WORK_DATA, b"a"), (WORK_COMPLETE, b"bc")), ((WORK_DATA, b"a"), (WORK_EXCEPTION, b"why")),
+                ((WORK_DATA, b"a"), (WORK_FAIL,)), ((WORK_COMPLETE, b"x" * 1000),))
+    said = ((200, "WORK_COMPLETE", b"abc"), (500, "WORK_EXCEPTION", b"why"), (500, "WORK_FAIL", b"a"),
+            (404, "ERROR", b"the result is larger than the 1000 bytes that are kept\n"))
+    for number, (outcome, expected) in enumerate(zip(outcomes, said), 1):
+        client.asks("POST", "/f", b"w", X_Gearman_Background="true", X_Gearman_Unique="")
+        answer = client.connection.getresponse()
+        assert (answer.status, answer.getheader("X-Gearman-Command"), answer.read()) == (202, "JOB_CREATED", b"")
+        location = answer.getheader("Location")
+        assert client.asks("GET", location).hears() == (202, "STATUS_RES", b"")
+        works(worker, b"H:t:%d" % number, b"w")
+        for packet in outcome:
+            worker.request(packet[0], b"H:t:%d" % number, *packet[1:])
+        worker.request(ECHO_REQ, b"")
+        worker.response(ECHO_RES, b"")
+        assert client.asks("GET", location).hears() == client.asks("GET", location).hears() == expected
+    assert client.asks("GET", "/api/jobs/H:t:9/result").hears() == (404, "ERROR", b"It is not known how that job ended\n")
+    client.asks("POST", "/g", b"w", X_Gearman_Background="true").hears()
+    in_dispatcher(server, lambda: server.core.drop_job(server.core.jobs[b"H:t:5"]))
+    assert client.asks("GET", "/api/jobs/H:t:5/result").hears() == (500, "WORK_EXCEPTION", b"its function was dropped")
+
+
+def test_who_may_not_ask_text_commands_gets_no_result(place, serve, ask):
+    server = serve(policy=FunctionPolicy(keep=3600), access=Access(admin=["none"]))
+    client = ask(server.addresses[1])
+    client.asks("POST", "/f", b"w", X_Gearman_Background="true").hears()
+    assert client.asks("GET", "/api/jobs/H:t:1/result").hears() == (403, "ERROR", b"This connection may not ask that\n")
 
 
 @pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, 3000000])
