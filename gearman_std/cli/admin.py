@@ -6,7 +6,7 @@ from ..errors import NoServer, ServerError, ServerLost
 from ..net.addresses import join_address
 from .common import address_options, find_servers, find_tls
 from .console import DONE, FAILED, UNREACHABLE, Console
-from .options import CommandLine, Option, Parsed, UsageError, one_of, read_seconds
+from .options import CommandLine, OneOf, Option, Parsed, UsageError, read_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def make_admin_line() -> CommandLine:
             Option("--resume", "FUNCTION", "end a pause *", os.fsencode),
             Option("--run-job", "HANDLE", "run a job at once that waits for a date, or for its next attempt *", os.fsencode),
             Option("--drain", "on|off", "refuse new jobs, while those that wait are done *",
-                   one_of("on", "off"), default_word="on"),
+                   OneOf("on", "off"), default_word="on"),
             Option("--requeue", "HANDLE|all", "give a job that was set aside another try, or all *", os.fsencode),
             Option("--purge", "HANDLE|all", "throw away a job that was set aside, or all *", os.fsencode),
             Option("--shutdown", "graceful", "stop the server at once, or when no job is left *",
-                   one_of("now", "graceful"), default_word="now"),
+                   OneOf("now", "graceful"), default_word="now"),
             Option("--send", "COMMAND", "send any command of one line, print the line that comes back", os.fsencode),
         ]),
         ("Other options", [

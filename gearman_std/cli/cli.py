@@ -2,53 +2,67 @@
 import sys
 
 from ..net.signals import begin_with_signals, release_signals
-from ..version import VERSION
-from .admin import run_admin
-from .check import run_check
-from .client import run_client
+from .admin import make_admin_line, run_admin
+from .check import make_check_line, run_check
+from .client import make_client_line, run_client
 from .common import run_command
-from .console import DONE, PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
-from .options import HelpWanted, UsageError, did_you_mean
-from .demo import run_demo
+from .completion import make_completion_line, run_completion
+from .console import PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
+from .options import CommandLine, UsageError, did_you_mean
+from .demo import make_demo_line, run_demo
 from .first_process import leave_first_process
-from .names import OLD_NAMES, find_old_name, first_word, run_names, run_under_name
+from .names import OLD_NAMES, find_old_name, first_word, make_names_line, run_names, run_under_name
+from .man import make_help_line, run_help
 from .server import run_server
-from .top import run_top
-from .worker import run_worker
+from .server_options import make_server_line
+from .top import make_top_line, run_top
+from .worker import make_worker_line, run_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
 
+# What runs a command, its options, what it is for, and gearmand's program that it is like.
 _COMMANDS = {
-    "server": (run_server, "run a job server                              like gearmand"),
-    "client": (run_client, "submit jobs and print their results           like gearman"),
-    "worker": (run_worker, "run a program, or Python functions, for jobs  like gearman -w"),
-    "admin": (run_admin, "ask a job server who does what, or steer it   like gearadmin"),
-    "top": (run_top, "show what functions do, on a full screen"),
-    "check": (run_check, "say how a job server is, as a plugin of Nagios"),
-    "demo": (run_demo, "count words of files with a server and workers of its own"),
-    "install-names": (run_names, "make links named gearmand, gearman and gearadmin"),
-}  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], str]]
+    "server": (run_server, make_server_line, "run a job server", "gearmand"),
+    "client": (run_client, make_client_line, "submit jobs and print their results", "gearman"),
+    "worker": (run_worker, make_worker_line, "run a program, or Python functions, for jobs", "gearman -w"),
+    "admin": (run_admin, make_admin_line, "ask a job server who does what, or steer it", "gearadmin"),
+    "top": (run_top, make_top_line, "show what functions do, on a full screen", ""),
+    "check": (run_check, make_check_line, "say how a job server is, as a plugin of Nagios", ""),
+    "demo": (run_demo, make_demo_line, "count words of files with a server and workers of its own", ""),
+    "install-names": (run_names, make_names_line, "make links named gearmand, gearman and gearadmin", ""),
+    "completion": (lambda console, words: run_completion(console, words, _describe_commands()), make_completion_line,
+                   "have a shell complete commands, options and functions", ""),
+    "help": (lambda console, words: run_help(console, words, dict(_describe_commands(), **{"": (_make_main_line(), _PURPOSE)})),
+             make_help_line, "show how a command is used, or its page for man", ""),
+}  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], Callable[[], CommandLine], str, str]]
 
-_HELP = """\
-usage: %s COMMAND [OPTIONS]
-
-Gearman: a job server, clients that submit jobs, workers that do them.
-
-Commands:
-%s
-
-Each command has its own help: %s COMMAND --help
-
-Examples:
-  gearman-std server -p 4730 -L 127.0.0.1
-  gearman-std worker -f wc -- wc -c
-  gearman-std client -f wc < file
-  gearman-std client -b -f resize -u photo-17 -- data
-  gearman-std admin --status
-  gearman-std demo
+_PURPOSE = "a job server, clients that submit jobs, workers that do them"
+_ABOUT = "Gearman: %s." % _PURPOSE
+_EXAMPLES = """
+gearman-std server -p 4730 -L 127.0.0.1
+gearman-std worker -f wc -- wc -c
+gearman-std client -f wc < file
+gearman-std client -b -f resize -u photo-17 -- data
+gearman-std admin --status
+gearman-std demo
 """
+
+
+def _make_main_line() -> CommandLine:
+    """The options and the help of the program itself."""
+    rows = ["%s  %s%s" % (name, purpose, " (like %s)" % like if like else "")
+            for name, (_, _, purpose, like) in _COMMANDS.items()]
+    return CommandLine("", ["COMMAND [OPTIONS]"], _ABOUT, [("Options", [])], [
+        ("Commands", "\n".join(rows)),
+        ("More", "Each command has its own help: %s COMMAND --help" % PROGRAM), ("Examples", _EXAMPLES)],
+                       help_names="-h -H --help", version_names="-V --version")
+
+
+def _describe_commands() -> "Dict[str, Tuple[CommandLine, str]]":
+    """The options of each command, and what it is for."""
+    return {name: (make_line(), purpose) for name, (_, make_line, purpose, _) in _COMMANDS.items()}
 
 
 def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console]" = None) -> int:
@@ -67,8 +81,6 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     if old_name:
         return _run_as(old_name, console, words)
     name = words.pop(0) if words else ""
-    if name == "help" and words:
-        name, words = words[0], ["--help"]
     if name not in ("server", "worker"):  # which first get ready for signals
         release_signals()
     if name in _COMMANDS:
@@ -88,16 +100,9 @@ def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
 
 def _run_none(console: Console, words: "Sequence[str]") -> int:
     """What there is without a command."""
-    if words[0] in ("-V", "--version"):
-        console.write("gearman_std %s\n" % VERSION)
-        return DONE
-    if words[0] in ("-H", "-h", "--help", "help"):
-        raise HelpWanted(_make_help())
+    line = _make_main_line()
     if not words[0]:
-        console.warn(_make_help())
+        console.warn(line.help())
         return USAGE
+    line.parse(words)
     raise UsageError("there is no command %s%s" % (words[0], did_you_mean(words[0], _COMMANDS)))
-
-
-def _make_help() -> str:
-    return _HELP % (PROGRAM, "\n".join("  %-13s %s" % (name, what) for name, (_, what) in _COMMANDS.items()), PROGRAM)

@@ -210,9 +210,8 @@ class CommandLine:
         return "\n".join(lines) + "\n"
 
 
-def _note_lines(text: str, width: int) -> "List[str]":
-    """A note: a row is a sentence, a command, or one of these, two blanks, and what it means; indented, that goes on."""
-    from textwrap import wrap
+def note_rows(text: str) -> "List[List[str]]":
+    """The rows of a note: a sentence, a command, or one of these, two blanks, and what it means; indented, that goes on."""
     rows = []  # type: List[List[str]]
     for line in text.strip("\n").split("\n"):
         label, _, meaning = line.partition("  ")
@@ -220,6 +219,13 @@ def _note_lines(text: str, width: int) -> "List[str]":
             rows.append([label, meaning.strip()])
         else:
             rows[-1][1] = (rows[-1][1] + " " + line.strip()).strip()
+    return rows
+
+
+def _note_lines(text: str, width: int) -> "List[str]":
+    """A note as the help shows it."""
+    from textwrap import wrap
+    rows = note_rows(text)
     column = max([len(label) for label, meaning in rows if meaning and len(label) <= 24] or [4]) + 2
     lines = []  # type: List[str]
     for label, meaning in rows:
@@ -309,10 +315,21 @@ def read_port(text: str) -> int:
         raise ValueError("%r is no port" % text) from None
 
 
-def one_of(*choices: str) -> "Callable[[str], str]":
-    """A reader of one of some words."""
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError("%r is not one of %s" % (text, ", ".join(choices)))
+class OneOf:
+    """A reader of one of some words, which are its `choices`.
+
+    Owner: nobody, it does not change.
+    """
+
+    __slots__ = ("choices",)
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __repr__(self) -> str:
+        return "<OneOf %s>" % ", ".join(self.choices)
+
+    def __call__(self, text: str) -> str:
+        if text not in self.choices:
+            raise ValueError("%r is not one of %s" % (text, ", ".join(self.choices)))
         return text
-    return read

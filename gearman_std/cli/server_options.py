@@ -13,7 +13,7 @@ from ..store.sqlite import GEARMAND_TABLE, JobStore
 from ..version import VERSION
 from .common import need_module
 from .daemon import LOG_LEVELS
-from .options import CommandLine, Option, UsageError, one_of, read_port, read_seconds, read_size, some_text, whole_number
+from .options import CommandLine, OneOf, Option, UsageError, read_port, read_seconds, read_size, some_text, whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _read_wakeup(text: str) -> int:
 def _reader(setting: Setting) -> "Callable[[str], Any]":
     """What makes a value of a setting of the text that is given for it."""
     if setting.choices:
-        return one_of(*setting.choices)
+        return OneOf(*setting.choices)
     if setting.unit == NUMBER:
         return whole_number(setting.least, setting.most)
     return {BYTES: read_size, SECONDS: read_seconds, PORT: read_port, MODE: _read_mode}.get(setting.unit, str)
@@ -135,7 +135,7 @@ _READERS = {
     "handle_prefix": os.fsencode,
     "policy.retries": whole_number(-1),
     "store.path": some_text,
-    "verbosity": one_of(*LOG_LEVELS),
+    "verbosity": OneOf(*LOG_LEVELS),
     "wakeup": _read_wakeup,
 }  # type: Dict[str, Callable[[str], Any]]
 
@@ -157,7 +157,7 @@ def make_server_line() -> CommandLine:
             setting_option("port"),
             setting_option("listen"),
             Option("-r --protocol", "NAME", "http: take jobs by HTTP, too, on the same hosts, with TLS where they have it; "
-                   "gear: Gearman's own, which is always spoken", one_of("http", "gear")),
+                   "gear: Gearman's own, which is always spoken", OneOf("http", "gear")),
             Option("--http-port", "PORT", "port of HTTP, with -r http (default: %d)" % _HTTP_PORT, read_port),
             Option("--web", "[HOST:]PORT", "show the server to people, with a browser, and to monitors; may be repeated "
                    "(default host: 127.0.0.1)", repeat=True),
@@ -185,7 +185,7 @@ def make_server_line() -> CommandLine:
         ]),
         ("Background jobs on disk", [
             Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
-                   "named, else builtin)", one_of("builtin", "sqlite3", "libsqlite3")),
+                   "named, else builtin)", OneOf("builtin", "sqlite3", "libsqlite3")),
             setting_option("store.path"),
             setting_option("store.durability"),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),

@@ -11,7 +11,7 @@ from ..errors import GearmanError
 from ..net.addresses import join_address
 from .common import address_options, ask_figures, find_servers, find_tls, need_module
 from .console import DONE, UNREACHABLE, Console
-from .options import CommandLine, Option, UsageError, one_of, read_seconds
+from .options import CommandLine, OneOf, Option, UsageError, read_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ w r o a f n  sort by jobs waiting, running, the oldest, the rate, failures, by n
 /  show only functions with a text in their name; an empty one ends that
 p  pause, and go on
 arrows  scroll
+"""
+_TOP_STATUSES = """
+0  it was ended with q, or the table was printed
+1  there is no screen on this terminal
+2  the command line makes no sense
+3  a server cannot be reached, and --once or no terminal wants one table
+130  interrupted by Ctrl-C
 """
 _TOP_EXAMPLES = """
 gearman-std top
@@ -49,14 +56,14 @@ def make_top_line() -> CommandLine:
     return CommandLine("top", ["top [-h HOST] [-p PORT] [OPTIONS]"], _TOP_ABOUT, [
         address_options(),
         ("Other options", [
-            Option("--sort", "WHAT", "%s (default: waiting)" % ", ".join(_SORT_NAMES), one_of(*_SORT_NAMES),
+            Option("--sort", "WHAT", "%s (default: waiting)" % ", ".join(_SORT_NAMES), OneOf(*_SORT_NAMES),
                    default="waiting"),
             Option("--filter", "TEXT", "only functions with this in their name", default=""),
             Option("--every", "SECONDS", "how often to look (default: 2)", read_seconds, default=2.0),
             Option("--once", "", "print one table"),
             Option("--timeout", "SECONDS", "how long a server may take to answer (default: 5)", read_seconds, default=5.0),
         ]),
-    ], [("Keys", _TOP_KEYS), ("Examples", _TOP_EXAMPLES)])
+    ], [("Keys", _TOP_KEYS), ("Exit status", _TOP_STATUSES), ("Examples", _TOP_EXAMPLES)])
 
 
 class Watch:

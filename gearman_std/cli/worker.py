@@ -15,7 +15,7 @@ from ..worker.job import Retry
 from ..worker.worker import Worker
 from .common import address_options, find_servers, find_tls, own_command
 from .console import DONE, FAILED, INTERRUPTED, USAGE, Console, Quit
-from .options import CommandLine, Option, UsageError, one_of, read_seconds, some_text, whole_number
+from .options import CommandLine, OneOf, Option, UsageError, read_seconds, some_text, whole_number
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
 from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, logical_folder, start_child
 
@@ -68,7 +68,7 @@ def make_worker_line() -> CommandLine:
             Option("-n --lines", "", "send each line of a command's output as data as soon as it is there"),
             Option("-N --lines-stripped", "", "the same without its line end"),
             Option("--serializer", "NAME", "what a callable's job.value and result are: bytes, json, or pickle, which is only "
-                   "for clients that are trusted (default: bytes)", one_of("bytes", "json", "pickle")),
+                   "for clients that are trusted (default: bytes)", OneOf("bytes", "json", "pickle")),
         ]),
         ("Life", [
             Option("--processes", "N", "so many worker processes under a parent that starts a new one for each that ends",

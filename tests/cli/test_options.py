@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from gearman_std.cli.options import (CommandLine, HelpWanted, Option, UsageError, _note_lines, did_you_mean, one_of, read_port,
+from gearman_std.cli.options import (CommandLine, HelpWanted, OneOf, Option, UsageError, _note_lines, did_you_mean, read_port,
                                      read_seconds, read_size, some_text, whole_number)
 from gearman_std.version import VERSION
 
@@ -133,7 +133,7 @@ def test_dashes_alone_are_no_likeness():
     (read_seconds, "10", 10.0), (read_seconds, "0.5", 0.5), (read_seconds, "250ms", 0.25), (read_seconds, "5m", 300.0),
     (read_seconds, "2h", 7200.0), (read_seconds, "1d", 86400.0), (read_seconds, "3s", 3.0),
     (read_size, "65536", 65536), (read_size, "64K", 65536), (read_size, "1m", 1 << 20), (read_size, "2G", 2 << 30),
-    (read_port, "4730", 4730), (read_port, "0", 0), (one_of("a", "b"), "b", "b"),
+    (read_port, "4730", 4730), (read_port, "0", 0), (OneOf("a", "b"), "b", "b"),
 ])
 def test_values_are_read(read, text, value):
     assert read(text) == value
@@ -144,7 +144,7 @@ def test_values_are_read(read, text, value):
     (some_text, ""), (read_seconds, ""), (read_seconds, "-1"), (read_seconds, "x"), (read_seconds, "1y"), (read_seconds, "nan"),
     (read_seconds, "inf"), (read_seconds, "1sm"), (read_size, ""), (read_size, "K"), (read_size, "1T"), (read_size, "-1"),
     (read_size, "1KM"),
-    (read_port, "65536"), (read_port, "-1"), (read_port, "no-such-service"), (read_port, ""), (one_of("a"), "c"),
+    (read_port, "65536"), (read_port, "-1"), (read_port, "no-such-service"), (read_port, ""), (OneOf("a"), "c"),
 ])
 def test_values_that_make_no_sense(read, text):
     with pytest.raises(ValueError):
