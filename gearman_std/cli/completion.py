@@ -13,7 +13,7 @@ from .options import CommandLine, HelpWanted, OneOf, Option, Parsed, UsageError,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Sequence, Tuple
+    from typing import Dict, List, Sequence, Set, Tuple
     Commands = Dict[str, Tuple[CommandLine, str]]  # by name: its options, and what it is for
 
 _COMPLETION_ABOUT = """
@@ -61,7 +61,7 @@ def _ask_for_functions(words: "Sequence[str]") -> "List[bytes]":
     """The names of functions at the servers of a command line that is not complete; none if they cannot be had."""
     try:
         options = _read_address(words)
-        names = set()
+        names = set()  # type: Set[bytes]
         for server in find_servers(options, os.environ):
             with AdminClient([server], _ASK_TIMEOUT, tls=find_tls(options, os.environ)) as admin:
                 names.update(one.function for one in admin.status())
@@ -86,18 +86,18 @@ def _read_address(words: "Sequence[str]") -> Parsed:
     return parsed
 
 
-def _kind(option: Option) -> str:
+def _value_kind(option: Option) -> str:
     """What the value of an option is: function, file, folder, host, or something else."""
     if "FUNCTION" in option.metavar:
         return "function"
     return {"FILE": "file", "DIR": "folder", "HOST": "host"}.get(option.metavar, "other")
 
 
-def _choices(option: Option) -> "Tuple[str, ...]":
+def _choices_of(option: Option) -> "Tuple[str, ...]":
     return option.convert.choices if isinstance(option.convert, OneOf) else ()
 
 
-def _shown(line: CommandLine) -> "List[Option]":
+def _shown_options(line: CommandLine) -> "List[Option]":
     return [option for option in line.options if option.help]
 
 
@@ -149,14 +149,14 @@ def make_bash(commands: "Commands") -> str:
     for name, (line, _) in commands.items():
         cases += ["        %s)" % name, "            case $prev in"]
         by_action = {}  # type: Dict[str, List[str]]
-        for option in _shown(line):
+        for option in _shown_options(line):
             if option.metavar:
                 # A value that may be left out stands behind an equals sign only.
                 names = option.names if option.takes_word else [word for word in option.names if word.startswith("--")]
                 by_action.setdefault(_bash_action(option), []).extend(names)
         cases += ["                %s) %s ;;" % ("|".join(names), action) for action, names in by_action.items()]
         cases += ["                *) ;;", "            esac"]
-        cases.append('            options="%s"' % " ".join(word for option in _shown(line) for word in option.names))
+        cases.append('            options="%s"' % " ".join(word for option in _shown_options(line) for word in option.names))
         words = _words_of(name, commands)
         if words:
             cases.append('            COMPREPLY=($(compgen -W "%s" -- "$cur"))' % " ".join(words))
@@ -166,9 +166,9 @@ def make_bash(commands: "Commands") -> str:
 
 def _bash_action(option: Option) -> str:
     """What completes the value of an option."""
-    action = _BASH_VALUES[_kind(option)]
-    if _choices(option):
-        action = 'COMPREPLY=($(compgen -W "%s" -- "$cur")); return' % " ".join(_choices(option))
+    action = _BASH_VALUES[_value_kind(option)]
+    if _choices_of(option):
+        action = 'COMPREPLY=($(compgen -W "%s" -- "$cur")); return' % " ".join(_choices_of(option))
     return action if option.takes_word else "if ((behind)); then %s; fi" % action
 
 
@@ -215,7 +215,7 @@ def make_zsh(commands: "Commands") -> str:
     for name, (line, purpose) in commands.items():
         names.append("            " + _zsh_quoted("%s:%s" % (name, purpose.replace(":", "\\:"))))
         cases += ["        %s)" % name, "            _arguments -s -S \\"]
-        cases += ["                %s \\" % _zsh_quoted(spec) for option in _shown(line) for spec in _zsh_specs(option)]
+        cases += ["                %s \\" % _zsh_quoted(spec) for option in _shown_options(line) for spec in _zsh_specs(option)]
         words = _words_of(name, commands)
         cases += ["                %s" % _zsh_quoted("*:word:(%s)" % " ".join(words) if words else "*:word:_files"),
                   "            ;;"]
@@ -227,7 +227,7 @@ def _zsh_specs(option: Option) -> "List[str]":
     help_text = "[%s]" % _clause(option).translate({ord(letter): "\\" + letter for letter in "[]:\\"})
     value = ""
     if option.metavar:
-        action = "(%s)" % " ".join(_choices(option)) if _choices(option) else _ZSH_VALUES[_kind(option)]
+        action = "(%s)" % " ".join(_choices_of(option)) if _choices_of(option) else _ZSH_VALUES[_value_kind(option)]
         value = "%s%s:%s" % (":" if option.takes_word else "::", option.metavar.replace(":", "\\:"), action)
     before = "*" if option.repeat else "(%s)" % " ".join(option.names)
     specs = []  # type: List[str]
@@ -270,7 +270,7 @@ def make_fish(commands: "Commands") -> str:
              "complete -c %s -n __gearman_std_begins -f -l version" % PROGRAM]
     for name, (line, purpose) in commands.items():
         lines.append("complete -c %s -n __gearman_std_begins -f -a %s -d %s" % (PROGRAM, name, _fish_quoted(purpose)))
-        for option in _shown(line):
+        for option in _shown_options(line):
             lines.append("complete -c %s -n '__gearman_std_is %s' %s -d %s" % (
                 PROGRAM, name, _fish_option(option), _fish_quoted(_clause(option))))
         words = _words_of(name, commands)
@@ -281,7 +281,7 @@ def make_fish(commands: "Commands") -> str:
 
 def _fish_option(option: Option) -> str:
     parts = [("-l " + name[2:] if name.startswith("--") else "-s " + name[1:]) for name in option.names]
-    kind, choices = _kind(option), _choices(option)
+    kind, choices = _value_kind(option), _choices_of(option)
     if choices:
         parts.append("%s -a '%s'" % ("-x" if option.takes_word else "-f", " ".join(choices)))
     elif option.takes_word:

@@ -49,18 +49,18 @@ def run_help(console: Console, arguments: "Sequence[str]", described: "Described
 def make_man_page(line: CommandLine, purpose: str, others: "Sequence[str]" = ()) -> str:
     """The page of a command, which names others at its end."""
     title = _page_name(line.name)
-    lines = [".TH %s 1 \"\" \"gearman_std %s\" \"Gearman\"" % (_quoted(title.upper()), VERSION), ".SH NAME",
+    lines = [".TH %s 1 \"\" \"gearman_std %s\" \"Gearman\"" % (_roff_word(title.upper()), VERSION), ".SH NAME",
              "%s \\- %s" % (_roff(title), _roff(purpose)), ".SH SYNOPSIS", ".nf"]
     lines += ["\\fB%s\\fR %s" % (_roff(PROGRAM), _roff(usage)) for usage in line.usage]
     lines += [".fi", ".SH DESCRIPTION", _roff(" ".join(line.about.split())), ".SH OPTIONS"]
     for group, options in line.groups:
         shown = [option for option in options if option.help]
         if shown and len(line.groups) > 1:
-            lines.append(".SS " + _quoted(group))
+            lines.append(".SS " + _roff_word(group))
         for option in shown:
             lines += [".TP", _roff_label(option), _roff(option.help)]
     for heading, text in line.notes:
-        lines.append(".SH " + _quoted(heading.upper()))
+        lines.append(".SH " + _roff_word(heading.upper()))
         for label, meaning in note_rows(text):
             command = label.startswith(PROGRAM)
             shown_label = "\\fB%s\\fR" % _roff(label) if command or meaning else _roff(label)
@@ -86,6 +86,6 @@ def _roff(text: str) -> str:
     return "\\&" + shown if shown.startswith(".") else shown
 
 
-def _quoted(text: str) -> str:
+def _roff_word(text: str) -> str:
     """A text as one word of a roff request."""
     return '"%s"' % _roff(text).replace('"', "\\(dq")
