@@ -20,6 +20,7 @@ from .arguments import check_kind
 from .client.client import Client
 from .client.network import Network
 from .core.core import Core
+from .core.orders import cancel_job
 from .core.peers import Peer
 from .errors import JobTimeout, NoServer, NoWorker
 from .net.addresses import show_address
@@ -329,7 +330,7 @@ class _Stage:
         with self.lock:
             job = self.core.jobs.get(handle)
             if job is not None:
-                self.core.cancel(job)
+                cancel_job(self.core, job)
                 self.core.settle()
         return job is not None
 

@@ -112,6 +112,12 @@ def world(make_world):
 
 
 @pytest.fixture
+def durable(make_world):
+    """A World with a store."""
+    return make_world(durable=True)
+
+
+@pytest.fixture
 def processes():
     """Starts processes that end with the test."""
     processes = Processes()

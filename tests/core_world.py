@@ -16,6 +16,8 @@ from gearman_std.wire.protocol import (CAN_DO, PRE_SLEEP, ERROR, GET_STATUS, GRA
                                        NO_JOB, RESPONSE_MAGIC, SUBMIT_JOB, SUBMIT_JOB_BG, PacketReader, pack_request,
                                        pack_response, packet_name)
 
+FULL = (b"QUEUE_ERROR", b"the disk is full")  # the answer to a submit that cannot be stored
+
 
 def packets_of(data):
     """What is in a stream of responses, for reading by people."""
@@ -189,10 +191,12 @@ class World:
     def totals(self):
         """What has happened to all jobs since the start."""
         totals = Totals()
-        for others in [self.core.totals] + [one.totals for one in self.core.functions.values()] + [
-                one.totals for one in self.core.registry.dropped.values()]:
-            totals.add(others)
+        assert set(self.core.registry.add_up(totals)) <= {b""}
         return totals
+
+    def recorded(self):
+        """The kinds of the records that wait for the store, with their handles."""
+        return [one[:2] for one in self.core.records]
 
     def stores(self):
         self.core.stored()

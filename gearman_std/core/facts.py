@@ -8,10 +8,10 @@ from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional
-    from .core import Core
     from .jobs import Function, Job
     from .ledger import KeepRecord
     from .peers import Peer
+    from .state import CoreState
     from .statistics import Histogram
 
 PRIORITY_NAMES = ("high", "normal", "low")
@@ -24,7 +24,7 @@ def text_of(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace")
 
 
-def job_facts(core: "Core", job: "Job") -> "Dict[str, Any]":
+def job_facts(core: "CoreState", job: "Job") -> "Dict[str, Any]":
     """All about a job."""
     worker = job.worker
     progress = job.progress
@@ -43,7 +43,7 @@ def job_facts(core: "Core", job: "Job") -> "Dict[str, Any]":
     return facts
 
 
-def function_facts(core: "Core", function: "Function") -> "Dict[str, Any]":
+def function_facts(core: "CoreState", function: "Function") -> "Dict[str, Any]":
     """The figures of a function, in the order in which people ask for them."""
     waiting = function.waiting
     facts = {
@@ -64,7 +64,7 @@ def _rounded(seconds: "Optional[float]") -> "Optional[float]":
     return None if seconds is None else round(seconds, 3)
 
 
-def _recent(core: "Core", function: "Function") -> "Dict[str, int]":
+def _recent(core: "CoreState", function: "Function") -> "Dict[str, int]":
     """What happened to its jobs in the last minutes."""
     counts = [0] * len(HISTORY_COLUMNS)
     if function.statistics is not None:
@@ -73,7 +73,7 @@ def _recent(core: "Core", function: "Function") -> "Dict[str, int]":
     return dict(zip(HISTORY_COLUMNS[:-1], counts), seconds=RECENT)
 
 
-def function_story(core: "Core", function: "Function") -> "Dict[str, Any]":
+def function_story(core: "CoreState", function: "Function") -> "Dict[str, Any]":
     """What is known of how the jobs of a function went: durations, history, the last ends; all empty if nothing is."""
     statistics = function.statistics
     if statistics is None:
@@ -93,7 +93,7 @@ def histogram_facts(histogram: "Histogram") -> "Dict[str, Any]":
     return {"bounds": list(BUCKETS) + [None], "counts": histogram.cumulative(), "seconds": round(histogram.seconds, 6)}
 
 
-def end_facts(core: "Core", end: "Any") -> "Dict[str, Any]":
+def end_facts(core: "CoreState", end: "Any") -> "Dict[str, Any]":
     """How an attempt ended."""
     end = End._make(end)
     return {"handle": text_of(end.handle), "unique": text_of(end.unique), "outcome": end.outcome, "time": round(end.time, 3),
@@ -102,7 +102,7 @@ def end_facts(core: "Core", end: "Any") -> "Dict[str, Any]":
             "worker": None if end.worker is None else _worker_facts(*end.worker)}
 
 
-def kept_facts(core: "Core", kept: "KeepRecord") -> "Dict[str, Any]":
+def kept_facts(core: "CoreState", kept: "KeepRecord") -> "Dict[str, Any]":
     """How a job ended, as far as that is kept, but for what it has given."""
     return {"outcome": kept.outcome, "time": round(kept.ended, 3), "age": round(max(0.0, core.wall - kept.ended), 3),
             "waited": round(kept.waited, 6), "ran": round(kept.ran, 6), "text": text_of(kept.text)}
@@ -116,7 +116,7 @@ def ended_facts(kept: "KeepRecord") -> "Dict[str, Any]":
         "error": text_of(kept.text), "schedule": None, "worker": None, "waiting": None, "running": None, "progress": None}
 
 
-def peer_facts(core: "Core", peer: "Peer") -> "Dict[str, Any]":
+def peer_facts(core: "CoreState", peer: "Peer") -> "Dict[str, Any]":
     """All about a connection; of many functions and jobs, the first of each."""
     return dict(
         _worker_facts(peer.number, peer.address, peer.client_id), functions=len(peer.abilities),
@@ -131,7 +131,7 @@ def _worker_facts(number: int, address: bytes, client_id: bytes) -> "Dict[str, A
     return {"number": number, "address": text_of(address), "client_id": text_of(client_id)}
 
 
-def server_facts(core: "Core") -> "Dict[str, Any]":
+def server_facts(core: "CoreState") -> "Dict[str, Any]":
     """The server's own figures."""
     return {"version": text_of(core.version), "pid": core.pid, "time": round(core.wall, 3),
             "uptime": round(core.now - (core.began or 0.0), 3), "jobs": len(core.jobs),

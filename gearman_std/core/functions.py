@@ -6,7 +6,7 @@ from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Optional, Tuple
+    from typing import Dict, Iterator, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
     from .statistics import Statistics
@@ -101,6 +101,18 @@ class Registry:
             self.unused[function] = now
         elif not function.aside and self.dropped.pop(function.name, None) is not None:
             self.totals.add(function.totals)
+
+    def refuse(self, jobs: int = 1) -> None:
+        """Jobs were refused that are counted for no function."""
+        self.totals.refused += jobs
+
+    def add_up(self, totals: Totals) -> "Iterator[bytes]":
+        """Add what happened to all jobs since the start, in steps."""
+        totals.add(self.totals)
+        for count, function in enumerate(list(self.by_name.values()) + list(self.dropped.values()), 1):
+            totals.add(function.totals)
+            if not count % STEP:
+                yield b""
 
     def forget_unused(self, now: float) -> None:
         """Forget functions that nobody has used for long, some at a time."""

@@ -11,6 +11,8 @@ from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_RE
                              SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
                              SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
                              WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_response, parse_number)
+from .abilities import register_ability, unregister_ability, unregister_all
+from .attempts import assign, attempt_failed, finish, joins_in_turns
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
 from .results import collect, keep_end
 from .rights import SUBMIT, WORK, permitted
@@ -24,11 +26,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
     from ..wire.protocol import Data, Packet
-    from .core import Core
     from .jobs import Job
     from .peers import Peer
+    from .state import CoreState
     Arguments = Sequence[Any]  # those that protocol.PACKETS names: bytes, but for a large last one, which is a memoryview
-    Handler = Callable[["Core", Peer, Arguments], None]
+    Handler = Callable[["CoreState", Peer, Arguments], None]
 
 MAX_CLIENT_ID_SIZE = 127
 MAX_REDUCER_SIZE = 64
@@ -40,13 +42,13 @@ _NO_JOB_PACKET = pack_response(NO_JOB)
 # -------------------------------------------------------------------------------------------------------- packets from clients
 
 def _submits(priority: int, background: bool) -> "Handler":
-    def on_submit_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    def on_submit_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
         function, unique, workload = arguments
         submit(core, peer, function, unique, workload, priority, background)
     return on_submit_job
 
 
-def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_submit_job_epoch(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     function, unique, epoch, workload = arguments
     due = parse_number(epoch)
     if due >= 1 << 63:
@@ -56,7 +58,7 @@ def on_submit_job_epoch(core: "Core", peer: "Peer", arguments: "Arguments") -> N
         submit(core, peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due) if due > core.wall else 0.0)
 
 
-def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_submit_job_sched(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     function, unique = arguments[:2]
     workload = arguments[7]
     try:
@@ -69,7 +71,7 @@ def on_submit_job_sched(core: "Core", peer: "Peer", arguments: "Arguments") -> N
 
 
 def _submits_reduce(background: bool) -> "Handler":
-    def on_submit_reduce_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    def on_submit_reduce_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
         function, unique, reducer, _, workload = arguments
         if len(reducer) > MAX_REDUCER_SIZE:
             peer.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
@@ -78,14 +80,14 @@ def _submits_reduce(background: bool) -> "Handler":
     return on_submit_reduce_job
 
 
-def on_get_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_get_status(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (handle,) = arguments
     # A job that was set aside is over for who waits for it, as it would be for gearmand.
     handle = handle.rstrip(b"\0")
     peer.send(pack_response(STATUS_RES, handle, *_status_of(core.jobs.get(handle))))
 
 
-def on_get_status_unique(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_get_status_unique(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (unique,) = arguments
     unique = _before_nul(unique)
     job = core.uniques.find(unique)
@@ -106,7 +108,7 @@ def _status_of(job: "Optional[Job]") -> "Tuple[bytes, bytes, bytes, bytes]":
     return b"1", b"1" if job.state is RUNNING else b"0", b"%d" % numerator, b"%d" % denominator
 
 
-def on_option_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_option_req(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (option,) = arguments
     if _before_nul(option).lower() == b"exceptions":
         peer.exceptions = True
@@ -119,50 +121,50 @@ def on_option_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 # -------------------------------------------------------------------------------------------------------- packets from workers
 
-def on_can_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_can_do(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (function,) = arguments
-    core.register(peer, function, 0.0)
+    register_ability(core, peer, function, 0.0)
 
 
-def on_can_do_timeout(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_can_do_timeout(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     function, timeout_ms = arguments
     milliseconds = parse_number(timeout_ms)
     if milliseconds >= 10 ** 20:
         peer.error(b"INVALID_ARGUMENTS", b"The time limit is out of range")
     else:
         # gearmand's floor of one second is kept: workers registered for it send smaller numbers meaning seconds.
-        core.register(peer, function, max(1.0, milliseconds / 1000.0) if milliseconds > 0 else 0.0)
+        register_ability(core, peer, function, max(1.0, milliseconds / 1000.0) if milliseconds > 0 else 0.0)
 
 
-def on_cant_do(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_cant_do(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (function,) = arguments
-    core.unregister(peer, function)
+    unregister_ability(core, peer, function)
 
 
-def on_reset_abilities(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    core.unregister_all(peer)
+def on_reset_abilities(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+    unregister_all(core, peer)
 
 
-def on_set_client_id(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_set_client_id(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (client_id,) = arguments
     peer.identify(_before_nul(client_id)[:MAX_CLIENT_ID_SIZE])
 
 
-def on_all_yours(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_all_yours(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     peer.all_yours = peer.all_yours or GRAB_JOB
 
 
-def on_pre_sleep(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    if peer.ability_set is not None or not core.joins_in_turns(peer, PRE_SLEEP):
+def on_pre_sleep(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+    if peer.ability_set is not None or not joins_in_turns(core, peer, PRE_SLEEP):
         core.roster.fall_asleep(peer)
 
 
-def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-    if peer.ability_set is None and core.joins_in_turns(peer, GRAB_JOB):
+def on_grab_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+    if peer.ability_set is None and joins_in_turns(core, peer, GRAB_JOB):
         return
     if peer.all_yours:
         peer.all_yours = GRAB_JOB
-    job = core.assign(peer)
+    job = assign(core, peer)
     if job is None:
         peer.send(_NO_JOB_PACKET)
     elif len(job.workload) < LARGE_BODY:
@@ -173,12 +175,12 @@ def on_grab_job(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 
 def _grabs(packet_type: int) -> "Handler":
-    def on_grab(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
-        if peer.ability_set is None and core.joins_in_turns(peer, packet_type):
+    def on_grab(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+        if peer.ability_set is None and joins_in_turns(core, peer, packet_type):
             return
         if peer.all_yours:
             peer.all_yours = packet_type
-        job = core.assign(peer)
+        job = assign(core, peer)
         if job is None:
             peer.send(_NO_JOB_PACKET)
         else:
@@ -186,7 +188,7 @@ def _grabs(packet_type: int) -> "Handler":
     return on_grab
 
 
-def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_work_status(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     handle, numerator, denominator = arguments
     job = peer.running.get(handle)
     if job is None:
@@ -202,7 +204,7 @@ def on_work_status(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 
 
 def _relays(packet_type: int) -> "Handler":
-    def on_work_data(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    def on_work_data(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
         handle, data = arguments
         job = peer.running.get(handle)
         if job is None:
@@ -214,7 +216,7 @@ def _relays(packet_type: int) -> "Handler":
     return on_work_data
 
 
-def _relay(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Data", worker: "Optional[Peer]") -> None:
+def _relay(core: "CoreState", job: "Job", packet_type: int, handle: bytes, data: "Data", worker: "Optional[Peer]") -> None:
     """Send a worker's packet to all who watch a job: the same bytes, as they may be many."""
     if not job.watchers:
         return
@@ -228,13 +230,13 @@ def _relay(core: "Core", job: "Job", packet_type: int, handle: bytes, data: "Dat
         job.watchers[0].send(packet)
 
 
-def _refuse_late(core: "Core", peer: "Peer", text: bytes) -> None:
+def _refuse_late(core: "CoreState", peer: "Peer", text: bytes) -> None:
     """A worker ends a job that it does not have, or has no longer."""
     core.counters["late_results"] += 1
     peer.error(b"JOB_NOT_FOUND", text)
 
 
-def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
@@ -249,30 +251,30 @@ def on_work_complete(core: "Core", peer: "Peer", arguments: "Arguments") -> None
             watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
     if job.background and job.function.policy.keep:
         keep_end(core, job, END_COMPLETED, core.now - job.since, b"", data)
-    core.finish(job)
+    finish(core, job)
 
 
-def on_work_fail(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_work_fail(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (handle,) = arguments
     job = peer.running.get(handle.rstrip(b"\0"))
     if job is None:
         _refuse_late(core, peer, b"Job given in work result not found")
     else:
-        core.attempt_failed(job, b"the worker failed it", None, handle)
+        attempt_failed(core, job, b"the worker failed it", None, handle)
 
 
-def on_work_exception(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_work_exception(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
         _refuse_late(core, peer, b"An exception was received for a job that does not exist")
     else:
-        core.attempt_failed(job, bytes(data[:1024]), data, handle)
+        attempt_failed(core, job, bytes(data[:1024]), data, handle)
 
 
 # -------------------------------------------------------------------------------------------------------- packets from anybody
 
-def on_echo_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_echo_req(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (data,) = arguments
     peer.send_data(ECHO_RES, data)
 
@@ -280,7 +282,7 @@ def on_echo_req(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
 def _answers(rights: "FrozenSet[str]") -> "Handler":
     commands = permitted_commands(rights)
 
-    def on_text_line(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+    def on_text_line(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
         (line,) = arguments
         if peer.closing:
             return  # a line before has ended the connection
@@ -294,29 +296,29 @@ def _answers(rights: "FrozenSet[str]") -> "Handler":
     return on_text_line
 
 
-def on_wrong_magic(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_wrong_magic(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"INVALID_MAGIC", b"Request magic expected")
 
 
-def on_too_few_arguments(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_too_few_arguments(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (name,) = arguments
     peer.error(b"INVALID_ARGUMENTS", b"Too few arguments for " + name)
 
 
-def on_go_on(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_go_on(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     core.turns.go_on(peer)
 
 
-def on_ask(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_ask(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     question, is_order = arguments
     core.turns.undertake(peer, question(core, peer), lasts=bool(is_order))
 
 
-def on_unexpected(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_unexpected(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"INVALID_COMMAND", b"Command not expected")
 
 
-def on_forbidden(core: "Core", peer: "Peer", arguments: "Arguments") -> None:
+def on_forbidden(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     peer.error(b"FORBIDDEN", b"This connection may not do that")
 
 

@@ -8,11 +8,11 @@ from .uniques import predecessor_of, unique_key
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List
-    from .core import Core
     from .jobs import Function, Job
+    from .state import CoreState
 
 
-def check_core(core: "Core") -> None:
+def check_core(core: "CoreState") -> None:
     """Assert every invariant; for tests, as it looks at everything."""
     waiting = []  # type: List[Job]
     for function in core.functions.values():
@@ -67,7 +67,7 @@ def check_core(core: "Core") -> None:
     assert len(core.unsent) == len(set(core.unsent))
 
 
-def _check_function(core: "Core", function: "Function") -> "List[Job]":
+def _check_function(core: "CoreState", function: "Function") -> "List[Job]":
     jobs = list(function.jobs_waiting())
     for priority, end in enumerate(function.queues):
         ahead = end  # type: Any
@@ -99,7 +99,7 @@ def _check_function(core: "Core", function: "Function") -> "List[Job]":
     return jobs
 
 
-def _check_wake_up(core: "Core", function: "Function") -> None:
+def _check_wake_up(core: "CoreState", function: "Function") -> None:
     """A job waits, so of the peers that can do it none sleeps, or more are woken soon; with a fixed number, some are awake."""
     able = [peer for peer in core.peers if function.name in peer.abilities]
     if any(peer.sleep == ASLEEP and peer not in core.roster.changed for peer in able):

@@ -255,7 +255,12 @@ class Function:
     # ---------------------------------------------------------------------------- the arrows: into a state, out of the last
 
     def admit(self, job: Job) -> None:
-        """A job is one of its own from now on; the arrow into its first state follows."""
+        """A new job is one of its own from now on; the arrow into its first state follows."""
+        self.size += len(job.workload)
+        self.totals.submitted += 1
+
+    def readmit(self, job: Job) -> None:
+        """A job is one of its own again, from the store or from where it was set aside; the arrow into its state follows."""
         self.size += len(job.workload)
 
     def store(self, job: Job) -> None:
@@ -311,12 +316,13 @@ class Function:
         job.state = GONE
         self.size -= len(job.workload)
 
-    def stop(self, job: Job) -> None:
-        """A job runs no longer; the arrow into its next state follows."""
+    def stop(self, job: Job, completed: bool = False) -> None:
+        """A job runs no longer, perhaps as it is complete; the arrow into its next state follows."""
         assert job.state is RUNNING, job
         job.state = _BETWEEN
         job.worker = None
         self.running -= 1
+        self.totals.completed += completed
 
     def release(self, job: Job) -> None:
         """A job that does not run is in its state no longer; the arrow into its next one follows."""
@@ -349,6 +355,15 @@ class Function:
         """A job gets another workload."""
         self.size += len(workload) - len(job.workload)
         job.workload = workload
+
+    def join(self, job: Job) -> None:
+        """A submit met a job, and did not make another."""
+        job.joins += 1
+        self.totals.joined += 1
+
+    def count(self, what: str) -> None:
+        """Count something else that happened to a job, or did not: one of the names in Totals."""
+        setattr(self.totals, what, getattr(self.totals, what) + 1)
 
     def gain_worker(self) -> None:
         """A worker has registered for it, perhaps not for the first time."""
@@ -458,9 +473,9 @@ class AbilitySet:
 
 
 class Totals:
-    """What has happened to jobs since the start: to those of a function, or to those of no function that still is.
+    """What has happened to jobs since the start: to those of a function, or to those of none that there still is.
 
-    Owner: the Core.
+    Owner: the Function, whose methods alone change it; for what belongs to none, the Registry.
     """
 
     __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused", "lost")

@@ -21,9 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional
     from ..wire.protocol import Data
-    from .core import Core
     from .jobs import FunctionPolicy, Job
     from .peers import Peer
+    from .state import CoreState
 
 KEPT_SIZE = 500        # bytes that one takes up besides what is in it, about
 _ENCODED_AT_ONCE = 49152  # bytes, of which base64 makes a whole number of letters
@@ -144,7 +144,7 @@ def collect(job: "Job", data: "Data") -> None:
             job.collected = False
 
 
-def keep_end(core: "Core", job: "Job", outcome: str, ran: float, text: "Data" = b"", result: "Data" = b"") -> None:
+def keep_end(core: "CoreState", job: "Job", outcome: str, ran: float, text: "Data" = b"", result: "Data" = b"") -> None:
     """A background job has ended, after it ran for so many seconds, or one of its runs: keep that if its policy says so."""
     policy = job.function.policy
     if not policy.keep or not job.background:
@@ -165,7 +165,7 @@ def keep_end(core: "Core", job: "Job", outcome: str, ran: float, text: "Data" = 
         core.ledger.forget(handle)
 
 
-def restore_end(core: "Core", record: KeepRecord) -> None:
+def restore_end(core: "CoreState", record: KeepRecord) -> None:
     """Take in from the store how a job ended, in the order of the store."""
     policy = core.registry.policy_of(record.function)
     left = policy.keep - max(0.0, core.wall - record.ended)  # the clock may have been set back
@@ -174,7 +174,7 @@ def restore_end(core: "Core", record: KeepRecord) -> None:
         core.ledger.forget(handle)
 
 
-def forget_overdue(core: "Core") -> "Iterator[bytes]":
+def forget_overdue(core: "CoreState") -> "Iterator[bytes]":
     """Keep no longer what was kept for long enough."""
     while True:
         gone = core.results.pop_overdue(core.now)
@@ -185,7 +185,7 @@ def forget_overdue(core: "Core") -> "Iterator[bytes]":
         yield b""
 
 
-def find_story(core: "Core", handle: bytes) -> "Optional[Dict[str, Any]]":
+def find_story(core: "CoreState", handle: bytes) -> "Optional[Dict[str, Any]]":
     """All about a job, whether it is to run, runs or has ended, None if it is not known; `keep` says for how long after its end
     that is kept, `end` how it, or the last run of one that recurs, has ended, but for what it has given."""
     job = core.jobs.get(handle) or core.aside.get(handle)
@@ -202,7 +202,7 @@ def find_story(core: "Core", handle: bytes) -> "Optional[Dict[str, Any]]":
     return facts
 
 
-def story_in_json(core: "Core", handle: bytes, tail: bytes) -> "Optional[Iterator[bytes]]":
+def story_in_json(core: "CoreState", handle: bytes, tail: bytes) -> "Optional[Iterator[bytes]]":
     """The same as JSON, in pieces, with what the job has given: `data` and `result` in base64, null if that was too large; and
     what is to come after it."""
     story = find_story(core, handle)
@@ -226,7 +226,7 @@ def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: by
     yield text + tail
 
 
-def replay(core: "Core", peer: "Peer", handle: bytes) -> "Iterator[Data]":
+def replay(core: "CoreState", peer: "Peer", handle: bytes) -> "Iterator[Data]":
     """The packets that who waited for a job would have got, or a STATUS_RES if it has not ended."""
     if ADMIN not in peer.rights:
         yield pack_response(ERROR, b"FORBIDDEN", b"This connection may not ask that")

@@ -2,6 +2,7 @@
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
 from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, tell_refusal
+from .transitions import delay_again, place, put_behind
 from .uniques import unique_key
 from .watchers import watch
 
@@ -10,21 +11,21 @@ if TYPE_CHECKING:
     from typing import Optional, Tuple
     from ..schedule import Schedule
     from ..wire.protocol import Data
-    from .core import Core
     from .jobs import Function
     from .peers import Peer
+    from .state import CoreState
 
 # The head of JOB_CREATED for each size of handle (benchmark: background submit).
 _CREATED_HEADS = tuple(pack_response(JOB_CREATED, b" " * size)[:12] for size in range(128))
 
 
-def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Data", priority: int, background: bool,
+def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload: "Data", priority: int, background: bool,
            due: float = 0.0, reducer: "Optional[bytes]" = None, schedule: "Optional[Schedule]" = None) -> None:
     """A peer submits a job."""
     function = core.functions.get(name)
     if function is None:
         if not core.registry.make_room_for(name):
-            core.totals.refused += 1
+            core.registry.refuse()
             tell_refusal(core.counters, peer, TOO_MANY_FUNCTIONS)
             return
         function = core.add_function(name)
@@ -64,10 +65,9 @@ def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Da
     job.earlier = earlier = later.earlier
     earlier.later = later.earlier = job
     core.size += size
-    function.admit(job)
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    function.totals.submitted += 1
+    function.admit(job)
     if predecessor is not None:
         predecessor.successor = job
     elif unique:
@@ -87,14 +87,14 @@ def submit(core: "Core", peer: "Peer", name: bytes, unique: bytes, workload: "Da
         ledger.promise(peer, _CREATED_HEADS[len(handle)] + handle)
         return
     if due or predecessor is not None:
-        core.place(job)
+        place(core, job)
     else:
         function.push(job)
         core.roster.wake(function, core.now)
     peer.send(_CREATED_HEADS[len(handle)] + handle)
 
 
-def _refusal(core: "Core", function: "Function", priority: int, size: int, background: bool) -> bytes:
+def _refusal(core: "CoreState", function: "Function", priority: int, size: int, background: bool) -> bytes:
     """Why a new job cannot be taken, or nothing."""
     if function.max_queue is not None and 0 < function.max_queue[priority] <= function.total:
         return QUEUE_FULL
@@ -105,8 +105,8 @@ def _refusal(core: "Core", function: "Function", priority: int, size: int, backg
     return core.limits.job_refusal(function, len(core.jobs) + len(core.aside), core.size, size)
 
 
-def _refuse(core: "Core", peer: "Peer", function: "Function", reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
-    function.totals.refused += 1
+def _refuse(core: "CoreState", peer: "Peer", function: "Function", reason: bytes, code: bytes = b"QUEUE_ERROR") -> None:
+    function.count("refused")
     tell_refusal(core.counters, peer, reason, code)
 
 
@@ -128,7 +128,7 @@ def _choose(job: "Job", schedule: "Optional[Schedule]") -> "Tuple[str, Job]":
     return coalescing, job
 
 
-def _coalesce(core: "Core", peer: "Peer", action: str, job: "Job", workload: "Data", priority: int, background: bool,
+def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload: "Data", priority: int, background: bool,
               due: float, schedule: "Optional[Schedule]") -> None:
     """Do with a job what was chosen, unless there is a reason against it."""
     function, ledger = job.function, core.ledger
@@ -147,8 +147,7 @@ def _coalesce(core: "Core", peer: "Peer", action: str, job: "Job", workload: "Da
     recorded = len(ledger.records)
     if action == REPLACE:
         _replace_workload(core, job, workload)
-    job.joins += 1
-    function.totals.joined += 1
+    function.join(job)
     if priority < job.priority:
         _raise_priority(core, job, priority)
     if schedule is not None and recurs:
@@ -167,7 +166,7 @@ def _coalesce(core: "Core", peer: "Peer", action: str, job: "Job", workload: "Da
         peer.send(reply)
 
 
-def _replace_workload(core: "Core", job: "Job", workload: "Data") -> None:
+def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
     core.size += len(workload) - len(job.workload)
     job.function.replace_workload(job, workload)
     if job.state is STORING:
@@ -176,7 +175,7 @@ def _replace_workload(core: "Core", job: "Job", workload: "Data") -> None:
         core.ledger.change(job, "workload", workload)
 
 
-def _reschedule(core: "Core", job: "Job", due: float, schedule: "Schedule") -> None:
+def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule") -> None:
     """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
     waits = job.schedule is not None and not job.attempts
     job.schedule = schedule
@@ -187,21 +186,21 @@ def _reschedule(core: "Core", job: "Job", due: float, schedule: "Schedule") -> N
         return
     core.ledger.change(job, "schedule", schedule.text)
     if waits and job.state is DELAYED:
-        core.delay_again(job, due)
+        delay_again(core, job, due)
 
 
-def _record_again(core: "Core", job: "Job") -> None:
+def _record_again(core: "CoreState", job: "Job") -> None:
     """A job whose record is not yet on disk has changed."""
     core.ledger.withdraw(job)
     core.ledger.add(job, core.now, core.wall)
 
 
-def _raise_priority(core: "Core", job: "Job", priority: int) -> None:
+def _raise_priority(core: "CoreState", job: "Job", priority: int) -> None:
     core.ledger.change(job, "priority", priority)
     if job.state is WAITING:
         job.function.release(job)
         job.priority = priority
         job.function.push(job)
-        core.put_behind(job)
+        put_behind(core, job)
     else:
         job.function.reprioritize(job, priority)

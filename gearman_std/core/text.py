@@ -10,15 +10,20 @@ What can take long is an iterator of steps, see the module turns.
 from ..wire.protocol import parse_number
 from .facts import function_facts, job_facts
 from .jobs import RUNNING, Totals
+from .orders import cancel_job, drop_job, pause_function, purge_job, requeue_job, resume_function, run_now
 from .results import story_in_json
 from .rights import ADMIN, STEER, permitted
+from .stopping import begin_stop
 from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple, Union
+    from .chain import Chain
+    from .jobs import Function, Job
+    from .state import CoreState
     Reply = Union[bytes, Iterator[bytes]]  # all of it, or its pieces
-    TextCommand = Callable[[Any, List[bytes]], Reply]
+    TextCommand = Callable[[CoreState, List[bytes]], Reply]
 
 _OK = b"OK\r\n"
 _NO_ROOM = b"ERR QUEUE_ERROR Too+many+functions\r\n"
@@ -33,7 +38,7 @@ def permitted_commands(rights: "FrozenSet[str]") -> "Dict[bytes, TextCommand]":
     return permitted(_TEXT_COMMANDS, rights, _forbidden)
 
 
-def answer(core: "Any", commands: "Dict[bytes, TextCommand]", line: bytes) -> "Optional[Reply]":
+def answer(core: "CoreState", commands: "Dict[bytes, TextCommand]", line: bytes) -> "Optional[Reply]":
     """The reply to one line of a peer that has these commands, or None if the connection should be closed.
 
     That is so for lines of HTTP, or whoever can make a program here send a request, as to a web hook, could have the lines of
@@ -48,7 +53,7 @@ def answer(core: "Any", commands: "Dict[bytes, TextCommand]", line: bytes) -> "O
     return command(core, words) if command is not None else _unknown_command(words[0])
 
 
-def obey(core: "Any", rights: "FrozenSet[str]", words: "List[bytes]") -> "Reply":
+def obey(core: "CoreState", rights: "FrozenSet[str]", words: "List[bytes]") -> "Reply":
     """The reply to the words of a command of a peer with these rights, which are not those of a line, and may hold blanks."""
     right, command = _TEXT_COMMANDS[words[0]]
     return command(core, words) if right in rights else _forbidden(core, words)
@@ -78,22 +83,22 @@ def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:
     return b":" in b"".join(words[:2]) or words[0].upper() in _HTTP_METHODS_ELSEWHERE and len(words) > 1
 
 
-def _status(core: "Any", words: "List[bytes]") -> "Reply":
+def _status(core: "CoreState", words: "List[bytes]") -> "Reply":
     return _listing(b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, function.workers)
                     for function in _functions(core))
 
 
-def _priority_status(core: "Any", words: "List[bytes]") -> "Reply":
-    return _listing(b"%s\t%d\t%d\t%d\t%d\n" % (
-        (function.name,) + tuple(map(sum, zip(function.waiting, function.delayed))) + (function.workers,))
+def _priority_status(core: "CoreState", words: "List[bytes]") -> "Reply":
+    return _listing(b"%s\t%s\t%d\n" % (
+        function.name, b"\t".join(b"%d" % sum(both) for both in zip(function.waiting, function.delayed)), function.workers)
         for function in _functions(core))
 
 
-def _workers(core: "Any", words: "List[bytes]") -> "Reply":
+def _workers(core: "CoreState", words: "List[bytes]") -> "Reply":
     return _listing(_lines_of_workers(core))
 
 
-def _lines_of_workers(core: "Any") -> "Iterator[bytes]":
+def _lines_of_workers(core: "CoreState") -> "Iterator[bytes]":
     """A line for each peer, which may come in parts, as it can name many functions."""
     for peer in list(core.peers):
         if peer.gone:
@@ -105,33 +110,32 @@ def _lines_of_workers(core: "Any") -> "Iterator[bytes]":
         yield b"\n"
 
 
-def _version(core: "Any", words: "List[bytes]") -> bytes:
+def _version(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"OK %s\n" % core.version
 
 
-def _getpid(core: "Any", words: "List[bytes]") -> bytes:
+def _getpid(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"OK %d\n" % core.pid
 
 
-def _verbose(core: "Any", words: "List[bytes]") -> bytes:
+def _verbose(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"OK %s\n" % core.verbosity
 
 
-def _maxqueue(core: "Any", words: "List[bytes]") -> bytes:
+def _maxqueue(core: "CoreState", words: "List[bytes]") -> bytes:
     if len(words) < 2:
         return _incomplete(b"maxqueue")
     limits = [max(0, parse_number(word)) for word in words[2:]]
-    if len(limits) == 1:
-        limits *= 3
-    limits += [0] * (3 - len(limits))
+    high, normal, low = limits * 3 if len(limits) == 1 else (limits + [0, 0, 0])[:3]
+    limited = bool(high or normal or low)
     max_queues = core.registry.max_queues
-    if any(limits) and words[1] not in max_queues and 0 < core.limits.functions <= len(max_queues):
+    if limited and words[1] not in max_queues and 0 < core.limits.functions <= len(max_queues):
         return _NO_ROOM
-    core.registry.set_max_queue(words[1], tuple(limits) if any(limits) else None, core.now)
+    core.registry.set_max_queue(words[1], (high, normal, low) if limited else None, core.now)
     return _OK
 
 
-def _create(core: "Any", words: "List[bytes]") -> bytes:
+def _create(core: "CoreState", words: "List[bytes]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
     if not core.registry.make_room_for(words[2]):
@@ -140,7 +144,7 @@ def _create(core: "Any", words: "List[bytes]") -> bytes:
     return _OK
 
 
-def _drop(core: "Any", words: "List[bytes]") -> "Reply":
+def _drop(core: "CoreState", words: "List[bytes]") -> "Reply":
     forced = len(words) == 4 and words[3].lower() == b"force"
     if len(words) != 3 + forced or words[1].lower() != b"function":
         return _incomplete(b"drop")
@@ -148,7 +152,7 @@ def _drop(core: "Any", words: "List[bytes]") -> "Reply":
     return _drop_like(core, words[2].lower(), forced) if function is None else _drop_with_jobs(core, function, forced)
 
 
-def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
+def _drop_like(core: "CoreState", wanted: bytes, forced: bool) -> "Iterator[bytes]":
     """Drop the first function whose name is the wanted one but for its case."""
     for count, function in enumerate(_functions(core), 1):
         if function.name.lower() == wanted:
@@ -163,7 +167,7 @@ def _drop_like(core: "Any", wanted: bytes, forced: bool) -> "Iterator[bytes]":
     yield FUNCTION_NOT_FOUND
 
 
-def _drop_with_jobs(core: "Any", function: "Any", forced: bool) -> "Reply":
+def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "Reply":
     if function.workers or function.running:
         return b"ERR there are still connected workers or executing clients\r\n"
     if function.total and not forced:
@@ -174,23 +178,23 @@ def _drop_with_jobs(core: "Any", function: "Any", forced: bool) -> "Reply":
     return _OK
 
 
-def _drop_jobs(core: "Any", function: "Any") -> "Iterator[bytes]":
+def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
     """Drop a function with its jobs; if others have come meanwhile, it is one that was made for them."""
-    core.pause(function)
+    pause_function(core, function)
     for jobs in core.job_chain.walk():
         for job in jobs:
             if job.function is function and job.later is not None and job.state is not RUNNING:
-                core.drop_job(job)
+                drop_job(core, job)
         yield b""
     if core.functions.get(function.name) is function:
         if function.total or function.workers:
-            core.resume(function)
+            resume_function(core, function)
         else:
             core.registry.drop(function)
     yield _OK
 
 
-def _cancel(core: "Any", words: "List[bytes]") -> "Reply":
+def _cancel(core: "CoreState", words: "List[bytes]") -> "Reply":
     what = words[1].lower() if len(words) > 2 else b""
     if not what:
         return _unknown_command(b"cancel")
@@ -198,20 +202,20 @@ def _cancel(core: "Any", words: "List[bytes]") -> "Reply":
         job = core.jobs.get(words[2]) or core.aside.get(words[2])
         if job is None:
             return JOB_NOT_FOUND
-        core.cancel(job)
+        cancel_job(core, job)
         return _OK
     if what == b"function" and len(words) == 3:
         function = core.functions.get(words[2])
-        return _for_all(core, words, core.job_chain, core.cancel,
+        return _for_all(core, words, core.job_chain, cancel_job,
                         lambda jobs: [job for job in jobs if job.function is function], function.total if function else 0)
     if what == b"unique" and len(words) in (3, 4):
-        return _for_all(core, words, core.job_chain, core.cancel, lambda jobs: [
+        return _for_all(core, words, core.job_chain, cancel_job, lambda jobs: [
             job for job in jobs if job.unique == words[2] and (len(words) == 3 or job.function.name == words[3])])
     return b"ERR UNKNOWN_ERROR\r\n"
 
 
-def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[Any], None]",
-             concerned: "Callable[[List[Any]], List[Any]]", most: "Optional[int]" = None) -> "Iterator[bytes]":
+def _for_all(core: "CoreState", words: "List[bytes]", chain: "Chain", order: "Callable[[CoreState, Job], None]",
+             concerned: "Callable[[List[Job]], List[Job]]", most: "Optional[int]" = None) -> "Iterator[bytes]":
     """Give an order for all jobs of a chain that it concerns, `most` at most; that there are none is an error only where one
     was named.
     """
@@ -221,7 +225,7 @@ def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[
             if job.joins >= STEP:
                 yield b""  # its watchers can be many
             if job.later is not None:
-                order(job)
+                order(core, job)
                 count += 1
         if count == most:
             break
@@ -233,20 +237,20 @@ def _for_all(core: "Any", words: "List[bytes]", chain: "Any", order: "Callable[[
         yield b"OK %d\r\n" % count if count or what in (b"function", b"all") else JOB_NOT_FOUND
 
 
-def _requeue(core: "Any", words: "List[bytes]") -> "Reply":
-    return _with_jobs_aside(core, words, core.requeue)
+def _requeue(core: "CoreState", words: "List[bytes]") -> "Reply":
+    return _with_jobs_aside(core, words, requeue_job)
 
 
-def _purge(core: "Any", words: "List[bytes]") -> "Reply":
-    return _with_jobs_aside(core, words, core.purge)
+def _purge(core: "CoreState", words: "List[bytes]") -> "Reply":
+    return _with_jobs_aside(core, words, purge_job)
 
 
-def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> "Reply":
+def _with_jobs_aside(core: "CoreState", words: "List[bytes]", order: "Callable[[CoreState, Job], None]") -> "Reply":
     what = words[1].lower() if len(words) > 1 else b""
     if what == b"job" and len(words) == 3:
         if words[2] not in core.aside:
             return JOB_NOT_FOUND
-        order(core.aside[words[2]])
+        order(core, core.aside[words[2]])
         return b"OK 1\r\n"
     if what == b"function" and len(words) == 3:
         return _for_all(core, words, core.aside_chain, order,
@@ -256,58 +260,58 @@ def _with_jobs_aside(core: "Any", words: "List[bytes]", order: "Callable[[Any], 
     return _incomplete(words[0].lower())
 
 
-def _run(core: "Any", words: "List[bytes]") -> bytes:
+def _run(core: "CoreState", words: "List[bytes]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"job":
         return _incomplete(b"run")
     job = core.jobs.get(words[2])
     if job is None:
         return JOB_NOT_FOUND
-    return _OK if core.run_now(job) else b"ERR the job does not wait for a date\r\n"
+    return _OK if run_now(core, job) else b"ERR the job does not wait for a date\r\n"
 
 
-def _pause(core: "Any", words: "List[bytes]") -> bytes:
-    return _with_function(core, words, core.pause)
+def _pause(core: "CoreState", words: "List[bytes]") -> bytes:
+    return _with_function(core, words, pause_function)
 
 
-def _resume(core: "Any", words: "List[bytes]") -> bytes:
-    return _with_function(core, words, core.resume)
+def _resume(core: "CoreState", words: "List[bytes]") -> bytes:
+    return _with_function(core, words, resume_function)
 
 
-def _with_function(core: "Any", words: "List[bytes]", order: "Callable[[Any], None]") -> bytes:
+def _with_function(core: "CoreState", words: "List[bytes]", order: "Callable[[CoreState, Function], None]") -> bytes:
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(words[0].lower())
     function = core.functions.get(words[2])
     if function is None:
         return FUNCTION_NOT_FOUND
-    order(function)
+    order(core, function)
     return _OK
 
 
-def _drain(core: "Any", words: "List[bytes]") -> bytes:
+def _drain(core: "CoreState", words: "List[bytes]") -> bytes:
     if len(words) > 2 or words[1:] and words[1].lower() not in (b"on", b"off"):
         return _incomplete(b"drain")
     draining = len(words) == 1 or words[1].lower() == b"on"
     if core.stopping and not draining:
         return b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"  # new jobs could put that off for ever
-    core.drain(draining)
+    core.draining = draining
     return _OK
 
 
-def _shutdown(core: "Any", words: "List[bytes]") -> bytes:
+def _shutdown(core: "CoreState", words: "List[bytes]") -> bytes:
     if len(words) > 2 or words[1:] and words[1].lower() != b"graceful":
         return _incomplete(b"shutdown")
-    core.stop(graceful=len(words) == 2)
+    begin_stop(core, graceful=len(words) == 2)
     return _OK
 
 
-def _result(core: "Any", words: "List[bytes]") -> "Reply":
+def _result(core: "CoreState", words: "List[bytes]") -> "Reply":
     if len(words) != 2:
         return _incomplete(b"result")
     pieces = story_in_json(core, words[1], b"\n.\n")
     return JOB_NOT_FOUND if pieces is None else pieces
 
 
-def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
+def _show_listing(core: "CoreState", words: "List[bytes]") -> "Reply":
     if len(words) < 2:
         return _unknown_command(b"show")
     what = [word.lower() for word in words[1:]]
@@ -330,16 +334,12 @@ def _show_listing(core: "Any", words: "List[bytes]") -> "Reply":
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
 
-def _show_totals(core: "Any") -> "Iterator[bytes]":
+def _show_totals(core: "CoreState") -> "Iterator[bytes]":
     totals = Totals()
-    totals.add(core.totals)
-    for count, function in enumerate(list(core.functions.values()) + list(core.registry.dropped.values()), 1):
-        totals.add(function.totals)
-        if not count % STEP:
-            yield b""
-    figures = [(name, getattr(totals, name)) for name in totals.__slots__]
+    yield from core.registry.add_up(totals)
+    figures = [(name, getattr(totals, name)) for name in totals.__slots__]  # type: List[Tuple[str, int]]
     figures += [("jobs", len(core.jobs)), ("aside", len(core.aside)), ("job_bytes", core.size), ("peers", len(core.peers)),
-                ("functions", len(core.functions)), ("uptime", int(core.now - core.began))]
+                ("functions", len(core.functions)), ("uptime", int(core.now - (core.began or 0.0)))]
     figures += sorted(core.counters.items())
     yield from _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
 
@@ -350,14 +350,14 @@ def _json_listing(entries: "Iterable[Dict[str, Any]]") -> "Iterator[bytes]":
     return _listing(encode(entry).encode() + b"\n" for entry in entries)
 
 
-def _functions(core: "Any") -> "Iterator[Any]":
+def _functions(core: "CoreState") -> "Iterator[Function]":
     """The functions that there are now, but for those that have gone when their turn comes."""
     for function in list(core.functions.values()):
         if core.functions.get(function.name) is function:
             yield function
 
 
-def _jobs(chain: "Any") -> "Iterator[Any]":
+def _jobs(chain: "Chain") -> "Iterator[Job]":
     for jobs in chain.walk():
         for job in jobs:
             if job.later is not None:
@@ -386,7 +386,7 @@ def _incomplete(command: bytes) -> bytes:
     return b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+" + command + b"\r\n"
 
 
-def _forbidden(core: "Any", words: "List[bytes]") -> bytes:
+def _forbidden(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
 
 

@@ -1,16 +1,15 @@
-"""The life of a job in the core: submitted, ordered, run, ended, cancelled; limits, status and stopping."""
+"""The life of a job in the core: submitted, ordered, run, ended; limits and status."""
 import pytest
 
-from gearman_std.errors import ProtocolError
-from gearman_std.core.handles import Handles
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
-from gearman_std.wire.protocol import (CAN_DO, CANT_DO, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
-                                       JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, OPTION_REQ,
-                                       OPTION_RES, PRE_SLEEP, RESET_ABILITIES, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB,
-                                       SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
-                                       SUBMIT_JOB_LOW_BG, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
-                                       WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
+from gearman_std.errors import ProtocolError
+from gearman_std.wire.protocol import (CANT_DO, CAN_DO, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
+                                       JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, NO_JOB, OPTION_REQ,
+                                       OPTION_RES, PRE_SLEEP, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG,
+                                       SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE, WORK_DATA,
+                                       WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_response)
 
 
 # ----------------------------------------------------------------------------------------------------------- a job, end to end
@@ -44,13 +43,6 @@ def test_a_background_job_outlives_its_submitter(world):
 def test_each_job_has_a_handle_of_its_own(world):
     client = world.connects()
     assert [client.submits(b"f"), client.submits_bg(b"g"), client.submits(b"f")] == [b"H:x:1", b"H:x:2", b"H:x:3"]
-
-
-def test_handles_may_grow_longer_than_c_programs_expect(make_world):
-    world = make_world()
-    world.core.handles = Handles(b"p" * 51)
-    world.core.handles.number = 10 ** 15
-    assert len(world.connects().submits()) == 51 + 1 + 16
 
 
 def test_a_worker_may_hold_several_jobs_and_finish_them_in_any_order(world):
@@ -134,35 +126,6 @@ def test_a_grab_without_a_fitting_ability_finds_no_job(world):
 
 # ------------------------------------------------------------------------------------------------------------------ who leaves
 
-def test_a_waiting_job_goes_when_its_last_client_leaves(world):
-    one, two = world.connects(), world.connects()
-    handle = one.submits(b"f", b"u")
-    two.submits(b"f", b"u")
-    one.leaves()
-    assert two.knows(handle)
-    two.leaves()
-    assert world.core.jobs == {}
-    assert world.worker(b"f").grabs() is None
-
-
-def test_a_running_job_whose_clients_have_left_may_be_finished(world):
-    client, worker = world.connects(), world.worker(b"f")
-    handle = client.submits()
-    worker.grabs()
-    client.leaves()
-    worker.says(WORK_COMPLETE, handle, b"r").hears()
-    assert world.core.jobs == {}
-
-
-def test_a_running_job_whose_clients_have_left_does_not_come_back_from_a_lost_worker(world):
-    client, worker = world.connects(), world.worker(b"f")
-    client.submits()
-    worker.grabs()
-    client.leaves()
-    worker.leaves()
-    assert world.core.jobs == {}
-
-
 def test_a_lost_worker_s_job_goes_to_the_tail_of_its_priority_and_its_client_is_not_told(world):
     client, worker, sleeper = world.connects(), world.worker(b"f"), world.worker(b"f")
     lost = client.submits()
@@ -175,25 +138,6 @@ def test_a_lost_worker_s_job_goes_to_the_tail_of_its_priority_and_its_client_is_
     client.says(GET_STATUS, lost).hears((STATUS_RES, lost, b"1", b"0", b"0", b"0"))
     assert [sleeper.grabs() for _ in range(3)] == [waiting, lost, low]
     assert world.core.jobs[lost].attempts == 1
-
-
-@pytest.mark.parametrize("request_", ((CANT_DO, b"f"), (RESET_ABILITIES,)))
-def test_a_worker_that_can_no_longer_do_a_function_gives_its_jobs_back(world, request_):
-    client, worker, other = world.connects(), world.worker(b"f"), world.worker(b"f", sleeps=True)
-    handle = client.submits()
-    other.hears((NOOP,))
-    assert worker.grabs() == handle
-    worker.says(*request_)
-    worker.says(WORK_COMPLETE, handle, b"late").hears_error(b"JOB_NOT_FOUND")
-    assert other.grabs() == handle
-
-
-def test_a_worker_that_loses_one_ability_keeps_the_jobs_of_the_others(world):
-    client, worker = world.connects(), world.worker(b"f", b"g")
-    handle = client.submits(b"g")
-    worker.grabs()
-    worker.says(CANT_DO, b"f").says(WORK_COMPLETE, handle, b"r").hears()
-    client.hears((WORK_COMPLETE, handle, b"r"))
 
 
 # ------------------------------------------------------------------------------------------------------ results and exceptions
@@ -255,117 +199,6 @@ def test_exceptions_may_be_on_for_every_connection(make_world):
     client.hears((WORK_EXCEPTION, handle, b"what"))
 
 
-# --------------------------------------------------------------------------------------------------- cancel, drop, drain, stop
-
-def test_a_waiting_job_that_is_cancelled_fails_and_is_gone(world):
-    client, worker = world.connects(), world.worker(b"f")
-    handle = client.submits()
-    assert world.connects().asks(b"cancel job " + handle) == b"OK\r\n"
-    client.hears((WORK_FAIL, handle))
-    assert worker.grabs() is None and not client.knows(handle)
-
-
-def test_a_running_job_that_is_cancelled_fails_at_once_and_its_result_is_refused(world):
-    client, worker = world.connects(), world.worker(b"f")
-    handle = client.submits()
-    worker.grabs()
-    assert world.connects().asks(b"cancel job " + handle) == b"OK\r\n"
-    client.hears((WORK_FAIL, handle))
-    worker.says(WORK_COMPLETE, handle, b"").hears_error(b"JOB_NOT_FOUND")
-    client.hears()
-    assert world.totals().cancelled == 1
-
-
-def test_after_a_cancel_the_same_unique_is_a_new_job(world):
-    client = world.connects()
-    handle = client.submits_bg(b"f", b"u")
-    client.asks(b"cancel job " + handle)
-    assert client.submits_bg(b"f", b"u") != handle
-
-
-def test_a_job_waiting_for_its_time_and_one_set_aside_can_be_cancelled(make_world):
-    world = make_world(policy=FunctionPolicy(retries=1))
-    client = world.connects()
-    client.says(SUBMIT_JOB_EPOCH, b"g", b"", b"%d" % (world.wall + 9), b"").hears((JOB_CREATED, b"H:x:1"))
-    handle = client.submits_bg()
-    world.loses(1)
-    assert client.asks(b"cancel job H:x:1") == client.asks(b"cancel job " + handle) == b"OK\r\n"
-    assert world.core.jobs == {} and world.aside() == [] and world.wait is None and world.core.size == 0
-
-
-def test_a_dropped_function_s_jobs_are_set_aside_or_fail(world):
-    client, listener = world.connects(), world.connects()
-    kept = client.submits_bg(b"f")
-    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 9), b"").hears((JOB_CREATED, b"H:x:2"))
-    foreground = listener.submits(b"f")
-    assert client.asks(b"drop function f") == b"ERR there are still 3 jobs queued: force sets them aside\r\n"
-    assert client.asks(b"drop function f force") == b"OK\r\n"
-    listener.hears((WORK_FAIL, foreground))
-    assert world.aside() == [(kept, b"its function was dropped"), (b"H:x:2", b"its function was dropped")]
-    assert world.core.functions == {} and world.wait is None
-    assert client.asks(b"show totals").splitlines()[:6] == [
-        b"submitted\t3", b"joined\t0", b"completed\t0", b"failed\t1", b"requeued\t0", b"set_aside\t2"]
-
-
-def test_a_draining_server_finishes_what_is_queued_and_takes_nothing_new(world):
-    client, worker = world.connects(), world.worker(b"f")
-    handle = client.submits_bg(b"f", b"u")
-    assert client.asks(b"drain") == b"OK\r\n"
-    client.says(SUBMIT_JOB, b"f", b"v", b"").hears_error(b"QUEUE_ERROR", b"The server is draining and takes no new jobs")
-    assert client.submits(b"f", b"u") == handle, "joining is not new"
-    assert worker.grabs() == handle
-    worker.says(WORK_COMPLETE, handle, b"")
-    client.hears((WORK_COMPLETE, handle, b""))
-    assert client.asks(b"drain off") == b"OK\r\n"
-    assert client.submits_bg(b"f", b"v")
-
-
-def test_a_server_that_stops_takes_no_new_jobs_again(world):
-    client = world.connects()
-    client.submits_bg(b"f", b"u")
-    assert client.asks(b"shutdown graceful") == b"OK\r\n"
-    assert client.asks(b"drain off") == b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"
-    assert client.asks(b"drain on") == b"OK\r\n"
-    client.says(SUBMIT_JOB, b"f", b"v", b"").hears_error(b"QUEUE_ERROR")
-
-
-def test_a_paused_function_gives_out_nothing_until_it_is_resumed(world):
-    client, worker = world.connects(), world.worker(b"f", b"g")
-    assert client.asks(b"pause function f") == b"OK\r\n"
-    f = client.submits_bg(b"f")
-    worker.says(PRE_SLEEP).hears()
-    g = client.submits_bg(b"g")
-    worker.hears((NOOP,))
-    assert [worker.grabs(), worker.grabs()] == [g, None]
-    worker.says(PRE_SLEEP).hears()
-    assert client.asks(b"resume function f") == b"OK\r\n"
-    worker.hears((NOOP,))
-    assert worker.grabs() == f
-
-
-def test_a_stop_at_once_needs_nothing_and_cannot_be_taken_back_by_a_graceful_one(world):
-    world.core.stop(graceful=True)
-    assert world.core.stopping == "graceful"
-    world.core.stop(graceful=False)
-    world.core.stop(graceful=True)
-    assert world.core.stopping == "now"
-
-
-def test_a_graceful_stop_takes_nothing_new_and_waits_until_no_job_is_left(world):
-    client, worker = world.connects(), world.worker(b"f")
-    running, waiting = client.submits(), client.submits_bg()
-    worker.grabs()
-    world.core.stop(graceful=True)
-    client.says(SUBMIT_JOB, b"f", b"", b"").hears_error(b"QUEUE_ERROR")
-    worker.says(WORK_COMPLETE, running, b"")
-    client.hears((WORK_COMPLETE, running, b""))
-    assert not world.core.idle
-    assert worker.grabs() == waiting
-    assert not world.core.idle
-    worker.says(WORK_COMPLETE, waiting, b"")
-    assert world.core.idle
-
-
 # ---------------------------------------------------------------------------------------------------------------------- limits
 
 @pytest.mark.parametrize("limits, text", (
@@ -404,14 +237,6 @@ def test_functions_are_limited(make_world):
     client.says(CAN_DO, b"c").hears_error(b"QUEUE_ERROR", b"Too many functions")
     client.says(SUBMIT_JOB, b"c", b"", b"").hears_error(b"QUEUE_ERROR", b"Too many functions")
     assert list(world.core.functions) == [b"a", b"b"]
-
-
-def test_abilities_of_a_peer_are_limited(make_world):
-    world = make_world(limits=Limits(abilities=2))
-    worker = world.worker(b"a", b"b", b"a")
-    worker.says(CAN_DO, b"c").hears_error(b"QUEUE_ERROR", b"Too many abilities on this connection")
-    worker.says(CANT_DO, b"a").says(CAN_DO, b"c").hears()
-    assert list(worker.peer.abilities) == [b"b", b"c"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- reduce jobs
@@ -472,14 +297,6 @@ def test_a_stream_that_cannot_be_read_is_answered_with_its_error_and_closed(worl
     world.core.refuse(other.peer, ProtocolError("who are you"))
     other.hears()
     assert other.peer.closing
-
-
-def test_repr_shows_the_state(world):
-    client, worker = world.connects(), world.worker(b"f")
-    client.submits()
-    worker.grabs()
-    assert repr(world.core) == "<Core: 2 peers, 1 functions, 1 jobs, 0 set aside>"
-    assert repr(world.core.jobs[b"H:x:1"]) == "<Job H:x:1 of f: running>"
 
 
 def test_the_bytes_of_a_packet_are_those_of_the_protocol(world):

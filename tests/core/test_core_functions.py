@@ -2,11 +2,13 @@
 import pytest
 
 from gearman_std.core.functions import UNUSED_TIME
+from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
-from gearman_std.wire.protocol import (CAN_DO, CANT_DO, GRAB_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
-                                       WORK_FAIL)
 from gearman_std.core.turns import STEP
+from gearman_std.wire.protocol import (CANT_DO, CAN_DO, GRAB_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
+                                       WORK_FAIL)
+
 
 TOO_MANY = (b"QUEUE_ERROR", b"Too many functions")
 
@@ -167,3 +169,26 @@ def test_many_functions_are_forgotten_in_turns(world):
         assert before - len(world.core.functions) <= STEP
         ticks += 1
     assert ticks == 5 and world.wait is None
+
+
+def test_a_function_that_is_in_use_cannot_be_dropped_whoever_asks(world):
+    worker, client, registry = world.worker(b"f"), world.connects(), world.core.registry
+    function = world.core.functions[b"f"]
+    assert not registry.drop(function)
+    worker.says(CANT_DO, b"f")
+    handle = client.submits_bg()
+    assert not registry.drop(function) and b"f" in world.core.functions
+    assert client.asks(b"cancel job " + handle) == b"OK\r\n"
+    assert registry.drop(function) and not registry.drop(function)
+    check_core(world.core)
+    assert repr(registry) == "<Registry: 0 functions, 0 dropped, 0 perhaps unused>"
+
+
+def test_a_dropped_function_stays_until_its_last_job_aside_is_gone(world):
+    client, registry = world.connects(), world.core.registry
+    handles = [client.submits_bg() for _ in range(2)]
+    assert client.asks(b"drop function f force") == b"OK\r\n"
+    for handle in handles:
+        assert list(registry.dropped) == [b"f"]
+        assert client.asks(b"purge job " + handle) == b"OK 1\r\n"
+    assert not registry.dropped and world.totals().set_aside == 2

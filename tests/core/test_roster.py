@@ -452,7 +452,7 @@ def test_all_yours_a_worker_that_leaves_before_it_is_given_the_job_passes_it_on(
 
 @pytest.fixture
 def few_are_many(monkeypatch):
-    for module in ("core", "roster"):
+    for module in ("abilities", "attempts", "roster"):
         monkeypatch.setattr("gearman_std.core.%s.MANY" % module, 4)
 
 

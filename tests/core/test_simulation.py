@@ -6,6 +6,7 @@ SIMULATION_SEEDS=17 python3 tools/test.py tests/core/test_simulation.py
 import hashlib
 import os
 import random
+from contextlib import ExitStack
 from unittest import mock
 
 import pytest
@@ -16,6 +17,7 @@ from core_world import packets_of, watched_arrows
 from gearman_std.core.jobs import JOB_ARROWS, COALESCING, DELAYED, HELD, POSITIONS, RERUN, RUNNING, SET_ASIDE, FunctionPolicy
 from gearman_std.core.ledger import ADD, REMOVE, UPDATE
 from gearman_std.core.limits import Limits
+from gearman_std.core.orders import cancel_job, drop_job
 from gearman_std.core.peers import ASLEEP, Peer
 from gearman_std.core.uniques import predecessor_of
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE,
@@ -121,11 +123,12 @@ class Simulation:
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def run(self, steps=STEPS):
-        with mock.patch.multiple("gearman_std.core.core", STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.core.text", STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.core.chain", CHAIN_STEP=self.step_size), \
-                mock.patch.multiple("gearman_std.core.watchers", MANY_JOINS=self.step_size), \
-                mock.patch.multiple("gearman_std.core.roster", STEP=self.step_size, FEW_ABILITIES=self.step_size - 1):
+        sizes = [(module + ".STEP", self.step_size) for module in ("abilities", "clock", "core", "functions", "roster", "text")]
+        sizes += [("chain.CHAIN_STEP", self.step_size), ("watchers.MANY_JOINS", self.step_size),
+                  ("roster.FEW_ABILITIES", self.step_size - 1)]
+        with ExitStack() as stack:
+            for name, size in sizes:
+                stack.enter_context(mock.patch("gearman_std.core." + name, size))
             return self.play(steps)
 
     def play(self, steps):
@@ -517,7 +520,7 @@ def set_aside_what_waits(make_world):
     """What is rare: a function is dropped while its jobs are stored, or while one waits for the end of another."""
     world = make_world(durable=True, policy=FunctionPolicy(RERUN))
     client, worker, admin = world.connects(), world.worker(b"f"), world.connects()
-    for end in (world.core.drop_job, world.core.cancel):
+    for end in (drop_job, cancel_job):
         client.says(SUBMIT_JOB_BG, b"f", b"u", b"")
         world.stores()
         worker.grabs()
@@ -525,7 +528,7 @@ def set_aside_what_waits(make_world):
         world.stores()
         first, held = [packet[1] for packet in packets_of(client.takes())]
         assert world.core.jobs[held].state is HELD
-        end(world.core.jobs[held])
+        end(world.core, world.core.jobs[held])
         worker.says(WORK_COMPLETE, first, b"")
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"")
     world.stores()

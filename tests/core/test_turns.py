@@ -5,6 +5,7 @@ from core_world import packets_of
 from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
+from gearman_std.core.orders import drop_job, requeue_job
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, GRAB_JOB, NO_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, TEXT_LINE, WORK_COMPLETE, WORK_FAIL, pack_response)
 from gearman_std.core.turns import STEP
@@ -178,10 +179,10 @@ def test_a_job_that_was_dropped_behind_others_and_requeued_runs_once(world):
     for number in range(4):
         client.submits_bg(b"f", b"u%d" % number)
     (first, second, third, _) = list(world.core.jobs.values())
-    world.core.drop_job(second)
-    world.core.drop_job(third)
+    drop_job(world.core, second)
+    drop_job(world.core, third)
     check_core(world.core)
-    world.core.requeue(world.core.aside[third.handle])
+    requeue_job(world.core, world.core.aside[third.handle])
     check_core(world.core)
     worker = world.worker(b"f")
     assert [worker.grabs() for _ in range(4)] == [b"H:x:1", b"H:x:4", b"H:x:3", None]

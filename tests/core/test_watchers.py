@@ -1,10 +1,10 @@
 """Who gets the packets of a job: each peer once for every submit, in steps if they are many."""
 import pytest
 
-from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
-                                       WORK_DATA, WORK_FAIL, pack_response)
 from gearman_std.core.invariants import check_core
 from gearman_std.core.watchers import MANY_JOINS
+from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, LARGE_BODY, OPTION_REQ, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_response)
 
 
 def join(world, talker, count, packet_type=SUBMIT_JOB):
@@ -103,3 +103,14 @@ def test_a_background_join_watches_nothing(world):
     join(world, client, 3, SUBMIT_JOB_BG)
     (job,) = world.core.jobs.values()
     assert not job.watchers and not client.peer.watching
+
+
+@pytest.mark.parametrize("size", (LARGE_BODY - 1, LARGE_BODY, LARGE_BODY + 1))
+def test_an_exception_of_any_size_goes_to_those_who_want_it_and_a_failure_to_the_others(world, size):
+    curious, client, worker = world.connects(), world.connects(), world.worker(b"f")
+    curious.says(OPTION_REQ, b"exceptions").takes()
+    handle = curious.submits(b"f", b"u")
+    assert client.submits(b"f", b"u") == handle == worker.grabs()
+    worker.says(WORK_EXCEPTION, handle, b"x" * size).hears()
+    curious.hears((WORK_EXCEPTION, handle, b"x" * size))
+    client.hears((WORK_FAIL, handle))

@@ -191,7 +191,7 @@ def test_schedules_and_delayed_jobs(world, browser):
 
 
 def test_a_draining_server_says_so_and_can_accept_again(world, browser):
-    world.core.drain(True)
+    world.core.draining = True
     page = Reader(browser.gets("/"))
     assert "draining" in page.words and "/api/server/accept" in [path for path, _ in page.orders]
 

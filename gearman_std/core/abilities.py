@@ -1,0 +1,77 @@
+"""What a worker says that it can do, and which of its jobs go back when it can do less, or is lost."""
+from .attempts import attempt_lost
+from .limits import TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, tell_refusal
+from .peers import ASLEEP
+from .turns import MANY, STEP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, List
+    from ..wire.protocol import Data
+    from .jobs import Function, Job
+    from .peers import Peer
+    from .state import CoreState
+
+
+def register_ability(core: "CoreState", peer: "Peer", name: bytes, time_limit: float) -> None:
+    """A peer can do a function, within so many seconds if that is not 0."""
+    most = core.limits.abilities
+    if name not in peer.abilities and most and len(peer.abilities) >= most:
+        tell_refusal(core.counters, peer, TOO_MANY_ABILITIES)
+    elif not core.registry.make_room_for(name):
+        tell_refusal(core.counters, peer, TOO_MANY_FUNCTIONS)
+    else:
+        core.roster.register(peer, core.add_function(name), time_limit)
+
+
+def unregister_ability(core: "CoreState", peer: "Peer", name: bytes) -> None:
+    """A peer can no longer do a function; its jobs of this go back."""
+    if name not in peer.abilities:
+        return
+    function = core.functions[name]
+    core.roster.unregister(peer, function)
+    _after_unregistering(core, function, peer.sleep != ASLEEP)
+    if peer.running and function.running:
+        core.turns.undertake(peer, give_back(core, peer, b"the worker gave it back"), lasts=True)
+
+
+def unregister_all(core: "CoreState", peer: "Peer") -> None:
+    """A peer can do nothing any longer; its jobs go back."""
+    core.turns.finish(withdraw(core, peer))
+    if peer.running:
+        core.turns.undertake(peer, give_back(core, peer, b"the worker gave it back"), lasts=True)
+
+
+def withdraw(core: "CoreState", peer: "Peer") -> "Iterator[Data]":
+    awake = peer.sleep != ASLEEP
+    for count, function in enumerate(core.roster.unregister_all(peer), 1):
+        _after_unregistering(core, function, awake)
+        if not count % STEP:
+            yield b""
+
+
+def _after_unregistering(core: "CoreState", function: "Function", awake: bool) -> None:
+    if not function.workers:
+        core.registry.note_unused(function, core.now)
+    if awake:
+        core.roster.pass_on(function, core.now)
+
+
+def give_back(core: "CoreState", peer: "Peer", error: bytes) -> "Iterator[Data]":
+    """The jobs of a worker go back that it can no longer do, in the order in which it got them."""
+    running, peer.running = peer.running, {}
+    jobs = []  # type: List[Job] # the last one first
+    while running:  # emptied bit by bit, as all of it at once would take long if there are very many
+        jobs += [running.popitem()[1] for _ in range(min(len(running), MANY))]
+        if running:
+            yield b""
+    while jobs:
+        for job in [jobs.pop() for _ in range(min(len(jobs), STEP))]:
+            if job.worker is not peer:
+                continue
+            if job.function.name in peer.abilities:
+                peer.running[job.handle] = job
+            else:
+                attempt_lost(core, job, error)
+        if jobs:
+            yield b""

@@ -1,0 +1,153 @@
+"""One attempt at a job: a worker gets it, and completes, fails or loses it; decides whether the job is tried again."""
+from ..wire.protocol import parse_number
+from .jobs import NO_WATCHERS
+from .peers import ASLEEP, AWAKE, WOKEN
+from .results import keep_end
+from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE
+from .transitions import end_job, enqueue, forget_job, give_up, put_behind, retry_after, set_job_aside, take_out
+from .turns import MANY
+from .watchers import tell_failure, unwatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+    from ..wire.protocol import Data
+    from .jobs import Job
+    from .peers import Peer
+    from .state import CoreState
+
+
+def joins_in_turns(core: "CoreState", peer: "Peer", packet_type: int) -> bool:
+    """Whether a peer has so many abilities that it takes turns to see what waits for it; the packet comes after it."""
+    if len(peer.abilities) <= MANY:
+        return False
+    core.turns.undertake(peer, core.roster.join_in_steps(peer), lasts=True, then=[(packet_type, ())])
+    return True
+
+
+def assign(core: "CoreState", peer: "Peer") -> "Optional[Job]":
+    """Give a peer the next job that it can do."""
+    roster = core.roster
+    ability_set = peer.ability_set or roster.join(peer)
+    if peer.sleep:
+        if peer.sleep == ASLEEP:
+            ability_set.sleepers.pop(peer, None)
+        peer.sleep = AWAKE
+    job = ability_set.take(peer) if roster.handing_out else None
+    if job is None:
+        return None
+    peer.running[job.handle] = job
+    now, function = core.now, job.function
+    if function.noted != core.second:
+        core.statistics.note(function, core.second, now, 1)
+    job.waited = waited = now - job.since
+    job.since = now
+    if function.statistics is not None:
+        function.statistics.waited.observe(waited)
+    if peer.time_limits:
+        time_limit = peer.time_limits.get(function)
+        if time_limit is not None:
+            job.timer = core.time_limits.add(now + time_limit, job)
+    return job
+
+
+def push_job(core: "CoreState", peer: "Peer") -> None:
+    """Give a peer that said ALL_YOURS the job for which it was woken."""
+    if peer.sleep == WOKEN and not peer.closing:
+        job = assign(core, peer)
+        if job is not None:
+            peer.hand_over(job, peer.all_yours)
+        else:
+            core.roster.fall_asleep(peer)
+
+
+def finish(core: "CoreState", job: "Job") -> None:
+    """A running job is complete."""
+    function, worker = job.function, job.worker
+    # What `note_end` and `take_out` do (benchmark: every job).
+    if function.noted != core.second:
+        core.statistics.note(function, core.second, core.now)
+    statistics = function.statistics
+    if statistics is not None:
+        ran = core.now - job.since
+        statistics.ran.observe(ran)
+        end = (job.handle, job.unique, END_COMPLETED, core.wall, job.waited, ran, worker.identity, b"")
+        statistics.last_success = end
+        statistics.ends.append(end)
+    worker.completed += 1
+    worker.running.pop(job.handle, None)
+    if job.timer is not None:
+        core.time_limits.cancel(job.timer)
+        job.timer = None
+    function.stop(job, completed=True)
+    if job.extras.schedule is not None:
+        end_job(core, job)
+        return
+    # What `end_job` and `unwatch` do (benchmark: every job).
+    for peer in job.watchers:
+        peer.watching.pop(job, None)
+    job.watchers = NO_WATCHERS
+    forget_job(core, job)
+
+
+def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
+    """A worker failed a job: a background job tries again if the policy says so, all else ends.
+
+    `handle` is as the worker wrote it, which may be with a NUL at its end.
+    """
+    job.worker.failed += 1
+    note_end(core, job, END_FAILED, error)
+    take_out(core, job)
+    policy = job.function.policy
+    if job.background and policy.attempts > 1:
+        job.attempts += 1
+        if job.attempts < policy.attempts:
+            job.collected = None
+            job.error = error
+            jitter = (parse_number(job.handle.rpartition(b":")[2]) + job.attempts) * 2654435761 % 1000 / 1000.0
+            retry_after(core, job, policy.delay(job.attempts, jitter))
+            put_behind(core, job)
+            job.function.count("requeued")
+            return
+    tell_failure(core.turns, job, exception, handle)
+    job.function.count("failed")
+    if job.background and policy.attempts > 1:
+        unwatch(job)
+        set_job_aside(core, job, error)
+    else:
+        keep_end(core, job, END_FAILED, core.now - job.since, b"" if exception is None else exception)
+        end_job(core, job)
+
+
+def attempt_lost(core: "CoreState", job: "Job", error: bytes) -> None:
+    """A running job came to no end: try again, unless it did that too often or nobody cares any longer."""
+    job.function.count("lost")
+    note_end(core, job, END_LOST, error)
+    take_out(core, job)
+    job.attempts += 1
+    if not job.background and not job.watchers:
+        forget_job(core, job)
+        return
+    job.collected = None
+    retries = job.function.policy.retries
+    if retries and job.attempts >= retries:
+        give_up(core, job, error)
+        return
+    job.error = error
+    job.function.count("requeued")
+    enqueue(core, job)
+    put_behind(core, job)
+
+
+def note_end(core: "CoreState", job: "Job", outcome: str, text: bytes = b"") -> None:
+    """Remember how an attempt ended that is still running, or a job that is not."""
+    function, worker = job.function, job.worker
+    if function.noted != core.second:
+        core.statistics.note(function, core.second, core.now)
+    statistics = function.statistics
+    if statistics is not None:
+        end = (job.handle, job.unique, outcome, core.wall, job.waited, core.now - job.since if worker is not None else 0.0,
+               worker.identity if worker is not None else None, text[:MAX_TEXT_SIZE])
+        statistics.ends.append(end)
+        if outcome is not END_CANCELLED:
+            statistics.last_failure = end

@@ -1,0 +1,83 @@
+"""What an admin orders to be done with a job or a function."""
+from .attempts import note_end
+from .jobs import DELAYED, GONE, RUNNING, SET_ASIDE, Job
+from .results import keep_end
+from .statistics import END_CANCELLED, END_FAILED
+from .transitions import enqueue, fail_job, give_up, leave_aside, list_job, place, put_behind, take_back, take_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .jobs import Function
+    from .state import CoreState
+
+
+def cancel_job(core: "CoreState", job: Job) -> None:
+    """End a job wherever it is; its watchers get WORK_FAIL, a worker's later result is ignored with an ERROR."""
+    if job.state is GONE:
+        return
+    job.function.count("cancelled")
+    if job.state is SET_ASIDE:
+        purge_job(core, job)
+    else:
+        keep_end(core, job, END_CANCELLED, core.now - job.since if job.state is RUNNING else 0.0)
+        note_end(core, job, END_CANCELLED)
+        take_out(core, job)
+        fail_job(core, job)
+
+
+def drop_job(core: "CoreState", job: Job) -> None:
+    """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
+    if job.state not in (RUNNING, SET_ASIDE, GONE):
+        note_end(core, job, END_CANCELLED, b"its function was dropped")
+        take_out(core, job)
+        give_up(core, job, b"its function was dropped")
+
+
+def run_now(core: "CoreState", job: Job) -> bool:
+    """Have a job that waits for a date, or for its next attempt, wait in its queue at once; False for another job."""
+    if job.state is not DELAYED:
+        return False
+    take_out(core, job)
+    enqueue(core, job)
+    put_behind(core, job)
+    return True
+
+
+def requeue_job(core: "CoreState", job: Job) -> None:
+    """Give a job that was set aside a new start."""
+    if job.state is not SET_ASIDE:
+        return
+    old, function = job, core.add_function(job.function.name)
+    leave_aside(core, old)
+    # As another object, since what was set aside has no way back: it ends.
+    job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
+    job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
+    if core.ledger.storing.pop(old, job) is None:
+        core.ledger.storing[job] = None
+    if old.attempts:
+        job.due = 0.0  # that was the time of an attempt
+    take_back(core, job)
+    list_job(core, job)
+    core.uniques.add(job)
+    place(core, job)
+    put_behind(core, job)
+
+
+def purge_job(core: "CoreState", job: Job) -> None:
+    """Forget a job that was set aside."""
+    if job.state is SET_ASIDE:
+        keep_end(core, job, END_FAILED, 0.0, job.error)
+        leave_aside(core, job)
+        core.ledger.remove(job)
+
+
+def pause_function(core: "CoreState", function: "Function") -> None:
+    """Give out no more jobs of a function."""
+    function.pause()
+
+
+def resume_function(core: "CoreState", function: "Function") -> None:
+    """Give out the jobs of a function again."""
+    function.resume()
+    core.registry.note_unused(function, core.now)
+    core.turns.finish(core.roster.wake_for_all(function, core.now))

@@ -1,0 +1,98 @@
+"""Everything that the core knows at a time: jobs, functions, connections, timers, figures.  Nothing is decided here."""
+from ..timers import Timers
+from .chain import Chain
+from .functions import Registry
+from .handles import Handles
+from .jobs import FunctionPolicy
+from .ledger import Ledger
+from .limits import REFUSAL_COUNTERS, Limits
+from .results import Results
+from .roster import Roster
+from .statistics import Statistics
+from .turns import Turns
+from .uniques import Uniques
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, FrozenSet, List, Optional
+    from .jobs import Function, Job
+    from .peers import Peer
+
+
+class CoreState:
+    """What the functions of the core's parts, to which it is handed, look at and change.
+
+    `handle_prefix` stands before the colon and the number in every handle.  `wakeup` is how many sleeping workers a new job
+    wakes: 0 all, None as few as needed, and more after a while if it still waits.  With `durable`, background jobs are
+    acknowledged only when the store has them.  `numbers` is called with the number of the last handle, when a block of them is
+    used up, and returns the one before the next block; without it they are counted from 1.
+
+    Owner: the server's dispatcher thread.
+    """
+
+    def __init__(self, handle_prefix: bytes = b"H:localhost", exceptions: bool = False, wakeup: "Optional[int]" = None,
+                 durable: bool = False, policy: "Optional[FunctionPolicy]" = None,
+                 policies: "Optional[Dict[bytes, FunctionPolicy]]" = None, limits: "Optional[Limits]" = None,
+                 version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR",
+                 numbers: "Optional[Callable[[int], int]]" = None) -> None:
+        self.exceptions = exceptions
+        self.limits = limits or Limits()
+        self.version = version
+        self.pid = pid
+        self.verbosity = verbosity
+        self.handles = Handles(handle_prefix, numbers)
+        self.now = 0.0   # monotonic seconds, as of the last tick
+        self.wall = 0.0  # unix time, as of the last tick
+        self.second = 0  # the whole seconds of `now`
+        self.second_ends = float("-inf")  # when that is another
+        self.began = None               # type: Optional[float] # the first `now`
+        self.loading = False            # the server is still reading its store
+        self.statistics = Statistics()
+        self.peers = {}                 # type: Dict[Peer, None]
+        self.handler_tables = {}        # type: Dict[FrozenSet[str], List[Callable[..., None]]] # of peers, by their rights
+        self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}), self.statistics)
+        self.functions = self.registry.by_name
+        self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
+        self.aside = {}                 # type: Dict[bytes, Job] # by handle
+        # What is counted of no function, for `show totals`; the server adds to it.
+        self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
+        self.size = 0                   # bytes of all workloads
+        self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
+        self.draining = False           # no new jobs are accepted
+        self.stopping = ""              # "now" or "graceful"
+        self.store_trouble = b""        # why background jobs cannot be accepted at present
+        self.job_chain = Chain()
+        self.aside_chain = Chain()
+        self.turns = Turns()
+        self.roster = Roster(self.functions, wakeup)
+        self.ledger = Ledger(durable)
+        self.uniques = Uniques()
+        self.results = Results(self.limits.kept_bytes)
+        self.time_limits = Timers()     # of running jobs, by `now`
+        self.delayed = Timers()         # of jobs that wait for a date, by `wall`
+        self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
+        self.foreground = []            # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
+        self.foreground_known = False   # they are all that there are
+
+    def __repr__(self) -> str:
+        return "<%s: %d peers, %d functions, %d jobs, %d set aside>" % (
+            type(self).__name__, len(self.peers), len(self.functions), len(self.jobs), len(self.aside))
+
+    @property
+    def records(self) -> "List[Any]":
+        """What the store has to be told."""
+        return self.ledger.records
+
+    @property
+    def handle_prefix(self) -> bytes:
+        """What stands before the colon and the number in every handle."""
+        return self.handles.prefix
+
+    @property
+    def number(self) -> int:
+        """That of the last handle given out."""
+        return self.handles.number
+
+    def add_function(self, name: bytes) -> "Function":
+        """The function of that name, made if it is new."""
+        return self.registry.add(name, self.now)

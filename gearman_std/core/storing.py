@@ -1,0 +1,81 @@
+"""Background jobs and their store: what a start takes in, what waits for the disk, and what becomes of it if that refuses."""
+from ..schedule import Schedule
+from .jobs import GONE, HELD, SET_ASIDE, STORING, WAITING, Job
+from .transitions import due_by_the_clock, end_in_vain, enqueue, keep_aside, leave_aside, list_job, place, put_behind, take_back
+from .uniques import unique_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ledger import AddRecord
+    from .state import CoreState
+
+
+def restore_job(core: "CoreState", record: "AddRecord") -> Job:
+    """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is none."""
+    age = max(0.0, core.wall - record.created)  # the clock may have been set back
+    function = core.add_function(record.function)
+    job = Job(record.handle, function, record.unique, record.workload, record.priority, True, core.now - age)
+    job.reducer, job.due, job.attempts, job.error = record.reducer, record.due, record.attempts, record.error
+    if record.schedule is not None:
+        job.schedule = Schedule(record.schedule)
+    job.position = record.position
+    core.ledger.position = max(core.ledger.position, job.position)
+    take_back(core, job)
+    if record.state == SET_ASIDE:
+        keep_aside(core, job)
+        return job
+    list_job(core, job)
+    if record.state == HELD:
+        predecessor = function.uniques.get(unique_key(job.unique, job.workload))
+        if predecessor is not None and predecessor.successor is None:
+            predecessor.successor = job
+    core.uniques.add(job)
+    if record.state == WAITING:
+        enqueue(core, job)
+        job.since = job.created
+        return job
+    if job.schedule is not None and not job.attempts and job.due > core.wall:
+        job.due = due_by_the_clock(core, job)
+    place(core, job)
+    if job.state is WAITING:  # its time came while no server ran
+        put_behind(core, job)
+    return job
+
+
+def let_stored_go_on(core: "CoreState") -> None:
+    """All records are on disk: what waited for that goes on."""
+    core.store_trouble = b""
+    for job in core.ledger.kept():
+        if job.state is STORING:
+            job.function.release(job)
+            place(core, job)
+            if job.due and job.state is WAITING:
+                put_behind(core, job)  # its time has come since it was recorded
+
+
+def refuse_unstored(core: "CoreState", reason: bytes) -> None:
+    """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`.
+
+    The other records are kept for later, and so is the removal of the refused ones, whose rows may have reached the disk
+    although writing them failed.
+    """
+    core.store_trouble = reason
+    core.registry.refuse(len(core.ledger.promises))
+    for job in core.ledger.broken(reason):
+        _refuse_stored(core, job)
+
+
+def _refuse_stored(core: "CoreState", job: Job) -> None:
+    """Have a job in the background no more; it goes on only if a client waits for it, and once."""
+    job.background = False
+    job.schedule = None
+    if job.watchers and core.stopping:  # a graceful stop does not know that it is one to wait for
+        core.foreground.append(job)
+        core.roster.handing_out = True
+    if job.state is STORING and job.watchers:
+        job.function.release(job)
+        place(core, job)
+    elif job.state is SET_ASIDE:
+        leave_aside(core, job)
+    elif job.state is not GONE and not job.watchers:
+        end_in_vain(core, job)

@@ -1,0 +1,219 @@
+"""How a job goes from one state into another, with all that goes along with it: timers, wake-ups, records, uniques, watchers.
+
+Who decides that it does is told in the table of the module core.
+"""
+from .chain import untie
+from .jobs import HELD, POSITIONS, RUNNING, place_of
+from .uniques import predecessor_of
+from .watchers import tell_failure, unwatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .state import CoreState
+
+
+def take_back(core: "CoreState", job: "Job") -> None:
+    """Count a job that comes from the store, or from where it was set aside."""
+    core.size += len(job.workload)
+    job.function.readmit(job)
+
+
+def list_job(core: "CoreState", job: "Job") -> None:
+    """Have a job found by its handle, and in listings."""
+    core.jobs[job.handle] = job
+    core.job_chain.add(job)
+
+
+def place(core: "CoreState", job: "Job") -> None:
+    """Give a new job the state that it begins with."""
+    if job.unique and predecessor_of(job) is not None:
+        job.function.hold(job)
+    elif job.due > core.wall and job.attempts:  # restored: the clock may have been set back
+        retry_after(core, job, min(job.due - core.wall, job.function.policy.delay(job.attempts, 1.0)))
+    elif job.due > core.wall:
+        delay_until(core, job, job.due)
+        core.roster.rouse(job.function, core.roster.wakeup or 0)  # as gearmand does; the job itself will wake them again
+    else:
+        enqueue(core, job)
+
+
+def put_behind(core: "CoreState", job: "Job") -> None:
+    """A job has another state, and its place is behind all others: have a restart know that."""
+    ledger = core.ledger
+    if ledger.durable:
+        ledger.put_behind(job, core.number)
+        lead = (ledger.position - place_of(core.number)) // POSITIONS
+        if lead > 0:  # after as many jobs as lie between two new ones
+            core.handles.number += lead
+        ledger.update(job, core.wall)
+
+
+def enqueue(core: "CoreState", job: "Job") -> None:
+    """Have a job wait in its queue, from now on."""
+    job.since = core.now
+    job.function.push(job)
+    core.roster.wake(job.function, core.now)
+
+
+def delay_until(core: "CoreState", job: "Job", due: float) -> None:
+    """Have a job wait for a date."""
+    job.due = due
+    job.function.delay(job, core.delayed.add(due, job))
+
+
+def delay_again(core: "CoreState", job: "Job", due: float) -> None:
+    """Have a job that waits for a date wait for another."""
+    take_out(core, job)
+    delay_until(core, job, due)
+    put_behind(core, job)
+
+
+def retry_after(core: "CoreState", job: "Job", pause: float) -> None:
+    """Have a job wait for its next attempt, however the wall clock is set meanwhile."""
+    job.due = core.wall + pause
+    job.function.delay(job, core.retries.add(core.now + pause, job))
+
+
+def due_by_the_clock(core: "CoreState", job: "Job") -> float:
+    """When a job is due that recurs, by the clock as it is now."""
+    try:
+        return job.schedule.corrected(job.due, core.wall)  # type: ignore[no-any-return]
+    except ValueError:  # the clock is beyond the calendar
+        return float(job.due)
+
+
+def take_out(core: "CoreState", job: "Job") -> None:
+    """Take a job out of the state in which it is; from a worker, whose later packets for it get JOB_NOT_FOUND."""
+    if job.state is RUNNING:
+        job.worker.running.pop(job.handle, None)
+        job.progress = None
+        if job.timer is not None:
+            core.time_limits.cancel(job.timer)
+            job.timer = None
+        job.function.stop(job)
+        return
+    if job.timer is not None:
+        (core.retries if job.attempts else core.delayed).cancel(job.timer)
+        job.timer = None
+    job.function.release(job)
+
+
+def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
+    """No attempts are left."""
+    if job.background:
+        tell_failure(core.turns, job, None, job.handle)
+        unwatch(job)
+        set_job_aside(core, job, error)
+    else:
+        fail_job(core, job)
+
+
+def fail_job(core: "CoreState", job: "Job") -> None:
+    """End a job, taken out of its state, without a result."""
+    tell_failure(core.turns, job, None, job.handle)
+    job.function.count("failed")
+    unwatch(job)
+    forget_job(core, job)
+
+
+def end_job(core: "CoreState", job: "Job") -> None:
+    """Forget a job that was taken out of its state, unless it recurs."""
+    if job.watchers:
+        unwatch(job)
+    if job.schedule is None:
+        forget_job(core, job)
+        return
+    job.attempts = 0
+    job.progress = None
+    try:
+        job.due = job.schedule.next_time(max(core.wall, job.due))  # the latter if the clock was set back meanwhile
+    except ValueError as error:
+        set_job_aside(core, job, str(error).encode())
+        return
+    delay_until(core, job, due_by_the_clock(core, job))
+    put_behind(core, job)
+    if job.successor is not None:
+        promote(core, job)
+
+
+def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
+    """Keep a background job until somebody requeues or purges it."""
+    job.error = error
+    job.function.count("set_aside")
+    del core.jobs[job.handle]
+    untie(job)
+    keep_aside(core, job)
+    core.uniques.remove(job)
+    put_behind(core, job)
+    if job.successor is not None:
+        promote(core, job)
+    elif job.unique:
+        _disown(job)
+
+
+def keep_aside(core: "CoreState", job: "Job") -> None:
+    """Have a job that is in no list any longer listed among those set aside."""
+    core.aside[job.handle] = job
+    core.aside_chain.add(job)
+    job.function.set_aside(job)
+
+
+def leave_aside(core: "CoreState", job: "Job") -> None:
+    """The end of a job that was set aside."""
+    del core.aside[job.handle]
+    untie(job)
+    core.size -= len(job.workload)
+    job.function.release(job)
+    job.function.end(job)
+    core.registry.note_unused(job.function, core.now)
+
+
+def end_in_vain(core: "CoreState", job: "Job") -> None:
+    """The last watcher left: a foreground job that does not run is in vain."""
+    if not job.background and job.state is not RUNNING:
+        take_out(core, job)
+        forget_job(core, job)
+
+
+def forget_job(core: "CoreState", job: "Job") -> None:
+    """The end of a job that was taken out of its last state."""
+    del core.jobs[job.handle]
+    # What `untie` does (benchmark: every job).
+    earlier, later = job.earlier, job.later
+    earlier.later = later
+    later.earlier = earlier
+    job.earlier = job.later = None
+    core.size -= len(job.workload)
+    function = job.function
+    function.end(job)
+    if not function.workers:
+        core.registry.note_unused(function, core.now)
+    if job.unique:
+        core.uniques.remove(job)
+        if job.successor is not None:
+            promote(core, job)
+        else:
+            _disown(job)
+    if job.background:
+        core.ledger.remove(job)
+
+
+def promote(core: "CoreState", job: "Job") -> None:
+    """The job that waited for the end of this one gets its turn."""
+    successor, job.successor = job.successor, None
+    assert successor is not None
+    core.uniques.add(successor)
+    if successor.state is HELD:
+        successor.function.release(successor)
+        place(core, successor)
+        put_behind(core, successor)
+    else:
+        core.ledger.update(successor, core.wall)
+
+
+def _disown(successor: "Job") -> None:
+    """A job is gone that may have been waiting for the end of another."""
+    predecessor = predecessor_of(successor)
+    if predecessor is not None:
+        predecessor.successor = None

@@ -1,0 +1,131 @@
+"""Background jobs and their store: what a start takes in, and what becomes of jobs that the disk refuses."""
+from core_world import FULL, packets_of
+from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING
+from gearman_std.wire.protocol import GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE
+
+
+def test_a_job_that_was_cancelled_before_it_is_refused_stays_gone(make_world):
+    world = make_world(durable=True)
+    client, admin = world.connects(), world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    assert admin.asks(b"cancel job H:x:1") == b"OK\r\n"
+    world.refuses_to_store()
+    client.hears_error(b"QUEUE_ERROR")
+    assert not world.core.jobs
+
+
+def test_jobs_that_are_held_back_in_the_store_without_a_job_to_wait_for_just_wait(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    alone = world.restores(b"H:x:1", b"u", state=HELD)
+    assert alone.state is WAITING
+    second, third = [world.restores(b"H:x:%d" % number, b"u", state=HELD) for number in (2, 3)]
+    assert second.state is HELD and third.state is WAITING, "one can be held back by a job, not two"
+    worker = world.worker(b"f")
+    assert sorted([worker.grabs(), worker.grabs()]) == [b"H:x:1", b"H:x:3"]
+    worker.says(WORK_COMPLETE, b"H:x:1", b"").hears()
+    assert worker.grabs() == b"H:x:2"
+
+
+def test_a_recurring_job_restored_when_the_clock_is_beyond_the_calendar_keeps_its_time(make_world):
+    world = make_world(durable=True)
+    world.sets_clock(2.6e11)
+    due = world.wall + 60
+    assert world.restores(b"H:x:1", due=due, schedule=b"* * * * *").due == due
+
+
+def test_what_cannot_be_stored_is_refused_and_forgotten(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"w").says(SUBMIT_JOB, b"f", b"v", b"w").says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    durable.refuses_to_store()
+    assert packets_of(client.takes()) == [("ERROR",) + FULL, ("JOB_CREATED", b"H:x:2"), ("ERROR",) + FULL]
+    assert list(durable.core.jobs) == [b"H:x:2"] and durable.totals().refused == 2
+    assert durable.core.records == [("remove", b"H:x:1")], "its row may be there although writing it failed"
+
+
+def test_while_the_store_is_in_trouble_background_jobs_are_refused_at_once_and_foreground_jobs_go_on(durable):
+    client, worker = durable.connects(), durable.worker(b"f")
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    durable.refuses_to_store()
+    client.hears_error(*FULL).says(SUBMIT_JOB_BG, b"f", b"", b"").hears_error(*FULL)
+    handle = client.submits()
+    assert worker.grabs() == handle
+    durable.stores()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"").hears((JOB_CREATED, b"H:x:3"))
+
+
+def test_other_records_are_kept_while_the_store_is_in_trouble(durable):
+    client, worker = durable.connects(), durable.worker(b"f")
+    old = client.submits_bg()
+    durable.stores()
+    assert worker.grabs() == old
+    worker.says(WORK_COMPLETE, old, b"")
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    durable.refuses_to_store()
+    client.hears_error(*FULL)
+    assert durable.recorded() == [("remove", old), ("remove", b"H:x:2")]
+
+
+def test_a_client_that_joined_a_job_which_cannot_be_stored_keeps_it_in_the_foreground(durable):
+    submitter, listener, worker = durable.connects(), durable.connects(), durable.worker(b"f", sleeps=True)
+    submitter.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    assert listener.submits(b"f", b"u") == b"H:x:1"
+    durable.refuses_to_store()
+    submitter.hears_error(*FULL)
+    worker.hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+    worker.says(WORK_COMPLETE, b"H:x:1", b"r")
+    listener.hears((WORK_COMPLETE, b"H:x:1", b"r"))
+    assert durable.recorded() == [("remove", b"H:x:1")]
+
+
+def test_a_submitter_that_leaves_before_the_store_refuses_is_told_nothing(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    client.takes()
+    client.leaves()
+    durable.refuses_to_store()
+    assert durable.core.jobs == {} and durable.core.unsent == []
+
+
+def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
+    durable.restores(b"H:x:7", b"u")
+    durable.restores(b"H:x:5")
+    durable.restores(b"H:x:6", due=durable.wall + 10)
+    durable.restores(b"H:x:9", priority=0)
+    durable.restores(b"H:x:8", state=SET_ASIDE)
+    client, worker = durable.connects(), durable.worker(b"f")
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"").hears((JOB_CREATED, b"H:x:7"))
+    assert [worker.grabs() for _ in range(4)] == [b"H:x:9", b"H:x:7", b"H:x:5", None]
+    durable.passes(10)
+    assert worker.grabs() == b"H:x:6" and list(durable.core.aside) == [b"H:x:8"]
+    assert durable.core.size == 5
+
+
+def test_a_restored_successor_waits_for_its_predecessor(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    world.restores(b"H:x:1", b"u")
+    world.restores(b"H:x:2", b"u", state=HELD)
+    worker = world.worker(b"f")
+    assert [worker.grabs(), worker.grabs()] == [b"H:x:1", None]
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    assert worker.grabs() == b"H:x:2"
+
+
+def test_a_restored_job_does_not_wait_for_the_next_time_of_a_recurring_one(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    world.restores(b"H:x:1", b"u", due=world.wall + 60, schedule=b"* * * * *")
+    world.restores(b"H:x:2", b"u")
+    assert world.worker(b"f").grabs() == b"H:x:2"
+
+
+def test_a_snapshot_holds_all_background_jobs_as_they_are(durable):
+    client, worker = durable.connects(), durable.worker(b"f")
+    for priority in (2, 1):
+        durable.restores(b"H:x:5%d" % priority, priority=priority)
+    durable.restores(b"H:x:40", due=durable.wall + 10)
+    durable.restores(b"H:x:30", state=SET_ASIDE)
+    running = worker.grabs()
+    client.submits()
+    durable.passes(5)
+    assert [(one[1], one[9], one[12]) for one in durable.core.snapshot()] == [
+        (running, WAITING, durable.wall - 5), (b"H:x:52", WAITING, durable.wall - 5), (b"H:x:40", DELAYED, durable.wall - 5),
+        (b"H:x:30", SET_ASIDE, durable.wall - 5)]
