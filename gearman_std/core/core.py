@@ -52,10 +52,7 @@ CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ fr
 
 
 class Core(CoreState):
-    """The job server without its sockets; what it can be told when it is made is told there.
-
-    Owner: the server's dispatcher thread.
-    """
+    """The job server without its sockets.  How it is made, and whose it is, is told at CoreState."""
 
     def connect(self, peer: "Peer", rights: "FrozenSet[str]" = ALL_RIGHTS) -> None:
         """Take note of a new connection and of what it may do."""
