@@ -216,7 +216,7 @@ def test_what_came_due_at_a_start_is_before_what_came_later(start, restart):
 
 
 def test_places_do_not_run_out_between_two_new_jobs(start, monkeypatch):
-    for module in ("core", "jobs"):
+    for module in ("transitions", "jobs"):
         monkeypatch.setattr("gearman_std.core.%s.POSITIONS" % module, 3)
     world = start(policy=FunctionPolicy(retries=0))
     client = world.connects()
