@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -146,9 +147,10 @@ def gearmand(require, module_processes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(module_processes):
     """(host, port) of our own server's process, which lives as long as the test file."""
-    port = free_port()
-    module_processes.start_server([sys.executable, "-m", "gearman_std", "server", "-p", str(port), "-L", "127.0.0.1"], port)
-    return ("127.0.0.1", port)
+    process = module_processes.start([sys.executable, "-m", "gearman_std", "server", "-p", "0", "-L", "127.0.0.1",
+                                      "--print-address", "--config-file", os.devnull], stdout=subprocess.PIPE)
+    host, _, port = process.stdout.readline().decode().strip().rpartition(":")
+    return (host, int(port))
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 import signal
 import socket
 import subprocess
-import time
+
+from patience import until
 
 
 class Processes:
@@ -17,17 +18,18 @@ class Processes:
         return process
 
     def start_server(self, command, port, **options):
-        """Start a server and return once it listens on 127.0.0.1."""
+        """Start a server that does not say when it listens; return once it does, on 127.0.0.1."""
         process = self.start(command, **options)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+
+        def listens():
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
-                return process
+                return True
             except OSError:
                 assert process.poll() is None, "%r ended with status %s" % (command, process.returncode)
-                time.sleep(0.01)
-        raise AssertionError("%r does not listen on port %d" % (command, port))
+                return False
+        until(listens)
+        return process
 
     def end(self):
         for process in self._running:

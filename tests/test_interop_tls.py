@@ -13,7 +13,7 @@ from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.server.server import Server
 from test_interop import EXPECTED, IDLE, LONG, data_of, program
-from worker_tools import until
+from patience import until
 
 pytestmark = pytest.mark.interop
 

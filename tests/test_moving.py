@@ -4,16 +4,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-from programs import free_port
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.errors import QueueFull, ServerError
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
+
+from patience import until
+from programs import free_port
 
 LONG = 30.0
 
@@ -44,10 +45,7 @@ def test_the_command_line_of_a_distributions_unit_works_under_the_old_name(names
         assert listing == b"f\t1\t0\t0\n.\n"
     finally:
         os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + LONG
-    while os.path.exists(pid_file):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not os.path.exists(pid_file))
 
 
 @pytest.mark.interop

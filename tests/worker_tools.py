@@ -5,7 +5,6 @@ import select
 import selectors
 import socket
 import threading
-import time
 
 from gearman_std.errors import NoServer, ServerLost
 from gearman_std.net.system import REAL_SYSTEM, System
@@ -14,6 +13,8 @@ from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, ERRO
                                        PRE_SLEEP, REQUEST_MAGIC, WORK_COMPLETE, PacketReader, pack_request, pack_response,
                                        packet_name)
 from gearman_std.worker.worker import Worker
+
+from patience import until
 
 WAIT = 10  # seconds until something that must happen is given up
 
@@ -213,13 +214,6 @@ class _Selector:
         self.real.close()
         self.poke.close()
         self.poked.close()
-
-
-def until(condition):
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 HELLO = ((CAN_DO, b"f"), (GRAB_JOB_ALL,))

@@ -24,6 +24,7 @@ from gearman_std.core.core import Core
 from gearman_std.cli.daemon import open_log
 from gearman_std.errors import GearmanError
 from gearman_std.server.server import Server
+from patience import until
 from server_tools import server_command as server
 
 posix = pytest.mark.skipif(os.name != "posix", reason="about signals and processes as POSIX has them")
@@ -269,9 +270,7 @@ def test_a_graceful_stop_waits_for_the_last_job_and_a_second_does_not(start, sec
         client.submit("nobody", background=True)
         assert len(admin.jobs()) == 1
         process.send_signal(signal.SIGUSR1)
-        deadline = time.monotonic() + 20
-        while _accepts(address):
-            assert time.monotonic() < deadline
+        until(lambda: not _accepts(address))
         assert len(admin.jobs()) == 1  # old connections are served
         process.send_signal(second)
         assert process.wait(20) == 0
@@ -299,10 +298,7 @@ def test_the_log_and_its_rotation(start, tmp_path):
     log = tmp_path / "log"
     log.rename(tmp_path / "log.1")
     process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 20
-    while not log.exists() or "opened again" not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: log.exists() and "opened again" in log.read_text())
     with AdminClient(address) as admin:
         assert admin.verbose() == "NOTICE"
         admin.shutdown()
@@ -342,9 +338,7 @@ def test_the_exit_status_of_a_daemon_tells_whether_it_listens(processes, tmp_pat
             assert second.returncode == 1 and trouble in errors
         assert (tmp_path / "pid").read_text() == "%d\n" % pid, "it is still that of the first"
         admin.shutdown()
-    deadline = time.monotonic() + 20
-    while _accepts(address):
-        assert time.monotonic() < deadline
+    until(lambda: not _accepts(address))
 
 
 @posix
@@ -355,9 +349,7 @@ def test_a_daemon_may_be_started_without_input_and_outputs(processes, tmp_path):
     status = first.wait(20)
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 20
-    while (tmp_path / "pid").exists():
-        assert time.monotonic() < deadline
+    until(lambda: not (tmp_path / "pid").exists())
     assert status == 0 and "stopped" in (tmp_path / "log").read_text()
 
 
@@ -547,9 +539,7 @@ def test_sighup_reads_the_certificate_again(start, tmp_path):
     assert command("admin", "-h", address, "--getpid", *TRUST)[0] == 3
     write("server")
     process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 20
-    while command("admin", "-h", address, "--getpid", *TRUST)[0]:
-        assert time.monotonic() < deadline
+    until(lambda: command("admin", "-h", address, "--getpid", *TRUST)[0] == 0)
     assert "the files of TLS were read again" in (tmp_path / "log").read_text()
 
 

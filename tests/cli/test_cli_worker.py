@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,6 +17,8 @@ from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.errors import JobFailed
 from gearman_std.server.server import Server
+
+from patience import until
 
 MODULE = """
 import os, time
@@ -33,25 +34,33 @@ class Things:
 def fail(job):
     raise RuntimeError("it broke")
 
-def slow(job):
+def told(job):
     job.send_data(b"started")
-    time.sleep(60 if job.workload == b"long" else 0.3)
+    wait_for_stop(job)
+    if job.workload == b"for ever":
+        time.sleep(60)
     return b"finished"
+
+def wait_for_stop(job):
+    while not job.stopping:
+        time.sleep(0.005)  # as long as a function looks at it, now and then
+    job.send_data(b"told to stop")
 
 def double(job):
     return job.value * 2
 
 def patient(job):
     job.send_data(str(os.getpid()))
-    while not os.path.exists(job.text):
-        time.sleep(0.01)
+    open(job.text).close()
     return b"finished"
 
 def threaded(job):
     from concurrent.futures import ThreadPoolExecutor
     job.send_data(b"started")
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(time.sleep, 60).result()
+        waits = pool.submit(time.sleep, 60)
+        wait_for_stop(job)
+        waits.result()
 
 def end(job):
     os._exit(int(job.text))
@@ -66,7 +75,8 @@ def talk(job):
     return "talked"
 
 def stubborn(job):
-    job.send_data(str(os.getpid()))
+    job.send_data(b"started")
+    wait_for_stop(job)
     while True:
         try:
             time.sleep(60)
@@ -108,17 +118,25 @@ def start(server, folder, processes):
     return start
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def peers(server):
     """The client ids of the workers that have functions."""
     with AdminClient(server.address) as admin:
         return [peer.client_id for peer in admin.workers() if peer.functions]
+
+
+@pytest.fixture
+def pipes(tmp_path):
+    """Three pipes with names; a job of `patient` waits for the one that it is given."""
+    paths = [str(tmp_path / ("pipe %d" % number)) for number in range(3)]
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+def release(pipe):
+    """Let the job go on that waits for a pipe, or that is about to."""
+    with open(pipe, "w"):
+        pass
 
 
 # --- Functions.
@@ -164,16 +182,15 @@ def test_callables_are_functions(client, start):
     assert caught.value.exception == b"it broke"
 
 
-def test_jobs_run_side_by_side_up_to_the_limit(client, start, folder):
-    start("somemodule:patient", "--threads", "3", "--limit", "2")
-    started = []
-    tasks = [client.submit("patient", str(folder / "go on"), on_data=started.append) for _ in range(3)]
-    deadline = time.monotonic() + 20
-    while len(started) < 2 and time.monotonic() < deadline:
-        client.wait(tasks, timeout=0.05)
-    client.wait(tasks, timeout=0.1)
-    assert len(started) == 2
-    (folder / "go on").write_text("")
+@pytest.mark.skipif(os.name != "posix", reason="about pipes with names")
+def test_jobs_run_side_by_side_up_to_the_limit(client, start, pipes):
+    """A third job of the function would have taken the place of those of the other."""
+    start("somemodule:patient", "somemodule:reverse", "--threads", "3", "--limit", "2")
+    tasks = [client.submit("patient", pipe) for pipe in pipes]
+    assert all(next(task.stream()).isdigit() for task in tasks[:2])
+    assert [client.run("reverse", "ab") for _ in range(3)] == [b"ba"] * 3
+    for pipe in pipes:
+        release(pipe)
     assert [task.result() for task in tasks] == [b"finished"] * 3
 
 
@@ -297,7 +314,7 @@ def test_it_ends_after_some_time(start):
 def test_it_has_a_name_in_the_servers_list(server, start):
     worker = start("somemodule:reverse")
     start("somemodule:reverse", "--client-id", b"my w\xf6rker")
-    wait_for(lambda: len(peers(server)) == 2)
+    until(lambda: len(peers(server)) == 2)
     names = peers(server)
     assert b"my w\xf6rker" in names and any(name.endswith(b":%d" % worker.pid) for name in names)
 
@@ -305,8 +322,8 @@ def test_it_has_a_name_in_the_servers_list(server, start):
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_when_its_job_is_done(client, start, folder, number, status):
-    worker = start("-i", "pid", "somemodule:slow")
-    task = client.submit("slow")
+    worker = start("-i", "pid", "somemodule:told")
+    task = client.submit("told")
     assert next(task.stream()) == b"started"
     assert (folder / "pid").read_text() == "%d\n" % worker.pid
     worker.send_signal(number)
@@ -343,13 +360,16 @@ def test_whatever_is_ignored_or_blocked_a_command_has_its_status_and_its_signals
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
 @pytest.mark.parametrize("options", [[], ["--processes", "1"], ["-l", "log"]])
 @pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
-def test_sighup_ends_no_worker(client, start, options, before):
-    worker = start(*options + ["somemodule:slow"], preexec_fn=lambda: signal.signal(signal.SIGHUP, before))
-    task = client.submit("slow")
-    assert next(task.stream()) == b"started"
+def test_sighup_ends_no_worker(client, start, pipes, options, before):
+    worker = start(*options + ["somemodule:patient"], preexec_fn=lambda: signal.signal(signal.SIGHUP, before))
+    task = client.submit("patient", pipes[0])
+    assert next(task.stream()).isdigit()
     worker.send_signal(signal.SIGHUP)
+    release(pipes[0])
     assert task.result() == b"finished"
-    assert client.run("slow", timeout=20) == b"finished"
+    second = client.submit("patient", pipes[0])
+    release(pipes[0])
+    assert second.result() == b"finished"
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
 
@@ -383,13 +403,13 @@ def test_a_signal_ends_it_while_it_imports_also_what_catches_all(start, folder, 
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
 @pytest.mark.parametrize("options, signals", [(["--grace", "100ms"], 1), ([], 2)])
 def test_it_does_not_wait_for_ever(client, start, options, signals):
-    worker = start(*options + ["somemodule:slow"])
-    task = client.submit("slow", "long")
-    assert next(task.stream()) == b"started"
+    worker = start(*options + ["somemodule:told"])
+    task = client.submit("told", "for ever")
+    said = task.stream()
+    assert next(said) == b"started"
     worker.send_signal(signal.SIGTERM)
+    assert next(said) == b"told to stop"
     if signals == 2:
-        with pytest.raises(subprocess.TimeoutExpired):
-            worker.wait(0.1)
         worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
     assert not task.done()  # the server gives it to another worker
@@ -399,30 +419,29 @@ def test_it_does_not_wait_for_ever(client, start, options, signals):
 def test_it_leaves_at_once_whatever_its_functions_have_started(client, start):
     """The interpreter would wait for the pool's thread."""
     worker = start("somemodule:threaded", "-i", "pid")
-    task = client.submit("threaded")
-    assert next(task.stream()) == b"started"
+    said = client.submit("threaded").stream()
+    assert next(said) == b"started"
     worker.send_signal(signal.SIGTERM)
-    with pytest.raises(subprocess.TimeoutExpired):
-        worker.wait(0.1)
+    assert next(said) == b"told to stop"
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
     assert b"was left unfinished" in worker.stderr.read()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
-def test_the_jobs_of_a_killed_process_are_given_to_others(server, client, start, folder):
+def test_the_jobs_of_a_killed_process_are_given_to_others(server, client, start, pipes):
     """kill -9: the server gives its job to the next worker, the parent starts a new process, the client waits for both."""
     parent = start("--processes", "2", "somemodule:patient")
-    wait_for(lambda: len(peers(server)) == 2)
+    until(lambda: len(peers(server)) == 2)
     before = peers(server)
-    task = client.submit("patient", str(folder / "go on"))
+    task = client.submit("patient", pipes[0])
     pids = task.stream()
     first = int(next(pids))
     os.kill(first, signal.SIGKILL)
     second = int(next(pids))
-    (folder / "go on").write_text("")
+    release(pipes[0])
     assert task.result() == b"finished" and second != first
-    wait_for(lambda: len(peers(server)) == 2 and peers(server) != before)
+    until(lambda: len(peers(server)) == 2 and peers(server) != before)
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(20) == 0
 
@@ -430,14 +449,14 @@ def test_the_jobs_of_a_killed_process_are_given_to_others(server, client, start,
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
 def test_several_processes_under_one_parent(server, client, start):
     parent = start("--processes", "2", "somemodule:reverse", "-c", "1")
-    wait_for(lambda: len(peers(server)) == 2)
+    until(lambda: len(peers(server)) == 2)
     first = peers(server)
     assert [client.run("reverse", "ab") for _ in range(4)] == [b"ba"] * 4  # so that each was started again
-    wait_for(lambda: len(peers(server)) == 2)
+    until(lambda: len(peers(server)) == 2)
     assert not set(first) & set(peers(server))
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(20) == 0
-    wait_for(lambda: not peers(server))
+    until(lambda: not peers(server))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
@@ -445,7 +464,7 @@ def test_it_starts_anew_when_its_code_changes(server, client, start, folder):
     parent = start("--reload", "somemodule:reverse")
     assert client.run("reverse", "abc") == b"cba"
     (folder / "somemodule.py").write_text(MODULE.replace("[::-1]", ".upper()"))
-    wait_for(lambda: client.run("reverse", "abc") == b"ABC")
+    until(lambda: client.run("reverse", "abc") == b"ABC")
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(20) == 0
 
@@ -466,7 +485,7 @@ def test_it_may_detach(client, start, folder):
     assert start("-d", "-i", "pid", "-l", "none", "somemodule:reverse", stderr=subprocess.DEVNULL).wait(20) == 0
     assert client.run("reverse", "ab") == b"ba"
     os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
-    wait_for(lambda: not (folder / "pid").exists())
+    until(lambda: not (folder / "pid").exists())
 
 
 def test_it_outlives_its_server(start, folder, processes, tmp_path):
@@ -476,7 +495,7 @@ def test_it_outlives_its_server(start, folder, processes, tmp_path):
         worker = start("-h", "%s:%d" % address, "-l", "log", "somemodule:reverse")
         with Client([address]) as client:
             assert client.run("reverse", "ab", timeout=20) == b"ba"
-    wait_for(lambda: "tried again" in (folder / "log").read_text())
+    until(lambda: "tried again" in (folder / "log").read_text())
     with Server(port=address[1]) as server, Client([address]) as client:
         assert client.run("reverse", "ab", timeout=20) == b"ba"
     assert worker.poll() is None
@@ -495,7 +514,7 @@ def test_in_the_background_it_lets_go_of_all_three_streams(server, folder, proce
         assert process.communicate(timeout=20) == (b"", b"")
     finally:
         os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
-    wait_for(lambda: not (folder / "pid").exists())
+    until(lambda: not (folder / "pid").exists())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="about a device of Linux")
@@ -508,7 +527,7 @@ def test_what_a_function_prints_never_fails_a_job(server, client, folder, proces
                               env=environment)
     assert [client.run("talk", word) for word in ("one", "two", "three")] == [b"talked"] * 3
     process.wait(20)
-    wait_for(lambda: (folder / "status").exists() and (folder / "status").read_text())
+    until(lambda: (folder / "status").exists() and (folder / "status").read_text())
     assert (folder / "status").read_text() == "0\n"
     text = (folder / "log").read_text()
     assert text.count("one of mine") == text.count("three of mine") == 1
@@ -543,12 +562,12 @@ def test_a_job_that_ends_its_process_ends_no_other(start, folder):
     policies = {"end": FunctionPolicy(retries=1)}
     with Server(port=0, policies=policies) as server, Client([server.address], job_timeout=20) as client:
         parent = start("-h", "%s:%d" % server.address, "--processes", "3", "-l", "log", "somemodule:end", "somemodule:reverse")
-        wait_for(lambda: len(peers(server)) == 3)
+        until(lambda: len(peers(server)) == 3)
         for status in (0, 2):
             with pytest.raises(JobFailed):
                 client.run("end", str(status))
             assert client.run("reverse", "ab") == b"ba"
-        wait_for(lambda: len(peers(server)) == 3)
+        until(lambda: len(peers(server)) == 3)
         assert parent.poll() is None
         text = (folder / "log").read_text()
         for status in (0, 2):
@@ -579,7 +598,7 @@ def test_it_starts_anew_when_a_link_to_its_code_is_pointed_elsewhere(server, cli
                               "linked:f"], cwd=str(place), env=dict(os.environ, PWD=str(place)))
     assert client.run("f") == b"one"
     point_to("two")
-    wait_for(lambda: client.run("f") == b"two")
+    until(lambda: client.run("f") == b"two")
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(20) == 0
 
@@ -588,12 +607,11 @@ def test_it_starts_anew_when_a_link_to_its_code_is_pointed_elsewhere(server, cli
 @pytest.mark.parametrize("supervised", [False, True])
 def test_it_leaves_at_once_whatever_its_functions_catch(client, start, folder, supervised):
     worker = start("-i", "pid", *(["--processes", "1"] if supervised else []) + ["somemodule:stubborn"])
-    task = client.submit("stubborn")
-    assert next(task.stream())
-    for _ in range(2):
-        worker.send_signal(signal.SIGTERM)
-        with pytest.raises(subprocess.TimeoutExpired):
-            worker.wait(0.3)
+    said = client.submit("stubborn").stream()
+    assert next(said) == b"started"
+    worker.send_signal(signal.SIGTERM)
+    assert next(said) == b"told to stop"
+    worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
     assert not (folder / "pid").exists()
     assert b"was left unfinished" in worker.stderr.read()

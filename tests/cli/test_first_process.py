@@ -4,13 +4,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 
 import pytest
 
 from gearman_std.client.client import Client
 from gearman_std.cli.first_process import leave_first_process, look_after
+
+from patience import until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about Linux")
 
@@ -44,7 +45,7 @@ def test_it_ends_as_its_child_does(code, status):
 
 @pytest.fixture
 def contained(processes):
-    """contained(words…) starts a command as process 1."""
+    """contained(words…) starts a command as process 1, which is the child of the process that is returned."""
     program = shutil.which("unshare")
     if not program or subprocess.call([program, "--pid", "--fork", "--kill-child", "true"], stderr=subprocess.DEVNULL):
         pytest.skip("process namespaces cannot be made here")
@@ -52,49 +53,42 @@ def contained(processes):
     def contained(*words, **options):
         process = processes.start([program, "--pid", "--fork", "--kill-child", sys.executable, "-m", "gearman_std"]
                                   + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-        deadline = time.monotonic() + 20
-        children = "/proc/%d/task/%d/children" % (process.pid, process.pid)
-        while not os.path.exists(children) or not open_and_read(children):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return process, int(open_and_read(children).split()[0])
+        return process
     return contained
 
 
-def open_and_read(path):
-    with open(path) as file:
-        return file.read()
+def children_of(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        return [int(child) for child in file.read().split()]
 
 
 SERVER = ["server", "-p", "0", "-L", "127.0.0.1", "--print-address", "--config-file", os.devnull]
 
 
 def test_a_server_stops_as_anywhere(contained, tmp_path):
-    process, first = contained(*SERVER + ["-P", str(tmp_path / "pid")])
+    process = contained(*SERVER + ["-P", str(tmp_path / "pid")])
     assert process.stdout.readline().startswith(b"127.0.0.1:")
-    os.kill(first, signal.SIGTERM)
+    os.kill(children_of(process.pid)[0], signal.SIGTERM)
     assert process.wait(20) == 0
     assert process.stderr.read() == b"" and not (tmp_path / "pid").exists()
 
 
 def test_a_client_is_terminated(contained, server):
-    process, first = contained("client", "-h", "%s:%d" % server, "-f", "nobody", "-v", "x")
+    process = contained("client", "-h", "%s:%d" % server, "-f", "nobody", "-v", "x")
     assert process.stdout.readline().startswith(b"Task created")
-    os.kill(first, signal.SIGTERM)
+    os.kill(children_of(process.pid)[0], signal.SIGTERM)
     assert process.wait(20) == 143
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this Python, as PyPy, cannot be process 1 and the program, too")
 def test_a_worker_stops_and_the_orphans_of_its_commands_are_buried(contained, server):
     """Each command leaves a process that ends after it; none may be left as a zombie."""
-    process, first = contained("worker", "-h", "%s:%d" % server, "-f", "leave", "--", "sh", "-c",
-                               "(exec >&- 2>&-; sleep 0.1) & echo $$")
+    process = contained("worker", "-h", "%s:%d" % server, "-f", "leave", "--", "sh", "-c",
+                        "(exec >&- 2>&-; sleep 0.1) & echo $$")
     with Client([server], job_timeout=20) as client:
         for _ in range(5):
             assert client.run("leave").strip().isdigit()
-    deadline = time.monotonic() + 20
-    while len(open_and_read("/proc/%d/task/%d/children" % (first, first)).split()) != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    first = children_of(process.pid)[0]
+    until(lambda: len(children_of(first)) == 1)
     os.kill(first, signal.SIGTERM)
     assert process.wait(20) == 0

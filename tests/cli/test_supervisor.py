@@ -27,7 +27,7 @@ class FakeProcess:
         self.ended = queue.Queue()
         self.stdin = self
         self.said = queue.Queue()
-        self.closed = False
+        self.closed = threading.Event()
         self.unheard = False  # a word to it is on its way when it ends
 
     def wait(self):
@@ -44,18 +44,25 @@ class FakeProcess:
         pass
 
     def close(self):
-        self.closed = True
+        self.closed.set()
         if self.unheard:
             raise BrokenPipeError
 
+    def dies(self, status):
+        """End, and return when the supervisor knows."""
+        self.ended.put(status)
+        assert self.closed.wait(WAIT)
+
 
 class Clock:
-    """Time that passes when told to."""
+    """Time that passes when told to; it counts how often somebody looks."""
 
     def __init__(self):
         self.now = 1000.0
+        self.looks = threading.Semaphore(0)
 
     def __call__(self):
+        self.looks.release()
         return self.now
 
 
@@ -80,12 +87,21 @@ class Scene:
         return self.started.get(timeout=WAIT)
 
     def none_starts(self):
-        with pytest.raises(queue.Empty):
-            self.started.get(timeout=0.3)
+        """Not in the next two rounds, in which all that is due would start."""
+        while self.clock.looks.acquire(blocking=False):
+            continue
+        for _ in range(3):
+            assert self.clock.looks.acquire(timeout=WAIT)
+        assert self.started.empty()
 
     def join(self):
         self.thread.join(WAIT)
         assert not self.thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def many_rounds(monkeypatch):
+    monkeypatch.setattr("gearman_std.cli.supervisor._TICK", 0.01)
 
 
 @pytest.fixture
@@ -101,16 +117,15 @@ def scene():
 
 def test_what_dies_is_started_again(scene):
     scene.clock.now += 60
-    scene.processes[0].ended.put(1)
+    scene.processes[0].dies(1)
     scene.process()
-    assert scene.processes[0].closed
     scene.none_starts()
 
 
 def test_what_dies_young_has_to_wait(scene):
     process = scene.processes[0]
     for pause in (0.5, 1.0, 2.0):
-        process.ended.put(1)
+        process.dies(1)
         scene.none_starts()
         scene.clock.now += pause - 0.01
         scene.none_starts()
@@ -191,13 +206,17 @@ CHILD = r"""
 import os, sys, threading
 from gearman_std.cli.supervisor import Supervised, is_supervised
 assert is_supervised() and not is_supervised()
-stops = threading.Semaphore(0)
-Supervised(stops.release).listen()
+stops, heard = threading.Semaphore(0), []
+def stop():
+    heard.append(repr(supervised))
+    stops.release()
+supervised = Supervised(stop)
+supervised.listen()
 os.write(1, b"ready\n")
 for number in range(int(sys.argv[1])):
     while not stops.acquire(timeout=0.05):  # signals are seen between two waits wherever waiting cannot be interrupted
         pass
-    os.write(1, b"stop\n")
+    os.write(1, b"stop\n" if len(sys.argv) == 2 else heard[number].encode() + b"\n")
 """
 
 PARENT = r"""
@@ -234,18 +253,14 @@ def test_children_leave_when_the_parent_is_killed(processes):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_signal_that_reaches_parent_and_child_counts_once(processes):
     """systemd signals every process of a unit, a terminal every process of its foreground."""
-    child = processes.start([sys.executable, "-c", CHILD, "2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    child = processes.start([sys.executable, "-c", CHILD, "2", "tell"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             env=dict(os.environ, **{SUPERVISED: "1"}))
     assert child.stdout.readline().strip() == b"ready"
     child.send_signal(signal.SIGTERM)
-    assert child.stdout.readline().strip() == b"stop"
-    child.stdin.write(b"\0")
+    assert child.stdout.readline().strip() == b"<Supervised: {'parent': 0, 'signals': 1}>"
+    child.stdin.write(b"\0\0")
     child.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(0.3)
-    child.stdin.write(b"\0")
-    child.stdin.flush()
-    assert child.stdout.readline().strip() == b"stop"
+    assert child.stdout.readline().strip() == b"<Supervised: {'parent': 2, 'signals': 1}>", "the parent's first word was new"
     assert child.wait(WAIT) == 0
 
 

@@ -1,22 +1,13 @@
 """The client and the worker of the library gear, together, at a server of its name."""
 import socket
 import threading
-import time
 
 import pytest
 
 import gearman_std.legacy.gear as gear
 from gearman_std.client.admin import AdminClient
 
-LONG = 20.0
-
-
-def until(condition):
-    """Wait until something is so."""
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end, "it never was so"
-        time.sleep(0.001)
+from patience import LONG, until
 
 
 @pytest.fixture

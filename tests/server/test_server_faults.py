@@ -11,7 +11,7 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRA
 from gearman_std.server.server import Server
 from gearman_std.net.streams import TLSStream
 
-from worker_tools import until
+from patience import until
 from test_tls_choke import CERTIFICATE, TLSPlace
 
 from server_tools import check, in_dispatcher, server_of

@@ -20,8 +20,8 @@ from gearman_std.server.server import Server
 from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
+from patience import until
 from server_tools import VERSION_LINE, server_of
-from worker_tools import until
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 

@@ -24,8 +24,8 @@ from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_J
                                        pack_response, response_head)
 from gearman_std.server.server import Server
 from gearman_std.store.sqlite import JobStore
+from patience import until
 from server_tools import TIMEOUT, VERSION_LINE, Clock, in_dispatcher, let_pass
-from worker_tools import until
 
 EXCEPTIONS = (OPTION_REQ, (b"exceptions",))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

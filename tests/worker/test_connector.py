@@ -9,7 +9,8 @@ from gearman_std.wire.protocol import WORK_COMPLETE
 from gearman_std.worker.connector import Connector
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, GRAB, HELLO, make, until
+from patience import until
+from worker_tools import AtWork, GRAB, HELLO, make
 
 
 def test_names_are_resolved_again(fake, monkeypatch):

@@ -11,7 +11,8 @@ from gearman_std.worker.link import Lane
 from gearman_std.worker.running import Run
 from gearman_std.worker.worker import Worker
 
-from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, expect_leaving, make, until, who_speaks
+from patience import until
+from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, expect_leaving, make, who_speaks
 
 
 def test_retry_keeps_the_job_and_frees_the_thread(fake):

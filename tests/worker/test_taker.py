@@ -11,7 +11,8 @@ from gearman_std.wire.protocol import (CAN_DO, CANT_DO, NO_JOB, NOOP, PRE_SLEEP,
                                        WORK_EXCEPTION, WORK_FAIL)
 from gearman_std.worker.taker import Taker
 
-from worker_tools import GRAB, WAIT, FakeServer, Machine, make, until
+from patience import until
+from worker_tools import GRAB, WAIT, FakeServer, Machine, make
 
 HELLO = (CAN_DO, b"f")
 

@@ -15,7 +15,8 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, NOOP, NO
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
 
-from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, make, until
+from patience import until
+from worker_tools import AtWork, GRAB, HELLO, Machine, WAIT, make
 
 
 def test_the_life_of_a_worker(fake):

@@ -16,7 +16,8 @@ from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
 
-from worker_tools import WAIT, AtWork, World, until
+from patience import until
+from worker_tools import WAIT, AtWork, World
 
 pytestmark = pytest.mark.long
 
@@ -73,6 +74,22 @@ def test_half_an_hour_of_one_kind_of_trouble(mode, caplog):
     assert world.selects < (13000 if mode == "waking" else 4000), "woken all the time it rests, else there is nothing to do"
     if mode in ("down", "closing", "silent"):
         assert changes_told(lines, "bad") in (["down", "up"], ["up", "down", "up"])
+
+
+class NobodyThere(World):
+    """Of which no server ever comes up."""
+
+    def change(self, name, mode):
+        pass
+
+
+def test_an_hour_in_which_every_server_is_down(caplog):
+    """There is hardly anything to do, and a line of log for each server."""
+    world = NobodyThere(0, ["a", "b"])
+    lines = live_through(world, caplog, 0)
+    assert 3600 / 60 <= min(world.attempts.values()) and max(world.attempts.values()) < 3600 / 4
+    assert world.selects < 6000, "the world lets no wait be longer than two seconds"
+    assert [changes_told(lines, name) for name in world.names] == [["down"], ["down"]] and len(lines) <= 3
 
 
 SECONDS = float(os.environ.get("GEARMAN_STD_SURVIVAL", "2"))
