@@ -134,8 +134,10 @@ def test_the_lines_of_the_page_can_be_read_as_conversations(tool, page):
     count = 0
     for line in re.findall(r"^[cdtvwx] [<>] [A-Z_]+(?: [^\n#]*)?(?=\n[^ ])", page, re.M):
         line = line.rstrip()
-        step = tool.conversations.parse_step(line)
-        assert tool.conversations.step_text(step) == line
+        who, way, words = line.split(" ", 2)
+        magic = tool.REQUEST_MAGIC if way == ">" else tool.RESPONSE_MAGIC
+        (data,) = tool.conversations.parse_data(words, magic.hex())
+        assert tool.scenes.words_of(bytes.fromhex(data), magic) == words
         count += 1
     assert count > 100
 

@@ -18,7 +18,7 @@ import sys
 
 import diagrams
 import scenes
-from scenes import FOLDERS, ROOT, conversations, play
+from scenes import FOLDERS, ROOT, conversations, number_of, play
 
 sys.path.insert(0, FOLDERS[0])
 try:
@@ -188,6 +188,10 @@ class Page:
         """What is drawn, or a table, in a docstring."""
         return "\n\n".join(paragraph for paragraph in paragraphs_of(argument) if paragraph.startswith("    "))
 
+    def make_held(self, argument, body):
+        """The tests that hold what stands above."""
+        return "Held by %s." % ", ".join(test_named(line) for line in body.split("\n"))
+
     # ------------------------------------------------------------------------------------------------------------- the packets
 
     def make_packets(self, argument, body):
@@ -213,7 +217,8 @@ class Page:
         self._look_at(number, played)
         rows = [("bytes", layout(number)), ("goes", ways(number)), ("when", " ".join(facts["when"]))]
         rows += [("`%s`" % name, words) for name, words in zip(arguments, meaning.arguments)]
-        rows += [("the %s is to" % who, meaning.expected[who]) for who in sorted(meaning.expected)]
+        rows += [("the %s is to" % who, meaning.expected[who])
+                 for who in (meanings.SERVER, meanings.CLIENT, meanings.WORKER) if who in meaning.expected]
         if meaning.answers:
             rows.append(("answer", names(meaning.answers)))
         if meaning.later:
@@ -317,7 +322,7 @@ class Page:
         lines = ["| name | kind | about | gearman_std |", "|---|---|---|---|"]
         for one, _ in self._recordings:
             lines.append("| %s | %s | %s | %s |" % (
-                recording_link(one.name), one.kind, one.about.replace("|", "\\|"), reasons.get(one.name, "the same")))
+                recording_link(one.name), one.kind, escaped(one.about), reasons.get(one.name, "the same")))
         return "\n".join(lines)
 
 
@@ -356,8 +361,9 @@ def spaced(data):
     return " ".join("%02x" % byte for byte in data)
 
 
-def number_of(packet):
-    return int.from_bytes(packet[4:8], "big") if packet[:1] == b"\0" else 0
+def escaped(text):
+    """Text in which Markdown sees nothing."""
+    return re.sub(r"([|*<`\\])", r"\\\1", text)
 
 
 def recording_link(name):

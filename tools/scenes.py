@@ -223,13 +223,28 @@ def lines_of(event):
             del texts[-1]
     else:
         magic = REQUEST_MAGIC if event.way == ">" else RESPONSE_MAGIC
-        text = conversations.data_text(event.data.hex(), magic.hex())
-        if not event.data.startswith(b"\0"):
-            text = text.replace("\\x7b", "{").replace("\\x7d", "}")  # which stand for something in what is played alone
-        texts = ["%s %s %s" % (event.who, event.way, text)]
+        texts = ["%s %s %s" % (event.who, event.way, words_of(event.data, magic))]
     if event.notes:
         texts[0] = "%-*s  # %s" % (NOTES_FROM, texts[0], "; ".join(event.notes))
     return texts
+
+
+def words_of(data, magic):
+    """A packet, or a line of text, as the conversations have it."""
+    if not data.startswith(b"\0"):
+        text = conversations.word_text(conversations.items(data.hex()), quoted=True)
+        return text.replace("\\x7b", "{").replace("\\x7d", "}")  # which mean something only in what is recorded
+    names = PACKETS[number_of(data)][2] if number_of(data) in PACKETS else ()
+    arguments = data[HEADER_SIZE:].split(b"\0", len(names) - 1)
+    if len(names) < 2 or len(arguments) != len(names) or data[:4] != magic:
+        return conversations.data_text(data.hex(), magic.hex())
+    return " ".join([conversations.NAMES[number_of(data) - 1]] + [
+        conversations.word_text(conversations.items(argument.hex())) for argument in arguments])
+
+
+def number_of(packet):
+    """The type of a packet; 0 for what is none."""
+    return int.from_bytes(packet[4:8], "big") if packet[:1] == b"\0" else 0
 
 
 def rows_of(event):
@@ -241,7 +256,7 @@ def rows_of(event):
 
 
 def name_of(packet):
-    number, = struct.unpack_from(">I", packet, 4)
+    number = number_of(packet)
     return PACKETS[number][0] if number in PACKETS else "TYPE_%d" % number
 
 

@@ -154,10 +154,11 @@ MEANINGS = {
          CLIENT: "Take the job for failed, for the reason that the data tells.  Some servers let a WORK_FAIL follow."},
         (), (), ("JOB_NOT_FOUND",)),
     OPTION_REQ: Meaning(
-        _FROM_CLIENT, "Set this option for my connection.", ("the option; `exceptions` is the one that all servers have",),
+        _FROM_BOTH, "Set this option for my connection.", ("the option; `exceptions` is the one that all servers have",),
         {SERVER: "Set it, and say so."}, (OPTION_RES,), (), ("UNKNOWN_OPTION",)),
     OPTION_RES: Meaning(
-        _TO_CLIENT, "The option is set.", ("the option",), {CLIENT: "Count on it from now on."}, (), (), ()),
+        _TO_BOTH, "The option is set.", ("the option",),
+        {CLIENT: "Count on it from now on.", WORKER: "Count on it from now on."}, (), (), ()),
     WORK_DATA: Meaning(
         _THROUGH, "This is a part of the result.", (_HANDLE, "the part"),
         {SERVER: _PASS_ON, CLIENT: "Keep it; more may come, and WORK_COMPLETE has the last part."}, (), (),
