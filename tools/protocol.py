@@ -190,7 +190,7 @@ class Page:
 
     def make_held(self, argument, body):
         """The tests that hold what stands above."""
-        return "Held by %s." % ", ".join(test_named(line) for line in body.split("\n"))
+        return "Held by %s." % ", ".join(map(test_named, body.split("\n")))
 
     # ------------------------------------------------------------------------------------------------------------- the packets
 
@@ -381,13 +381,23 @@ def packets_of_recording(conversation):
     return numbers
 
 
-def test_named(text):
-    """A test, which has to be there."""
-    path, _, name = text.partition(" ")
-    wrong(not os.path.exists(os.path.join(ROOT, path)), "there is no %s", path)
-    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-        wrong(not re.search(r"^def %s\(" % re.escape(name), file.read(), re.M), "%s has no test %s", path, name)
-    return "`%s::%s`" % (path, name)
+@functools.lru_cache(maxsize=None)
+def tests_there_are():
+    """In which files there is a test of a name."""
+    files = collections.defaultdict(list)
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "**", "test_*.py"), recursive=True)):
+        with open(path, encoding="utf-8") as file:
+            for name in re.findall(r"^def (test_\w+)\(", file.read(), re.M):
+                files[name].append(os.path.relpath(path, ROOT).replace(os.sep, "/"))
+    return files
+
+
+def test_named(name):
+    """A test, which has to be there, and once."""
+    files = tests_there_are()[name]
+    wrong(not files, "there is no test %s", name)
+    wrong(len(files) > 1, "%s is in several files: %s", name, ", ".join(files))
+    return "`%s::%s`" % (files[0], name)
 
 
 LANE = 44  # columns from one lane to the next
