@@ -35,6 +35,7 @@ from .rights import ALL_RIGHTS
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
 from .storing import let_stored_go_on, refuse_unstored, restore_job
+from .tables import LARGE_TABLE, in_parts
 from .transitions import end_in_vain
 from .turns import NO_PACKETS, STEP
 from .watchers import leave
@@ -114,6 +115,8 @@ class Core(CoreState):
             self.second_ends = self.second + 1
             if self.began is None:
                 self.began = now
+            if len(self.jobs) > LARGE_TABLE // 2:  # submits do not look themselves (benchmark: background submit)
+                self.jobs = in_parts(self.jobs)
             if self.results.overdue(now):
                 self.turns.finish(forget_overdue(self))
         if set_back:
@@ -183,10 +186,12 @@ class Core(CoreState):
 
     def background_jobs(self) -> "List[Job]":
         """All background jobs, in the order in which to restore them."""
-        running = [job for job in self.jobs.values() if job.state is RUNNING]
+        jobs = [job for some in self.job_chain.walk() for job in some]
+        running = [job for job in jobs if job.state is RUNNING]
         waiting = [job for function in self.functions.values() for job in function.jobs_waiting()]
-        others = [job for job in self.jobs.values() if job.state not in (RUNNING, WAITING)]
-        return [job for job in running + waiting + others + list(self.aside.values()) if job.background]
+        others = [job for job in jobs if job.state not in (RUNNING, WAITING)]
+        aside = [job for some in self.aside_chain.walk() for job in some]
+        return [job for job in running + waiting + others + aside if job.background]
 
     def record_of(self, job: "Job") -> "AddRecord":
         """The record that adds a job as it is now."""

@@ -22,7 +22,7 @@ from ..timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple, Union
+    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Optional, Tuple, Union
     from .peers import Peer
     from .statistics import FunctionStatistics
 
@@ -229,7 +229,7 @@ class Function:
         self.size = 0             # bytes of the workloads of all its jobs
         self.workers = 0          # registrations, also repeated ones
         self.ability_sets = {}    # type: Dict[AbilitySet, None]
-        self.uniques = {}         # type: Dict[bytes, Job]
+        self.uniques = {}         # type: MutableMapping[bytes, Job]
         self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
         self.paused = False
         self.escalating = 0       # how many more sleepers the next escalation wakes; 0: none is due

@@ -7,7 +7,7 @@ from .rights import ALL_RIGHTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional
+    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, MutableMapping, Optional
     from ..wire.protocol import Data
     from .jobs import AbilitySet, Function, Job
 
@@ -44,7 +44,7 @@ class Peer:
         self.ability_set = None   # type: Optional[AbilitySet] # None: not known since the abilities changed
         self.sleep = AWAKE
         self.running = {}         # type: Dict[bytes, Job] # by handle
-        self.watching = {}        # type: Dict[Job, int] # how often it submitted each, and so gets every packet of it
+        self.watching = {}        # type: MutableMapping[Job, int] # how often it submitted each, and so gets every packet of it
         self.all_yours = 0        # after ALL_YOURS, the type of its last grab, whose answer it gets without asking
         self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for
         self.gone = False         # the connection is lost

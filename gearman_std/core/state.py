@@ -14,7 +14,7 @@ from .uniques import Uniques
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, List, Optional
+    from typing import Any, Callable, Dict, FrozenSet, List, MutableMapping, Optional
     from .jobs import Function, Job
     from .peers import Peer
 
@@ -52,8 +52,8 @@ class CoreState:
         self.handler_tables = {}        # type: Dict[FrozenSet[str], List[Callable[..., None]]] # of peers, by their rights
         self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}), self.statistics)
         self.functions = self.registry.by_name
-        self.jobs = {}                  # type: Dict[bytes, Job] # by handle: all but those set aside
-        self.aside = {}                 # type: Dict[bytes, Job] # by handle
+        self.jobs = {}                  # type: MutableMapping[bytes, Job] # by handle: all but those set aside
+        self.aside = {}                 # type: MutableMapping[bytes, Job] # by handle
         # What is counted of no function, for `show totals`; the server adds to it.
         self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads

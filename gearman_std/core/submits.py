@@ -2,6 +2,7 @@
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
 from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, tell_refusal
+from .tables import LARGE_TABLE, in_parts
 from .transitions import delay_again, place, put_behind
 from .uniques import unique_key
 from .watchers import watch
@@ -75,7 +76,10 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     ledger = core.ledger
     if not background:
         job.watchers = (peer,)
-        peer.watching[job] = 1
+        watching = peer.watching
+        watching[job] = 1
+        if watching.__class__ is dict and len(watching) >= LARGE_TABLE:
+            peer.watching = in_parts(watching)
         if ledger.first_storing:
             ledger.put_behind(job, core.number)
     elif ledger.durable:

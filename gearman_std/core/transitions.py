@@ -4,6 +4,7 @@ Who decides that it does is told in the table of the module core.
 """
 from .chain import untie
 from .jobs import HELD, POSITIONS, RUNNING, place_of
+from .tables import LARGE_TABLE, in_parts
 from .uniques import predecessor_of
 from .watchers import tell_failure, unwatch
 
@@ -22,6 +23,8 @@ def take_back(core: "CoreState", job: "Job") -> None:
 def list_job(core: "CoreState", job: "Job") -> None:
     """Have a job found by its handle, and in listings."""
     core.jobs[job.handle] = job
+    if len(core.jobs) == LARGE_TABLE:
+        core.jobs = in_parts(core.jobs)
     core.job_chain.add(job)
 
 
@@ -155,6 +158,8 @@ def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
 def keep_aside(core: "CoreState", job: "Job") -> None:
     """Have a job that is in no list any longer listed among those set aside."""
     core.aside[job.handle] = job
+    if len(core.aside) == LARGE_TABLE:
+        core.aside = in_parts(core.aside)
     core.aside_chain.add(job)
     job.function.set_aside(job)
 

@@ -1,9 +1,11 @@
 """Which job has which unique."""
 from collections import OrderedDict
 
+from .tables import LARGE_TABLE, in_parts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, MutableMapping, Optional
     from ..wire.protocol import Data
     from .jobs import Job
 
@@ -17,13 +19,13 @@ class Uniques:
     __slots__ = ("_jobs",)
 
     def __init__(self) -> None:
-        self._jobs = {}  # type: Dict[bytes, Any] # by unique: a Job, or a dict of the jobs of several functions by handle
+        self._jobs = {}  # type: MutableMapping[bytes, Any] # by unique: a Job, or several functions' in a dict by handle
 
     def __repr__(self) -> str:
         return "<Uniques: %d>" % len(self._jobs)
 
     def find(self, unique: bytes) -> "Optional[Job]":
-        """The job of that unique, of several functions' the newest, as in gearmand."""
+        """The job of that unique, of several functions' the newest, as in gearmand; of ``-``, which is none, no job."""
         job = self._jobs.get(unique)
         if isinstance(job, dict):
             job = next(reversed(job.values()))
@@ -31,17 +33,23 @@ class Uniques:
 
     def add(self, job: "Job") -> None:
         """Let a job be found, unless another of its function is already."""
-        key = unique_key(job.unique, job.workload)
-        if key is None or key in job.function.uniques:
+        key, function = unique_key(job.unique, job.workload), job.function
+        if key is None or key in function.uniques:
             return
-        job.function.uniques[key] = job
-        others = self._jobs.get(job.unique)
+        function.uniques[key] = job
+        if function.uniques.__class__ is dict and len(function.uniques) >= LARGE_TABLE:
+            function.uniques = in_parts(function.uniques)
+        if job.unique == b"-":
+            return
+        others = self._jobs.get(key)
         if others is None:
-            self._jobs[job.unique] = job
+            self._jobs[key] = job
+            if self._jobs.__class__ is dict and len(self._jobs) >= LARGE_TABLE:
+                self._jobs = in_parts(self._jobs)
         elif isinstance(others, dict):
             others[job.handle] = job
         else:
-            self._jobs[job.unique] = OrderedDict(((others.handle, others), (job.handle, job)))
+            self._jobs[key] = OrderedDict(((others.handle, others), (job.handle, job)))
 
     def remove(self, job: "Job") -> None:
         """Let a job be found no longer."""
@@ -49,13 +57,15 @@ class Uniques:
         if key is None or job.function.uniques.get(key) is not job:
             return
         del job.function.uniques[key]
-        others = self._jobs[job.unique]
+        if job.unique == b"-":
+            return
+        others = self._jobs[key]
         if others is job:
-            del self._jobs[job.unique]
+            del self._jobs[key]
         else:
             del others[job.handle]
             if not others:
-                del self._jobs[job.unique]
+                del self._jobs[key]
 
 
 def predecessor_of(job: "Job") -> "Optional[Job]":

@@ -16,7 +16,7 @@ from .exchange import LIMIT, MOST, Answer, as_bytes, joined, json_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Generator, Iterable, Iterator, List, Sequence
+    from typing import Any, Dict, Generator, Iterable, Iterator, List, Mapping, Sequence
     from ..core.core import Core
     from ..core.jobs import Function, Job
     from ..core.peers import Peer
@@ -136,7 +136,7 @@ def aside_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
     return _job_listing(core, request, "", core.aside, core.aside_chain)
 
 
-def _job_listing(core: "Core", request: "WebRequest", state: str, known: "Dict[bytes, Job]", chain: "Any") -> Answer:
+def _job_listing(core: "Core", request: "WebRequest", state: str, known: "Mapping[bytes, Job]", chain: "Any") -> Answer:
     limit = request.number("limit", LIMIT, MOST)
 
     def make() -> "Iterator[bytes]":
@@ -147,8 +147,8 @@ def _job_listing(core: "Core", request: "WebRequest", state: str, known: "Dict[b
     return Answer(joined(make()), JSON)
 
 
-def choose_jobs(core: "Core", known: "Dict[bytes, Job]", chain: "Any", state: str, function: bytes, search: bytes, limit: int,
-                after: bytes = b"") -> "Generator[bytes, None, List[Job]]":
+def choose_jobs(core: "Core", known: "Mapping[bytes, Job]", chain: "Any", state: str, function: bytes, search: bytes,
+                limit: int, after: bytes = b"") -> "Generator[bytes, None, List[Job]]":
     """The first jobs of a chain that are in a state and of a function, if these are not empty, and have `search` in their
     handle, unique, function or error; found in steps.  `after` is the handle behind which to begin, also of a job that is gone.
     """

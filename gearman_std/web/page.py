@@ -14,7 +14,7 @@ from .looks import SCRIPT, STYLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
+    from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
     from ..core.core import Core
     from ..core.jobs import Function, Job
     from ..core.ledger import KeepRecord
@@ -209,7 +209,7 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
                 "bad" if waiting and not function.workers else "", _count(function.workers), orders))
 
 
-def _jobs_section(core: "Core", title: str, known: "Dict[bytes, Job]", chain: "Any", state: str, search: bytes,
+def _jobs_section(core: "Core", title: str, known: "Mapping[bytes, Job]", chain: "Any", state: str, search: bytes,
                   steers: bool, function: bytes = b"") -> "Iterator[str]":
     jobs = yield from _found(choose_jobs(core, known, chain, state, function, search, SHOWN + 1))
     aside = known is core.aside

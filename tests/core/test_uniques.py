@@ -52,10 +52,10 @@ def test_jobs_without_a_unique_are_not_found(functions):
     assert uniques.find(b"") is uniques.find(b"-") is None and functions[0].uniques == {}
 
 
-def test_the_unique_dash_finds_one_of_its_jobs(functions):
+def test_the_unique_dash_is_none_by_which_a_job_is_found(functions):
     uniques, first, second = Uniques(), job(1, functions[0], b"-", b"1"), job(2, functions[0], b"-", b"2")
     uniques.add(first)
     uniques.add(second)
-    assert uniques.find(b"-") is second
+    assert uniques.find(b"-") is None and set(functions[0].uniques.values()) == {first, second}
     uniques.remove(second)
-    assert uniques.find(b"-") is first
+    assert list(functions[0].uniques.values()) == [first]

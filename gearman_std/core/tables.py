@@ -1,0 +1,88 @@
+"""Tables that never take long to grow, however much is in them."""
+from collections import abc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, MutableMapping as Table
+
+# A dict moves all its entries when it grows.  CPython 3.11 takes some 4 ms for 87,381 of them, and 40 ms for 700,000.
+LARGE_TABLE = 80000
+
+_PARTS = 251  # a prime, as the hashes of objects, which are their addresses, leave out most remainders of other numbers
+
+
+def in_parts(table: "Table[Any, Any]") -> "Table[Any, Any]":
+    """What is to take the place of a table that has become large, or has done so before."""
+    return table if isinstance(table, PartedTable) else PartedTable(table)
+
+
+class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
+    """What a large dict goes on as: new entries are spread over many small dicts, by their hash.
+
+    It does not keep the order of its entries.
+
+    Owner: that of the dict.
+    """
+
+    __slots__ = ("_first", "_parts", "_later", "_last")
+
+    def __init__(self, first: "Any") -> None:
+        self._first = first  # what was there before; nothing is added to it
+        self._parts = [{} for _ in range(_PARTS)]  # type: List[Dict[Any, Any]]
+        self._later = 0      # how many entries are in the parts
+        self._last = 0       # the parts after this one are empty
+
+    def __repr__(self) -> str:
+        return "<PartedTable of %d>" % len(self)
+
+    def __len__(self) -> int:
+        return len(self._first) + self._later
+
+    def __iter__(self) -> "Iterator[Any]":
+        for part in [self._first] + self._parts:
+            yield from part
+
+    def __contains__(self, key: "Any") -> bool:
+        return key in self._parts[hash(key) % _PARTS] or key in self._first
+
+    def get(self, key: "Any", default: "Any" = None) -> "Any":
+        part = self._parts[hash(key) % _PARTS]
+        return part[key] if key in part else self._first.get(key, default)
+
+    def __getitem__(self, key: "Any") -> "Any":
+        part = self._parts[hash(key) % _PARTS]
+        return part[key] if key in part else self._first[key]
+
+    def __setitem__(self, key: "Any", value: "Any") -> None:
+        part = self._parts[hash(key) % _PARTS]
+        if key not in part:
+            if key in self._first:
+                self._first[key] = value
+                return
+            self._later += 1
+            self._last = _PARTS - 1
+        part[key] = value
+
+    def __delitem__(self, key: "Any") -> None:
+        part = self._parts[hash(key) % _PARTS]
+        if key in part:
+            del part[key]
+            self._later -= 1
+        else:
+            del self._first[key]
+
+    def pop(self, key: "Any", *default: "Any") -> "Any":
+        part = self._parts[hash(key) % _PARTS]
+        if key not in part:
+            return self._first.pop(key, *default)
+        self._later -= 1
+        return part.pop(key)
+
+    def popitem(self) -> "Any":
+        """Take out any entry; raises KeyError if there is none."""
+        if self._later:
+            while not self._parts[self._last]:
+                self._last -= 1
+            self._later -= 1
+            return self._parts[self._last].popitem()
+        return self._first.popitem()

@@ -1,0 +1,85 @@
+"""Tables that go on in parts when they are large: as a dict does, but for the order, and with no step that takes long."""
+import random
+
+import pytest
+
+from gearman_std.core import core, submits, transitions, uniques, watchers
+from gearman_std.core.jobs import Function, FunctionPolicy, Job
+from gearman_std.core.tables import PartedTable, in_parts
+from gearman_std.core.uniques import Uniques
+from gearman_std.wire.protocol import WORK_COMPLETE
+from core_world import World
+
+
+def test_it_does_what_a_dict_does():
+    chance = random.Random(5)
+    table, model = in_parts({number: number for number in range(50)}), {number: number for number in range(50)}
+    for step in range(20000):
+        key = chance.randrange(600)
+        what = chance.randrange(6)
+        if what < 2:
+            table[key] = model[key] = step
+        elif what == 2:
+            assert table.pop(key, None) == model.pop(key, None)
+        elif what == 3 and key in model:
+            del table[key], model[key]
+        elif what == 4 and model:
+            key, value = table.popitem()
+            assert model.pop(key) == value
+        assert table.get(key) == model.get(key) and (key in table) == (key in model) and len(table) == len(model)
+        if not step % 100:
+            assert dict(table) == model and sorted(table.values()) == sorted(model.values())
+    while model:
+        model.pop(table.popitem()[0])
+    assert not table and repr(table) == "<PartedTable of 0>"
+    for fails in (table.popitem, lambda: table[1], lambda: table.__delitem__(1)):
+        with pytest.raises(KeyError):
+            fails()
+
+
+def test_it_is_made_once():
+    table = in_parts({})
+    assert in_parts(table) is table
+
+
+@pytest.mark.parametrize("make", [lambda number: b"H:host:%d" % number, lambda number: Job(
+    b"", None, b"", b"", 1, True, 0.0)], ids=["handles", "jobs"])
+def test_no_part_grows_large(make):
+    table = PartedTable({})
+    keys = [make(number) for number in range(50000)]
+    for key in keys:
+        table[key] = None
+    assert len(table) == len(keys) and max(map(len, table._parts)) < 500
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Tables of 5 entries are large."""
+    for module in (core, submits, transitions, uniques, watchers):
+        monkeypatch.setattr(module, "LARGE_TABLE", 5)
+
+
+def test_the_jobs_of_a_core_and_those_that_a_peer_watches_go_on_in_parts(small):
+    world = World()
+    client, worker = world.connects(), world.worker(b"f")
+    handles = [client.submits(b"f", b"u%d" % number) for number in range(20)]
+    world.passes(1.0)
+    jobs, function = world.core.jobs, world.core.functions[b"f"]
+    assert all(isinstance(table, PartedTable) for table in (jobs, client.peer.watching, function.uniques))
+    assert world.core.uniques.find(b"u19") is jobs[handles[19]]
+    for handle in handles:
+        assert worker.grabs() == handle
+        worker.says(WORK_COMPLETE, handle, b"")
+        client.hears((WORK_COMPLETE, handle, b""))
+    assert not jobs and not client.peer.watching and not function.uniques
+
+
+def test_uniques_go_on_in_parts(small):
+    function, known = Function(b"f", FunctionPolicy()), Uniques()
+    jobs = [Job(b"H:x:%d" % number, function, b"u%d" % number, b"", 1, True, 0.0) for number in range(20)]
+    for job in jobs:
+        known.add(job)
+    assert [known.find(job.unique) for job in jobs] == jobs and repr(known) == "<Uniques: 20>"
+    for job in jobs:
+        known.remove(job)
+    assert repr(known) == "<Uniques: 0>" and not function.uniques
