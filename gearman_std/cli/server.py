@@ -145,17 +145,17 @@ def _become(user: str, log_file: "Any") -> None:
 
 
 def _collect_rarely() -> None:
-    """Have the cycle collector spare what was made so far, and look at the jobs, which have no cycles, less often.
+    """Have the cycle collector look at each object once, while it is young, and never at all there are.
 
-    By default it takes a fifth of the time of a submit (benchmark: background submit).  With this it looks at each object once,
-    while it is young, and at so few at a time that this takes a few milliseconds (-1: the second generation is never left for
-    later); at all there are, a quarter of a second with a million jobs, after many millions more only.
+    By default it takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at a time with a
+    million jobs.  The server leaves no cycles behind that live longer; with these thresholds it looks at so few objects at a time
+    that this takes a few milliseconds (-1: the second generation is never left for later).
     """
     gc.enable()
     if hasattr(gc, "freeze"):  # not in Python 3.6
         gc.freeze()
     if hasattr(gc, "set_threshold"):  # not in PyPy, which collects in another way
-        gc.set_threshold(16000, -1, 1000)
+        gc.set_threshold(16000, -1, 1 << 30)
 
 
 def _keep_freed_memory() -> None:

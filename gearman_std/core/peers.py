@@ -30,7 +30,7 @@ class Peer:
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
         self.address = address    # the second: its IP address, or what stands for one
-        self.channel = channel    # the server's; the core does not look at it
+        self.channel = channel    # the server's, None once it is closed; the core does not look at it
         self.client_id = b"-"
         self.handlers = []        # type: List[Callable[..., None]] # by packet type
         self.rights = ALL_RIGHTS  # type: FrozenSet[str]

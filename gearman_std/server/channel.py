@@ -155,6 +155,7 @@ class Channel:
     def close(self) -> None:
         """End the connection; nothing waits any longer, and what is still sent goes nowhere."""
         self.send, self._send_pieces = len, None
+        self.peer.channel = None  # so that no cycle of references is left, which a rare collection would have to find
         end_connection(self.socket)
         self.waiting = _NO_PACKETS
         self.backlog.clear()

@@ -229,7 +229,7 @@ class Channels:
         for peer in unsent:
             outgoing = peer.outgoing
             channel = peer.channel
-            if not outgoing:
+            if not outgoing or channel is None:  # it has been closed
                 continue
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the

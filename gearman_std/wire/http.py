@@ -151,7 +151,7 @@ class HTTPSession(PacketReader):
             while not self.serving and self._step(packets):
                 continue
         except ProtocolError as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # its frames know this object
         if self.serving or self.error is not None:
             if self._buffer.strip(b"\r\n"):  # some clients send an empty line after the body
                 self.stays = False

@@ -6,6 +6,8 @@ import collections
 import gc
 import os
 import random
+import socket
+import ssl
 import subprocess
 import sys
 
@@ -21,6 +23,7 @@ from gearman_std.core.roster import AbilitySet
 
 from server_tools import Wire, in_dispatcher
 
+TLS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 JOBS = int(os.environ.get("GEARMAN_STD_SOAK") or 20000)
 ROUND = 400        # jobs of a round
 BOUND = 1000       # KiB that it may grow after the first quarter
@@ -79,19 +82,80 @@ def play_round(address, chance, number):
 
 def objects():
     """How many objects there are that a job or a connection consists of."""
-    gc.collect()
     kinds = collections.Counter(type(thing).__name__ for thing in gc.get_objects())
     return {kind.__name__: kinds[kind.__name__] for kind in (Job, Peer, Channel, PacketReader, AbilitySet)}
 
 
-def test_no_object_is_left_of_jobs_and_connections_that_are_gone(place):
+def left_in_cycles():
+    """The objects of the server's that nothing but a collection of cycles frees, by kind."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return collections.Counter(type(thing).__name__ for thing in gc.garbage
+                                   if type(thing).__module__.startswith("gearman_std.") or isinstance(thing, ssl.SSLObject))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+@pytest.fixture
+def uncollected():
+    """No collection of cycles, which would hide what is left."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def end_of(server):
+    """Wait until nobody is connected."""
+    while in_dispatcher(server, lambda: len(server._channels.all) + len(server._channels.leaving)):
+        continue
+
+
+def test_no_object_is_left_of_jobs_and_connections_that_are_gone(place, uncollected):
     server = place.serve()
     before = in_dispatcher(server, objects)
     for number in range(5):
         play_round(server.address, random.Random(number), number)
-    while in_dispatcher(server, lambda: len(server._channels.all)):
-        continue
+    end_of(server)
     assert in_dispatcher(server, objects) == before
+
+
+SAYINGS = [b"status\nworkers\nshow jobs json\nshow totals\n", b"nonsense\n", b"x" * 100000, b"\0REQ\xff\xff\xff\xff\0\0\0\1",
+           b"\0REQ\0\0\0\x07\0\1\0\0half", b"\x16\x03\x01", pack_request(SUBMIT_JOB, b"f", b"u", b"w"),
+           b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+           b"POST /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
+           b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX\r\n\r\n", b""]
+
+
+def say(address, secure, saying):
+    """Say something over a connection, hear what comes back, and leave."""
+    plain = socket.create_connection(address, 20)
+    try:
+        if secure:
+            context = ssl.create_default_context(cafile=os.path.join(TLS, "ca.pem"))
+            plain = context.wrap_socket(plain, server_hostname="localhost")
+        plain.sendall(saying)
+        plain.shutdown(socket.SHUT_WR)
+        while plain.recv(65536):
+            continue
+    except OSError:  # it is ended in the middle, or there is no TLS where some is expected
+        assert secure or len(saying) > 1000
+    finally:
+        plain.close()
+
+
+def test_what_people_say_leaves_no_cycles_for_the_collector(place, uncollected):
+    kinds = ["tcp", "http", "web", "tls", "https", "webs"]
+    server = place.serve(listen=["%s:127.0.0.1:0" % kind for kind in kinds], tls={
+        "certificate": os.path.join(TLS, "server.pem")})
+    for kind, address in zip(kinds, server.addresses):
+        for saying in SAYINGS:
+            say(address, kind in ("tls", "https", "webs"), saying)
+        say(address, False, SAYINGS[0])  # no TLS where some is expected
+    end_of(server)
+    assert left_in_cycles() == {}
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
