@@ -147,9 +147,9 @@ def _become(user: str, log_file: "Any") -> None:
 def _collect_rarely() -> None:
     """Have the cycle collector look at each object once, while it is young, and never at all there are.
 
-    By default it takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at a time with a
-    million jobs.  The server leaves no cycles behind that live longer; with these thresholds it looks at so few objects at a time
-    that this takes a few milliseconds (-1: the second generation is never left for later).
+    By default it takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at a time with
+    a million jobs.  The server leaves no cycles behind that live longer; with these thresholds it looks at so few objects at a
+    time that this takes a few milliseconds (-1: the second generation is never left for later).
     """
     gc.enable()
     if hasattr(gc, "freeze"):  # not in Python 3.6

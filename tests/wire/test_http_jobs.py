@@ -10,6 +10,7 @@ import pytest
 
 from gearman_std.server.access import Access
 from gearman_std.core.invariants import check_core
+from gearman_std.core.orders import drop_job
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.core import Core
 from gearman_std.errors import StoreError
@@ -599,7 +600,7 @@ def test_the_result_of_a_background_job_is_at_its_place_until_its_time_is_over(p
         assert client.asks("GET", location).hears() == client.asks("GET", location).hears() == expected
     assert client.asks("GET", "/api/jobs/H:t:9/result").hears() == (404, "ERROR", b"It is not known how that job ended\n")
     client.asks("POST", "/g", b"w", X_Gearman_Background="true").hears()
-    in_dispatcher(server, lambda: server.core.drop_job(server.core.jobs[b"H:t:5"]))
+    in_dispatcher(server, lambda: drop_job(server.core, server.core.jobs[b"H:t:5"]))
     assert client.asks("GET", "/api/jobs/H:t:5/result").hears() == (500, "WORK_EXCEPTION", b"its function was dropped")
 
 
