@@ -2,9 +2,14 @@
 import os
 import re
 import sys
+import threading
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+
+from gearman_std.wire.protocol import ECHO_REQ, ECHO_RES
+from server_tools import Clock, Place, in_dispatcher, let_pass
+from worker_tools import until
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,88 @@ def test_the_lines_of_the_page_can_be_read_as_conversations(tool, page):
         assert tool.scenes.words_of(bytes.fromhex(data), magic) == words
         count += 1
     assert count > 100
+
+
+@pytest.fixture(scope="module")
+def programs(page):
+    """What the page's client and worker in Python define."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.S | re.M)
+    names = {"__name__": "page"}
+    exec(compile(block, "PROTOCOL.md", "exec"), names)
+    return names
+
+
+def does_jobs(programs, address, count):
+    """The page's worker in a thread does so many jobs of the page's client, the first of which it sleeps for."""
+    worker, client = (programs["Peer"](address) for _ in range(2))
+    thread = threading.Thread(target=programs["work"], args=(worker, b"page", lambda workload: workload[::-1], count))
+    thread.start()
+    for number in range(count):
+        assert programs["run"](client, b"page", b"a\0b%d" % number) == (b"a\0b%d" % number)[::-1]
+    thread.join(20)
+    assert not thread.is_alive()
+    with pytest.raises(RuntimeError) as caught:
+        client.send(26, b"colours")
+        programs["run"](client, b"page", b"x")
+    assert "packet 19: b'UNKNOWN_OPTION" in str(caught.value)
+    for peer in (worker, client):
+        peer.stream.close()
+        peer.socket.close()
+
+
+def test_the_client_and_the_worker_in_python_work(programs, place):
+    does_jobs(programs, place.serve().address, 20)
+
+
+@pytest.mark.interop
+def test_they_work_with_gearmand_too(programs, gearmand):
+    does_jobs(programs, gearmand, 20)
+
+
+OF_A_SERVER = re.compile(r"^(?:server|rights|http|web|the disk)\b|\b(?:version|getpid|workers|json|shutdown)\b", re.M)
+
+
+def test_over_sockets_the_conversations_are_the_same(tool, source):
+    """Byte for byte, with a server of its own for each; but for those about settings, HTTP, or numbers of a server's own."""
+    texts = set()
+    for found in tool.BLOCK.finditer(source):
+        body = found.group(3) or ""
+        text = {"scene": body, "lanes": body}.get(found.group(1), body.partition("\nscene:\n")[2])
+        if text and not OF_A_SERVER.search(text):
+            texts.add(text)
+    for text in sorted(texts):
+        place = Place()
+        try:
+            play_over_sockets(tool, tool.play(text).events, place)
+        finally:
+            place.end()
+    assert len(texts) > 60
+
+
+def play_over_sockets(tool, events, place):
+    """Do what the peers do; a packet that nothing answers is followed by an echo, so that it is obeyed before the next."""
+    clock, wall = Clock(1000.0), Clock(1600000000.0)
+    server = place.serve(handle_prefix="H:host", clock=clock, wall_clock=wall)
+    wires = {}
+    for event, later in zip(events, events[1:] + [tool.scenes.Event("", "", "the end", [], False)]):
+        if event.who and event.who not in wires:
+            wires[event.who] = place.wire(server)
+        if event.data == "closes":
+            wires.pop(event.who).close()
+            until(lambda: in_dispatcher(server, lambda: len(server.core.peers)) == len(wires))
+        elif event.data == "is closed by the server":
+            wires.pop(event.who).ended()
+        elif not event.way:
+            seconds = float(event.data.split()[0])
+            in_dispatcher(server, wall.advance, seconds)
+            let_pass(server, clock, seconds)
+        elif event.way == "<":
+            wires[event.who].expect(event.data)
+        else:
+            wires[event.who].send(event.data)
+            if event.data.startswith(b"\0") and later.way != "<" and later.who != event.who:
+                wires[event.who].request(ECHO_REQ, b"")
+                wires[event.who].response(ECHO_RES, b"")
 
 
 class TestScenes:

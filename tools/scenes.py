@@ -30,6 +30,7 @@ try:
     from gearman_std.core.limits import Limits
     from gearman_std.core.peers import ASLEEP, AWAKE, WOKEN
     from gearman_std.core.rights import ALL_RIGHTS
+    from gearman_std.server.entrance import _ask_for_result
     from gearman_std.web.session import WebSession
     from gearman_std.wire.http_jobs import JobSession
     from gearman_std.wire.protocol import HEADER_SIZE, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC
@@ -124,9 +125,15 @@ class Scene:
     def _talker(self, name):
         if name not in self._talkers:
             talker = self._talkers[name] = self.world.connects(self._rights)
-            if name in ("http", "web"):
-                talker.reader = JobSession(1 << 20) if name == "http" else WebSession(frozenset((HOST,)))
+            if name == "http":
+                talker.reader = JobSession(1 << 20, self._keeps, _ask_for_result)
+            elif name == "web":
+                talker.reader = WebSession(frozenset((HOST,)))
         return self._talkers[name]
+
+    def _keeps(self, function):
+        """Whether it is kept how the background jobs of a function end."""
+        return bool(self.world.core.registry.policy_of(function).keep)
 
     def _say(self, name, pieces):
         talker = self._talker(name)
