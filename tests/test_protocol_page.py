@@ -67,6 +67,7 @@ def test_check_tells_what_is_not_as_it_should_be_and_how_to_mend_it(tool, docs):
     (r'(t > "run job H:host:1\\n"\n)+', "", "command run: its scene does not ask it"),
     (r"test_sleeps_only_when_there_is_no_job", "test_sleeps_often", "there is no test test_sleeps_often"),
     (r"test_sleeps_only_when_there_is_no_job", "test_failures", "test_failures is in several files: "),
+    (r"picture core.jobs", "picture core.peers", "picture core.peers: nothing is drawn there"),
     (r"\{\{packets\}\}", "{{pockets}}", "no part of a page is called pockets"),
     (r"\{\{packets\}\}", "{{ packets}}", "this means nothing: {{ packets}}"),
     (r"\(#wake-ups\)", "(#wakeups)", "nothing has the anchor #wakeups"),

@@ -186,7 +186,9 @@ class Page:
 
     def make_picture(self, argument, body):
         """What is drawn, or a table, in a docstring."""
-        return "\n\n".join(paragraph for paragraph in paragraphs_of(argument) if paragraph.startswith("    "))
+        drawn = [paragraph for paragraph in paragraphs_of(argument) if paragraph.startswith("    ")]
+        wrong(not drawn, "nothing is drawn there")
+        return "\n\n".join(drawn)
 
     def make_held(self, argument, body):
         """The tests that hold what stands above."""
