@@ -11,6 +11,7 @@ from gearman_std.client.submission import (SUBMISSION_ARROWS, SUBMISSION_ENDED, 
                                            Finished, Submission)
 from gearman_std.errors import JobFailed, NoServer
 from gearman_std.net.system import REAL_SYSTEM
+from states import drawn
 
 LINK = Link(("h", 4730))
 # How each arrow is called, and the attributes by which one sees that it was.
@@ -38,13 +39,7 @@ def in_state(state):
 
 
 def test_the_picture_shows_the_arrows_and_no_others(sources):
-    drawn = {}
-    for line in submission_module.__doc__.split("\n"):
-        words = re.split(r" ─([a-z]+)─> ", line.strip())
-        for start, event, end in zip(words[::2], words[1::2], words[2::2]):
-            assert (start, event) not in drawn, "drawn twice"
-            drawn[start, event] = end
-    assert drawn == SUBMISSION_ARROWS
+    assert drawn(submission_module) == SUBMISSION_ARROWS
 
 
 def test_each_state_can_be_reached_and_each_but_the_ends_be_left():

@@ -1,6 +1,5 @@
 """A channel, over sockets that take what the test says: what is sent is what was put, whatever the socket takes at once."""
 import errno
-import re
 
 import pytest
 
@@ -9,6 +8,7 @@ from gearman_std.server.channel import (AGREED, ARROWS, CLOSED, ENDED, OPEN, PIE
                                         STATES, Channel)
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import LARGE_BODY, PacketReader
+from states import drawn
 
 
 class FakeSocket:
@@ -127,13 +127,7 @@ def test_packets_wait_and_closing_forgets_all():
 
 
 def test_the_picture_shows_the_arrows_and_no_others(sources):
-    drawn = {}
-    for line in channel_module.__doc__.split("\n"):
-        words = re.split(r" ─([a-z]+)─> ", line.strip())
-        for start, event, end in zip(words[::2], words[1::2], words[2::2]):
-            assert (start, event) not in drawn, "drawn twice"
-            drawn[start, event] = end
-    assert drawn == ARROWS
+    assert drawn(channel_module) == ARROWS
 
 
 def test_every_state_but_the_first_can_be_reached_and_every_one_but_the_last_left():
