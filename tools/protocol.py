@@ -20,15 +20,16 @@ import diagrams
 import scenes
 from scenes import FOLDERS, ROOT, conversations, number_of, play
 
-sys.path.insert(0, FOLDERS[0])
+sys.path[:0] = FOLDERS
 try:
     from gearman_std.core.rights import ALL_RIGHTS
     from gearman_std.core.text import _TEXT_COMMANDS
     from gearman_std.wire import meanings, protocol
     from gearman_std.wire.meanings import ERROR_MEANINGS, GENERAL_ERRORS, MEANINGS, TEXT_MEANINGS
     from gearman_std.wire.protocol import ERROR, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC
+    from replay import differences
 finally:
-    sys.path.remove(FOLDERS[0])
+    del sys.path[:len(FOLDERS)]
 
 DOCS = os.path.join(ROOT, "gearman_std", "docs")
 SOURCE = os.path.join(ROOT, "tools", "protocol.md")
@@ -217,7 +218,7 @@ class Page:
         meaning, arguments = MEANINGS[number], PACKETS[number][2]
         played = play(scene)
         self._look_at(number, played)
-        rows = [("bytes", layout(number)), ("goes", ways(number)), ("when", " ".join(facts["when"]))]
+        rows = [("bytes", bytes_of(number)), ("goes", ways(number)), ("when", " ".join(facts["when"]))]
         rows += [("`%s`" % name, words) for name, words in zip(arguments, meaning.arguments)]
         rows += [("the %s is to" % who, meaning.expected[who])
                  for who in (meanings.SERVER, meanings.CLIENT, meanings.WORKER) if who in meaning.expected]
@@ -251,7 +252,7 @@ class Page:
                         for one, packets in self._recordings if number in packets)
         shown = [recording_link(name) for _, _, name in having[:MOST_RECORDINGS]]
         rest = len(having) - len(shown)
-        return ", ".join(shown) + (" and %d more" % rest if rest > 0 else "") if shown else "not with gearmand"
+        return ", ".join(shown) + (" and %d more" % rest if rest > 0 else "") if shown else "in none"
 
     # --------------------------------------------------------------------------------------------------------------- the errors
 
@@ -315,12 +316,7 @@ class Page:
         return "\n\n".join(parts + ([text] if text else []) + [code(played.text())])
 
     def make_recordings(self, argument, body):
-        reasons = {}
-        with open(os.path.join(FOLDERS[2], "differences.txt"), encoding="utf-8") as file:
-            for line in file:
-                if line.strip() and not line.startswith("#"):
-                    name, _, reason = line.strip().partition(" ")
-                    reasons[name] = reason
+        reasons = differences(os.path.join(FOLDERS[2], "differences.txt"))
         lines = ["| name | kind | about | gearman_std |", "|---|---|---|---|"]
         for one, _ in self._recordings:
             lines.append("| %s | %s | %s | %s |" % (
@@ -347,7 +343,7 @@ def ways(number):
     return ", ".join("%s → %s" % way for way in MEANINGS[number].ways)
 
 
-def layout(number):
+def bytes_of(number):
     """The bytes of a packet, in words."""
     magics = []
     if any(receiver == meanings.SERVER for _, receiver in MEANINGS[number].ways):

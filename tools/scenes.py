@@ -35,8 +35,7 @@ try:
     from gearman_std.wire.http_jobs import JobSession
     from gearman_std.wire.protocol import HEADER_SIZE, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC
 finally:
-    for folder in FOLDERS:
-        sys.path.remove(folder)
+    del sys.path[:len(FOLDERS)]
 
 HOST = "queue.example"
 SLEEP = {AWAKE: "awake", ASLEEP: "asleep", WOKEN: "woken"}
