@@ -68,7 +68,7 @@ def _recent(core: "CoreState", function: "Function") -> "Dict[str, int]":
     """What happened to its jobs in the last minutes."""
     counts = [0] * len(HISTORY_COLUMNS)
     if function.statistics is not None:
-        function.statistics.update(function, core.now)
+        function.update_statistics(core.now)
         counts = function.statistics.history.recent(core.now, RECENT)
     return dict(zip(HISTORY_COLUMNS[:-1], counts), seconds=RECENT)
 
@@ -78,7 +78,7 @@ def function_story(core: "CoreState", function: "Function") -> "Dict[str, Any]":
     statistics = function.statistics
     if statistics is None:
         return {"waited": None, "ran": None, "history": [], "ends": []}
-    statistics.update(function, core.now)
+    function.update_statistics(core.now)
     offset = core.wall - core.now
     return {
         "waited": histogram_facts(statistics.waited), "ran": histogram_facts(statistics.ran),

@@ -1,7 +1,9 @@
-"""Which functions there are, how many there may be, and when one that nobody uses is forgotten."""
+"""Which functions there are, how many there may be, when one that nobody uses is forgotten, and which have statistics."""
 from collections import OrderedDict
 
+from ..arguments import check_numbers
 from .jobs import Function, Totals
+from .statistics import FunctionStatistics
 from .turns import STEP
 
 TYPE_CHECKING = False
@@ -9,7 +11,6 @@ if TYPE_CHECKING:
     from typing import Dict, Iterator, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
-    from .statistics import Statistics
 
 UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
 
@@ -138,3 +139,38 @@ class Registry:
         del self.by_name[function.name]
         self.name_size -= len(function.name)
         self._statistics.forget(function)
+
+
+class Statistics:
+    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends.
+
+    Owner: the Core.
+    """
+
+    def __init__(self, functions: int = 1000, ends: int = 10) -> None:
+        check_numbers(locals(), "functions", "ends")
+        self.functions = functions
+        self.ends = ends
+        self._known = OrderedDict()  # type: OrderedDict[Function, None] # who did nothing for longest first
+
+    def __repr__(self) -> str:
+        return "<Statistics of %d functions>" % len(self._known)
+
+    def note(self, function: Function, second: int, now: float, taken: int = 0) -> None:
+        """Something happens to a function's jobs in a second in which nothing had yet; so many were just taken to run."""
+        function.noted = second
+        statistics = function.statistics
+        if statistics is None:
+            statistics = function.statistics = FunctionStatistics(self.ends)
+            self._known[function] = None
+            if len(self._known) > self.functions:
+                self.forget(next(iter(self._known)))
+        else:
+            self._known.move_to_end(function)
+        function.update_statistics(now, taken)
+
+    def forget(self, function: Function) -> None:
+        """A function has no statistics any longer."""
+        if self._known.pop(function, self) is None:
+            function.statistics = None
+            function.noted = -1

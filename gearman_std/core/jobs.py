@@ -23,8 +23,8 @@ from ..timers import growing_pause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Optional, Tuple, Union
-    from .peers import Peer
     from .statistics import FunctionStatistics
+    # A Peer is Any here, since the module peers is made with the help of this one.
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
@@ -280,7 +280,7 @@ class Function:
             self._ready(priority)
         waiting[priority] += 1
 
-    def start(self, priority: int, worker: "Peer") -> Job:
+    def start(self, priority: int, worker: "Any") -> Job:
         """The job whose turn it is runs; there must be one."""
         end = self.queues[priority]
         job = end.behind  # type: Job
@@ -365,6 +365,12 @@ class Function:
         """Count something else that happened to a job, or did not: one of the names in Totals."""
         setattr(self.totals, what, getattr(self.totals, what) + 1)
 
+    def update_statistics(self, now: float, taken: int = 0) -> None:
+        """Count what was observed, and end the steps of the history that are over by now; so many jobs were just taken."""
+        assert self.statistics is not None, self
+        totals = self.totals
+        self.statistics.settle(now, (totals.submitted, totals.completed, totals.failed), sum(self.waiting) + taken)
+
     def gain_worker(self) -> None:
         """A worker has registered for it, perhaps not for the first time."""
         self.workers += 1
@@ -430,7 +436,7 @@ class AbilitySet:
         self.members = 0
         # By priority, the functions with waiting jobs, the next one to take from first.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
-        self.sleepers = OrderedDict()  # type: OrderedDict[Peer, None] # peers not yet woken, the longest asleep first
+        self.sleepers = OrderedDict()  # type: OrderedDict[Any, None] # peers not yet woken, the longest asleep first
         for function in functions:
             self.add(function, first=False)
 
@@ -460,7 +466,7 @@ class AbilitySet:
         ready = self.ready
         return bool(ready[0] or ready[1] or ready[2])
 
-    def take(self, peer: "Peer") -> "Optional[Job]":
+    def take(self, peer: "Any") -> "Optional[Job]":
         """Start the next job for a member: highest priority first, within it one function after the other."""
         high, normal, low = self.ready
         ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))

@@ -4,134 +4,28 @@ What is kept of a job is its KeepRecord, the same that a store has of it.  A new
 recurs, takes the place of the last.
 """
 from binascii import b2a_base64
-from collections import OrderedDict
 from json import JSONEncoder
 
-from ..timers import Timers
 from ..wire.protocol import (ERROR, JOB_CREATED, STATUS_RES, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                              pack_response, response_head)
 from .facts import ended_facts, job_facts, kept_facts
 from .jobs import RUNNING, SET_ASIDE
+from .kept import KEPT_SIZE
 from .ledger import KEEP, KeepRecord
 from .rights import ADMIN
 from .statistics import END_COMPLETED
-from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional
+    from typing import Any, Dict, Iterator, Optional
     from ..wire.protocol import Data
-    from .jobs import FunctionPolicy, Job
+    from .jobs import Job
     from .peers import Peer
     from .state import CoreState
 
-KEPT_SIZE = 500        # bytes that one takes up besides what is in it, about
 _ENCODED_AT_ONCE = 49152  # bytes, of which base64 makes a whole number of letters
 
 _encode_json = JSONEncoder(check_circular=False).encode
-
-
-class Results:
-    """What is kept of jobs that have ended, `most` bytes at most, of which 0 is no limit; the oldest goes first.
-
-    Owner: the Core.
-    """
-
-    __slots__ = ("size", "_most", "_all", "_shelves", "_timers")
-
-    def __init__(self, most: int) -> None:
-        self.size = 0      # bytes, about
-        self._most = most
-        self._all = OrderedDict()  # type: OrderedDict[bytes, Any] # by handle, the oldest first: record and timer
-        self._shelves = {}         # type: Dict[bytes, _Shelf] # by function
-        self._timers = Timers()    # of handles, by `now`
-
-    def __repr__(self) -> str:
-        return "<Results of %d jobs, %d bytes>" % (len(self._all), self.size)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def find(self, handle: bytes, now: float) -> "Optional[KeepRecord]":
-        """What is kept of a job."""
-        record, timer = self._all.get(handle, (None, None))
-        return record if timer is not None and timer[0] > now else None
-
-    def records(self) -> "List[KeepRecord]":
-        """All that is kept, in the order in which to keep it again."""
-        return [record for record, _ in self._all.values()]
-
-    def keep(self, record: KeepRecord, policy: "FunctionPolicy", now: float, until: float) -> "List[bytes]":
-        """Keep how a job ended until a time; return the handles of those that are not kept any longer for it."""
-        self.forget(record.handle)
-        shelf = self._shelves.get(record.function)
-        if shelf is None:
-            shelf = self._shelves[record.function] = _Shelf()
-        size = kept_size(record)
-        self._all[record.handle] = record, self._timers.add(until, record.handle)
-        shelf.handles[record.handle] = size
-        shelf.size += size
-        self.size += size
-        gone = []  # type: List[bytes]
-        while shelf.size > policy.keep_bytes:
-            gone.append(next(iter(shelf.handles)))
-            self.forget(gone[-1])
-        while 0 < self._most < self.size:
-            gone.append(next(iter(self._all)))
-            self.forget(gone[-1])
-        return gone
-
-    def forget(self, handle: bytes) -> None:
-        """Keep no longer what is kept of a job."""
-        record, timer = self._all.pop(handle, (None, None))
-        if record is None:
-            return
-        if timer[2] is not None:
-            self._timers.cancel(timer)
-        shelf = self._shelves[record.function]
-        size = shelf.handles.pop(handle)
-        shelf.size -= size
-        self.size -= size
-        if not shelf.handles:
-            del self._shelves[record.function]
-
-    def overdue(self, now: float) -> bool:
-        """Whether the time of something is over."""
-        when = self._timers.next_time()
-        return when is not None and when <= now
-
-    def pop_overdue(self, now: float) -> "List[bytes]":
-        """Keep no longer some of those whose time is over; return their handles."""
-        gone = []  # type: List[bytes]
-        while len(gone) < STEP:
-            handle = self._timers.pop_due(now)
-            if handle is None:
-                break
-            self._all[handle][1][2] = None  # its timer is no longer set
-            self.forget(handle)
-            gone.append(handle)
-        return gone
-
-
-class _Shelf:
-    """What is kept of the jobs of one function: the size of each by its handle, the oldest first.
-
-    Owner: the Results.
-    """
-
-    __slots__ = ("handles", "size")
-
-    def __init__(self) -> None:
-        self.handles = OrderedDict()  # type: OrderedDict[bytes, int]
-        self.size = 0
-
-    def __repr__(self) -> str:
-        return "<_Shelf of %d jobs, %d bytes>" % (len(self.handles), self.size)
-
-
-def kept_size(record: KeepRecord) -> int:
-    """The bytes that it takes up to keep how a job ended, about."""
-    return KEPT_SIZE + len(record.text) + len(record.data or b"") + len(record.result or b"")
 
 
 def collect(job: "Job", data: "Data") -> None:

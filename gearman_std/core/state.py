@@ -1,14 +1,13 @@
 """Everything that the core knows at a time: jobs, functions, connections, timers, figures.  Nothing is decided here."""
 from ..timers import Timers
 from .chain import Chain
-from .functions import Registry
+from .functions import Registry, Statistics
 from .handles import Handles
 from .jobs import FunctionPolicy
+from .kept import Results
 from .ledger import Ledger
 from .limits import REFUSAL_COUNTERS, Limits
-from .results import Results
 from .roster import Roster
-from .statistics import Statistics
 from .turns import Turns
 from .uniques import Uniques
 

@@ -5,14 +5,11 @@ something last.  Nothing here asks what time it is; the core says so.
 """
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict, deque, namedtuple
-
-from ..arguments import check_numbers
+from collections import deque, namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Iterator, List, Optional, Sequence, Tuple
-    from .jobs import Function
 
 # The longest time in seconds that each bucket of a histogram counts; what took longer has one more.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
@@ -207,44 +204,8 @@ class FunctionStatistics:
     def __repr__(self) -> str:
         return "<FunctionStatistics: %r waited, %r ran>" % (self.waited, self.ran)
 
-    def update(self, function: "Function", now: float, taken: int = 0) -> None:
-        """Count what was observed of their function, and end the steps that are over by now; so many jobs were just taken."""
+    def settle(self, now: float, counters: "Tuple[int, int, int]", waiting: int) -> None:
+        """Count what was observed, and end the steps of the history that are over by now."""
         self.waited.settle()
         self.ran.settle()
-        totals = function.totals
-        self.history.note(now, (totals.submitted, totals.completed, totals.failed), sum(function.waiting) + taken)
-
-
-class Statistics:
-    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends.
-
-    Owner: the Core.
-    """
-
-    def __init__(self, functions: int = 1000, ends: int = 10) -> None:
-        check_numbers(locals(), "functions", "ends")
-        self.functions = functions
-        self.ends = ends
-        self._known = OrderedDict()  # type: OrderedDict[Function, None] # who did nothing for longest first
-
-    def __repr__(self) -> str:
-        return "<Statistics of %d functions>" % len(self._known)
-
-    def note(self, function: "Function", second: int, now: float, taken: int = 0) -> None:
-        """Something happens to a function's jobs in a second in which nothing had yet; so many were just taken to run."""
-        function.noted = second
-        statistics = function.statistics
-        if statistics is None:
-            statistics = function.statistics = FunctionStatistics(self.ends)
-            self._known[function] = None
-            if len(self._known) > self.functions:
-                self.forget(next(iter(self._known)))
-        else:
-            self._known.move_to_end(function)
-        statistics.update(function, now, taken)
-
-    def forget(self, function: "Function") -> None:
-        """A function has no statistics any longer."""
-        if self._known.pop(function, self) is None:
-            function.statistics = None
-            function.noted = -1
+        self.history.note(now, counters, waiting)

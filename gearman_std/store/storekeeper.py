@@ -8,7 +8,7 @@ import logging
 
 from ..core.jobs import GONE
 from ..core.ledger import ADD, KEEP
-from ..core.results import kept_size
+from ..core.kept import kept_size
 from ..errors import StoreError
 from .loading import Loading
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact

@@ -189,7 +189,7 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
     statistics = function.statistics
     rate, line = "", ""
     if statistics is not None:
-        statistics.update(function, core.now)
+        function.update_statistics(core.now)
         rate = "%.1f" % (statistics.history.recent(core.now, 10)[1] / 10.0)
         line = _sparkline(statistics.history.line(core.now, POINTS, 1))
     orders = ""

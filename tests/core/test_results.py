@@ -7,12 +7,14 @@ import pytest
 from core_world import World
 from gearman_std.core.handlers import obeyed_early
 from gearman_std.core.jobs import FunctionPolicy
-from gearman_std.core.ledger import FORGET, KEEP, REMOVE, KeepRecord
+from gearman_std.core.kept import KEPT_SIZE
+from gearman_std.core.ledger import FORGET, KEEP, REMOVE
 from gearman_std.core.limits import Limits
-from gearman_std.core.results import KEPT_SIZE, Results, find_story, restore_end
+from gearman_std.core.results import find_story, restore_end
 from gearman_std.core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, SUBMIT_JOB_BG, SUBMIT_JOB_SCHED, TEXT_LINE, WORK_COMPLETE, WORK_DATA,
                                        WORK_EXCEPTION, WORK_FAIL, WORK_STATUS)
+
 
 HOUR = 3600.0
 
@@ -246,24 +248,6 @@ def test_a_large_result_comes_in_pieces():
     assert max(map(len, admin.peer.outgoing)) < 70000
     admin.takes()
     assert end_of(world, handle)[3] == b"0123456789" * 100000
-
-
-def test_results_know_their_size():
-    results = Results(0)
-    policy = FunctionPolicy(keep=1)
-
-    def record(handle, size):
-        return KeepRecord(KEEP, handle, b"f", b"", END_COMPLETED, 0.0, 0.0, 0.0, 0, b"", b"", b"x" * size)
-    assert results.keep(record(b"H:1", 10), policy, 0.0, 1.0) == []
-    results.keep(record(b"H:1", 30), policy, 0.0, 2.0)
-    results.keep(record(b"H:2", 5), policy, 0.0, 1.0)
-    assert (len(results), results.size) == (2, 2 * KEPT_SIZE + 35)
-    assert repr(results) == "<Results of 2 jobs, %d bytes>" % results.size
-    results.forget(b"H:1")
-    results.forget(b"H:1")
-    assert (len(results), results.size) == (1, KEPT_SIZE + 5)
-    assert results.pop_overdue(0.5) == [] and results.pop_overdue(1.0) == [b"H:2"]
-    assert (len(results), results.size, results.overdue(9.0)) == (0, 0, False)
 
 
 # ---------------------------------------------------------------------------------------------------------------- the store

@@ -2,7 +2,8 @@
 import pytest
 
 from gearman_std.core.facts import function_facts, function_story
-from gearman_std.core.statistics import BUCKETS, HISTORY, MAX_TEXT_SIZE, End, Histogram, History, RowRing, Statistics
+from gearman_std.core.functions import Statistics
+from gearman_std.core.statistics import BUCKETS, HISTORY, MAX_TEXT_SIZE, End, Histogram, History, RowRing
 from gearman_std.wire.protocol import CAN_DO, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
 
 
