@@ -70,7 +70,7 @@ def request_of(text):
     lines = ["%s %s HTTP/1.1" % (method, path), "Host: " + HOST] + headers
     if body:
         lines.append("Content-Length: %d" % len(body))
-    return "\r\n".join(lines + ["", body]).encode() if body else "\r\n".join(lines + ["", ""]).encode()
+    return "\r\n".join(lines + ["", body]).encode()
 
 
 @functools.lru_cache(maxsize=None)
@@ -185,8 +185,7 @@ class Scene:
         for event in self.events:
             if event.way == "<" and event.who in ("http", "web"):
                 lines += without(headers, lines_of(event))
-                continue
-            if event.in_hex and event.way and event.data[:1] == b"\0":
+            elif event.in_hex and event.way and event.data[:1] == b"\0":
                 lines += rows_of(event)
             else:
                 lines += lines_of(event)
