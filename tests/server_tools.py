@@ -89,6 +89,8 @@ class Wire:
         try:
             while self._file.read(65536):
                 continue
+        except socket.timeout:
+            raise
         except OSError:
             return
 

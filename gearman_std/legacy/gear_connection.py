@@ -249,8 +249,8 @@ class Connection:
     # ------------------------------------------------------------------------------------------ receiving
 
     def hasPendingData(self) -> bool:
-        """Whether something has arrived that nobody has looked at."""
-        return bool(self._arrived)
+        """Whether something has arrived that nobody has looked at, if only what makes no sense."""
+        return bool(self._arrived) or self._reader.error is not None
 
     def readPacket(self, timeout: "Optional[float]" = None) -> "Any":
         """Wait for a packet, or for the answer to an administrative request; None at the end of the connection.

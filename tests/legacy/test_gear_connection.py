@@ -90,7 +90,7 @@ def _take_until_over(connection):
     items = []
     with pytest.raises(ConnectionError, match="bad magic"):
         while True:
-            connection.conn.wait(20)
+            assert connection.hasPendingData() or connection.conn.wait(20)
             items += connection.take()
     return items
 

@@ -169,7 +169,7 @@ def test_questions_by_http_and_tls_are_answered_and_jobs_wait(place, starts):
     web.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert web.line() == b"HTTP/1.1 404 Not Found\r\n"
     web.broken()
-    job.send(b"POST /f HTTP/1.1\r\nHost: x\r\nX-Gearman-Background: true\r\nContent-Length: 1\r\n\r\nx")
+    job.send(b"POST /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Gearman-Background: true\r\nContent-Length: 1\r\n\r\nx")
     start.holds_up(1)
     start.finish()
     assert job.line() == b"HTTP/1.1 200 OK\r\n"
