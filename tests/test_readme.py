@@ -29,7 +29,7 @@ def test_the_readme_is_a_front_door(root, sources):
         with open(path, encoding="utf-8") as file:
             text = file.read()
         assert path.endswith("docs/" + os.path.basename(path)) or text.count("\n") <= 180
-        for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)):
             assert os.path.exists(os.path.join(os.path.dirname(path), link)), (path, link)
 
 
