@@ -53,7 +53,7 @@ def assign(core: "CoreState", peer: "Peer") -> "Optional[Job]":
 
 def push_job(core: "CoreState", peer: "Peer") -> None:
     """Give a peer that said ALL_YOURS the job for which it was woken."""
-    if peer.sleep == WOKEN and not peer.closing:
+    if peer.sleep == WOKEN and not (peer.closing or peer.ended):
         job = assign(core, peer)
         if job is not None:
             peer.hand_over(job, peer.all_yours)

@@ -24,8 +24,8 @@ class Peer:
     """
 
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
-                 "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching", "all_yours", "errand",
-                 "errand_lasts", "gone", "heard", "completed", "failed", "identity")
+                 "ended", "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching",
+                 "all_yours", "errand", "errand_lasts", "gone", "heard", "completed", "failed", "identity")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -38,6 +38,7 @@ class Peer:
         self.unsent = []          # type: List[Peer] # the core's list of peers with something outgoing
         self.bulky = False        # outgoing holds large pieces that should not be joined
         self.closing = False      # to be closed when all is sent
+        self.ended = False        # it has sent its last byte, as the server knows, who may not have read all before
         self.exceptions = False   # it wants WORK_EXCEPTION rather than WORK_FAIL
         self.abilities = OrderedDict()  # type: OrderedDict[bytes, int] # function name: how often it was registered
         self.time_limits = {}     # type: Dict[Function, float] # seconds

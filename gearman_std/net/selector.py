@@ -20,7 +20,8 @@ if hasattr(select, "epoll"):
     class PatientSelector(selectors.BaseSelector):
         """A selector that tells of all sockets that are ready, but only of MOST_ENDED at once whose other end is gone.
 
-        Of more of those it tells in turn, so that who is there does not wait for thousands who have left together.
+        Of more of those it tells in turn, so that who is there does not wait for thousands who have left together.  The data
+        of those that it did not tell of the last time is in `held_back`.
 
         Owner: whoever made it.
         """
@@ -29,6 +30,7 @@ if hasattr(select, "epoll"):
             self._epoll = select.epoll()
             self._keys = {}  # type: Dict[int, SelectorKey] # by descriptor
             self._turn = 0   # of the first of those whose end is gone, the next time
+            self.held_back = []  # type: List[Any] # one list for ever
 
         def __repr__(self) -> str:
             return "<PatientSelector of %d>" % len(self._keys)
@@ -64,6 +66,8 @@ if hasattr(select, "epoll"):
             # Up to the next millisecond, or it would look again and again in the last one.
             wait = -1.0 if timeout is None else ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0.0
             keys, ready = self._keys, []
+            if self.held_back:
+                self.held_back.clear()
             found = self._epoll.poll(wait, len(keys) or 1)
             if len(found) > MOST_ENDED:
                 found = self._some_of(found)
@@ -79,6 +83,8 @@ if hasattr(select, "epoll"):
                 return found
             first = self._turn if self._turn < len(ended) else 0
             self._turn = first + MOST_ENDED
+            self.held_back += [self._keys[descriptor].data for descriptor, _ in ended[:first] + ended[self._turn:]
+                               if descriptor in self._keys]
             return [pair for pair in found if not pair[1] & _ENDED_MASK] + ended[first:self._turn]
 
         def get_map(self) -> "Dict[Any, SelectorKey]":

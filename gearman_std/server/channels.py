@@ -149,6 +149,12 @@ class Channels:
         limit = ANSWER_AHEAD if channel.peer.errand is not None else self._clogged_at
         return channel.state is OPEN and channel.backlog_size <= limit
 
+    def note_ended(self, held_back: "List[Any]") -> None:
+        """The selector knows of these that they have come to their end, and will tell of it later."""
+        for channel in held_back:
+            if isinstance(channel, Channel):
+                channel.peer.ended = True
+
     # ----------------------------------------------------------------------------------------------------------- turns
 
     def give_turns(self) -> None:

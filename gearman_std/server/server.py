@@ -358,6 +358,7 @@ class Server:
         core, select, clock, wall_clock = self.core, self._selector.select, self._system.clock, self._system.wall_clock
         channels, deadlines = self._channels, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
+        held_back = getattr(self._selector, "held_back", [])
         ready = []  # type: List[Any]
         looks = 0
         core.tick(clock(), wall_clock())
@@ -391,6 +392,8 @@ class Server:
                 if not gathering:
                     _let_others_run()
             core.tick(clock(), wall_clock())
+            if held_back:
+                channels.note_ended(held_back)
             for key, events in ready:
                 target = key.data
                 try:

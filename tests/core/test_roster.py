@@ -413,11 +413,12 @@ def test_all_yours_a_client_that_is_its_own_worker_hears_of_its_job_before_it_is
     both.says(7, b"f", b"", b"w").hears((JOB_CREATED, b"H:x:1"), (JOB_ASSIGN, b"H:x:1", b"f", b"w"))
 
 
-def test_all_yours_who_is_about_to_go_is_given_nothing_and_another_is_when_it_has_gone(world):
+@pytest.mark.parametrize("known", ["closing", "ended"])
+def test_all_yours_who_is_about_to_go_is_given_nothing_and_another_is_when_it_has_gone(world, known):
     client, gone, worker = world.connects(), world.worker(b"f"), world.worker(b"f")
     for one in (gone, worker):
         one.says(ALL_YOURS).says(PRE_SLEEP)
-    gone.peer.closing = True  # as the server says of a connection that is lost, before it has it undone
+    setattr(gone.peer, known, True)  # as the server says of a connection that is lost, before it has it undone
     client.submits()
     gone.hears()
     gone.leaves()

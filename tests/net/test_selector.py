@@ -47,6 +47,8 @@ def test_a_crowd_that_leaves_does_not_hold_up_who_is_there_and_each_has_its_turn
                 assert all(events == EVENT_READ for _, events in ready)
                 numbers = [key.data for key, _ in ready]
                 assert 5 in numbers and len(numbers) == len(set(numbers)) <= MOST_ENDED + 1
+                assert sorted(set(numbers) | set(selector.held_back)) == list(range(len(pairs)))
+                assert len(numbers) + len(selector.held_back) == len(pairs)
                 told.update(numbers)
             assert told == set(range(len(pairs)))
 

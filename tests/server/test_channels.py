@@ -1,5 +1,6 @@
 """No peer can starve, crash or bloat the server for others: a test for each way to try."""
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -10,11 +11,12 @@ import pytest
 
 from gearman_std.core.core import Core
 from gearman_std.server.gate import ACCEPT_PAUSE
+from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.core.peers import Peer
-from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
-                                       SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
-                                       WORK_STATUS, WORK_WARNING, pack_request, pack_response)
+from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB,
+                                       PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
+                                       WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_request, pack_response)
 from gearman_std.server.channels import ANSWER_AHEAD, TURN_PACKETS, TURN_TIME
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
@@ -432,6 +434,24 @@ def test_who_waits_for_its_turns_with_half_a_packet_more_is_not_dropped_for_that
         continue
     wire.send(b"ion\n")
     wire.expect(VERSION_LINE * 201)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="this system has no epoll")
+def test_all_yours_a_job_is_not_given_to_those_of_a_crowd_that_has_left(place, monkeypatch):
+    """Although the selector tells of few of them at once."""
+    monkeypatch.setattr("gearman_std.net.selector.MOST_ENDED", 2)
+    server = place.serve(policy=FunctionPolicy(retries=1))
+    client, *crowd = [place.wire(server) for _ in range(40)]
+    for wire in crowd:
+        wire.send(pack_request(CAN_DO, b"f"), pack_request(ALL_YOURS), pack_request(PRE_SLEEP))
+        is_served(wire)
+    with HeldServer(server):
+        client.request(SUBMIT_JOB, b"f", b"", b"w")
+        for wire in crowd[:-1]:
+            wire.close()
+    client.response(JOB_CREATED, b"H:t:1")
+    crowd[-1].response(JOB_ASSIGN, b"H:t:1", b"f", b"w")
+    assert in_dispatcher(server, lambda: server.core.functions[b"f"].totals.lost) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------------ limits
