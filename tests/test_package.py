@@ -27,6 +27,7 @@ IMPORTS = {
     "store": "arguments core net schedule errors",
     "web": "core wire errors",
     "server": "arguments core store web net wire timers version errors",
+    "trace": "net wire errors",
     "client": "arguments net wire schedule timers errors",
     "worker": "arguments net wire timers errors",
     "legacy": "arguments client worker server core net wire timers version errors",

@@ -16,6 +16,7 @@ from .man import make_help_line, run_help
 from .server import run_server
 from .server_options import make_server_line
 from .top import make_top_line, run_top
+from .trace import make_trace_line, run_trace
 from .worker import make_worker_line, run_worker
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ _COMMANDS = {
     "worker": (run_worker, make_worker_line, "run a program, or Python functions, for jobs", "gearman -w"),
     "admin": (run_admin, make_admin_line, "ask a job server who does what, or steer it", "gearadmin"),
     "top": (run_top, make_top_line, "show what functions do, on a full screen", ""),
+    "trace": (run_trace, make_trace_line, "show each packet that passes to and from a job server", ""),
     "check": (run_check, make_check_line, "say how a job server is, as a plugin of Nagios", ""),
     "demo": (run_demo, make_demo_line, "count words of files with a server and workers of its own", ""),
     "install-names": (run_names, make_names_line, "make links named gearmand, gearman and gearadmin", ""),

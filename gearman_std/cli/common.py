@@ -10,7 +10,7 @@ from .options import HelpWanted, Option, Parsed, UsageError, read_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
     from ..client.admin import AdminClient
 
 # --- Where the server is.
@@ -36,9 +36,14 @@ def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tup
 
     Raises UsageError for what is no address.
     """
-    port = options.port if options.port is not None else DEFAULT_PORT
-    text = options.host
-    if text is None and options.port is None:
+    return name_servers(options.host, options.port, environment)
+
+
+def name_servers(text: "Optional[str]", number: "Optional[int]",
+                 environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
+    """The same for the words of an option, and a port, None for none."""
+    port = number if number is not None else DEFAULT_PORT
+    if text is None and number is None:
         text = environment.get("GEARMAN_SERVER") or environment.get("GEARMAN_SERVERS")
     try:
         addresses = [split_address(word.strip(), port) for word in (text or "localhost").split(",") if word.strip()]

@@ -210,7 +210,7 @@ def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any
     """
     address = split_address(address)
     deadline = Deadline(timeout)
-    context, hostname = _tls_context(tls) if tls and not address[0].startswith("/") else (None, None)
+    context, hostname = tls_context(tls) if tls and not address[0].startswith("/") else (None, None)
     try:
         connected = _connect(address, deadline)
         if context is not None:
@@ -321,7 +321,7 @@ def check_tls_kind(tls: "Any") -> None:
 def check_tls(tls: "Any") -> None:
     """Raises what `open_connection` would raise for these settings; a worker would take that for an outage later."""
     if tls:
-        _tls_context(tls)
+        tls_context(tls)
 
 
 def _start_tls(connected: "Any", context: "Any", hostname: str, deadline: Deadline) -> "Any":
@@ -343,7 +343,7 @@ def _start_tls(connected: "Any", context: "Any", hostname: str, deadline: Deadli
     return TLSStream(connected)
 
 
-def _tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
+def tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
     """The SSLContext that `open_connection` was told to use, and the host name that the certificate should have, if told."""
     check_tls_kind(tls)
     import ssl

@@ -125,6 +125,10 @@ class TLSStream:
         """As a socket's, but one piece is enough for it."""
         return self.send(next(iter(pieces)))
 
+    def end_sending(self) -> None:
+        """Send no more, and go on receiving: TCP's end without TLS's farewell, after which Python receives no more."""
+        socket.socket.shutdown(self._socket, socket.SHUT_WR)
+
     def shutdown(self, how: int) -> None:
         """As a socket's, after TLS's farewell; what is received after that stays encrypted."""
         self._say_farewell()

@@ -1,0 +1,66 @@
+"""Lines for who reads fast, slowly, or not at all."""
+import os
+
+import pytest
+
+from gearman_std.trace import outlet
+from gearman_std.trace.outlet import Outlet
+
+
+def test_lines_are_written_when_they_are_flushed():
+    written = []
+    lines = Outlet(written.append)
+    lines.put("one\n")
+    lines.put("two\n")
+    assert written == []
+    assert lines.flush() is None and lines.flush() is None
+    assert written == [b"one\ntwo\n"]
+
+
+def test_a_file_is_never_waited_for(tmp_path):
+    with open(str(tmp_path / "file"), "wb", buffering=0) as file:
+        lines = Outlet(file.write, file.fileno())
+        lines.put("x" * 100000)
+        assert lines.flush() is None
+    assert (tmp_path / "file").stat().st_size == 100000
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(pipe, monkeypatch):
+    monkeypatch.setattr(outlet, "_MOST_WAITING", 50000)
+    reading, writing = pipe
+    lines = Outlet(lambda data: os.write(writing, data), writing)
+    for number in range(30000):
+        lines.put("line %d\n" % number)
+        if not number % 100:
+            lines.flush()
+    assert lines.flush() > 0
+    assert lines.left_out > 1000
+    text = b""
+    while lines.flush() is not None:
+        text += os.read(reading, 65536)
+    lines.put("the last\n")
+    lines.close()
+    text += os.read(reading, 1 << 20)
+    assert text.startswith(b"line 0\nline 1\n")
+    assert text.decode().endswith("\n… %d records are left out, as nobody read them in time\nthe last\n" % lines.left_out)
+
+
+def test_nobody_reads_any_more(pipe):
+    reading, writing = pipe
+    lines = Outlet(lambda data: os.write(writing, data), writing)
+    saved = os.dup(reading)
+    os.close(reading)
+    os.close(saved)
+    lines.put("x\n")
+    with pytest.raises(BrokenPipeError):
+        lines.flush()
+    assert lines.flush() is None
+    os.dup2(os.open(os.devnull, os.O_RDONLY), reading)
