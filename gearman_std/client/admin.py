@@ -239,9 +239,22 @@ class AdminClient:
 
     # --- What only gearman_std's server knows.
 
-    def job_details(self) -> "List[Dict[str, Any]]":
-        """All about every job that waits or runs: function, unique, priority, state, age, attempts, worker, size and more."""
-        return self._json("show jobs json")
+    def job_details(self, limit: "Optional[int]" = None, function: "Optional[Text]" = None) -> "List[Dict[str, Any]]":
+        """All about every job that waits or runs, or the first `limit`, of one function or of all: function, unique, priority,
+        state, age, attempts, worker, size and more."""
+        return self._json(*_some_of("show jobs json", limit, function))
+
+    def schedules(self, limit: "Optional[int]" = None, function: "Optional[Text]" = None) -> "List[Dict[str, Any]]":
+        """The same about the jobs that recur, or wait for a date or for their next attempt."""
+        return self._json(*_some_of("show schedules", limit, function))
+
+    def history(self, limit: "Optional[int]" = None, function: "Optional[Text]" = None) -> "List[Dict[str, Any]]":
+        """How the last attempts ended that the server remembers, of one function or of all, the newest first: function, handle,
+        unique, outcome, time, waited, ran, worker, text.
+
+        Those of several functions are in the order of time only with a limit, which is 1,000 at most.
+        """
+        return self._json(*_some_of("show history", limit, function))
 
     def aside_details(self) -> "List[Dict[str, Any]]":
         """The same about every job that was set aside."""
@@ -449,6 +462,16 @@ def _split_name(function: bytes, unique: bytes, known: "Set[bytes]") -> "Tuple[b
         name, _, part = name.rpartition(b"\t")
         rest.insert(0, part)
     return (name, b"\t".join(rest)) if name in known else (function, unique)
+
+
+def _some_of(command: str, limit: "Optional[int]", function: "Optional[Text]") -> "List[Text]":
+    """The words of a listing of some of all; None is no limit, and all functions."""
+    if limit is not None:
+        check_number("limit", limit, 1, whole=True)
+    words = list(command.split())  # type: List[Text]
+    if limit is not None or function is not None:
+        words.append(b"%d" % (limit or 0))
+    return words if function is None else _command_line(words + [function]).split(b" ")
 
 
 def _which_jobs(handle: "Optional[Text]", function: "Optional[Text]") -> "Tuple[Text, ...]":

@@ -2,12 +2,13 @@
 
 Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
 has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``, ``result``, ``shutdown``,
-``show aside``, ``show totals``, ``show jobs json``, ``show functions json`` and the longer forms of ``cancel`` and ``drop`` are
-ours.
+``show aside``, ``show totals``, ``show jobs json``, ``show schedules``, ``show history``, ``show functions json`` and the
+longer forms of ``cancel`` and ``drop`` are ours.
 
 What can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
+from .choosing import first_jobs, is_scheduled, last_ends
 from .facts import function_facts, job_facts
 from .jobs import RUNNING, Totals
 from .orders import cancel_job, drop_job, pause_function, purge_job, requeue_job, resume_function, run_now
@@ -315,8 +316,10 @@ def _show_listing(core: "CoreState", words: "List[bytes]") -> "Reply":
     if len(words) < 2:
         return _unknown_command(b"show")
     what = [word.lower() for word in words[1:]]
-    if what == [b"jobs", b"json"]:
-        return _json_listing(job_facts(core, job) for job in _jobs(core.job_chain))
+    for command, make in _CHOOSERS.items():
+        rest = words[1 + len(command):]
+        if tuple(what[:len(command)]) == command and len(rest) <= 2 and (not rest or rest[0].isdigit()):
+            return _json_listing(make(core, parse_number(rest[0]) if rest else 0, rest[1] if len(rest) == 2 else b""))
     if what == [b"jobs"]:
         return _listing(b"%s\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
                         for job in _jobs(core.job_chain))
@@ -334,6 +337,14 @@ def _show_listing(core: "CoreState", words: "List[bytes]") -> "Reply":
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
 
+def _chosen_jobs(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":
+    return (None if job is None else job_facts(core, job) for job in first_jobs(core, limit, name, lambda job: True))
+
+
+def _chosen_schedules(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":
+    return (None if job is None else job_facts(core, job) for job in first_jobs(core, limit, name, is_scheduled))
+
+
 def _show_totals(core: "CoreState") -> "Iterator[bytes]":
     totals = Totals()
     yield from core.registry.add_up(totals)
@@ -344,10 +355,10 @@ def _show_totals(core: "CoreState") -> "Iterator[bytes]":
     yield from _listing(b"%s\t%d\n" % (name.encode(), figure) for name, figure in figures)
 
 
-def _json_listing(entries: "Iterable[Dict[str, Any]]") -> "Iterator[bytes]":
+def _json_listing(entries: "Iterable[Optional[Dict[str, Any]]]") -> "Iterator[bytes]":
     from json import JSONEncoder
     encode = JSONEncoder(check_circular=False).encode
-    return _listing(encode(entry).encode() + b"\n" for entry in entries)
+    return _listing(None if entry is None else encode(entry).encode() + b"\n" for entry in entries)
 
 
 def _functions(core: "CoreState") -> "Iterator[Function]":
@@ -364,14 +375,15 @@ def _jobs(chain: "Chain") -> "Iterator[Job]":
                 yield job
 
 
-def _listing(lines: "Iterable[bytes]") -> "Iterator[bytes]":
-    """A listing in pieces."""
+def _listing(lines: "Iterable[Optional[bytes]]") -> "Iterator[bytes]":
+    """A listing in pieces; None among its lines ends one."""
     piece = []  # type: List[bytes]
     size = 0
     for line in lines:
-        piece.append(line)
-        size += len(line)
-        if len(piece) >= STEP or size >= _PIECE_SIZE:
+        if line is not None:
+            piece.append(line)
+            size += len(line)
+        if line is None or len(piece) >= STEP or size >= _PIECE_SIZE:
             yield b"".join(piece)
             piece, size = [], 0
     piece.append(b".\n")
@@ -390,6 +402,8 @@ def _forbidden(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
 
 
+# What shows some of all; a limit may follow, 0 for none, and the name of a function.
+_CHOOSERS = {(b"jobs", b"json"): _chosen_jobs, (b"schedules",): _chosen_schedules, (b"history",): last_ends}
 _TEXT_COMMANDS = {
     b"status": (ADMIN, _status), b"prioritystatus": (ADMIN, _priority_status), b"workers": (ADMIN, _workers),
     b"version": (ADMIN, _version), b"getpid": (ADMIN, _getpid), b"verbose": (ADMIN, _verbose), b"show": (ADMIN, _show_listing),

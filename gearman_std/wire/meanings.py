@@ -230,7 +230,8 @@ TEXT_MEANINGS = {
                                   "workers.", True),
     "workers": TextMeaning("For each connection: its number, its address, its client id, and after a colon its functions.",
                            True),
-    "show": TextMeaning("A list of jobs, of uniques, of jobs that were set aside, of functions, or of totals.", True),
+    "show": TextMeaning("A list of jobs, of uniques, of jobs that were set aside, of schedules, of the last ends, of "
+                        "functions, or of totals.", True),
     "result": TextMeaning("All about a job as JSON, also how it ended and its result, if its function's policy keeps that.",
                           True),
     "version": TextMeaning("Which version the server is of.", False),

@@ -114,6 +114,10 @@ ANSWERS = [
     ("aside", (), b"H:1\twc\tu\t3\tit broke\n.\n", b"show aside", [JobAside(b"H:1", b"wc", b"u", 3, b"it broke")]),
     ("totals", (), b"submitted\t12\njobs\t3\n.\n", b"show totals", {"submitted": 12, "jobs": 3}),
     ("job_details", (), b'{"handle": "H:1", "age": 1.5}\n.\n', b"show jobs json", [{"handle": "H:1", "age": 1.5}]),
+    ("job_details", (5,), b".\n", b"show jobs json 5", []),
+    ("job_details", (None, b"gr\xf6\xdfe"), b".\n", b"show jobs json 0 gr\xf6\xdfe", []),
+    ("schedules", (), b'{"handle": "H:1"}\n.\n', b"show schedules", [{"handle": "H:1"}]),
+    ("history", (7, "wc"), b'{"handle": "H:1"}\n.\n', b"show history 7 wc", [{"handle": "H:1"}]),
     ("aside_details", (), b".\n", b"show aside json", []),
     ("function_details", (), b'{"function": "wc"}\n.\n', b"show functions json", [{"function": "wc"}]),
 ]

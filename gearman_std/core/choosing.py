@@ -1,0 +1,62 @@
+"""Which of many jobs and ends a listing shows: the first so many, of one function or of all, found in steps."""
+from heapq import nlargest
+
+from .facts import end_facts, text_of
+from .jobs import DELAYED
+from .statistics import End
+from .turns import STEP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+        from .jobs import Function, Job
+    from .state import CoreState
+
+
+MOST_ENDS = 1000  # of several functions, in the order of time
+
+
+def first_jobs(core: "CoreState", limit: int, name: bytes, wanted: "Callable[[Job], bool]") -> "Iterator[Optional[Job]]":
+    """The jobs, at most `limit` unless that is 0, of the function of that name, or of any without; None after each step."""
+    function = core.functions.get(name)
+    if name and function is None:
+        return
+    count = 0
+    for jobs in core.job_chain.walk():
+        for job in jobs:
+            if job.later is not None and (function is None or job.function is function) and wanted(job):
+                yield job
+                count += 1
+                if count == limit:
+                    return
+        yield None
+
+
+def is_scheduled(job: "Job") -> bool:
+    """Whether a job recurs, or waits for a date or for its next attempt."""
+    return job.schedule is not None or job.state is DELAYED
+
+
+def last_ends(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":
+    """How the last attempts of a function ended that are remembered, the newest first, with its name; None after each step.
+
+    Without a name, those of all functions: the newest `limit` of them, at most MOST_ENDS, or each function's in turn if that
+    is 0.
+    """
+    limit = min(limit, MOST_ENDS)
+    newest = []  # type: List[Tuple[Any, Function]]
+    for function in [core.functions.get(name)] if name else list(core.functions.values()):
+        ends = list(reversed(function.statistics.ends)) if function is not None and function.statistics is not None else []
+        for start in range(0, len(ends), STEP):
+            entries = [(End._make(end), function) for end in ends[start:start + STEP]]
+            if limit:
+                newest = nlargest(limit, newest + entries, key=lambda entry: entry[0].time)
+            else:
+                yield from (_end_with_name(core, *entry) for entry in entries)
+            yield None
+        yield None
+    yield from (_end_with_name(core, *entry) for entry in newest)
+
+
+def _end_with_name(core: "CoreState", end: End, function: "Function") -> "Dict[str, Any]":
+    return dict(end_facts(core, end), function=text_of(function.name))
