@@ -6,27 +6,30 @@ from ..errors import NoServer, ServerError, ServerLost
 from ..net.addresses import join_address
 from .common import address_options, find_servers, find_tls
 from .console import DONE, FAILED, UNREACHABLE, Console
-from .options import CommandLine, OneOf, Option, Parsed, UsageError, read_seconds
+from .listings import USUAL_ROWS, Listings
+from .options import CommandLine, OneOf, Option, Parsed, UsageError, read_seconds, whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Sequence, Tuple
+    from typing import Any, List, Sequence, Set, Tuple
 
 _ADMIN_ABOUT = """
 Ask a job server, or steer it.  Several actions are sent over one connection in the order in which they are given, and all of
 them are, even if the server refuses one.  All options of gearadmin work as they do there, also cut short, and print the same.
-Of several servers, each is asked in turn, and named before what it says.
+Of several servers, each is asked in turn, and named before what it says; the exit status is the worst.
 """
 _ADMIN_EXAMPLES = """
 gearman-std admin --status
 gearman-std admin -h queue.example -p 4730 --server-version --workers
 gearman-std admin --show-jobs --json
+gearman-std admin --job H:queue:17 --watch
+gearman-std admin --jobs=resize --limit 20 --history=resize --schedules
 gearman-std admin --create-function resize --max-queue resize=1000
 gearman-std admin --cancel-job H:queue:17
 """
 _ADMIN_STATUSES = """
 0  the server did all that was asked
-1  a server refused something
+1  a server refused something, or no server knows the --job
 2  the command line makes no sense
 3  a server cannot be reached, or did not answer in time
 """
@@ -44,6 +47,8 @@ _LISTING_ACTIONS = {
     "show_aside": ("show aside", "aside_details"), "show_functions": ("show functions json", "function_details"),
     "show_totals": ("show totals", "totals"),
 }
+
+_TABLES = ("jobs", "history", "schedules")
 
 _GEARADMIN = ("--help", "--host", "--port", "--server-version", "--server-verbose", "--create-function", "--cancel-job",
               "--drop-function", "--show-unique-jobs", "--show-jobs", "--getpid", "--status", "--priority-status", "--workers",
@@ -74,8 +79,16 @@ def make_admin_line() -> CommandLine:
                    "error *"),
             Option("--show-functions", "", "all about each function, also whether it is paused, as JSON *"),
             Option("--show-totals", "", "what the server has counted *"),
-            Option("--result", "HANDLE", "all about a job, also how it ended if its function's policy keeps that, as JSON *",
-                   os.fsencode),
+            Option("--job", "HANDLE", "all about a job: state, since when, worker, progress, attempts, last error, next time, "
+                   "or how it ended *", os.fsencode),
+            Option("--watch", "", "--job: again and again, until it ends"),
+            Option("--jobs", "FUNCTION", "a table of jobs, of all functions or of one *", os.fsencode, default_word=""),
+            Option("--history", "FUNCTION", "a table of how the last jobs ended, the newest first *", os.fsencode,
+                   default_word=""),
+            Option("--schedules", "FUNCTION", "a table of the jobs that recur, or wait for a date or for their next attempt, "
+                   "the next first *", os.fsencode, default_word=""),
+            Option("--limit", "N", "the rows of such a table at most, 0 for all (default: %d)" % USUAL_ROWS, whole_number(),
+                   default=USUAL_ROWS),
             Option("--server-version", "", "the server's version"),
             Option("--server-verbose", "", "the server's log level"),
             Option("--getpid", "", "the server's process id"),
@@ -115,36 +128,50 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     """Run `admin`; return the exit status."""
     line = make_admin_line()
     options = line.parse(arguments)
+    tables = [index for index, (key, value) in enumerate(options.given) if key in _TABLES]
+    if len(options.words) == 1 and len(tables) == 1 and options.given[tables[0]][1] == b"":  # also without an equals sign
+        options.given[tables[0]] = options.given[tables[0]][0], os.fsencode(options.words.pop())
     if options.words:
         raise UsageError("an action begins with --, %r does not" % options.words[0])
     modifiers = {"host", "port", "tls", "tls_ca", "tls_certificate", "tls_key", "tls_hostname", "tls_no_verify", "json",
-                 "timeout",
-                 "force"}
+                 "timeout", "force", "watch", "limit"}
     actions = [(key, value) for key, value in options.given if key not in modifiers]
     if not actions:
         raise UsageError("no action was given")
     servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
+    missing = {value for key, value in actions if key == "job"}  # handles that no server has known yet
     status = DONE
     for server in servers:
         with AdminClient([server], options.timeout, tls=tls) as admin:
             if len(servers) > 1:
                 console.write(_as_json({"server": join_address(server)}) if options.json else join_address(server) + ":\n")
             try:
-                status = max(status, _act_all(admin, console, options, actions))
+                status = max(status, _act_all(admin, console, options, actions, missing,
+                                              join_address(server) + ": " if len(servers) > 1 else ""))
             except (NoServer, ServerLost) as error:
                 console.complain(str(error))
                 status = UNREACHABLE
+    for handle in sorted(missing):
+        console.complain("no job %s is known" % handle.decode("utf-8", "backslashreplace"))
+        status = max(status, FAILED)
     return status
 
 
-def _act_all(admin: AdminClient, console: Console, options: Parsed, actions: "Sequence[Tuple[str, Any]]") -> int:
+def _act_all(admin: AdminClient, console: Console, options: Parsed, actions: "Sequence[Tuple[str, Any]]", missing: "Set[bytes]",
+             whose: str) -> int:
     """Send all actions to one server; return the exit status."""
     status = DONE
+    listings = Listings(admin, console, _as_json if options.json else None)
     for key, value in actions:
         try:
-            console.write(_act(admin, options, key, value))
+            if key in _TABLES:
+                listings.table(key, value, options.limit)
+            elif key != "job":
+                console.write(_act(admin, options, key, value))
+            elif listings.job(value, options.watch):
+                missing.discard(value)
         except ServerError as error:
-            console.warn("Error: %s\n" % (error.text if error.code == "ERR" else error))
+            console.warn("%sError: %s\n" % (whose, error.text if error.code == "ERR" else error))
             status = FAILED
     return status
 
@@ -159,8 +186,6 @@ def _act(admin: AdminClient, options: Parsed, key: str, value: "Any") -> "Any":
     if key == "ping":
         milliseconds = round(admin.ping() * 1000, 3)
         return _as_json(milliseconds) if options.json else "%s\n" % milliseconds
-    if key == "result":
-        return _as_json(admin.result(value))
     if key == "send":
         return admin.send(value)
     elif key == "max_queue":
@@ -202,4 +227,6 @@ def _plain(value: "Any") -> "Any":
         return {name: _plain(part) for name, part in value._asdict().items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
     return value

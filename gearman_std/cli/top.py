@@ -12,6 +12,7 @@ from ..net.addresses import join_address
 from .common import address_options, ask_figures, find_servers, find_tls, need_module
 from .console import DONE, UNREACHABLE, Console
 from .options import CommandLine, OneOf, Option, UsageError, read_seconds
+from .tables import fit, show_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,10 +122,10 @@ class Watch:
         known = [column for column in _TOP_COLUMNS if not rows or any(row[column[0]] is not None for row in rows)
                  or column[0] == "rate"]
         room = max(10, width - sum(size for _, _, size in known) - 1)
-        lines = [_fit("FUNCTION", room) + "".join(title.rjust(size) for _, title, size in known)]
+        lines = [fit("FUNCTION", room) + "".join(title.rjust(size) for _, title, size in known)]
         for row in rows:
             name = row["function"] + (" at " + row["server"] if several else "") + (" (paused)" if row["paused"] else "")
-            lines.append(_fit(name, room) + "".join(_show(key, row[key]).rjust(size) for key, _, size in known))
+            lines.append(fit(name, room) + "".join(_show(key, row[key]).rjust(size) for key, _, size in known))
         return lines
 
     def summary(self) -> "List[str]":
@@ -141,31 +142,6 @@ def _show(key: str, value: "Any") -> str:
     if key == "oldest":
         return show_duration(value)
     return "%.1f" % value if key == "rate" else str(value)
-
-
-def show_duration(seconds: float) -> str:
-    """A duration in at most six characters."""
-    if seconds < 100:
-        return "%.1fs" % seconds
-    for unit, size in (("m", 60.0), ("h", 3600.0)):
-        if seconds < 100 * size:
-            return "%d%s" % (seconds / size, unit)
-    return "%dd" % (seconds / 86400.0)
-
-
-def _fit(text: str, width: int) -> str:
-    """Text of a width on a terminal, where some letters take two places, without what that could take for an order."""
-    from unicodedata import east_asian_width
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    sizes = [2 if east_asian_width(letter) in "WF" else 1 for letter in text]
-    rest = width - sum(sizes)
-    if rest >= 0:
-        return text + " " * rest
-    for index in range(len(sizes) - 1, -1, -1):
-        rest += sizes[index]
-        if rest > 0:
-            return text[:index] + " " * (rest - 1) + "~"
-    return ""
 
 
 def run_top(console: Console, arguments: "Sequence[str]") -> int:
@@ -273,6 +249,6 @@ class Screen:
         self._screen.erase()
         for number, line in enumerate(lines[:height]):
             bold = number == len(summary) + 2
-            self._screen.addnstr(number, 0, _fit(line, width - 1).rstrip(), width - 1,
+            self._screen.addnstr(number, 0, fit(line, width - 1).rstrip(), width - 1,
                                  2097152 if bold else 0)  # A_BOLD
         self._screen.refresh()

@@ -8,7 +8,8 @@ import pytest
 
 from gearman_std.cli.cli import main
 from gearman_std.cli.console import Console
-from gearman_std.cli.top import Screen, Watch, show_duration
+from gearman_std.cli.tables import show_duration
+from gearman_std.cli.top import Screen, Watch
 from gearman_std.client.client import Client
 from gearman_std.errors import NoServer, ServerError
 from gearman_std.server.server import Server

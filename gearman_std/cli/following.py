@@ -1,0 +1,91 @@
+"""A job watched until it ends: what its server tells of it, look by look, and how it ended if that can still be known."""
+from ..errors import GearmanError, ServerError
+from ..timers import growing_pause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+    from ..client.admin import AdminClient
+    Story = Dict[str, Any]  # what AdminClient.result tells of a job
+
+_FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.05, 1.0  # seconds from one look to the next
+# What is not known of a job that is only remembered among the last ends of its function.
+_NOT_TOLD = dict.fromkeys(("priority", "state", "background", "age", "attempts", "joins", "size", "due", "schedule", "worker",
+                           "waiting", "running", "progress", "keep"))  # type: Story
+
+
+def look_for_job(admin: "AdminClient", handle: bytes, function: "Optional[str]" = None) -> "Optional[Story]":
+    """All that the server knows of a job, which may have ended; None if it is not known.
+
+    `function` is its function's name if that is known.  Raises GearmanError.
+    """
+    try:
+        return admin.result(handle)
+    except ServerError as error:
+        if error.code != "UNKNOWN_JOB":
+            raise
+    ends = _ends_of(admin, handle, function)
+    if not ends:
+        return None
+    end = dict(ends[0], data=None, result=None)
+    return dict(_NOT_TOLD, handle=end["handle"], function=end["function"], unique=end["unique"], state="ended",
+                error=end["text"], end=end)
+
+
+def _ends_of(admin: "AdminClient", handle: bytes, function: "Optional[str]") -> "List[Story]":
+    """How the attempts of a job ended that are remembered, the newest first."""
+    shown = handle.decode("utf-8", "backslashreplace")
+    try:
+        ends = admin.history(function=function)
+    except ValueError:  # no text command can carry that name
+        ends = admin.history()
+    return sorted((end for end in ends if end["handle"] == shown), key=lambda end: -float(end["time"]))
+
+
+def has_ended(story: "Story") -> bool:
+    """Whether nothing more will become of a job by itself."""
+    return story["state"] in ("ended", "set aside")
+
+
+def follow_job(admin: "AdminClient", handle: bytes, sleep: "Callable[[float], None]") -> "Iterator[Story]":
+    """What a server tells of a job again and again, up to its end; of one that recurs, up to the end of a run.
+
+    The last has an `end`, None if nobody knows how it ended; there is none if the job is not known.  Raises GearmanError.
+    """
+    story = look_for_job(admin, handle)
+    if story is None:
+        return
+    before = _ends_of(admin, handle, story["function"])[:1] if story["schedule"] else []
+    looks = 0
+    while not has_ended(story):
+        yield story
+        sleep(growing_pause(_FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE, looks))
+        looks += 1
+        later = look_for_job(admin, handle, story["function"])
+        if later is None:
+            yield dict(story, state="ended", end=None)
+            return
+        if later["schedule"] and not later["attempts"] and later["state"] != "running":
+            ends = _ends_of(admin, handle, later["function"])[:1]
+            if ends and ends != before and (not before or ends[0]["time"] > before[0]["time"]):
+                yield dict(later, state="ended", end=later["end"] or dict(ends[0], data=None, result=None))
+                return
+        story = later
+    yield story
+
+
+def first_that_knows(admins: "Sequence[AdminClient]", handle: bytes) -> "Optional[AdminClient]":
+    """Which of several servers has a job, or has had it.
+
+    Raises GearmanError if none does, and one cannot be asked.
+    """
+    trouble = None  # type: Optional[GearmanError]
+    for admin in admins:
+        try:
+            if look_for_job(admin, handle) is not None:
+                return admin
+        except GearmanError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
+    return None
