@@ -174,5 +174,5 @@ def _worker_name(worker: "Optional[Entry]") -> str:
     """What a worker calls itself and where it is."""
     if worker is None:
         return ""
-    return ("connection %d" % worker["number"] if worker["client_id"] in ("", "-") else str(worker["client_id"])) + (
-        " at " + worker["address"])
+    name = "connection %d" % worker["number"] if worker["client_id"] in ("", "-") else worker["client_id"]
+    return "%s at %s" % (name, worker["address"])

@@ -1,4 +1,4 @@
-"""Tables, bars and durations as text for people: of the width that there is, without what a terminal could take for an order."""
+"""Tables, bars and durations as text for people: of a width, and without what a terminal could take for an order."""
 import os
 
 TYPE_CHECKING = False

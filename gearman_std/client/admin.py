@@ -471,7 +471,7 @@ def _some_of(command: str, limit: "Optional[int]", function: "Optional[Text]") -
     words = list(command.split())  # type: List[Text]
     if limit is not None or function is not None:
         words.append(b"%d" % (limit or 0))
-    return words if function is None else _command_line(words + [function]).split(b" ")
+    return words if function is None else words + [_command_line((function,))]
 
 
 def _which_jobs(handle: "Optional[Text]", function: "Optional[Text]") -> "Tuple[Text, ...]":

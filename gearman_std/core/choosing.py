@@ -9,9 +9,8 @@ from .turns import STEP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
-        from .jobs import Function, Job
+    from .jobs import Function, Job
     from .state import CoreState
-
 
 MOST_ENDS = 1000  # of several functions, in the order of time
 
@@ -44,9 +43,10 @@ def last_ends(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[
     is 0.
     """
     limit = min(limit, MOST_ENDS)
-    newest = []  # type: List[Tuple[Any, Function]]
-    for function in [core.functions.get(name)] if name else list(core.functions.values()):
-        ends = list(reversed(function.statistics.ends)) if function is not None and function.statistics is not None else []
+    newest = []  # type: List[Tuple[End, Function]]
+    named = core.functions.get(name)
+    for function in [named] if named is not None else [] if name else list(core.functions.values()):
+        ends = list(reversed(function.statistics.ends)) if function.statistics is not None else []
         for start in range(0, len(ends), STEP):
             entries = [(End._make(end), function) for end in ends[start:start + STEP]]
             if limit:

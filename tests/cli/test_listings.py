@@ -148,18 +148,18 @@ def test_watching_is_a_line_a_change_where_there_is_no_terminal(there):
     assert lines[-2].startswith("ended     completed")
 
 
-def test_watching_draws_in_place_on_a_terminal(there):
+def test_watching_draws_in_place_on_a_terminal(there, monkeypatch):
     address, client = there
     handle = client.submit("f", unique="u" * 60, background=True).handle
     master, slave = pty.openpty()
     try:
         with os.fdopen(slave, "wb", 0) as terminal:
-            os.environ["COLUMNS"] = "40"
-            try:
-                assert watch(address, handle, [lambda: do(address, "f", lambda job: "x")], terminal)
-            finally:
-                del os.environ["COLUMNS"]
-        shown = os.read(master, 65536).decode().replace("\r\n", "\n")
+            monkeypatch.setenv("COLUMNS", "40")
+            assert watch(address, handle, [lambda: do(address, "f", lambda job: "x")], terminal)
+            shown = b""
+            while b"ended     completed" not in shown:
+                shown += os.read(master, 65536)
+        shown = shown.decode().replace("\r\n", "\n")
     finally:
         os.close(master)
     first, again, second = shown.partition("\x1b[7A\x1b[J")
