@@ -8,28 +8,40 @@ from contextlib import ExitStack
 from ..client.admin import AdminClient
 from ..client.client import Client
 from ..errors import GearmanError
+from ..net.addresses import DEFAULT_PORT, show_address, split_address
+from ..net.threads import start_thread
+from ..server.listeners import open_listeners
+from ..trace.lines import LineMaker
+from ..trace.proxy import Proxy, Upstream
+from ..trace.tracer import Tracer
 from ..wire.protocol import MAX_PACKET_SIZE
 from ..worker.worker import Worker
 from .common import own_command, terminate
 from .console import DONE, FAILED, Console
-from .options import CommandLine, Option, whole_number
+from .options import CommandLine, Option, read_seconds, whole_number
 from .daemon import SignalHandlers
 from .supervisor import Supervised, start_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+    from ..trace.records import TraceRecord
 
 _FUNCTION = "gearman_std demo: count words"
 _LARGEST_FILE = MAX_PACKET_SIZE - 65536
 _PATIENCE = 30.0     # seconds for the processes to start
 _LAST_WORDS = 5.0    # seconds for a process to end
 _SLOWEST_JOB = 600.0
+_EXPLAINED_FILES = 2  # whose jobs are explained, if no files are named
+_EXPLAINED_SIZE = 1000  # bytes that such a file has at least
+_EXPLAINED_WIDTH = 40   # bytes that are shown of a value
 _DEMO_NOTES = """
 1. starts a job server, on a free port of this machine,
 2. starts worker processes, which register one function with it,
 3. submits one job for each file, with the file's content as data,
 4. prints what comes back, and stops everything.
+With --explain, all connections lead through a proxy like that of `trace`, and when all is done, what has passed is shown, a
+packet at a time; without a FILE, two files are counted.
 """
 _DEMO_STATUSES = """
 0  all files were counted
@@ -38,6 +50,7 @@ _DEMO_STATUSES = """
 _DEMO_EXAMPLES = """
 gearman-std demo
 gearman-std demo --workers 4 *.txt
+gearman-std demo --explain
 """
 
 FileCount = namedtuple("FileCount", "path lines words bytes worker error")
@@ -50,6 +63,9 @@ def make_demo_line() -> CommandLine:
         "Count the lines, words and bytes of files, or of this program's own source files, by farming them out."), [
         ("Options", [
             Option("--workers", "N", "worker processes (default: 2)", whole_number(1, 256), default=2),
+            Option("--explain", "", "show each packet that passed, with what it says and what is expected of who gets it"),
+            Option("--pause", "SECONDS", "with --explain, from one packet to the next (default: 0.5)", read_seconds,
+                   default=0.5),
             Option("--serve-as-worker", "ADDRESS", ""),
         ])], [("What it does", _DEMO_NOTES), ("Exit status", _DEMO_STATUSES),
               ("Examples", _DEMO_EXAMPLES)], help_names="-h -H --help")
@@ -61,13 +77,17 @@ def run_demo(console: Console, arguments: "Sequence[str]") -> int:
     if options.serve_as_worker:
         return _serve_as_worker(options.serve_as_worker)
     paths = options.words or own_sources()
+    if options.explain and not options.words:
+        paths = [path for path in paths if os.path.getsize(path) >= _EXPLAINED_SIZE][:_EXPLAINED_FILES]
+    passed = []  # type: List[TraceRecord]
     with ExitStack() as stack:
         stack.enter_context(SignalHandlers({"SIGTERM": terminate}))
         began = time.monotonic()
         address = _start_server(stack)
-        workers = [_start(stack, ["demo", "--serve-as-worker", address]) for _ in range(options.workers)]
+        way = _start_proxy(stack, console, address, passed.append) if options.explain else address
+        workers = [_start(stack, ["demo", "--serve-as-worker", way]) for _ in range(options.workers)]
         _wait_for_workers(address, workers)
-        client = stack.enter_context(Client(address, job_timeout=_SLOWEST_JOB))
+        client = stack.enter_context(Client(way, job_timeout=_SLOWEST_JOB))
         console.write("server on %s, %d workers, ready after %.1f s\n" % (address, options.workers, time.monotonic() - began))
         began = time.monotonic()
         counts = {}  # type: Dict[int, FileCount]
@@ -75,8 +95,12 @@ def run_demo(console: Console, arguments: "Sequence[str]") -> int:
             counts[index] = count
             _show_progress(console, len(counts), len(paths))
         seconds = time.monotonic() - began
-        console.write(format_table([counts[index] for index in range(len(paths))], seconds))
-        return FAILED if any(count.error for count in counts.values()) else DONE
+    maker = LineMaker(_EXPLAINED_WIDTH, explain=True)
+    for record in passed:
+        console.write(maker.make(record))
+        time.sleep(options.pause)
+    console.write(format_table([counts[index] for index in range(len(paths))], seconds))
+    return FAILED if any(count.error for count in counts.values()) else DONE
 
 
 def own_sources() -> "List[str]":
@@ -170,6 +194,18 @@ def _start_server(stack: ExitStack) -> str:
     if not address:
         raise GearmanError("the server did not start")
     return str(address)
+
+
+def _start_proxy(stack: ExitStack, console: Console, address: str, take: "Callable[[TraceRecord], None]") -> str:
+    """Have a thread lead connections to the server, and hand on what passes; return where to connect to."""
+    upstream = Upstream(split_address(address, DEFAULT_PORT))
+    listeners = open_listeners([(("127.0.0.1", 0), False, "")], 1024)
+    proxy = Proxy([(listener, upstream) for listener in listeners], Tracer([take]), console.complain)
+    stack.callback(proxy.close)
+    thread = start_thread(proxy.run, "gearman_std demo")
+    stack.callback(thread.join)
+    stack.callback(proxy.stop)
+    return show_address(listeners[0].address)
 
 
 def _start(stack: ExitStack, arguments: "List[str]", read: bool = False) -> "Any":

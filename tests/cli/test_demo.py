@@ -116,3 +116,24 @@ def test_the_table():
         ["lines", "words", "bytes", "worker", "file"], ["1", "2", "3", "17", "one"], ["10", "20", "30", "18", "two"],
         ["no:", "gone"], ["11", "22", "33", "total"]]
     assert lines[-1] == "2 jobs in 0.500 s, 4 jobs per second, 1 by worker 17, 1 by worker 18"
+
+
+def test_packets_are_explained_in_their_order(tmp_path):
+    (tmp_path / "one").write_text("one two three two\n" * 100)
+    status, output, errors = demo("--explain", "--pause", "0", "--workers", "1", "one", cwd=str(tmp_path))
+    assert (status, errors) == (0, "")
+    place = 0
+    for words in (" > CAN_DO function=", "says: I can do this function.", " > SUBMIT_JOB function=",
+                  "says: Have this job done, and tell me how it goes.", " > WORK_COMPLETE handle=", " < WORK_COMPLETE handle=",
+                  "The server says: The job is done, and this is its result.", "\n1 jobs in "):
+        place = output.find(words, place)
+        assert place >= 0, (words, output)
+    assert " > PRE_SLEEP\n" in output and "The server says: Wake up, there may be a job for you." in output
+    assert "The server says: Your job is in the queue, and this is its handle." in output
+    until(lambda: is_gone(server_of(output)))
+
+
+def test_without_files_two_are_explained():
+    status, output, errors = demo("--explain", "--pause", "0")
+    assert (status, errors) == (0, "")
+    assert output.count(" > SUBMIT_JOB function=") == 2 and "\n2 jobs in " in output
