@@ -1,4 +1,4 @@
-"""What waits for sockets: a selector that a crowd of peers leaving together does not hold up, where the system has epoll."""
+"""What waits for sockets: a selector that a crowd of peers leaving together does not hold up."""
 import select
 import selectors
 from math import ceil
@@ -9,6 +9,30 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
 MOST_ENDED = 256  # sockets whose other end is gone that are told of at once, as each of them may cost much
+
+MOST_READY = 512  # where the system does not tell which those are: sockets that are told of at once
+
+
+class BoundedSelector(selectors.DefaultSelector):
+    """A selector that tells of MOST_READY sockets at once, and of more that are ready in turn.
+
+    Owner: whoever made it.
+    """
+
+    _turn = 0  # of the first of those that are ready, the next time
+
+    def __repr__(self) -> str:
+        return "<BoundedSelector of %d>" % len(self.get_map() or ())
+
+    def select(self, timeout: "Optional[float]" = None) -> "List[Tuple[SelectorKey, int]]":
+        """As every selector's, but for the bound."""
+        ready = super().select(timeout)
+        if len(ready) <= MOST_READY:
+            return ready
+        first = self._turn if self._turn < len(ready) else 0
+        self._turn = first + MOST_READY
+        return ready[first:self._turn]
+
 
 if hasattr(select, "epoll"):
     _END_MASK = getattr(select, "EPOLLRDHUP", 0x2000)  # for which PyPy has no name
@@ -96,4 +120,4 @@ if hasattr(select, "epoll"):
             self._epoll.close()
             self._keys.clear()
 else:
-    PatientSelector = selectors.DefaultSelector  # type: ignore[misc,assignment]
+    PatientSelector = BoundedSelector  # type: ignore[misc,assignment]

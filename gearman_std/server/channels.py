@@ -7,6 +7,7 @@ No peer may harm the others, so everything that one can make the server do is bo
   waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
   is made as its peer reads it.
 - Undone at once: peers that have left wait for turns in the same time, as many may leave at once, and each may leave much.
+- TLS: handshakes get HANDSHAKE_TIME seconds in each round of the loop (see the module tls).
 - Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
   disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
 - Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
@@ -58,6 +59,7 @@ class Channels:
                  stall_timeout: float) -> None:
         self.all = {}                # type: Dict[Channel, None]
         self.held_up = None          # type: Optional[Dict[Channel, None]] # by the reading of the store; None when that is over
+        self.returning = deque()     # type: Deque[Channel] # those of them that have still to be taken back, when it is over
         self.turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
         self.leaving = deque()       # type: Deque[Peer] # who is gone, and has still to be undone
         self.unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
@@ -81,7 +83,7 @@ class Channels:
     @property
     def busy(self) -> bool:
         """Whether there is something to do though nothing happens."""
-        return bool(self.turns or self.leaving or self.unread)
+        return bool(self.turns or self.leaving or self.returning or self.unread)
 
     @property
     def answering(self) -> bool:
@@ -159,13 +161,16 @@ class Channels:
 
     def give_turns(self) -> None:
         """Do what waits for a later turn, some of each peer's packets after some of another's, for a while at most."""
-        turns, chores, leaving, clock = self.turns, self._core.turns.chores, self.leaving, self._clock
+        turns, chores, clock = self.turns, self._core.turns.chores, self._clock
+        leaving, returning = self.leaving, self.returning
         end = clock() + TURN_TIME
-        while turns or chores or leaving:
+        while turns or chores or leaving or returning:
             if chores:
                 self._work()
             if leaving:
                 self._faults.surely(self._core.disconnect, leaving.popleft())
+            if returning:
+                self._take_back(returning.popleft())
             if turns:
                 self._give_turn(turns.popitem(last=False)[0])
             if clock() >= end:
@@ -198,18 +203,20 @@ class Channels:
 
     def begin(self) -> None:
         """Obey everything from now on; those who were held up take turns in the order in which they came to that."""
-        held_up, self.held_up = self.held_up, None
+        self.returning.extend(self.held_up or ())
+        self.held_up = None
         self._core.loading = False
         self._at_once = TURN_PACKETS
-        for channel in held_up or ():
-            if channel.state is HELD_UP:
-                try:
-                    channel.move(READY)
-                    stop_watching(self.selector, channel.socket)
-                    self.selector.register(channel.socket, EVENT_READ, channel)
-                    self.watch(channel)
-                except Exception:
-                    self.fault(channel)
+
+    def _take_back(self, channel: Channel) -> None:
+        if channel.state is HELD_UP:
+            try:
+                channel.move(READY)
+                stop_watching(self.selector, channel.socket)
+                self.selector.register(channel.socket, EVENT_READ, channel)
+                self.watch(channel)
+            except Exception:
+                self.fault(channel)
 
     def _hold_up(self, channel: Channel, packets: "List[Packet]") -> None:
         assert self.held_up is not None
@@ -447,5 +454,5 @@ class Channels:
         self._let_go()
 
     def _let_go(self) -> None:
-        for those in (self.all, self.turns, self.leaving, self.unread, self.unfinished):
+        for those in (self.all, self.turns, self.leaving, self.returning, self.unread, self.unfinished):
             those.clear()

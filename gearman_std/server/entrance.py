@@ -70,7 +70,8 @@ class Entrance:
     def open(self, selector: "Any", listeners: "List[Listener]", clock: "Callable[[], float]", deadlines: "Timers",
              handshake_timeout: float) -> None:
         """Let connections in."""
-        self.handshakes = Handshakes(selector, handshake_timeout, self._welcome_secure, self._no_tls, deadlines)
+        self.handshakes = Handshakes(self._core, selector, clock, handshake_timeout, self._welcome_secure, self._no_tls,
+                                     deadlines)
         self.gate = Gate(selector, listeners, self._on_connection, self._on_pause, clock, deadlines)
         self._channels.room_again = self.gate.open
 
@@ -100,7 +101,7 @@ class Entrance:
             self._count("connections_refused")
             self._turn_away(connection, listener, b"TOO_MANY_CONNECTIONS", b"The server has no room for another connection")
         elif self._tls is not None and listener.secure:
-            self.handshakes.begin(self._tls, connection, facts, listener, self._core.now)
+            self.handshakes.begin(self._tls, connection, facts, listener)
         else:
             self.welcome(connection, facts, listener)
 

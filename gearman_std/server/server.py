@@ -408,7 +408,7 @@ class Server:
                     self._fault(target)
             if channels.unread:
                 channels.read_on()
-            if channels.turns or channels.leaving or core.turns.chores:
+            if channels.turns or core.turns.chores or channels.leaving or channels.returning:
                 channels.give_turns()
             if deadlines.entries:
                 self._do_what_is_due()

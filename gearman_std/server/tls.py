@@ -9,7 +9,10 @@ from .gate import stop_watching
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
+    from ..core.core import Core
     from ..timers import Timers
+
+HANDSHAKE_TIME = 0.004  # seconds for all handshakes in one round of the server's loop, but for what the last one takes longer
 
 _TLS_KEYS = ("certificate", "key", "ca", "required")
 
@@ -83,14 +86,20 @@ class Handshakes:
     """The connections that have still to agree on TLS, each for at most `timeout` seconds.
 
     `done` is called with the stream, which the selector does not watch any more, what is known of the peer then, and the
-    listener; `failed` with what was known before, and the reason.  `deadlines` is the server's.
+    listener; `failed` with what was known before, and the reason.  `deadlines` is the server's.  Each costs a millisecond or
+    more, so that in one round of the server's loop, which is what has one `core.now`, only some of them go on.
 
     Owner: the dispatcher thread.
     """
 
-    def __init__(self, selector: "Any", timeout: float, done: "Callable[[TLSStream, PeerFacts, Any], None]",
-                 failed: "Callable[[PeerFacts, str], None]", deadlines: "Timers") -> None:
+    def __init__(self, core: "Core", selector: "Any", clock: "Callable[[], float]", timeout: float,
+                 done: "Callable[[TLSStream, PeerFacts, Any], None]", failed: "Callable[[PeerFacts, str], None]",
+                 deadlines: "Timers") -> None:
         self.open = {}  # type: Dict[_Handshake, None]
+        self._core = core
+        self._clock = clock
+        self._round = core.now  # the last one in which any of them went on
+        self._left = HANDSHAKE_TIME  # seconds that are left for them in that round
         self._selector = selector
         self._timeout = timeout
         self._done = done
@@ -100,7 +109,7 @@ class Handshakes:
     def __repr__(self) -> str:
         return "<Handshakes, %d open>" % len(self.open)
 
-    def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any", now: float) -> None:
+    def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any") -> None:
         """Take in a connected socket of a listener; it may be done, or have failed, at once."""
         try:
             stream = tls.wrap(connected)
@@ -116,11 +125,19 @@ class Handshakes:
             self._failed(facts, str(error))
             return
         self.open[handshake] = None
-        handshake.timer = self._deadlines.add(now + self._timeout, handshake.give_up)
+        handshake.timer = self._deadlines.add(self._core.now + self._timeout, handshake.give_up)
         self.proceed(handshake)
 
     def proceed(self, handshake: "_Handshake") -> None:
-        """Go as far as the socket lets it."""
+        """Go as far as the socket lets it; or wait for a later round, in which the selector will tell of it again."""
+        if self._round != self._core.now:
+            self._round, self._left = self._core.now, HANDSHAKE_TIME
+        if self._left > 0:
+            begun = self._clock()
+            self._proceed(handshake)
+            self._left -= self._clock() - begun
+
+    def _proceed(self, handshake: "_Handshake") -> None:
         stream = handshake.stream
         try:
             try:

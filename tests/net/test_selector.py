@@ -6,7 +6,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 
 import pytest
 
-from gearman_std.net.selector import PatientSelector
+from gearman_std.net.selector import BoundedSelector, PatientSelector
 
 MOST_ENDED = 8
 
@@ -51,6 +51,22 @@ def test_a_crowd_that_leaves_does_not_hold_up_who_is_there_and_each_has_its_turn
                 assert len(numbers) + len(selector.held_back) == len(pairs)
                 told.update(numbers)
             assert told == set(range(len(pairs)))
+
+
+def test_where_nobody_knows_who_has_left_a_bounded_number_of_those_who_are_ready_have_their_turn(pairs, monkeypatch):
+    monkeypatch.setattr("gearman_std.net.selector.MOST_READY", MOST_ENDED)
+    with BoundedSelector() as selector:
+        assert repr(selector) == "<BoundedSelector of 0>"
+        for number, (ours, theirs) in enumerate(pairs):
+            selector.register(ours, EVENT_READ, number)
+            theirs.close()
+        for _ in range(3):
+            told = [key.data for _ in range(4) for key, _ in selector.select(0)]
+            assert len(told) <= 4 * MOST_ENDED and set(told) == set(range(len(pairs)))
+        for ours, _ in pairs[MOST_ENDED:]:
+            selector.unregister(ours)
+        assert len(selector.select(0)) == MOST_ENDED
+    assert repr(selector) == "<BoundedSelector of 0>"
 
 
 def test_it_tells_of_what_it_was_asked_for(pairs):

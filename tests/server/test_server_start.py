@@ -6,6 +6,7 @@ import pytest
 
 from gearman_std.errors import StoreError
 from gearman_std.server.channel import HELD_UP
+from gearman_std.server.channels import Channels
 from gearman_std.server.server import Server
 from gearman_std.server.stalls import SWEEP_INTERVAL
 from gearman_std.store.files import connect_sqlite
@@ -120,6 +121,21 @@ def test_all_else_waits_with_what_comes_after_it_and_is_obeyed_in_order(place, s
     assert [line.split(b"\t")[0] for line in admin.listing()] == [b"f", b"g"]
     # The order is that of each connection alone: it may run by then, or not yet.
     assert asker.packet() in [(STATUS_RES, b"H:t:1\x001\0" + runs + b"\x000\x000") for runs in (b"0", b"1")]
+
+
+def test_of_a_crowd_that_waits_only_some_are_taken_back_in_a_round(place, starts, monkeypatch):
+    """Which takes a while, in which others are served, too."""
+    taken, take_back = [], Channels._take_back
+    monkeypatch.setattr(Channels, "_take_back", lambda self, channel: (taken.append(self._core.now), take_back(self, channel)))
+    start = starts(clock=Clock(step=0.001))  # at each look, so that two turns fill a round
+    crowd = [place.wire(start.server) for _ in range(20)]
+    for wire in crowd:
+        wire.request(GET_STATUS, b"H:t:1")
+    start.holds_up(len(crowd))
+    start.finish()
+    for wire in crowd:
+        wire.response(STATUS_RES, b"H:t:1", b"1", b"0", b"0", b"0")
+    assert len(taken) == len(crowd) and max(map(taken.count, taken)) <= 3
 
 
 def test_who_submits_and_leaves_meanwhile_is_obeyed_all_the_same(place, starts):

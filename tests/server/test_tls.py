@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections import Counter
 
 import pytest
 
@@ -21,7 +22,7 @@ from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
 from patience import until
-from server_tools import VERSION_LINE, server_of
+from server_tools import VERSION_LINE, Clock, HeldServer, server_of
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 
@@ -382,3 +383,29 @@ def test_the_files_are_read_again_when_told(tmp_path, caplog):
         assert certificate_name(server.address) == "renewed.example"
         old.sendall(ECHO)
         assert receive(old, len(ECHOED)) == ECHOED
+
+
+def test_a_crowd_that_agrees_on_tls_gets_some_of_each_round(monkeypatch):
+    """In which others are served, too."""
+    monkeypatch.setattr("gearman_std.server.tls.HANDSHAKE_TIME", 0.0025)
+    clock = Clock(step=0.001)  # so that each handshake takes a millisecond, each time that it goes on
+    with server_of(tls=SERVER, clock=clock) as server:
+        went_on = []
+        handshakes = server._entrance.handshakes
+        proceed = handshakes._proceed
+        monkeypatch.setattr(handshakes, "_proceed", lambda handshake: (went_on.append(server.core.now), proceed(handshake)))
+        crowd = [socket.create_connection(server.address, 20) for _ in range(20)]
+        context = ssl.create_default_context(cafile=file("ca"))
+        streams = [context.wrap_socket(one, server_hostname="localhost", do_handshake_on_connect=False) for one in crowd]
+        with HeldServer(server):
+            for one in streams:
+                one.setblocking(False)
+                with pytest.raises(ssl.SSLWantReadError):
+                    one.do_handshake()
+        for one in streams:
+            one.settimeout(20)
+            one.do_handshake()
+            one.sendall(ECHO)
+            assert receive(one, len(ECHOED)) == ECHOED
+            one.close()
+        assert len(went_on) >= 20 and max(Counter(went_on).values()) <= 3
