@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from ..net.addresses import DEFAULT_PORT, show_address, split_address
 from ..net.signals import WokenBySignals
 from ..server.listeners import open_listeners
+from ..trace.drawing import Drawing
 from ..trace.lines import LineMaker
 from ..trace.outlet import Outlet
+from ..trace.pcap import Capture
 from ..trace.proxy import Proxy, Upstream
 from ..trace.records import SHOWN_BYTES, record_to_json
 from ..trace.tracer import KEPT, SLOW, Sieve, Tracer
@@ -75,6 +77,8 @@ def make_trace_line() -> CommandLine:
             Option("--hex", "", "show each field's bytes below, and what they mean"),
             Option("--explain", "", "show below what a packet says, and what is expected of who gets it"),
             Option("--json", "", "write a JSON object a line instead, with all bytes"),
+            Option("--pcap", "FILE", "write all that passes as a capture for Wireshark, too", some_text),
+            Option("--svg", "FILE", "draw what passes, too, at the end", some_text),
             Option("--slow", "SECONDS", "mark answers that take longer (default: %s)" % SLOW, read_seconds, default=SLOW),
             Option("--keep", "SIZE", "bytes of a packet that are looked at and recorded (default: 1M)", read_size,
                    default=KEPT),
@@ -114,7 +118,18 @@ def run_trace(console: Console, arguments: "Sequence[str]") -> int:
                 stack.callback(listener.close)
             ways += [(listener, upstream) for listener in listeners]
         outlet = _open_outlet(console, options, stack, command is not None)
-        proxy = Proxy(ways, _make_tracer(options, outlet), console.complain)
+        takers = [_make_taker(options, outlet)]
+        drawing = Drawing()
+        if options.svg is not None:
+            picture = stack.enter_context(open(options.svg, "w", encoding="utf-8"))
+            takers.append(drawing.take)
+            stack.callback(lambda: picture.write(drawing.draw()))
+        captures = []  # type: List[Capture]
+        if options.pcap is not None:
+            captures.append(Capture(stack.enter_context(open(options.pcap, "wb")).write))
+        sieve = Sieve(options.job, options.function, options.packet, options.peer)
+        tracer = Tracer(takers, sieve, options.slow, max(options.keep, 1024), captures)
+        proxy = Proxy(ways, tracer, console.complain)
         stack.callback(proxy.close)
         if command is None:
             return _trace_all(console, proxy, outlet)
@@ -160,8 +175,8 @@ def _descriptor(stream: "Any") -> "Optional[int]":
         return None
 
 
-def _make_tracer(options: Parsed, outlet: Outlet) -> Tracer:
-    sieve = Sieve(options.job, options.function, options.packet, options.peer)
+def _make_taker(options: Parsed, outlet: Outlet) -> "Callable[[TraceRecord], None]":
+    """What makes lines of records."""
     if options.json:
         from json import JSONEncoder
         encode = JSONEncoder(check_circular=False).encode
@@ -173,7 +188,7 @@ def _make_tracer(options: Parsed, outlet: Outlet) -> Tracer:
 
         def take(record: "TraceRecord") -> None:
             outlet.put(maker.make(record))
-    return Tracer([take], sieve, options.slow, max(options.keep, 1024))
+    return take
 
 
 # --- Running.

@@ -5,7 +5,7 @@ from .records import TraceRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterable, List, Sequence
+    from typing import Any, Callable, Dict, Iterable, List, Sequence
     from .units import Chunk
 
 SLOW = 0.1      # seconds after which an answer is late, unless another limit was given
@@ -49,14 +49,16 @@ class Sieve:
 
 
 class Tracer:
-    """Turns what happens on connections into records, and hands those that pass the sieve to each of `takers`.
+    """Turns what happens on connections into records, and hands those that pass the sieve to each of `takers`;
+    `captures` are told all that happens, as it is told.
 
     Owner: the thread that runs the proxy.
     """
 
     def __init__(self, takers: "Iterable[Callable[[TraceRecord], None]]", sieve: "Sieve" = Sieve(), slow: float = SLOW,
-                 keep: int = KEPT) -> None:
+                 keep: int = KEPT, captures: "Sequence[Any]" = ()) -> None:
         self._takers = list(takers)
+        self._captures = list(captures)
         self._sieve = sieve
         self._slow = slow
         self._keep = keep
@@ -69,23 +71,33 @@ class Tracer:
 
     def opened(self, number: int, time: float, address: str, server: str) -> None:
         """A client has connected from an address, and is led to a server."""
+        for capture in self._captures:
+            capture.opened(number, time, address, server)
         conversation = self._conversations[number] = Conversation(number, server, self._book, self._slow, self._keep)
         self._hand_on([conversation.opened(time, address)])
 
     def failed(self, number: int, time: float, reason: str) -> None:
         """The server of a connection cannot be reached."""
+        for capture in self._captures:
+            capture.failed(number, time, reason)
         self._hand_on([self._conversations[number].failed(time, reason)])
 
     def took(self, number: int, from_client: bool, time: float, data: "Chunk") -> None:
         """Bytes came from one end of a connection."""
+        for capture in self._captures:
+            capture.took(number, from_client, time, data)
         self._hand_on(self._conversations[number].took(from_client, time, data))
 
     def ended(self, number: int, from_client: bool, time: float, reset: bool) -> None:
         """One end of a connection sends no more, or has broken it."""
+        for capture in self._captures:
+            capture.ended(number, from_client, time, reset)
         self._hand_on(self._conversations[number].ended(from_client, time, reset))
 
     def closed(self, number: int, time: float) -> None:
         """A connection is over."""
+        for capture in self._captures:
+            capture.closed(number, time)
         self._hand_on([self._conversations.pop(number).closed(time)])
 
     def _hand_on(self, records: "List[TraceRecord]") -> None:

@@ -126,6 +126,31 @@ def test_json_in_a_file(tmp_path, address):
     assert records[0]["arguments"]["workload"] == "hello"
 
 
+def test_a_capture_and_a_picture(tmp_path, address):
+    pcap, svg = tmp_path / "capture.pcap", tmp_path / "talk.svg"
+    status, _, _ = run("--pcap", str(pcap), "--svg", str(svg), address, "--", *(COMMAND + ["client", "-b", "-f", "wc", "x"]))
+    assert status == 0
+    assert b"\0wc\0" not in pcap.read_bytes()[:24] and b"wc\0" in pcap.read_bytes()
+    assert "SUBMIT_JOB_BG wc" in svg.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["--pcap", "--svg", "-o"])
+def test_a_file_that_cannot_be_written(option, address, tmp_path, capfd):
+    assert main(["trace", "-L", "0", option, str(tmp_path / "no" / "file"), address]) == 1
+    assert "No such file or directory" in capfd.readouterr().err
+
+
+@pytest.mark.interop
+def test_the_c_programs_through_the_proxy(require, gearmand, processes):
+    """gearman's client, started by the trace, and its worker, at gearmand."""
+    server = "%s:%d" % gearmand
+    gearman = require("gearman")
+    processes.start([gearman, "-h", gearmand[0], "-p", str(gearmand[1]), "-w", "-f", "traced", "--", "wc", "-c"])
+    status, out, err = run(server, "--", gearman, "-f", "traced", "hello")
+    assert (status, out.strip()) == (0, "5")
+    assert "SUBMIT_JOB function=traced" in err and "WORK_COMPLETE" in err and "job 1, took" in err and "!!" not in err
+
+
 def test_a_server_that_is_not_there():
     status, _, err = run("127.0.0.1:1", "--", *(COMMAND + ["client", "-b", "-f", "wc", "hello"]))
     assert status == 3
