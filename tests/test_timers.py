@@ -42,6 +42,7 @@ def test_a_thing_taken_back_is_let_go_of_at_once_and_its_entry_before_long():
     assert len(timers) == 1 and len(timers.entries) <= 34
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sweep", (1, 3, 64))
 @pytest.mark.parametrize("chance_of_cancel", (0.8, 0.95))
 def test_it_agrees_with_a_sorted_list(monkeypatch, sweep, chance_of_cancel):

@@ -185,10 +185,10 @@ class JobStore:
     def interrupt(self) -> None:
         """Have `open`, which another thread has called, end soon, with an error if it comes to that before its end."""
         self._interrupted = True
-        connection = self._connection
-        if connection is not None:
+        interrupt = getattr(self._connection, "interrupt", None)  # PyPy's connections have none
+        if interrupt is not None:
             try:
-                connection.interrupt()
+                interrupt()
             except self._errors as error:  # it has just been closed
                 _logger_store.debug("%s: %s", self.path, error)
 

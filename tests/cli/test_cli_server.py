@@ -187,6 +187,7 @@ def start(processes, tmp_path):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not os.path.exists("/proc/self/stat"), reason="about glibc, and /proc")
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="other Pythons keep memory in their own way")
 def test_the_memory_of_large_jobs_is_kept_for_the_next_ones(start):
     """It is not fetched from the system, page by page, for each anew."""
     process, address = start()

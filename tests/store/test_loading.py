@@ -1,4 +1,5 @@
 """What a start does with a store: opened in a thread that can be interrupted, read in steps, given up at any point."""
+import sqlite3
 import threading
 
 import pytest
@@ -104,6 +105,7 @@ def test_what_goes_wrong_in_the_thread_is_met_by_the_next_step(path, error):
         loading.step()
 
 
+@pytest.mark.skipif(not hasattr(sqlite3.Connection, "interrupt"), reason="this Python, as PyPy, cannot interrupt SQLite")
 def test_a_check_that_takes_long_is_interrupted(path):
     checking = threading.Event()
     _, loading = loading_of(JobStore(path, connect=lambda path: SlowToCheck(path, checking)))
@@ -114,6 +116,29 @@ def test_a_check_that_takes_long_is_interrupted(path):
     store = JobStore(path)
     store.open(b"H:x", 1000.0)  # which nobody has locked
     store.abandon()
+
+
+def test_where_sqlite_cannot_be_interrupted_as_with_pypy_the_thread_is_left_to_itself(path, monkeypatch):
+    monkeypatch.setattr(loading_module, "LEAVE_TIME", 0.0)
+    checking, go_on = threading.Event(), threading.Event()
+
+    class NeverInterrupted(SlowToCheck):
+        def __getattr__(self, name):
+            if name == "interrupt":
+                raise AttributeError(name)
+            return super().__getattr__(name)
+
+        def execute(self, statement, *arguments):
+            if "quick_check" in statement:
+                self._checking.set()
+                assert go_on.wait(TIMEOUT)
+            return self._real.execute(statement, *arguments)
+    _, loading = loading_of(JobStore(path, connect=lambda path: NeverInterrupted(path, checking)))
+    done = begun(loading)
+    assert checking.wait(TIMEOUT)
+    loading.give_up()
+    go_on.set()
+    assert done.wait(TIMEOUT)
 
 
 def test_a_thread_that_does_not_come_back_closes_the_store_when_it_does(path, monkeypatch):
