@@ -16,12 +16,13 @@ from ..wire.protocol import MAX_UNIQUE_SIZE
 from .common import address_options, find_servers, find_tls, status_of, terminate
 from .console import DONE, FAILED, TOO_LATE, Console, Quit, is_terminal, show
 from .options import CommandLine, Option, UsageError, read_seconds, whole_number
+from .progress import Inputs, Progress, is_file
 from .daemon import PidFile, SignalHandlers, detach
 from .worker import run_worker_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence
+    from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tuple
     from ..client.task import Task
     from ..net.addresses import Address
     from .options import Parsed
@@ -42,6 +43,7 @@ _CLIENT_EXAMPLES = """
 gearman-std client -f wc < file                     standard input is the job's data
 gearman-std client -f wc "some data" "some more"    each word is one job's data
 gearman-std client -n -f resize < list-of-files     each line is one job's data
+gearman-std client -n -f resize -j 8 --progress --failed again < list-of-files
 gearman-std client -b -f resize -u photo-17 -- data
 gearman-std client -f thumbnails -u thumbnails --cron '*/5 8-18 * * mon-fri' -- /srv/photos
 gearman-std client -h one,two:4731 -t 5000 -f reverse hello
@@ -86,6 +88,10 @@ def make_client_line() -> CommandLine:
                    whole_number(1), default=1),
             Option("-P --prefix", "", "begin each piece of output with the function's name"),
             Option("-v --verbose", "", "print each job's handle", repeat=True),
+            Option("--progress", "", "show on standard error how many jobs are done, failed and left, how fast, and which "
+                   "inputs failed"),
+            Option("--failed", "FILE", "-n or -N: write the lines that failed, and when interrupted those that are not done, "
+                   "to a file, which can be the input of the same command"),
         ]),
         ("The program", [
             Option("-i --pid-file", "FILE", "write the process id to a file, which goes at the end"),
@@ -111,6 +117,11 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
             stack.enter_context(PidFile(options.pid_file))
         stack.enter_context(SignalHandlers({"SIGTERM": terminate}))
         workloads = _find_workloads(console, options)
+        if options.failed is not None and (options.words or not (options.lines or options.lines_stripped)):
+            raise UsageError("--failed is for the lines of standard input, with -n or -N")
+        inputs = None
+        if options.progress or options.failed is not None:
+            inputs = Inputs(console, options.failed, options.lines_stripped, len(options.function))
         if detached is not None:
             workloads = iter(list(workloads))
             detached.ready(keep_output=True)
@@ -119,7 +130,11 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
         command_timeout = min(_COMMAND_TIMEOUT, limit if _is_background(options) or options.verbose else _COMMAND_TIMEOUT)
         client = stack.enter_context(Client(servers, connect_timeout=min(_CONNECT_TIMEOUT, limit),
                                             command_timeout=command_timeout, tls=tls))
-        return _Submitter(client, console, options, servers, tls).run(workloads)
+        progress = None
+        if options.progress:
+            workloads, total = _count_workloads(console, options, workloads)
+            progress = Progress(console, total)
+        return _Submitter(client, console, options, servers, tls, progress=progress, inputs=inputs).run(workloads)
 
 
 def _is_background(options: "Parsed") -> bool:
@@ -158,6 +173,15 @@ def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
         yield console.read()
 
 
+def _count_workloads(console: Console, options: "Parsed",
+                     workloads: "Iterator[bytes]") -> "Tuple[Iterator[bytes], Optional[int]]":
+    """The data of each job, and how many jobs there are, None if that cannot be known without waiting for more input."""
+    if (options.lines or options.lines_stripped) and not options.words and not is_file(console.stdin):
+        return workloads, None
+    all_of_them = list(workloads)
+    return iter(all_of_them), len(all_of_them) * len(options.function)
+
+
 def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int], bytes]" = os.urandom) -> bytes:
     """The unique of a job: the one wanted, one made of the data for `#`, or a new UUID."""
     if not wanted:
@@ -193,12 +217,13 @@ class _Submission:
     Owner: the thread that runs the command.
     """
 
-    __slots__ = ("function", "workload", "attempt", "task", "live", "_held", "_print", "_clock", "_began")
+    __slots__ = ("function", "workload", "number", "attempt", "task", "live", "_held", "_print", "_clock", "_began")
 
     def __init__(self, function: str, workload: bytes, print_event: "Callable[[str, Any], None]",
                  clock: "Callable[[], float]" = time.monotonic) -> None:
         self.function = function
         self.workload = workload
+        self.number = 0  # of its input, where they are counted
         self.attempt = 0
         self.task = None  # type: Any
         self.live = False
@@ -245,13 +270,16 @@ class _Submitter:
     """
 
     def __init__(self, client: Client, console: Console, options: "Parsed", servers: "Sequence[Address]" = (),
-                 tls: "Any" = None, sleep: "Callable[[float], None]" = time.sleep) -> None:
+                 tls: "Any" = None, sleep: "Callable[[float], None]" = time.sleep, progress: "Optional[Progress]" = None,
+                 inputs: "Optional[Inputs]" = None) -> None:
         self._client = client
         self._servers = servers
         self._tls = tls
         self._console = console
         self._options = options
         self._sleep = sleep
+        self._progress = progress
+        self._inputs = inputs
         self._status = DONE
         self._background = _is_background(options)
         priorities = [HIGH if key == "high" else LOW for key, _ in options.given if key in ("high", "low")]
@@ -262,11 +290,23 @@ class _Submitter:
 
     def run(self, workloads: "Iterator[bytes]") -> int:
         """Submit a job of each function for each workload; return the exit status."""
+        if self._inputs is None:
+            return self._run(workloads)
+        try:
+            return self._run(self._inputs.count(workloads))
+        finally:
+            if self._progress is not None:
+                self._progress.end()
+            self._inputs.close(workloads)
+
+    def _run(self, workloads: "Iterator[bytes]") -> int:
         options = self._options
         under_way = deque()  # type: Deque[_Submission]
         for workload in workloads:
             for function in reversed(options.function):  # as gearman does
                 submission = _Submission(function, workload, self._printer(function))
+                if self._inputs is not None:
+                    submission.number = self._inputs.last
                 if self._begin(submission):
                     under_way.append(submission)
                 if len(under_way) >= options.parallel:
@@ -308,6 +348,7 @@ class _Submitter:
                 else:
                     self._tell_if_nobody_can(submission)
                     self._printer(submission.function)("data", submission.task.result(submission.left(options.timeout)))
+                self._count(submission, False)
                 return
             except (ServerError, JobError, NoServer, ServerLost) as error:
                 if not self._may_try_again(submission, error) or not self._begin(submission):
@@ -325,6 +366,8 @@ class _Submitter:
         late = isinstance(error, (JobTimeout, ConnectTimeout, CommandTimeout)) and left is not None and left < 0.001
         if isinstance(error, (NoServer, ServerLost)) and not late:
             raise error  # and be done: the next job would fare no better
+        if self._progress is not None:
+            self._progress.hide()
         if isinstance(error, JobFailed):
             told = error.exception in error.warnings  # by the callback, when it came
             text = b": " + error.exception.rstrip() if error.exception and not told else b""
@@ -337,7 +380,19 @@ class _Submitter:
             self._console.complain(str(error))
         if self._status == DONE:
             self._status = TOO_LATE if late else status_of(error)
+        self._count(submission, True)
         return False
+
+    def _count(self, submission: _Submission, failed: bool) -> None:
+        """A job has ended for good."""
+        if self._inputs is None:
+            return
+        if failed:
+            self._inputs.fail(submission.number)
+        else:
+            self._inputs.done(submission.number)
+        if self._progress is not None:
+            self._progress.note(failed)
 
     def _tell_if_nobody_can(self, submission: _Submission) -> None:
         """To somebody at a terminal, say why there is no result yet if that is for want of a worker."""
@@ -367,6 +422,8 @@ class _Submitter:
         prefix, console = self._prefix(function), self._console
 
         def print_event(kind: str, value: "Any") -> None:
+            if self._progress is not None:
+                self._progress.hide()
             try:
                 if kind == "data":
                     console.write(prefix + value if prefix else value)
