@@ -1,12 +1,13 @@
 """What each packet does, and what the ones do that should not have come."""
 import pytest
 
-from gearman_std.core.handlers import _HANDLERS, handler_table
+from gearman_std.core.handlers import _HANDLERS, handler_table, obeyed_early
 from gearman_std.core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
+from gearman_std.core.turns import ASK
 from gearman_std.wire.protocol import (BOTH, CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, GRAB_JOB,
                                        JOB_CREATED, NO_JOB, OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, REQUEST,
-                                       RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, WORK_COMPLETE,
-                                       pack_request, pack_response, packet_name)
+                                       RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, TEXT_LINE,
+                                       WORK_COMPLETE, WORK_STATUS, pack_request, pack_response, packet_name)
 
 RESPONSES = sorted(number for number, (_, direction, _) in PACKETS.items() if direction == "response")
 
@@ -174,3 +175,17 @@ def test_a_status_of_large_numbers_is_kept_in_32_bits(world):
     assert client.takes() == pack_response(STATUS_RES, handle, b"1", b"1", b"%d" % (int("9" * 40) & 0xffffffff), b"5")
     worker.says(WORK_COMPLETE, handle, b"").hears()
     world.worker(b"f").says(CAN_DO, b"g").hears()
+
+
+def test_questions_are_obeyed_before_the_jobs_of_the_store_are_known_and_orders_are_not():
+    assert [obeyed_early((ASK, (None, is_order))) for is_order in (False, True)] == [True, False]
+    assert [obeyed_early((TEXT_LINE, (line,))) for line in (b"status", b"pause function f", b"shutdown")] == [True, False, True]
+
+
+def test_progress_goes_to_all_who_submitted_a_job(world):
+    one, two, worker = world.connects(), world.connects(), world.worker(b"f")
+    handle = one.submits(b"f", b"u")
+    assert two.submits(b"f", b"u") == handle == worker.grabs()
+    worker.says(WORK_STATUS, handle, b"1", b"2").hears()
+    for client in (one, two):
+        client.hears((WORK_STATUS, handle, b"1", b"2"))

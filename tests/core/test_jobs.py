@@ -175,6 +175,8 @@ def test_repr_shows_the_state(function):
     job = pushed(function, 1)
     assert repr(job) == "<Job H:x:1 of f: waiting>"
     assert repr(function) == "<Function f: 1 waiting, 0 running, 0 workers>"
+    assert repr(function.queues[0]) == "<_QueueEnd>"
+    assert (repr(NO_EXTRAS), repr(Extras())) == ("<Extras of usual jobs>", "<Extras of a job>")
     assert repr(Totals()).startswith("<Totals submitted=0 joined=0 ")
     assert repr(FunctionPolicy()) == ("<FunctionPolicy coalescing=join retries=5 attempts=1 backoff=1.0 backoff_max=3600.0 "
                                       "keep=0.0 keep_bytes=16777216>")

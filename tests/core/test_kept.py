@@ -16,6 +16,7 @@ def test_results_know_their_size():
     results.keep(record(b"H:2", 5), policy, 0.0, 1.0)
     assert (len(results), results.size) == (2, 2 * KEPT_SIZE + 35)
     assert repr(results) == "<Results of 2 jobs, %d bytes>" % results.size
+    assert repr(results._shelves[b"f"]) == "<_Shelf of 2 jobs, %d bytes>" % results.size
     results.forget(b"H:1")
     results.forget(b"H:1")
     assert (len(results), results.size) == (1, KEPT_SIZE + 5)

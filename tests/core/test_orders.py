@@ -2,6 +2,8 @@
 from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import FunctionPolicy, RUNNING, SET_ASIDE, WAITING
 from gearman_std.core.orders import cancel_job, drop_job, purge_job, requeue_job
+from gearman_std.core.rights import ADMIN, STEER
+from gearman_std.core.text import obey
 from gearman_std.wire.protocol import JOB_CREATED, NOOP, PRE_SLEEP, SUBMIT_JOB_EPOCH, WORK_COMPLETE, WORK_FAIL
 
 
@@ -81,3 +83,23 @@ def test_a_paused_function_gives_out_nothing_until_it_is_resumed(world):
     assert client.asks(b"resume function f") == b"OK\r\n"
     worker.hears((NOOP,))
     assert worker.grabs() == f
+
+
+def test_a_job_that_waits_for_a_date_can_be_run_at_once_and_no_other(world):
+    client, worker, admin = world.connects(), world.worker(b"f"), world.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 100), b"w").hears((JOB_CREATED, b"H:x:1"))
+    waiting = client.submits_bg()
+    assert worker.grabs() == waiting and worker.grabs() is None
+    assert admin.asks(b"run job H:x:9") == b"ERR UNKNOWN_JOB\r\n"
+    assert admin.asks(b"run job " + waiting) == b"ERR the job does not wait for a date\r\n"
+    assert admin.asks(b"run function f").startswith(b"ERR INVALID_ARGUMENTS ")
+    assert admin.asks(b"run job H:x:1") == b"OK\r\n"
+    assert worker.grabs() == b"H:x:1"
+
+
+def test_orders_in_words_that_hold_blanks_need_the_same_right(world):
+    world.worker(b"a b").submits_bg(b"a b")
+    assert obey(world.core, frozenset((ADMIN,)), [b"pause", b"function", b"a b"]).startswith(b"ERR PERMISSION_DENIED ")
+    assert not world.core.functions[b"a b"].paused
+    assert obey(world.core, frozenset((STEER,)), [b"pause", b"function", b"a b"]) == b"OK\r\n"
+    assert world.core.functions[b"a b"].paused

@@ -134,3 +134,24 @@ def test_a_function_that_is_forgotten_takes_its_statistics_along(world):
     client.asks(b"cancel job " + handle)
     assert client.asks(b"drop function f") == b"OK\r\n"
     assert repr(world.core.statistics) == "<Statistics of 0 functions>"
+
+
+def test_of_a_function_whose_statistics_made_room_for_others_a_job_goes_on_without(world):
+    client, worker = world.connects(), world.worker(b"f")
+    handles = [client.submits_bg() for _ in range(3)]
+    assert [worker.grabs() for _ in range(2)] == handles[:2]
+    function = world.core.functions[b"f"]
+    world.core.statistics.forget(function)
+    function.noted = world.core.second  # as when it was forgotten in the same second
+    assert worker.grabs() == handles[2]
+    worker.says(WORK_COMPLETE, handles[0], b"").says(WORK_FAIL, handles[1]).hears()
+    assert function.statistics is None and (function.totals.completed, function.totals.failed) == (1, 1)
+
+
+def test_what_is_known_of_a_function_shows_how_much_that_is(world):
+    client, worker = world.connects(), world.worker(b"f")
+    handle = client.submits_bg()
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"").hears()
+    assert repr(world.core.functions[b"f"].statistics) == (
+        "<FunctionStatistics: <Histogram of 1, 0.000 s in all> waited, <Histogram of 1, 0.000 s in all> ran>")

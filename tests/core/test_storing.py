@@ -1,7 +1,8 @@
 """Background jobs and their store: what a start takes in, and what becomes of jobs that the disk refuses."""
 from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING
-from gearman_std.wire.protocol import GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE
+from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
+                                       WORK_COMPLETE)
 
 
 def test_a_job_that_was_cancelled_before_it_is_refused_stays_gone(make_world):
@@ -129,3 +130,13 @@ def test_a_snapshot_holds_all_background_jobs_as_they_are(durable):
     assert [(one[1], one[9], one[12]) for one in durable.core.snapshot()] == [
         (running, WAITING, durable.wall - 5), (b"H:x:52", WAITING, durable.wall - 5), (b"H:x:40", DELAYED, durable.wall - 5),
         (b"H:x:30", SET_ASIDE, durable.wall - 5)]
+
+
+def test_a_job_whose_time_comes_while_it_is_stored_waits_in_its_queue_and_a_restart_knows_that(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (durable.wall + 2), b"w")
+    durable.passes(5)
+    durable.stores()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    assert [(record.kind, record.state) for record in durable.core.records] == [("update", "waiting")]
+    assert durable.worker(b"f").grabs() == b"H:x:1"

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, JOB_CREATED, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_SCHED, TEXT_LINE,
                                        WORK_COMPLETE, WORK_FAIL)
@@ -423,3 +424,10 @@ def test_no_command_costs_more_than_its_share_of_jobs_and_functions(world, line)
     few = calls(world, line)
     grow(800)
     assert calls(world, line) <= 8 * few + 20
+
+
+def test_limits_for_functions_that_there_are_not_are_as_many_as_functions_may_be(make_world):
+    admin = make_world(limits=Limits(functions=2)).connects()
+    assert [admin.asks(b"maxqueue %b 5" % name) for name in (b"a", b"b", b"c", b"b")] == [
+        b"OK\r\n", b"OK\r\n", b"ERR QUEUE_ERROR Too+many+functions\r\n", b"OK\r\n"]
+    assert admin.asks(b"maxqueue a") == b"OK\r\n" and admin.asks(b"maxqueue c 5") == b"OK\r\n"
