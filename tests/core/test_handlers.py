@@ -43,7 +43,7 @@ def test_too_few_arguments_are_an_error_and_the_declared_size_is_the_boundary(wo
     assert world.core.jobs == {} and world.core.functions == {}
 
 
-@pytest.mark.parametrize("packet_type", (0, 43, 99, 0x7fffffff, 0x80000000, 0xffffffff))
+@pytest.mark.parametrize("packet_type", (0, max(PACKETS) + 1, 999, 0x7fffffff, 0x80000000, 0xffffffff))
 def test_an_unknown_type_ends_the_connection_and_no_other(world, packet_type):
     client, other = world.connects(), world.connects()
     client.sends(b"\0REQ" + packet_type.to_bytes(4, "big") + b"\0\0\0\0")

@@ -63,7 +63,7 @@ class Fuzz:
         if kind < 0.985:
             return self._flipped(packet)
         if kind < 0.995:
-            packet_type = self._random.choice([0, 43, 255, 0x7fffffff, 0x80000000, 0xffffffff])
+            packet_type = self._random.choice([0, max(PACKETS) + 1, 255, 0x7fffffff, 0x80000000, 0xffffffff])
             return packet[:4] + struct.pack(">I", packet_type) + packet[8:]
         return self._bytes(40)
 
