@@ -32,13 +32,23 @@ class Talker:
         self.world = world
         self.peer = Peer(number, b"127.0.0.1")
         self.reader = PacketReader()
+        self.later = []  # packets that wait until the store has what the peer waits for
         world.core.connect(self.peer, rights)
 
-    def sends(self, data):
-        packets = self.world.core.receive(self.peer, self.reader.feed(data))
-        while packets:
+    def goes_on(self, packets):
+        """Its packets are obeyed, as far as they are not put off."""
+        packets = self.world.core.receive(self.peer, packets)
+        while packets and not self.peer.put_off:
             self.world.after_step()
             packets = self.world.core.receive(self.peer, packets)
+        self.later = packets
+
+    def sends(self, data):
+        packets = self.reader.feed(data)
+        if self.peer.put_off:
+            self.later += packets
+        else:
+            self.goes_on(packets)
         if self.reader.error is not None and not self.peer.closing:
             self.world.core.refuse(self.peer, self.reader.error)
         self.world.after_step()
@@ -54,12 +64,18 @@ class Talker:
         return self.takes()
 
     def heard(self):
-        return b"".join(map(bytes, self.peer.outgoing))
+        """What was sent to it; what waits for the store only where the world has no store that would get it."""
+        held = self.world.has_store and self.peer.holds
+        return b"".join(map(bytes, self.peer.outgoing[:held[0][1] if held else None]))
 
     def takes(self):
         """All bytes that were sent to it and not yet taken."""
         data = self.heard()
-        self.peer.outgoing.clear()
+        self.peer.take_ready()
+        if not self.world.has_store:
+            self.peer.taken += len(self.peer.outgoing)
+            self.peer.outgoing.clear()
+            self.peer.parked = False
         self.world.core.unsent[:] = [peer for peer in self.world.core.unsent if peer is not self.peer]
         return data
 
@@ -113,6 +129,8 @@ class Talker:
 class World:
     """A core, its peers, and a clock that stands still between orders."""
 
+    has_store = False  # so that the test itself says when records are on disk
+
     def __init__(self, handle_prefix=b"H:x", **settings):
         self.core = Core(handle_prefix, **settings)
         self.now = 1000.0
@@ -123,6 +141,9 @@ class World:
 
     def after_step(self):
         check_core(self.core)
+        resumed, self.core.ledger.resumed = self.core.ledger.resumed, []
+        for talker in [talker for talker in self.talkers if talker.peer in resumed]:
+            talker.goes_on(talker.later)
         self.does_chores()
         self.core.settle()
         self.wait = self.core.wait_time()

@@ -164,6 +164,8 @@ mark = lambda kind, handle: disk.disk_mark(kind.encode() + b" " + handle)
 
 
 class StoredWorld(World):
+    has_store = True
+
     def __init__(self, path):
         super().__init__(durable=True)
         self.keeper = StoreKeeper(self.core, JobStore(path))

@@ -196,7 +196,7 @@ def make_server_line() -> CommandLine:
         ("Limits; 0 is no limit", list(map(setting_option, (
             "max_packet_size", "max_line_size", "max_unsent", "max_connections", "limits.jobs", "limits.job_bytes",
             "limits.function_jobs", "limits.function_job_bytes", "limits.functions", "limits.name_bytes", "limits.abilities",
-            "limits.kept_bytes", "stall_timeout"))) + [
+            "limits.kept_bytes", "limits.unstored_jobs", "limits.unstored_job_bytes", "stall_timeout"))) + [
             Option("-f --file-descriptors", "N", "open files, somewhat more than connections and at least %d (default: as many "
                    "as allowed)" % LEAST_DESCRIPTORS, whole_number(0, LARGEST_NUMBER)),
         ]),

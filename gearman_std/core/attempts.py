@@ -109,7 +109,7 @@ def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Opti
             put_behind(core, job)
             job.function.count("requeued")
             return
-    tell_failure(core.turns, job, exception, handle)
+    tell_failure(core.ledger, core.turns, job, exception, handle)
     job.function.count("failed")
     if job.background and policy.attempts > 1:
         unwatch(job)

@@ -177,12 +177,12 @@ class Core(CoreState):
         return restore_job(self, record)
 
     def stored(self) -> None:
-        """All records are on disk: what waited for that goes on."""
+        """The records that were handed over are on disk, or all, if none were: what waited for that goes on."""
         let_stored_go_on(self)
 
-    def not_stored(self, reason: bytes) -> None:
-        """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`."""
-        refuse_unstored(self, reason)
+    def not_stored(self, reason: bytes, written: bool = True) -> None:
+        """They are not, though some may have been written: refuse the new jobs, and further ones until `stored`."""
+        refuse_unstored(self, reason, written)
 
     def background_jobs(self) -> "List[Job]":
         """All background jobs, in the order in which to restore them."""

@@ -150,16 +150,27 @@ def on_set_client_id(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
     peer.identify(_before_nul(client_id)[:MAX_CLIENT_ID_SIZE])
 
 
+def _put_off(core: "CoreState", peer: "Peer", packet_type: int) -> None:
+    """Who waits for the store gets a job when that is over, as it would not be told of it before."""
+    core.turns.put_off(packet_type)
+    peer.put_off = True
+
+
 def on_all_yours(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     peer.all_yours = peer.all_yours or GRAB_JOB
 
 
 def on_pre_sleep(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
-    if peer.ability_set is not None or not joins_in_turns(core, peer, PRE_SLEEP):
+    if peer.holds:
+        _put_off(core, peer, PRE_SLEEP)
+    elif peer.ability_set is not None or not joins_in_turns(core, peer, PRE_SLEEP):
         core.roster.fall_asleep(peer)
 
 
 def on_grab_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+    if peer.holds:
+        _put_off(core, peer, GRAB_JOB)
+        return
     if peer.ability_set is None and joins_in_turns(core, peer, GRAB_JOB):
         return
     if peer.all_yours:
@@ -176,6 +187,9 @@ def on_grab_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None
 
 def _grabs(packet_type: int) -> "Handler":
     def on_grab(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
+        if peer.holds:
+            _put_off(core, peer, packet_type)
+            return
         if peer.ability_set is None and joins_in_turns(core, peer, packet_type):
             return
         if peer.all_yours:
@@ -220,14 +234,18 @@ def _relay(core: "CoreState", job: "Job", packet_type: int, handle: bytes, data:
     """Send a worker's packet to all who watch a job: the same bytes, as they may be many."""
     if not job.watchers:
         return
-    if len(data) >= LARGE_BODY:
-        tell(core.turns, job, lambda watcher: watcher.send_data(packet_type, data, handle), worker)
+    if len(data) < LARGE_BODY and not job.extras.joins:
+        job.watchers[0].send(pack_response(packet_type, handle, data))
         return
-    packet = pack_response(packet_type, handle, data)
-    if job.extras.joins:
-        tell(core.turns, job, lambda watcher: watcher.send(packet), worker)
-    else:
-        job.watchers[0].send(packet)
+    if len(data) < LARGE_BODY:
+        packet = pack_response(packet_type, handle, data)
+
+    def send(watcher: "Peer") -> None:
+        if len(data) < LARGE_BODY:
+            watcher.send(packet)
+        else:
+            watcher.send_data(packet_type, data, handle)
+    tell(core.turns, job, core.ledger.held(job, send) if worker is None else send, worker)
 
 
 def _refuse_late(core: "CoreState", peer: "Peer", text: bytes) -> None:
@@ -243,6 +261,11 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
         _refuse_late(core, peer, b"Job given in work result not found")
         return
     watchers = job.watchers
+    if job.background:
+        # What is stored has ended when the store knows of it.
+        core.ledger.hold(peer)
+        if watchers and not job.extras.joins:
+            core.ledger.hold(watchers[0])
     if watchers:
         if job.extras.joins or len(data) >= LARGE_BODY:
             _relay(core, job, WORK_COMPLETE, handle, data, None)
@@ -260,6 +283,8 @@ def on_work_fail(core: "CoreState", peer: "Peer", arguments: "Arguments") -> Non
     if job is None:
         _refuse_late(core, peer, b"Job given in work result not found")
     else:
+        if job.background:
+            core.ledger.hold(peer)
         attempt_failed(core, job, b"the worker failed it", None, handle)
 
 
@@ -269,6 +294,8 @@ def on_work_exception(core: "CoreState", peer: "Peer", arguments: "Arguments") -
     if job is None:
         _refuse_late(core, peer, b"An exception was received for a job that does not exist")
     else:
+        if job.background:
+            core.ledger.hold(peer)
         attempt_failed(core, job, bytes(data[:1024]), data, handle)
 
 
@@ -286,7 +313,10 @@ def _answers(rights: "FrozenSet[str]") -> "Handler":
         (line,) = arguments
         if peer.closing:
             return  # a line before has ended the connection
+        recorded = len(core.ledger.records)
         reply = answer(core, commands, line)
+        if len(core.ledger.records) != recorded:
+            core.ledger.hold(peer)  # as the answer says that something is done
         if reply is None:
             peer.closing = True
         elif isinstance(reply, bytes):

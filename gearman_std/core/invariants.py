@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List
     from .jobs import Function, Job
+    from .peers import Peer
     from .state import CoreState
 
 
@@ -38,7 +39,9 @@ def check_core(core: "CoreState") -> None:
         assert all(function.name in peer.abilities for function in peer.time_limits), peer
         assert peer.sleep != ASLEEP or peer in core.roster.changed or (
             peer.ability_set is not None and peer in peer.ability_set.sleepers), peer
-        assert peer.unsent is core.unsent and (not peer.outgoing or peer in core.unsent), peer
+        assert peer.unsent is core.unsent and (not peer.outgoing or peer.parked or peer in core.unsent), peer
+        assert not peer.put_off or peer.holds, peer
+        _check_holds(core, peer)
     ability_sets = Counter(peer.ability_set for peer in core.peers if peer.ability_set is not None)
     for ability_set, members in ability_sets.items():
         assert ability_set.members == members, ability_set
@@ -65,6 +68,19 @@ def check_core(core: "CoreState") -> None:
     everything = list(core.jobs.values()) + list(core.aside.values())
     assert core.size == sum(len(job.workload) for job in everything)
     assert len(core.unsent) == len(set(core.unsent))
+
+
+def _check_holds(core: "CoreState", peer: "Peer") -> None:
+    """What waits for the store in a peer's output, waits for batches in their order, of which that one knows the peer."""
+    batches = [batch for batch, _ in peer.holds]
+    places = [place for _, place in peer.holds]
+    assert batches == sorted(set(batches)) and places == sorted(places), peer
+    assert all(0 <= place <= len(peer.outgoing) for place in places), peer
+    ledger = core.ledger
+    holding = {ledger.batch: ledger.holding}
+    if ledger.under_way is not None:
+        holding[ledger.under_way.number] = ledger.under_way.holding
+    assert all(peer in holding[batch] for batch in batches), peer
 
 
 def _check_function(core: "CoreState", function: "Function") -> "List[Job]":

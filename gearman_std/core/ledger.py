@@ -6,8 +6,9 @@ from .uniques import predecessor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
     from .jobs import Job
+    from .limits import Limits
     from .peers import Peer
     Record = Any  # one of the six
 
@@ -25,33 +26,73 @@ KeepRecord = namedtuple("KeepRecord", "kind handle function unique outcome ended
 ForgetRecord = namedtuple("ForgetRecord", "kind handle")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
+Batch = namedtuple("Batch", "number records promises storing holding")  # what the store was given, and who waits for it
+
 
 class Ledger:
-    """Records for the store, and the promises that wait for them.  Only background jobs are recorded.
+    """Records for the store, and who waits until it has them.  Only background jobs are recorded.
+
+    What is recorded gathers in a batch.  `hand_over` gives it to the store; until that has it, or has refused it, the next one
+    gathers.  A peer that is to be told nothing more before a batch is on disk is held, see `hold`.
 
     Positions order the jobs of one priority, and those that are due at one time, whether they were stored when they got their
     places or not: a new job has the one that the number of its handle tells, and one that is put behind all others that of
     the last number given out, and a count.
 
-    Owner: the Core.
+    Owner: the Core; the records of a batch are never changed once it is handed over.
     """
 
-    __slots__ = ("durable", "records", "storing", "first_storing", "promises", "position")
+    __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
+                 "under_way", "holds_back", "resumed", "size", "size_under_way", "_limits")
 
-    def __init__(self, durable: bool) -> None:
-        self.durable = durable  # whether there is a store
-        self.records = []       # type: List[Any]
-        self.storing = {}       # type: Dict[Job, None] # new jobs that wait for the store
-        self.first_storing = 0  # the number of the first new job among them, 0 if there is none
-        self.position = 0       # the last one given to a job that was put behind all others
-        self.promises = []      # type: List[Tuple[Peer, int]] # who was promised what, see there
+    def __init__(self, durable: bool, limits: "Limits") -> None:
+        self.durable = durable   # whether there is a store
+        self.records = []        # type: List[Any]
+        self.storing = {}        # type: Dict[Job, None] # new jobs whose records gather
+        self.first_storing = 0   # the number of the first new job that waits for the store, 0 if there is none
+        self.first_gathered = 0  # the same of those whose records gather
+        self.position = 0        # the last one given to a job that was put behind all others
+        self.promises = []       # type: List[Tuple[Peer, int]] # who was promised what, see there
+        self.holding = []        # type: List[Peer] # who waits for the batch that gathers
+        self.batch = 1           # the number of the batch that gathers
+        self.under_way = None    # type: Optional[Batch] # the one that the store has been given
+        self.holds_back = True   # anybody waits for the store at all, which nobody does while it refuses
+        self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
+        self.size = 0            # bytes of the new jobs whose records gather
+        self.size_under_way = 0
+        self._limits = limits
 
     def __repr__(self) -> str:
-        return "<Ledger: %d records, %d promises>" % (len(self.records), len(self.promises))
+        return "<Ledger: %d records, %d promises%s>" % (
+            len(self.records), len(self.promises), "" if self.under_way is None else ", a batch under way")
 
     def add(self, job: "Job", now: float, wall: float) -> None:
         """A background job is new, or a job became one."""
         self.records.append(record_of_job(job, now, wall))
+        self.storing[job] = None
+        self.size += len(job.workload)
+
+    def note_first(self, number: int) -> None:
+        """A new job of this number waits for the store."""
+        self.first_gathered = number
+        self.first_storing = self.first_storing or number
+
+    def stores(self, job: "Job") -> bool:
+        """Whether a job is new to the store, which does not have it yet."""
+        return job in self.storing or self.under_way is not None and job in self.under_way.storing
+
+    def exchange(self, old: "Job", new: "Job") -> None:
+        """An object takes the place of another of the same handle."""
+        for storing in (self.storing,) if self.under_way is None else (self.storing, self.under_way.storing):
+            if old in storing:
+                del storing[old]
+                storing[new] = None
+
+    def is_full(self, size: int) -> bool:
+        """Whether too much waits for the store for a job of so many bytes more."""
+        records = len(self.records) + (len(self.under_way.records) if self.under_way is not None else 0)
+        waiting, limits = self.size + self.size_under_way, self._limits
+        return records >= limits.unstored_jobs > 0 or waiting > 0 and waiting + size > limits.unstored_job_bytes > 0
 
     def update(self, job: "Job", wall: float) -> None:
         """A job has another state."""
@@ -86,33 +127,106 @@ class Ledger:
             self.records.append(ForgetRecord(FORGET, handle))
 
     def withdraw(self, job: "Job") -> None:
-        """What was recorded of a job since the store was last written is out of date."""
+        """What was recorded of a job since the last batch was handed over is out of date."""
         self.records = [record for record in self.records if record.handle != job.handle]
+
+    # ------------------------------------------------------------------------------------------------------------ who waits
 
     def promise(self, peer: "Peer", reply: bytes) -> None:
         """Send a peer a JOB_CREATED that is true only when the records are on disk."""
-        self.promises.append((peer, peer.promise(reply)))
+        self.hold(peer)
+        peer.send(reply)
+        if self.holds_back:
+            self.promises.append((peer, peer.last_place))
+
+    def hold(self, peer: "Peer", batch: int = 0) -> None:
+        """Whatever is sent to a peer from now on waits until the store has this batch, or the one that gathers."""
+        batch = batch or self.batch
+        holds = peer.holds
+        if self.holds_back and self.durable and (not holds or holds[-1][0] < batch):
+            if batch == self.batch:
+                self.holding.append(peer)
+            elif self.under_way is not None and self.under_way.number == batch:
+                self.under_way.holding.append(peer)
+            else:
+                return  # the store has it
+            peer.hold(batch)
+
+    def held(self, job: "Job", send: "Callable[[Peer], None]") -> "Callable[[Peer], None]":
+        """What sends those who watch a job how it ended, such that they are told when the store knows of it."""
+        if not self.durable or not job.background:
+            return send
+        batch = self.batch
+
+        def send_held(peer: "Peer") -> None:
+            self.hold(peer, batch)
+            send(peer)
+        return send_held
+
+    # ---------------------------------------------------------------------------------------------------------- the batches
+
+    @property
+    def promised(self) -> int:
+        """How many promises wait for the store."""
+        return len(self.promises) + (len(self.under_way.promises) if self.under_way is not None else 0)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for what gathers."""
+        return bool(self.records or self.holding)
+
+    def hand_over(self) -> "List[Any]":
+        """Give the store what has gathered: its records."""
+        assert self.under_way is None, self
+        self.under_way = Batch(self.batch, self.records, self.promises, self.storing, self.holding)
+        self.batch += 1
+        self.records, self.promises, self.storing, self.holding = [], [], {}, []
+        self.first_gathered = 0
+        self.size_under_way, self.size = self.size, 0
+        return self.under_way.records  # type: ignore[no-any-return]
 
     def kept(self) -> "List[Job]":
-        """All records are on disk; returns the new jobs that waited for that."""
-        self.records = []
-        self.promises = []
-        self.first_storing = 0
-        storing, self.storing = list(self.storing), {}
-        return storing
+        """The batch that was handed over is on disk; returns the new jobs that waited for that."""
+        batch = self._take_back()
+        self.first_storing = self.first_gathered
+        self._release(batch)
+        return list(batch.storing)
 
-    def broken(self, reason: bytes) -> "List[Job]":
-        """The records could not be written: turn the promises into errors, and the new jobs' records into removals.
+    def broken(self, reason: bytes, written: bool) -> "List[Job]":
+        """The store has refused the batch: turn all promises into errors, and new jobs' records into removals if any of them
+        may have been written.
 
-        Returns the new jobs.
+        Returns the new jobs, also those that have gathered since.
         """
-        for peer, place in self.promises:
-            peer.break_promise(place, reason)
-        records, storing = self.records, self.kept()
+        batches = [self._take_back()]
+        self.hand_over()
+        batches.append(self._take_back())
+        for batch in batches:
+            for peer, place in batch.promises:
+                peer.break_promise(place, reason)
+        self.first_storing = 0
+        self.holds_back = False
+        for batch in batches:
+            self._release(batch)
+        storing = [job for batch in batches for job in batch.storing]
         refused = {job.handle for job in storing}
-        self.records = [record for record in records if record.handle not in refused]
-        self.records += [RemoveRecord(REMOVE, job.handle) for job in storing]
+        self.records = [record for batch in batches for record in batch.records if record.handle not in refused]
+        if written:
+            self.records += [RemoveRecord(REMOVE, job.handle) for job in batches[0].storing]
         return storing
+
+    def _take_back(self) -> Batch:
+        if self.under_way is None:
+            self.hand_over()
+        batch, self.under_way = self.under_way, None
+        assert batch is not None
+        self.size_under_way = 0
+        return batch
+
+    def _release(self, batch: Batch) -> None:
+        for peer in batch.holding:
+            if peer.release(batch.number):
+                self.resumed.append(peer)
 
 
 def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:

@@ -15,12 +15,13 @@ TOO_MANY_BYTES = b"The server is full: too many bytes"
 TOO_MANY_FUNCTION_JOBS = b"The function is full: too many jobs"
 TOO_MANY_FUNCTION_BYTES = b"The function is full: too many bytes"
 TOO_MANY_FUNCTIONS = b"Too many functions"
+TOO_MUCH_UNSTORED = b"The store does not keep up: too much waits for the disk"
 TOO_MANY_ABILITIES = b"Too many abilities on this connection"
 REFUSAL_COUNTERS = {
     QUEUE_FULL: "refused_max_queue", DRAINING: "refused_draining", TOO_MANY_JOBS: "refused_jobs",
     TOO_MANY_BYTES: "refused_job_bytes", TOO_MANY_FUNCTION_JOBS: "refused_function_jobs",
     TOO_MANY_FUNCTION_BYTES: "refused_function_job_bytes", TOO_MANY_FUNCTIONS: "refused_functions",
-    TOO_MANY_ABILITIES: "refused_abilities"}
+    TOO_MANY_ABILITIES: "refused_abilities", TOO_MUCH_UNSTORED: "refused_unstored"}
 
 
 class Limits:
@@ -29,16 +30,18 @@ class Limits:
     `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
     `function_job_bytes` are the same for one function.  `functions` counts functions, `name_bytes` the bytes of their
     names, `abilities` the functions of one peer, `kept_bytes` what is kept of background jobs that have ended.
+    `unstored_jobs` and `unstored_job_bytes` bound what waits for the disk: the records of background jobs, and the bytes of
+    those that are new.
 
     Owner: immutable once in use.
     """
 
     __slots__ = ("jobs", "job_bytes", "function_jobs", "function_job_bytes", "functions", "name_bytes", "abilities",
-                 "kept_bytes", "bounds_jobs")
+                 "kept_bytes", "unstored_jobs", "unstored_job_bytes", "bounds_jobs")
 
     def __init__(self, jobs: int = 0, job_bytes: int = 0, function_jobs: int = 0, function_job_bytes: int = 0,
                  functions: int = 100000, abilities: int = 20000, name_bytes: int = 16 << 20,
-                 kept_bytes: int = 64 << 20) -> None:
+                 kept_bytes: int = 64 << 20, unstored_jobs: int = 100000, unstored_job_bytes: int = 256 << 20) -> None:
         check_numbers(locals(), *self.__slots__[:-1])
         self.jobs = jobs
         self.job_bytes = job_bytes
@@ -48,6 +51,8 @@ class Limits:
         self.name_bytes = name_bytes
         self.abilities = abilities
         self.kept_bytes = kept_bytes
+        self.unstored_jobs = unstored_jobs
+        self.unstored_job_bytes = unstored_job_bytes
         self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # there is any of these four
 
     def __repr__(self) -> str:

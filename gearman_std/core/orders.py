@@ -52,8 +52,7 @@ def requeue_job(core: "CoreState", job: Job) -> None:
     # As another object, since what was set aside has no way back: it ends.
     job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
     job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
-    if core.ledger.storing.pop(old, job) is None:
-        core.ledger.storing[job] = None
+    core.ledger.exchange(old, job)
     if old.attempts:
         job.due = 0.0  # that was the time of an attempt
     take_back(core, job)

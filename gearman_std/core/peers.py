@@ -7,13 +7,14 @@ from .rights import ALL_RIGHTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, MutableMapping, Optional
+    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, MutableMapping, Optional, Sequence
     from ..wire.protocol import Data
     from .jobs import AbilitySet, Function, Job
 
 # What a peer's last PRE_SLEEP, the server's NOOP and the peer's next grab make of it.
 AWAKE, ASLEEP, WOKEN = range(3)
 
+NO_HOLDS = ()  # type: Any # most peers never wait for the store
 _CREATED = response_head(JOB_CREATED, 0)[:8]
 
 
@@ -25,7 +26,8 @@ class Peer:
 
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
                  "ended", "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching",
-                 "all_yours", "errand", "errand_lasts", "gone", "heard", "completed", "failed", "identity")
+                 "all_yours", "errand", "errand_lasts", "gone", "heard", "completed", "failed", "identity", "holds", "taken",
+                 "parked", "put_off")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -54,6 +56,10 @@ class Peer:
         self.completed = 0        # jobs that it has done
         self.failed = 0
         self.errand_lasts = False  # that is done whether the peer is there or not
+        self.holds = NO_HOLDS     # type: Sequence[List[int]] # what in outgoing waits for the store, see `hold`
+        self.taken = 0            # pieces that were taken out of outgoing since something in it began to wait
+        self.parked = False       # the server looked for something to send, and all in outgoing waits
+        self.put_off = False      # its next packets are to be obeyed when the store has what it waits for
 
     def __repr__(self) -> str:
         return "<Peer %d %s: %d abilities, %d running, %d watched, %s>" % (
@@ -90,16 +96,49 @@ class Peer:
         else:
             self.send_data(JOB_ASSIGN_UNIQ, job.workload, job.handle, job.function.name, job.unique)
 
-    def promise(self, reply: bytes) -> int:
-        """Send a JOB_CREATED that is not true before the disk has the job, and is held until then; returns its place."""
-        self.send(reply)
-        return len(self.outgoing) - 1
+    # ----------------------------------------------------------------------------------------------- what waits for the store
+
+    def hold(self, batch: int) -> None:
+        """Whatever is sent from now on waits until the store has this batch of records; the batches come in their order."""
+        if self.holds is NO_HOLDS:
+            self.holds = []
+        self.holds.append([batch, len(self.outgoing)])  # type: ignore[attr-defined]
+
+    @property
+    def last_place(self) -> int:
+        """The place of what was sent last, by which `break_promise` finds it again."""
+        return self.taken + len(self.outgoing) - 1
+
+    def take_ready(self) -> "List[Data]":
+        """Take out of outgoing what does not wait for the store."""
+        place = self.holds[0][1] if self.holds else len(self.outgoing)
+        ready = self.outgoing[:place]
+        del self.outgoing[:place]
+        self.taken += place
+        for hold in self.holds:
+            hold[1] -= place
+        self.parked = bool(self.outgoing)
+        return ready
+
+    def release(self, batch: int) -> bool:
+        """The store has a batch of records; returns whether packets were put off that are to be obeyed now."""
+        holds = self.holds
+        while holds and holds[0][0] <= batch:
+            del holds[0]  # type: ignore[attr-defined]
+        if not holds:
+            self.holds = NO_HOLDS
+            self.taken = 0
+        if self.parked:
+            self.parked = False
+            self.unsent.append(self)
+        put_off, self.put_off = self.put_off, False
+        return put_off
 
     def break_promise(self, place: int, reason: bytes) -> None:
-        """The disk does not get the job: an ERROR goes in place of what was promised."""
-        if not self.gone:
-            assert self.outgoing[place][:len(_CREATED)] == _CREATED, self
-            self.outgoing[place] = pack_response(ERROR, b"QUEUE_ERROR", reason)
+        """The disk does not get a job: an ERROR goes in place of the JOB_CREATED that was promised, and is held until then."""
+        place -= self.taken
+        assert self.outgoing[place][:len(_CREATED)] == _CREATED, self
+        self.outgoing[place] = pack_response(ERROR, b"QUEUE_ERROR", reason)
 
     def error(self, code: bytes, text: bytes) -> None:
         """Answer with an ERROR packet."""

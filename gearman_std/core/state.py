@@ -62,9 +62,9 @@ class CoreState:
         self.store_trouble = b""        # why background jobs cannot be accepted at present
         self.job_chain = Chain()
         self.aside_chain = Chain()
-        self.turns = Turns()
+        self.ledger = Ledger(durable, self.limits)
+        self.turns = Turns(self.ledger)
         self.roster = Roster(self.functions, wakeup)
-        self.ledger = Ledger(durable)
         self.uniques = Uniques()
         self.results = Results(self.limits.kept_bytes)
         self.time_limits = Timers()     # of running jobs, by `now`

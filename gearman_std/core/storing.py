@@ -1,6 +1,6 @@
 """Background jobs and their store: what a start takes in, what waits for the disk, and what becomes of it if that refuses."""
 from ..schedule import Schedule
-from .jobs import GONE, HELD, SET_ASIDE, STORING, WAITING, Job
+from .jobs import GONE, HELD, SET_ASIDE, STORING, WAITING, Job, place_of
 from .transitions import due_by_the_clock, end_in_vain, enqueue, keep_aside, leave_aside, list_job, place, put_behind, take_back
 from .uniques import unique_key
 
@@ -43,25 +43,30 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
 
 
 def let_stored_go_on(core: "CoreState") -> None:
-    """All records are on disk: what waited for that goes on."""
+    """The records that were handed over are on disk, or all, if none were: what waited for that goes on."""
+    ledger = core.ledger
     core.store_trouble = b""
-    for job in core.ledger.kept():
+    ledger.holds_back = True
+    # Others have been put behind the new jobs meanwhile, more than there are places before them.
+    late = bool(ledger.first_storing) and ledger.position > place_of(ledger.first_storing)
+    for job in ledger.kept():
         if job.state is STORING:
             job.function.release(job)
             place(core, job)
-            if job.due and job.state is WAITING:
-                put_behind(core, job)  # its time has come since it was recorded
+            if (job.due or late) and job.state is WAITING:
+                put_behind(core, job)  # its time may have come since it was recorded
 
 
-def refuse_unstored(core: "CoreState", reason: bytes) -> None:
-    """The records could not be written: refuse the jobs that are new among them, and further ones until `stored`.
+def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
+    """The records that were handed over are not on disk: refuse the jobs that are new, and further ones until `stored`.
 
-    The other records are kept for later, and so is the removal of the refused ones, whose rows may have reached the disk
-    although writing them failed.
+    The other records are kept for later, and so is, unless nothing was `written`, the removal of the refused ones, whose rows
+    may have reached the disk although writing them failed.
     """
+    ledger = core.ledger
     core.store_trouble = reason
-    core.registry.refuse(len(core.ledger.promises))
-    for job in core.ledger.broken(reason):
+    core.registry.refuse(ledger.promised)
+    for job in ledger.broken(reason, written):
         _refuse_stored(core, job)
 
 

@@ -1,7 +1,7 @@
 """What a submit does: it is refused, or it joins or changes an equal job, or it makes a new one."""
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
-from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, tell_refusal
+from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
 from .tables import LARGE_TABLE, in_parts
 from .transitions import delay_again, place, put_behind
 from .uniques import unique_key
@@ -51,6 +51,9 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
         if reason:
             _refuse(core, peer, function, reason)
             return
+    if background and core.ledger.durable and core.ledger.is_full(size):
+        _refuse(core, peer, function, TOO_MUCH_UNSTORED)
+        return
     handle = core.handles.new()
     job = Job(handle, function, unique, workload, priority, background, core.now)
     if due:
@@ -84,9 +87,8 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
             ledger.put_behind(job, core.number)
     elif ledger.durable:
         function.store(job)
-        if not ledger.first_storing:
-            ledger.first_storing = core.number
-        ledger.storing[job] = None
+        if not ledger.first_gathered:
+            ledger.note_first(core.number)
         ledger.add(job, core.now, core.wall)
         ledger.promise(peer, _CREATED_HEADS[len(handle)] + handle)
         return
@@ -161,10 +163,9 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
     elif not job.background:
         job.background = True
         if ledger.durable:
-            ledger.storing[job] = None
             ledger.add(job, core.now, core.wall)
     reply = _CREATED_HEADS[len(job.handle)] + job.handle
-    if background and (len(ledger.records) > recorded or job in ledger.storing):
+    if background and (len(ledger.records) > recorded or ledger.stores(job)):
         ledger.promise(peer, reply)
     else:
         peer.send(reply)
@@ -173,7 +174,7 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
 def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
     core.size += len(workload) - len(job.workload)
     job.function.replace_workload(job, workload)
-    if job.state is STORING:
+    if job.state is STORING and job in core.ledger.storing:
         _record_again(core, job)
     else:
         core.ledger.change(job, "workload", workload)
@@ -183,13 +184,15 @@ def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule")
     """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
     waits = job.schedule is not None and not job.attempts
     job.schedule = schedule
-    if job.state is STORING:
-        if waits:
-            job.due = due
+    if job.state is STORING and waits:
+        job.due = due
+    if job.state is STORING and job in core.ledger.storing:
         _record_again(core, job)
         return
     core.ledger.change(job, "schedule", schedule.text)
-    if waits and job.state is DELAYED:
+    if waits and job.state is STORING:
+        core.ledger.update(job, core.wall)
+    elif waits and job.state is DELAYED:
         delay_again(core, job, due)
 
 

@@ -105,7 +105,7 @@ def take_out(core: "CoreState", job: "Job") -> None:
 def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
     """No attempts are left."""
     if job.background:
-        tell_failure(core.turns, job, None, job.handle)
+        tell_failure(core.ledger, core.turns, job, None, job.handle)
         unwatch(job)
         set_job_aside(core, job, error)
     else:
@@ -114,7 +114,7 @@ def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
 
 def fail_job(core: "CoreState", job: "Job") -> None:
     """End a job, taken out of its state, without a result."""
-    tell_failure(core.turns, job, None, job.handle)
+    tell_failure(core.ledger, core.turns, job, None, job.handle)
     job.function.count("failed")
     unwatch(job)
     forget_job(core, job)

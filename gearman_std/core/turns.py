@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Deque, Iterator, List, Sequence
     from ..wire.protocol import Data, Packet
+    from .ledger import Ledger
     from .peers import Peer
 
 ASK = TOO_FEW_ARGUMENTS + 2    # the type of the packet, of no peer's, that asks the core: (question, whether that is an order)
@@ -30,12 +31,13 @@ class Turns:
     Owner: the Core.
     """
 
-    __slots__ = ("packets", "rest", "chores")
+    __slots__ = ("packets", "rest", "chores", "_ledger")
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: "Ledger") -> None:
         self.packets = iter(())  # type: Iterator[Packet] # those that are being obeyed
         self.rest = NO_PACKETS
         self.chores = deque()    # type: Deque[Iterator[Data]]
+        self._ledger = ledger
 
     def __repr__(self) -> str:
         return "<Turns: %d chores>" % len(self.chores)
@@ -47,26 +49,34 @@ class Turns:
     def undertake(self, peer: "Peer", steps: "Iterator[Data]", lasts: bool, then: "Sequence[Packet]" = ()) -> None:
         """Do what the peer that is being obeyed asks for; its other packets, after those given, wait until that is done."""
         for _ in range(2):  # so that what is done in one step is found to be so at once
-            answer = next(steps, None)
-            if answer is None:
+            if not self._step(peer, steps):
                 if then:
                     self.rest = list(then) + self.rest + list(self.packets)
                 return
-            if answer:
-                peer.send(answer)
         peer.errand = steps
         peer.errand_lasts = lasts
         self._wait(then)
 
     def go_on(self, peer: "Peer") -> None:
         """Do a step of what a peer asked for."""
-        answer = next(peer.errand or iter(()), None)
-        if answer is None:
+        if self._step(peer, peer.errand or iter(())):
+            self._wait()
+        else:
             peer.errand = None
-            return
+
+    def _step(self, peer: "Peer", steps: "Iterator[Data]") -> bool:
+        """Do a step of what a peer asked for, if there is one; the answer comes when the store knows of what it changed."""
+        recorded = len(self._ledger.records)
+        answer = next(steps, None)
+        if len(self._ledger.records) != recorded:
+            self._ledger.hold(peer)
         if answer:
             peer.send(answer)
-        self._wait()
+        return answer is not None
+
+    def put_off(self, packet_type: int) -> None:
+        """Have a packet, which has no arguments, and those after it wait for a later turn."""
+        self.rest = [(packet_type, ())] + self.rest + list(self.packets)
 
     def _wait(self, then: "Sequence[Packet]" = ()) -> None:
         self.rest = [(GO_ON, ())] + list(then) + self.rest + list(self.packets)

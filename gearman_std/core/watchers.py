@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Optional, Tuple
     from ..wire.protocol import Data
     from .jobs import Job
+    from .ledger import Ledger
     from .peers import Peer
     from .turns import Turns
 
@@ -73,7 +74,7 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
     turns.enough()
 
 
-def tell_failure(turns: "Turns", job: "Job", exception: "Optional[Data]", handle: bytes) -> None:
+def tell_failure(ledger: "Ledger", turns: "Turns", job: "Job", exception: "Optional[Data]", handle: bytes) -> None:
     """Have all who watch a job told that it failed: with its exception, if there is one, those who want to know it."""
     if not job.watchers:
         return
@@ -88,7 +89,7 @@ def tell_failure(turns: "Turns", job: "Job", exception: "Optional[Data]", handle
             watcher.send(failure_with_text)
         else:
             watcher.send_data(WORK_EXCEPTION, exception, job.handle)
-    tell(turns, job, send)
+    tell(turns, job, ledger.held(job, send))
 
 
 def _tell_many(watchers: "List[Peer]", job: "Job", send: "Callable[[Peer], None]", last: bool = False) -> "Iterator[bytes]":

@@ -10,7 +10,8 @@
     finishing ─lost─> closed
     lingering ─lost─> closed
 
-Open: its peer is read from, obeyed and sent to.  Held up: it has asked for what cannot be done before the store is read.
+Open: its peer is read from, obeyed and sent to.  Held up: it has asked for what cannot be done before the store is read,
+or has what the peer waits for.
 Closing: the server wants no more of it, and it has still to read why.
 Lingering: it has been sent all that, and is told the end; what it sends is received and ignored, or the answer might be lost on
 its way.  Finishing: the peer sends nothing more, and is sent the rest.  A peer is undone in the core after it was last open or

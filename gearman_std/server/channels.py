@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional
     from ..core.core import Core
     from ..timers import Timers
-    from ..wire.protocol import Packet
+    from ..wire.protocol import Data, Packet
 
 _logger_channels = logging.getLogger("gearman_std.server")
 
@@ -134,7 +134,10 @@ class Channels:
             rest = self._core.receive(peer, packets)
             if rest:
                 channel.wait(rest)
-                self.turns[channel] = None
+                if peer.put_off and not peer.closing:
+                    self._put_off(channel)
+                else:
+                    self.turns[channel] = None
         if reader.held or channel in self.unfinished:
             self.stalls.note(channel, PROGRESS if packets else size, self._core.now)
         if reader.error is not None or peer.closing:
@@ -187,7 +190,9 @@ class Channels:
             packets = self._core.receive(channel.peer, packets)
             if packets:
                 channel.put_back(packets)
-            if channel.waiting:
+            if channel.peer.put_off and not channel.peer.closing:
+                self._put_off(channel)
+            elif channel.waiting:
                 self.turns[channel] = None
             channel.moved += PROGRESS
             if channel.reader.error is not None or channel.peer.closing:
@@ -208,6 +213,12 @@ class Channels:
         self._core.loading = False
         self._at_once = TURN_PACKETS
 
+    def resume(self) -> None:
+        """Obey again those whose packets were put off until the store had what they wait for."""
+        ledger = self._core.ledger
+        resumed, ledger.resumed = ledger.resumed, []
+        self.returning.extend(peer.channel for peer in resumed)
+
     def _take_back(self, channel: Channel) -> None:
         if channel.state is HELD_UP:
             try:
@@ -217,6 +228,10 @@ class Channels:
                 self.watch(channel)
             except Exception:
                 self.fault(channel)
+
+    def _put_off(self, channel: Channel) -> None:
+        channel.move(UNREADY)
+        self.watch(channel)
 
     def _hold_up(self, channel: Channel, packets: "List[Packet]") -> None:
         assert self.held_up is not None
@@ -244,6 +259,9 @@ class Channels:
             channel = peer.channel
             if not outgoing or channel is None:  # it has been closed
                 continue
+            if peer.holds and not peer.holds[0][1]:
+                peer.parked = True  # all of it waits for the store
+                continue
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
                 # next look.
@@ -252,9 +270,11 @@ class Channels:
                         self.gather_until = core.now + GATHER_TIME
                     gathering.append(peer)
                     continue
+                if peer.holds:
+                    outgoing = peer.take_ready()
                 pieces = len(outgoing)
                 if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
-                    self._send_much(channel)
+                    self._send_much(channel, outgoing)
                     continue
                 # One join and one send for all packets of a wake-up (benchmark: every round trip).
                 data = outgoing[0] if pieces == 1 else b"".join(outgoing)
@@ -271,7 +291,7 @@ class Channels:
                     channel.put((memoryview(data)[sent:],))
                     self.watch(channel)
                     self.stalls.note(channel, sent, core.now)
-                elif peer.closing:
+                elif peer.closing and not peer.outgoing:
                     self._hang_up(channel)
             except Exception:
                 self.fault(channel)
@@ -281,17 +301,17 @@ class Channels:
         self._core.unsent += self.gathering
         self.gathering.clear()
 
-    def _send_much(self, channel: Channel) -> None:
+    def _send_much(self, channel: Channel, pieces: "List[Data]") -> None:
         """Send what may be large without joining it, unless the peer has too much unread."""
         peer = channel.peer
-        unsent = channel.cost() + sum(map(len, peer.outgoing))
+        unsent = channel.cost() + sum(map(len, pieces))
         if unsent > self._max_unsent:
             _logger_channels.warning("%r does not read, dropping it with %d bytes unsent", peer, unsent)
             self._count("peers_dropped_unread")
             self.lose(channel)
             return
-        channel.put(peer.outgoing)
-        peer.outgoing.clear()
+        channel.put(pieces)
+        pieces.clear()
         peer.bulky = channel.http is not None
         if channel.http is not None and channel.http.over and channel.state is OPEN:
             self._close_when_sent(channel)
@@ -305,7 +325,7 @@ class Channels:
             _logger_channels.debug("lost %r: %s", channel.peer, error)
             self.lose(channel)
             return
-        if channel.peer.closing and not channel.backlog:
+        if channel.peer.closing and not channel.backlog and not channel.peer.outgoing:
             self._hang_up(channel)
             return
         self.watch(channel)

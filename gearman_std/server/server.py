@@ -1,7 +1,8 @@
 """Sockets for the core: accept, read, flush, time, wake-up, stop.
 
-One thread, the dispatcher, waits in a selector.  After each wake-up it reads what is there, lets the core decide, writes the
-store's records to disk, then sends each peer all that the core has for it: disk before reply, and at most one send per peer.
+One thread, the dispatcher, waits in a selector.  After each wake-up it reads what is there, lets the core decide, hands the
+records for the store to the thread that writes them, then sends each peer all that the core has for it, but for what waits
+until the store has something: disk before reply, and at most one send per peer.
 What is for clients may gather while others have something to say, GATHER_TIME seconds at most, and leaves as soon as nobody
 has; what is for workers, who are to be kept busy, never waits (benchmark: round trip, 8 clients).
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 _logger_server = logging.getLogger("gearman_std.server")
 
+STOP_TIME = 10.0        # seconds for which a stop waits until those have their answer who wait for the store
 READ_TIME = 0.004       # seconds for reading the store in one round of the loop
 MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
@@ -143,6 +145,7 @@ class Server:
         self._begun = False           # it serves in full
         self._failure = None          # type: Optional[Exception] # that ended it before
         self._finishing = False
+        self._settle_by = None        # type: Optional[float] # when a stop waits no longer
         self._served = False
         self._thread = None           # type: Optional[threading.Thread]
         self._selector = None         # type: Any
@@ -373,6 +376,8 @@ class Server:
             while True:
                 if keeper is not None and keeper.due():
                     keeper.save()
+                    if core.ledger.resumed:
+                        channels.resume()
                 elif core.unsent:
                     channels.flush(gather)
                     if len(core.unsent) >= FLUSH_PEERS and not core.stopping:
@@ -434,6 +439,7 @@ class Server:
                 while not keeper.go_on():
                     if keeper.waiting or clock() >= end:
                         return False
+                keeper.begin_to_write(self._wake)
             self._begun = True
             self._channels.begin()
             if self._ready is not None:
@@ -503,10 +509,20 @@ class Server:
     def _may_end(self) -> bool:
         """Whether a stop that was asked for can be now; a graceful one first closes the listeners."""
         if self.core.stopping == "now":
-            return True
+            return self._has_settled()
         if not self._finishing:
             self._finishing = True
             _logger_server.info("stopping when no job runs and no client waits for one, the others stay in the store"
                                 if self._keeper is not None else "stopping when no job is left")
             self._entrance.gate.close()
-        return self.core.idle and not self._channels.answering
+        return self.core.idle and not self._channels.answering and self._has_settled()
+
+    def _has_settled(self) -> bool:
+        """Whether those have their answer who wait for the store, as far as it gives one in time."""
+        if self._keeper is None or self._keeper.settled:
+            return True
+        now = self.core.now
+        if self._settle_by is None:
+            self._settle_by = now + STOP_TIME
+            self._deadlines.add(self._settle_by, self._wake)
+        return now >= self._settle_by

@@ -232,6 +232,10 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
     Setting("limits.kept_bytes", _LIMITS.kept_bytes, "--max-kept-bytes", BYTES,
             "what is kept of background jobs that have ended, for functions whose policy says so; the oldest goes first "
             "(default: %s)"),
+    Setting("limits.unstored_jobs", _LIMITS.unstored_jobs, "--max-unstored-jobs", NUMBER,
+            "with a store, what may wait for the disk: new background jobs are refused beyond it (default: %s)"),
+    Setting("limits.unstored_job_bytes", _LIMITS.unstored_job_bytes, "--max-unstored-job-bytes", BYTES,
+            "data of new background jobs that may wait for the disk (default: %s)"),
     Setting("stall_timeout", 60.0, "--stall-timeout", SECONDS,
             "how long a peer may leave a packet half sent, or results unread (default: %s)"),
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, Optional, Tuple
 
 APPLICATION_ID = 0x47534a51
-BUSY_TIMEOUT = 0.01           # seconds to wait while another process has the file locked: the whole server waits
+BUSY_TIMEOUT = 0.01           # seconds to wait while another process has the file locked, where the whole server waits
 PIECE = 4 << 20               # bytes that are written in one go while others wait
 SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database on which SQLite puts its locks
 OUR_LOCK = (1 << 30) + 4096, 1

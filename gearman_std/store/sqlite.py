@@ -144,9 +144,11 @@ class JobStore:
         self._early = []          # type: List[Tuple[int, int]] # (position, number) of jobs before some of lower numbers
         self._interrupted = False
         self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
+        self._new = None          # type: Any # the connection to FILE-new, while that is written
         self._whole = False       # FILE-new is whole and on disk
         self._reserved = 0        # up to this number handles may be given out
         self._synchronous = ""
+        self._patience = 0.0      # seconds to wait for another program that has the file locked, 0 for those of a connection
 
     def __repr__(self) -> str:
         return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
@@ -276,6 +278,15 @@ class JobStore:
         """Whether it is open, and no error has made it necessary to write it anew."""
         return self._connection is not None
 
+    def be_patient(self, seconds: float) -> None:
+        """Wait so long for another program that has the file locked, as nobody else waits meanwhile."""
+        self._patience = seconds
+        self._set_patience()
+
+    def _set_patience(self) -> None:
+        if self._patience and self._connection is not None:
+            self._pragma("busy_timeout = %d" % (self._patience * 1000))
+
     def wants(self, number: int) -> bool:
         """Whether `write` is due, records or not, now that the last handle given out has this number."""
         return number > self._reserved - HANDLE_BLOCK // 2
@@ -297,24 +308,99 @@ class JobStore:
         Until the new one is whole and on disk, the old one is not touched, unless nothing of it is to be kept.  Once it
         `is_whole`, the records were used, and after an error the next call goes on from there.
         """
+        if not self._whole:
+            records = iter(records)
+            first = next(records, None)
+            self.begin_anew(number, first is None)
+            some = [] if first is None else [first]
+            size = 0
+            for record in records:
+                some.append(record)
+                size += time_to_write(record)
+                if size >= PIECE:
+                    self.add_anew(some)
+                    some, size = [], 0
+                    yield
+            self.add_anew(some)
+            yield
+            self._anew(self._make_whole)
+        self.put_in_place()
+
+    def begin_anew(self, number: int, is_empty: bool) -> None:
+        """Begin a new file; the old one is not touched unless the new one is to be empty.
+
+        `add_anew` adds the jobs of records to it, and `end_anew` puts it in the place of the old one; that is what `renew`
+        does, with others served in between.
+        """
         self._disconnect()
+        self._anew(self._begin_new, number, is_empty)
+
+    def add_anew(self, records: "Iterable[Union[AddRecord, KeepRecord]]") -> None:
+        """Add to the new file what the records add."""
+        self._anew(self._add_to_new, records)
+
+    def end_anew(self) -> None:
+        """Put the new file, to which nothing is missing, in the place of the old one."""
+        self._anew(self._make_whole)
+        self.put_in_place()
+
+    def put_in_place(self) -> None:
+        """Put the new file, which is whole, in the place of the old one."""
+        self._anew(self._put_in_place)
+
+    def _anew(self, step: "Callable[..., None]", *arguments: "Any") -> None:
         try:
             self._file.take()
-            if not self._whole:
-                for _ in self._write_new(records, number):
-                    yield
-                self._whole = True
-            for _ in self._file.put_in_place():
-                yield
-            self._whole = False
-            self._open(first=False)
+            step(*arguments)
         except self._errors as error:
             self._whole = self._whole and os.path.exists(self._file.new)
-            self._disconnect()
+            self._drop_new()
             raise self._error(error) from None
         except StoreError:
-            self._disconnect()
+            self._drop_new()
             raise
+
+    def _drop_new(self) -> None:
+        self._disconnect()
+        if self._new is not None:
+            self._new.close()
+            self._new = None
+
+    def _begin_new(self, number: int, is_empty: bool) -> None:
+        self._file.remove_new()
+        if is_empty:
+            self._file.empty()
+        connection = self._new = self._connect(self._file.new)
+        for pragma in ("journal_mode = OFF", "synchronous = FULL"):
+            connection.execute("PRAGMA " + pragma).fetchall()
+        connection.execute("BEGIN IMMEDIATE")
+        for version in range(len(self._migrations)):
+            self._migrate(connection, version)
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number + HANDLE_BLOCK,))
+        connection.execute("COMMIT")
+        self._reserved = number + HANDLE_BLOCK
+
+    def _add_to_new(self, records: "Iterable[Union[AddRecord, KeepRecord]]") -> None:
+        self._new.execute("BEGIN IMMEDIATE")
+        for kind, group in groupby(records, attrgetter("kind")):
+            self._new.executemany(_INSERT if kind == ADD else _KEEP, self._rows_of(kind, group))
+        self._new.execute("COMMIT")
+
+    def _make_whole(self) -> None:
+        """Nothing is missing in the new file once its application_id is set."""
+        self._new.execute("BEGIN IMMEDIATE")
+        self._new.execute("PRAGMA application_id = %d" % APPLICATION_ID)
+        self._new.execute("COMMIT")
+        self._new.close()
+        self._new = None
+        self._file.sync_folder()
+        self._whole = True
+
+    def _put_in_place(self) -> None:
+        for _ in self._file.put_in_place():
+            continue
+        self._whole = False
+        self._open(first=False)
 
     @property
     def is_whole(self) -> bool:
@@ -362,9 +448,13 @@ class JobStore:
             raise self._error(error.reason) from None
         self.abandon()
 
+    def drop_connection(self) -> None:
+        """Have the file written anew before anything else, as nobody knows what happened to it."""
+        self._drop_new()
+
     def abandon(self) -> None:
         """Close the file as it is."""
-        self._disconnect()
+        self._drop_new()
         self._file.release()
 
     # ------------------------------------------------------------------------------------------------------------ opening
@@ -379,6 +469,7 @@ class JobStore:
     def _open(self, first: bool) -> None:
         connection = self._connection = self._connect(self.path)
         connection.text_factory = bytes
+        self._set_patience()
         version = self._version()
         if first:
             if self._interrupted:
@@ -534,41 +625,6 @@ class JobStore:
         self._file.note()
         self._unmoved = 0
 
-    def _write_new(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> "Iterator[None]":
-        """Write FILE-new, to which nothing is missing once its application_id is set."""
-        statements = ((_INSERT, row) if kind == ADD else (_KEEP, row) for kind, group in groupby(records, attrgetter("kind"))
-                      for row in self._rows_of(kind, group))
-        statement = next(statements, None)
-        self._file.remove_new()
-        if statement is None:
-            self._file.empty()
-        connection = self._connect(self._file.new)
-        try:
-            for pragma in ("journal_mode = OFF", "synchronous = FULL"):
-                connection.execute("PRAGMA " + pragma).fetchall()
-            connection.execute("BEGIN IMMEDIATE")
-            for version in range(len(self._migrations)):
-                self._migrate(connection, version)
-            connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number + HANDLE_BLOCK,))
-            connection.execute("COMMIT")
-            while statement is not None:
-                connection.execute("BEGIN IMMEDIATE")
-                size = 0
-                while statement is not None and size < PIECE:
-                    connection.execute(*statement)
-                    # Most of the time of a small one is not that of its bytes.
-                    size += 8 * ROW_SIZE + len(statement[1][-1] or b"")
-                    statement = next(statements, None)
-                connection.execute("COMMIT")
-                yield
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("PRAGMA application_id = %d" % APPLICATION_ID)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        self._reserved = number + HANDLE_BLOCK
-        self._file.sync_folder()
-
     def _write_group(self, kind: str, group: "Iterator[Any]") -> None:
         """Write neighbouring records of one kind."""
         execute = self._connection.executemany
@@ -706,6 +762,11 @@ def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, byt
         jobs.append(((unique or b"").partition(b"\0")[0], (function or b"").partition(b"\0")[0],
                      priority if priority in PRIORITY_CLASSES else PRIORITY_NORMAL, data or b"", max(0.0, due or 0.0)))
     return jobs
+
+
+def time_to_write(record: "Record") -> int:
+    """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
+    return 8 * ROW_SIZE + len((record.workload if record.kind == ADD else record.result) or b"")
 
 
 def compact(records: "List[Record]") -> "List[Record]":

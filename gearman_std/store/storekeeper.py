@@ -1,9 +1,11 @@
-"""Between the core and its store: restores, writes after each wake-up, and lives through the times when the disk refuses.
+"""Between the core and its store: restores, has written what gathers, and lives through the times when the disk refuses.
+
+What the core has recorded goes to the store's thread as one batch; while that is written the next one gathers, and nobody waits
+but those who are promised something of it.
 
 While the store cannot be written, the core refuses new background jobs and all else goes on; what happens to the jobs that are
 stored is kept in memory until the store can be written again, which is tried several times a second.
 """
-import itertools
 import logging
 
 from ..core.jobs import GONE
@@ -11,14 +13,17 @@ from ..core.ledger import ADD, KEEP
 from ..core.kept import kept_size
 from ..errors import StoreError
 from .loading import Loading
-from .sqlite import EVERY, EXIT, ROW_SIZE, compact
+from .files import PIECE
+from .sqlite import EVERY, EXIT, ROW_SIZE, compact, time_to_write
+from .thread import StoreThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
     from ..core.jobs import Job
-    from ..core.ledger import KeepRecord
+    from ..core.ledger import KeepRecord, Record
+    Then = Callable[[Optional[StoreError]], None]  # is called with what went wrong
     from .sqlite import JobStore
 
 _logger_keeper = logging.getLogger("gearman_std.store")
@@ -29,7 +34,12 @@ CATCH_UP = 5000        # records written in one go after trouble, so that the se
 QUIET = 1.0            # seconds without trouble after which it is said to be over; four times that, and so on, if it came again
 LONGEST_QUIET = 60.0
 ROOM = 16384           # bytes for which there has to be room at least before trouble is over
+PATIENCE = 2.0         # seconds to wait for another program that has the file locked
+SLOW = 10.0            # seconds that one order may take before new background jobs are refused
+DISK_TIME = 30.0       # seconds for which the end waits for a disk that does nothing
+SLOWEST = 1 << 20      # bytes a second that a disk writes which does something
 NOT_YET = float("inf")
+_REFUSAL = b"Background jobs cannot be stored at present: "
 
 
 class StoreKeeper:
@@ -45,7 +55,12 @@ class StoreKeeper:
         self._is_open = False
         self._loading = Loading(core, store)
         self._retry_at = 0.0            # monotonic seconds, while there is trouble
-        self._renewal = None            # type: Optional[Iterator[None]] # of the store, while it is under way
+        self._anew = None               # type: Optional[Iterator[Job]] # those not written, while the store is written anew
+        self._results = []              # type: List[KeepRecord] # those not written then, the last one first
+        self._thread = StoreThread()
+        self._then = None               # type: Optional[Then] # what follows the order that was given
+        self._slow_at = NOT_YET         # when that will have taken too long, monotonic seconds
+        self._kept = []                 # type: List[Record] # those of the order, if they come from the time of trouble
         self._room = 0                  # bytes for which the disk has to have room before trouble is over
         self._quiet = QUIET
         self._well_since = NOT_YET        # monotonic seconds, as long as nobody has been told that trouble is over
@@ -88,16 +103,32 @@ class StoreKeeper:
         """How far the start has come, for people; of any thread."""
         return self._loading.progress
 
+    def begin_to_write(self, report: "Callable[[], Any]") -> None:
+        """Have a thread write from now on, which calls `report` when `save` has something to do."""
+        if self._thread.begin(report):
+            self._store.be_patient(PATIENCE)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody waits for the store, or nobody can wait any longer."""
+        return not self._is_open or bool(not self._core.ledger.holds_back or not (
+            self._thread.busy or self._core.ledger.awaited))
+
     def due(self) -> bool:
-        """Whether `save` has something to do before anything is sent."""
+        """Whether `save` has something to do."""
         core = self._core
+        if self._thread.busy:
+            return self._thread.over or core.now >= self._slow_at
         if core.store_trouble:
             return core.now >= self._retry_at
-        return (bool(core.ledger.records) or self._store.wants(core.number) or self._flush_due()
+        ledger = core.ledger
+        return (bool(ledger.records or ledger.holding) or self._store.wants(core.number) or self._flush_due()
                 or core.now >= self._well_since + self._quiet)
 
     def next_time(self) -> float:
         """When `save` has something to do even if nothing happens, in monotonic seconds."""
+        if self._thread.busy:
+            return self._slow_at
         if self._core.store_trouble:
             return self._retry_at
         when = self._well_since + self._quiet
@@ -106,48 +137,108 @@ class StoreKeeper:
         return when
 
     def save(self) -> None:
-        """Put on disk what the core has recorded."""
-        core, store = self._core, self._store
-        if core.store_trouble:
+        """Have what the core has recorded put on disk, and go on with what waited for that."""
+        if self._thread.busy:
+            if self._thread.over:
+                self._finish()
+            else:
+                self._too_slow()
+        elif self._core.store_trouble:
             self._catch_up()
-            return
-        if core.now >= self._well_since + self._quiet:
-            self._tell_the_end()
-        try:
-            if store.durability != EXIT:
-                self._write()
-            elif store.wants(core.number):
-                store.write([], core.number)
-        except StoreError as error:
-            self._trouble_begins(error)
         else:
-            core.stored()
+            if self._core.now >= self._well_since + self._quiet:
+                self._tell_the_end()
+            self._write()
 
-    def _trouble_begins(self, error: StoreError) -> None:
-        """Refuse the new jobs.  The log has a line when it begins, and one when it is over, but not each time for a moment."""
+    def _write(self) -> None:
+        """Have a batch written, and flushed to the disk if somebody is promised something, or others have waited for long."""
         core, store = self._core, self._store
+        ledger = core.ledger
+        wanted = store.wants(core.number)
+        if store.durability == EXIT:
+            ledger.hand_over()
+            core.stored()
+            if wanted:
+                self._order(self._after_write, store.write, [], core.number)
+            return
+        flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
+        records = ledger.hand_over()
+        if not (records or flush or wanted):
+            core.stored()
+            return
+        flush = flush or not records
+        if not flush and self._unflushed_since is None:
+            self._unflushed_since = core.now
+        self._order(self._after_flush if flush else self._after_write, store.write, records, core.number, flush)
+
+    # ------------------------------------------------------------------------------------------------------------- orders
+
+    def _order(self, then: "Then", function: "Callable[..., Any]", *arguments: "Any") -> None:
+        self._then = then
+        self._slow_at = self._core.now + SLOW
+        self._thread.give(function, *arguments)
+
+    def _finish(self) -> None:
+        """The order is over: do what follows it."""
+        then, self._then = self._then, None
+        assert then is not None
+        failure = None  # type: Optional[StoreError]
+        try:
+            self._thread.take()
+        except StoreError as error:
+            failure = error
+        except Exception as error:
+            _logger_keeper.exception("a fault of ours, the store is written anew")
+            self._store.drop_connection()
+            failure = StoreError(repr(error))
+        then(failure)
+
+    def _after_write(self, failure: "Optional[StoreError]") -> None:
+        if failure is not None:
+            self._trouble_begins(failure)
+            return
+        was_slow = bool(self._core.store_trouble)
+        self._core.stored()
+        if was_slow:
+            self._well_since = self._core.now
+
+    def _after_flush(self, failure: "Optional[StoreError]") -> None:
+        self._unflushed_since = None
+        self._after_write(failure)
+
+    def _too_slow(self) -> None:
+        """The disk takes very long: refuse the new jobs, and go on waiting."""
+        self._slow_at = NOT_YET
+        if self._core.store_trouble:
+            return
+        self._tell_the_beginning("the disk does not answer")
+        self._core.store_trouble = _REFUSAL + b"the disk does not answer"
+
+    def _tell_the_beginning(self, reason: object) -> None:
+        """The log has a line when trouble begins, and one when it is over, but not each time for a moment."""
         if not self._told:
             # At this level, and so is the end of it, since by default nothing below it is logged.
-            _logger_keeper.error("background jobs are refused: %s", error)
+            _logger_keeper.error("background jobs are refused: %s", reason)
             self._told = True
             self._room = 0
         elif self._well_since != NOT_YET:
             self._quiet = min(4 * self._quiet, LONGEST_QUIET)
         self._well_since = NOT_YET
+
+    # ------------------------------------------------------------------------------------------------------------ trouble
+
+    def _trouble_begins(self, error: StoreError) -> None:
+        """The store has refused the batch: refuse the new jobs."""
+        core, ledger = self._core, self._core.ledger
+        self._tell_the_beginning(error)
         self._unflushed_since = None
         self._retry_at = core.now + RETRY_INTERVAL
+        records = ledger.records + (ledger.under_way.records if ledger.under_way is not None else [])
         self._room = max(self._room, ROOM + 2 * sum(
             len(record.workload) if record.kind == ADD else kept_size(record)
-            for record in core.ledger.records if record.kind in (ADD, KEEP)))
-        refused = set() if not store.usable else {
-            record.handle for record in core.ledger.records if record.kind == ADD}
-        core.not_stored(b"Background jobs cannot be stored at present: " + error.reason.encode("utf-8", "backslashreplace"))
-        # Where nothing reached the disk, nothing of them has to be removed from it.
-        core.ledger.records = [record for record in core.ledger.records if record.handle not in refused]
-
-    def _trouble_ends(self) -> None:
-        self._well_since = self._core.now
-        self._core.stored()
+            for record in records if record.kind in (ADD, KEEP)))
+        # Where nothing reached the disk, nothing of the refused jobs has to be removed from it.
+        core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"), written=not self._store.usable)
 
     def _tell_the_end(self) -> None:
         _logger_keeper.error("%s can be written again", self._store.path)
@@ -155,40 +246,149 @@ class StoreKeeper:
         self._quiet = QUIET
         self._well_since = NOT_YET
 
-    def _write(self) -> None:
-        """Write all records, and wait for the disk if somebody is promised something, or others have waited for long."""
+    def _catch_up(self) -> None:
+        """Try to write again: what was kept, or the store anew; then see whether there is room for what was refused."""
         core, store = self._core, self._store
         ledger = core.ledger
-        flush = self._flush_due() or not ledger.records or bool(store.durability == EVERY and ledger.promises)
-        store.write(ledger.records, core.number, flush)
-        if flush:
-            self._unflushed_since = None
-        elif self._unflushed_since is None:
-            self._unflushed_since = core.now
+        if self._anew is not None:
+            self._go_on_anew(self._anew)
+        elif not store.usable:
+            self._begin_anew()
+        elif ledger.records:
+            ledger.records = compact(ledger.records)
+            self._kept, ledger.records = ledger.records[:CATCH_UP], ledger.records[CATCH_UP:]
+            self._order(self._after_catching_up, store.write, self._kept, core.number)
+        else:
+            self._order(self._after_proof, store.prove_room, self._room)
+
+    def _after_catching_up(self, failure: "Optional[StoreError]") -> None:
+        core, store = self._core, self._store
+        kept, self._kept = self._kept, []
+        if failure is None:
+            # Others get their turn before the rest is written.
+            self._retry_at = core.now + (0.001 if core.ledger.records else 0.0)
+            return
+        core.ledger.records = kept + core.ledger.records
+        if store.usable and store.could_shrink(core.results.size + sum(
+                len(job.workload) + ROW_SIZE for job in core.background_jobs())):
+            self._begin_anew()
+        else:
+            self._still_refused(failure)
+
+    def _after_proof(self, failure: "Optional[StoreError]") -> None:
+        if failure is not None:
+            self._still_refused(failure)
+        else:
+            self._well_since = self._core.now
+            self._core.stored()
+
+    def _still_refused(self, failure: StoreError) -> None:
+        _logger_keeper.debug("still refused: %s", failure)
+        self._anew = None
+        self._retry_at = self._core.now + RETRY_INTERVAL
+
+    def _begin_anew(self) -> None:
+        """Have the store written anew from what the core has, in whose ledger is then what happens meanwhile."""
+        core, store = self._core, self._store
+        _logger_keeper.info("%s is written anew", store.path)
+        if store.is_whole:
+            self._anew = iter(())
+            self._results = []
+            self._order(self._after_anew, store.put_in_place)
+            return
+        jobs, self._results = core.background_jobs(), core.results.records()[::-1]
+        core.ledger.records = []
+        self._anew = iter(jobs)
+        self._order(self._after_step, store.begin_anew, core.number, not (jobs or self._results))
+
+    def _go_on_anew(self, jobs: "Iterator[Job]") -> None:
+        some = self._piece(jobs)
+        if some:
+            self._order(self._after_step, self._store.add_anew, some)
+        else:
+            self._order(self._after_anew, self._store.end_anew)
+
+    def _piece(self, jobs: "Iterator[Job]") -> "List[Record]":
+        """The records of some jobs, as they are now; then those of how others have ended."""
+        some = []  # type: List[Record]
+        size = 0
+        for job in jobs:
+            if job.state is not GONE:
+                some.append(self._core.record_of(job))
+                size += time_to_write(some[-1])
+                if size >= PIECE:
+                    return some
+        while self._results and size < PIECE:
+            some.append(self._results.pop())
+            size += time_to_write(some[-1])
+        return some
+
+    def _after_step(self, failure: "Optional[StoreError]") -> None:
+        if failure is not None:
+            self._still_refused(failure)
+        else:
+            self._retry_at = self._core.now + 0.001
+
+    def _after_anew(self, failure: "Optional[StoreError]") -> None:
+        self._anew = None
+        self._after_step(failure)
+
+    # ------------------------------------------------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Write what is outstanding, and with the durability EXIT all jobs, and close the store."""
+        """Write what is outstanding, and with the durability EXIT all jobs, and close the store; not for longer than it takes
+        a slow disk."""
         if not self._is_open:
             self._loading.give_up()
             return
+        if not self._wait():
+            self._give_up("the disk does not answer")
+            return
+        if self._thread.busy:
+            self._finish()
         self._is_open = False
-        store = self._store
+        self._order(lambda _: None, self._write_out)  # while the dispatcher waits, and the core is the thread's
+        if not self._wait():
+            self._give_up("the disk does not answer")
+            return
         try:
-            try:
-                self._write_all()
-            except StoreError as error:
-                _logger_keeper.info("trying once more: %s", error)
-                self._write_all()
+            self._thread.take()
         except StoreError as error:
-            _logger_keeper.error("background jobs are lost, the file has those of the start: %s" if store.durability == EXIT
-                                 else "not all is stored, jobs that are done may run again: %s", error)
-            self.complete = False
-            store.abandon()
+            self._give_up(error)
+            self._store.abandon()
+        self._thread.end()
+
+    def _wait(self) -> bool:
+        """Wait until the order is over, as long as a slow disk needs for all there is."""
+        core = self._core
+        patience = DISK_TIME + (core.size + ROW_SIZE * (len(core.jobs) + len(core.aside))) / SLOWEST
+        while self._thread.busy and not self._thread.wait(min(patience, 1.0)):
+            patience -= 1.0
+            if patience <= 0:
+                return False
+        return True
+
+    def _give_up(self, reason: object) -> None:
+        self._is_open = False
+        _logger_keeper.error("background jobs are lost, the file has those of the start: %s" if self._store.durability == EXIT
+                             else "not all is stored, jobs that are done may run again: %s", reason)
+        self.complete = False
+
+    def _write_out(self) -> None:
+        try:
+            self._write_all()
+        except StoreError as error:
+            _logger_keeper.info("trying once more: %s", error)
+            self._write_all()
 
     def _write_all(self) -> None:
         core, store = self._core, self._store
         if not store.usable:
-            for _ in self._renewal or self._renew():
+            records = []  # type: List[Record]
+            if not store.is_whole:
+                records = core.snapshot()
+                core.ledger.records = []
+            for _ in store.renew(records, core.number):
                 continue
         if store.durability == EXIT:
             store.replace(core.snapshot(), core.number)
@@ -199,46 +399,3 @@ class StoreKeeper:
 
     def _flush_due(self) -> bool:
         return self._unflushed_since is not None and self._core.now >= self._unflushed_since + FLUSH_INTERVAL
-
-    def _catch_up(self) -> None:
-        """Try to write again."""
-        core, store = self._core, self._store
-        try:
-            if self._renewal is None and (not store.usable or not self._write_kept()):
-                self._renewal = self._renew()
-            if self._renewal is not None and next(self._renewal, self) is self:
-                self._renewal = None
-            if store.usable and not core.ledger.records:
-                store.prove_room(self._room)
-                self._trouble_ends()
-        except StoreError as error:
-            _logger_keeper.debug("still refused: %s", error)
-            self._renewal = None
-            self._retry_at = core.now + RETRY_INTERVAL
-        else:
-            self._retry_at = core.now + 0.001  # others get their turn before the rest is written
-
-    def _write_kept(self) -> bool:
-        """Write some of the records that were kept during trouble; return whether that is the way out of it."""
-        core, store = self._core, self._store
-        core.ledger.records = compact(core.ledger.records)
-        try:
-            store.write(core.ledger.records[:CATCH_UP], core.number)
-        except StoreError:
-            if store.usable and store.could_shrink(core.results.size + sum(
-                    len(job.workload) + ROW_SIZE for job in core.background_jobs())):
-                return False
-            raise
-        core.ledger.records = core.ledger.records[CATCH_UP:]
-        return True
-
-    def _renew(self) -> "Iterator[None]":
-        """Write the store anew from what the core has, in whose ledger is then what happens meanwhile."""
-        core, store = self._core, self._store
-        jobs = []  # type: List[Job]
-        kept = []  # type: List[KeepRecord]
-        if not store.is_whole:
-            jobs, kept = core.background_jobs(), core.results.records()
-            core.ledger.records = []
-        _logger_keeper.info("%s is written anew", store.path)
-        return store.renew(itertools.chain((core.record_of(job) for job in jobs if job.state is not GONE), kept), core.number)

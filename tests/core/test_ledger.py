@@ -1,7 +1,7 @@
 """With a store: JOB_CREATED is true only when the job is on disk, and what cannot be written is refused and forgotten."""
 import pytest
 
-from core_world import FULL
+from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
@@ -105,6 +105,15 @@ def test_a_submitter_that_leaves_before_the_store_has_answered_changes_nothing(d
     assert [job.state for job in durable.core.jobs.values()] == [WAITING, WAITING]
 
 
+def test_what_a_submitter_that_leaves_submitted_is_refused_all_the_same(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    durable.core.disconnect(client.peer)
+    durable.talkers.remove(client)
+    durable.refuses_to_store()
+    assert durable.core.jobs == {} and packets_of(client.heard())[0][:2] == ("ERROR", b"QUEUE_ERROR")
+
+
 def test_a_job_that_is_cancelled_while_it_is_stored_leaves_nothing(durable):
     client = durable.connects()
     client.submits_bg()
@@ -134,11 +143,10 @@ def test_a_successor_is_stored_before_it_is_acknowledged(make_world):
     world.stores()
     assert worker.grabs() == first
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"2")
-    worker.says(WORK_COMPLETE, first, b"")
-    assert worker.grabs() is None
+    worker.says(WORK_COMPLETE, first, b"").says(GRAB_JOB).hears()
     world.stores()
     client.hears((JOB_CREATED, b"H:x:2"))
-    worker.says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:2", b"f", b"2"))
+    worker.hears((JOB_ASSIGN, b"H:x:2", b"f", b"2"))
 
 
 def test_a_lost_attempt_a_retry_a_time_come_and_setting_aside_are_recorded(make_world):

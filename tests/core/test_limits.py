@@ -38,4 +38,5 @@ def test_whether_jobs_are_bounded_at_all():
 
 def test_repr_shows_the_limits():
     assert repr(Limits(jobs=3)) == ("<Limits jobs=3 job_bytes=0 function_jobs=0 function_job_bytes=0 functions=100000 "
-                                    "name_bytes=16777216 abilities=20000 kept_bytes=67108864>")
+                                    "name_bytes=16777216 abilities=20000 kept_bytes=67108864 unstored_jobs=100000 "
+                                    "unstored_job_bytes=268435456>")

@@ -177,6 +177,9 @@ class Simulation:
     def crash(self):
         """The server is killed and starts again: what was on disk is there, what came since the last flush has not been."""
         self.note("crash")
+        under_way = self.core.ledger.under_way
+        if under_way is not None and self.chance.random() < 0.5:
+            self.shelf.keep(under_way.records)
         self.core = self.start(self.core.number)
         self.people = []
         self.excused = []
@@ -220,7 +223,6 @@ class Simulation:
         unread = len(person.peer.outgoing)
         self.core.disconnect(person.peer)
         assert len(person.peer.outgoing) == unread, "something was sent to somebody who has left"
-        person.peer.outgoing.clear()
         self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not person.peer]
 
     def submit(self):
@@ -315,7 +317,7 @@ class Simulation:
 
     def go_on(self):
         """What takes long goes on by a step."""
-        late = [person for person in self.people if person.later]
+        late = [person for person in self.people if person.later and not person.peer.put_off]
         if self.core.turns.chores and (not late or self.chance.random() < 0.5):
             self.core.turns.work()
         elif late:
@@ -323,6 +325,8 @@ class Simulation:
 
     def obey(self, person):
         """The core obeys what a person said, or some of it."""
+        if person.peer.put_off:
+            return
         packets, person.later = person.later, []
         person.later = self.core.receive(person.peer, packets)[:]
 
@@ -345,40 +349,57 @@ class Simulation:
 
     def flush(self, faults=True):
         """What the server does after each wake-up: settle, store, send; without faults, also what takes long."""
-        while not faults and (self.core.turns.chores or any(person.later for person in self.people)):
-            self.go_on()
-            check_core(self.core)
-        self.core.settle()
-        check_core(self.core)
-        if self.durable and self.core.records:
-            self.digest.update(repr(self.core.records).encode())
-            if faults and self.chance.random() < 0.2:
-                self.note("not stored")
-                self.core.not_stored(b"no room on the disk")
-            else:
-                self.shelf.keep(self.core.records)
-                self.core.stored()
-            check_core(self.core)
+        ledger = self.core.ledger
+        while True:
+            while not faults and (self.core.turns.chores or any(
+                    person.later and not person.peer.put_off for person in self.people)):
+                self.go_on()
+                check_core(self.core)
             self.core.settle()
             check_core(self.core)
+            if not self.durable or not self.store(faults):
+                break
+        for peer in ledger.resumed:
+            self.note("resumed", peer.number)
+        del ledger.resumed[:]
         unsent = self.core.unsent[:]
         self.core.unsent.clear()
         for peer in unsent:
+            outgoing = peer.take_ready()
             if peer.gone:
-                peer.outgoing.clear()
                 continue
             person = next(one for one in self.people if one.peer is peer)
-            text = b"".join(piece for piece in peer.outgoing if piece[:1] != b"\0")
+            text = b"".join(piece for piece in outgoing if piece[:1] != b"\0")
             person.replied = person.replied or bool(text)
             self.digest.update(text)
-            data = b"".join(piece for piece in peer.outgoing if piece[:1] == b"\0")
-            peer.outgoing.clear()
+            data = b"".join(piece for piece in outgoing if piece[:1] == b"\0")
             self.digest.update(b"%d %s" % (peer.number, data))
             for packet_type, arguments in person.replies.feed(data):
                 self.hear(person, packet_type, [bytes(argument) for argument in arguments])
             assert person.replies.error is None and not person.replies.held
         self.account()
         return self.core.wait_time()
+
+    def store(self, faults):
+        """The store gets a batch, has it, or refuses it, each with some chance; without faults, it has all in the end.
+
+        Returns whether more of that is to come now.
+        """
+        chance, ledger = self.chance, self.core.ledger
+        if ledger.under_way is None:
+            if not ledger.awaited or faults and chance.random() < 0.3:
+                return False
+            self.digest.update(repr(ledger.hand_over()).encode())
+        elif faults and chance.random() < 0.4:
+            return False  # the disk takes its time
+        elif faults and chance.random() < 0.2:
+            self.note("not stored")
+            self.core.not_stored(b"no room on the disk")
+        else:
+            self.shelf.keep(ledger.under_way.records)
+            self.core.stored()
+        check_core(self.core)
+        return True
 
     def hear(self, person, packet_type, arguments):
         """A reply or a message arrives."""
@@ -408,8 +429,9 @@ class Simulation:
     def account(self):
         """Acknowledged background jobs are there, unless an order or a result ended them since the last time."""
         core = self.core
-        idle = not core.turns.chores and not any(person.later for person in self.people)
-        assert all(person.later or not person.asked and person.replied for person in self.people), "no reply"
+        idle = not core.turns.chores and not any(person.later or person.peer.holds for person in self.people)
+        assert all(person.later or person.peer.holds or not person.asked and person.replied
+                   for person in self.people), "no reply"
         for handle, (function, unique) in list(self.acknowledged.items()):
             job = core.jobs.get(handle) or core.aside.get(handle)
             if job is None:

@@ -108,6 +108,7 @@ def test_a_graceful_stop_looks_for_those_who_wait_in_steps_and_goes_on_giving_ou
     while done != handle:
         done = worker.grabs()
         worker.says(WORK_COMPLETE, done, b"").hears()
+        durable.stores()
     client.hears((WORK_COMPLETE, handle, b""))
     core.settle()
     assert not core.roster.handing_out and core.idle

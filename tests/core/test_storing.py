@@ -24,6 +24,7 @@ def test_jobs_that_are_held_back_in_the_store_without_a_job_to_wait_for_just_wai
     worker = world.worker(b"f")
     assert sorted([worker.grabs(), worker.grabs()]) == [b"H:x:1", b"H:x:3"]
     worker.says(WORK_COMPLETE, b"H:x:1", b"").hears()
+    world.stores()
     assert worker.grabs() == b"H:x:2"
 
 
@@ -78,15 +79,6 @@ def test_a_client_that_joined_a_job_which_cannot_be_stored_keeps_it_in_the_foreg
     assert durable.recorded() == [("remove", b"H:x:1")]
 
 
-def test_a_submitter_that_leaves_before_the_store_refuses_is_told_nothing(durable):
-    client = durable.connects()
-    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
-    client.takes()
-    client.leaves()
-    durable.refuses_to_store()
-    assert durable.core.jobs == {} and durable.core.unsent == []
-
-
 def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
     durable.restores(b"H:x:7", b"u")
     durable.restores(b"H:x:5")
@@ -108,6 +100,7 @@ def test_a_restored_successor_waits_for_its_predecessor(make_world):
     worker = world.worker(b"f")
     assert [worker.grabs(), worker.grabs()] == [b"H:x:1", None]
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    world.stores()
     assert worker.grabs() == b"H:x:2"
 
 

@@ -55,7 +55,8 @@ def test_a_job_is_on_disk_when_it_is_acknowledged(place, tmp_path):
     reader.close()
 
 
-def test_a_server_whose_store_is_locked_by_another_program_answers_others_meanwhile(place, tmp_path):
+def test_a_server_whose_store_is_locked_by_another_program_answers_others_meanwhile(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("gearman_std.store.storekeeper.PATIENCE", 0.1)
     server = place.serve(store=tmp_path / "jobs.db")
     wire, other = place.wire(server), place.wire(server)
     lock = connect_sqlite(str(tmp_path / "jobs.db"))

@@ -19,6 +19,8 @@ from core_world import World, packets_of
 class StoredWorld(World):
     """A World with a store in a file, which can crash or stop and start again."""
 
+    has_store = True
+
     def __init__(self, worlds, path, durability=EVERY, wall=None, **settings):
         super().__init__(durable=True, **settings)
         worlds.append(self)
