@@ -35,7 +35,7 @@ QUIET = 1.0            # seconds without trouble after which it is said to be ov
 LONGEST_QUIET = 60.0
 ROOM = 16384           # bytes for which there has to be room at least before trouble is over
 PATIENCE = 2.0         # seconds to wait for another program that has the file locked
-SLOW = 10.0            # seconds that one order may take before new background jobs are refused
+SLOW_DISK = 10.0            # seconds that one order may take before new background jobs are refused
 DISK_TIME = 30.0       # seconds for which the end waits for a disk that does nothing
 SLOWEST = 1 << 20      # bytes a second that a disk writes which does something
 NOT_YET = float("inf")
@@ -175,7 +175,7 @@ class StoreKeeper:
 
     def _order(self, then: "Then", function: "Callable[..., Any]", *arguments: "Any") -> None:
         self._then = then
-        self._slow_at = self._core.now + SLOW
+        self._slow_at = self._core.now + SLOW_DISK
         self._thread.give(function, *arguments)
 
     def _finish(self) -> None:

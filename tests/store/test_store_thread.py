@@ -10,7 +10,7 @@ from gearman_std.core.limits import Limits
 from gearman_std.errors import StoreError
 from gearman_std.store import thread as thread_module
 from gearman_std.store.sqlite import JobStore, connect_sqlite
-from gearman_std.store.storekeeper import QUIET, SLOW
+from gearman_std.store.storekeeper import QUIET, SLOW_DISK
 from gearman_std.store.thread import StoreThread
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG,
@@ -306,13 +306,13 @@ def test_a_disk_that_takes_very_long_has_jobs_refused_with_a_line_when_that_begi
     world = start()
     client, other = world.connects(), world.connects()
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
-    world.passes(SLOW - 0.1)
+    world.passes(SLOW_DISK - 0.1)
     assert not world.core.store_trouble and world.keeper.next_time() == pytest.approx(world.now + 0.1)
     world.passes(0.2)
     for _ in range(3):
         other.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
             (ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk does not answer"))
-        world.passes(SLOW)
+        world.passes(SLOW_DISK)
     client.hears()
     world.settles()
     client.hears(CREATED[1])
