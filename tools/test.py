@@ -46,6 +46,7 @@ SECONDS = {
     "tests/worker/test_worker_survival.py": 15, "tests/test_package.py": 15, "tests/cli/test_cli_client.py": 15,
     "tests/client/test_client_network.py": 15, "tests/core/test_simulation.py": 10, "tests/core/test_core_functions.py": 8,
     "tests/test_bench.py": 15, "tests/store/test_files.py": 12, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
+    "tests/stages/test_stages.py": 25, "tests/tour/test_tour.py": 10,
 }
 FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
 
