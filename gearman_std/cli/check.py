@@ -3,6 +3,7 @@
 Source: the guidelines of the Monitoring Plugins project for exit statuses, ranges of two numbers and performance data.
 """
 import os
+import time
 
 from ..client.admin import AdminClient
 from ..client.client import Client
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OK, WARNING, CRITICAL, NOT_TOLD = range(4)  # also the exit statuses
 _SEVERITY = (OK, WARNING, NOT_TOLD, CRITICAL)
 _CHECK_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_CLOCKS_DIFFER = 60.0  # seconds by which the clocks of two machines may be apart
 _MOST_SHOWN = 5  # functions that are named for one limit
 
 _CHECK_ABOUT = """
@@ -182,8 +184,9 @@ def summarize(functions: "Sequence[Figures]") -> Finding:
                    [("waiting", waiting, None, ""), ("running", running, None, "")])
 
 
-def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Parsed) -> "List[Finding]":
-    """What the limits say about the figures."""
+def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Parsed,
+          wall: "Callable[[], float]" = time.time) -> "List[Finding]":
+    """What the limits say about the figures; `wall` tells unix time."""
     findings = []  # type: List[Finding]
     for name, limits, measure, unit, words in (
             ("waiting", options.max_waiting, lambda function: function["waiting"], "", "%s: %d waiting"),
@@ -203,7 +206,7 @@ def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Pa
         findings.append(Finding(CRITICAL if lacking else OK, _without_worker(lacking) if lacking else
                                 "workers for %s" % (wanted or "all that waits")))
     for limit in options.late:
-        findings.append(_look_at_last_success(functions, uptime, limit))
+        findings.append(_look_at_last_success(functions, uptime, limit, wall()))
     return findings
 
 
@@ -227,13 +230,16 @@ def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure:
     return [Finding(bad[0].status, bad[0].text, figures)] + bad[1:_MOST_SHOWN]
 
 
-def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[float]", limit: "Limit") -> Finding:
+def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[float]", limit: "Limit",
+                          now: float) -> Finding:
     """Whether a function succeeded lately; what was before the server's start, it does not know."""
     wanted, warning, critical = limit
     if uptime is None:
         return Finding(NOT_TOLD, "this server does not tell when jobs ended")
     function = next((one for one in functions if one["function"] == wanted), None)
     last = function["last_success"] if function is not None else None
+    if last is not None and last["time"] > now + _CLOCKS_DIFFER:
+        return Finding(NOT_TOLD, "%s: its last success lies ahead by the clock, which was set back" % wanted)
     age = uptime if last is None else last["age"]
     status = CRITICAL if age >= critical else WARNING if warning is not None and age >= warning else OK
     if status != OK and last is None and function is not None and function["completed"]:

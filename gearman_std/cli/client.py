@@ -15,6 +15,7 @@ from ..timers import growing_pause
 from ..wire.protocol import MAX_UNIQUE_SIZE
 from .common import address_options, find_servers, find_tls, status_of, terminate
 from .console import DONE, FAILED, TOO_LATE, Console, Quit, is_terminal, show
+from .following import follow_anywhere, show_following
 from .options import CommandLine, Option, UsageError, read_seconds, whole_number
 from .progress import Inputs, Progress, is_file
 from .daemon import PidFile, SignalHandlers, detach
@@ -37,6 +38,7 @@ _CLIENT_STATUSES = """
 2    the command line makes no sense
 3    no server can be reached, or the connection was lost
 4    a job took longer than -t allows
+5    --follow: the job has ended, or never was, and its server does not tell how
 130  interrupted by Ctrl-C; 141 the reader of standard output went away; 143 terminated
 """
 _CLIENT_EXAMPLES = """
@@ -57,7 +59,8 @@ _UNIQUE_OF_DATA = "#"
 
 def make_client_line() -> CommandLine:
     """The options of `client`."""
-    usage = ["client [OPTIONS] -f FUNCTION [--] [DATA...]", "client -w [OPTIONS] -f FUNCTION [--] [COMMAND...]"]
+    usage = ["client [OPTIONS] -f FUNCTION [--] [DATA...]", "client [OPTIONS] --follow HANDLE",
+             "client -w [OPTIONS] -f FUNCTION [--] [COMMAND...]"]
     return CommandLine("client", usage, _CLIENT_ABOUT, [
         address_options(),
         ("Jobs", [
@@ -88,6 +91,8 @@ def make_client_line() -> CommandLine:
                    whole_number(1), default=1),
             Option("-P --prefix", "", "begin each piece of output with the function's name"),
             Option("-v --verbose", "", "print each job's handle", repeat=True),
+            Option("--follow", "HANDLE", "wait for a background job that was submitted before, and end as if it had been in "
+                   "the foreground; its result is printed if its function's policy keeps that", os.fsencode),
             Option("--progress", "", "show on standard error how many jobs are done, failed and left, how fast, and which "
                    "inputs failed"),
             Option("--failed", "FILE", "-n or -N: write the lines that failed, and when interrupted those that are not done, "
@@ -106,6 +111,8 @@ def make_client_line() -> CommandLine:
 def run_client(console: Console, arguments: "Sequence[str]") -> int:
     """Run `client`; return the exit status."""
     options = make_client_line().parse(arguments)
+    if options.follow is not None:
+        return _follow(console, options)
     if not options.function:
         raise UsageError("no function was given, with -f")
     if options.worker:
@@ -135,6 +142,27 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
             workloads, total = _count_workloads(console, options, workloads)
             progress = Progress(console, total)
         return _Submitter(client, console, options, servers, tls, progress=progress, inputs=inputs).run(workloads)
+
+
+def _follow(console: Console, options: "Parsed") -> int:
+    """Run `client --follow`; return the exit status."""
+    if options.words or options.function:
+        raise UsageError("--follow takes a handle, and no function or data")
+    servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
+    limit = float("inf") if options.timeout is None or options.timeout < 0 else options.timeout / 1000.0
+    end = time.monotonic() + limit
+
+    def sleep(seconds: float) -> None:
+        if time.monotonic() >= end:
+            name = show(os.fsdecode(options.follow))
+            raise JobTimeout("%s did not end within %d ms" % (name, options.timeout), options.follow)
+        time.sleep(min(seconds, max(0.0, end - time.monotonic())))
+    with ExitStack() as stack:
+        stack.enter_context(SignalHandlers({"SIGTERM": terminate}))
+        admins = [stack.enter_context(AdminClient([server], _COMMAND_TIMEOUT, tls=tls)) for server in servers]
+        client = stack.enter_context(Client(servers, connect_timeout=_CONNECT_TIMEOUT, command_timeout=_COMMAND_TIMEOUT,
+                                            tls=tls))
+        return show_following(console, follow_anywhere(admins, client, options.follow, sleep), options.follow)
 
 
 def _is_background(options: "Parsed") -> bool:

@@ -1,11 +1,13 @@
 """A job watched until it ends: what its server tells of it, look by look, and how it ended if that can still be known."""
 from ..errors import GearmanError, ServerError
 from ..timers import growing_pause
+from .console import DONE, FAILED, NOT_KNOWN, Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
     from ..client.admin import AdminClient
+    from ..client.client import Client
     Story = Dict[str, Any]  # what AdminClient.result tells of a job
 
 _FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.05, 1.0  # seconds from one look to the next
@@ -89,3 +91,53 @@ def first_that_knows(admins: "Sequence[AdminClient]", handle: bytes) -> "Optiona
     if trouble is not None:
         raise trouble
     return None
+
+
+def follow_anywhere(admins: "Sequence[AdminClient]", client: "Client", handle: bytes,
+                    sleep: "Callable[[float], None]") -> "Iterator[Story]":
+    """The same, at whichever server has the job; one that does not tell all about jobs is asked for its progress alone.
+
+    Raises GearmanError.
+    """
+    try:
+        admin = first_that_knows(admins, handle)
+    except ServerError:  # not gearman_std's, or one that tells this peer no more
+        yield from _follow_by_status(client, handle, sleep)
+        return
+    if admin is not None:
+        yield from follow_job(admin, handle, sleep)
+
+
+def _follow_by_status(client: "Client", handle: bytes, sleep: "Callable[[float], None]") -> "Iterator[Story]":
+    looks = 0
+    status = client.status(handle)
+    while status.known:
+        yield {"state": "running" if status.running else "waiting", "end": None,
+               "progress": (status.numerator, status.denominator) if status.denominator else None}
+        sleep(growing_pause(_FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE, looks))
+        looks += 1
+        status = client.status(handle)
+
+
+def show_following(console: Console, stories: "Iterator[Story]", handle: bytes) -> int:
+    """Print what a client in the foreground would have printed of a job; return the exit status that it would have had."""
+    last = None  # type: Optional[Story]
+    progress = None  # type: Any
+    for last in stories:
+        if last["progress"] and last["progress"] != progress:
+            progress = last["progress"]
+            console.write("%d%% Complete\n" % (progress[0] * 100 // progress[1] if progress[1] else 0))
+    end = last["end"] if last is not None else None
+    name = handle.decode("utf-8", "backslashreplace")
+    if last is not None and last["state"] == "set aside":
+        console.complain("%s was set aside: %s" % (name, last["error"]))
+        return FAILED
+    if end is None:
+        console.complain("%s has ended, or never was: nobody knows how" % name)
+        return NOT_KNOWN
+    if end["outcome"] != "completed":
+        console.complain("%s %s%s" % (name, "failed" if end["outcome"] == "failed" else "was " + end["outcome"],
+                                      ": " + end["text"] if end["text"] else ""))
+        return FAILED
+    console.write((end["data"] or b"") + (end["result"] or b""))
+    return DONE

@@ -194,6 +194,7 @@ class Screen:
         self._top = 0         # the first row that is shown
         self._paused = False
         self._typing = False  # the keys are letters of the filter
+        self._begun = b""     # of a letter of the filter, whose bytes come as a key each
 
     def __repr__(self) -> str:
         return "<Screen sorted by %s>" % self._sort
@@ -220,8 +221,13 @@ class Screen:
                 self._typing = False
             elif letter in ("\x7f", "\b") or key == 263:  # KEY_BACKSPACE
                 self._text = self._text[:-1]
+            elif 128 <= key < 256:
+                self._begun += bytes([key])
+                typed = self._begun.decode("utf-8", "ignore")
+                if typed or len(self._begun) >= 4:
+                    self._text, self._begun = self._text + typed, b""
             elif letter.isprintable():
-                self._text += letter
+                self._text, self._begun = self._text + letter, b""
         elif letter == "q":
             return False
         elif letter == "/":

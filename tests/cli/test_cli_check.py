@@ -63,7 +63,7 @@ def test_nobody_can_do_what_waits():
 @pytest.mark.parametrize("last, uptime, status", [
     (10, 1e6, OK), (3600, 1e6, WARNING), (7200, 1e6, CRITICAL), (None, 60, OK), (None, 7200, CRITICAL)])
 def test_a_job_that_cron_submits_is_late(last, uptime, status):
-    function = figures("backup", last_success=None if last is None else {"age": last})
+    function = figures("backup", last_success=None if last is None else {"age": last, "time": 0.0})
     assert judged([function], "--late", "backup=1h,2h", uptime=uptime)[0] == status
 
 
@@ -153,3 +153,10 @@ def test_no_server_is_critical():
 def test_what_makes_no_sense_is_unknown(words):
     status, line = check(*words)
     assert status == NOT_TOLD and line.startswith("GEARMAN UNKNOWN - ") and line.count("\n") == 1
+
+
+def test_a_success_that_lies_ahead_since_the_clock_was_set_back_says_nothing():
+    function = figures("backup", last_success={"age": 0.0, "time": 5000.0})
+    options = make_check_line().parse(["--late", "backup=1h"])
+    for now, status in ((1000.0, NOT_TOLD), (4990.0, OK), (6000.0, OK)):
+        assert [one.status for one in judge([function], 9.0, options, lambda: now)] == [status]

@@ -1,7 +1,11 @@
 """A job followed until it ends: what is told on the way, how it ended, kept or only remembered, and jobs that recur."""
+import io
+
 import pytest
 
-from gearman_std.cli.following import look_for_job, first_that_knows, follow_job
+from gearman_std.cli.cli import main
+from gearman_std.cli.console import Console
+from gearman_std.cli.following import first_that_knows, follow_job, look_for_job, show_following
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy
@@ -144,3 +148,54 @@ def test_the_server_that_has_a_job_is_found_whatever_the_others_do(there):
 def test_gearmand_does_not_tell(gearmand):
     with AdminClient(gearmand) as admin, pytest.raises(ServerError):
         look_for_job(admin, b"H:1")
+
+
+# --- The command `client --follow`.
+
+
+def follow(address, handle, *words):
+    there = Console("", io.BytesIO(), io.BytesIO(), io.BytesIO())
+    status = main(["client", "-h", "%s:%d" % tuple(address), "--follow", handle] + list(words), there)
+    return status, there.stdout.getvalue(), there.stderr.getvalue().decode()
+
+
+def break_down(job):
+    raise ValueError("it broke")
+
+
+@pytest.mark.parametrize("name, function, status, output, errors", [
+    ("f", lambda job: "not kept", 0, b"", ""), ("kept", lambda job: b"\xff\0", 0, b"\xff\0", ""),
+    ("f", break_down, 1, b"", "gearman-std client: %s failed: it broke\n")])
+def test_it_ends_as_in_the_foreground(there, name, function, status, output, errors):
+    server, client, _ = there
+    handle = client.submit(name, background=True).handle.decode()
+    do = work(server, function, name=name)
+    do.calls = 1
+    do(0)
+    assert follow(server.address, handle) == (status, output, errors % handle if errors else "")
+
+
+def test_what_is_not_known_and_what_takes_too_long(there):
+    server, client, admin = there
+    assert follow(server.address, "H:none:1")[0] == 5
+    handle = client.submit("f", background=True).handle.decode()
+    assert follow(server.address, handle, "-t", "1")[0] == 4
+    admin.cancel_job(handle)
+    assert follow(server.address, handle)[0] == 1
+    assert follow(server.address, handle, "-f", "x")[0] == 2
+
+
+def test_progress_is_printed_as_it_changes():
+    there = Console("client", None, io.BytesIO(), io.BytesIO())
+    stories = [{"state": "running", "progress": progress, "end": None} for progress in (None, [1, 4], [1, 4], [3, 4], [0, 0])]
+    assert show_following(there, iter(stories), b"H:1") == 5
+    assert there.stdout.getvalue() == b"25% Complete\n75% Complete\n0% Complete\n"
+
+
+@pytest.mark.interop
+def test_at_gearmand_a_job_is_followed_but_not_its_end(gearmand):
+    with Client([gearmand]) as client:
+        handle = client.submit("f", background=True).handle.decode()
+        assert follow(gearmand, handle, "-t", "1")[0] == 4
+        client.cancel(handle)
+        assert follow(gearmand, "H:none:1")[0] == 5

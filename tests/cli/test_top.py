@@ -214,3 +214,10 @@ def test_a_server_that_is_not_there():
 @pytest.mark.parametrize("words", [["nothing"], ["--sort", "x"], ["--every", "x"]])
 def test_what_makes_no_sense(words):
     assert top(*words)[0] == 2
+
+
+def test_the_filter_takes_letters_of_several_bytes():
+    screen = Screen(None, watch_of(), "waiting", "", 2.0)
+    for key in [ord("/")] + list("gr\u00f6\u4e2d\U0001f600x".encode("utf-8")):
+        assert screen.press(key)
+    assert screen._text == "gr\u00f6\u4e2d\U0001f600x"
