@@ -40,7 +40,7 @@ IMPORTS = {
 # Those that decide: no I/O, no clock, no randomness, and of the standard library only these.
 PURE = ["errors", "arguments", "timers", "schedule", "wire", "core", "web"]
 PURE_LIBRARY = {"array", "binascii", "bisect", "struct", "collections", "heapq", "itertools", "operator", "html", "json",
-                "urllib"}
+                "string", "urllib"}
 
 # Imports that a script living for 100 ms would feel.
 HEAVY = ["typing", "dataclasses", "asyncio", "argparse", "sqlite3", "ssl", "subprocess"]

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
+from ..core.functions import Statistics
 from ..net.addresses import join_address
 from ..server.access import Access
 from ..server.listeners import SCHEMES, Listener, read_places
@@ -196,7 +197,8 @@ def make_server_line() -> CommandLine:
         ("Limits; 0 is no limit", list(map(setting_option, (
             "max_packet_size", "max_line_size", "max_unsent", "max_connections", "limits.jobs", "limits.job_bytes",
             "limits.function_jobs", "limits.function_job_bytes", "limits.functions", "limits.name_bytes", "limits.abilities",
-            "limits.kept_bytes", "limits.unstored_jobs", "limits.unstored_job_bytes", "stall_timeout"))) + [
+            "limits.kept_bytes", "limits.unstored_jobs", "limits.unstored_job_bytes", "statistics.ends",
+            "statistics.end_bytes", "stall_timeout"))) + [
             Option("-f --file-descriptors", "N", "open files, somewhat more than connections and at least %d (default: as many "
                    "as allowed)" % LEAST_DESCRIPTORS, whole_number(0, LARGEST_NUMBER)),
         ]),
@@ -300,6 +302,7 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
                            inherited)
     settings["access"] = _access(parts("access"))
     settings["limits"] = Limits(**parts("limits"))
+    settings["statistics"] = Statistics(**parts("statistics"))
     settings["store"] = server_store(options)
     settings["version"] = VERSION
     return settings

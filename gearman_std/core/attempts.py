@@ -3,7 +3,7 @@ from ..wire.protocol import parse_number
 from .jobs import NO_WATCHERS
 from .peers import ASLEEP, AWAKE, WOKEN
 from .results import keep_end
-from .statistics import END_CANCELLED, END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE
+from .statistics import END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE
 from .transitions import end_job, enqueue, forget_job, give_up, put_behind, retry_after, set_job_aside, take_out
 from .turns import MANY
 from .watchers import tell_failure, unwatch
@@ -37,15 +37,11 @@ def assign(core: "CoreState", peer: "Peer") -> "Optional[Job]":
     if job is None:
         return None
     peer.running[job.handle] = job
-    now, function = core.now, job.function
-    if function.noted != core.second:
-        core.statistics.note(function, core.second, now, 1)
-    job.waited = waited = now - job.since
+    now = core.now
+    job.waited = now - job.since
     job.since = now
-    if function.statistics is not None:
-        function.statistics.waited.observe(waited)
     if peer.time_limits:
-        time_limit = peer.time_limits.get(function)
+        time_limit = peer.time_limits.get(job.function)
         if time_limit is not None:
             job.timer = core.time_limits.add(now + time_limit, job)
     return job
@@ -67,13 +63,8 @@ def finish(core: "CoreState", job: "Job") -> None:
     # What `note_end` and `take_out` do (benchmark: every job).
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    statistics = function.statistics
-    if statistics is not None:
-        ran = core.now - job.since
-        statistics.ran.observe(ran)
-        end = (job.handle, job.unique, END_COMPLETED, core.wall, job.waited, ran, worker.identity, b"")
-        statistics.last_success = end
-        statistics.ends.append(end)
+    function.note_success((
+        job.handle, job.unique, END_COMPLETED, core.wall, job.waited, core.now - job.since, worker.identity, b""))
     worker.completed += 1
     worker.running.pop(job.handle, None)
     if job.timer is not None:
@@ -144,10 +135,10 @@ def note_end(core: "CoreState", job: "Job", outcome: str, text: bytes = b"") -> 
     function, worker = job.function, job.worker
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
+    if worker is not None and not worker.gone and outcome is not END_FAILED:  # it may not know that, and end it all the same
+        worker.lose(job)
     statistics = function.statistics
     if statistics is not None:
-        end = (job.handle, job.unique, outcome, core.wall, job.waited, core.now - job.since if worker is not None else 0.0,
-               worker.identity if worker is not None else None, text[:MAX_TEXT_SIZE])
-        statistics.ends.append(end)
-        if outcome is not END_CANCELLED:
-            statistics.last_failure = end
+        statistics.note_other((
+            job.handle, job.unique, outcome, core.wall, job.waited, core.now - job.since if worker is not None else 0.0,
+            worker.identity if worker is not None else None, text[:MAX_TEXT_SIZE]))

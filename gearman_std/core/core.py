@@ -113,6 +113,8 @@ class Core(CoreState):
         if now >= self.second_ends:
             self.second = int(now)
             self.second_ends = self.second + 1
+            if self.statistics.active:
+                self.turns.finish(self.statistics.end_steps(now))
             if self.began is None:
                 self.began = now
             if len(self.jobs) > LARGE_TABLE // 2:  # submits do not look themselves (benchmark: background submit)

@@ -1,7 +1,10 @@
 """What there is to tell about the server's functions, jobs and peers, as plain values that JSON can carry.
 
-Times of day are unix time, durations seconds; names are text, in which bytes that are no UTF-8 stand as ``\\xff``.
+Times of day are unix time, durations seconds; names are text, in which a byte that is no UTF-8 stands as ``\\xff``, and a
+backslash that would look like the beginning of such a one as ``\\x5c``.
 """
+from string import hexdigits
+
 from .jobs import PRIORITY_CLASSES, RUNNING, WAITING
 from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
 
@@ -20,8 +23,13 @@ RECENT = 300     # seconds that count as lately
 
 
 def text_of(value: bytes) -> str:
-    """Bytes as text."""
-    return value.decode("utf-8", "backslashreplace")
+    """Bytes as text: no two different ones are the same text."""
+    text = value.decode("utf-8", "backslashreplace")
+    if "\\x" not in text:
+        return text
+    first, *rest = value.decode("utf-8", "surrogateescape").split("\\x")
+    parts = [("\\x5cx" if len(part) > 1 and part[0] in hexdigits and part[1] in hexdigits else "\\x") + part for part in rest]
+    return "".join([first] + parts).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def job_facts(core: "CoreState", job: "Job") -> "Dict[str, Any]":

@@ -3,7 +3,7 @@ from collections import OrderedDict
 
 from ..arguments import check_numbers
 from .jobs import Function, Totals
-from .statistics import FunctionStatistics
+from .statistics import END_SIZE, FunctionStatistics
 from .turns import STEP
 
 TYPE_CHECKING = False
@@ -142,35 +142,71 @@ class Registry:
 
 
 class Statistics:
-    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends.
+    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends;
+    all ends together have `end_bytes` bytes at most, about.
 
     Owner: the Core.
     """
 
-    def __init__(self, functions: int = 1000, ends: int = 10) -> None:
-        check_numbers(locals(), "functions", "ends")
+    def __init__(self, functions: int = 1000, ends: int = 10, end_bytes: int = 4 << 20) -> None:
+        check_numbers(locals(), "functions", "ends", "end_bytes")
         self.functions = functions
         self.ends = ends
-        self._known = OrderedDict()  # type: OrderedDict[Function, None] # who did nothing for longest first
+        self.end_bytes = end_bytes
+        self.size = 0                # bytes of all ends, about, as of the last second
+        # The bytes of the ends of each; who did nothing for longest first.
+        self._known = OrderedDict()  # type: OrderedDict[Function, int]
+        self.active = {}            # type: Dict[Function, None] # who did something since their steps were ended
 
     def __repr__(self) -> str:
         return "<Statistics of %d functions>" % len(self._known)
 
-    def note(self, function: Function, second: int, now: float, taken: int = 0) -> None:
-        """Something happens to a function's jobs in a second in which nothing had yet; so many were just taken to run."""
+    def note(self, function: Function, second: int, now: float) -> None:
+        """Something happens to a function's jobs in a second in which nothing had yet."""
         function.noted = second
+        self.active[function] = None
         statistics = function.statistics
-        if statistics is None:
-            statistics = function.statistics = FunctionStatistics(self.ends)
-            self._known[function] = None
-            if len(self._known) > self.functions:
-                self.forget(next(iter(self._known)))
-        else:
+        if statistics is not None:
             self._known.move_to_end(function)
-        function.update_statistics(now, taken)
+            function.update_statistics(now)
+            return
+        if not self.functions:
+            return
+        statistics = function.statistics = FunctionStatistics(self.ends)
+        function.note_success = statistics.fresh.append
+        function.update_statistics(now)
+        self._known[function] = 0
+        if len(self._known) > self.functions:
+            self.forget(next(iter(self._known)))
+
+    def end_steps(self, now: float) -> "Iterator[bytes]":
+        """A second is over: end the steps of those who did something, and have no more ends than there is room for."""
+        active, self.active = self.active, {}
+        for count, function in enumerate(active, 1):
+            statistics = function.statistics
+            if statistics is not None:
+                function.update_statistics(now)
+                self._weigh(function, statistics)
+            if not count % STEP:
+                yield b""
+        for function in list(self._known) if self.size > self.end_bytes else ():
+            if self.size <= self.end_bytes:
+                break
+            if function.statistics is not None and self._known.get(function):
+                function.statistics.forget_ends()
+                self._weigh(function, function.statistics)
+
+    def _weigh(self, function: Function, statistics: FunctionStatistics) -> None:
+        """See how many bytes the ends of a function have."""
+        size = sum(END_SIZE + len(end[0]) + len(end[1]) + len(end[7]) for end in statistics.ends)
+        self.size += size - self._known[function]
+        self._known[function] = size
 
     def forget(self, function: Function) -> None:
         """A function has no statistics any longer."""
-        if self._known.pop(function, self) is None:
+        size = self._known.pop(function, None)
+        if size is not None:
+            self.size -= size
             function.statistics = None
+            function.note_success = bool
             function.noted = -1

@@ -248,9 +248,12 @@ def _relay(core: "CoreState", job: "Job", packet_type: int, handle: bytes, data:
     tell(core.turns, job, core.ledger.held(job, send) if worker is None else send, worker)
 
 
-def _refuse_late(core: "CoreState", peer: "Peer", text: bytes) -> None:
+def _refuse_late(core: "CoreState", peer: "Peer", handle: bytes, text: bytes) -> None:
     """A worker ends a job that it does not have, or has no longer."""
     core.counters["late_results"] += 1
+    function = peer.taken_away.pop(handle, None)
+    if function is not None:
+        function.count("late")
     peer.error(b"JOB_NOT_FOUND", text)
 
 
@@ -258,7 +261,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
-        _refuse_late(core, peer, b"Job given in work result not found")
+        _refuse_late(core, peer, handle, b"Job given in work result not found")
         return
     watchers = job.watchers
     if job.background:
@@ -281,7 +284,7 @@ def on_work_fail(core: "CoreState", peer: "Peer", arguments: "Arguments") -> Non
     (handle,) = arguments
     job = peer.running.get(handle.rstrip(b"\0"))
     if job is None:
-        _refuse_late(core, peer, b"Job given in work result not found")
+        _refuse_late(core, peer, handle.rstrip(b"\0"), b"Job given in work result not found")
     else:
         if job.background:
             core.ledger.hold(peer)
@@ -292,7 +295,7 @@ def on_work_exception(core: "CoreState", peer: "Peer", arguments: "Arguments") -
     handle, data = arguments
     job = peer.running.get(handle)
     if job is None:
-        _refuse_late(core, peer, b"An exception was received for a job that does not exist")
+        _refuse_late(core, peer, handle, b"An exception was received for a job that does not exist")
     else:
         if job.background:
             core.ledger.hold(peer)

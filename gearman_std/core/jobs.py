@@ -22,7 +22,7 @@ from ..timers import growing_pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Optional, Tuple, Union
     from .statistics import FunctionStatistics
     # A Peer is Any here, since the module peers is made with the help of this one.
 
@@ -216,7 +216,7 @@ class Function:
 
     __slots__ = ("name", "policy", "queues", "waiting", "running", "delayed", "aside", "size", "workers",
                  "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals", "noted",
-                 "statistics")
+                 "statistics", "note_success")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
@@ -237,6 +237,8 @@ class Function:
         self.totals = Totals()
         self.noted = -1           # the second of which Statistics know that something happened
         self.statistics = None    # type: Optional[FunctionStatistics] # of functions that did something lately
+        # Takes what makes an End of a job that is complete (benchmark: every job); bool keeps nothing of it.
+        self.note_success = bool  # type: Callable[[Any], Any]
 
     def __repr__(self) -> str:
         return "<Function %s: %d waiting, %d running, %d workers>" % (
@@ -365,11 +367,11 @@ class Function:
         """Count something else that happened to a job, or did not: one of the names in Totals."""
         setattr(self.totals, what, getattr(self.totals, what) + 1)
 
-    def update_statistics(self, now: float, taken: int = 0) -> None:
-        """Count what was observed, and end the steps of the history that are over by now; so many jobs were just taken."""
+    def update_statistics(self, now: float) -> None:
+        """Count what was observed, and end the steps of the history that are over by now."""
         assert self.statistics is not None, self
         totals = self.totals
-        self.statistics.settle(now, (totals.submitted, totals.completed, totals.failed), sum(self.waiting) + taken)
+        self.statistics.update(now, (totals.submitted, totals.completed, totals.failed), sum(self.waiting))
 
     def gain_worker(self) -> None:
         """A worker has registered for it, perhaps not for the first time."""
@@ -484,7 +486,8 @@ class Totals:
     Owner: the Function, whose methods alone change it; for what belongs to none, the Registry.
     """
 
-    __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused", "lost")
+    __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused", "lost",
+                 "late")
 
     def __init__(self) -> None:
         self.submitted = 0
@@ -496,6 +499,7 @@ class Totals:
         self.cancelled = 0
         self.refused = 0
         self.lost = 0  # attempts whose worker was lost, or too slow, or gave the job back
+        self.late = 0  # results of a worker that has the job no longer
 
     def add(self, others: "Totals") -> None:
         """Count what others have counted."""

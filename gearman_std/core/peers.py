@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 AWAKE, ASLEEP, WOKEN = range(3)
 
 NO_HOLDS = ()  # type: Any # most peers never wait for the store
+MOST_TAKEN_AWAY = 100  # jobs that were taken away from a worker, and are remembered
+
 _CREATED = response_head(JOB_CREATED, 0)[:8]
 
 
@@ -27,7 +29,7 @@ class Peer:
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
                  "ended", "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching",
                  "all_yours", "errand", "errand_lasts", "gone", "heard", "completed", "failed", "identity", "holds", "taken",
-                 "parked", "put_off")
+                 "parked", "put_off", "taken_away")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -55,6 +57,7 @@ class Peer:
         self.heard = 0.0          # monotonic seconds, when it said something last
         self.completed = 0        # jobs that it has done
         self.failed = 0
+        self.taken_away = {}      # type: Dict[bytes, Function] # by handle: the last jobs that it lost while it ran them
         self.errand_lasts = False  # that is done whether the peer is there or not
         self.holds = NO_HOLDS     # type: Sequence[List[int]] # what in outgoing waits for the store, see `hold`
         self.taken = 0            # pieces that were taken out of outgoing since something in it began to wait
@@ -70,6 +73,12 @@ class Peer:
         """It says how it is called."""
         self.client_id = client_id
         self.identity = (self.number, self.address, client_id)
+
+    def lose(self, job: "Job") -> None:
+        """A job is taken away from it; what it says of that from now on comes late."""
+        self.taken_away[job.handle] = job.function
+        if len(self.taken_away) > MOST_TAKEN_AWAY:
+            del self.taken_away[next(iter(self.taken_away))]
 
     def send(self, packet: "Data") -> None:
         """Have the server send some bytes."""

@@ -32,6 +32,7 @@ class CoreState:
     def __init__(self, handle_prefix: bytes = b"H:localhost", exceptions: bool = False, wakeup: "Optional[int]" = None,
                  durable: bool = False, policy: "Optional[FunctionPolicy]" = None,
                  policies: "Optional[Dict[bytes, FunctionPolicy]]" = None, limits: "Optional[Limits]" = None,
+                 statistics: "Optional[Statistics]" = None,
                  version: bytes = b"gearman_std", pid: int = 0, verbosity: bytes = b"ERROR",
                  numbers: "Optional[Callable[[int], int]]" = None) -> None:
         self.exceptions = exceptions
@@ -46,7 +47,7 @@ class CoreState:
         self.second_ends = float("-inf")  # when that is another
         self.began = None               # type: Optional[float] # the first `now`
         self.loading = False            # the server is still reading its store
-        self.statistics = Statistics()
+        self.statistics = statistics or Statistics()
         self.peers = {}                 # type: Dict[Peer, None]
         self.handler_tables = {}        # type: Dict[FrozenSet[str], List[Callable[..., None]]] # of peers, by their rights
         self.registry = Registry(self.limits, policy or FunctionPolicy(), dict(policies or {}), self.statistics)

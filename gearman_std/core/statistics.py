@@ -21,6 +21,7 @@ HISTORY = ((1, 300), (60, 1440))
 HISTORY_COLUMNS = ("submitted", "completed", "failed", "waiting")
 
 MAX_TEXT_SIZE = 200  # bytes of a failure's text that are kept
+END_SIZE = 300       # bytes that an End takes up besides its handle, unique and text, about
 
 # How an attempt ends, and mostly with it the job: lost if the worker was lost, too slow, or gave it back; cancelled also if no
 # worker had it.
@@ -33,45 +34,30 @@ class Histogram:
     Owner: the Core.
     """
 
-    __slots__ = ("observe", "_counts", "_seconds", "_fresh")
+    __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(BUCKETS) + 1)
-        self._seconds = 0.0
-        self._fresh = array("d")           # not counted yet, as many together cost less
-        self.observe = self._fresh.append  # takes the seconds of one duration (benchmark: every job)
+        self.counts = [0] * (len(BUCKETS) + 1)  # not longer than each bound, but than the one before; the last, than all
+        self.seconds = 0.0
 
     def __repr__(self) -> str:
         return "<Histogram of %d, %.3f s in all>" % (self.count, self.seconds)
 
-    def settle(self) -> None:
-        """Count what was observed."""
-        fresh = sorted(self._fresh)
-        del self._fresh[:]
+    def observe(self, durations: "List[float]") -> None:
+        """Count some durations, which costs less for many than for each."""
+        durations.sort()
         start = 0
         for index, bound in enumerate(BUCKETS):
-            end = bisect_right(fresh, bound, start)
-            self._counts[index] += end - start
+            end = bisect_right(durations, bound, start)
+            self.counts[index] += end - start
             start = end
-        self._counts[-1] += len(fresh) - start
-        self._seconds += sum(fresh)
-
-    @property
-    def counts(self) -> "List[int]":
-        """How many durations were not longer than each bound, but than the one before; the last, than all."""
-        self.settle()
-        return self._counts
+        self.counts[-1] += len(durations) - start
+        self.seconds += sum(durations)
 
     @property
     def count(self) -> int:
         """How many there were in all."""
         return sum(self.counts)
-
-    @property
-    def seconds(self) -> float:
-        """How long they were together."""
-        self.settle()
-        return self._seconds
 
     def cumulative(self) -> "List[int]":
         """How many durations were not longer than each bound, and how many there were in all."""
@@ -190,22 +176,59 @@ class FunctionStatistics:
     Owner: the Core.
     """
 
-    __slots__ = ("waited", "ran", "history", "ends", "last_success", "last_failure")
+    __slots__ = ("waited", "ran", "history", "last_failure", "fresh", "_ends", "_last_success")
 
     def __init__(self, ends: int) -> None:
-        self.waited = Histogram()  # from when a job could run to when a worker got it
-        self.ran = Histogram()     # from then to when the worker said that it is complete
+        self.waited = Histogram()  # of attempts that have ended, from when the job could run to when a worker got it
+        self.ran = Histogram()     # of jobs that are complete, from then to when the worker said so
         self.history = History()
-        # What makes an End each, the oldest first: plain tuples, as most are never looked at (benchmark: every job).
-        self.ends = deque(maxlen=ends)  # type: Deque[Tuple[Any, ...]]
-        self.last_success = None   # type: Optional[Tuple[Any, ...]] # what makes an End
-        self.last_failure = None   # type: Optional[Tuple[Any, ...]]
+        self.last_failure = None   # type: Optional[Tuple[Any, ...]] # what makes an End
+        # What makes an End each: plain tuples, as most are never looked at (benchmark: every job).
+        self.fresh = []            # type: List[Tuple[Any, ...]] # of jobs that are complete, and not counted yet
+        self._ends = deque(maxlen=ends)  # type: Deque[Tuple[Any, ...]] # the oldest first
+        self._last_success = None  # type: Optional[Tuple[Any, ...]]
 
     def __repr__(self) -> str:
+        self.settle()
         return "<FunctionStatistics: %r waited, %r ran>" % (self.waited, self.ran)
 
-    def settle(self, now: float, counters: "Tuple[int, int, int]", waiting: int) -> None:
-        """Count what was observed, and end the steps of the history that are over by now."""
-        self.waited.settle()
-        self.ran.settle()
+    @property
+    def ends(self) -> "Deque[Tuple[Any, ...]]":
+        """What makes an End each, the oldest first."""
+        self.settle()
+        return self._ends
+
+    @property
+    def last_success(self) -> "Optional[Tuple[Any, ...]]":
+        """What makes an End of the last job that was complete."""
+        self.settle()
+        return self._last_success
+
+    def settle(self) -> None:
+        """Count the jobs that are complete."""
+        fresh = self.fresh
+        if fresh:
+            self.waited.observe([end[4] for end in fresh])
+            self.ran.observe([end[5] for end in fresh])
+            self._last_success = fresh[-1]
+            self._ends.extend(fresh[-(self._ends.maxlen or 1):])
+            del fresh[:]
+
+    def note_other(self, end: "Tuple[Any, ...]") -> None:
+        """Take in how an attempt ended, or a job, that is not complete."""
+        self.settle()
+        self._ends.append(end)
+        if end[6] is not None:
+            self.waited.observe([end[4]])
+        if end[2] is not END_CANCELLED:
+            self.last_failure = end
+
+    def forget_ends(self) -> None:
+        """Have no ends, but the last success and the last failure."""
+        self.settle()
+        self._ends.clear()
+
+    def update(self, now: float, counters: "Tuple[int, int, int]", waiting: int) -> None:
+        """Count the jobs that are complete, and end the steps of the history that are over by now."""
+        self.settle()
         self.history.note(now, counters, waiting)

@@ -107,6 +107,7 @@ def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
     if job.background:
         tell_failure(core.ledger, core.turns, job, None, job.handle)
         unwatch(job)
+        job.function.count("failed")
         set_job_aside(core, job, error)
     else:
         fail_job(core, job)

@@ -20,6 +20,7 @@ from ..arguments import check_path
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
+from ..core.functions import Statistics
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
@@ -81,10 +82,11 @@ class Server:
     may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for
     functions that have none of their own in `policies`.
 
-    Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for one
-    peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds in
-    which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB.  `limits` are those
-    of jobs and functions.  `store` is a JobStore, or the path of its file, that keeps the background jobs.
+    Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for
+    one peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds
+    in which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB. `limits` are
+    those of jobs and functions; `statistics` remembers how jobs went, for one server. `store` is a JobStore, or the path of
+    its file, that keeps the background jobs.
 
     Raises ValueError or TypeError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and
     all that call it raise OSError if an address cannot be had, `open_store`, `serve` and `start` StoreError if the store
@@ -96,8 +98,9 @@ class Server:
     def __init__(self, port: int = DEFAULT_PORT, listen: "Sequence[Any]" = (), *, backlog: int = 1024,
                  handle_prefix: "Optional[Union[str, bytes]]" = None, exceptions: bool = False, wakeup: "Optional[int]" = None,
                  policy: "Optional[FunctionPolicy]" = None, policies: "Optional[Dict[Any, FunctionPolicy]]" = None,
-                 limits: "Optional[Limits]" = None, max_packet_size: int = MAX_PACKET_SIZE,
-                 max_line_size: int = MAX_LINE_SIZE, max_connections: int = 0, max_unsent: int = MAX_PACKET_SIZE,
+                 limits: "Optional[Limits]" = None, statistics: "Optional[Statistics]" = None,
+                 max_packet_size: int = MAX_PACKET_SIZE, max_line_size: int = MAX_LINE_SIZE, max_connections: int = 0,
+                 max_unsent: int = MAX_PACKET_SIZE,
                  stall_timeout: float = 60.0, tls: "Any" = None, handshake_timeout: float = 10.0,
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
@@ -120,7 +123,7 @@ class Server:
         self._stall_timeout = stall_timeout
         self.core = Core(pack_prefix(handle_prefix), exceptions=exceptions, wakeup=wakeup, durable=store is not None,
                          policy=policy, policies={encode_function(name): policy for name, policy in (policies or {}).items()},
-                         limits=limits, version=(version or VERSION).encode(), pid=os.getpid(),
+                         limits=limits, statistics=statistics, version=(version or VERSION).encode(), pid=os.getpid(),
                          verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]
         if store is not None:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from ..arguments import check_kind, check_number
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
+from ..core.functions import Statistics
 from ..net.addresses import DEFAULT_PORT, machine_name
 from ..net.streams import KEEPALIVE, MOST_KEEPALIVE
 from ..store.sqlite import DURABILITIES, EVERY
@@ -131,7 +132,7 @@ def _check_keepalive(name: str, keepalive: "Any") -> None:
         check_number(name, number, setting.least, whole=True, most=setting.most)
 
 
-_LIMITS, _POLICY = Limits(), FunctionPolicy()
+_LIMITS, _POLICY, _STATISTICS = Limits(), FunctionPolicy(), Statistics()
 
 SETTINGS = OrderedDict((setting.name, setting) for setting in (
     # Where it listens.
@@ -236,6 +237,12 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
             "with a store, what may wait for the disk: new background jobs are refused beyond it (default: %s)"),
     Setting("limits.unstored_job_bytes", _LIMITS.unstored_job_bytes, "--max-unstored-job-bytes", BYTES,
             "data of new background jobs that may wait for the disk (default: %s)"),
+    Setting("statistics", check=_kind(Statistics, "a Statistics")),
+    Setting("statistics.ends", _STATISTICS.ends, "--last-ends", NUMBER,
+            "jobs of each function of which it is remembered how they ended last (default: %s)"),
+    Setting("statistics.end_bytes", _STATISTICS.end_bytes, "--last-end-bytes", BYTES,
+            "that of all functions, about; of the one that did nothing for longest goes first (default: %s)"),
+    Setting("statistics.functions", _STATISTICS.functions, unit=NUMBER),
     Setting("stall_timeout", 60.0, "--stall-timeout", SECONDS,
             "how long a peer may leave a packet half sent, or results unread (default: %s)"),
 

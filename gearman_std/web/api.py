@@ -63,7 +63,7 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
                      after: bytes = b"") -> "Generator[bytes, None, List[Function]]":
     """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters.  Names
     are compared as they are shown, so that `after` can be one that was."""
-    search, behind = search.lower(), text_of(after)
+    search, behind = search.lower(), after.decode("utf-8", "backslashreplace")
     best = []   # type: List[Function]
     chunk = []  # type: List[Function]
 

@@ -41,7 +41,7 @@ svg { display: block } .bar { width: 7rem; height: .7rem } .spark { width: 120px
 dialog::backdrop { background: rgb(0 0 0 / 45%) } dialog menu { display: flex; gap: .6rem; justify-content: end; padding: 0 }
 footer { color: var(--faint); font-size: .85rem; padding-top: 1.5rem; padding-bottom: 1.5rem }
 @media (max-width: 44rem) { .wide { display: none } form { margin-left: 0; width: 100% } input { width: 100% }
-  .k { max-width: 11rem } }
+  .k { min-width: 6.5rem; max-width: 11rem } }
 @media (prefers-reduced-motion: no-preference) { progress { transition: none } }
 """
 

@@ -40,7 +40,8 @@ _COUNTERS_OF_FUNCTIONS = (
     ("submitted", "Jobs that were submitted"), ("joined", "Submits that joined a job"), ("completed", "Jobs that are complete"),
     ("failed", "Jobs that failed"), ("requeued", "Attempts that failed or were lost, after which the job waits again"),
     ("set_aside", "Jobs that were set aside"), ("cancelled", "Jobs that were cancelled"),
-    ("refused", "Submits that were refused"))
+    ("refused", "Submits that were refused"), ("lost", "Attempts whose worker was lost, or too slow, or gave the job back"),
+    ("late", "Results of workers that had the job no longer"))
 
 
 def metrics_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
@@ -101,6 +102,7 @@ def _histograms(functions: "List[Function]", labels: "Dict[Function, str]", attr
     for function in functions:
         if function.statistics is None:
             continue
+        function.statistics.settle()
         histogram = getattr(function.statistics, attribute)
         lead = labels[function][:-1]
         counts = histogram.cumulative()

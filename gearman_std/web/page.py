@@ -224,9 +224,9 @@ def _jobs_section(core: "Core", title: str, known: "Mapping[bytes, Job]", chain:
     if not jobs:
         yield '<p class="faint">None.</p>\n'
         return
-    yield ('<div class="scroll"><table><thead><tr><th>Job</th><th>Function</th><th class="wide">Unique</th><th>State</th>'
+    yield ('<div class="scroll"><table><thead><tr><th>Job</th><th>Function</th><th class="wide">Unique</th><th%s>State</th>'
            '<th class="n">%s</th><th>%s</th><th></th></tr></thead><tbody>\n' % (
-               ("Attempts", "Error") if aside else ("For", "Progress or worker")))
+               (' class="wide"', "Attempts", "Error") if aside else ("", "For", "Progress or worker")))
     for job in jobs[:SHOWN]:
         yield _job_row(core, job, aside, steers)
         yield ""
@@ -250,7 +250,8 @@ def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
             '<td class="orders">%s</td></tr>\n' % (
                 _page_quoted(job.handle), escape(handle), _page_quoted(job.function.name),
                 escape(facts["function"]) or "(no name)",
-                escape(facts["unique"]), _STATE_LOOKS.get(job.state, ""), job.state, measure, about, orders if steers else ""))
+                escape(facts["unique"]), "bad wide" if aside else _STATE_LOOKS.get(job.state, ""), job.state,
+                measure, about, orders if steers else ""))
 
 
 def _schedules_section(core: "Core", steers: bool) -> "Iterator[str]":

@@ -1,5 +1,8 @@
 """What is told of functions, jobs and peers: plain values, with names of any bytes."""
 import json
+from itertools import product
+
+import pytest
 
 from gearman_std.core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
 from gearman_std.wire.protocol import PRE_SLEEP, SET_CLIENT_ID, WORK_FAIL
@@ -62,3 +65,17 @@ def test_the_oldest_job_is_one_that_could_run(world):
     assert function_facts(world.core, function)["oldest"] == 0.0
     client.asks(b"cancel job H:x:2")
     assert function_facts(world.core, function)["oldest"] is None
+
+
+@pytest.mark.parametrize("name, text", [
+    (b"resize", "resize"), ("gr\u00f6\u00dfe".encode(), "gr\u00f6\u00dfe"), (b"\xff", "\\xff"), (b"\\xff", "\\x5cxff"),
+    (b"\\x5cxff", "\\x5cx5cxff"), (b"App\\Job", "App\\Job"), (b"App\\xyz", "App\\xyz"), (b"a\\x", "a\\x"), (b"a\\xF", "a\\xF"),
+    (b"a\\xFF\xfe", "a\\x5cxFF\\xfe"), (b"\\\xff", "\\\\xff"), (b"\\x\\x41", "\\x\\x5cx41")])
+def test_a_name_of_any_bytes_as_text(name, text):
+    assert text_of(name) == text
+
+
+def test_no_two_names_are_the_same_text():
+    pieces = (b"\\", b"x", b"f", b"5", b"c", b"\xff", b"\xc3", b"\xa9", b"g")
+    names = [b"".join(some) for size in range(1, 6) for some in product(pieces, repeat=size)]
+    assert len(set(map(text_of, names))) == len(set(names)) > 60000

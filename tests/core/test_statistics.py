@@ -1,16 +1,20 @@
 """What is kept of durations, ends and history: of fixed size, and right at the edges."""
 import pytest
 
+from core_world import World
 from gearman_std.core.facts import function_facts, function_story
 from gearman_std.core.functions import Statistics
-from gearman_std.core.statistics import BUCKETS, HISTORY, MAX_TEXT_SIZE, End, Histogram, History, RowRing
-from gearman_std.wire.protocol import CAN_DO, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.peers import MOST_TAKEN_AWAY
+from gearman_std.core.statistics import (BUCKETS, END_FAILED, END_LOST, HISTORY, MAX_TEXT_SIZE, End, Histogram, History,
+                                         RowRing)
+from gearman_std.wire.protocol import CAN_DO, CAN_DO_TIMEOUT, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
 
 
 def test_a_histogram_counts_a_bound_in_its_own_bucket():
     histogram = Histogram()
-    for seconds in (0.0, BUCKETS[0], BUCKETS[0] * 1.001, BUCKETS[-1], BUCKETS[-1] + 1):
-        histogram.observe(seconds)
+    histogram.observe([BUCKETS[-1], BUCKETS[0] * 1.001])
+    histogram.observe([0.0, BUCKETS[0], BUCKETS[-1] + 1])
     assert histogram.counts[:2] == [2, 1] and histogram.counts[-2:] == [1, 1]
     assert histogram.cumulative()[:2] == [2, 3] and histogram.cumulative()[-2:] == [4, 5]
     assert histogram.seconds == pytest.approx(2.001 * BUCKETS[0] + 2 * BUCKETS[-1] + 1)
@@ -155,3 +159,98 @@ def test_what_is_known_of_a_function_shows_how_much_that_is(world):
     worker.says(WORK_COMPLETE, handle, b"").hears()
     assert repr(world.core.functions[b"f"].statistics) == (
         "<FunctionStatistics: <Histogram of 1, 0.000 s in all> waited, <Histogram of 1, 0.000 s in all> ran>")
+
+
+# --------------------------------------------------------------------------------------------------------- of jobs in a core
+
+def work(world, outcome=WORK_COMPLETE, function=b"f", unique=b""):
+    worker = world.worker(function)
+    handle = world.connects().submits_bg(function, unique)
+    assert worker.grabs() == handle
+    worker.says(outcome, handle, *([b""] if outcome == WORK_COMPLETE else []))
+    worker.leaves()
+    return handle
+
+
+def test_a_second_is_over_though_nothing_happens_in_the_next(world):
+    """What waits is told as it was at the end of the second, before a worker takes it."""
+    client = world.connects()
+    for _ in range(3):
+        client.submits_bg()
+    world.passes(1.0)
+    world.worker(b"f").grabs()
+    world.passes(5.0)
+    function = world.core.functions[b"f"]
+    function.update_statistics(world.core.now)
+    assert [row[1:] for row in function.statistics.history.rows(0)] == [(3, 0, 0, 3)]
+
+
+def test_steps_of_very_many_functions_are_ended_in_turns(world):
+    client = world.connects()
+    for number in range(300):
+        client.submits_bg(b"f%d" % number)
+    world.core.tick(world.now + 1, world.wall + 1)
+    assert world.does_chores() >= 4
+    assert all(len(list(function.statistics.history.rows(0))) == 1 for function in world.core.functions.values())
+
+
+def test_the_last_success_outlives_failures_and_the_bound_of_all_ends():
+    world = World(statistics=Statistics(ends=3, end_bytes=1000))
+    good = work(world)
+    for _ in range(5):
+        work(world, WORK_FAIL)
+    statistics = world.core.functions[b"f"].statistics
+    assert [end[2] for end in statistics.ends] == [END_FAILED] * 3 and statistics.last_success[0] == good
+    for number in range(5):
+        work(world, function=b"g%d" % number)
+    world.passes(1.0)
+    assert world.core.statistics.size <= 1000
+    assert list(statistics.ends) == [] and statistics.last_success[0] == good and statistics.last_failure[2] == END_FAILED
+    assert [len(world.core.functions[b"g%d" % number].statistics.ends) for number in range(5)] == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("settings", [{"ends": 0}, {"functions": 0}])
+def test_no_ends_or_no_statistics_at_all(settings):
+    world = World(statistics=Statistics(**settings))
+    handle = work(world)
+    world.passes(1.0)
+    statistics = world.core.functions[b"f"].statistics
+    assert (statistics is None) is ("functions" in settings)
+    if statistics is not None:
+        assert list(statistics.ends) == [] and statistics.last_success[0] == handle
+    assert world.core.statistics.size == 0
+
+
+def test_a_result_that_comes_after_its_job_was_taken_away_is_late():
+    world = World(policy=FunctionPolicy(retries=9))
+    slow, quick, client = world.connects().says(CAN_DO_TIMEOUT, b"f", b"1000"), world.worker(b"f"), world.connects()
+    handle, other = client.submits_bg(), client.submits_bg()
+    slow.grabs()
+    slow.grabs()
+    world.passes(1.0)
+    assert quick.grabs() == handle
+    quick.says(WORK_COMPLETE, handle, b"")
+    for late in (handle, handle, b"H:nix:1"):
+        slow.says(WORK_COMPLETE, late, b"").hears_error(b"JOB_NOT_FOUND")
+    slow.says(WORK_FAIL, other + b"\0").hears_error(b"JOB_NOT_FOUND")
+    totals = world.core.functions[b"f"].totals
+    assert (totals.lost, totals.late, totals.completed) == (2, 2, 1)
+    assert world.core.counters["late_results"] == 4
+
+
+def test_a_worker_remembers_the_last_jobs_that_were_taken_away(world):
+    worker, admin, client = world.worker(b"f"), world.connects(), world.connects()
+    for _ in range(MOST_TAKEN_AWAY + 5):
+        handle = client.submits_bg()
+        worker.grabs()
+        admin.asks(b"cancel job " + handle)
+    assert len(worker.peer.taken_away) == MOST_TAKEN_AWAY and handle in worker.peer.taken_away
+
+
+def test_a_job_that_was_set_aside_has_failed(world):
+    world.connects().submits_bg()
+    world.loses(5)
+    statistics, totals = world.core.functions[b"f"].statistics, world.core.functions[b"f"].totals
+    assert (totals.failed, totals.set_aside, totals.lost) == (1, 1, 5)
+    assert (statistics.last_failure[2], statistics.last_failure[7]) == (END_LOST, b"the worker was lost")
+    assert statistics.waited.count == 5

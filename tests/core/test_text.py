@@ -175,7 +175,8 @@ def test_show_functions_json_tells_all_of_each_function(world):
     assert json.loads(one.decode()) == {
         "function": "f", "paused": True, "waiting": 1, "running": 0, "delayed": 0, "aside": 0, "workers": 1, "size": 7,
         "max_queue": [5, 6, 7], "submitted": 2, "joined": 1, "completed": 1, "failed": 0, "requeued": 0, "set_aside": 0,
-        "cancelled": 0, "refused": 0, "lost": 0, "oldest": 0.0, "waiting_high": 0, "waiting_normal": 1, "waiting_low": 0,
+        "cancelled": 0, "refused": 0, "lost": 0, "late": 0, "oldest": 0.0,
+        "waiting_high": 0, "waiting_normal": 1, "waiting_low": 0,
         "recent": {"submitted": 0, "completed": 0, "failed": 0, "seconds": 300}, "last_failure": None, "last_success": {
             "handle": "H:x:1", "unique": "u", "outcome": "completed", "time": world.wall, "age": 0.0, "waited": 0.0,
             "ran": 0.0, "text": "", "worker": {"number": 3, "address": "127.0.0.1", "client_id": "-"}}}
@@ -198,6 +199,7 @@ def test_show_totals_counts_what_has_happened(world):
     world.core.counters["peers_dropped"] = 2
     assert admin.asks(b"show totals") == (
         b"submitted\t3\njoined\t1\ncompleted\t1\nfailed\t2\nrequeued\t1\nset_aside\t0\ncancelled\t1\nrefused\t1\nlost\t1\n"
+        b"late\t0\n"
         b"jobs\t0\naside\t0\njob_bytes\t0\npeers\t2\nfunctions\t1\nuptime\t7\nlate_results\t1\npeers_dropped\t2\n"
         b"refused_abilities\t0\nrefused_draining\t1\nrefused_function_job_bytes\t0\nrefused_function_jobs\t0\n"
         b"refused_functions\t0\nrefused_job_bytes\t0\nrefused_jobs\t0\nrefused_max_queue\t0\nrefused_unstored\t0\n.\n")

@@ -89,3 +89,11 @@ def test_many_functions_are_told_in_turns(world, browser):
         world.core.add_function(b"f%d" % number)
     _, samples, _ = scrape(browser)
     assert sum(name == "gearman_jobs" for name, _ in samples) == 1000 and browser.turns > 100
+
+
+def test_two_names_never_have_the_same_label(world, browser):
+    names = [b"\xff", b"\\xff", b"\\x5cxff", b"\\\\xff", b"a\nb", b"a\\nb", b'"', b'\\"']
+    for name in names:
+        world.core.add_function(name)
+    _, samples, _ = scrape(browser)
+    assert len([1 for name, labels in samples if name == "gearman_jobs"]) == len(names)
