@@ -1,9 +1,11 @@
 """The command `trace`: a proxy that shows what passes between Gearman programs, and plays it again."""
 import os
 import threading
+import time
 from contextlib import ExitStack
 
 from ..net.addresses import DEFAULT_PORT, show_address, split_address
+from ..net.connection import open_connection
 from ..net.signals import WokenBySignals
 from ..server.listeners import open_listeners
 from ..trace.drawing import Drawing
@@ -11,10 +13,11 @@ from ..trace.lines import LineMaker
 from ..trace.outlet import Outlet
 from ..trace.pcap import Capture
 from ..trace.proxy import Proxy, Upstream
-from ..trace.records import SHOWN_BYTES, record_to_json
+from ..trace.records import SHOWN_BYTES, record_from_json, record_to_json
+from ..trace.replaying import Replay
 from ..trace.tracer import KEPT, SLOW, Sieve, Tracer
 from .common import address_options, find_tls, name_servers
-from .console import DONE, Console
+from .console import DONE, FAILED, Console
 from .daemon import SignalHandlers, allow_descriptors
 from .options import CommandLine, Option, Parsed, UsageError, read_seconds, read_size, some_text, whole_number
 
@@ -47,7 +50,7 @@ who  client, worker, admin or http, the number of the connection, and the client
 """
 _TRACE_STATUSES = """
 0  it was ended by Ctrl-C or SIGTERM
-1  it cannot listen, or write its files
+1  it cannot listen, or write its files; a replay found differences
 2  the command line makes no sense
 126, 127  the command cannot be run, or is not there
 With a command, the exit status is the command's, and 128 and the signal's number if one ended it.
@@ -57,12 +60,14 @@ gearman-std trace -L 4731 queue1:4730
 gearman-std trace -- gearman -f wc < file
 gearman-std trace --function resize --explain -- ./worker
 gearman-std trace --json -o talk.json -- ./client
+gearman-std trace --replay talk.json other:4730
 """
 
 
 def make_trace_line() -> CommandLine:
     """The options of `trace`."""
-    return CommandLine("trace", ["trace [OPTIONS] [HOST:PORT]", "trace [OPTIONS] [HOST:PORT] -- COMMAND [ARG...]"],
+    return CommandLine("trace", ["trace [OPTIONS] [HOST:PORT]", "trace [OPTIONS] [HOST:PORT] -- COMMAND [ARG...]",
+                                 "trace --replay FILE [--patience SECONDS] [HOST:PORT]"],
                        _TRACE_ABOUT, [
         ("Where", [
             Option("-L --listen", "ADDRESS", "where programs connect to: PORT, HOST:PORT or the path of a Unix socket; repeat "
@@ -82,6 +87,11 @@ def make_trace_line() -> CommandLine:
             Option("--slow", "SECONDS", "mark answers that take longer (default: %s)" % SLOW, read_seconds, default=SLOW),
             Option("--keep", "SIZE", "bytes of a packet that are looked at and recorded (default: 1M)", read_size,
                    default=KEPT),
+        ]),
+        ("Play again", [
+            Option("--replay", "FILE", "send what clients and workers sent in a recording of --json to the server, and tell "
+                   "where its answers differ; handles are those of the same jobs now", some_text),
+            Option("--patience", "SECONDS", "how long an answer may take then (default: 5)", read_seconds, default=5.0),
         ]),
         ("Only records (each option can be repeated, and then one of its words is enough)", [
             Option("--job", "JOB", "of a job: its number in the trace, its handle or its unique", repeat=True),
@@ -105,7 +115,11 @@ def run_trace(console: Console, arguments: "Sequence[str]") -> int:
     options = make_trace_line().parse(words)
     if len(options.words) > 1:
         raise UsageError("one HOST:PORT is enough, and a command follows --: %s" % " ".join(options.words))
+    if options.replay is not None and command is not None:
+        raise UsageError("a recording is played, or a command is run")
     servers = name_servers(options.words[0] if options.words else None, None, os.environ)
+    if options.replay is not None:
+        return _replay(console, options, servers[0])
     places = _find_places(options, len(servers), command is not None)
     tls = find_tls(options, os.environ)
     upstreams = [Upstream(address, tls) for address in servers]
@@ -193,6 +207,18 @@ def _make_taker(options: Parsed, outlet: Outlet) -> "Callable[[TraceRecord], Non
 
 # --- Running.
 
+def _replay(console: Console, options: Parsed, server: "Address") -> int:
+    """Play a recording; return the exit status."""
+    from json import loads
+    tls = find_tls(options, os.environ)
+    replay = Replay(lambda: open_connection(server, options.patience, tls), lambda words: console.write(words + "\n"),
+                    time.sleep, options.patience)
+    with open(options.replay, encoding="utf-8") as file:
+        replay.play(record_from_json(loads(line)) for line in file if line.strip())
+    console.write("%d differences\n" % replay.differences)
+    return FAILED if replay.differences else DONE
+
+
 def _trace_all(console: Console, proxy: Proxy, outlet: Outlet) -> int:
     """Be a proxy until a signal ends it."""
     allow_descriptors()
@@ -212,7 +238,7 @@ def _trace_command(console: Console, proxy: Proxy, outlet: Outlet, command: "Lis
     try:
         process = Popen(command, env=environment)
     except OSError as error:
-        console.complain("cannot run %s: %s" % (command[0], error.strerror))
+        console.complain("cannot run %s: %s" % (command[0], os.strerror(error.errno or 0)))
         return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
     allow_descriptors()  # which the command does not inherit
 

@@ -126,6 +126,19 @@ def test_json_in_a_file(tmp_path, address):
     assert records[0]["arguments"]["workload"] == "hello"
 
 
+def test_a_recording_is_played_again(tmp_path, address, capfd):
+    path = str(tmp_path / "talk")
+    assert run("--json", "-o", path, address, "--", *(COMMAND + ["client", "-b", "-f", "again", "hello"]))[0] == 0
+    with Server(port=0, listen=["127.0.0.1"]) as server:
+        assert main(["trace", "--replay", path, "%s:%d" % server.address]) == 0
+        assert capfd.readouterr().out == "0 differences\n"
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("[]\n")
+    assert main(["trace", "--replay", path, address]) == 1
+    assert "not a record of a trace" in capfd.readouterr().err
+    assert main(["trace", "--replay", path, address, "--", "true"]) == 2
+
+
 def test_a_capture_and_a_picture(tmp_path, address):
     pcap, svg = tmp_path / "capture.pcap", tmp_path / "talk.svg"
     status, _, _ = run("--pcap", str(pcap), "--svg", str(svg), address, "--", *(COMMAND + ["client", "-b", "-f", "wc", "x"]))

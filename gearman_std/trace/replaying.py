@@ -1,0 +1,222 @@
+"""A recording played again: what clients and workers sent goes to a server, whose answers are compared with those of old."""
+from collections import deque
+from struct import Struct
+
+from ..errors import ProtocolError, ServerLost
+from ..wire.protocol import HEADER_SIZE, JOB_CREATED, NOOP, PACKETS, packet_name
+from .records import CONNECTS, EVENT, OVER, RESETS, TraceRecord, plain_text
+from .units import PACKET, Unit, UnitReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, Iterable, Optional
+
+_LONGEST_GAP = 0.1     # seconds between two things that were farther apart
+_SHORTEST_GAP = 0.005  # between what two connections say, or the server could take it the other way round
+_SHOWN_OF_ANSWERS = 200  # bytes
+_KEPT_OF_ANSWERS = 1 << 30
+_HEADER_OF_PACKET = Struct(">4sII")
+_LEADING_HANDLE = frozenset(number for number, (_, _, names) in PACKETS.items() if names and names[0] == "handle")
+_TELLS_HANDLE = frozenset(number for number in _LEADING_HANDLE if number == JOB_CREATED or "function" in PACKETS[number][2])
+
+
+class ReplayedHandles:
+    """The handles of the recording, and those of the same jobs now.
+
+    Owner: the replay.
+    """
+
+    def __init__(self) -> None:
+        self._now = {}  # type: Dict[bytes, bytes]
+
+    def __repr__(self) -> str:
+        return "<ReplayedHandles of %d jobs>" % len(self._now)
+
+    def learn(self, old: bytes, new: bytes) -> None:
+        """Both packets tell the handle of a new job, or of one that its worker gets."""
+        old_type, new_type = _type_of(old), _type_of(new)
+        if old_type == new_type and new_type in _TELLS_HANDLE:
+            self._now[_first_argument(old)] = _first_argument(new)
+
+    def translate(self, data: bytes) -> bytes:
+        """Bytes of the recording with today's handles: where a packet has its handle, and anywhere in text."""
+        if _type_of(data) in _LEADING_HANDLE:
+            handle = _first_argument(data)
+            return _with_first_argument(data, self._now.get(handle, handle))
+        if data[:1] == b"\0":
+            return data
+        for old in sorted(self._now, key=len, reverse=True):
+            data = data.replace(old, self._now[old])
+        return data
+
+
+class _Speaker:
+    """One connection of the replay, and the answers that nobody has looked at.
+
+    Owner: the replay.
+    """
+
+    def __init__(self, connection: "Any") -> None:
+        self.connection = connection
+        self.units = deque()  # type: Deque[Unit]
+        self.over = False
+        self._reader = UnitReader(False, _KEPT_OF_ANSWERS, deque())
+
+    def __repr__(self) -> str:
+        return "<_Speaker, %d answers>" % len(self.units)
+
+    def listen(self, patience: float) -> "Optional[Unit]":
+        """The next answer, None if there is none within so many seconds, or no more."""
+        while not self.units and not self.over:
+            try:
+                received = self.connection.receive()
+                if received is None:
+                    if not self.connection.wait(patience):
+                        return None
+                    self.connection.flush()
+                else:
+                    self.units += self._reader.feed(received)
+            except ServerLost:
+                self.over = True
+                self.units += self._reader.end()
+        return self.units.popleft() if self.units else None
+
+
+class Replay:
+    """Plays records with connections that `connect` opens, and tells differences, in words, with `tell`.
+
+    `patience` is how many seconds an answer may take; `pause` sleeps.
+
+    Owner: who runs it.
+    """
+
+    def __init__(self, connect: "Callable[[], Any]", tell: "Callable[[str], None]", pause: "Callable[[float], None]",
+                 patience: float) -> None:
+        self.differences = 0
+        self._connect = connect
+        self._tell = tell
+        self._pause = pause
+        self._patience = patience
+        self._handles = ReplayedHandles()
+        self._speakers = {}  # type: Dict[int, _Speaker]
+        self._last = None    # type: Optional[TraceRecord]
+
+    def __repr__(self) -> str:
+        return "<Replay, %d differences>" % self.differences
+
+    def play(self, records: "Iterable[TraceRecord]") -> None:
+        """Play all.  Raises NoServer, and ProtocolError for a record that has not all of its bytes."""
+        try:
+            for record in records:
+                if record.kind == EVENT:
+                    self._happen(record)
+                elif record.from_client:
+                    self._send(record)
+                else:
+                    self._compare(record)
+                self._last = record
+            for number in list(self._speakers):
+                self._close(number)
+        finally:
+            for speaker in self._speakers.values():
+                speaker.connection.close()
+
+    def _happen(self, record: TraceRecord) -> None:
+        if record.name == CONNECTS:
+            self._speaker(record.connection)
+        elif record.name == OVER or record.name == RESETS and record.from_client:
+            self._close(record.connection)
+
+    def _speaker(self, number: int) -> _Speaker:
+        if number not in self._speakers:
+            self._speakers[number] = _Speaker(self._connect())
+        return self._speakers[number]
+
+    def _close(self, number: int) -> None:
+        """A connection is over: what has come on it and is not in the recording is a difference."""
+        speaker = self._speakers.pop(number, None)
+        if speaker is None:
+            return
+        try:
+            while True:
+                unit = speaker.listen(0.0)
+                if unit is None:
+                    break
+                self._differ("on connection %d, in the end: not expected, came %s" % (number, _show_unit(unit)))
+        finally:
+            speaker.connection.close()
+
+    def _send(self, record: TraceRecord) -> None:
+        _check_whole(record)
+        last = self._last
+        if last is not None:
+            gap = min(max(0.0, record.time - last.time), _LONGEST_GAP)
+            self._pause(max(gap, _SHORTEST_GAP) if last.connection != record.connection else gap)
+        connection = self._speaker(record.connection).connection
+        try:
+            connection.put(self._handles.translate(record.data))
+            while not connection.flush():
+                connection.wait(self._patience)
+        except ServerLost as error:
+            self._differ("record %d: %s cannot be sent: %s" % (record.number, record.name, error))
+
+    def _compare(self, record: TraceRecord) -> None:
+        _check_whole(record)
+        speaker = self._speaker(record.connection)
+        old_type = _type_of(record.data)
+        unit = speaker.listen(self._patience)
+        while unit is not None and _type_of(unit.data) == NOOP and old_type != NOOP:
+            self._differ("record %d: a NOOP more, before %s" % (record.number, record.name))
+            unit = speaker.listen(self._patience)
+        if unit is not None and old_type == NOOP and _type_of(unit.data) != NOOP:
+            speaker.units.appendleft(unit)
+            self._differ("record %d: no NOOP" % record.number)
+            return
+        if unit is None:
+            self._differ("record %d: expected %s, came %s" % (
+                record.number, _show_unit(_unit_of(record)), "the end" if speaker.over else "nothing in %s s" % self._patience))
+            return
+        self._handles.learn(record.data, unit.data)
+        expected = self._handles.translate(record.data)
+        if expected != unit.data:
+            self._differ("record %d: expected %s, came %s" % (
+                record.number, _show_unit(Unit(record.kind, expected, len(expected), True)), _show_unit(unit)))
+
+    def _differ(self, words: str) -> None:
+        self.differences += 1
+        self._tell(words)
+
+
+def _check_whole(record: TraceRecord) -> None:
+    if len(record.data) < record.size:
+        raise ProtocolError("record %d has %d bytes of %d; record with a larger --keep" % (
+            record.number, len(record.data), record.size))
+
+
+def _type_of(data: bytes) -> int:
+    """The type of a packet, 0 for what is none."""
+    return int.from_bytes(data[4:8], "big") if data[:1] == b"\0" and len(data) >= HEADER_SIZE else 0
+
+
+def _first_argument(data: bytes) -> bytes:
+    return data[HEADER_SIZE:].partition(b"\0")[0]
+
+
+def _with_first_argument(data: bytes, argument: bytes) -> bytes:
+    _, nul, rest = data[HEADER_SIZE:].partition(b"\0")
+    body = argument + nul + rest
+    magic, packet_type, _ = _HEADER_OF_PACKET.unpack_from(data)
+    return _HEADER_OF_PACKET.pack(magic, packet_type, len(body)) + body
+
+
+def _unit_of(record: TraceRecord) -> Unit:
+    return Unit(record.kind, record.data, record.size, True)
+
+
+def _show_unit(unit: Unit) -> str:
+    """An answer, in words."""
+    data = unit.data
+    if unit.kind == PACKET and len(data) >= HEADER_SIZE:
+        shown = plain_text(data[HEADER_SIZE:HEADER_SIZE + _SHOWN_OF_ANSWERS].replace(b"\0", b" "))
+        return ("%s %s" % (packet_name(_type_of(data)), shown)).rstrip()
+    return plain_text(data[:_SHOWN_OF_ANSWERS])
