@@ -220,9 +220,9 @@ def test_a_server_that_is_not_there_closes_the_client():
         nobody.bind((HERE, 0))  # and does not listen
         with Running(nobody.getsockname()) as running:
             for _ in range(2):
-                with socket.create_connection(running.address, LONG) as client:
-                    with contextlib.suppress(ConnectionResetError):
-                        assert client.recv(1) == b""
+                # The proxy may be faster than the client, whose connect is then what tells of the end.
+                with contextlib.suppress(ConnectionResetError), socket.create_connection(running.address, LONG) as client:
+                    assert client.recv(1) == b""
             running.until("over", 2)
         assert len(running.complaints) == 1
         assert running.complaints[0].startswith("cannot connect to 127.0.0.1:%d: " % nobody.getsockname()[1])
