@@ -117,20 +117,21 @@ class NoWorker(JobError):
 class ClientBusy(GearmanError):
     """The client cannot be used from here just now.
 
-    `within` tells that this thread itself was interrupted within the client, by a signal's handler or the garbage collector,
-    and what it asks for must wait until it goes on there; otherwise another thread was, for long.
+    `reentrant` is True if this thread called the client while it was already inside it, from a signal's handler or the
+    garbage collector, and asked for what must wait until the first call goes on; False if another thread held the client for
+    long.
     """
 
-    def __init__(self, message: str, within: bool = False) -> None:
+    def __init__(self, message: str, reentrant: bool = False) -> None:
         super().__init__(message)
-        self.within = within
+        self.reentrant = reentrant
 
 
-def twin_error(error: "GearmanError") -> "GearmanError":
+def copy_error(error: "GearmanError") -> "GearmanError":
     """An equal error, for another job: each has its own."""
-    twin = type(error)(*error.args)
-    vars(twin).update(vars(error))
-    return twin
+    copied = type(error)(*error.args)
+    vars(copied).update(vars(error))
+    return copied
 
 
 class StoreError(GearmanError):

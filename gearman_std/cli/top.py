@@ -60,7 +60,7 @@ def make_top_line() -> CommandLine:
             Option("--sort", "WHAT", "%s (default: waiting)" % ", ".join(_SORT_NAMES), OneOf(*_SORT_NAMES),
                    default="waiting"),
             Option("--filter", "TEXT", "only functions with this in their name", default=""),
-            Option("--every", "SECONDS", "how often to look (default: 2)", read_seconds, default=2.0),
+            Option("--interval", "SECONDS", "how often to look (default: 2)", read_seconds, default=2.0),
             Option("--once", "", "print one table"),
             Option("--timeout", "SECONDS", "how long a server may take to answer (default: 5)", read_seconds, default=5.0),
         ]),
@@ -162,7 +162,7 @@ def run_top(console: Console, arguments: "Sequence[str]") -> int:
         except error as trouble:
             raise GearmanError("no screen on a terminal of the type %r, --once does without: %s" % (
                 os.environ.get("TERM", ""), trouble)) from None
-        wrapper(lambda screen: Screen(screen, watch, options.sort, options.filter, options.every).run())
+        wrapper(lambda screen: Screen(screen, watch, options.sort, options.filter, options.interval).run())
         return DONE
     finally:
         for admin in admins:

@@ -5,7 +5,7 @@ from collections import deque
 from itertools import islice
 
 from ..arguments import check_number
-from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, twin_error
+from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, copy_error
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, check_timeout, check_tls_kind, start_deadline
 from ..net.system import REAL_SYSTEM
@@ -260,7 +260,7 @@ class Client:
                     except NoServer as error:
                         failure = error
                 if failure is not None:
-                    task._submission.refused(twin_error(failure))
+                    task._submission.refused(copy_error(failure))
             pool.first.send_all()
         except BaseException:
             for task in tasks:

@@ -10,7 +10,7 @@ import socket
 import threading
 
 from ..errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobTimeout, NoServer, ProtocolError, ServerLost,
-                      twin_error)
+                      copy_error)
 from ..net.addresses import join_address
 from ..net.connection import Deadline
 from ..net.forks import leave_in_children
@@ -480,11 +480,11 @@ class Network(Waiters):
         for waiting, confirmed in session.waiting():
             if not isinstance(waiting, Submission):
                 if not waiting.ended:
-                    waiting.refused(twin_error(error))
+                    waiting.refused(copy_error(error))
             elif waiting.ended:
                 waiting.tell()  # it was told just before an interrupt
             elif isinstance(error, ProtocolError):
-                waiting.refused(twin_error(error))
+                waiting.refused(copy_error(error))
             elif confirmed:
                 waiting.refused(ServerLost(str(error), "confirmed"))
             elif waiting.handle is not None:
@@ -574,7 +574,7 @@ class Network(Waiters):
             kind = type(error) if isinstance(error, ServerLost) else ServerLost
             submission.refused(kind("%s; before that, %s" % (error, loss), "unconfirmed"))
         else:
-            submission.refused(twin_error(error))
+            submission.refused(copy_error(error))
 
     def _too_late(self, link: Link) -> CommandTimeout:
         text = "%s did not answer within %s s" % (join_address(link.address), self.command_timeout)

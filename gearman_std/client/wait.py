@@ -130,7 +130,7 @@ class Waiters(Guarded):
                 except ClientBusy as error:
                     tries += 1
                     over = deadline.over
-                    if error.within or tries > _BUSY_LIMIT:
+                    if error.reentrant or tries > _BUSY_LIMIT:
                         raise
         finally:
             if reading is not None:  # which is not used again, as it may be already

@@ -211,7 +211,7 @@ def test_a_server_that_is_not_there():
     assert status == 3 and output.startswith("FUNCTION") and server.address in errors
 
 
-@pytest.mark.parametrize("words", [["nothing"], ["--sort", "x"], ["--every", "x"]])
+@pytest.mark.parametrize("words", [["nothing"], ["--sort", "x"], ["--interval", "x"]])
 def test_what_makes_no_sense(words):
     assert top(*words)[0] == 2
 

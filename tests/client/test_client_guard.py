@@ -226,7 +226,7 @@ def test_what_cannot_be_done_from_within_is_a_named_error_at_once(serve, make_cl
     task = client.submit("f")
     for call in task.result, task.done, lambda: client.wait([task]):
         error = within(client, call)
-        assert isinstance(error, ClientBusy) and error.within
+        assert isinstance(error, ClientBusy) and error.reentrant
     assert within(client, client.close) is None
     assert isinstance(task.exception(LONG), ServerLost)
     with pytest.raises(NoServer, match="closed"):
@@ -343,7 +343,7 @@ def test_a_thread_that_is_kept_from_going_on_keeps_no_other_waiting_for_long(mon
     assert inside.wait(LONG)
     with pytest.raises(ClientBusy) as caught:
         guarded.exclusively(lambda: None)
-    assert not caught.value.within
+    assert not caught.value.reentrant
     may_go_on.set()
     thread.join(LONG)
     assert guarded.exclusively(lambda: 1) == 1 and repr(guarded) == "<Guarded, free>"
