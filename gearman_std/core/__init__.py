@@ -1,6 +1,6 @@
-"""Everything that the job server decides, without a socket, a thread, a clock or chance.
+"""Everything that the job server decides, without sockets, threads, clocks or random numbers.
 
-Imports wire, schedule, timers, errors and arguments, and of the standard library nothing that could act.
+Imports wire, schedule, timers, errors and arguments, and nothing from the standard library that does I/O.
 """
 from .core import Core
 from .jobs import FunctionPolicy, Job

@@ -1,4 +1,4 @@
-"""What a worker says that it can do, and which of its jobs go back when it can do less, or is lost."""
+"""Which functions a worker says it can do, and which of its jobs go back into their queues when it can do fewer or is lost."""
 from .attempts import attempt_lost
 from .limits import TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, tell_refusal
 from .peers import ASLEEP
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def register_ability(core: "CoreState", peer: "Peer", name: bytes, time_limit: float) -> None:
-    """A peer can do a function, within so many seconds if that is not 0."""
+    """A peer can do a function; the time limit is in seconds, 0 for none."""
     most = core.limits.abilities
     if name not in peer.abilities and most and len(peer.abilities) >= most:
         tell_refusal(core.counters, peer, TOO_MANY_ABILITIES)
@@ -25,7 +25,7 @@ def register_ability(core: "CoreState", peer: "Peer", name: bytes, time_limit: f
 
 
 def unregister_ability(core: "CoreState", peer: "Peer", name: bytes) -> None:
-    """A peer can no longer do a function; its jobs of this go back."""
+    """A peer can no longer do a function; its jobs of that function go back into their queues."""
     if name not in peer.abilities:
         return
     function = core.functions[name]
@@ -36,7 +36,7 @@ def unregister_ability(core: "CoreState", peer: "Peer", name: bytes) -> None:
 
 
 def unregister_all(core: "CoreState", peer: "Peer") -> None:
-    """A peer can do nothing any longer; its jobs go back."""
+    """A peer can no longer do any function; its jobs go back into their queues."""
     core.turns.finish(withdraw(core, peer))
     if peer.running:
         core.turns.undertake(peer, give_back(core, peer, b"the worker gave it back"), lasts=True)
@@ -58,10 +58,10 @@ def _after_unregistering(core: "CoreState", function: "Function", awake: bool) -
 
 
 def give_back(core: "CoreState", peer: "Peer", error: bytes) -> "Iterator[Data]":
-    """The jobs of a worker go back that it can no longer do, in the order in which it got them."""
+    """The jobs that a worker can no longer do go back into their queues, in the order in which it got them."""
     running, peer.running = peer.running, {}
     jobs = []  # type: List[Job] # the last one first
-    while running:  # emptied bit by bit, as all of it at once would take long if there are very many
+    while running:  # one at a time, because emptying a very large dict at once takes long
         jobs += [running.popitem()[1] for _ in range(min(len(running), MANY))]
         if running:
             yield b""

@@ -1,4 +1,4 @@
-"""One attempt at a job: a worker gets it, and completes, fails or loses it; decides whether the job is tried again."""
+"""One attempt at a job: a worker gets it, and completes, fails or loses it; whether the job is tried again is decided here."""
 from ..wire.protocol import parse_number
 from .jobs import NO_WATCHERS
 from .peers import ASLEEP, AWAKE, WOKEN
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def joins_in_turns(core: "CoreState", peer: "Peer", packet_type: int) -> bool:
-    """Whether a peer has so many abilities that it takes turns to see what waits for it; the packet comes after it."""
+    """Whether a peer has so many abilities that it joins its ability set in several turns; the packet is then put off."""
     if len(peer.abilities) <= MANY:
         return False
     core.turns.undertake(peer, core.roster.join_in_steps(peer), lasts=True, then=[(packet_type, ())])
@@ -82,9 +82,9 @@ def finish(core: "CoreState", job: "Job") -> None:
 
 
 def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Optional[Data]", handle: bytes) -> None:
-    """A worker failed a job: a background job tries again if the policy says so, all else ends.
+    """A worker failed a job: a background job is tried again if its policy says so; every other job ends.
 
-    `handle` is as the worker wrote it, which may be with a NUL at its end.
+    `handle` is as the worker wrote it; it may end with a NUL.
     """
     job.worker.failed += 1
     note_end(core, job, END_FAILED, error)
@@ -111,7 +111,7 @@ def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Opti
 
 
 def attempt_lost(core: "CoreState", job: "Job", error: bytes) -> None:
-    """A running job came to no end: try again, unless it did that too often or nobody cares any longer."""
+    """A running job did not end: try it again, unless that has happened too often or nobody waits for it any longer."""
     job.function.count("lost")
     note_end(core, job, END_LOST, error)
     take_out(core, job)
@@ -131,7 +131,7 @@ def attempt_lost(core: "CoreState", job: "Job", error: bytes) -> None:
 
 
 def note_end(core: "CoreState", job: "Job", outcome: str, text: bytes = b"") -> None:
-    """Remember how an attempt ended that is still running, or a job that is not."""
+    """Remember how an attempt ended: of a job that still runs, or of one that does not run."""
     function, worker = job.function, job.worker
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)

@@ -9,7 +9,7 @@ CHAIN_STEP = 64  # jobs that a walk hands out at once
 
 
 class _Link:
-    """A place in a chain that is no job: its end, or how far somebody's walk has come.
+    """A place in a chain that is not a job: its end, or the point that a walk has reached.
 
     Owner: the Chain.
     """
@@ -42,8 +42,8 @@ class Chain:
         _tie(job, self.end)
 
     def walk(self, after: "Optional[Job]" = None) -> "Iterator[List[Job]]":
-        """The jobs that were there at its beginning, but for those that have gone when their turn comes, some at a time; with
-        `after`, only those behind that one."""
+        """The jobs that were there when the walk began, some at a time, without those that have gone before their turn; with
+        `after`, only those behind that job."""
         mark, last = _Link(), _Link()
         _tie(mark, self.end.later if after is None else after.later)
         _tie(last, self.end)

@@ -1,4 +1,4 @@
-"""Which of many jobs and ends a listing shows: the first so many, of one function or of all, found in steps."""
+"""Which of many jobs, or ends of attempts, a listing shows: the first ones of one function or of all, found in steps."""
 from heapq import nlargest
 
 from .facts import end_facts, text_of
@@ -16,7 +16,8 @@ MOST_ENDS = 1000  # of several functions, in the order of time
 
 
 def first_jobs(core: "CoreState", limit: int, name: bytes, wanted: "Callable[[Job], bool]") -> "Iterator[Optional[Job]]":
-    """The jobs, at most `limit` unless that is 0, of the function of that name, or of any without; None after each step."""
+    """The jobs of the function with that name, or of all functions without a name; at most `limit`, 0 for all; None after each
+    step."""
     function = core.functions.get(name)
     if name and function is None:
         return
@@ -37,10 +38,10 @@ def is_scheduled(job: "Job") -> bool:
 
 
 def last_ends(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":
-    """How the last attempts of a function ended that are remembered, the newest first, with its name; None after each step.
+    """How the last attempts of a function ended, the newest first, each with the function's name; None after each step.
 
-    Without a name, those of all functions: the newest `limit` of them, at most MOST_ENDS, or each function's in turn if that
-    is 0.
+    Without a name, those of all functions: the newest `limit` of them, MOST_ENDS at most; or, if `limit` is 0, one function
+    after the other.
     """
     limit = min(limit, MOST_ENDS)
     newest = []  # type: List[Tuple[End, Function]]

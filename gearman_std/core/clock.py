@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def do_what_is_due(core: "CoreState") -> None:
-    """End attempts that take too long, and have jobs wait in their queues whose time has come."""
+    """End attempts that take too long, and put the jobs whose time has come into their queues."""
     now, wall = core.now, core.wall
     for _ in range(STEP):  # the rest at the next tick, which `wait_time` does not put off
         job = core.time_limits.pop_due(now)
@@ -38,7 +38,7 @@ def do_what_is_due(core: "CoreState") -> None:
 
 
 def bring_forward(core: "CoreState") -> "Iterator[Data]":
-    """The wall clock was set back: have jobs that recur come when they are due by the clock as it is now."""
+    """The wall clock was set back: recurring jobs become due by the clock as it is now."""
     for count, jobs in enumerate(core.job_chain.walk()):
         if count:
             yield b""

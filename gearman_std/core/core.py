@@ -1,12 +1,12 @@
-"""Everything the job server decides: its whole interface, and where each decision stands.
+"""The core: everything that the job server decides.  Here is its whole interface, and a table of where each decision is made.
 
 The core has no socket, thread, lock or clock.  In: `connect`, `receive`, `disconnect`, `tick`, `restore`, `stored`, `stop`.
 Out: bytes in `peer.outgoing`, each such peer listed once in `unsent`; `records` for the store; `peer.closing`; `stopping`.  A
 peer's mistake never raises: it is answered with an ERROR packet.
 
-What it knows at a time is in the module state.  Who may ask for what stands in the module handlers, for packets, and in the
-module text, for text commands.  What becomes of a job, whose states and arrows are the table of the module jobs, is decided in
-these modules and functions, whose first argument is the core:
+What the core knows is in the module state.  Who may ask for what is in the module handlers for packets, and in the module text
+for text commands.  The states of a job, and the arrows between them, are a table in the module jobs.  These functions decide
+which arrow a job takes; their first argument is the core:
 
     its submit, a start of the server        store; or hold, delay or push   submits.submit, storing.restore_job
     its record is on disk                    hold, delay or push             storing.let_stored_go_on
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from .ledger import AddRecord
     from .peers import Peer
 
-CLOCK_STEP = 1.0       # seconds by which a clock that nobody sets may differ from the monotonic one between two looks
+CLOCK_STEP = 1.0       # seconds that the wall clock may drift from the monotonic one between two looks unless it was set
 
 
 class Core(CoreState):
-    """The job server without its sockets.  How it is made, and whose it is, is told at CoreState."""
+    """The job server without its sockets.  Its arguments and its owner are described at CoreState."""
 
     def connect(self, peer: "Peer", rights: "FrozenSet[str]" = ALL_RIGHTS) -> None:
         """Take note of a new connection and of what it may do."""
@@ -67,10 +67,10 @@ class Core(CoreState):
         self.peers[peer] = None
 
     def receive(self, peer: "Peer", packets: "Iterable[Packet]") -> "List[Packet]":
-        """Obey the packets of a peer, in their order; return those that wait for its next turn, as others take long."""
+        """Obey the packets of a peer, in their order; return those that wait for its next turn, because one takes long."""
         handlers, turns = peer.handlers, self.turns
         peer.heard = self.now
-        turns.packets = packets = iter(packets)  # whoever does what takes long takes the rest out
+        turns.packets = packets = iter(packets)  # a handler that takes long takes the rest out
         for packet_type, arguments in packets:
             handlers[packet_type](self, peer, arguments)
         rest = turns.rest
@@ -79,14 +79,14 @@ class Core(CoreState):
         return rest
 
     def refuse(self, peer: "Peer", error: "ProtocolError") -> None:
-        """Give a peer up whose stream cannot be read any further."""
+        """Give up a peer whose stream cannot be read any further."""
         if error.code:
             peer.error(error.code, str(error).encode("utf-8", "backslashreplace"))
         peer.closing = True
 
     def disconnect(self, peer: "Peer") -> None:
-        """Forget a connection: its jobs go back into their queues, what only it was waiting for is dropped."""
-        self.peers.pop(peer, None)  # not there the second time, when the server tries again what has failed
+        """Forget a connection: its jobs go back into their queues, and jobs that only it was waiting for are dropped."""
+        self.peers.pop(peer, None)  # it is not there the second time, when the server repeats a call that failed
         peer.gone = True
         self.turns.abandon(peer)
         if peer.watching:
@@ -157,7 +157,7 @@ class Core(CoreState):
         if when is not None:
             waits.append(when - self.now)
         if self.registry.overdue(self.now):
-            waits.append(0.0)  # with those that are to come there is no hurry
+            waits.append(0.0)  # jobs that become due later are not urgent
         when = self.roster.next_escalation()
         if when is not None:
             waits.append(when - self.now)
@@ -175,15 +175,15 @@ class Core(CoreState):
     # ------------------------------------------------------------------------------------------------------- for the store
 
     def restore(self, record: "AddRecord") -> "Job":
-        """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is none."""
+        """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
         return restore_job(self, record)
 
     def stored(self) -> None:
-        """The records that were handed over are on disk, or all, if none were: what waited for that goes on."""
+        """The records that were handed over are on disk (if none were, all are): what waited for them goes on."""
         let_stored_go_on(self)
 
     def not_stored(self, reason: bytes, written: bool = True) -> None:
-        """They are not, though some may have been written: refuse the new jobs, and further ones until `stored`."""
+        """The records are not on disk, though some may be `written`: refuse the new jobs, and further ones until `stored`."""
         refuse_unstored(self, reason, written)
 
     def background_jobs(self) -> "List[Job]":
@@ -200,7 +200,7 @@ class Core(CoreState):
         return record_of_job(job, self.now, self.wall)
 
     def snapshot(self) -> "List[Any]":
-        """Records of all background jobs, in the order in which to restore them, and of what is kept of others."""
+        """Records of all background jobs, in the order in which to restore them, and of what is kept of ended ones."""
         return [self.record_of(job) for job in self.background_jobs()] + self.results.records()
 
     @property
@@ -209,5 +209,5 @@ class Core(CoreState):
         return self.handles.numbers
 
     def take_numbers(self, after: int = 0) -> None:
-        """Have the next handles numbered from a new block, beyond all that were given out and `after`."""
+        """Number the next handles from a new block, beyond all numbers that were given out and beyond `after`."""
         self.handles.take_block(after)

@@ -1,4 +1,4 @@
-"""What there is to tell about the server's functions, jobs and peers, as plain values that JSON can carry.
+"""Facts about the server's functions, jobs and peers, as plain values that JSON can carry.
 
 Times of day are unix time, durations seconds; names are text, in which a byte that is no UTF-8 stands as ``\\xff``, and a
 backslash that would look like the beginning of such a one as ``\\x5c``.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRIORITY_NAMES = ("high", "normal", "low")
 MOST_NAMED = 20  # functions and jobs of one connection that are named
-RECENT = 300     # seconds that count as lately
+RECENT = 300     # seconds: what `recent` counts
 
 
 def text_of(value: bytes) -> str:
@@ -82,7 +82,7 @@ def _recent(core: "CoreState", function: "Function") -> "Dict[str, int]":
 
 
 def function_story(core: "CoreState", function: "Function") -> "Dict[str, Any]":
-    """What is known of how the jobs of a function went: durations, history, the last ends; all empty if nothing is."""
+    """How the jobs of a function went: durations, history, the last ends; all are empty if nothing is known."""
     statistics = function.statistics
     if statistics is None:
         return {"waited": None, "ran": None, "history": [], "ends": []}
@@ -97,7 +97,7 @@ def function_story(core: "CoreState", function: "Function") -> "Dict[str, Any]":
 
 
 def histogram_facts(histogram: "Histogram") -> "Dict[str, Any]":
-    """How many durations were not longer than each bound, the last of which is None for no bound, and their sum."""
+    """For each bound, how many durations were at most that long; the last bound is None, for no bound.  And their sum."""
     return {"bounds": list(BUCKETS) + [None], "counts": histogram.cumulative(), "seconds": round(histogram.seconds, 6)}
 
 
@@ -111,7 +111,7 @@ def end_facts(core: "CoreState", end: "Any") -> "Dict[str, Any]":
 
 
 def kept_facts(core: "CoreState", kept: "KeepRecord") -> "Dict[str, Any]":
-    """How a job ended, as far as that is kept, but for what it has given."""
+    """How a job ended, as far as that is kept, without its data and result."""
     return {"outcome": kept.outcome, "time": round(kept.ended, 3), "age": round(max(0.0, core.wall - kept.ended), 3),
             "waited": round(kept.waited, 6), "ran": round(kept.ran, 6), "text": text_of(kept.text)}
 
@@ -125,7 +125,7 @@ def ended_facts(kept: "KeepRecord") -> "Dict[str, Any]":
 
 
 def peer_facts(core: "CoreState", peer: "Peer") -> "Dict[str, Any]":
-    """All about a connection; of many functions and jobs, the first of each."""
+    """All about a connection; if it has many functions or jobs, only the first are named."""
     return dict(
         _worker_facts(peer.number, peer.address, peer.client_id), functions=len(peer.abilities),
         some_functions=[text_of(name) for name, _ in zip(peer.abilities, range(MOST_NAMED))], watching=len(peer.watching),

@@ -1,4 +1,4 @@
-"""Which functions there are, how many there may be, when one that nobody uses is forgotten, and which have statistics."""
+"""Which functions there are, how many there may be, when an unused one is forgotten, and which ones have statistics."""
 from collections import OrderedDict
 
 from ..arguments import check_numbers
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from .jobs import FunctionPolicy
     from .limits import Limits
 
-UNUSED_TIME = 3600.0   # seconds after which a function is forgotten that nobody uses
+UNUSED_TIME = 3600.0   # seconds after which an unused function is forgotten
 
 
 class Registry:
     """All functions by name.
 
-    A function is made by the first who names it.  It goes an hour after its last use, or when room is needed, or by an order;
-    its name's limit on waiting jobs stays, and so do its totals.
+    A function is made when it is first named.  It goes an hour after its last use, or when room is needed, or by an order; the
+    limit on its waiting jobs stays under its name, and its totals stay in the sum.
 
     Owner: the Core.
     """
@@ -34,8 +34,8 @@ class Registry:
         self.max_queues = {}        # type: Dict[bytes, Tuple[int, int, int]]
         self.unused = OrderedDict()  # type: OrderedDict[Function, float] # since when, the longest first; or used again
         self.name_size = 0          # bytes of the names of all functions
-        self.totals = Totals()      # of functions that are gone, and what belongs to none
-        self.forget_at = 0.0        # none is unused for long before, by `now`: a round without looks costs less
+        self.totals = Totals()      # of functions that are gone, and what belongs to no function
+        self.forget_at = 0.0        # nothing is to be forgotten before, by `now`, so that most rounds need not look
         self._limits = limits
         self._policy = policy
         self._policies = policies
@@ -46,7 +46,7 @@ class Registry:
             len(self.by_name), len(self.dropped), len(self.unused))
 
     def make_room_for(self, name: bytes) -> bool:
-        """Whether there is a function of that name, or may be one more, if need be in place of those longest unused."""
+        """Whether there is a function of that name, or room for it; those unused for the longest time go if that makes room."""
         if name in self.by_name:
             return True
         while self._limits.lack_room(len(self.by_name), self.name_size, len(name)):
@@ -56,7 +56,7 @@ class Registry:
         return True
 
     def policy_of(self, name: bytes) -> "FunctionPolicy":
-        """How the jobs of the function of that name are treated, whether there is one now or not."""
+        """The policy for the function of that name, whether it exists now or not."""
         return self._policies.get(name, self._policy)
 
     def add(self, name: bytes, now: float) -> Function:
@@ -71,7 +71,7 @@ class Registry:
         return function
 
     def drop(self, function: Function) -> bool:
-        """Forget a function; not one that has workers or jobs, but for jobs set aside, which keep their count in it."""
+        """Forget a function, unless it has workers or jobs; jobs set aside do not count, and keep their count in it."""
         if function.workers or function.total or self.by_name.get(function.name) is not function:
             return False
         self._take_out(function)
@@ -104,7 +104,7 @@ class Registry:
             self.totals.add(function.totals)
 
     def refuse(self, jobs: int = 1) -> None:
-        """Jobs were refused that are counted for no function."""
+        """Count refused jobs that belong to no function."""
         self.totals.refused += jobs
 
     def add_up(self, totals: Totals) -> "Iterator[bytes]":
@@ -125,7 +125,7 @@ class Registry:
             self._forget(function)
 
     def overdue(self, now: float) -> bool:
-        """Whether there are more to forget at once."""
+        """Whether there are more to forget right now."""
         return bool(self.unused) and next(iter(self.unused.values())) + UNUSED_TIME <= now
 
     def _forget(self, function: Function) -> None:

@@ -1,7 +1,7 @@
-"""What the core does for each packet: one function per packet type, given the Core, the Peer and the packet's arguments.
+"""What the core does for each packet: one function for each packet type, called with the core, the peer and the arguments.
 
-A peer's mistake is answered with an ERROR packet and changes nothing.  The functions of packet types that differ in a detail
-come out of one other.
+A peer's mistake is answered with an ERROR packet and changes nothing.  Where packet types differ in a detail only, one function
+makes the functions for all of them.
 """
 from ..schedule import Schedule
 from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, EXCEPTION_ENDS_JOB, GET_STATUS,
@@ -54,7 +54,7 @@ def on_submit_job_epoch(core: "CoreState", peer: "Peer", arguments: "Arguments")
     if due >= 1 << 63:
         peer.error(b"INVALID_ARGUMENTS", b"The time is out of range")
     else:
-        # A time that is over is none: should the clock be set back, it does not come again.
+        # A time that has passed counts as no time: the job does not wait for it again if the clock is set back.
         submit(core, peer, function, unique, workload, PRIORITY_NORMAL, True, due=float(due) if due > core.wall else 0.0)
 
 
@@ -82,7 +82,7 @@ def _submits_reduce(background: bool) -> "Handler":
 
 def on_get_status(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
     (handle,) = arguments
-    # A job that was set aside is over for who waits for it, as it would be for gearmand.
+    # For clients that wait, a job that was set aside is over, as it would be in gearmand.
     handle = handle.rstrip(b"\0")
     peer.send(pack_response(STATUS_RES, handle, *_status_of(core.jobs.get(handle))))
 
@@ -96,7 +96,7 @@ def on_get_status_unique(core: "CoreState", peer: "Peer", arguments: "Arguments"
 
 
 def _before_nul(text: bytes) -> bytes:
-    """What C reads of a text: some clients send the NUL at its end, too."""
+    """A text up to its first NUL, as C reads it: some clients send the NUL at its end, too."""
     return text.partition(b"\0")[0]
 
 
@@ -151,7 +151,7 @@ def on_set_client_id(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
 
 
 def _put_off(core: "CoreState", peer: "Peer", packet_type: int) -> None:
-    """Who waits for the store gets a job when that is over, as it would not be told of it before."""
+    """Answer the grab of a peer that waits for the store later, because it could not be told of a job before."""
     core.turns.put_off(packet_type)
     peer.put_off = True
 
@@ -265,7 +265,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
         return
     watchers = job.watchers
     if job.background:
-        # What is stored has ended when the store knows of it.
+        # A stored job has ended only when the store knows of it.
         core.ledger.hold(peer)
         if watchers and not job.extras.joins:
             core.ledger.hold(watchers[0])
@@ -315,11 +315,11 @@ def _answers(rights: "FrozenSet[str]") -> "Handler":
     def on_text_line(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
         (line,) = arguments
         if peer.closing:
-            return  # a line before has ended the connection
+            return  # an earlier line has ended the connection
         recorded = len(core.ledger.records)
         reply = answer(core, commands, line)
         if len(core.ledger.records) != recorded:
-            core.ledger.hold(peer)  # as the answer says that something is done
+            core.ledger.hold(peer)  # because the answer says that something was done
         if reply is None:
             peer.closing = True
         elif isinstance(reply, bytes):
@@ -358,7 +358,7 @@ def on_forbidden(core: "CoreState", peer: "Peer", arguments: "Arguments") -> Non
 # --------------------------------------------------------------------------------------------------------------------- rules
 
 def obeyed_early(packet: "Packet") -> bool:
-    """Whether a packet can be obeyed before all jobs of the store are known, as a question that is not about one job."""
+    """Whether a packet can be obeyed before all stored jobs are read, such as a question that is not about one job."""
     packet_type, arguments = packet
     if packet_type == ASK:
         return not arguments[1]
@@ -366,7 +366,7 @@ def obeyed_early(packet: "Packet") -> bool:
 
 
 def handler_table(rights: "FrozenSet[str]") -> "List[Callable[..., None]]":
-    """What obeys the packets of a peer with these rights, by packet type."""
+    """The handlers of a peer with these rights, by packet type."""
     handlers = permitted(_HANDLERS, rights, on_forbidden)
     return [handlers.get(number, on_unexpected) for number in range(max(PACKETS) + 1)] + [
         _answers(rights), on_wrong_magic, on_too_few_arguments, on_go_on, on_ask]

@@ -5,7 +5,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
-_ROUND = 1000  # numbers that are the same but for what stands in these lists, which costs less than writing each (every submit)
+_ROUND = 1000  # numbers that differ only in their last digits, which are made beforehand (benchmark: every submit)
 _FIRST_ENDS = tuple(b"%d" % number for number in range(_ROUND))
 _ENDS = tuple(b"%03d" % number for number in range(_ROUND))
 
@@ -13,8 +13,8 @@ _ENDS = tuple(b"%03d" % number for number in range(_ROUND))
 class Handles:
     """Gives out one handle after the other.
 
-    `prefix` stands before the colon and the number in each.  `numbers` is called with the number of the last handle, when a
-    block of them is used up, and returns the one before the next block; without it they are counted from 1.
+    Each begins with `prefix`, a colon and a number.  When a block of numbers is used up, `numbers` is called with the last one
+    and returns the number before the next block; without it, handles are counted from 1.
 
     Owner: the Core.
     """
@@ -35,7 +35,7 @@ class Handles:
 
     @property
     def number(self) -> int:
-        """That of the last handle that was given out."""
+        """The number of the last handle that was given out."""
         return self._base + self._place
 
     @number.setter
@@ -59,7 +59,7 @@ class Handles:
         return self._head + self._ends[place]
 
     def take_block(self, after: int = 0) -> None:
-        """Have the next handles numbered from a new block, beyond all that were given out and `after`."""
+        """Number the next handles from a new block, beyond all numbers that were given out and beyond `after`."""
         number = max(self.number, after)
         if self.numbers is not None:
             number = self.numbers(number)

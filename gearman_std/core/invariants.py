@@ -71,7 +71,7 @@ def check_core(core: "CoreState") -> None:
 
 
 def _check_holds(core: "CoreState", peer: "Peer") -> None:
-    """What waits for the store in a peer's output, waits for batches in their order, of which that one knows the peer."""
+    """A peer's output waits for batches of the store in their order, and the batch that it waits for knows the peer."""
     batches = [batch for batch, _ in peer.holds]
     places = [place for _, place in peer.holds]
     assert batches == sorted(set(batches)) and places == sorted(places), peer
@@ -116,7 +116,7 @@ def _check_function(core: "CoreState", function: "Function") -> "List[Job]":
 
 
 def _check_wake_up(core: "CoreState", function: "Function") -> None:
-    """A job waits, so of the peers that can do it none sleeps, or more are woken soon; with a fixed number, some are awake."""
+    """If a job waits, no peer that can do it sleeps, or more are woken soon; with a fixed `wakeup`, some are awake."""
     able = [peer for peer in core.peers if function.name in peer.abilities]
     if any(peer.sleep == ASLEEP and peer not in core.roster.changed for peer in able):
         assert function.escalating or core.roster.wakeup and any(peer.sleep != ASLEEP for peer in able), function

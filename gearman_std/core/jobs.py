@@ -1,7 +1,7 @@
 """What a job and a function are: the states of a job and the arrows between them, priority queues, policies, counters.
 
-A job is in exactly one state.  Its function has a method for each way into one, which owns the counters: of the columns of
-this table, made from JOB_ARROWS, each is such a method, and each row says from where it leads where.
+A job is in exactly one state.  Its function has a method for each way into a state, and that method changes the counters.  In
+this table, which is made from JOB_ARROWS, each column is such a method, and each row shows where it leads from that state.
 
                store    push     start    delay    hold       set_aside  end
     (new)      storing  waiting           delayed  held back  set aside
@@ -12,7 +12,7 @@ this table, made from JOB_ARROWS, each is such a method, and each row says from 
     held back           waiting           delayed             set aside  gone
     set aside                                                            gone
 
-Who decides which way a job goes stands in the table of the module core.
+The table in the module core names the functions that decide which way a job goes.
 """
 from collections import OrderedDict
 from operator import attrgetter
@@ -24,20 +24,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Optional, Tuple, Union
     from .statistics import FunctionStatistics
-    # A Peer is Any here, since the module peers is made with the help of this one.
+    # A Peer is Any here, because the module peers imports this one.
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
 
-HANDLE_BLOCK = 1 << 17  # numbers of handles that are taken in one go, more than a server gives out in a second
+HANDLE_BLOCK = 1 << 17  # handle numbers that are taken at once, more than a server gives out in a second
 
-# Where a job is.  STORING: a background job whose record is not yet on disk; HELD: to run when an equal one has ended; GONE:
-# finished, cancelled or abandoned.
+# The states.  STORING: a background job whose record is not yet on disk; HELD: it runs when an equal job has ended; GONE: it
+# was finished, cancelled or abandoned.
 STORING, WAITING, RUNNING, DELAYED, HELD, SET_ASIDE, GONE = JOB_STATES = (
     "storing", "waiting", "running", "delayed", "held back", "set aside", "gone")
 
-_BETWEEN = "between states"  # of a new job, and of one that was taken out of a state and is brought into another at once
+_BETWEEN = "between states"  # a new job, or one that has left a state and enters another one at once
 
-# What leads from where to where: the names of the methods of Function.  None is a new job, or one that a store gives back.
+# The arrows: for each state, which method of Function leads to which state.  None is a new job, or one that a store gives back.
 JOB_ARROWS = {
     (None, "store"): STORING, (None, "push"): WAITING, (None, "delay"): DELAYED, (None, "hold"): HELD,
     (None, "set_aside"): SET_ASIDE,
@@ -50,25 +50,25 @@ JOB_ARROWS = {
     (SET_ASIDE, "end"): GONE,
 }  # type: Dict[Tuple[Optional[str], str], str]
 
-# The counter of its function that a job is in, by state.
+# By state: the counter of the function that counts the job.
 COUNTERS = {STORING: "delayed", WAITING: "waiting", RUNNING: "running", DELAYED: "delayed", HELD: "delayed",
             SET_ASIDE: "aside"}
 
-STORED_STATES = (WAITING, DELAYED, HELD, SET_ASIDE)  # what a store knows of that
+STORED_STATES = (WAITING, DELAYED, HELD, SET_ASIDE)  # the states that a store knows
 
-POSITIONS = 1 << 14  # places in a queue from that of one new job to that of the next, see Ledger
+POSITIONS = 1 << 14  # places in a queue between one new job and the next, see Ledger
 
 
 def place_of(number: int) -> int:
-    """The position of the new job with this number in its handle, in the order of the numbers that one server gives out.
+    """The position in its queue of a new job whose handle has this number; positions are in the order of the numbers.
 
-    That leaves out what tells servers apart (see `server.handles`), so that a position has 63 binary digits at most.
+    The part of the number that tells servers apart (see `server.handles`) is left out, so that a position fits 63 bits.
     """
     second = number >> 32
     return ((second + (1 << 15) << 17) + (number & HANDLE_BLOCK - 1) if second else number) * POSITIONS
 
 
-# What a submit does that meets a job of the same function and unique.
+# What a submit does when there is a job with the same function and unique.
 JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")
 
 # A waiting foreground job without a watcher is not kept, so most jobs share this one.
@@ -76,9 +76,9 @@ NO_WATCHERS = ()  # type: Tuple[Any, ...]
 
 
 class Extras:
-    """What few jobs have, so that the others need no room for it (benchmark: memory of a queued job).
+    """Properties that few jobs have, kept apart so that the others need no room for them (benchmark: memory of a queued job).
 
-    Owner: the Job; that of all usual ones is immutable.
+    Owner: the Job; the one that all usual jobs share is immutable.
     """
 
     __slots__ = ("reducer", "progress", "error", "schedule", "successor", "due", "joins", "collected")
@@ -86,7 +86,7 @@ class Extras:
     def __init__(self) -> None:
         self.reducer = None    # type: Optional[bytes]
         self.progress = None   # type: Optional[Tuple[int, int]] # numerator, denominator
-        self.error = b""       # the last attempt's error
+        self.error = b""       # the error of the last attempt
         self.schedule = None   # type: Any # the Schedule of a recurring job
         self.successor = None  # type: Optional[Job] # the job to run after it, of the same function and unique
         self.due = 0.0         # when DELAYED: unix time before which it does not wait in the queue
@@ -101,7 +101,7 @@ NO_EXTRAS = Extras()
 
 
 def _extra(name: str) -> "Any":
-    """A property of a Job that is among its extras, of which it gets its own when one is to be other than usual."""
+    """A property of a Job that is stored in its extras; the job gets extras of its own when one is set to an unusual value."""
     usual = getattr(NO_EXTRAS, name)
 
     def change(job: "Job", value: "Any") -> None:
@@ -144,7 +144,7 @@ class Job:
         self.worker = None    # type: Any # the Peer that runs it
         self.attempts = 0     # how many attempts have failed or were lost
         self.timer = None     # type: Optional[List[Any]] # its entry in Timers: of its due time, or of its time limit
-        self.position = 0     # what orders it among jobs of its priority, see Ledger; 0: as it was new
+        self.position = 0     # its place among jobs of its priority, see Ledger; 0: where it was when it was new
         self.extras = NO_EXTRAS
 
     def __repr__(self) -> str:
@@ -192,9 +192,9 @@ class FunctionPolicy:
 
 
 class _QueueEnd:
-    """What is behind the last job of a queue and ahead of the first.
+    """The node between the last job of a queue and its first.
 
-    A queue is a ring of jobs and one of these, so that a job leaves it from anywhere without a look at the others.
+    A queue is a ring of jobs and one such node, so that a job can leave it anywhere without a look at the others.
 
     Owner: the Function.
     """
@@ -233,7 +233,7 @@ class Function:
         self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
         self.paused = False
         self.escalating = 0       # how many more sleepers the next escalation wakes; 0: none is due
-        self.kept = False         # it stays although nobody uses it
+        self.kept = False         # it stays even if nobody uses it
         self.totals = Totals()
         self.noted = -1           # the second of which Statistics know that something happened
         self.statistics = None    # type: Optional[FunctionStatistics] # of functions that did something lately
@@ -246,23 +246,23 @@ class Function:
 
     @property
     def total(self) -> int:
-        """How many jobs it has, but for those set aside."""
+        """How many jobs it has, without those set aside."""
         return sum(self.waiting) + self.running + sum(self.delayed)
 
     @property
     def in_use(self) -> bool:
-        """Whether it has a job, a worker, or an order that holds."""
+        """Whether it has a job, a worker, or an order that is in force."""
         return bool(self.workers or self.kept or self.paused or self.max_queue or self.aside or self.total)
 
-    # ---------------------------------------------------------------------------- the arrows: into a state, out of the last
+    # ------------------------------------------------------------------------- the arrows: out of one state, into the next
 
     def admit(self, job: Job) -> None:
-        """A new job is one of its own from now on; the arrow into its first state follows."""
+        """Count a new job as its own; the arrow into the job's first state follows."""
         self.size += len(job.workload)
         self.totals.submitted += 1
 
     def readmit(self, job: Job) -> None:
-        """A job is one of its own again, from the store or from where it was set aside; the arrow into its state follows."""
+        """Count a job again that comes from the store or was set aside; the arrow into the job's state follows."""
         self.size += len(job.workload)
 
     def store(self, job: Job) -> None:
@@ -314,12 +314,12 @@ class Function:
         self.aside += 1
 
     def end(self, job: Job) -> None:
-        """A job is no more."""
+        """A job is gone."""
         job.state = GONE
         self.size -= len(job.workload)
 
     def stop(self, job: Job, completed: bool = False) -> None:
-        """A job runs no longer, perhaps as it is complete; the arrow into its next state follows."""
+        """A job no longer runs, `completed` or not; the arrow into its next state follows."""
         assert job.state is RUNNING, job
         job.state = _BETWEEN
         job.worker = None
@@ -327,7 +327,7 @@ class Function:
         self.totals.completed += completed
 
     def release(self, job: Job) -> None:
-        """A job that does not run is in its state no longer; the arrow into its next one follows."""
+        """A job that does not run leaves its state; the arrow into its next one follows."""
         state = job.state
         job.state = _BETWEEN
         if state is WAITING:
@@ -359,12 +359,12 @@ class Function:
         job.workload = workload
 
     def join(self, job: Job) -> None:
-        """A submit met a job, and did not make another."""
+        """A submit joined a job instead of making a new one."""
         job.joins += 1
         self.totals.joined += 1
 
     def count(self, what: str) -> None:
-        """Count something else that happened to a job, or did not: one of the names in Totals."""
+        """Add one to another counter: one of the names in Totals."""
         setattr(self.totals, what, getattr(self.totals, what) + 1)
 
     def update_statistics(self, now: float) -> None:
@@ -378,7 +378,7 @@ class Function:
         self.workers += 1
 
     def lose_workers(self, count: int) -> None:
-        """So many registrations for it are over."""
+        """A number of registrations for it have ended."""
         self.workers -= count
 
     def pause(self) -> None:
@@ -406,8 +406,7 @@ class Function:
                 job = job.behind
 
     def oldest(self, now: float) -> "Optional[float]":
-        """For how many seconds the job has waited that has waited longest of those whose turn is next, one of each priority;
-        None if none waits."""
+        """For how many seconds the longest waiting of the next jobs of each priority has waited; None if no job waits."""
         since = [end.behind.since for end in self.queues if end.behind is not end]
         return max(0.0, now - min(since)) if since else None
 
@@ -421,11 +420,11 @@ class Function:
 
 
 class AbilitySet:
-    """The peers that can do exactly the same functions, what waits for them, and who of them sleeps.
+    """The peers that can do exactly the same functions, the functions with jobs for them, and which of the peers sleep.
 
-    All peers with equal abilities share one, so that a job that comes or goes is noted once for all of them, and a grab or a
-    wake-up looks at nothing but what it takes.  One of many functions that only one peer is in changes with that peer's
-    abilities; from then on it has no key, by which others could come to share it.
+    All peers with equal abilities share one set: a job that comes or goes is noted once for all of them, and a grab or a
+    wake-up looks only at what it takes.  A set of many functions with a single member changes with that member's abilities;
+    from then on it has no key, so that no other peer can join it.
 
     Owner: the Roster.
     """
@@ -436,7 +435,7 @@ class AbilitySet:
         self.key = key
         self.functions = {}   # type: Dict[Function, None]
         self.members = 0
-        # By priority, the functions with waiting jobs, the next one to take from first.
+        # For each priority, the functions with waiting jobs, in the order of their turns.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
         self.sleepers = OrderedDict()  # type: OrderedDict[Any, None] # peers not yet woken, the longest asleep first
         for function in functions:
@@ -446,7 +445,7 @@ class AbilitySet:
         return "<AbilitySet of %d functions, %d members, %d asleep>" % (len(self.functions), self.members, len(self.sleepers))
 
     def add(self, function: "Function", first: bool = True) -> None:
-        """Its one member can do another function, or it is being made; the function is looked at first, or last."""
+        """Add a function, of a new set or of one with a single member; its turn comes `first`, or last."""
         self.functions[function] = None
         function.ability_sets[self] = None
         if not function.paused:
@@ -457,14 +456,14 @@ class AbilitySet:
                         self.ready[priority].move_to_end(function, last=False)
 
     def remove(self, function: "Function") -> None:
-        """Its one member can do a function no longer, or it has no member any more."""
+        """Remove a function, of a set with a single member or with none."""
         del self.functions[function]
         del function.ability_sets[self]
         for ready in self.ready:
             ready.pop(function, None)
 
     def has_work(self) -> bool:
-        """Whether a job waits that its members can do."""
+        """Whether a job waits for its members."""
         ready = self.ready
         return bool(ready[0] or ready[1] or ready[2])
 
@@ -481,9 +480,9 @@ class AbilitySet:
 
 
 class Totals:
-    """What has happened to jobs since the start: to those of a function, or to those of none that there still is.
+    """Counts of what happened to jobs since the start: to those of one function, or to those of functions that are gone.
 
-    Owner: the Function, whose methods alone change it; for what belongs to none, the Registry.
+    Owner: the Function, whose methods alone change it; the Registry for what belongs to no function.
     """
 
     __slots__ = ("submitted", "joined", "completed", "failed", "requeued", "set_aside", "cancelled", "refused", "lost",
@@ -502,7 +501,7 @@ class Totals:
         self.late = 0  # results of a worker that has the job no longer
 
     def add(self, others: "Totals") -> None:
-        """Count what others have counted."""
+        """Add the counts of others."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(others, name))
 

@@ -1,4 +1,4 @@
-"""What is kept of jobs that have ended: found by handle, for so long and so many bytes."""
+"""What is kept of jobs that have ended, by handle; for how long, and how many bytes of it."""
 from collections import OrderedDict
 
 from ..timers import Timers
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from .jobs import FunctionPolicy
     from .ledger import KeepRecord
 
-KEPT_SIZE = 500        # bytes that one takes up besides what is in it, about
+KEPT_SIZE = 500        # roughly how many bytes a record takes up besides its contents
 
 
 class Results:
-    """What is kept of jobs that have ended, `most` bytes at most, of which 0 is no limit; the oldest goes first.
+    """What is kept of jobs that have ended: `most` bytes at most, 0 for no limit; the oldest record goes first.
 
     Owner: the Core.
     """
@@ -44,7 +44,7 @@ class Results:
         return [record for record, _ in self._all.values()]
 
     def keep(self, record: "KeepRecord", policy: "FunctionPolicy", now: float, until: float) -> "List[bytes]":
-        """Keep how a job ended until a time; return the handles of those that are not kept any longer for it."""
+        """Keep how a job ended until a time; return the handles of those records that had to go to make room."""
         self.forget(record.handle)
         shelf = self._shelves.get(record.function)
         if shelf is None:
@@ -64,7 +64,7 @@ class Results:
         return gone
 
     def forget(self, handle: bytes) -> None:
-        """Keep no longer what is kept of a job."""
+        """Drop what is kept of a job."""
         record, timer = self._all.pop(handle, (None, None))
         if record is None:
             return
@@ -78,12 +78,12 @@ class Results:
             del self._shelves[record.function]
 
     def overdue(self, now: float) -> bool:
-        """Whether the time of something is over."""
+        """Whether something has been kept for long enough."""
         when = self._timers.next_time()
         return when is not None and when <= now
 
     def pop_overdue(self, now: float) -> "List[bytes]":
-        """Keep no longer some of those whose time is over; return their handles."""
+        """Drop some of the records that have been kept for long enough; return their handles."""
         gone = []  # type: List[bytes]
         while len(gone) < STEP:
             handle = self._timers.pop_due(now)
@@ -96,7 +96,7 @@ class Results:
 
 
 class _Shelf:
-    """What is kept of the jobs of one function: the size of each by its handle, the oldest first.
+    """What is kept of the jobs of one function: the size of each record by its handle, the oldest first.
 
     Owner: the Results.
     """
@@ -112,5 +112,5 @@ class _Shelf:
 
 
 def kept_size(record: "KeepRecord") -> int:
-    """The bytes that it takes up to keep how a job ended, about."""
+    """Roughly how many bytes a record takes up."""
     return KEPT_SIZE + len(record.text) + len(record.data or b"") + len(record.result or b"")

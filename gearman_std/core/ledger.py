@@ -1,4 +1,4 @@
-"""What the store has still to be told, and who waits until it knows."""
+"""The records that the store has not got yet, and who waits until it has them."""
 from collections import namedtuple
 
 from .jobs import DELAYED, HELD, SET_ASIDE, STORING, WAITING, place_of
@@ -12,32 +12,31 @@ if TYPE_CHECKING:
     from .peers import Peer
     Record = Any  # one of the six
 
-# What a store is told of a job, by the record's `kind`.  Times are in unix seconds; what `created` and the like are, stands in
-# the schema of the store.
+# What a store is told about a job, by the record's `kind`.  Times are in unix seconds; the schema of the store explains
+# `created` and the other fields.
 ADD, UPDATE, CHANGE, REMOVE, KEEP, FORGET = "add", "update", "change", "remove", "keep", "forget"
 AddRecord = namedtuple("AddRecord", "kind handle function unique workload reducer priority due attempts state error schedule "
                                     "created position")
 UpdateRecord = namedtuple("UpdateRecord", "kind handle state attempts due error position")
 ChangeRecord = namedtuple("ChangeRecord", "kind handle column value")
 RemoveRecord = namedtuple("RemoveRecord", "kind handle")
-# How a job ended, until that is forgotten.  `ended` is in unix seconds, `waited` and `ran` are durations; `text` is why it
-# failed, `data` what its worker sent before its `result`; both are None if they were too large.
+# How a job ended; ForgetRecord takes that back.  `ended` is in unix seconds, `waited` and `ran` are durations; `text` is why
+# the job failed; `data` is what its worker sent before its `result`; `data` and `result` are None if they were too large.
 KeepRecord = namedtuple("KeepRecord", "kind handle function unique outcome ended waited ran attempts text data result")
 ForgetRecord = namedtuple("ForgetRecord", "kind handle")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
-Batch = namedtuple("Batch", "number records promises storing holding")  # what the store was given, and who waits for it
+Batch = namedtuple("Batch", "number records promises storing holding")  # what the store is given at once, and who waits for it
 
 
 class Ledger:
     """Records for the store, and who waits until it has them.  Only background jobs are recorded.
 
-    What is recorded gathers in a batch.  `hand_over` gives it to the store; until that has it, or has refused it, the next one
-    gathers.  A peer that is to be told nothing more before a batch is on disk is held, see `hold`.
+    Records gather in a batch.  `hand_over` gives the batch to the store; until the store has it, or has refused it, the next
+    batch gathers.  A peer that must not be told anything before a batch is on disk is held, see `hold`.
 
-    Positions order the jobs of one priority, and those that are due at one time, whether they were stored when they got their
-    places or not: a new job has the one that the number of its handle tells, and one that is put behind all others that of
-    the last number given out, and a count.
+    Positions order the jobs of one priority, and jobs that are due at the same time.  The position of a new job follows from
+    the number of its handle.  A job that is put behind all others gets the position of the last number given out, plus a count.
 
     Owner: the Core; the records of a batch are never changed once it is handed over.
     """
@@ -49,14 +48,14 @@ class Ledger:
         self.durable = durable   # whether there is a store
         self.records = []        # type: List[Any]
         self.storing = {}        # type: Dict[Job, None] # new jobs whose records gather
-        self.first_storing = 0   # the number of the first new job that waits for the store, 0 if there is none
-        self.first_gathered = 0  # the same of those whose records gather
-        self.position = 0        # the last one given to a job that was put behind all others
+        self.first_storing = 0   # the number of the first new job that waits for the store, 0 if none does
+        self.first_gathered = 0  # the same for those whose records still gather
+        self.position = 0        # the last position given to a job that was put behind all others
         self.promises = []       # type: List[Tuple[Peer, int]] # who was promised what, see there
         self.holding = []        # type: List[Peer] # who waits for the batch that gathers
         self.batch = 1           # the number of the batch that gathers
         self.under_way = None    # type: Optional[Batch] # the one that the store has been given
-        self.holds_back = True   # anybody waits for the store at all, which nobody does while it refuses
+        self.holds_back = True   # peers wait for the store; while it refuses records, none does
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the new jobs whose records gather
         self.size_under_way = 0
@@ -67,7 +66,7 @@ class Ledger:
             len(self.records), len(self.promises), "" if self.under_way is None else ", a batch under way")
 
     def add(self, job: "Job", now: float, wall: float) -> None:
-        """A background job is new, or a job became one."""
+        """A background job is new, or a foreground job became one."""
         self.records.append(record_of_job(job, now, wall))
         self.storing[job] = None
         self.size += len(job.workload)
@@ -78,18 +77,18 @@ class Ledger:
         self.first_storing = self.first_storing or number
 
     def stores(self, job: "Job") -> bool:
-        """Whether a job is new to the store, which does not have it yet."""
+        """Whether the store is to get a job that it does not have yet."""
         return job in self.storing or self.under_way is not None and job in self.under_way.storing
 
     def exchange(self, old: "Job", new: "Job") -> None:
-        """An object takes the place of another of the same handle."""
+        """One Job object takes the place of another with the same handle."""
         for storing in (self.storing,) if self.under_way is None else (self.storing, self.under_way.storing):
             if old in storing:
                 del storing[old]
                 storing[new] = None
 
     def is_full(self, size: int) -> bool:
-        """Whether too much waits for the store for a job of so many bytes more."""
+        """Whether so much waits for the store that a job of `size` bytes is too much."""
         records = len(self.records) + (len(self.under_way.records) if self.under_way is not None else 0)
         waiting, limits = self.size + self.size_under_way, self._limits
         return records >= limits.unstored_jobs > 0 or waiting > 0 and waiting + size > limits.unstored_job_bytes > 0
@@ -102,7 +101,7 @@ class Ledger:
 
     def put_behind(self, job: "Job", number: int) -> None:
         """A job is put behind all others; `number` is that of the last handle."""
-        # New jobs enter their queues when they are stored, so the others are before them.
+        # New jobs enter their queues only when they are stored, so that the others are before them.
         last = self.first_storing - 1 if self.first_storing else number
         self.position = job.position = max(self.position, place_of(last)) + 1
 
@@ -117,17 +116,17 @@ class Ledger:
             self.records.append(_new_record(RemoveRecord, (REMOVE, job.handle)))
 
     def keep(self, record: KeepRecord) -> None:
-        """It is kept how a job ended."""
+        """Record how a job ended."""
         if self.durable:
             self.records.append(record)
 
     def forget(self, handle: bytes) -> None:
-        """It is no longer kept how a job ended."""
+        """Record that it is no longer kept how a job ended."""
         if self.durable:
             self.records.append(ForgetRecord(FORGET, handle))
 
     def withdraw(self, job: "Job") -> None:
-        """What was recorded of a job since the last batch was handed over is out of date."""
+        """Take back what was recorded of a job since the last batch was handed over."""
         self.records = [record for record in self.records if record.handle != job.handle]
 
     # ------------------------------------------------------------------------------------------------------------ who waits
@@ -140,7 +139,7 @@ class Ledger:
             self.promises.append((peer, peer.last_place))
 
     def hold(self, peer: "Peer", batch: int = 0) -> None:
-        """Whatever is sent to a peer from now on waits until the store has this batch, or the one that gathers."""
+        """Whatever is sent to a peer from now on waits until the store has this batch; 0 is the batch that gathers."""
         batch = batch or self.batch
         holds = peer.holds
         if self.holds_back and self.durable and (not holds or holds[-1][0] < batch):
@@ -149,11 +148,11 @@ class Ledger:
             elif self.under_way is not None and self.under_way.number == batch:
                 self.under_way.holding.append(peer)
             else:
-                return  # the store has it
+                return  # the store has that batch
             peer.hold(batch)
 
     def held(self, job: "Job", send: "Callable[[Peer], None]") -> "Callable[[Peer], None]":
-        """What sends those who watch a job how it ended, such that they are told when the store knows of it."""
+        """A `send` for the end of a job, whose watchers are told only when the store knows of the end."""
         if not self.durable or not job.background:
             return send
         batch = self.batch
@@ -172,11 +171,11 @@ class Ledger:
 
     @property
     def awaited(self) -> bool:
-        """Whether anybody waits for what gathers."""
+        """Whether anybody waits for the batch that gathers."""
         return bool(self.records or self.holding)
 
     def hand_over(self) -> "List[Any]":
-        """Give the store what has gathered: its records."""
+        """Hand over the batch that has gathered; return its records."""
         assert self.under_way is None, self
         self.under_way = Batch(self.batch, self.records, self.promises, self.storing, self.holding)
         self.batch += 1
@@ -186,15 +185,15 @@ class Ledger:
         return self.under_way.records  # type: ignore[no-any-return]
 
     def kept(self) -> "List[Job]":
-        """The batch that was handed over is on disk; returns the new jobs that waited for that."""
+        """The batch that was handed over is on disk; return the new jobs that waited for that."""
         batch = self._take_back()
         self.first_storing = self.first_gathered
         self._release(batch)
         return list(batch.storing)
 
     def broken(self, reason: bytes, written: bool) -> "List[Job]":
-        """The store has refused the batch: turn all promises into errors, and new jobs' records into removals if any of them
-        may have been written.
+        """The store has refused the batch: turn all promises into errors; if some of it may be `written`, turn the records of
+        new jobs into removals.
 
         Returns the new jobs, also those that have gathered since.
         """

@@ -1,4 +1,4 @@
-"""How much the job server takes, and the reasons for which it refuses more."""
+"""How much the job server takes, and why it refuses more."""
 from ..arguments import check_numbers
 
 TYPE_CHECKING = False
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .jobs import Function
     from .peers import Peer
 
-# Why a job, a function or an ability is refused, and the counter of that in `show totals`.
+# Why a job, a function or an ability is refused, and which counter of `show totals` counts that.
 QUEUE_FULL = b"Job queue is full"  # as gearmand says it
 DRAINING = b"The server is draining and takes no new jobs"
 TOO_MANY_JOBS = b"The server is full: too many jobs"
@@ -53,17 +53,17 @@ class Limits:
         self.kept_bytes = kept_bytes
         self.unstored_jobs = unstored_jobs
         self.unstored_job_bytes = unstored_job_bytes
-        self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # there is any of these four
+        self.bounds_jobs = bool(jobs or job_bytes or function_jobs or function_job_bytes)  # any of these four is set
 
     def __repr__(self) -> str:
         return "<Limits %s>" % " ".join("%s=%d" % (name, getattr(self, name)) for name in self.__slots__[:-1])
 
     def lack_room(self, functions: int, name_bytes: int, size: int) -> bool:
-        """Whether there are too many functions, or bytes of their names, for one more with a name of `size` bytes."""
+        """Whether there are too many functions, or bytes of their names, for a new function whose name has `size` bytes."""
         return 0 < self.functions <= functions or 0 < self.name_bytes < name_bytes + size
 
     def job_refusal(self, function: "Function", jobs: int, job_bytes: int, size: int) -> bytes:
-        """Why a job of `size` bytes more cannot be taken, when there are so many jobs and bytes already; or nothing."""
+        """Why a further job of `size` bytes cannot be taken when there are this many jobs and bytes; or nothing."""
         if self.jobs and jobs >= self.jobs:
             return TOO_MANY_JOBS
         if self.function_jobs and function.total + function.aside >= self.function_jobs:
@@ -71,7 +71,7 @@ class Limits:
         return self.bytes_refusal(function, job_bytes, size)
 
     def bytes_refusal(self, function: "Function", job_bytes: int, size: int) -> bytes:
-        """Why `size` bytes more cannot be taken, when there are so many already; or nothing."""
+        """Why `size` further bytes cannot be taken when there are this many; or nothing."""
         if self.job_bytes and job_bytes + size > self.job_bytes:
             return TOO_MANY_BYTES
         if self.function_job_bytes and function.size + size > self.function_job_bytes:

@@ -1,4 +1,4 @@
-"""What an admin orders to be done with a job or a function."""
+"""What an admin can order for a job or a function."""
 from .attempts import note_end
 from .jobs import DELAYED, GONE, RUNNING, SET_ASIDE, Job
 from .results import keep_end
@@ -26,7 +26,7 @@ def cancel_job(core: "CoreState", job: Job) -> None:
 
 
 def drop_job(core: "CoreState", job: Job) -> None:
-    """Set a job aside that does not run, or end it if it is no background job, as its function is dropped."""
+    """Set aside a job that does not run, because its function is dropped; a foreground job ends."""
     if job.state not in (RUNNING, SET_ASIDE, GONE):
         note_end(core, job, END_CANCELLED, b"its function was dropped")
         take_out(core, job)
@@ -34,7 +34,7 @@ def drop_job(core: "CoreState", job: Job) -> None:
 
 
 def run_now(core: "CoreState", job: Job) -> bool:
-    """Have a job that waits for a date, or for its next attempt, wait in its queue at once; False for another job."""
+    """Put a job that waits for a date, or for its next attempt, into its queue at once; return False for any other job."""
     if job.state is not DELAYED:
         return False
     take_out(core, job)
@@ -49,12 +49,12 @@ def requeue_job(core: "CoreState", job: Job) -> None:
         return
     old, function = job, core.add_function(job.function.name)
     leave_aside(core, old)
-    # As another object, since what was set aside has no way back: it ends.
+    # A new Job object, because no arrow leads back from the state in which it was set aside: the old one ends.
     job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
     job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
     core.ledger.exchange(old, job)
     if old.attempts:
-        job.due = 0.0  # that was the time of an attempt
+        job.due = 0.0  # it was the time of the next attempt
     take_back(core, job)
     list_job(core, job)
     core.uniques.add(job)

@@ -1,4 +1,4 @@
-"""What the core knows of a connection: its rights and abilities, its jobs, what waits to be sent to it."""
+"""What the core knows about a connection: its rights and abilities, its jobs, and what is to be sent to it."""
 from collections import OrderedDict
 
 from ..wire.protocol import (ERROR, GRAB_JOB, GRAB_JOB_ALL, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ, JOB_CREATED,
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .jobs import AbilitySet, Function, Job
 
-# What a peer's last PRE_SLEEP, the server's NOOP and the peer's next grab make of it.
+# Whether a peer sleeps: after its PRE_SLEEP it is ASLEEP, after the server's NOOP WOKEN, after its next grab AWAKE.
 AWAKE, ASLEEP, WOKEN = range(3)
 
 NO_HOLDS = ()  # type: Any # most peers never wait for the store
@@ -33,16 +33,16 @@ class Peer:
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
-        self.address = address    # the second: its IP address, or what stands for one
-        self.channel = channel    # the server's, None once it is closed; the core does not look at it
+        self.address = address    # the second column: its IP address, or what stands for one
+        self.channel = channel    # the server's channel, None once closed; the core does not look at it
         self.client_id = b"-"
         self.handlers = []        # type: List[Callable[..., None]] # by packet type
         self.rights = ALL_RIGHTS  # type: FrozenSet[str]
         self.outgoing = []        # type: List[Data] # what the server has to send
         self.unsent = []          # type: List[Peer] # the core's list of peers with something outgoing
         self.bulky = False        # outgoing holds large pieces that should not be joined
-        self.closing = False      # to be closed when all is sent
-        self.ended = False        # it has sent its last byte, as the server knows, who may not have read all before
+        self.closing = False      # the connection is to be closed when all is sent
+        self.ended = False        # the server knows that the peer has sent its last byte; earlier ones may still be unread
         self.exceptions = False   # it wants WORK_EXCEPTION rather than WORK_FAIL
         self.abilities = OrderedDict()  # type: OrderedDict[bytes, int] # function name: how often it was registered
         self.time_limits = {}     # type: Dict[Function, float] # seconds
@@ -50,19 +50,19 @@ class Peer:
         self.sleep = AWAKE
         self.running = {}         # type: Dict[bytes, Job] # by handle
         self.watching = {}        # type: MutableMapping[Job, int] # how often it submitted each, and so gets every packet of it
-        self.all_yours = 0        # after ALL_YOURS, the type of its last grab, whose answer it gets without asking
+        self.all_yours = 0        # after ALL_YOURS, the type of its last grab: it gets such answers without asking
         self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for
         self.gone = False         # the connection is lost
         self.identity = (number, address, self.client_id)  # who it is
-        self.heard = 0.0          # monotonic seconds, when it said something last
+        self.heard = 0.0          # monotonic seconds: when it last said something
         self.completed = 0        # jobs that it has done
         self.failed = 0
         self.taken_away = {}      # type: Dict[bytes, Function] # by handle: the last jobs that it lost while it ran them
         self.errand_lasts = False  # that is done whether the peer is there or not
         self.holds = NO_HOLDS     # type: Sequence[List[int]] # what in outgoing waits for the store, see `hold`
-        self.taken = 0            # pieces that were taken out of outgoing since something in it began to wait
-        self.parked = False       # the server looked for something to send, and all in outgoing waits
-        self.put_off = False      # its next packets are to be obeyed when the store has what it waits for
+        self.taken = 0            # pieces taken out of outgoing since something in it began to wait for the store
+        self.parked = False       # the server found nothing to send: all that is in outgoing waits for the store
+        self.put_off = False      # its next packets are obeyed when the store has what the peer waits for
 
     def __repr__(self) -> str:
         return "<Peer %d %s: %d abilities, %d running, %d watched, %s>" % (
@@ -70,7 +70,7 @@ class Peer:
             ("awake", "asleep", "woken")[self.sleep])
 
     def identify(self, client_id: bytes) -> None:
-        """It says how it is called."""
+        """The peer has told its client id."""
         self.client_id = client_id
         self.identity = (self.number, self.address, client_id)
 
@@ -81,14 +81,14 @@ class Peer:
             del self.taken_away[next(iter(self.taken_away))]
 
     def send(self, packet: "Data") -> None:
-        """Have the server send some bytes."""
+        """Let the server send some bytes."""
         outgoing = self.outgoing
         if not outgoing:
             self.unsent.append(self)
         outgoing.append(packet)
 
     def send_data(self, packet_type: int, data: "Data", *leading: bytes) -> None:
-        """Have the server send a response whose last argument may be large; then it is not copied."""
+        """Let the server send a response whose last argument may be large; a large one is not copied."""
         if len(data) < LARGE_BODY:
             self.send(pack_response(packet_type, *leading, data))
         else:
@@ -97,7 +97,7 @@ class Peer:
             self.bulky = True
 
     def hand_over(self, job: "Job", packet_type: int) -> None:
-        """Send a job to its worker, as the answer to that kind of grab."""
+        """Send a job to its worker; `packet_type` says as the answer to which kind of grab."""
         if packet_type == GRAB_JOB:
             self.send_data(JOB_ASSIGN, job.workload, job.handle, job.function.name)
         elif packet_type == GRAB_JOB_ALL and job.reducer is not None:
@@ -115,11 +115,11 @@ class Peer:
 
     @property
     def last_place(self) -> int:
-        """The place of what was sent last, by which `break_promise` finds it again."""
+        """The place of what was sent last, for `break_promise`."""
         return self.taken + len(self.outgoing) - 1
 
     def take_ready(self) -> "List[Data]":
-        """Take out of outgoing what does not wait for the store."""
+        """Take the pieces out of outgoing that do not wait for the store."""
         place = self.holds[0][1] if self.holds else len(self.outgoing)
         ready = self.outgoing[:place]
         del self.outgoing[:place]
@@ -130,7 +130,7 @@ class Peer:
         return ready
 
     def release(self, batch: int) -> bool:
-        """The store has a batch of records; returns whether packets were put off that are to be obeyed now."""
+        """The store has a batch of records; return whether packets that were put off are to be obeyed now."""
         holds = self.holds
         while holds and holds[0][0] <= batch:
             del holds[0]  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ class Peer:
         return put_off
 
     def break_promise(self, place: int, reason: bytes) -> None:
-        """The disk does not get a job: an ERROR goes in place of the JOB_CREATED that was promised, and is held until then."""
+        """The store has refused a job: replace the promised JOB_CREATED by an ERROR, which is held until its turn."""
         place -= self.taken
         assert self.outgoing[place][:len(_CREATED)] == _CREATED, self
         self.outgoing[place] = pack_response(ERROR, b"QUEUE_ERROR", reason)

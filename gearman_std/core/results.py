@@ -1,7 +1,7 @@
-"""How background jobs ended, and their results: kept where the function's policy says so, for so long and so many bytes.
+"""How background jobs ended, and their results: kept if the function's policy says so, within its limits of time and bytes.
 
-What is kept of a job is its KeepRecord, the same that a store has of it.  A new end of the same handle, as of a job that
-recurs, takes the place of the last.
+What is kept of a job is its KeepRecord, the same that a store has.  A recurring job keeps its handle: the end of its last run
+replaces the one before.
 """
 from binascii import b2a_base64
 from json import JSONEncoder
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .peers import Peer
     from .state import CoreState
 
-_ENCODED_AT_ONCE = 49152  # bytes, of which base64 makes a whole number of letters
+_ENCODED_AT_ONCE = 49152  # bytes; a multiple of three, so that base64 needs no padding in the middle
 
 _encode_json = JSONEncoder(check_circular=False).encode
 
 
 def collect(job: "Job", data: "Data") -> None:
-    """A piece of data comes from the worker of a job that is to be kept, as long as there is room."""
+    """Collect a piece of data from the worker of a job whose result is to be kept, as long as there is room."""
     if job.collected is None:
         job.collected = bytearray()
     if job.collected is not False:
@@ -39,7 +39,7 @@ def collect(job: "Job", data: "Data") -> None:
 
 
 def keep_end(core: "CoreState", job: "Job", outcome: str, ran: float, text: "Data" = b"", result: "Data" = b"") -> None:
-    """A background job has ended, after it ran for so many seconds, or one of its runs: keep that if its policy says so."""
+    """A background job, or one run of a recurring job, has ended after `ran` seconds: keep that if the policy says so."""
     policy = job.function.policy
     if not policy.keep or not job.background:
         return
@@ -60,7 +60,7 @@ def keep_end(core: "CoreState", job: "Job", outcome: str, ran: float, text: "Dat
 
 
 def restore_end(core: "CoreState", record: KeepRecord) -> None:
-    """Take in from the store how a job ended, in the order of the store."""
+    """Take in how a job ended from the store, in the order of the store."""
     policy = core.registry.policy_of(record.function)
     left = policy.keep - max(0.0, core.wall - record.ended)  # the clock may have been set back
     gone = [record.handle] if left <= 0 else core.results.keep(record, policy, core.now, core.now + left)
@@ -69,7 +69,7 @@ def restore_end(core: "CoreState", record: KeepRecord) -> None:
 
 
 def forget_overdue(core: "CoreState") -> "Iterator[bytes]":
-    """Keep no longer what was kept for long enough."""
+    """Drop what was kept for long enough."""
     while True:
         gone = core.results.pop_overdue(core.now)
         for handle in gone:
@@ -80,8 +80,8 @@ def forget_overdue(core: "CoreState") -> "Iterator[bytes]":
 
 
 def find_story(core: "CoreState", handle: bytes) -> "Optional[Dict[str, Any]]":
-    """All about a job, whether it is to run, runs or has ended, None if it is not known; `keep` says for how long after its end
-    that is kept, `end` how it, or the last run of one that recurs, has ended, but for what it has given."""
+    """All about a job that waits, runs, was set aside or has ended; None if it is not known.  `keep` is for how long its end is
+    kept; `end` is how it, or the last run of a recurring job, ended, without data and result."""
     job = core.jobs.get(handle) or core.aside.get(handle)
     kept = core.results.find(handle, core.now)
     if job is None and kept is None:
@@ -97,8 +97,8 @@ def find_story(core: "CoreState", handle: bytes) -> "Optional[Dict[str, Any]]":
 
 
 def story_in_json(core: "CoreState", handle: bytes, tail: bytes) -> "Optional[Iterator[bytes]]":
-    """The same as JSON, in pieces, with what the job has given: `data` and `result` in base64, null if that was too large; and
-    what is to come after it."""
+    """The same as JSON, in pieces, with the job's `data` and `result` in base64, or null if they were too large; then `tail`.
+    """
     story = find_story(core, handle)
     if story is None:
         return None
@@ -108,7 +108,7 @@ def story_in_json(core: "CoreState", handle: bytes, tail: bytes) -> "Optional[It
 def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: bytes) -> "Iterator[bytes]":
     text = _encode_json(story).encode()
     if kept is not None:
-        assert text.endswith(b"}}"), text  # as the end is what comes last
+        assert text.endswith(b"}}"), text  # because `end` is the last key
         text = text[:-2]
         for name, given in (("data", kept.data), ("result", kept.result)):
             text += b', "%b": ' % name.encode() + (b"null" if given is None else b'"')
@@ -121,7 +121,7 @@ def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: by
 
 
 def replay(core: "CoreState", peer: "Peer", handle: bytes) -> "Iterator[Data]":
-    """The packets that who waited for a job would have got, or a STATUS_RES if it has not ended."""
+    """The packets that a client waiting for a job would have got, or a STATUS_RES if the job has not ended."""
     if ADMIN not in peer.rights:
         yield pack_response(ERROR, b"FORBIDDEN", b"This connection may not ask that")
         return

@@ -1,4 +1,4 @@
-"""What a peer may be allowed to do, and the one place where it is looked at."""
+"""What a peer may be allowed to do, and the one place where that is checked."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,5 +9,6 @@ ALL_RIGHTS = frozenset((SUBMIT, WORK, ADMIN, STEER))
 
 
 def permitted(table: "Dict[Any, Any]", rights: "FrozenSet[str]", forbidden: "Any") -> "Dict[Any, Any]":
-    """What obeys whom, for a peer with these rights, out of a table of a right, or nothing, and what obeys who has it."""
+    """The handlers for a peer with these rights.  `table` has, for each key, the right that is needed, or nothing, and the
+    handler for those who have it."""
     return {key: handler if not right or right in rights else forbidden for key, (right, handler) in table.items()}

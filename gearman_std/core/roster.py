@@ -1,7 +1,7 @@
 """Who can do what, who sleeps, and who is woken for a job.
 
-A peer that sent PRE_SLEEP is ASLEEP until a NOOP makes it WOKEN, and that until it grabs or sleeps again.  A job that waits
-wakes as few as needed; while it still waits after a while, more and more.
+A peer that sent PRE_SLEEP is ASLEEP until a NOOP makes it WOKEN; it is WOKEN until it grabs or sleeps again.  A waiting job
+wakes as few peers as needed; if it still waits after a while, more and more.
 """
 from collections import OrderedDict, deque
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # How long a waiting job may stay un-grabbed, in seconds, before more sleepers are woken for it.
 ESCALATION_DELAY = 0.05
 
-# An ability set of more than that is not made anew when its one member's abilities change.
+# An ability set with more functions than this is changed in place, not made anew, if its only member's abilities change.
 FEW_ABILITIES = 32
 
 _NOOP_PACKET = pack_response(NOOP)
@@ -28,7 +28,7 @@ _NOOP_PACKET = pack_response(NOOP)
 class Roster:
     """Abilities and sleep of all peers.
 
-    `functions` is the core's, by name; `wakeup` is how many sleepers a new job wakes, see there.
+    `functions` are the core's, by name; `wakeup` is how many sleepers a new job wakes, see CoreState.
 
     Owner: the Core.
     """
@@ -49,7 +49,7 @@ class Roster:
     # ----------------------------------------------------------------------------------------------------------- abilities
 
     def register(self, peer: "Peer", function: "Function", time_limit: float) -> None:
-        """A peer can do a function, within so many seconds if that is not 0."""
+        """A peer can do a function; the time limit is in seconds, 0 for none."""
         if function.name not in peer.abilities:
             peer.abilities[function.name] = 0
             ability_set = self._own_set(peer)
@@ -71,7 +71,7 @@ class Roster:
         peer.time_limits.pop(function, None)
 
     def unregister_all(self, peer: "Peer") -> "Iterator[Function]":
-        """A peer can do nothing any longer; gives each of its functions, one after the other, when that is so of it."""
+        """A peer can no longer do any function; yields each function when it has been removed."""
         abilities, peer.abilities = peer.abilities, OrderedDict()
         if peer.sleep == ASLEEP and peer.ability_set is not None:
             self.changed.append(peer)
@@ -90,9 +90,9 @@ class Roster:
         self.leaving.remove(abilities)
 
     def _own_set(self, peer: "Peer") -> "Optional[AbilitySet]":
-        """The abilities of a peer change: its ability set if that is its own, or None, after it left the one it had.
+        """The abilities of a peer are about to change: return its ability set if it is the only member; else leave that, None.
 
-        A sleeper looks for work, or for its new set, when all packets of this wake-up are read.
+        If the peer sleeps, it looks for work, or for its new set, when all packets of this round are read.
         """
         ability_set = peer.ability_set
         if ability_set is None:
@@ -109,7 +109,7 @@ class Roster:
         return ability_set
 
     def _leave(self, peer: "Peer") -> "Optional[AbilitySet]":
-        """Leave the ability set; returns it if nobody is left in it, whose functions are to be removed from it."""
+        """Leave the ability set; return the set if nobody is left in it, so that the caller removes its functions."""
         ability_set = peer.ability_set
         if ability_set is None:
             return None
@@ -127,17 +127,17 @@ class Roster:
             ability_set.key = None
 
     def join(self, peer: "Peer") -> AbilitySet:
-        """Have a peer, of no ability set at present, join the one of its abilities."""
+        """Put a peer that is in no ability set into the set for its abilities."""
         key = frozenset(peer.abilities)
         ability_set = self.ability_sets.get(key)
         if ability_set is None:
-            # gearmand looks first at what was registered last.
+            # gearmand looks first at the function that was registered last.
             functions = [self._functions[name] for name in reversed(peer.abilities)]
             ability_set = self.ability_sets[key] = AbilitySet(key, functions)
         return self._enter(peer, ability_set)
 
     def join_in_steps(self, peer: "Peer") -> "Iterator[bytes]":
-        """What `join` does, for a peer that can do very many functions; unless it leaves meanwhile."""
+        """`join` in steps, for a peer with very many functions; nothing comes of it if the peer leaves meanwhile."""
         abilities = peer.abilities
         key = frozenset(abilities)
         yield b""
@@ -180,7 +180,7 @@ class Roster:
             ability_set.sleepers[peer] = None
 
     def settle(self) -> None:
-        """All packets of a wake-up are read: sleepers whose abilities changed find their new set."""
+        """All packets of this round are read: sleepers whose abilities changed find their new sets."""
         if self.changed:
             changed, self.changed = self.changed, []
             for peer in changed:
@@ -190,7 +190,7 @@ class Roster:
     # ------------------------------------------------------------------------------------------------------------- wake-up
 
     def wake(self, function: "Function", now: float) -> None:
-        """One more job of a function waits: see that a sleeper comes for it."""
+        """One more job of a function waits: make sure that a sleeper comes for it."""
         for ability_set in function.ability_sets:
             if ability_set.sleepers and not function.paused and self.handing_out:
                 break
@@ -203,7 +203,7 @@ class Roster:
             self.escalations.append((now + ESCALATION_DELAY, function))
 
     def wake_for_all(self, function: "Function", now: float) -> "Iterator[bytes]":
-        """All jobs of a function that wait may be given out again: see that sleepers come for them."""
+        """The waiting jobs of a function may be given out again: make sure that sleepers come for them."""
         asleep = sum(len(ability_set.sleepers) for ability_set in function.ability_sets)
         for count in range(1, min(sum(function.waiting), asleep) + 1):
             self.wake(function, now)
@@ -211,7 +211,7 @@ class Roster:
                 yield b""
 
     def rouse(self, function: "Function", count: int) -> bool:
-        """Wake so many more sleepers of a function, 0 for all; return whether some still sleep."""
+        """Wake `count` more sleepers of a function, 0 for all; return whether some still sleep."""
         for ability_set in list(function.ability_sets):
             sleepers = ability_set.sleepers
             while sleepers:
@@ -238,7 +238,7 @@ class Roster:
         return self.escalations[0][0] if self.escalations else None
 
     def pass_on(self, function: "Function", now: float) -> None:
-        """A worker that did not sleep will grab no jobs of this function: see that another comes for those that wait."""
+        """A worker that was awake will not grab jobs of this function: make sure that another one comes for those that wait."""
         if any(function.waiting):
             self.wake(function, now)
 

@@ -1,4 +1,4 @@
-"""Everything that the core knows at a time: jobs, functions, connections, timers, figures.  Nothing is decided here."""
+"""Everything that the core knows: jobs, functions, connections, timers, counters.  Nothing is decided here."""
 from ..timers import Timers
 from .chain import Chain
 from .functions import Registry, Statistics
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class CoreState:
-    """What the functions of the core's parts, to which it is handed, look at and change.
+    """The state of the core; the functions of the core's modules get it as their first argument, read it and change it.
 
-    `handle_prefix` stands before the colon and the number in every handle.  `wakeup` is how many sleeping workers a new job
-    wakes: 0 all, None as few as needed, and more after a while if it still waits.  With `durable`, background jobs are
-    acknowledged only when the store has them.  `numbers` is called with the number of the last handle, when a block of them is
-    used up, and returns the one before the next block; without it they are counted from 1.
+    Every handle is `handle_prefix`, a colon and a number.  `wakeup` is how many sleeping workers a new job wakes: 0 for all,
+    None for as few as needed, and more after a while if it still waits.  With `durable`, background jobs are acknowledged only
+    when the store has them.  When a block of numbers is used up, `numbers` is called with the last one and returns the number
+    before the next block; without it, handles are counted from 1.
 
     Owner: the server's dispatcher thread.
     """
@@ -44,7 +44,7 @@ class CoreState:
         self.now = 0.0   # monotonic seconds, as of the last tick
         self.wall = 0.0  # unix time, as of the last tick
         self.second = 0  # the whole seconds of `now`
-        self.second_ends = float("-inf")  # when that is another
+        self.second_ends = float("-inf")  # when the next second begins, by `now`
         self.began = None               # type: Optional[float] # the first `now`
         self.loading = False            # the server is still reading its store
         self.statistics = statistics or Statistics()
@@ -54,7 +54,7 @@ class CoreState:
         self.functions = self.registry.by_name
         self.jobs = {}                  # type: MutableMapping[bytes, Job] # by handle: all but those set aside
         self.aside = {}                 # type: MutableMapping[bytes, Job] # by handle
-        # What is counted of no function, for `show totals`; the server adds to it.
+        # Counters that belong to no function, for `show totals`; the server adds to them.
         self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
@@ -72,7 +72,7 @@ class CoreState:
         self.delayed = Timers()         # of jobs that wait for a date, by `wall`
         self.retries = Timers()         # of jobs that wait for their next attempt, by `now`
         self.foreground = []            # type: List[Job] # with a graceful stop ahead, those that clients may still wait for
-        self.foreground_known = False   # they are all that there are
+        self.foreground_known = False   # all foreground jobs have been found
 
     def __repr__(self) -> str:
         return "<%s: %d peers, %d functions, %d jobs, %d set aside>" % (
@@ -90,7 +90,7 @@ class CoreState:
 
     @property
     def number(self) -> int:
-        """That of the last handle given out."""
+        """The number of the last handle that was given out."""
         return self.handles.number
 
     def add_function(self, name: bytes) -> "Function":

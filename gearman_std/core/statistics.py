@@ -1,7 +1,7 @@
-"""What is known of a function beyond its counters: how long its jobs waited and ran, how the last ended, what happened when.
+"""What is known about a function beyond its counters: how long its jobs waited and ran, how the last ones ended, and when.
 
-All of it has a fixed size: a histogram its buckets, a history its steps, and only so many functions have them, those that did
-something last.  Nothing here asks what time it is; the core says so.
+All of it has a fixed size: a histogram has its buckets, a history its steps, and only a fixed number of functions, those that
+were active last, have them.  Nothing here asks what time it is; the core tells the time.
 """
 from array import array
 from bisect import bisect_right
@@ -11,25 +11,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Iterator, List, Optional, Sequence, Tuple
 
-# The longest time in seconds that each bucket of a histogram counts; what took longer has one more.
+# The longest time in seconds that each bucket of a histogram counts; one more bucket counts what took longer.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
            7200.0)
 
-# What a history keeps: the seconds of a step, and how many of the last steps in which something happened.
+# What a history keeps: the seconds of a step, and how many steps; only steps in which something happened are kept.
 HISTORY = ((1, 300), (60, 1440))
-# How many in a step; but those waiting are as many as at its end.
+# How many in a step; `waiting` is how many wait at the end of the step.
 HISTORY_COLUMNS = ("submitted", "completed", "failed", "waiting")
 
 MAX_TEXT_SIZE = 200  # bytes of a failure's text that are kept
 END_SIZE = 300       # bytes that an End takes up besides its handle, unique and text, about
 
-# How an attempt ends, and mostly with it the job: lost if the worker was lost, too slow, or gave it back; cancelled also if no
-# worker had it.
+# How an attempt ends, and usually the job with it.  Lost: the worker was lost, was too slow, or gave the job back.  Cancelled:
+# also if no worker had the job.
 END_COMPLETED, END_FAILED, END_LOST, END_CANCELLED = "completed", "failed", "lost", "cancelled"
 
 
 class Histogram:
-    """How many durations fell into each bucket, and how many seconds they are together.
+    """How many durations fell into each bucket, and their sum in seconds.
 
     Owner: the Core.
     """
@@ -56,11 +56,11 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many there were in all."""
+        """How many durations there were in all."""
         return sum(self.counts)
 
     def cumulative(self) -> "List[int]":
-        """How many durations were not longer than each bound, and how many there were in all."""
+        """For each bound, how many durations were at most that long; then how many there were in all."""
         result, count = [], 0
         for one in self.counts:
             count += one
@@ -69,7 +69,7 @@ class Histogram:
 
 
 class RowRing:
-    """The last `length` rows of `width` numbers from 0 to 4,294,967,295; it takes room as they come.
+    """The last `length` rows of `width` numbers from 0 to 4,294,967,295; memory is taken as rows come.
 
     Owner: whoever made it.
     """
@@ -89,7 +89,7 @@ class RowRing:
         return len(self._numbers) // self._width
 
     def add(self, row: "Sequence[int]") -> None:
-        """Add a row; the oldest goes if there are `length` already."""
+        """Add a row; the oldest one goes if there are `length` already."""
         start = self._next * self._width
         self._numbers[start:start + self._width] = array("I", row)
         self._next = (self._next + 1) % self._length
@@ -103,7 +103,7 @@ class RowRing:
 
 
 class History:
-    """What happened to a function's jobs in the last seconds and minutes.  A step in which nothing did has no row.
+    """What happened to a function's jobs in the last seconds and minutes.  A step in which nothing happened has no row.
 
     Owner: the Core.
     """
@@ -111,15 +111,15 @@ class History:
     __slots__ = ("_steps", "_before", "_rings")
 
     def __init__(self) -> None:
-        self._steps = [-1] * len(HISTORY)  # the number of each step that is under way
-        self._before = [(0, 0, 0)] * len(HISTORY)  # the counters at its beginning
+        self._steps = [-1] * len(HISTORY)  # the numbers of the current steps
+        self._before = [(0, 0, 0)] * len(HISTORY)  # the counters when these began
         self._rings = [RowRing(length, 1 + len(HISTORY_COLUMNS)) for _, length in HISTORY]
 
     def __repr__(self) -> str:
         return "<History of %s steps>" % " and ".join(str(len(ring)) for ring in self._rings)
 
     def note(self, now: float, counters: "Tuple[int, int, int]", waiting: int) -> None:
-        """End the steps that are over by now.  `counters` grow for ever: submitted, completed, failed."""
+        """End the steps that are over by now.  `counters` are running totals: submitted, completed, failed."""
         for index, (seconds, _) in enumerate(HISTORY):
             step, current = int(now // seconds), self._steps[index]
             if step == current:
@@ -132,11 +132,11 @@ class History:
             self._before[index] = counters
 
     def rows(self, index: int) -> "Iterator[Tuple[int, ...]]":
-        """The rows of one of HISTORY, the oldest first: its step's number, then HISTORY_COLUMNS."""
+        """The rows of one of HISTORY, the oldest first: the number of the step, then HISTORY_COLUMNS."""
         return self._rings[index].rows()
 
     def recent(self, now: float, seconds: int) -> "List[int]":
-        """How much of each HISTORY_COLUMNS but the last there was in so many seconds, as far as the finest history goes."""
+        """The sums of all HISTORY_COLUMNS but the last over the last `seconds`, as far as the finest history goes back."""
         sums = [0] * (len(HISTORY_COLUMNS) - 1)
         for row in self.rows(0):
             if now - seconds <= row[0] * HISTORY[0][0] < now:
@@ -144,8 +144,7 @@ class History:
         return sums
 
     def line(self, now: float, points: int, column: int) -> "List[int]":
-        """How much there was of one of HISTORY_COLUMNS in each of so many equal parts of the finest history, the last up to
-        now."""
+        """One of HISTORY_COLUMNS as `points` numbers: the finest history up to now, divided into equal parts."""
         seconds, length = HISTORY[0]
         values, width = [0] * points, seconds * length / float(points)
         for row in self.rows(0):
@@ -156,8 +155,8 @@ class History:
 
 
 class End(namedtuple("End", "handle unique outcome time waited ran worker text")):
-    """How an attempt ended, or a job that did not run: `time` is unix time, `waited` and `ran` are seconds, `worker` is the
-    number, the address and the client id of who ran it, None if nobody did."""
+    """How an attempt ended, or a job that did not run.  `time` is unix time; `waited` and `ran` are seconds; `worker` is the
+    number, the address and the client id of the worker that ran it, None if none did."""
 
     __slots__ = ()
     handle: "bytes"

@@ -1,4 +1,4 @@
-"""How the server comes to its end: it takes no new jobs, and a graceful stop waits for those that clients wait for."""
+"""How the server stops: it takes no new jobs, and a graceful stop waits for the jobs that clients wait for."""
 from .jobs import GONE
 
 TYPE_CHECKING = False
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def begin_stop(core: "CoreState", graceful: bool) -> None:
-    """End at once, or gracefully: no new jobs are accepted, and the end is when `may_end` says so."""
+    """Stop at once, or gracefully: then no new jobs are accepted, and the server stops when `may_end` is true."""
     if graceful and not core.stopping and core.ledger.durable:
         core.turns.finish(_find_foreground(core))
     if core.stopping != "now":
@@ -18,7 +18,7 @@ def begin_stop(core: "CoreState", graceful: bool) -> None:
 
 
 def may_end(core: "CoreState") -> bool:
-    """Whether a graceful stop may end: no job is left or, with a store, none runs and no client waits for one."""
+    """Whether a graceful stop is complete: no job is left or, with a store, none runs and no client waits for one."""
     if core.turns.chores:
         return False
     if not core.ledger.durable:
@@ -27,7 +27,7 @@ def may_end(core: "CoreState") -> bool:
 
 
 def hold_back(core: "CoreState") -> None:
-    """With a graceful stop ahead, background jobs stay in the store once no client waits any longer."""
+    """During a graceful stop, background jobs stay in the store as soon as no client waits any longer."""
     if not core.ledger.durable or not core.roster.handing_out:
         return
     foreground = core.foreground
@@ -38,7 +38,7 @@ def hold_back(core: "CoreState") -> None:
 
 
 def _find_foreground(core: "CoreState") -> "Iterator[Data]":
-    """Find the jobs that clients may wait for; no others come, as a server that stops takes none."""
+    """Find the jobs that clients may wait for; no others will come, because a server that stops takes none."""
     for count, jobs in enumerate(core.job_chain.walk()):
         if count:
             yield b""

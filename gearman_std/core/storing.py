@@ -1,4 +1,4 @@
-"""Background jobs and their store: what a start takes in, what waits for the disk, and what becomes of it if that refuses."""
+"""Background jobs and their store: what a start takes in, what waits for the disk, and what happens if the disk refuses it."""
 from ..schedule import Schedule
 from .jobs import GONE, HELD, SET_ASIDE, STORING, WAITING, Job, place_of
 from .transitions import due_by_the_clock, end_in_vain, enqueue, keep_aside, leave_aside, list_job, place, put_behind, take_back
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def restore_job(core: "CoreState", record: "AddRecord") -> Job:
-    """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is none."""
+    """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
     age = max(0.0, core.wall - record.created)  # the clock may have been set back
     function = core.add_function(record.function)
     job = Job(record.handle, function, record.unique, record.workload, record.priority, True, core.now - age)
@@ -43,11 +43,11 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
 
 
 def let_stored_go_on(core: "CoreState") -> None:
-    """The records that were handed over are on disk, or all, if none were: what waited for that goes on."""
+    """The records that were handed over are on disk (if none were, all are): what waited for them goes on."""
     ledger = core.ledger
     core.store_trouble = b""
     ledger.holds_back = True
-    # Others have been put behind the new jobs meanwhile, more than there are places before them.
+    # Meanwhile, so many jobs were put behind all others that their positions lie beyond those of these new jobs.
     late = bool(ledger.first_storing) and ledger.position > place_of(ledger.first_storing)
     for job in ledger.kept():
         if job.state is STORING:
@@ -58,10 +58,10 @@ def let_stored_go_on(core: "CoreState") -> None:
 
 
 def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
-    """The records that were handed over are not on disk: refuse the jobs that are new, and further ones until `stored`.
+    """The records that were handed over are not on disk: refuse the new jobs, and further ones until `stored`.
 
-    The other records are kept for later, and so is, unless nothing was `written`, the removal of the refused ones, whose rows
-    may have reached the disk although writing them failed.
+    The other records are kept for later.  If something may be `written`, so is the removal of the refused jobs, as their rows
+    may have reached the disk although the write failed.
     """
     ledger = core.ledger
     core.store_trouble = reason
@@ -71,10 +71,10 @@ def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
 
 
 def _refuse_stored(core: "CoreState", job: Job) -> None:
-    """Have a job in the background no more; it goes on only if a client waits for it, and once."""
+    """A job is no longer a background job: it goes on only if a client waits for it, and runs once."""
     job.background = False
     job.schedule = None
-    if job.watchers and core.stopping:  # a graceful stop does not know that it is one to wait for
+    if job.watchers and core.stopping:  # so that a graceful stop waits for it
         core.foreground.append(job)
         core.roster.handing_out = True
     if job.state is STORING and job.watchers:

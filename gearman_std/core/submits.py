@@ -42,7 +42,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
             action, job = _choose(predecessor, schedule)
             if action != RERUN:
                 if job is not predecessor and predecessor.schedule is not None:
-                    schedule = None  # two that recur would do so for ever
+                    schedule = None  # two recurring jobs would both recur for ever
                 _coalesce(core, peer, action, job, workload, priority, background, due, schedule)
                 return
     size = len(workload)
@@ -117,17 +117,17 @@ def _refuse(core: "CoreState", peer: "Peer", function: "Function", reason: bytes
 
 
 def _choose(job: "Job", schedule: "Optional[Schedule]") -> "Tuple[str, Job]":
-    """What a submit does that meets a job of its function and unique, and with which job.
+    """What a submit does when there is a job with its function and unique, and with which job.
 
-    REJECT: it is refused; JOIN: it waits for the same end; REPLACE: it gives the job its workload, too; RERUN: it makes a new
-    job, a successor that is to run when this one has ended.
+    REJECT: it is refused.  JOIN: it waits for the end of that job.  REPLACE: it also gives that job its workload.  RERUN: it
+    makes a new job, the successor, which runs when that job has ended.
     """
     coalescing = job.function.policy.coalescing
     if coalescing == RERUN:
         if job.successor is not None:
             return REPLACE, job.successor
         if job.state is not RUNNING or schedule is not None and job.schedule is not None:
-            return JOIN, job  # two that recur would do so for ever
+            return JOIN, job  # two recurring jobs would both recur for ever
         return RERUN, job
     if coalescing == REPLACE and job.state is RUNNING:
         return JOIN, job
@@ -136,7 +136,7 @@ def _choose(job: "Job", schedule: "Optional[Schedule]") -> "Tuple[str, Job]":
 
 def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload: "Data", priority: int, background: bool,
               due: float, schedule: "Optional[Schedule]") -> None:
-    """Do with a job what was chosen, unless there is a reason against it."""
+    """Do what `_choose` has chosen with a job, unless there is a reason to refuse."""
     function, ledger = job.function, core.ledger
     if action == REJECT:
         _refuse(core, peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
@@ -181,7 +181,7 @@ def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
 
 
 def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule") -> None:
-    """Have a job recur, from its end on, or, if it does so and waits for its next time, from the new schedule's on."""
+    """Let a job recur after its end; if it recurs already and waits for its next time, that is now the new schedule's."""
     waits = job.schedule is not None and not job.attempts
     job.schedule = schedule
     if job.state is STORING and waits:

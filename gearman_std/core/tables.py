@@ -8,16 +8,16 @@ if TYPE_CHECKING:
 # A dict moves all its entries when it grows.  CPython 3.11 takes some 4 ms for 87,381 of them, and 40 ms for 700,000.
 LARGE_TABLE = 80000
 
-_PARTS = 251  # a prime, as the hashes of objects, which are their addresses, leave out most remainders of other numbers
+_PARTS = 251  # a prime: hashes of objects are addresses, and their remainders by other numbers are mostly the same few
 
 
 def in_parts(table: "Table[Any, Any]") -> "Table[Any, Any]":
-    """What is to take the place of a table that has become large, or has done so before."""
+    """A PartedTable in place of a large dict; one that is parted already is returned as it is."""
     return table if isinstance(table, PartedTable) else PartedTable(table)
 
 
 class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
-    """What a large dict goes on as: new entries are spread over many small dicts, by their hash.
+    """A table that takes the place of a large dict: new entries are spread over many small dicts, by their hash.
 
     It does not keep the order of its entries.
 
@@ -27,10 +27,10 @@ class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
     __slots__ = ("_first", "_parts", "_later", "_last")
 
     def __init__(self, first: "Any") -> None:
-        self._first = first  # what was there before; nothing is added to it
+        self._first = first  # the large dict; nothing is added to it
         self._parts = [{} for _ in range(_PARTS)]  # type: List[Dict[Any, Any]]
         self._later = 0      # how many entries are in the parts
-        self._last = 0       # the parts after this one are empty
+        self._last = 0       # all parts after this one are empty
 
     def __repr__(self) -> str:
         return "<PartedTable of %d>" % len(self)

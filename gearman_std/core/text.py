@@ -1,11 +1,11 @@
 """The replies to the administrative text commands, computed from a Core.
 
-Commands are words on a line, not case-sensitive; listings end with a line of one dot.  The replies to commands that gearmand
-has are its replies to the byte; ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``, ``result``, ``shutdown``,
-``show aside``, ``show totals``, ``show jobs json``, ``show schedules``, ``show history``, ``show functions json`` and the
-longer forms of ``cancel`` and ``drop`` are ours.
+A command is a line of words; upper and lower case are the same.  Listings end with a line of one dot.  The replies to the
+commands that gearmand has are the same to the byte.  ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``,
+``result``, ``shutdown``, ``show aside``, ``show totals``, ``show jobs json``, ``show schedules``, ``show history``,
+``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
 
-What can take long is an iterator of steps, see the module turns.
+A reply that can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
 from .choosing import first_jobs, is_scheduled, last_ends
@@ -35,15 +35,15 @@ _PIECE_SIZE = 65536  # bytes of a listing that are made at once
 
 
 def permitted_commands(rights: "FrozenSet[str]") -> "Dict[bytes, TextCommand]":
-    """What answers each command of a peer with these rights."""
+    """The functions that answer the commands of a peer with these rights, by command."""
     return permitted(_TEXT_COMMANDS, rights, _forbidden)
 
 
 def answer(core: "CoreState", commands: "Dict[bytes, TextCommand]", line: bytes) -> "Optional[Reply]":
-    """The reply to one line of a peer that has these commands, or None if the connection should be closed.
+    """The reply to one line of a peer with these commands, or None if the connection is to be closed.
 
-    That is so for lines of HTTP, or whoever can make a program here send a request, as to a web hook, could have the lines of
-    its body obeyed.
+    Lines of HTTP close it: otherwise anyone who can make a program on this network send an HTTP request, to a web hook for
+    example, could smuggle commands into its body.
     """
     words = [word for index, word in enumerate(line.rstrip(b"\r").split(b" ")) if word or not index]
     if len(words) > _MAX_WORDS:
@@ -55,7 +55,7 @@ def answer(core: "CoreState", commands: "Dict[bytes, TextCommand]", line: bytes)
 
 
 def obey(core: "CoreState", rights: "FrozenSet[str]", words: "List[bytes]") -> "Reply":
-    """The reply to the words of a command of a peer with these rights, which are not those of a line, and may hold blanks."""
+    """The reply to a command of a peer with these rights, given as words, which may hold blanks, instead of as a line."""
     right, command = _TEXT_COMMANDS[words[0]]
     return command(core, words) if right in rights else _forbidden(core, words)
 
@@ -67,14 +67,14 @@ def is_order(line: bytes) -> bool:
 
 
 def needs_no_jobs(line: bytes) -> bool:
-    """Whether a line can be obeyed before all jobs of the store are known: a question that is not about one, or the order to
-    stop."""
+    """Whether a line can be obeyed before all stored jobs are read: a question that is not about one job, or the order to stop.
+    """
     command = line.split(b" ", 1)[0].rstrip(b"\r").lower()
     return command == b"shutdown" or not is_order(line) and command != b"result"
 
 
 def _speaks_another_protocol(words: "List[bytes]", known: bool) -> bool:
-    """Whether a line is a request or a header of HTTP, or of a protocol like it; `known` if it begins like a command."""
+    """Whether a line is a request or a header of HTTP or a similar protocol; `known` if it begins like a command."""
     for word in words:
         name, slash, version = word.partition(b"/")
         if slash and name.isalpha() and version[:1].isdigit() and (name.upper() == b"HTTP" or not known and b"." in version):
@@ -100,7 +100,7 @@ def _workers(core: "CoreState", words: "List[bytes]") -> "Reply":
 
 
 def _lines_of_workers(core: "CoreState") -> "Iterator[bytes]":
-    """A line for each peer, which may come in parts, as it can name many functions."""
+    """A line for each peer; a long line comes in parts, because a peer can have many functions."""
     for peer in list(core.peers):
         if peer.gone:
             continue
@@ -154,7 +154,7 @@ def _drop(core: "CoreState", words: "List[bytes]") -> "Reply":
 
 
 def _drop_like(core: "CoreState", wanted: bytes, forced: bool) -> "Iterator[bytes]":
-    """Drop the first function whose name is the wanted one but for its case."""
+    """Drop the first function with the wanted name, upper and lower case being the same."""
     for count, function in enumerate(_functions(core), 1):
         if function.name.lower() == wanted:
             reply = _drop_with_jobs(core, function, forced)
@@ -180,7 +180,7 @@ def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "R
 
 
 def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
-    """Drop a function with its jobs; if others have come meanwhile, it is one that was made for them."""
+    """Drop a function with its jobs; if new jobs have come meanwhile, the function stays for them."""
     pause_function(core, function)
     for jobs in core.job_chain.walk():
         for job in jobs:
@@ -217,14 +217,14 @@ def _cancel(core: "CoreState", words: "List[bytes]") -> "Reply":
 
 def _for_all(core: "CoreState", words: "List[bytes]", chain: "Chain", order: "Callable[[CoreState, Job], None]",
              concerned: "Callable[[List[Job]], List[Job]]", most: "Optional[int]" = None) -> "Iterator[bytes]":
-    """Give an order for all jobs of a chain that it concerns, `most` at most; that there are none is an error only where one
-    was named.
+    """Give an order for all jobs of a chain that it concerns, `most` at most; if there are none, that is an error only if one
+    job was named.
     """
     known, count = words[2:3] and words[2] in core.functions, 0
     for jobs in chain.walk() if most != 0 else ():
         for job in concerned(jobs):
             if job.joins >= STEP:
-                yield b""  # its watchers can be many
+                yield b""  # a job can have many watchers
             if job.later is not None:
                 order(core, job)
                 count += 1
@@ -293,7 +293,7 @@ def _drain(core: "CoreState", words: "List[bytes]") -> bytes:
         return _incomplete(b"drain")
     draining = len(words) == 1 or words[1].lower() == b"on"
     if core.stopping and not draining:
-        return b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"  # new jobs could put that off for ever
+        return b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"  # new jobs could put off the stop for ever
     core.draining = draining
     return _OK
 
@@ -362,7 +362,7 @@ def _json_listing(entries: "Iterable[Optional[Dict[str, Any]]]") -> "Iterator[by
 
 
 def _functions(core: "CoreState") -> "Iterator[Function]":
-    """The functions that there are now, but for those that have gone when their turn comes."""
+    """The functions that there are now, without those that have gone before their turn."""
     for function in list(core.functions.values()):
         if core.functions.get(function.name) is function:
             yield function
@@ -402,7 +402,7 @@ def _forbidden(core: "CoreState", words: "List[bytes]") -> bytes:
     return b"ERR PERMISSION_DENIED This+connection+may+not+do+that\r\n"
 
 
-# What shows some of all; a limit may follow, 0 for none, and the name of a function.
+# Listings that may be followed by a limit, 0 for none, and the name of a function.
 _CHOOSERS = {(b"jobs", b"json"): _chosen_jobs, (b"schedules",): _chosen_schedules, (b"history",): last_ends}
 _TEXT_COMMANDS = {
     b"status": (ADMIN, _status), b"prioritystatus": (ADMIN, _priority_status), b"workers": (ADMIN, _workers),

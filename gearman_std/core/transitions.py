@@ -1,6 +1,6 @@
-"""How a job goes from one state into another, with all that goes along with it: timers, wake-ups, records, uniques, watchers.
+"""How a job goes from one state into another, with all that belongs to it: timers, wake-ups, records, uniques, watchers.
 
-Who decides that it does is told in the table of the module core.
+The table in the module core names the functions that decide this.
 """
 from .chain import untie
 from .jobs import HELD, POSITIONS, RUNNING, place_of
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def take_back(core: "CoreState", job: "Job") -> None:
-    """Count a job that comes from the store, or from where it was set aside."""
+    """Count a job that comes from the store, or that was set aside."""
     core.size += len(job.workload)
     job.function.readmit(job)
 
 
 def list_job(core: "CoreState", job: "Job") -> None:
-    """Have a job found by its handle, and in listings."""
+    """Let a job be found by its handle, and shown in listings."""
     core.jobs[job.handle] = job
     if len(core.jobs) == LARGE_TABLE:
         core.jobs = in_parts(core.jobs)
@@ -29,7 +29,7 @@ def list_job(core: "CoreState", job: "Job") -> None:
 
 
 def place(core: "CoreState", job: "Job") -> None:
-    """Give a new job the state that it begins with."""
+    """Give a new job its first state."""
     if job.unique and predecessor_of(job) is not None:
         job.function.hold(job)
     elif job.due > core.wall and job.attempts:  # restored: the clock may have been set back
@@ -42,44 +42,44 @@ def place(core: "CoreState", job: "Job") -> None:
 
 
 def put_behind(core: "CoreState", job: "Job") -> None:
-    """A job has another state, and its place is behind all others: have a restart know that."""
+    """A job has a new state, and a place behind all others: record that for a restart."""
     ledger = core.ledger
     if ledger.durable:
         ledger.put_behind(job, core.number)
         lead = (ledger.position - place_of(core.number)) // POSITIONS
-        if lead > 0:  # after as many jobs as lie between two new ones
+        if lead > 0:  # all positions between two new jobs are used up
             core.handles.number += lead
         ledger.update(job, core.wall)
 
 
 def enqueue(core: "CoreState", job: "Job") -> None:
-    """Have a job wait in its queue, from now on."""
+    """Put a job into its queue."""
     job.since = core.now
     job.function.push(job)
     core.roster.wake(job.function, core.now)
 
 
 def delay_until(core: "CoreState", job: "Job", due: float) -> None:
-    """Have a job wait for a date."""
+    """Let a job wait for a date."""
     job.due = due
     job.function.delay(job, core.delayed.add(due, job))
 
 
 def delay_again(core: "CoreState", job: "Job", due: float) -> None:
-    """Have a job that waits for a date wait for another."""
+    """Give a job that waits for a date another date."""
     take_out(core, job)
     delay_until(core, job, due)
     put_behind(core, job)
 
 
 def retry_after(core: "CoreState", job: "Job", pause: float) -> None:
-    """Have a job wait for its next attempt, however the wall clock is set meanwhile."""
+    """Let a job wait for its next attempt, which does not depend on the wall clock."""
     job.due = core.wall + pause
     job.function.delay(job, core.retries.add(core.now + pause, job))
 
 
 def due_by_the_clock(core: "CoreState", job: "Job") -> float:
-    """When a job is due that recurs, by the clock as it is now."""
+    """When a recurring job is due, by the clock as it is now."""
     try:
         return job.schedule.corrected(job.due, core.wall)  # type: ignore[no-any-return]
     except ValueError:  # the clock is beyond the calendar
@@ -87,7 +87,7 @@ def due_by_the_clock(core: "CoreState", job: "Job") -> float:
 
 
 def take_out(core: "CoreState", job: "Job") -> None:
-    """Take a job out of the state in which it is; from a worker, whose later packets for it get JOB_NOT_FOUND."""
+    """Take a job out of its state; if it runs, its worker's later packets for it get JOB_NOT_FOUND."""
     if job.state is RUNNING:
         job.worker.running.pop(job.handle, None)
         job.progress = None
@@ -103,7 +103,7 @@ def take_out(core: "CoreState", job: "Job") -> None:
 
 
 def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
-    """No attempts are left."""
+    """End a job that has no attempts left, or set it aside."""
     if job.background:
         tell_failure(core.ledger, core.turns, job, None, job.handle)
         unwatch(job)
@@ -114,7 +114,7 @@ def give_up(core: "CoreState", job: "Job", error: bytes) -> None:
 
 
 def fail_job(core: "CoreState", job: "Job") -> None:
-    """End a job, taken out of its state, without a result."""
+    """End a job that was taken out of its state, without a result."""
     tell_failure(core.ledger, core.turns, job, None, job.handle)
     job.function.count("failed")
     unwatch(job)
@@ -131,7 +131,7 @@ def end_job(core: "CoreState", job: "Job") -> None:
     job.attempts = 0
     job.progress = None
     try:
-        job.due = job.schedule.next_time(max(core.wall, job.due))  # the latter if the clock was set back meanwhile
+        job.due = job.schedule.next_time(max(core.wall, job.due))  # job.due is later if the clock was set back meanwhile
     except ValueError as error:
         set_job_aside(core, job, str(error).encode())
         return
@@ -157,7 +157,7 @@ def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
 
 
 def keep_aside(core: "CoreState", job: "Job") -> None:
-    """Have a job that is in no list any longer listed among those set aside."""
+    """List a job, which is in no other list any longer, among those set aside."""
     core.aside[job.handle] = job
     if len(core.aside) == LARGE_TABLE:
         core.aside = in_parts(core.aside)
@@ -166,7 +166,7 @@ def keep_aside(core: "CoreState", job: "Job") -> None:
 
 
 def leave_aside(core: "CoreState", job: "Job") -> None:
-    """The end of a job that was set aside."""
+    """End a job that was set aside."""
     del core.aside[job.handle]
     untie(job)
     core.size -= len(job.workload)
@@ -176,14 +176,14 @@ def leave_aside(core: "CoreState", job: "Job") -> None:
 
 
 def end_in_vain(core: "CoreState", job: "Job") -> None:
-    """The last watcher left: a foreground job that does not run is in vain."""
+    """The last watcher has left: end a foreground job, unless it runs."""
     if not job.background and job.state is not RUNNING:
         take_out(core, job)
         forget_job(core, job)
 
 
 def forget_job(core: "CoreState", job: "Job") -> None:
-    """The end of a job that was taken out of its last state."""
+    """End a job that was taken out of its last state."""
     del core.jobs[job.handle]
     # What `untie` does (benchmark: every job).
     earlier, later = job.earlier, job.later
@@ -206,7 +206,7 @@ def forget_job(core: "CoreState", job: "Job") -> None:
 
 
 def promote(core: "CoreState", job: "Job") -> None:
-    """The job that waited for the end of this one gets its turn."""
+    """Let the job that waited for the end of this one go on."""
     successor, job.successor = job.successor, None
     assert successor is not None
     core.uniques.add(successor)
@@ -219,7 +219,7 @@ def promote(core: "CoreState", job: "Job") -> None:
 
 
 def _disown(successor: "Job") -> None:
-    """A job is gone that may have been waiting for the end of another."""
+    """A job is gone; if it waited for the end of another one, that one has no successor any longer."""
     predecessor = predecessor_of(successor)
     if predecessor is not None:
         predecessor.successor = None

@@ -1,11 +1,11 @@
-"""What takes long is done in steps, between which others have their turns.
+"""Work that takes long is done in steps; between the steps, other peers have their turns.
 
-Work that takes long is an iterator: each step costs a fraction of a millisecond, and gives what is to be sent to the peer that
-asked for it, or nothing.  A peer's later packets wait until what it asked for is done, other peers' do not.  When the peer
-leaves, a listing ends; an order, which is to last, is carried out all the same.
+Such work is an iterator: each step costs a fraction of a millisecond, and yields what is to be sent to the peer that asked for
+the work, or nothing.  The later packets of this peer wait until the work is done; other peers' packets do not.  When the peer
+leaves, a listing ends; an order lasts, which means that it is carried out all the same.
 
-A listing shows what was there when it began, each entry as it is when its line is made, and not what has gone by then.  An
-order is for what was there when it was given.
+A listing shows what was there when it began: each entry as it is when its line is made, without entries that have gone by then.
+An order is for what was there when it was given.
 """
 from collections import deque
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .peers import Peer
 
-ASK = TOO_FEW_ARGUMENTS + 2    # the type of the packet, of no peer's, that asks the core: (question, whether that is an order)
-GO_ON = TOO_FEW_ARGUMENTS + 1  # the type of the packet, of no peer's, that stands for the next step of what a peer asked for
-STEP = 64                      # how many things of a few microseconds each are a step
-MANY = 1024                    # how many things of a fraction of a microsecond are
+ASK = TOO_FEW_ARGUMENTS + 2    # the type of an inner packet that asks the core: (question, whether it is an order)
+GO_ON = TOO_FEW_ARGUMENTS + 1  # the type of an inner packet for the next step of what a peer asked for
+STEP = 64                      # how many things that take a few microseconds each make a step
+MANY = 1024                    # how many things that take a fraction of a microsecond each make a step
 NO_PACKETS = []  # type: List[Packet]
 
 
 class Turns:
-    """What waits for a later turn: the packets of the peer that is being obeyed, and work that nobody waits for.
+    """What waits for a later turn: packets of the peer that is served right now, and work that nobody waits for.
 
     Owner: the Core.
     """
@@ -43,12 +43,12 @@ class Turns:
         return "<Turns: %d chores>" % len(self.chores)
 
     def enough(self) -> None:
-        """What was obeyed is enough for one turn of this peer."""
+        """End the turn of the peer that is served: enough was done for it."""
         self.rest = self.rest + list(self.packets)
 
     def undertake(self, peer: "Peer", steps: "Iterator[Data]", lasts: bool, then: "Sequence[Packet]" = ()) -> None:
-        """Do what the peer that is being obeyed asks for; its other packets, after those given, wait until that is done."""
-        for _ in range(2):  # so that what is done in one step is found to be so at once
+        """Do work for the peer that is served; its further packets, after those given, wait until the work is done."""
+        for _ in range(2):  # so that work of a single step is found to be done at once
             if not self._step(peer, steps):
                 if then:
                     self.rest = list(then) + self.rest + list(self.packets)
@@ -65,7 +65,7 @@ class Turns:
             peer.errand = None
 
     def _step(self, peer: "Peer", steps: "Iterator[Data]") -> bool:
-        """Do a step of what a peer asked for, if there is one; the answer comes when the store knows of what it changed."""
+        """Do a step of what a peer asked for, if there is one; the answer is held until the store has what the step changed."""
         recorded = len(self._ledger.records)
         answer = next(steps, None)
         if len(self._ledger.records) != recorded:
@@ -75,7 +75,7 @@ class Turns:
         return answer is not None
 
     def put_off(self, packet_type: int) -> None:
-        """Have a packet, which has no arguments, and those after it wait for a later turn."""
+        """Let a packet without arguments, and those after it, wait for a later turn."""
         self.rest = [(packet_type, ())] + self.rest + list(self.packets)
 
     def _wait(self, then: "Sequence[Packet]" = ()) -> None:
@@ -86,15 +86,15 @@ class Turns:
         if peer.errand is not None and peer.errand_lasts:
             self.chores.append(peer.errand)
         peer.errand = None
-        self.rest = NO_PACKETS  # should a fault of ours have ended it in the middle
+        self.rest = NO_PACKETS  # in case an error of ours has ended it in the middle
 
     def finish(self, steps: "Iterator[Data]") -> None:
-        """Do what nobody waits for, at once if it is one step."""
+        """Do work that nobody waits for; at once if it is a single step."""
         if next(steps, None) is not None:
             self.chores.append(steps)
 
     def work(self) -> None:
-        """Do a step of the chore whose turn it is."""
+        """Do a step of the next piece of work that nobody waits for."""
         chore = self.chores.popleft()
         if next(chore, None) is not None:
             self.chores.append(chore)

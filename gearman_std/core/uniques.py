@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Uniques:
-    """The jobs that later submits of the same function and unique meet, and that GET_STATUS_UNIQUE finds.
+    """The jobs that later submits with the same function and unique join, and that GET_STATUS_UNIQUE finds.
 
     Owner: the Core.
     """
@@ -25,14 +25,14 @@ class Uniques:
         return "<Uniques: %d>" % len(self._jobs)
 
     def find(self, unique: bytes) -> "Optional[Job]":
-        """The job of that unique, of several functions' the newest, as in gearmand; of ``-``, which is none, no job."""
+        """The job with that unique: the newest one if several functions have one, as in gearmand; none for ``-``, no unique."""
         job = self._jobs.get(unique)
         if isinstance(job, dict):
             job = next(reversed(job.values()))
         return job
 
     def add(self, job: "Job") -> None:
-        """Let a job be found, unless another of its function is already."""
+        """Let a job be found by its unique, unless another job of its function already is."""
         key, function = unique_key(job.unique, job.workload), job.function
         if key is None or key in function.uniques:
             return
@@ -52,7 +52,7 @@ class Uniques:
             self._jobs[key] = OrderedDict(((others.handle, others), (job.handle, job)))
 
     def remove(self, job: "Job") -> None:
-        """Let a job be found no longer."""
+        """Let a job no longer be found."""
         key = unique_key(job.unique, job.workload)
         if key is None or job.function.uniques.get(key) is not job:
             return
@@ -69,13 +69,13 @@ class Uniques:
 
 
 def predecessor_of(job: "Job") -> "Optional[Job]":
-    """The job after whose end this one is to run, if there is one."""
+    """The job whose end this one waits for, if there is one."""
     first = job.function.uniques.get(unique_key(job.unique, job.workload))
     return first if first is not None and first.successor is job else None
 
 
 def unique_key(unique: bytes, workload: "Data") -> "Any":
-    """By what a job coalesces within its function: its unique, its workload if the unique is ``-``, None for not at all."""
+    """What equal jobs of a function have in common: the unique; the workload if the unique is ``-``; None: a job joins none."""
     if unique != b"-":
         return unique or None
     return (unique, workload) if workload else None

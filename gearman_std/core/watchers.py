@@ -1,4 +1,4 @@
-"""Who gets the packets of a job, and how often: each peer once for every submit of its own that met the job."""
+"""Who gets the packets of a job, and how often: each peer once for each of its submits that made or joined the job."""
 from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .jobs import NO_WATCHERS
 from .tables import LARGE_TABLE, in_parts
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .peers import Peer
     from .turns import Turns
 
-MANY_JOINS = 100  # a job that so many submits joined has its packets sent in steps
+MANY_JOINS = 100  # the packets of a job that this many submits joined are sent in steps
 
 
 def watch(peer: "Peer", job: "Job") -> None:
@@ -32,14 +32,14 @@ def watch(peer: "Peer", job: "Job") -> None:
 
 
 def unwatch(job: "Job") -> None:
-    """Nobody gets any more packets of a job."""
+    """Remove all watchers of a job: nobody gets its packets any longer."""
     for peer in job.watchers:
         peer.watching.pop(job, None)
     job.watchers = NO_WATCHERS
 
 
 def leave(peer: "Peer", job: "Job") -> bool:
-    """A peer that is lost gets no more packets of a job; return whether it was the last that did."""
+    """Remove a lost peer from the watchers of a job; return whether it was the last one."""
     watchers = job.watchers
     if peer not in watchers:
         return False
@@ -56,10 +56,11 @@ def count_watchers(job: "Job") -> int:
 
 
 def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Optional[Peer]" = None) -> None:
-    """Have a packet sent to all who watch a job: that of its worker, who waits if they are many, or else the last one."""
+    """Send a packet to all watchers of a job: one from its worker, whose next packets wait if there are many watchers, or the
+    job's last packet."""
     if job.joins < MANY_JOINS:
         for watcher in job.watchers:
-            for _ in range(watcher.watching.get(job, 0)):  # none if it is lost, and its turn to leave has not come
+            for _ in range(watcher.watching.get(job, 0)):  # none if it was lost before its turn came
                 send(watcher)
         return
     watchers = list(job.watchers)
@@ -69,13 +70,13 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
     if job.schedule is None:
         job.watchers = NO_WATCHERS
         turns.finish(_tell_many(watchers, job, send, last=True))
-    else:  # they may watch it again at once, as it recurs
+    else:  # the watchers of a recurring job may watch it again at once
         turns.finish(_tell_counted([(watcher, watcher.watching.get(job, 0)) for watcher in watchers], send))
     turns.enough()
 
 
 def tell_failure(ledger: "Ledger", turns: "Turns", job: "Job", exception: "Optional[Data]", handle: bytes) -> None:
-    """Have all who watch a job told that it failed: with its exception, if there is one, those who want to know it."""
+    """Tell all watchers of a job that it failed; those that asked for exceptions get the exception, if there is one."""
     if not job.watchers:
         return
     failure = pack_response(WORK_FAIL, job.handle if exception is not None else handle)
