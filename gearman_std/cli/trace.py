@@ -235,21 +235,31 @@ def _trace_command(console: Console, proxy: Proxy, outlet: Outlet, command: "Lis
     from subprocess import Popen
     addresses = [show_address(listener.address) for listener, _ in proxy.ways]
     environment = dict(os.environ, GEARMAN_SERVERS=",".join(addresses), GEARMAN_SERVER=addresses[0])  # type: Dict[str, str]
-    try:
-        process = Popen(command, env=environment)
-    except OSError as error:
-        console.complain("cannot run %s: %s" % (command[0], os.strerror(error.errno or 0)))
-        return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
-    allow_descriptors()  # which the command does not inherit
+    started = []  # type: List[Any]
+    early = []    # type: List[bool] # a signal that came before the command's process was known
+
+    def terminate_command() -> None:
+        early.append(True)
+        for process in started:
+            process.terminate()
 
     def wait() -> None:
-        process.wait()
+        started[0].wait()
         proxy.finish(_LAST_BYTES)
 
     waiter = threading.Thread(target=wait, name="gearman_std trace", daemon=True)
     # Ctrl-C is for the command, which gets it from the terminal.
-    with SignalHandlers({"SIGINT": lambda: None, "SIGTERM": process.terminate, "SIGHUP": process.terminate}), \
+    with SignalHandlers({"SIGINT": lambda: None, "SIGTERM": terminate_command, "SIGHUP": terminate_command}), \
             WokenBySignals(proxy.waker):
+        try:
+            process = Popen(command, env=environment)
+        except OSError as error:
+            console.complain("cannot run %s: %s" % (command[0], os.strerror(error.errno or 0)))
+            return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
+        started.append(process)
+        if early:
+            process.terminate()
+        allow_descriptors()  # which the command does not inherit
         waiter.start()
         proxy.run(outlet.flush)
         waiter.join()
