@@ -39,6 +39,29 @@ def test_a_folder_that_has_less_than_it_must_is_named(covered, monkeypatch):
         " 99.00 %  core        99 of   100 lines and branches, which has to be 99.5 %"]
 
 
+def test_only_the_folders_that_were_asked_about_are_judged(covered, monkeypatch):
+    monkeypatch.setattr(covered, "LEAST", {"wire": 100, "core": 99.5, "net": 90, "": 60})
+    counts = covered.figures(REPORT)
+    failed = [covered.judge(counts, folders)[1] for folders in (None, {"core"}, {"wire"}, set())]
+    assert failed == [["", "core"], ["core"], [], []]
+    assert not any("has to be" in line for line in covered.judge(counts, {"wire"})[0])
+
+
+@pytest.mark.parametrize("places, arguments, folders", [
+    ([], ["-q", "-m", "not interop"], None),
+    (["tests"], [], None),
+    (["tests/wire", os.path.join("tests", "core", "")], ["-m", "not long"], {"wire", "core"}),
+    (["tests/core", "tests/core/test_core.py"], [], {"core"}),
+    (["tests/core/test_core.py"], [], set()),
+    (["tests/core/test_core.py::test_x"], [], set()),
+    (["tests/tour"], [], set()),
+    (["tests/core"], ["-k", "turns"], set()),
+    ([], ["-kturns"], set()),
+])
+def test_what_is_judged_is_what_the_tests_that_run_are_about(covered, places, arguments, folders):
+    assert covered.judged(places, places + arguments) == folders
+
+
 def test_a_new_folder_has_to_be_covered_whole_until_the_table_says_otherwise(covered, monkeypatch):
     monkeypatch.setattr(covered, "LEAST", {"wire": 100, "net": 100, "": 50})
     assert covered.judge(covered.figures(REPORT))[1] == ["core"]

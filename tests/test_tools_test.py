@@ -89,6 +89,13 @@ def test_every_file_is_in_one_share_and_the_slowest_are_not_in_the_same(runner, 
     assert set(sorted(runner.SECONDS, key=runner.SECONDS.get)[-9:]) <= first
 
 
+def test_the_files_of_named_folders_are_dealt_out(runner, root):
+    shares = runner.shares(root, 3, ["tests/wire", "tests/core/"])
+    assert len(shares) == 3
+    assert sorted(file for share in shares for file in share) == sorted(
+        file for folder in ("wire", "core") for file in glob.glob(os.path.join(root, "tests", folder, "test_*.py")))
+
+
 def test_the_help_is_about_this_program(runner, capsys):
     with pytest.raises(SystemExit) as ended:
         runner.main(["--help"])

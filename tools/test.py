@@ -7,7 +7,8 @@ interpreter's own, in the folder .venv-test of the project, made at the first ru
 the single-file build of the package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails
 runs once more when all others are done; what passes then is told, and does not count as failed.  With --coverage, for which
 Python has to be 3.10 or later and which installs coverage.py into an environment of its own, the lines and branches of the
-package are told that were run; where all tests were, those of each folder have to be as many as tools/covered.py says.
+package are told that were run.  Those of each folder have to be as many as tools/covered.py says; where folders of tests are
+named, as tests/wire tests/core, only those of the same name; where files are, or tests by -k, nothing has to be.
 """
 import argparse
 import concurrent.futures
@@ -79,13 +80,15 @@ def single_file_folder():
     return folder
 
 
-def shares(folder, count):
-    """The files of tests dealt into as many lists that take about as long, those of the slowest files first."""
+def shares(folder, count, places=("tests",)):
+    """The files of the tests in these places dealt into as many lists that take about as long, those of the slowest files
+    first.
+    """
     seconds = {}
-    for path, _, names in os.walk(os.path.join(folder, "tests")):
+    for path, _, names in (found for place in places for found in os.walk(os.path.join(folder, place))):
         for name in names:
             if name.startswith("test_") and name.endswith(".py"):
-                full = os.path.join(path, name)
+                full = os.path.normpath(os.path.join(path, name))
                 place = os.path.relpath(full, folder).replace(os.sep, "/")
                 seconds[full] = SECONDS.get(place, os.path.getsize(full) / 10000)
     lists = [[] for _ in range(min(count, len(seconds)))]
@@ -170,9 +173,11 @@ def main(arguments):
     if gear():
         options["env"].setdefault("GEARMAN_STD_GEAR", gear())
     lists = [[]]
-    names_files = any(os.path.exists(os.path.join(folder, argument.partition("::")[0])) for argument in arguments)
-    if given.lanes > 1 and not names_files:
-        lists = shares(folder, given.lanes * SHARES)
+    places = [argument for argument in arguments if os.path.exists(os.path.join(folder, argument.partition("::")[0]))]
+    # Measuring takes twice as long; without it, what tests say is shown at once where a person asked for some of them.
+    if given.lanes > 1 and (not places or given.coverage and all(os.path.isdir(os.path.join(folder, one)) for one in places)):
+        lists = shares(folder, given.lanes * SHARES, places or ["tests"])
+        arguments = [argument for argument in arguments if argument not in places]
         options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER)
     command = [environment(requirements), "-m", "pytest"] + arguments
@@ -184,8 +189,7 @@ def main(arguments):
         run_shares(all_shares, given.lanes)
         if given.again:
             run_again(all_shares)
-        enough = not given.coverage or covered.tell(command[0], folder, options["env"], not (
-            names_files or {"-k", "-m"}.intersection(arguments)))
+        enough = not given.coverage or covered.tell(command[0], folder, options["env"], covered.judged(places, arguments))
     statuses = {share.status for share in all_shares}
     if len(statuses) > 1:
         statuses.discard(NO_TESTS)

@@ -181,11 +181,10 @@ class Roster:
 
     def settle(self) -> None:
         """All packets of this round are read: sleepers whose abilities changed find their new sets."""
-        if self.changed:
-            changed, self.changed = self.changed, []
-            for peer in changed:
-                if peer.sleep == ASLEEP and (peer.ability_set is None or peer.ability_set.has_work()):
-                    self.fall_asleep(peer)
+        changed, self.changed = self.changed, []
+        for peer in changed:
+            if peer.sleep == ASLEEP and (peer.ability_set is None or peer.ability_set.has_work()):
+                self.fall_asleep(peer)
 
     # ------------------------------------------------------------------------------------------------------------- wake-up
 

@@ -180,15 +180,16 @@ def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "R
 
 
 def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
-    """Drop a function with its jobs; if new jobs have come meanwhile, the function stays for them."""
+    """Drop a function with its jobs; if it was created again or new jobs have come meanwhile, the function stays."""
     pause_function(core, function)
+    function.kept = False
     for jobs in core.job_chain.walk():
         for job in jobs:
             if job.function is function and job.later is not None and job.state is not RUNNING:
                 drop_job(core, job)
         yield b""
     if core.functions.get(function.name) is function:
-        if function.total or function.workers:
+        if function.total or function.workers or function.kept:
             resume_function(core, function)
         else:
             core.registry.drop(function)

@@ -223,6 +223,18 @@ def test_when_the_time_limit_runs_out_a_background_job_uses_its_next_attempt(mak
     assert world.aside() == [(handle, b"the time limit ran out")]
 
 
+def test_a_time_limit_is_that_of_its_function_only(world):
+    client, worker = world.connects(), with_time_limit(world, b"2000")
+    worker.says(CAN_DO, b"g")
+    handle, limited = client.submits(b"g"), client.submits(b"f")
+    assert {worker.grabs(), worker.grabs()} == {handle, limited}
+    world.passes(2.0)
+    client.hears((WORK_FAIL, limited))
+    world.passes(100.0)
+    worker.says(WORK_COMPLETE, handle, b"")
+    client.hears((WORK_COMPLETE, handle, b""))
+
+
 @pytest.mark.parametrize("milliseconds, seconds", ((b"1", 1.0), (b"999", 1.0), (b"1000", 1.0), (b"1001", 1.001),
                                                    (b"5000x", 5.0)))
 def test_time_limits_are_milliseconds_and_at_least_a_second(world, milliseconds, seconds):

@@ -4,7 +4,8 @@ import pytest
 from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB_BG,
-                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
+                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
+                                       WORK_FAIL)
 
 
 def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
@@ -234,3 +235,25 @@ def test_a_new_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record(make_w
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
     assert 0 < world.wait <= 60
+
+
+@pytest.mark.parametrize("recurs", (False, True))
+def test_a_first_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record_and_does_not_put_it_off(durable, recurs):
+    client, worker = durable.connects(), durable.worker(b"f")
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    if recurs:
+        client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
+    assert [(one.handle, one.due, one.state, one.schedule) for one in durable.core.records] == [
+        (b"H:x:1", 0.0, WAITING, b"* * * * *" if recurs else None)]
+    durable.stores()
+    client.hears(*[(JOB_CREATED, b"H:x:1")] * (1 + recurs))
+    assert worker.grabs() == b"H:x:1"
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    assert (b"H:x:1" in durable.core.jobs) == recurs
+
+
+def test_a_foreground_job_that_is_put_behind_others_is_not_recorded(durable):
+    client, worker = durable.connects(), durable.worker(b"f")
+    first, last = client.submits(b"f", b"u"), client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
+    assert client.submits(b"f", b"u", packet_type=SUBMIT_JOB_HIGH) == first and durable.core.records == []
+    assert [worker.grabs(), worker.grabs()] == [last, first]

@@ -4,7 +4,7 @@ from core_world import packets_of
 
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
-                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, WORK_COMPLETE)
+                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, TEXT_LINE, WORK_COMPLETE)
 from gearman_std.core.invariants import check_core
 from gearman_std.core.roster import ESCALATION_DELAY, FEW_ABILITIES, AbilitySet
 from gearman_std.core.turns import STEP
@@ -90,6 +90,19 @@ def test_one_worker_is_woken_for_a_job_and_more_while_it_still_waits(world):
     assert woken(workers) == workers[3:7]
     world.passes(ESCALATION_DELAY)
     assert woken(workers) == workers[7:] and world.wait is None
+
+
+def test_more_are_woken_for_each_function_in_its_own_time(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(3)]
+    others = [world.worker(b"g", sleeps=True) for _ in range(3)]
+    client.submits(b"f")
+    world.passes(ESCALATION_DELAY / 4)
+    client.submits(b"g")
+    assert woken(workers + others) == [workers[0], others[0]]
+    world.passes(ESCALATION_DELAY * 3 / 4)
+    assert woken(workers + others) == workers[1:] and world.wait == pytest.approx(ESCALATION_DELAY / 4)
+    world.passes(ESCALATION_DELAY / 4)
+    assert woken(workers + others) == others[1:]
 
 
 def test_nobody_more_is_woken_when_the_job_was_taken(world):
@@ -231,6 +244,17 @@ def test_a_paused_function_wakes_nobody_and_resuming_it_wakes_for_each_job(world
     assert woken(workers) == workers[:2]
     world.passes(ESCALATION_DELAY)
     assert woken(workers) == workers[2:]
+
+
+def test_resuming_wakes_for_very_many_jobs_in_turns(world):
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(2 * STEP + 1)]
+    assert client.asks(b"pause function f") == b"OK\r\n"
+    for _ in range(2 * STEP):
+        client.submits_bg()
+    world.core.receive(client.peer, [(TEXT_LINE, (b"resume function f",))])
+    assert client.takes() == b"OK\r\n" and woken(workers) == workers[:STEP]
+    world.does_chores()
+    assert woken(workers) == workers[STEP:2 * STEP]
 
 
 def test_pausing_in_the_middle_of_an_escalation_loses_no_wake_up(world):
@@ -484,6 +508,17 @@ def test_so_does_its_first_sleep_and_peers_of_the_same_functions_share_one_set(w
     assert len(world.core.functions[NAMES[0]].ability_sets) == 1, "those that came too late are gone"
     world.connects().submits(NAMES[7])
     assert len(woken(workers)) == 1
+
+
+@pytest.mark.parametrize("packet, reply", ((PRE_SLEEP, ()), (GRAB_JOB, ((NO_JOB,),))))
+def test_who_comes_when_the_set_of_its_very_many_functions_is_there_joins_it_at_once(world, few_are_many, packet, reply):
+    first, later = world.connects(), world.connects()
+    world.does(first, [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])])
+    rest = world.core.receive(later.peer, [(CAN_DO, [name]) for name in NAMES] + [(packet, []), (ECHO_REQ, [b"x"])])
+    assert [kind for kind, _ in rest] == [packet, ECHO_REQ], "what it said is obeyed now that it is in the set"
+    assert later.peer.ability_set is first.peer.ability_set is not None
+    assert world.does(later, rest) == 1
+    later.hears(*reply + ((ECHO_RES, b"x"),))
 
 
 def test_a_job_that_comes_while_a_peer_looks_what_there_is_wakes_it(world, few_are_many):

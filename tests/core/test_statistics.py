@@ -44,6 +44,7 @@ def test_a_history_has_a_row_for_each_step_in_which_something_happened():
     assert history.recent(61.5, 300) == [5, 1, 1] and history.recent(61.5, 50) == [1, 0, 0]
     line = history.line(70.0, HISTORY[0][1], 0)
     assert len(line) == HISTORY[0][1] and sum(line) == 5 and line[-61:-54] == [3, 1, 0, 0, 0, 0, 1]
+    assert history.line(15.0 + HISTORY[0][0] * HISTORY[0][1], 3, 0) == [1, 0, 0], "what was before is out of the picture"
     assert repr(history) == "<History of 3 and 1 steps>"
 
 

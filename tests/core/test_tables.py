@@ -74,6 +74,35 @@ def test_the_jobs_of_a_core_and_those_that_a_peer_watches_go_on_in_parts(small):
     assert not jobs and not client.peer.watching and not function.uniques
 
 
+def test_what_a_peer_watches_that_joined_all_of_it_goes_on_in_parts(small):
+    world = World()
+    client, other, worker = world.connects(), world.connects(), world.worker(b"f")
+    handles = [client.submits(b"f", b"u%d" % number) for number in range(20)]
+    assert [other.submits(b"f", b"u%d" % number) for number in range(20)] == handles
+    assert isinstance(other.peer.watching, PartedTable) and len(other.peer.watching) == 20
+    client.leaves()
+    for handle in handles:
+        assert worker.grabs() == handle
+        worker.says(WORK_COMPLETE, handle, b"")
+        other.hears((WORK_COMPLETE, handle, b""))
+    assert not other.peer.watching and not world.core.jobs
+
+
+def test_the_jobs_of_a_start_and_those_set_aside_go_on_in_parts(small):
+    world = World()
+    handles = [b"H:x:%d" % number for number in range(1, 21)]
+    for handle in handles:
+        world.restores(handle)
+    assert isinstance(world.core.jobs, PartedTable) and set(world.core.jobs) == set(handles)
+    admin = world.connects()
+    assert admin.asks(b"drop function f force") == b"OK\r\n" and not world.core.jobs
+    assert isinstance(world.core.aside, PartedTable) and set(world.core.aside) == set(handles)
+    assert admin.asks(b"requeue job H:x:20") == admin.asks(b"purge job H:x:1") == b"OK 1\r\n"
+    assert admin.asks(b"requeue all") == b"OK 18\r\n" and not world.core.aside
+    worker = world.worker(b"f")
+    assert [worker.grabs() for _ in range(20)] == [b"H:x:20"] + handles[1:-1] + [None]
+
+
 def test_uniques_go_on_in_parts(small):
     function, known = Function(b"f", FunctionPolicy()), Uniques()
     jobs = [Job(b"H:x:%d" % number, function, b"u%d" % number, b"", 1, True, 0.0) for number in range(20)]

@@ -291,6 +291,14 @@ def test_drop_compares_names_ignoring_case_but_takes_the_exact_one_first(world):
     assert admin.asks(b"drop function abc") == b"ERR function not found\r\n"
 
 
+def test_a_forced_drop_ignores_the_case_of_a_name_too(world):
+    client = world.connects()
+    client.submits_bg(b"Reverse")
+    assert client.asks(b"drop function REVERSE") == b"ERR there are still 1 jobs queued: force sets them aside\r\n"
+    assert client.asks(b"drop function REVERSE force") == b"OK\r\n"
+    assert world.aside() == [(b"H:x:1", b"its function was dropped")] and not world.core.functions
+
+
 @pytest.mark.parametrize("force", (b"", b" force"))
 def test_drop_is_refused_while_there_are_workers_or_running_jobs(world, force):
     admin, client, worker = world.connects(), world.connects(), world.worker(b"f")

@@ -1,4 +1,6 @@
 """What takes long: in steps, while others have their turns; what a listing shows and an order reaches meanwhile."""
+import json
+
 import pytest
 
 from core_world import packets_of
@@ -83,6 +85,29 @@ def test_what_comes_during_a_listing_is_not_in_it_and_what_goes_is_left_out(worl
     assert [line.split(b"\t")[0] for line in admin.takes().splitlines()[:-1]] == [b"H:x:%d" % one for one in range(1, MANY)]
 
 
+@pytest.mark.parametrize("line, ending", ((b"show jobs json", b"cancel job H:x:%d"), (b"show aside json", b"purge job H:x:%d")))
+def test_a_job_that_goes_between_the_pieces_of_a_listing_of_long_lines_is_left_out(world, line, ending):
+    admin, client, name = world.connects(), world.connects(), b"f" * 3000
+    (set_aside if b"aside" in line else submit)(world, client, STEP, function=name)
+    rest = begin(world, admin, line)
+    first = admin.takes()
+    assert rest and 1 < first.count(b"\n") < STEP - 1
+    assert client.asks(ending % STEP).startswith(b"OK")
+    world.does(admin, rest)
+    shown = [json.loads(line)["handle"] for line in (first + admin.takes()).decode().splitlines()[:-1]]
+    assert shown == ["H:x:%d" % one for one in range(1, STEP)]
+
+
+def test_a_peer_that_leaves_before_its_line_is_made_is_not_in_the_listing(world):
+    admin, last = world.connects(), [world.connects() for _ in range(MANY)][-1]
+    rest = begin(world, admin, b"workers")
+    last.leaves()
+    first = admin.takes()
+    world.does(admin, rest)
+    assert [line.split()[0] for line in (first + admin.takes()).splitlines()] == [
+        b"%d" % one for one in range(1, MANY + 1)] + [b"."]
+
+
 def test_functions_that_come_and_go_during_a_listing(world):
     admin, other = world.connects(), world.connects()
     for number in range(MANY):
@@ -138,6 +163,20 @@ def test_a_cancel_takes_turns_and_tells_how_many_there_were(world, line):
     gone = b"none" not in line
     assert admin.takes() == (b"OK %d\r\n" % MANY if gone else b"ERR UNKNOWN_JOB\r\n")
     assert len(world.core.jobs) == (2 if gone else MANY + 2)
+
+
+def test_an_order_for_jobs_that_many_joined_takes_a_turn_for_each_and_what_goes_meanwhile_is_not_counted(world):
+    admin, client = world.connects(), world.connects()
+    handles = [client.submits(b"f", b"u%d" % number) for number in range(3)]
+    for number in range(3):
+        world.core.receive(client.peer, [(SUBMIT_JOB, [b"f", b"u%d" % number, b""])] * STEP)
+    client.takes()
+    rest = begin(world, admin, b"cancel function f")
+    assert rest and handles[0] not in world.core.jobs and handles[2] in world.core.jobs
+    assert world.connects().asks(b"cancel job " + handles[2]) == b"OK\r\n"
+    client.hears(*[(WORK_FAIL, handles[0])] * (STEP + 1) + [(WORK_FAIL, handles[2])] * (STEP + 1))
+    assert world.does(admin, rest) >= 1 and admin.takes() == b"OK 2\r\n"
+    client.hears(*[(WORK_FAIL, handles[1])] * (STEP + 1))
 
 
 def test_an_order_is_carried_out_though_its_peer_has_left(world):
@@ -220,6 +259,31 @@ def test_a_forced_drop_takes_turns_gives_out_nothing_meanwhile_and_forgets_the_f
     assert world.does(admin, rest) >= MANY // STEP - 2
     assert admin.takes() == b"OK\r\n" and client.hears((WORK_FAIL, watched))
     assert len(world.core.aside) == MANY + 3 and not world.core.jobs and not world.core.functions
+
+
+def test_a_function_that_another_drops_meanwhile_and_one_made_in_its_place_are_left_alone_by_a_forced_drop(world):
+    admin, client, other = world.connects(), world.connects(), world.connects()
+    client.submits(b"f")
+    submit(world, client, MANY, function=b"g")
+    rest = begin(world, admin, b"drop function f force")
+    assert rest and client.hears((WORK_FAIL, b"H:x:1"))
+    assert other.asks(b"drop function f") == b"OK\r\n"
+    assert other.asks(b"create function f") == other.asks(b"pause function f") == b"OK\r\n"
+    world.does(admin, rest)
+    assert admin.takes() == b"OK\r\n" and world.core.functions[b"f"].paused and world.core.functions[b"f"].kept
+
+
+@pytest.mark.parametrize("before", (b"version", b"create function f"))
+def test_a_function_that_is_created_during_a_forced_drop_stays(world, before):
+    admin, other = world.connects(), world.connects()
+    submit(world, admin, MANY)
+    admin.asks(before)
+    rest = begin(world, admin, b"drop function f force")
+    assert other.asks(b"create function f") == b"OK\r\n"
+    world.does(admin, rest)
+    assert admin.takes() == b"OK\r\n" and other.asks(b"status") == b"f\t0\t0\t0\n.\n"
+    assert len(world.core.aside) == MANY and not world.core.functions[b"f"].paused
+    assert other.asks(b"drop function f") == b"OK\r\n" and other.asks(b"status") == b".\n"
 
 
 def test_what_is_submitted_during_a_forced_drop_stays_and_is_given_out_after_it(world):

@@ -4,7 +4,8 @@ import pytest
 from gearman_std.core.invariants import check_core
 from gearman_std.core.watchers import MANY_JOINS
 from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, LARGE_BODY, OPTION_REQ, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG,
-                                       WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, pack_response)
+                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, PacketReader,
+                                       pack_response)
 
 
 def join(world, talker, count, packet_type=SUBMIT_JOB):
@@ -114,3 +115,37 @@ def test_an_exception_of_any_size_goes_to_those_who_want_it_and_a_failure_to_the
     worker.says(WORK_EXCEPTION, handle, b"x" * size).hears()
     curious.hears((WORK_EXCEPTION, handle, b"x" * size))
     client.hears((WORK_FAIL, handle))
+
+
+def test_who_leaves_before_its_turn_to_hear_of_a_cancelled_job_is_sent_nothing(world):
+    clients, admin = [world.connects() for _ in range(2 * MANY_JOINS + 2)], world.connects()
+    for client in clients:
+        join(world, client, 1)
+    (handle,) = world.core.jobs
+    world.core.receive(admin.peer, PacketReader().feed(b"cancel job " + handle + b"\n"))
+    told = [client for client in clients if client.heard()]
+    assert len(told) == MANY_JOINS and not world.core.jobs
+    world.core.disconnect(clients[-1].peer)
+    world.talkers.remove(clients[-1])
+    check_core(world.core)
+    world.does_chores()
+    for client in clients[:-1]:
+        client.hears((WORK_FAIL, handle))
+    assert clients[-1].heard() == b"" and admin.takes() == b"OK\r\n"
+
+
+def test_the_end_of_a_run_of_what_recurs_is_told_to_all_who_joined_it_and_then_they_watch_it_no_more(world):
+    client, other, worker = world.connects(), world.connects(), world.worker(b"f")
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").takes()
+    join(world, client, MANY_JOINS)
+    join(world, other, 2)
+    world.passes(world.wait)
+    handle = worker.grabs()
+    assert steps(world, worker, [(WORK_COMPLETE, [handle, b"r"])]) > 1
+    client.hears(*[(WORK_COMPLETE, handle, b"r")] * MANY_JOINS)
+    other.hears(*[(WORK_COMPLETE, handle, b"r")] * 2)
+    assert not client.peer.watching and not other.peer.watching and handle in world.core.jobs
+    world.passes(world.core.wait_time())
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"")
+    client.hears()
