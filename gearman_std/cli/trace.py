@@ -10,7 +10,7 @@ from ..net.signals import WokenBySignals
 from ..server.listeners import open_listeners
 from ..trace.drawing import Drawing
 from ..trace.lines import LineMaker
-from ..trace.outlet import Outlet
+from ..trace.outlet import Outlet, TraceFile
 from ..trace.pcap import Capture
 from ..trace.proxy import Proxy, Upstream
 from ..trace.records import SHOWN_BYTES, record_from_json, record_to_json
@@ -50,7 +50,7 @@ who  client, worker, admin or http, the number of the connection, and the client
 """
 _TRACE_STATUSES = """
 0  it was ended by Ctrl-C or SIGTERM
-1  it cannot listen, or write its files; a replay found differences
+1  it cannot listen, or could not write its files; a replay found differences
 2  the command line makes no sense
 126, 127  the command cannot be run, or is not there
 With a command, the exit status is the command's, and 128 and the signal's number if one ended it.
@@ -123,6 +123,7 @@ def run_trace(console: Console, arguments: "Sequence[str]") -> int:
     places = _find_places(options, len(servers), command is not None)
     tls = find_tls(options, os.environ)
     upstreams = [Upstream(address, tls) for address in servers]
+    files = []  # type: List[TraceFile]
     with ExitStack() as stack:
         ways = []  # type: List[Tuple[Any, Upstream]]
         for address, upstream in zip(places, upstreams):
@@ -131,23 +132,31 @@ def run_trace(console: Console, arguments: "Sequence[str]") -> int:
             for listener in listeners:
                 stack.callback(listener.close)
             ways += [(listener, upstream) for listener in listeners]
-        outlet = _open_outlet(console, options, stack, command is not None)
+
+        def keep(name: str, write: "Callable[[Any], Any]", close: "Callable[[], Any]" = lambda: None) -> TraceFile:
+            file = TraceFile(name, write, console.complain, close)
+            files.append(file)
+            stack.callback(file.close)
+            return file
+
+        outlet = _open_outlet(console, options, keep, command is not None)
         takers = [_make_taker(options, outlet)]
         drawing = Drawing()
         if options.svg is not None:
-            picture = stack.enter_context(open(options.svg, "w", encoding="utf-8"))
+            picture = open(options.svg, "w", encoding="utf-8")
+            shown = keep(options.svg, picture.write, picture.close)
             takers.append(drawing.take)
-            stack.callback(lambda: picture.write(drawing.draw()))
+            stack.callback(lambda: shown.write(drawing.draw()))
         captures = []  # type: List[Capture]
         if options.pcap is not None:
-            captures.append(Capture(stack.enter_context(open(options.pcap, "wb")).write))
+            capture = open(options.pcap, "wb")
+            captures.append(Capture(keep(options.pcap, capture.write, capture.close).write))
         sieve = Sieve(options.job, options.function, options.packet, options.peer)
         tracer = Tracer(takers, sieve, options.slow, max(options.keep, 1024), captures)
         proxy = Proxy(ways, tracer, console.complain)
         stack.callback(proxy.close)
-        if command is None:
-            return _trace_all(console, proxy, outlet)
-        return _trace_command(console, proxy, outlet, command)
+        status = _trace_all(console, proxy, outlet) if command is None else _trace_command(console, proxy, outlet, command)
+    return FAILED if command is None and any(file.failed for file in files) else status
 
 
 def _find_places(options: Parsed, count: int, for_command: bool) -> "List[Address]":
@@ -163,15 +172,15 @@ def _find_places(options: Parsed, count: int, for_command: bool) -> "List[Addres
     return places
 
 
-def _open_outlet(console: Console, options: Parsed, stack: ExitStack, for_command: bool) -> Outlet:
+def _open_outlet(console: Console, options: Parsed, keep: "Callable[..., TraceFile]", for_command: bool) -> Outlet:
     """Where the lines go."""
     if options.output is not None:
-        file = stack.enter_context(open(options.output, "wb", buffering=0))
-        outlet = Outlet(_write_all(file), file.fileno())
+        file = open(options.output, "wb", buffering=0)
+        outlet = Outlet(keep(options.output, _write_all(file), file.close).write, file.fileno())
     elif for_command:
         outlet = Outlet(console.warn, _descriptor(console.stderr))
     else:
-        outlet = Outlet(console.write, _descriptor(console.stdout))
+        outlet = Outlet(keep("standard output", console.write).write, _descriptor(console.stdout))
     return outlet
 
 
@@ -226,7 +235,7 @@ def _trace_all(console: Console, proxy: Proxy, outlet: Outlet) -> int:
         console.warn("%s: %s leads to %s\n" % (console.label, show_address(listener.address), upstream.label))
     with SignalHandlers({"SIGINT": proxy.stop, "SIGTERM": proxy.stop, "SIGHUP": proxy.stop}), WokenBySignals(proxy.waker):
         proxy.run(outlet.flush)
-        outlet.close()
+    outlet.close()  # which waits for a slow reader, unless a second signal ends that
     return DONE
 
 
@@ -252,7 +261,7 @@ def _trace_command(console: Console, proxy: Proxy, outlet: Outlet, command: "Lis
     with SignalHandlers({"SIGINT": lambda: None, "SIGTERM": terminate_command, "SIGHUP": terminate_command}), \
             WokenBySignals(proxy.waker):
         try:
-            process = Popen(command, env=environment)
+            process = Popen(command, env=environment, close_fds=False)
         except OSError as error:
             console.complain("cannot run %s: %s" % (command[0], os.strerror(error.errno or 0)))
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
@@ -263,5 +272,5 @@ def _trace_command(console: Console, proxy: Proxy, outlet: Outlet, command: "Lis
         waiter.start()
         proxy.run(outlet.flush)
         waiter.join()
-        outlet.close()
+    outlet.close()
     return process.returncode if process.returncode >= 0 else 128 - process.returncode

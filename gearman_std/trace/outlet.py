@@ -70,6 +70,44 @@ class Outlet:
         self.flush()
 
 
+class TraceFile:
+    """A file that a trace is written to until that fails, which `complain` is told once; what is traced goes on.
+
+    `write` has to take all that it is given.
+
+    Owner: the thread that runs the proxy.
+    """
+
+    def __init__(self, name: str, write: "Callable[[Any], Any]", complain: "Callable[[str], None]",
+                 close: "Callable[[], Any]" = lambda: None) -> None:
+        self.failed = False
+        self._name = name
+        self._write = write
+        self._complain = complain
+        self._close = close
+
+    def __repr__(self) -> str:
+        return "<TraceFile %s%s>" % (self._name, ", failed" if self.failed else "")
+
+    def write(self, data: "Any") -> None:
+        """Write, unless that was impossible before."""
+        if not self.failed:
+            self._try(lambda: self._write(data))
+
+    def close(self) -> None:
+        """Write what is left, and close it."""
+        self._try(self._close)
+
+    def _try(self, action: "Callable[[], Any]") -> None:
+        try:
+            action()
+        except OSError as error:
+            if not self.failed:
+                self.failed = True
+                self._complain("cannot write to %s, and goes on without: %s" % (
+                    self._name, os.strerror(error.errno) if error.errno else error))
+
+
 def _make_probe(descriptor: "Optional[int]") -> "Optional[Callable[[], bool]]":
     """What tells whether something can be written without waiting, None if that is always so."""
     if descriptor is None or not hasattr(select, "poll") or stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,5 +1,6 @@
 """The command `trace`: where lines go, how a command is started with the proxy as its server, and how it ends."""
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -151,6 +152,41 @@ def test_a_capture_and_a_picture(tmp_path, address):
 def test_a_file_that_cannot_be_written(option, address, tmp_path, capfd):
     assert main(["trace", "-L", "0", option, str(tmp_path / "no" / "file"), address]) == 1
     assert "No such file or directory" in capfd.readouterr().err
+
+
+NO_ROOM = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+
+
+@NO_ROOM
+@pytest.mark.parametrize("option", ["--pcap", "--svg", "-o"])
+def test_a_full_disk_does_not_stop_a_command(option, address):
+    """It gets its answer all the same, and its status is ours."""
+    others = [] if option == "-o" else ["-o", os.devnull]
+    status, _, err = run(*([option, "/dev/full"] + others + [address, "--"] + COMMAND + ["client", "-b", "-f", "wc", "x"]))
+    assert status == 0
+    assert err == "gearman-std trace: cannot write to /dev/full, and goes on without: No space left on device\n"
+
+
+@NO_ROOM
+def test_a_full_disk_does_not_stop_the_proxy(processes, address):
+    with open("/dev/full", "wb") as full:
+        process = processes.start(TRACE + ["-L", "0", address], stdout=full, stderr=subprocess.PIPE)
+    place = process.stderr.readline().decode().split()[-4]
+    for _ in range(3):
+        assert submit(place)
+    process.terminate()
+    assert process.communicate(timeout=LONG)[1] == (
+        b"gearman-std trace: cannot write to standard output, and goes on without: No space left on device\n")
+    assert process.returncode == 1
+
+
+def test_a_command_has_the_open_files_that_it_was_given(address):
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as got:
+        program = "import os; os.write(%d, b'hello')" % writing
+        status, _, _ = run(address, "--", sys.executable, "-c", program, pass_fds=[writing])
+        os.close(writing)
+        assert (status, got.read()) == (0, b"hello")
 
 
 @pytest.mark.interop

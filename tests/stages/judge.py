@@ -60,6 +60,7 @@ WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*"(?:\*\d+)?|\{\w+\}|[^\s"{}])+')
 PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\*(\d+))?|\{(\w+)\}|(\*)|([^\s"{}*]+)')
 ESCAPE = re.compile(r"\\x(..)|\\(.)|\{(\w+)\}")
 LAST = 12   # the number of the last stage, the one that kills the server
+LARGEST = 1 << 24  # bytes of a packet, a line, or what comes while something is sent; no conversation has as many
 MANY = 400  # background jobs that are under way when the server is killed
 
 
@@ -212,6 +213,9 @@ class Connection:
                             % (5 * self._patience, len(data) - len(view), len(data)))
             if readable:
                 self._receive()
+                if len(self._buffer) > 4 * LARGEST:
+                    raise Wrong("the server sends %d bytes, and does not stop, before it takes what it is sent"
+                                % len(self._buffer))
             if writable:
                 try:
                     view = view[self._socket.send(view[:65536]):]
@@ -236,7 +240,8 @@ class Connection:
             unit = self._unit()
             if unit is not None or self._at_end:
                 return End() if unit is None else unit
-            if not select.select([self._socket], [], [], max(0, deadline - time.monotonic()))[0]:
+            left = deadline - time.monotonic()
+            if left < 0 or not select.select([self._socket], [], [], left)[0]:
                 return None
             self._receive()
 
@@ -248,6 +253,8 @@ class Connection:
         if data[0]:
             end = data.find(b"\n")
             if end < 0:
+                if len(data) > LARGEST:
+                    raise Wrong("got %d bytes of a line without an end: %s" % (len(data), show(bytes(data[:60]))))
                 return None
             line = bytes(data[:end])
             del data[:end + 1]
@@ -260,6 +267,9 @@ class Connection:
         if number not in NAMES:
             raise Wrong("got a packet of type %d, which there is not; its header is %s"
                         % (number, " ".join("%02x" % byte for byte in data[:HEADER.size])))
+        if size > LARGEST:
+            raise Wrong("got %s with a size of %d bytes in its header, which is %s; nothing here is as large"
+                        % (NAMES[number], size, " ".join("%02x" % byte for byte in data[:HEADER.size])))
         if len(data) < HEADER.size + size:
             return None
         body = bytes(data[HEADER.size:HEADER.size + size])
@@ -289,8 +299,10 @@ class Connection:
             unit = self._next(deadline)
             if unit == Packet("ECHO_RES", [mark]):
                 return
-            if unit is None:
-                raise Wrong("expected the ECHO_RES of an ECHO_REQ within %g s; nothing came" % self._patience)
+            if unit is None or time.monotonic() > deadline:
+                raise Wrong("expected the ECHO_RES of an ECHO_REQ within %g s; %s" % (
+                    self._patience, "nothing came" if unit is None else "%d others came, the last of them %s" % (
+                        len(self.inbox) + 1, show_unit(unit))))
             self.inbox.append(unit)
             if isinstance(unit, End):
                 return
@@ -619,6 +631,8 @@ def parse_address(text):
     host, _, port = text.rpartition(":")
     if not port.isdigit():
         raise argparse.ArgumentTypeError("%r has no port at its end" % text)
+    if not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError("ports are from 1 to 65535: %r" % text)
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

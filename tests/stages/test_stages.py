@@ -1,7 +1,9 @@
 """The stages of "build your own": the pages, the judge, the small server, and what the real ones do."""
+import contextlib
 import copy
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -263,6 +265,34 @@ def test_the_judge_tells_a_server_that(started, tmp_path, number, what, about, t
         re.escape(about), re.escape(os.path.basename(stage.file))), wrong[0]), wrong[0]
 
 
+@pytest.mark.parametrize("piece, told", [
+    (b"\0RES\0\0\0\x11\xff\xff\xff\xff" + b"x" * 65536, "got ECHO_RES with a size of 4294967295 bytes in its header"),
+    (b"x" * 65536, "bytes of a line without an end: xxxxx"),
+    (b"\0RES\0\0\0\6\0\0\0\0" * 1000, "expected the ECHO_RES of an ECHO_REQ within 0.4 s; "),
+], ids=["a packet without an end", "a line without an end", "NOOP without an end"])
+def test_the_judge_does_not_listen_for_ever(piece, told):
+    """A server that says the same again and again, whatever it is asked."""
+    def flood():
+        connected, _ = listening.accept()
+        with connected, contextlib.suppress(OSError):
+            while True:
+                connected.sendall(piece)
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        thread = threading.Thread(target=flood)
+        thread.start()
+        connection = judge.Connection(listening.getsockname(), SHORT)
+        try:
+            with pytest.raises(judge.Wrong) as caught:
+                connection.settle()
+        finally:
+            connection.close()
+            thread.join(LONG)
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize("number", range(10, judge.LAST + 1))
 def test_mini_does_not_keep_what_is_left_to_the_reader(number):
     assert CLAIMS["mini.py"][number].startswith("no: ")
@@ -288,6 +318,7 @@ def test_it_stops_at_the_first_stage_that_is_not_kept():
     (("--stage", "three", "localhost:4730"), "'three' is no stage"),
     (("--stage", "2-1", "localhost:4730"), "there are the stages 1 to 12"),
     (("localhost",), "'localhost' has no port at its end"),
+    (("localhost:99999",), "ports are from 1 to 65535"),
     (("127.0.0.1:1",), "cannot connect to 127.0.0.1:1"),
     (("--", "python3"), "the command has no {port} in it"),
     (("--", "/nonexistent", "{port}"), "cannot start /nonexistent"),

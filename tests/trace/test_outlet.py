@@ -4,7 +4,7 @@ import os
 import pytest
 
 from gearman_std.trace import outlet
-from gearman_std.trace.outlet import Outlet
+from gearman_std.trace.outlet import Outlet, TraceFile
 
 
 def test_lines_are_written_when_they_are_flushed():
@@ -64,3 +64,19 @@ def test_nobody_reads_any_more(pipe):
         lines.flush()
     assert lines.flush() is None
     os.dup2(os.open(os.devnull, os.O_RDONLY), reading)
+
+
+def test_a_file_that_cannot_be_written_is_complained_about_once_and_left_alone():
+    complaints, tried = [], []
+
+    def write(data):
+        tried.append(data)
+        if data == b"two":
+            raise OSError(28, "whatever")
+    file = TraceFile("talk", write, complaints.append, lambda: write(b"two"))
+    for data in (b"one", b"two", b"three"):
+        file.write(data)
+    assert file.failed and tried == [b"one", b"two"]
+    file.close()
+    assert tried == [b"one", b"two", b"two"]
+    assert complaints == ["cannot write to talk, and goes on without: No space left on device"]
