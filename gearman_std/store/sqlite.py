@@ -60,6 +60,7 @@ _logger_store = logging.getLogger("gearman_std.store")
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
 
 WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
+MANY_ROWS = 50         # rows that one statement adds, whose values are no more than the 999 that any SQLite takes
 ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
 ROW_SIZE = 200         # bytes of a row besides its workload, about
 MOST_ROOM = 64 << 20   # bytes for which room is looked for after a disk was full, at most
@@ -83,6 +84,7 @@ MIGRATIONS = (
 )  # type: Sequence[Sequence[str]]
 
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (MANY_ROWS - 1)
 _UPDATE = "UPDATE jobs SET state = ?, attempts = ?, due = ?, error = ?, position = ? WHERE number = ?"
 _CHANGES = {column: "UPDATE jobs SET %s = ? WHERE number = ?" % column for column in ("workload", "schedule", "priority")}
 _STATES_READ = {state.encode(): state for state in STORED_STATES}
@@ -629,7 +631,7 @@ class JobStore:
         """Write neighbouring records of one kind."""
         execute = self._connection.executemany
         if kind == ADD:
-            execute(_INSERT, self._rows_of(kind, group))
+            self._insert(self._rows(group))
         elif kind == UPDATE:
             execute(_UPDATE, self._updates(group))
         elif kind == CHANGE:
@@ -639,6 +641,15 @@ class JobStore:
             execute(_KEEP, self._rows_of(kind, group))
         else:
             execute(_REMOVE if kind == REMOVE else _FORGET, [(_handle_number(record.handle),) for record in group])
+
+    def _insert(self, rows: "Iterator[Tuple[Any, ...]]") -> None:
+        """Many rows with one statement, as each gives the other thread a turn that this one then waits for."""
+        some = list(rows)
+        whole = len(some) - len(some) % MANY_ROWS
+        for start in range(0, whole, MANY_ROWS):
+            self._connection.execute(_INSERT_MANY, [value for row in some[start:start + MANY_ROWS] for value in row])
+        if some[whole:]:
+            self._connection.executemany(_INSERT, some[whole:])
 
     def _rows_of(self, kind: str, records: "Iterable[Any]") -> "Iterator[Tuple[Any, ...]]":
         return self._rows(records) if kind == ADD else self._kept_rows(records)
