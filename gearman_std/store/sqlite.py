@@ -102,6 +102,11 @@ _SQL_PLACE = ("(CASE WHEN number >> 32 THEN ((number >> 32) + %d << 17) + (numbe
               % (1 << 15, HANDLE_BLOCK - 1, POSITIONS))
 _SELECT_EARLY = ("SELECT position, number FROM jobs WHERE position < %s AND state IN ('%s', '%s')"
                  % (_SQL_PLACE, WAITING, SET_ASIDE))
+# Of the columns of each table, those of bytes, those of bytes that may be missing, those of whole numbers, and of others.
+_KINDS = {"jobs": ("handle function unique_key state error workload", "reducer schedule", "priority attempts position",
+                   "due created"),
+          "results": ("handle function unique_key outcome text", "data result", "attempts", "ended waited ran")}
+_TYPES = "'blob', 'text'", "'blob', 'text', 'null'", "'integer'", "'real'"
 
 
 class JobStore:
@@ -494,7 +499,8 @@ class JobStore:
             self._pragma("application_id = %d" % APPLICATION_ID)
             connection.execute("COMMIT")
         if first:
-            self.number = dict(connection.execute("SELECT name, value FROM settings"))[b"handles"]
+            self._check_rows()
+            self.number, = connection.execute("SELECT value FROM settings WHERE name = 'handles'").fetchone()
             self._reserved = self.number + HANDLE_BLOCK
             self._look_over()
         # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
@@ -559,6 +565,21 @@ class JobStore:
             if count:
                 raise StoreError("%s holds %d jobs of a gearmand, which have to be imported (--import-gearmand)" % (
                     self.path, count))
+
+    def _check_rows(self) -> None:
+        """Raise StoreError if anybody has written to the tables what is none of ours."""
+        execute = self._connection.execute
+        for table in sorted(_KINDS.keys() & self._tables(self._connection)):
+            kinds = _KINDS[table]
+            wrong = ["typeof(%s) NOT IN (%s)" % (column, types)
+                     for columns, types in zip(kinds, _TYPES) for column in columns.split()]
+            # What a record is about is known by the number at the end of its handle.
+            wrong.append("substr(CAST(handle AS BLOB), -length(number) - 1) <> CAST(':' || number AS BLOB)")
+            row = execute("SELECT number FROM %s WHERE %s LIMIT 1" % (table, " OR ".join(wrong))).fetchone()
+            if row is not None:
+                raise self._error("the row %d of the table %s makes no sense" % (row[0], table))
+        if execute("SELECT count(*) FROM settings WHERE name = 'handles' AND typeof(value) = 'integer'").fetchone() != (1,):
+            raise self._error("the row 'handles' of the table settings makes no sense")
 
     def _pragma(self, text: str) -> "Any":
         row = self._connection.execute("PRAGMA " + text).fetchone()

@@ -325,6 +325,34 @@ def test_a_read_only_file_is_refused(store):
     assert "readonly" in refusal(store.path, connect=connect)
 
 
+@pytest.mark.parametrize("change", [
+    "jobs SET handle = 5", "jobs SET handle = X'313a'", "jobs SET handle = 'H:x:2'", "jobs SET function = 1.5",
+    "jobs SET unique_key = 0", "jobs SET workload = 7", "jobs SET reducer = 0", "jobs SET due = 'soon'", "jobs SET due = X'31'",
+    "jobs SET attempts = 'a'", "jobs SET attempts = 0.5", "jobs SET priority = 'high'",
+    "jobs SET error = 0", "jobs SET schedule = 5", "jobs SET created = 'then'", "jobs SET position = 'x'",
+    "results SET handle = 9", "results SET ended = 'x'", "results SET ran = X'30'", "results SET attempts = 'x'",
+    "results SET text = 0", "results SET data = 4", "results SET result = 4.5", "settings SET value = 'x' WHERE name = 'handles'",
+    "settings SET value = NULL WHERE name = 'handles'", "settings SET name = 'x' WHERE name = 'handles'"])
+def test_what_others_wrote_into_a_column_is_refused_at_the_start_if_it_is_none_of_ours(store, change):
+    store.write([add(1), kept(2)], 2)
+    store.close(2)
+    with sqlite3.connect(store.path, isolation_level=None) as connection:
+        assert connection.execute("UPDATE " + change).rowcount == 1
+    connection.close()
+    table = change.split()[0]
+    assert re.search("row .* of the table %s makes no sense" % table, refusal(store.path))
+
+
+def test_what_others_wrote_as_text_into_a_column_of_bytes_is_read(store):
+    store.write([add(1), kept(2)], 2)
+    store.close(2)
+    with sqlite3.connect(store.path, isolation_level=None) as connection:
+        connection.execute("UPDATE jobs SET function = 'g', workload = 'text', due = 5")
+    connection.close()
+    row, = load(again(store))
+    assert (row.function, row.workload, row.due) == (b"g", b"text", 5.0)
+
+
 def test_a_row_that_makes_no_sense_is_refused(store):
     store.write([add(1, priority=7)], 1)
     with pytest.raises(StoreError, match="H:x:1 makes no sense"):
