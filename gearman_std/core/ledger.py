@@ -42,12 +42,12 @@ class Ledger:
     """
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
-                 "under_way", "holds_back", "resumed", "size", "size_under_way", "_limits")
+                 "under_way", "holds_back", "resumed", "size", "size_under_way", "anew", "_limits")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
         self.records = []        # type: List[Any]
-        self.storing = {}        # type: Dict[Job, None] # new jobs whose records gather
+        self.storing = {}        # type: Dict[Job, int] # new jobs whose records gather, with the place of each record
         self.first_storing = 0   # the number of the first new job that waits for the store, 0 if none does
         self.first_gathered = 0  # the same for those whose records still gather
         self.position = 0        # the last position given to a job that was put behind all others
@@ -59,6 +59,7 @@ class Ledger:
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the new jobs whose records gather
         self.size_under_way = 0
+        self.anew = False        # the store is written anew, from the jobs as they are found one after the other
         self._limits = limits
 
     def __repr__(self) -> str:
@@ -67,9 +68,20 @@ class Ledger:
 
     def add(self, job: "Job", now: float, wall: float) -> None:
         """A background job is new, or a foreground job became one."""
+        self.storing[job] = len(self.records)
         self.records.append(record_of_job(job, now, wall))
-        self.storing[job] = None
         self.size += len(job.workload)
+
+    def add_again(self, job: "Job", now: float, wall: float) -> None:
+        """A job whose record gathers has another workload, or another schedule."""
+        place = self.storing[job]
+        self.size += len(job.workload) - len(self.records[place].workload)
+        self.records[place] = record_of_job(job, now, wall)
+
+    def begin_anew(self) -> None:
+        """The store is to be written anew from the jobs as they are, so that what was recorded of them is in vain."""
+        self.records = []
+        self.anew = True
 
     def note_first(self, number: int) -> None:
         """A new job of this number waits for the store."""
@@ -80,12 +92,13 @@ class Ledger:
         """Whether the store is to get a job that it does not have yet."""
         return job in self.storing or self.under_way is not None and job in self.under_way.storing
 
-    def exchange(self, old: "Job", new: "Job") -> None:
+    def exchange(self, old: "Job", new: "Job", now: float, wall: float) -> None:
         """One Job object takes the place of another with the same handle."""
         for storing in (self.storing,) if self.under_way is None else (self.storing, self.under_way.storing):
             if old in storing:
-                del storing[old]
-                storing[new] = None
+                storing[new] = storing.pop(old)
+        if self.anew:
+            self.records.append(record_of_job(new, now, wall))
 
     def is_full(self, size: int) -> bool:
         """Whether so much waits for the store that a job of `size` bytes is too much."""
@@ -124,10 +137,6 @@ class Ledger:
         """Record that it is no longer kept how a job ended."""
         if self.durable:
             self.records.append(ForgetRecord(FORGET, handle))
-
-    def withdraw(self, job: "Job") -> None:
-        """Take back what was recorded of a job since the last batch was handed over."""
-        self.records = [record for record in self.records if record.handle != job.handle]
 
     # ------------------------------------------------------------------------------------------------------------ who waits
 

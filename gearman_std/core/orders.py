@@ -52,7 +52,7 @@ def requeue_job(core: "CoreState", job: Job) -> None:
     # A new Job object, because no arrow leads back from the state in which it was set aside: the old one ends.
     job = Job(old.handle, function, old.unique, old.workload, old.priority, True, old.created)
     job.reducer, job.due, job.joins, job.schedule = old.reducer, old.due, old.joins, old.schedule
-    core.ledger.exchange(old, job)
+    core.ledger.exchange(old, job, core.now, core.wall)
     if old.attempts:
         job.due = 0.0  # it was the time of the next attempt
     take_back(core, job)

@@ -142,7 +142,7 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
         _refuse(core, peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
         return
     recurs = schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE)
-    if background and core.store_trouble and (not job.background or action == REPLACE or recurs):
+    if background and core.store_trouble and (not job.background or action == REPLACE or recurs or priority < job.priority):
         _refuse(core, peer, function, core.store_trouble)
         return
     if action == REPLACE:
@@ -174,8 +174,8 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
 def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
     core.size += len(workload) - len(job.workload)
     job.function.replace_workload(job, workload)
-    if job.state is STORING and job in core.ledger.storing:
-        _record_again(core, job)
+    if job in core.ledger.storing:
+        core.ledger.add_again(job, core.now, core.wall)
     else:
         core.ledger.change(job, "workload", workload)
 
@@ -186,20 +186,14 @@ def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule")
     job.schedule = schedule
     if job.state is STORING and waits:
         job.due = due
-    if job.state is STORING and job in core.ledger.storing:
-        _record_again(core, job)
-        return
-    core.ledger.change(job, "schedule", schedule.text)
+    if job in core.ledger.storing:
+        core.ledger.add_again(job, core.now, core.wall)
+    else:
+        core.ledger.change(job, "schedule", schedule.text)
     if waits and job.state is STORING:
         core.ledger.update(job, core.wall)
     elif waits and job.state is DELAYED:
         delay_again(core, job, due)
-
-
-def _record_again(core: "CoreState", job: "Job") -> None:
-    """A job whose record is not yet on disk has changed."""
-    core.ledger.withdraw(job)
-    core.ledger.add(job, core.now, core.wall)
 
 
 def _raise_priority(core: "CoreState", job: "Job", priority: int) -> None:

@@ -802,10 +802,7 @@ def time_to_write(record: "Record") -> int:
 
 
 def compact(records: "List[Record]") -> "List[Record]":
-    """Records of the same effect: of a job that is removed nothing but that, of others, and of how jobs ended, what came last.
-
-    There must be no "add" among them.
-    """
+    """Records of the same effect: of a job that is removed only that, of others, and of how jobs ended, what came last."""
     latest = {}  # type: Dict[Any, Record]
     removed = {record.handle for record in records if record.kind == REMOVE}
     for record in records:

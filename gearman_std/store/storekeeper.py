@@ -6,6 +6,7 @@ but those who are promised something of it.
 While the store cannot be written, the core refuses new background jobs and all else goes on; what happens to the jobs that are
 stored is kept in memory until the store can be written again, which is tried several times a second.
 """
+import itertools
 import logging
 
 from ..core.jobs import GONE
@@ -21,8 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
-    from ..core.jobs import Job
-    from ..core.ledger import KeepRecord, Record
+    from ..core.ledger import Record
     Then = Callable[[Optional[StoreError]], None]  # is called with what went wrong
     from .sqlite import JobStore
 
@@ -55,12 +55,12 @@ class StoreKeeper:
         self._is_open = False
         self._loading = Loading(core, store)
         self._retry_at = 0.0            # monotonic seconds, while there is trouble
-        self._anew = None               # type: Optional[Iterator[Job]] # those not written, while the store is written anew
-        self._results = []              # type: List[KeepRecord] # those not written then, the last one first
+        self._anew = None               # type: Optional[Iterator[List[Record]]] # not written, while the store is written anew
         self._thread = StoreThread()
         self._then = None               # type: Optional[Then] # what follows the order that was given
         self._slow_at = NOT_YET         # when that will have taken too long, monotonic seconds
         self._kept = []                 # type: List[Record] # those of the order, if they come from the time of trouble
+        self._compacted = 0             # how many records there were when nothing of them was out of date
         self._room = 0                  # bytes for which the disk has to have room before trouble is over
         self._quiet = QUIET
         self._well_since = NOT_YET        # monotonic seconds, as long as nobody has been told that trouble is over
@@ -232,6 +232,7 @@ class StoreKeeper:
         core, ledger = self._core, self._core.ledger
         self._tell_the_beginning(error)
         self._unflushed_since = None
+        self._compacted = 0
         self._retry_at = core.now + RETRY_INTERVAL
         records = ledger.records + (ledger.under_way.records if ledger.under_way is not None else [])
         self._room = max(self._room, ROOM + 2 * sum(
@@ -254,12 +255,22 @@ class StoreKeeper:
             self._go_on_anew(self._anew)
         elif not store.usable:
             self._begin_anew()
+        elif len(ledger.records) > 2 * self._compacted + CATCH_UP:
+            self._kept, ledger.records = ledger.records, []
+            self._order(self._after_compacting, _replace_by_compact, self._kept)  # which takes long
         elif ledger.records:
-            ledger.records = compact(ledger.records)
             self._kept, ledger.records = ledger.records[:CATCH_UP], ledger.records[CATCH_UP:]
             self._order(self._after_catching_up, store.write, self._kept, core.number)
         else:
             self._order(self._after_proof, store.prove_room, self._room)
+
+    def _after_compacting(self, failure: "Optional[StoreError]") -> None:
+        ledger = self._core.ledger
+        ledger.records = self._kept + ledger.records
+        self._kept = []
+        self._compacted = len(ledger.records)
+        if failure is not None:
+            self._still_refused(failure)
 
     def _after_catching_up(self, failure: "Optional[StoreError]") -> None:
         core, store = self._core, self._store
@@ -269,8 +280,7 @@ class StoreKeeper:
             self._retry_at = core.now + (0.001 if core.ledger.records else 0.0)
             return
         core.ledger.records = kept + core.ledger.records
-        if store.usable and store.could_shrink(core.results.size + sum(
-                len(job.workload) + ROW_SIZE for job in core.background_jobs())):
+        if store.usable and store.could_shrink(core.results.size + self._size):
             self._begin_anew()
         else:
             self._still_refused(failure)
@@ -285,6 +295,7 @@ class StoreKeeper:
     def _still_refused(self, failure: StoreError) -> None:
         _logger_keeper.debug("still refused: %s", failure)
         self._anew = None
+        self._core.ledger.anew = False
         self._retry_at = self._core.now + RETRY_INTERVAL
 
     def _begin_anew(self) -> None:
@@ -293,35 +304,44 @@ class StoreKeeper:
         _logger_keeper.info("%s is written anew", store.path)
         if store.is_whole:
             self._anew = iter(())
-            self._results = []
             self._order(self._after_anew, store.put_in_place)
             return
-        jobs, self._results = core.background_jobs(), core.results.records()[::-1]
-        core.ledger.records = []
-        self._anew = iter(jobs)
-        self._order(self._after_step, store.begin_anew, core.number, not (jobs or self._results))
+        core.ledger.begin_anew()
+        pieces = self._pieces()
+        first = next(pieces, None)
+        self._anew = pieces if first is None else itertools.chain([first], pieces)
+        self._order(self._after_step, store.begin_anew, core.number, first is None)
 
-    def _go_on_anew(self, jobs: "Iterator[Job]") -> None:
-        some = self._piece(jobs)
-        if some:
+    def _go_on_anew(self, pieces: "Iterator[List[Record]]") -> None:
+        some = next(pieces, None)
+        if some is not None:
             self._order(self._after_step, self._store.add_anew, some)
         else:
             self._order(self._after_anew, self._store.end_anew)
 
-    def _piece(self, jobs: "Iterator[Job]") -> "List[Record]":
-        """The records of some jobs, as they are now; then those of how others have ended."""
+    def _pieces(self) -> "Iterator[List[Record]]":
+        """The records of all background jobs, each as the job is at its turn, then those of how others have ended, some at a
+        time."""
         some = []  # type: List[Record]
         size = 0
-        for job in jobs:
-            if job.state is not GONE:
-                some.append(self._core.record_of(job))
-                size += time_to_write(some[-1])
-                if size >= PIECE:
-                    return some
-        while self._results and size < PIECE:
-            some.append(self._results.pop())
-            size += time_to_write(some[-1])
-        return some
+        for record in self._records():
+            some.append(record)
+            size += time_to_write(record)
+            if size >= PIECE:
+                yield some
+                some, size = [], 0
+        if some:
+            yield some
+
+    def _records(self) -> "Iterator[Record]":
+        core = self._core
+        # In this order, as a job may be set aside meanwhile; one that is requeued is recorded by the ledger.
+        for jobs in (core.job_chain, core.aside_chain):
+            for those in jobs.walk():
+                for job in those:
+                    if job.background and job.state is not GONE:
+                        yield core.record_of(job)
+        yield from core.results.records()
 
     def _after_step(self, failure: "Optional[StoreError]") -> None:
         if failure is not None:
@@ -331,6 +351,7 @@ class StoreKeeper:
 
     def _after_anew(self, failure: "Optional[StoreError]") -> None:
         self._anew = None
+        self._core.ledger.anew = False
         self._after_step(failure)
 
     # ------------------------------------------------------------------------------------------------------------ the end
@@ -360,13 +381,18 @@ class StoreKeeper:
 
     def _wait(self) -> bool:
         """Wait until the order is over, as long as a slow disk needs for all there is."""
-        core = self._core
-        patience = DISK_TIME + (core.size + ROW_SIZE * (len(core.jobs) + len(core.aside))) / SLOWEST
+        patience = DISK_TIME + self._size / SLOWEST
         while self._thread.busy and not self._thread.wait(min(patience, 1.0)):
             patience -= 1.0
             if patience <= 0:
                 return False
         return True
+
+    @property
+    def _size(self) -> int:
+        """The bytes of all jobs, about."""
+        core = self._core
+        return core.size + ROW_SIZE * (len(core.jobs) + len(core.aside))
 
     def _give_up(self, reason: object) -> None:
         self._is_open = False
@@ -399,3 +425,7 @@ class StoreKeeper:
 
     def _flush_due(self) -> bool:
         return self._unflushed_since is not None and self._core.now >= self._unflushed_since + FLUSH_INTERVAL
+
+
+def _replace_by_compact(records: "List[Record]") -> None:
+    records[:] = compact(records)

@@ -2,6 +2,7 @@
 import pytest
 
 from core_world import FULL, packets_of
+from gearman_std.core.limits import Limits
 from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
 from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
@@ -231,7 +232,7 @@ def test_a_new_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record(make_w
     due = world.core.jobs[b"H:x:1"].due
     assert 0 < due - world.wall <= 60
     assert world.core.records == [("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall,
-                                   0)]
+                                   0), ("update", b"H:x:1", DELAYED, 0, due, b"", 0)]
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
     assert 0 < world.wait <= 60
@@ -257,3 +258,17 @@ def test_a_foreground_job_that_is_put_behind_others_is_not_recorded(durable):
     first, last = client.submits(b"f", b"u"), client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
     assert client.submits(b"f", b"u", packet_type=SUBMIT_JOB_HIGH) == first and durable.core.records == []
     assert [worker.grabs(), worker.grabs()] == [last, first]
+
+
+def test_a_job_that_is_replaced_again_and_again_before_it_is_stored_has_one_record_and_counts_once(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE), limits=Limits(unstored_job_bytes=1000))
+    client = world.connects()
+    for size in (1, 400, 300, 200, 500):
+        client.says(SUBMIT_JOB_BG, b"f", b"u", b"x" * size)
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    client.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"y" * 100)
+    assert world.recorded() == [("add", b"H:x:%d" % number) for number in range(1, 7)] + [("change", b"H:x:1")]
+    assert world.core.records[0].workload == b"y" * 100 and world.core.ledger.size == 100
+    assert world.core.records[-1].value == 0
+    world.stores()
+    assert [packet[0] for packet in packets_of(client.takes())] == ["JOB_CREATED"] * 11

@@ -2,7 +2,7 @@
 from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
-                                       WORK_COMPLETE)
+                                       SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, WORK_COMPLETE)
 
 
 def test_a_job_that_was_cancelled_before_it_is_refused_stays_gone(make_world):
@@ -53,6 +53,21 @@ def test_while_the_store_is_in_trouble_background_jobs_are_refused_at_once_and_f
     assert worker.grabs() == handle
     durable.stores()
     client.says(SUBMIT_JOB_BG, b"f", b"", b"").hears((JOB_CREATED, b"H:x:3"))
+
+
+def test_a_background_submit_that_raises_a_priority_is_refused_while_the_store_is_in_trouble(durable):
+    """What it was told would be true in memory only; one that changes nothing is true."""
+    client = durable.connects()
+    old = client.submits_bg(b"f", b"u")
+    durable.stores()
+    client.takes()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    durable.refuses_to_store()
+    client.hears_error(*FULL).says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"").hears_error(*FULL)
+    assert durable.core.jobs[old].priority == 1 and ("change", old) not in durable.recorded()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"").hears((JOB_CREATED, old))
+    client.says(SUBMIT_JOB_HIGH, b"f", b"u", b"").hears((JOB_CREATED, old))
+    assert durable.core.jobs[old].priority == 0 and ("change", old) in durable.recorded()
 
 
 def test_other_records_are_kept_while_the_store_is_in_trouble(durable):

@@ -331,7 +331,8 @@ def test_a_read_only_file_is_refused(store):
     "jobs SET attempts = 'a'", "jobs SET attempts = 0.5", "jobs SET priority = 'high'",
     "jobs SET error = 0", "jobs SET schedule = 5", "jobs SET created = 'then'", "jobs SET position = 'x'",
     "results SET handle = 9", "results SET ended = 'x'", "results SET ran = X'30'", "results SET attempts = 'x'",
-    "results SET text = 0", "results SET data = 4", "results SET result = 4.5", "settings SET value = 'x' WHERE name = 'handles'",
+    "results SET text = 0", "results SET data = 4", "results SET result = 4.5",
+    "settings SET value = 'x' WHERE name = 'handles'",
     "settings SET value = NULL WHERE name = 'handles'", "settings SET name = 'x' WHERE name = 'handles'"])
 def test_what_others_wrote_into_a_column_is_refused_at_the_start_if_it_is_none_of_ours(store, change):
     store.write([add(1), kept(2)], 2)

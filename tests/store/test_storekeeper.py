@@ -10,7 +10,8 @@ from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, G
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
-from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, connect_sqlite
+from gearman_std.store import storekeeper
+from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, compact, connect_sqlite
 from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL, StoreKeeper
 
 from core_world import World, packets_of
@@ -814,6 +815,37 @@ def test_what_happens_while_the_file_is_written_anew_is_in_it(start):
     assert [record[:11] for record in world.core.snapshot()] == expected
 
 
+@pytest.mark.parametrize("moment", range(10))
+def test_what_is_requeued_or_set_aside_while_the_file_is_written_anew_is_in_it(start, monkeypatch, moment):
+    monkeypatch.setattr(storekeeper, "PIECE", 5000)  # of three jobs
+    world = start(policy=FunctionPolicy(retries=1))
+    client = world.connects()
+    aside = [client.submits_bg(b"aside") for _ in range(15)]
+    handles = [client.submits_bg(b"f") for _ in range(15)]
+    assert world.connects().asks(b"drop function aside force").startswith(b"OK")
+    break_disk(world)
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    world.broken = ""
+    world.passes(RETRY_INTERVAL)
+    for step in range(1000):
+        if not world.core.store_trouble:
+            break
+        if step == moment:
+            for place in (0, 7, -1):
+                assert world.connects().asks(b"requeue job " + aside[place]) == b"OK 1\r\n"
+            worker = world.worker(b"f", b"aside")
+            for _ in handles + [0, 1]:
+                worker.grabs()
+            worker.leaves()
+            assert world.connects().asks(b"requeue job " + aside[7]) == b"OK 1\r\n"
+        world.passes(0.001)
+    assert step > moment
+    states = {job.handle: job.state for job in world.core.background_jobs()}
+    world = world.crashes()
+    assert {job.handle: job.state for job in world.core.background_jobs()} == states
+    assert set(states) == set(aside + handles)
+
+
 def test_records_do_not_pile_up_during_trouble(start):
     world = start(policy=FunctionPolicy(retries=0))
     world.connects().submits_bg()
@@ -824,6 +856,29 @@ def test_records_do_not_pile_up_during_trouble(start):
         worker.leaves()
         world.passes(RETRY_INTERVAL)
     assert len(world.core.records) <= 2
+
+
+def test_records_are_compacted_by_the_thread_and_only_when_they_may_have_doubled(start, monkeypatch):
+    monkeypatch.setattr(storekeeper, "CATCH_UP", 4)
+    compacted = []
+
+    def count(records):
+        compacted.append(len(records))
+        return compact(records)
+    monkeypatch.setattr(storekeeper, "compact", count)
+    world = start(policy=FunctionPolicy(retries=0))
+    world.connects().submits_bg()
+    world.broken = "database is locked"
+    monkeypatch.setattr(world.store, "could_shrink", lambda size: False)
+    for _ in range(40):
+        worker = world.worker(b"f")
+        worker.grabs()
+        worker.leaves()
+        world.passes(RETRY_INTERVAL)
+        assert len(world.core.records) <= 7
+    assert world.core.store_trouble and 5 <= len(compacted) <= 10 and max(compacted) <= 7
+    mend_disk(world)
+    assert world.crashes().core.jobs
 
 
 def test_a_refused_job_that_reached_the_disk_all_the_same_is_removed(start):
