@@ -272,3 +272,14 @@ def test_a_job_that_is_replaced_again_and_again_before_it_is_stored_has_one_reco
     assert world.core.records[-1].value == 0
     world.stores()
     assert [packet[0] for packet in packets_of(client.takes())] == ["JOB_CREATED"] * 11
+
+
+def test_a_job_that_is_requeued_is_recorded_in_full_while_the_store_is_written_anew(durable):
+    """The store may have passed the place where jobs stand that are not set aside."""
+    handle = durable.connects().submits_bg()
+    durable.stores()
+    assert durable.connects().asks(b"drop function f force") == b"OK\r\n"
+    durable.stores()
+    durable.core.ledger.begin_anew()
+    assert durable.connects().asks(b"requeue all") == b"OK 1\r\n"
+    assert durable.recorded() == [("add", handle), ("update", handle)]
