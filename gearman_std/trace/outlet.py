@@ -2,10 +2,11 @@
 import os
 import select
 import stat
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional
+    from typing import Any, Callable, Deque, Optional, Union
 
 _PIECE = 4096           # bytes that a pipe takes at once if it takes any
 _MOST_WAITING = 1 << 24  # bytes of lines that wait for a reader
@@ -24,7 +25,7 @@ class Outlet:
         self.left_out = 0  # records, all in all
         self._write = write
         self._ready = _make_probe(descriptor)
-        self._pieces = []  # type: List[bytes]
+        self._pieces = deque()  # type: Deque[Union[bytes, memoryview]]
         self._waiting = 0  # bytes
         self._gap = 0      # records that were left out since the last one that was not
 
@@ -37,37 +38,50 @@ class Outlet:
             self._gap += 1
             self.left_out += 1
             return
+        self._tell_gap()
+        self._add(text)
+
+    def flush(self) -> "Optional[float]":
+        """Write what goes; return after how many seconds to try again, None if nothing is left."""
+        if self._ready is None:
+            if self._waiting:
+                data = b"".join(self._pieces)
+                self._pieces.clear()
+                self._waiting = 0
+                self._write(data)
+            return None
+        while self._waiting and self._ready():
+            self._write(self._take_piece())
+        return _TRY_AGAIN if self._waiting else None
+
+    def close(self) -> None:
+        """Write all that is left, however long that takes."""
+        self._tell_gap()
+        self._ready = None
+        self.flush()
+
+    def _tell_gap(self) -> None:
         if self._gap:
-            text = "… %d records are left out, as nobody read them in time\n%s" % (self._gap, text)
+            self._add("… %d records are left out, as nobody read them in time\n" % self._gap)
             self._gap = 0
+
+    def _add(self, text: str) -> None:
         piece = text.encode("utf-8", "backslashreplace")
         self._pieces.append(piece)
         self._waiting += len(piece)
 
-    def flush(self) -> "Optional[float]":
-        """Write what goes; return after how many seconds to try again, None if nothing is left."""
-        if not self._waiting:
-            return None
-        data = b"".join(self._pieces)
-        if self._ready is None:
-            self._pieces, self._waiting = [], 0
-            self._write(data)
-            return None
-        position = 0
-        try:
-            while position < len(data) and self._ready():
-                piece = data[position:position + _PIECE]
-                position += len(piece)
-                self._write(piece)
-        finally:
-            rest = data[position:]
-            self._pieces, self._waiting = [rest] if rest else [], len(rest)
-        return _TRY_AGAIN if rest else None
-
-    def close(self) -> None:
-        """Write all that is left, however long that takes."""
-        self._ready = None
-        self.flush()
+    def _take_piece(self) -> bytes:
+        """As much as can be written without waiting."""
+        taken, room = [], _PIECE
+        while room and self._pieces:
+            piece = self._pieces.popleft()
+            if len(piece) > room:
+                self._pieces.appendleft(memoryview(piece)[room:])
+                piece = piece[:room]
+            taken.append(piece)
+            room -= len(piece)
+        self._waiting -= _PIECE - room
+        return b"".join(taken)
 
 
 class TraceFile:

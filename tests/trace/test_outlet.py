@@ -1,5 +1,6 @@
 """Lines for who reads fast, slowly, or not at all."""
 import os
+import tracemalloc
 
 import pytest
 
@@ -51,6 +52,32 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(pipe, monkeypatch):
     text += os.read(reading, 1 << 20)
     assert text.startswith(b"line 0\nline 1\n")
     assert text.decode().endswith("\n… %d records are left out, as nobody read them in time\nthe last\n" % lines.left_out)
+
+
+def test_what_nobody_reads_costs_nothing_more(pipe):
+    """A megabyte that waits is not copied each time that it is tried to write some of it."""
+    _, writing = pipe
+    lines = Outlet(lambda data: os.write(writing, data), writing)
+    lines.put("x" * (1 << 20))
+    lines.flush()
+    lines.put("y" * (1 << 20))
+    tracemalloc.start()
+    try:
+        assert lines.flush() > 0
+        assert tracemalloc.get_traced_memory()[1] < 1 << 18
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_was_left_out_last_is_told_at_the_end(pipe, monkeypatch):
+    monkeypatch.setattr(outlet, "_MOST_WAITING", 10)
+    _, writing = pipe
+    written = []
+    lines = Outlet(written.append, writing)
+    for number in range(5):
+        lines.put("line %d, which is long\n" % number)
+    lines.close()
+    assert b"".join(written).decode() == "line 0, which is long\n… 4 records are left out, as nobody read them in time\n"
 
 
 def test_nobody_reads_any_more(pipe):
