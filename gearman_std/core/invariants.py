@@ -53,6 +53,7 @@ def check_core(core: "CoreState") -> None:
         assert peer.ability_set is None or peer.abilities.keys() == {
             function.name for function in peer.ability_set.functions}, peer
     assert all(job.state is SET_ASIDE and job.background for job in core.aside.values())
+    assert set(core.recurring) == {job for job in core.jobs.values() if job.schedule is not None}, core.recurring
     for chain, jobs in ((core.job_chain, core.jobs), (core.aside_chain, core.aside)):
         in_chain = [job for some in chain.walk() for job in some]
         assert len(in_chain) == len(jobs) and set(in_chain) == set(jobs.values()), chain

@@ -61,6 +61,7 @@ class CoreState:
         self.draining = False           # no new jobs are accepted
         self.stopping = ""              # "now" or "graceful"
         self.store_trouble = b""        # why background jobs cannot be accepted at present
+        self.recurring = {}             # type: MutableMapping[Job, None] # of the jobs, those that recur
         self.job_chain = Chain()
         self.aside_chain = Chain()
         self.ledger = Ledger(durable, self.limits)

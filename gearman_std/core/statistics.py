@@ -4,7 +4,7 @@ All of it has a fixed size: a histogram has its buckets, a history its steps, an
 were active last, have them.  Nothing here asks what time it is; the core tells the time.
 """
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque, namedtuple
 
 TYPE_CHECKING = False
@@ -101,6 +101,11 @@ class RowRing:
             start = (self._next + index) % count * self._width if count == self._length else index * self._width
             yield tuple(self._numbers[start:start + self._width])
 
+    def column(self, index: int) -> "array[int]":
+        """One number of each row, the oldest row first: a fraction of the work of looking at all rows."""
+        numbers = self._numbers[index::self._width]
+        return numbers if len(self) < self._length else numbers[self._next:] + numbers[:self._next]
+
 
 class History:
     """What happened to a function's jobs in the last seconds and minutes.  A step in which nothing happened has no row.
@@ -137,20 +142,18 @@ class History:
 
     def recent(self, now: float, seconds: int) -> "List[int]":
         """The sums of all HISTORY_COLUMNS but the last over the last `seconds`, as far as the finest history goes back."""
-        sums = [0] * (len(HISTORY_COLUMNS) - 1)
-        for row in self.rows(0):
-            if now - seconds <= row[0] * HISTORY[0][0] < now:
-                sums = [total + one for total, one in zip(sums, row[1:])]
-        return sums
+        ring = self._rings[0]
+        first = bisect_left(ring.column(0), (now - seconds) / HISTORY[0][0])
+        return [sum(ring.column(index)[first:]) for index in range(1, len(HISTORY_COLUMNS))]
 
     def line(self, now: float, points: int, column: int) -> "List[int]":
         """One of HISTORY_COLUMNS as `points` numbers: the finest history up to now, divided into equal parts."""
         seconds, length = HISTORY[0]
         values, width = [0] * points, seconds * length / float(points)
-        for row in self.rows(0):
-            part = points - 1 - int((now - row[0] * seconds) // width)
+        for step, count in zip(self._rings[0].column(0), self._rings[0].column(1 + column)):
+            part = points - 1 - int((now - step * seconds) // width)
             if 0 <= part < points:
-                values[part] += row[1 + column]
+                values[part] += count
         return values
 
 

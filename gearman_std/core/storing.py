@@ -74,6 +74,7 @@ def _refuse_stored(core: "CoreState", job: Job) -> None:
     """A job is no longer a background job: it goes on only if a client waits for it, and runs once."""
     job.background = False
     job.schedule = None
+    core.recurring.pop(job, None)
     if job.watchers and core.stopping:  # so that a graceful stop waits for it
         core.foreground.append(job)
         core.roster.handing_out = True

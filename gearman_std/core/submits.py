@@ -3,7 +3,7 @@ from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
 from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
 from .tables import LARGE_TABLE, in_parts
-from .transitions import delay_again, place, put_behind
+from .transitions import delay_again, place, put_behind, recur
 from .uniques import unique_key
 from .watchers import watch
 
@@ -61,7 +61,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     if reducer is not None:
         job.reducer = reducer
     if schedule is not None:
-        job.schedule = schedule
+        recur(core, job, schedule)
     core.jobs[handle] = job
     # What `job_chain.add` does (benchmark: every submit).
     later = core.job_chain.end
@@ -183,7 +183,7 @@ def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
 def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule") -> None:
     """Let a job recur after its end; if it recurs already and waits for its next time, that is now the new schedule's."""
     waits = job.schedule is not None and not job.attempts
-    job.schedule = schedule
+    recur(core, job, schedule)
     if job.state is STORING and waits:
         job.due = due
     if job in core.ledger.storing:

@@ -16,6 +16,15 @@ def in_parts(table: "Table[Any, Any]") -> "Table[Any, Any]":
     return table if isinstance(table, PartedTable) else PartedTable(table)
 
 
+def lists_of(table: "Table[Any, Any]") -> "Iterator[List[Any]]":
+    """All keys, in lists none of which takes long to make; entries may come and go from one to the next."""
+    if isinstance(table, PartedTable):
+        for part in table.parts():
+            yield list(part)
+    else:
+        yield list(table)
+
+
 class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
     """A table that takes the place of a large dict: new entries are spread over many small dicts, by their hash.
 
@@ -39,8 +48,12 @@ class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
         return len(self._first) + self._later
 
     def __iter__(self) -> "Iterator[Any]":
-        for part in [self._first] + self._parts:
+        for part in self.parts():
             yield from part
+
+    def parts(self) -> "List[Any]":
+        """The dicts of which it is made."""
+        return [self._first] + self._parts
 
     def __contains__(self, key: "Any") -> bool:
         return key in self._parts[hash(key) % _PARTS] or key in self._first

@@ -10,6 +10,7 @@ from .watchers import tell_failure, unwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..schedule import Schedule
     from .jobs import Job
     from .state import CoreState
 
@@ -26,6 +27,16 @@ def list_job(core: "CoreState", job: "Job") -> None:
     if len(core.jobs) == LARGE_TABLE:
         core.jobs = in_parts(core.jobs)
     core.job_chain.add(job)
+    if job.schedule is not None:
+        recur(core, job, job.schedule)
+
+
+def recur(core: "CoreState", job: "Job", schedule: "Schedule") -> None:
+    """Have a job come back by a schedule."""
+    job.schedule = schedule
+    core.recurring[job] = None
+    if len(core.recurring) == LARGE_TABLE:
+        core.recurring = in_parts(core.recurring)
 
 
 def place(core: "CoreState", job: "Job") -> None:
@@ -118,6 +129,7 @@ def fail_job(core: "CoreState", job: "Job") -> None:
     tell_failure(core.ledger, core.turns, job, None, job.handle)
     job.function.count("failed")
     unwatch(job)
+    core.recurring.pop(job, None)
     forget_job(core, job)
 
 
@@ -146,6 +158,7 @@ def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
     job.error = error
     job.function.count("set_aside")
     del core.jobs[job.handle]
+    core.recurring.pop(job, None)
     untie(job)
     keep_aside(core, job)
     core.uniques.remove(job)

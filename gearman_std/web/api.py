@@ -3,12 +3,13 @@
 A listing is an object with the entries, and `next`: what `after` is to be for the next page, None at the end.  It is made in
 steps, so that no length of it holds anybody up.
 """
-from heapq import nsmallest
 from json import JSONEncoder
+from operator import itemgetter
 
 from ..core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
-from ..core.jobs import RUNNING
+from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
+from ..core.tables import lists_of
 from ..core.text import FUNCTION_NOT_FOUND, JOB_NOT_FOUND, obey
 from ..core.turns import STEP
 from ..wire.http import refused
@@ -16,7 +17,7 @@ from .exchange import LIMIT, MOST, Answer, as_bytes, joined, json_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Generator, Iterable, Iterator, List, Mapping, Sequence
+    from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
     from ..core.core import Core
     from ..core.jobs import Function, Job
     from ..core.peers import Peer
@@ -64,19 +65,28 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
     """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters.  Names
     are compared as they are shown, so that `after` can be one that was."""
     search, behind = search.lower(), after.decode("utf-8", "backslashreplace")
-    best = []   # type: List[Function]
-    chunk = []  # type: List[Function]
 
-    def key(function: "Function") -> "Any":
+    def place(function: "Function") -> "Any":
         return text_of(function.name) if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
-    for count, function in enumerate(list(core.functions.values()), 1):
-        if (not after or text_of(function.name) > behind) and search in function.name.lower():
-            chunk.append(function)
-        if not count % (4 * STEP):
-            best = nsmallest(limit, best + chunk, key)
-            chunk = []
+    chosen = yield from _first_of([list(core.functions.values())], limit, lambda function: (
+        place(function) if (not after or text_of(function.name) > behind) and search in function.name.lower() else None))
+    return chosen
+
+
+def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], Any]") -> "Generator[bytes, None, List[Any]]":
+    """The first things by their place, which is None for those that are not wanted, and no two have the same; found in steps,
+    none of which sorts all that there is."""
+    best = []  # type: List[Tuple[Any, Any]]
+    for things in lists:
+        for start in range(0, len(things), 4 * STEP):
+            for thing in things[start:start + 4 * STEP]:
+                where = place(thing)
+                if where is not None:
+                    best.append((where, thing))
+            best.sort(key=itemgetter(0))  # of which nearly all is sorted already
+            del best[limit:]
             yield b""
-    return nsmallest(limit, best + chunk, key)
+    return [thing for _, thing in best]
 
 
 def figure_of(core: "Core", function: "Function", name: str) -> "Any":
@@ -181,6 +191,46 @@ def _running(core: "Core") -> "Iterator[List[Job]]":
             yield [job for job in jobs if job.state is RUNNING]
             jobs = []
     yield [job for job in jobs if job.state is RUNNING]
+
+
+def schedules_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
+    """Some of the jobs that recur: those that run or wait now, then the others by their time."""
+    request.only("function", "after", "limit")
+    limit = request.number("limit", LIMIT, MOST)
+    after = _schedule_place(request.query.get("after", ""))
+
+    def make() -> "Iterator[bytes]":
+        jobs = yield from choose_schedules(core, request.bytes_of("function"), limit + 1, after)
+        following = "%r %s" % _place_of_schedule(jobs[limit - 1])[::2] if len(jobs) > limit else None
+        yield from _api_listing("schedules", (job_facts(core, job) for job in jobs[:limit]), following)
+    return Answer(joined(make()), JSON)
+
+
+def choose_schedules(core: "Core", function: bytes, limit: int,
+                     after: "Optional[Tuple[float, int, str]]" = None) -> "Generator[bytes, None, List[Job]]":
+    """The first of the jobs that recur, of a function if that is not empty, found in steps."""
+    def place(job: "Job") -> "Optional[Tuple[float, int, str]]":
+        if job.later is None or function and job.function.name != function:
+            return None
+        where = _place_of_schedule(job)
+        return where if after is None or where > after else None
+    chosen = yield from _first_of(lists_of(core.recurring), limit, place)
+    return chosen
+
+
+def _place_of_schedule(job: "Job") -> "Tuple[float, int, str]":
+    """What orders jobs that recur: 0, or when the next run is due; of equal ones the number, and the handle itself."""
+    return job.due if job.state is DELAYED else 0.0, _number_of(job.handle), text_of(job.handle)
+
+
+def _schedule_place(after: str) -> "Optional[Tuple[float, int, str]]":
+    """The place of the job that was shown last, as `next` said."""
+    if not after:
+        return None
+    due, _, handle = after.partition(" ")
+    if not due.replace(".", "", 1).isdigit() or not handle:
+        raise refused(400, "after is %.40r, not what next said" % after)
+    return float(due), _number_of(as_bytes(handle)), handle
 
 
 def workers_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:

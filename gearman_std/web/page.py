@@ -9,12 +9,12 @@ from html import escape
 from ..core.facts import function_story, job_facts, peer_facts, text_of
 from ..core.rights import STEER
 from .exchange import Answer, as_bytes, joined
-from .api import FUNCTION_ORDERS, choose_functions, choose_jobs, find_function, find_job
+from .api import FUNCTION_ORDERS, choose_functions, choose_jobs, choose_schedules, find_function, find_job
 from .looks import SCRIPT, STYLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+    from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence
     from ..core.core import Core
     from ..core.jobs import Function, Job
     from ..core.ledger import KeepRecord
@@ -255,28 +255,26 @@ def _job_row(core: "Core", job: "Job", aside: bool, steers: bool) -> str:
 
 
 def _schedules_section(core: "Core", steers: bool) -> "Iterator[str]":
-    jobs = []  # type: List[Job]
-    for count, job in enumerate(core.delayed.things(), 1):
-        if job.schedule is not None:
-            jobs.append(job)
-        if not count % 256:
-            yield ""
+    jobs = yield from _found(choose_schedules(core, b"", SHOWN + 1))
     if not jobs:
         return
-    jobs.sort(key=lambda job: job.due)
-    yield ("<h2>Schedules <small>%s</small></h2>\n" % _shown(jobs, ())) + (
+    yield ("<h2>Schedules <small>%s</small></h2>\n" % _shown(jobs, core.recurring)) + (
         '<div class="scroll"><table><thead><tr><th>Function</th><th class="wide">Unique</th><th>Schedule</th>'
-        '<th class="n">Next</th><th>Last</th><th></th></tr></thead><tbody>\n')
+        '<th>Next</th><th>Last</th><th></th></tr></thead><tbody>\n')
     for job in jobs[:SHOWN]:
         statistics = job.function.statistics
         last = statistics.last_success if statistics is not None else None
         handle = text_of(job.handle)
+        waits = job.state == "delayed"
+        following = "in " + _time(max(0.0, job.due - core.wall)) if waits else '<a class="%s" href="/jobs/%s">%s</a>' % (
+            _STATE_LOOKS.get(job.state, ""), _page_quoted(job.handle), job.state)
+        orders = _order("/api/jobs/%s/run" % _page_quoted(job.handle), "Run now", "Run %s now?" % handle) if waits else ""
         yield ('<tr><td class="k"><a href="/functions/%s">%s</a></td><td class="k wide">%s</td><td class="k">%s</td>'
-               '<td class="n">in %s</td><td>%s</td><td class="orders">%s</td></tr>\n' % (
+               '<td>%s</td><td>%s</td><td class="orders">%s</td></tr>\n' % (
                    _page_quoted(job.function.name), escape(text_of(job.function.name)), escape(text_of(job.unique)),
-                   escape(text_of(job.schedule.text)), _time(max(0.0, job.due - core.wall)),
+                   escape(text_of(job.schedule.text)), following,
                    '<span class="good">%s ago</span>' % _time(core.wall - last[3]) if last is not None else "",
-                   _order("/api/jobs/%s/run" % _page_quoted(job.handle), "Run now", "Run %s now?" % handle) if steers else ""))
+                   orders if steers else ""))
     yield "</tbody></table></div>\n"
 
 

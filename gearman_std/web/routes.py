@@ -9,6 +9,7 @@
          /api/jobs                             jobs that wait or run; function=, state=, search=, after=, limit=
          /api/aside                            those set aside, likewise
          /api/jobs/HANDLE                      one
+         /api/schedules                        jobs that recur, the next first; function=, after=, limit=
          /api/workers                          connections; after=, limit=
     POST /api/functions/NAME/ORDER             pause, resume, cancel, requeue, purge, drop
          /api/jobs/HANDLE/ORDER                cancel, requeue, purge, run
@@ -20,8 +21,8 @@ Every answer but the page and the metrics is JSON.
 from ..core.rights import ADMIN
 from ..wire.http import refused
 from .exchange import Answer, json_answer
-from .api import (aside_answer, function_answer, functions_answer, job_answer, jobs_answer, order_answer, server_answer,
-                  workers_answer)
+from .api import (aside_answer, function_answer, functions_answer, job_answer, jobs_answer, order_answer,
+                  schedules_answer, server_answer, workers_answer)
 from .metrics import metrics_answer
 from .page import function_page_answer, job_page_answer, overview_answer, script_answer, style_answer
 
@@ -54,7 +55,8 @@ _ROUTES = {
     ("GET", ("api", "server")): server_answer, ("GET", ("api", "functions")): functions_answer,
     ("GET", ("api", "functions", None)): function_answer, ("GET", ("api", "jobs")): jobs_answer,
     ("GET", ("api", "jobs", None)): job_answer, ("GET", ("api", "aside")): aside_answer,
-    ("GET", ("api", "workers")): workers_answer, ("POST", ("api", "functions", None, None)): order_answer,
+    ("GET", ("api", "schedules")): schedules_answer, ("GET", ("api", "workers")): workers_answer,
+    ("POST", ("api", "functions", None, None)): order_answer,
     ("POST", ("api", "jobs", None, None)): order_answer, ("POST", ("api", "aside", None)): order_answer,
     ("POST", ("api", "server", None)): order_answer,
 }  # type: Dict[Tuple[str, Tuple[Any, ...]], Route]

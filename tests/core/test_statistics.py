@@ -28,6 +28,7 @@ def test_a_ring_keeps_the_last_rows():
         ring.add((number, 0xffffffff))
         assert list(ring.rows()) == [(one, 0xffffffff) for one in range(max(0, number - 2), number + 1)]
         assert len(ring) == min(number + 1, 3)
+        assert [tuple(row) for row in zip(ring.column(0), ring.column(1))] == list(ring.rows())
     assert repr(ring) == "<RowRing of 3 rows>"
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from gearman_std.core import core, submits, transitions, uniques, watchers
 from gearman_std.core.jobs import Function, FunctionPolicy, Job
-from gearman_std.core.tables import PartedTable, in_parts
+from gearman_std.core.tables import PartedTable, in_parts, lists_of
 from gearman_std.core.uniques import Uniques
 from gearman_std.wire.protocol import WORK_COMPLETE
 from core_world import World
@@ -28,6 +28,7 @@ def test_it_does_what_a_dict_does():
             assert model.pop(key) == value
         assert table.get(key) == model.get(key) and (key in table) == (key in model) and len(table) == len(model)
         if not step % 100:
+            assert sorted(key for keys in lists_of(table) for key in keys) == sorted(model) == sorted(*lists_of(model))
             assert dict(table) == model and sorted(table.values()) == sorted(model.values())
     while model:
         model.pop(table.popitem()[0])

@@ -5,7 +5,9 @@ from urllib.parse import quote
 import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
-from gearman_std.wire.protocol import CAN_DO, SET_CLIENT_ID, SUBMIT_JOB_EPOCH, WORK_COMPLETE, WORK_FAIL, WORK_STATUS
+from gearman_std.core import transitions
+from gearman_std.wire.protocol import (CAN_DO, SET_CLIENT_ID, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL,
+                                       WORK_STATUS)
 from web_tools import Browser
 
 
@@ -150,6 +152,52 @@ def test_many_jobs_are_looked_through_in_turns(world, browser):
     for number in range(2000):
         world.core.add_function(b"f%d" % number)
     assert len(browser.gets("/api/functions?search=f1999")["functions"]) == 1 and browser.turns >= 2000 // 256
+
+
+def recurring(client, minute, function=b"f", unique=b""):
+    """A job that recurs, every hour at that minute."""
+    client.says(SUBMIT_JOB_SCHED, function, unique, minute, b"*", b"*", b"*", b"*", b"w")
+    return client.takes()[12:].decode()
+
+
+def test_jobs_that_recur_are_shown_by_their_time_also_while_they_wait_and_run(world, browser):
+    client, worker = world.connects(), world.worker(b"f")
+    late, first, soon = [recurring(client, minute) for minute in (b"50", b"27", b"40")]  # it is 12:26:40
+    client.submits_bg()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 90), b"w")
+    client.takes()
+    other = recurring(client, b"40", b"g")
+
+    def shown(path="/api/schedules"):
+        return names(browser.gets(path), "schedules", "handle")
+    assert shown() == [first, soon, other, late]
+    assert shown("/api/schedules?function=g") == [other]
+    seen, page = [], browser.gets("/api/schedules?limit=1")
+    while page["next"] is not None:
+        seen += names(page, "schedules", "handle")
+        page = browser.gets("/api/schedules?limit=1&after=" + quote(page["next"]))
+    assert seen + names(page, "schedules", "handle") == [first, soon, other, late]
+    for wrong in ("nan%20x", "x", "12", "-1%20x"):
+        browser.gets("/api/schedules?after=" + wrong, 400)
+    world.passes(60.0)
+    assert [(one["handle"], one["state"]) for one in browser.gets("/api/schedules")["schedules"]][:2] == [
+        (first, "waiting"), (soon, "delayed")]
+    while worker.grabs() != first.encode():
+        pass
+    assert browser.gets("/api/schedules")["schedules"][0]["state"] == "running"
+    worker.says(WORK_COMPLETE, first.encode(), b"")
+    assert shown() == [soon, other, late, first]
+    client.asks(b"cancel job " + soon.encode())
+    assert shown() == [other, late, first] and len(world.core.recurring) == 3
+
+
+def test_very_many_that_recur_are_looked_through_in_turns(world, browser, monkeypatch):
+    monkeypatch.setattr(transitions, "LARGE_TABLE", 100)
+    client = world.connects()
+    shown = {recurring(client, b"%d" % (number % 60), unique=b"u%d" % number) for number in range(300)}
+    told = browser.gets("/api/schedules?limit=1000")["schedules"]
+    assert {one["handle"] for one in told} == shown and [one["due"] for one in told] == sorted(one["due"] for one in told)
+    assert browser.turns > 200
 
 
 def test_workers_are_paged_by_connection(world):

@@ -5,7 +5,8 @@ import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.rights import ADMIN
-from gearman_std.wire.protocol import SET_CLIENT_ID, SUBMIT_JOB_EPOCH, WORK_COMPLETE, WORK_EXCEPTION, WORK_STATUS
+from gearman_std.wire.protocol import (SET_CLIENT_ID, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE,
+                                       WORK_EXCEPTION, WORK_STATUS)
 from web_tools import Browser
 
 EVIL = b"<script>alert('1')</script>\"&"
@@ -187,7 +188,28 @@ def test_schedules_and_delayed_jobs(world, browser):
     client.says(SUBMIT_JOB_EPOCH, b"later", b"", b"%d" % (world.wall + 90), b"w")
     client.takes()
     page = Reader(browser.gets("/"))
-    assert "later" in page.words
+    assert "later" in page.words and "Schedules" not in page.words  # it does not come back
+
+
+def test_a_job_that_recurs_is_shown_while_it_waits_and_runs(world, browser):
+    client, worker = world.connects(), world.worker(b"tick")
+    client.says(SUBMIT_JOB_SCHED, b"tick", b"", b"*", b"*", b"*", b"*", b"*", b"w")
+    handle = client.takes()[12:].decode()
+
+    def section():
+        page = Reader(browser.gets("/"))
+        return page.row("Schedules"), "/api/jobs/%s/run" % handle.replace(":", "%3A") in [path for path, _ in page.orders]
+    words, runs = section()
+    assert " ".join(words).startswith("Schedules 1 Function Unique Schedule Next Last tick * * * * * in") and runs
+    world.passes(60.0)
+    words, runs = section()
+    assert words[words.index("tick") + 6] == "waiting" and not runs
+    worker.grabs()
+    words, runs = section()
+    assert words[words.index("tick") + 6] == "running" and not runs
+    worker.says(WORK_COMPLETE, handle.encode(), b"")
+    words, runs = section()
+    assert words[words.index("tick") + 6] == "in" and runs
 
 
 def test_a_draining_server_says_so_and_can_accept_again(world, browser):
