@@ -4,6 +4,7 @@ import json
 from gearman_std.core.peers import Peer
 from gearman_std.core.rights import ALL_RIGHTS
 from gearman_std.web.session import WebSession
+from gearman_std.web.sharing import SharedAnswers
 
 HOST = b"queue.example"
 
@@ -11,10 +12,10 @@ HOST = b"queue.example"
 class Browser:
     """One connection; `turns` counts those that the last answer took."""
 
-    def __init__(self, world, rights=ALL_RIGHTS):
+    def __init__(self, world, rights=ALL_RIGHTS, shared=None, number=900):
         self.core = world.core
-        self.session = WebSession(frozenset((HOST.decode(),)))
-        self.peer = Peer(900, b"127.0.0.1")
+        self.session = WebSession(frozenset((HOST.decode(),)), shared or SharedAnswers())
+        self.peer = Peer(number, b"127.0.0.1")
         self.core.connect(self.peer, rights)
         self.turns = 0
 

@@ -32,6 +32,7 @@ try:
     from gearman_std.core.rights import ALL_RIGHTS
     from gearman_std.server.entrance import _ask_for_result
     from gearman_std.web.session import WebSession
+    from gearman_std.web.sharing import SharedAnswers
     from gearman_std.wire.http_jobs import JobSession
     from gearman_std.wire.protocol import HEADER_SIZE, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC
 finally:
@@ -127,7 +128,7 @@ class Scene:
             if name == "http":
                 talker.reader = JobSession(1 << 20, self._keeps, _ask_for_result)
             elif name == "web":
-                talker.reader = WebSession(frozenset((HOST,)))
+                talker.reader = WebSession(frozenset((HOST,)), SharedAnswers())
         return self._talkers[name]
 
     def _keeps(self, function):

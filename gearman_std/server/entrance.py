@@ -7,6 +7,7 @@ from ..core.results import replay
 from ..core.turns import ASK
 from ..net.streams import TLSStream, end_connection
 from ..web.session import WebSession
+from ..web.sharing import SharedAnswers
 from ..wire.http import pack_refusal
 from ..wire.http_jobs import JobSession
 from ..wire.protocol import ERROR, PacketReader, pack_response
@@ -63,6 +64,7 @@ class Entrance:
         self._max_packet_size = max_packet_size
         self._max_line_size = max_line_size
         self._web_names = web_names
+        self._shared_answers = SharedAnswers()
 
     def __repr__(self) -> str:
         return "<Entrance: %r, %r>" % (self.gate, self.handshakes)
@@ -143,7 +145,7 @@ class Entrance:
     def _make_reader(self, listener: Listener) -> PacketReader:
         """What reads a connection, by what is spoken there."""
         if listener.http == WEB:
-            return WebSession(self._web_names)
+            return WebSession(self._web_names, self._shared_answers)
         if listener.http == JOBS:
             return JobSession(self._max_packet_size, self._keeps, _ask_for_result)
         return PacketReader(max_size=self._max_packet_size, max_line=self._max_line_size)

@@ -1,6 +1,7 @@
 """The style and the script of the page, which loads nothing from elsewhere.
 
-The page is whole without the script; that renews it every two seconds, and sends orders after a question.
+The page is whole without the script; that renews it every two seconds, or less often, so that it waits ten times as long as the
+server takes for an answer, and sends orders after a question.
 """
 
 STYLE = """\
@@ -87,5 +88,10 @@ dialog.addEventListener("submit", async event => {
   } catch (error) { say("The server does not answer.", true); }
   renew();
 });
-setInterval(renew, 2000);
+async function live_on() {
+  const begun = performance.now();
+  await renew();
+  setTimeout(live_on, Math.min(Math.max(2000, 10 * (performance.now() - begun)), 30000));
+}
+setTimeout(live_on, 2000);
 """

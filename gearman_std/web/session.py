@@ -13,6 +13,7 @@ from ..wire.http import HTTP_VERSIONS, HTTPSession, pack_head, path_of, refused
 from ..wire.protocol import ERROR, WORK_COMPLETE, WORK_DATA, pack_response
 from .exchange import WebRequest
 from .routes import find_route
+from .sharing import SharedAnswers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..core.core import Core
     from ..core.peers import Peer
     from ..wire.protocol import Data, Packet
+    from .exchange import Answer
 
 MAX_BODY_SIZE = 65536  # bytes of a request's body
 
@@ -31,15 +33,17 @@ _SAFETY = [
 
 
 class WebSession(HTTPSession):
-    """One connection of a browser or a monitor; `hosts` are the names, in small letters, by which this server may be called.
+    """One connection of a browser or a monitor; `hosts` are the names, in small letters, by which this server may be called,
+    `shared` what pages get that ask the same.
 
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("_hosts", "_request", "_status", "_fields", "_first", "_begun")
+    __slots__ = ("_hosts", "_shared", "_request", "_status", "_fields", "_first", "_begun")
 
-    def __init__(self, hosts: "FrozenSet[str]") -> None:
+    def __init__(self, hosts: "FrozenSet[str]", shared: SharedAnswers) -> None:
         self._hosts = hosts
+        self._shared = shared
         super().__init__(MAX_BODY_SIZE)
 
     def __repr__(self) -> str:
@@ -81,15 +85,24 @@ class WebSession(HTTPSession):
     def _make_question(self, method: bytes, request: WebRequest) -> "Any":
         def question(core: "Core", peer: "Peer") -> "Iterator[bytes]":
             try:
-                answer = find_route(method, request)(core, peer, request)
+                answer = self._find_answer(method, request, core, peer)
                 self._status, self._fields = answer.status, answer.fields()
                 for piece in answer.pieces:
                     yield pack_response(WORK_DATA, b"", piece) if piece else b""
             except ProtocolError as error:
                 yield pack_response(ERROR, error.code, str(error).encode("utf-8", "backslashreplace"))
             else:
+                if method == b"POST":
+                    self._shared.clear()  # so that the page shows what it has ordered
                 yield pack_response(WORK_COMPLETE, b"", b"")
         return question
+
+    def _find_answer(self, method: bytes, request: WebRequest, core: "Core", peer: "Peer") -> "Answer":
+        route = find_route(method, request)
+        if method != b"GET" or "part" not in request.query:
+            return route(core, peer, request)
+        key = tuple(request.parts), tuple(sorted(request.query.items())), peer.rights
+        return self._shared.find(key, core.now, lambda: route(core, peer, request))
 
     # ------------------------------------------------------------------------------------------------------------- responses
 

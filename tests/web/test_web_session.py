@@ -1,6 +1,7 @@
 """HTTP for people and monitors: who may ask, how an answer is framed, and what a browser that another site uses cannot do."""
 import pytest
 
+from gearman_std.web.sharing import SharedAnswers
 from gearman_std.web.session import WebSession
 from gearman_std.wire.protocol import ERROR, pack_response
 from web_tools import HOST, Browser, unchunked
@@ -104,6 +105,6 @@ def test_a_trouble_in_the_middle_of_an_answer_ends_the_connection(world, browser
 
 
 def test_a_body_that_is_too_large_is_refused():
-    session = WebSession(frozenset())
+    session = WebSession(frozenset(), SharedAnswers())
     session.feed(b"POST / HTTP/1.1\r\nHost: [::1]\r\nX-Gearman-Steer: 1\r\nContent-Length: 70000\r\n\r\n")
     assert session.error.code == b"413"
