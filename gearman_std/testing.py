@@ -30,6 +30,7 @@ from .server.server import Server
 from .timers import Timers
 from .wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
 from .wire.worker_session import WorkerSession
+from .worker.guard import tell_repeats
 from .worker.job import Reporter, WorkerJob
 from .worker.running import RETRY, run_job
 from .worker.worker import Worker
@@ -134,6 +135,11 @@ class ImmediateClient(Client):
         super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer, _system=System(
             clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect,
             make_waiter=lambda connections: stage.wait))
+
+    def close(self) -> None:
+        """As Client's; tells, as a worker at its end, of failures that nobody was told of."""
+        super().close()
+        tell_repeats(self.worker.repeats)
 
     def _make_network(self) -> Network:
         return _ImmediateNetwork(self._addresses, None, None, None, self._system)

@@ -35,6 +35,17 @@ def client():
         yield client
 
 
+def test_without_logging_failures_of_a_kind_are_told_once_and_counted(capsys, monkeypatch):
+    monkeypatch.setattr("gearman_std.worker.guard._has_handler", lambda logger: False)
+    with ImmediateClient({"fail": lambda job: 1 // 0}) as client:
+        for _ in range(5):
+            with pytest.raises(JobFailed):
+                client.run("fail")
+        told = capsys.readouterr().err
+        assert told.count("Traceback") == 1 and "more times" not in told
+    assert "fail failed 3 more times with ZeroDivisionError" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------------------- a real server
 
 def test_a_real_server_on_a_free_port_with_workers():

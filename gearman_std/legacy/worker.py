@@ -11,7 +11,8 @@ from ..net.addresses import join_address
 from ..net.connection import open_connection
 from ..net.system import System
 from ..net.threads import start_thread
-from ..worker.guard import log_safely
+from ..worker.guard import log_failure, log_safely, tell_repeats
+from ..worker.repeats import Repeats
 from ..worker.taker import Taker
 from ..worker.worker import Worker
 from .connection_manager import GearmanConnectionManager, gearman_logger
@@ -59,6 +60,7 @@ class GearmanWorker(GearmanConnectionManager):
         self.worker_client_id = None  # type: Any
         self.threads = threads
         self.randomized_connections = None  # type: Any
+        self._repeats = Repeats()
         self._worker = None  # type: Optional[Worker] # with
         self._taker = None  # type: Optional[Taker]
         self._taken = {}    # type: Dict[Tuple[Any, bytes], WorkerJob] # jobs that have not ended, by connection and handle
@@ -190,7 +192,7 @@ class GearmanWorker(GearmanConnectionManager):
 
     def on_job_exception(self, current_job: "Any", exc_info: "Any") -> "Any":
         """Called when a function has raised something, which is logged; fails the job."""
-        log_safely(logging.ERROR, "%s failed", _show(current_job), error=exc_info[1])
+        log_failure(self._repeats, "the function %r" % (current_job.task,), exc_info[1], "%s failed", _show(current_job))
         self._tell_old_hooks("fail", current_job, exc_info)
         self.send_job_failure(current_job)
         return False
@@ -318,6 +320,7 @@ class GearmanWorker(GearmanConnectionManager):
         taker = self._taker
         if taker is not None:
             taker.close(at_once)
+            tell_repeats(self._repeats)
         self._worker = self._taker = None
         self._working = False
         self._taken.clear()

@@ -7,15 +7,18 @@ from traceback import print_exc
 
 from ..net.forks import end_child
 from .job import WorkerJob, show_name
+from .repeats import Repeats, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple
+    from typing import Any, List, Optional, Tuple
+    from .repeats import FailureKind
     from .settings import WorkerSettings
 
 _logger_worker = logging.getLogger("gearman_std.worker")
 _logger_jobs = logging.getLogger("gearman_std.jobs")
 
+_NEXT_TOLD = "; of such failures the 10th, 100th and so on are told, and at the end how many there were"
 _ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
@@ -33,7 +36,7 @@ def call_hooks(worker: "WorkerSettings", name: str, *arguments: "Any") -> None:
             end_child(process, error)
             if ends_work(error):
                 raise
-            log_safely(logging.ERROR, "the hook %s failed", name, error=error)
+            log_failure(worker.repeats, "the hook " + name, error, "the hook %s failed", name)
         else:
             end_child(process)
 
@@ -67,10 +70,45 @@ def log_safely(level: int, message: str, *arguments: "Any", error: "Optional[Bas
     _log(_logger_worker, level, message, arguments, error)
 
 
+def log_failure(repeats: Repeats, what: str, error: BaseException, message: str, *arguments: "Any") -> None:
+    """Log that something of the program's own failed, with the traceback.
+
+    Where logging is not set up, standard error has the traceback of the first failure of a kind; those that come later are
+    counted, and some of them are told in a line.
+    """
+    if _goes_to_nobody(_logger_worker, logging.ERROR):
+        kind = kind_of(what, error)
+        number, told, forgotten = repeats.note(kind)
+        _tell_untold(forgotten)
+        if number > 1:
+            if told:
+                text = " ".join(exception_text(error).decode("utf-8", "replace").split())
+                log_safely(logging.ERROR, message + " again, as %d did before (%s, %s): %s%s", *arguments + (
+                    number - 1, kind.error, kind.place, text, _NEXT_TOLD if number == 2 else ""))
+            return
+    log_safely(logging.ERROR, message, *arguments, error=error)
+
+
+def tell_repeats(repeats: Repeats) -> None:
+    """Log how many failures nobody was told of, as nobody was to be bothered with each of them."""
+    _tell_untold(repeats.untold())
+
+
+def _tell_untold(untold: "List[Tuple[FailureKind, int]]") -> None:
+    for kind, count in untold:
+        times = "once more" if count == 1 else "%d more times" % count
+        log_safely(logging.ERROR, "%s failed %s with %s (%s)", kind.what, times, kind.error, kind.place)
+
+
+def _goes_to_nobody(logger: logging.Logger, level: int) -> bool:
+    """Whether nobody has said where what is logged at a level is to go, nor that it is to go nowhere."""
+    return level >= logging.WARNING and logger.isEnabledFor(level) and not _has_handler(logger)
+
+
 def _log(logger: logging.Logger, level: int, message: str, arguments: "Tuple[Any, ...]",
          error: "Optional[BaseException]" = None) -> None:
     try:
-        if level >= logging.WARNING and logger.isEnabledFor(level) and not _has_handler(logger):
+        if _goes_to_nobody(logger, level):
             details = None if error is None else (type(error), error, error.__traceback__)  # type: Any
             record = logger.makeRecord(logger.name, level, "", 0, message, arguments, details)
             if logging.lastResort is not None:

@@ -1,11 +1,10 @@
 """Running the function of a job: what a shift knows of that, and what comes of it."""
-import logging
 import os
 
 from ..net.forks import end_child
 from ..wire.protocol import encode_data
 from ..wire.serializers import BytesSerializer
-from .guard import call_hooks, exception_text, log_safely
+from .guard import call_hooks, exception_text, log_failure
 from .job import Retry, check_size, show_name
 
 TYPE_CHECKING = False
@@ -65,7 +64,7 @@ def run_job(job: "WorkerJob", ability: "Ability", worker: "WorkerSettings",
         if not caught(raised):
             raise
         error = raised
-    log_safely(logging.ERROR, "%r failed", job, error=error)
+    log_failure(worker.repeats, show_name(job.function), error, "%r failed", job)
     call_hooks(worker, "error", job, error)
     return False, exception_text(error)
 

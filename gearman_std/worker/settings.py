@@ -8,6 +8,7 @@ from ..net.connection import check_tls, check_tls_kind
 from ..net.system import REAL_SYSTEM
 from ..wire.protocol import encode
 from ..wire.serializers import find_serializer
+from .repeats import Repeats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class WorkerSettings:
         self.abilities = {}  # type: Dict[bytes, Ability]
         self.hooks = {name: [] for name in HOOKS}  # type: Dict[str, List[Callable[..., Any]]]
         self.stops = 0       # how often `stop` was called; a signal handler may do that anywhere, so no lock guards it
+        self.repeats = Repeats()
         self.totals = dict.fromkeys(WorkerHealth._fields[4:], 0)
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from ..timers import Timers
 from ..wire.protocol import LARGEST_SIZE, MAX_PACKET_SIZE, told_limit
 from ..wire.worker_session import SESSION_ASLEEP, GRAB_TYPES, RETIRING
 from .connector import Connector
-from .guard import LeaveAtOnce, log_safely
+from .guard import LeaveAtOnce, log_safely, tell_repeats
 from .held import HeldJobs
 from .job import Ability, WorkerJob, room_for, show_name
 from .link import CONNECTED, CUT, DROPPED, HEARD, SILENT, UNKNOWN, UP, Lane, WorkerLink, WorkerServer
@@ -534,6 +534,7 @@ class Shift(Shared):
         self.notices.announce()
         for run in abandoned:
             log_safely(logging.ERROR, "%r was left unfinished", run.job)
+        tell_repeats(self.worker.repeats)
         for ability in {run.ability for run in abandoned}:
             if ability.abandon is not None:
                 ability.abandon()

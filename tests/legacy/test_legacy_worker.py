@@ -426,6 +426,22 @@ def test_job_class_is_what_functions_get(fake):
         at_work.join()
 
 
+def test_without_logging_a_kind_of_failure_has_its_traceback_once(fake, capsys, monkeypatch):
+    monkeypatch.setattr("gearman_std.worker.guard._has_handler", lambda logger: False)
+    worker = Hooked([fake.address], jobs=4)
+    worker.register_task("f", lambda worker, job: 1 / 0)
+    with Working(worker) as at_work:
+        peer = fake.accept((CAN_DO, b"f"))
+        for number in range(4):
+            answer(peer, (b"H:%d" % number, b"f", b""))
+            peer.expect((WORK_FAIL, b"H:%d" % number))
+        at_work.join()
+    told = capsys.readouterr().err
+    assert told.count("Traceback") == 1 and told.count("the function b'f' failed 2 more times with ZeroDivisionError") == 1
+    assert told.count("failed again, as 1 did before (ZeroDivisionError, %s, line" % __file__) == 1
+    worker.on_job_exception(GearmanJob(None, b"H:9", b"f", b"", b""), (None, None, None))  # as a script's own hook may
+
+
 def test_exceptions_of_functions_are_logged(fake, caplog):
     worker = Hooked([fake.address])
     worker.register_task("f", lambda worker, job: 1 / 0)

@@ -1,4 +1,7 @@
 """What comes of calling a job's function, without a server."""
+import subprocess
+import sys
+
 import pytest
 
 from gearman_std.wire.worker_session import Assignment
@@ -76,3 +79,48 @@ def test_a_run_knows_when_its_server_takes_the_job_away():
     run.retry = object()
     assert repr(run).endswith(", to be tried again>")
     assert Run(job, None, Ability(b"f", bool, None, None, None), None, 100.0).due is None
+
+
+PROGRAM = """
+import sys, threading
+from gearman_std import Client, JobFailed, Worker
+from gearman_std.server.server import Server
+worker = Worker(SERVER, threads=THREADS)
+
+@worker.function("resize")
+def resize(job):
+    raise ValueError("photo %s is broken" % job.text)
+
+@worker.function("reverse")
+def reverse(job):
+    return 7
+
+with Server(0) as server, Client([server.address]) as client:
+    worker.addresses = [server.address]
+    def ask():
+        for number in range(12):
+            for name in ("resize", "reverse"):
+                try:
+                    client.run(name, str(number), timeout=20)
+                except JobFailed:
+                    print("failed")
+        worker.stop()
+    threading.Thread(target=ask).start()
+    worker.work(signals=False)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_program_without_logging_shows_each_kind_of_failure_once(threads):
+    """And how often each has come: nothing is silent, and nothing fills the screen."""
+    program = PROGRAM.replace("SERVER", "'localhost'").replace("THREADS", str(threads))
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    told = done.stderr.decode()
+    assert done.returncode == 0 and done.stdout.split() == [b"failed"] * 24, told
+    assert told.count("Traceback") == 2 and told.count("photo 0 is broken") == 1
+    for name, error, text in (("resize", "ValueError", "photo 1 is broken"), ("reverse", "TypeError", "reverse returned int")):
+        assert told.count("%s failed 2 more times with %s (" % (name, error)) == 1, told
+        assert told.count("failed again, as 1 did before (%s, " % error) == told.count(
+            "failed again, as 9 did before (%s, " % error) == 1, told
+        assert text in told
+    assert told.count(" of such failures the 10th, 100th and so on are told") == 2
