@@ -16,14 +16,14 @@ from ..wire.protocol import MAX_UNIQUE_SIZE
 from .common import address_options, find_servers, find_tls, status_of, terminate
 from .console import DONE, FAILED, TOO_LATE, Console, Quit, is_terminal, show
 from .following import follow_anywhere, show_following
-from .options import CommandLine, Option, UsageError, read_seconds, whole_number
+from .options import CommandLine, Option, UsageError, did_you_mean, read_seconds, whole_number
 from .progress import Inputs, Progress, is_file
 from .daemon import PidFile, SignalHandlers, detach
 from .worker import run_worker_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Set, Tuple
     from ..client.task import Task
     from ..net.addresses import Address
     from .options import Parsed
@@ -309,6 +309,7 @@ class _Submitter:
         self._progress = progress
         self._inputs = inputs
         self._status = DONE
+        self._guesses = {}  # type: Dict[str, str] # what to say behind a function that nobody can do
         self._background = _is_background(options)
         priorities = [HIGH if key == "high" else LOW for key, _ in options.given if key in ("high", "low")]
         self._priority = priorities[-1] if priorities else NORMAL
@@ -401,11 +402,13 @@ class _Submitter:
             text = b": " + error.exception.rstrip() if error.exception and not told else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")
         elif late:
-            reason = "; no worker can do it" if isinstance(error, JobTimeout) and self._nobody_can(submission.function) else ""
+            reason = ""
+            if isinstance(error, JobTimeout) and self._nobody_can(submission.function):
+                reason = "; no worker can do it" + self._meant(submission.function)
             self._console.complain("no %s of %s within %d ms%s" % (
                 "answer to a job" if self._background else "result", show(submission.function), options.timeout, reason))
         else:
-            self._console.complain(str(error))
+            self._console.complain(str(error) + (self._meant(submission.function) if isinstance(error, NoWorker) else ""))
         if self._status == DONE:
             self._status = TOO_LATE if late else status_of(error)
         self._count(submission, True)
@@ -428,19 +431,31 @@ class _Submitter:
         if not is_terminal(self._console.stderr) or left is not None and left < _NOBODY_WAIT:
             return
         if not submission.task.wait(_NOBODY_WAIT) and self._nobody_can(submission.function):
-            self._console.complain("waiting for a worker that can do %s" % show(submission.function))
+            self._console.complain("waiting for a worker that can do %s%s" % (
+                show(submission.function), self._meant(submission.function)))
 
     def _nobody_can(self, function: str) -> bool:
         """Whether all servers say that none has a worker for a function, or runs a job of it; False if one cannot tell."""
-        name = os.fsencode(function)
+        known = self._functions_done()
+        return known is not None and bool(self._servers) and os.fsencode(function) not in known
+
+    def _meant(self, function: str) -> str:
+        """What to say behind a function that nobody can do, if somebody can do one of a similar name."""
+        if function not in self._guesses:
+            known = [show(os.fsdecode(name)) for name in sorted(self._functions_done() or ())]
+            self._guesses[function] = did_you_mean(show(function), known)
+        return self._guesses[function]
+
+    def _functions_done(self) -> "Optional[Set[bytes]]":
+        """The functions that some worker can do, or does, at any of the servers; None if one does not tell."""
+        known = set()  # type: Set[bytes]
         for server in self._servers:
             try:
                 with AdminClient([server], _NOBODY_WAIT, tls=self._tls) as admin:
-                    if any(line.function == name and (line.workers or line.running) for line in admin.status()):
-                        return False
+                    known.update(line.function for line in admin.status() if line.workers or line.running)
             except GearmanError:
-                return False
-        return bool(self._servers)
+                return None
+        return known
 
     def _prefix(self, function: str) -> bytes:
         return os.fsencode(function) + b": " if self._options.prefix else b""

@@ -401,6 +401,18 @@ def test_who_waits_for_what_nobody_can_do_is_told_so(idle, address, monkeypatch)
         assert there.stderr.getvalue().count(b"waiting for a worker that can do nobody\n") == told
 
 
+def test_a_function_that_nobody_can_do_may_have_been_meant_to_be_another_one(address, monkeypatch):
+    meant = b" (did you mean echo?)\n"
+    assert client(address, "--require-worker", "-f", "ehco", "x", "y") == (
+        1, b"", (b"gearman-std client: no worker can do ehco" + meant) * 2)
+    assert client(address, "-t", "50", "-f", "ehco", "x") == (
+        4, b"", b"gearman-std client: no result of ehco within 50 ms; no worker can do it" + meant)
+    monkeypatch.setattr("gearman_std.cli.client._NOBODY_WAIT", 0.05)
+    there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
+    assert main(["client", "-h", address, "-t", "300", "-f", "ehco", "x"], there) == 4
+    assert b"waiting for a worker that can do ehco" + meant in there.stderr.getvalue()
+
+
 def test_nobody_is_told_that_no_worker_can_do_what_one_is_doing():
     """It may take no more of them."""
     go_on = threading.Event()

@@ -556,6 +556,26 @@ def test_jobs_can_be_followed_in_the_log(client, start, folder):
         assert " is done after 0." in text and " failed after 0." in text and "WARNING" in text and "one of mine" in text
 
 
+@pytest.mark.parametrize("python", [False, True], ids=["program", "python"])
+@pytest.mark.parametrize("verbose", ["-v", "-vv"])
+def test_who_watches_a_worker_sees_each_job_end_and_with_more_also_start(client, start, python, verbose):
+    code = "import sys; sys.exit(3 if sys.stdin.read() == 'bad' else 0)"
+    words = ["fail=somemodule:fail", "good=somemodule:reverse"] if python else [
+        "-f", "good", "-f", "fail", "--", sys.executable, "-c", code]
+    worker = start(verbose, "-c", "2", *words)
+    jobs = [client.submit(name, data) for name, data in (("good", "ab"), ("fail", "bad"))]
+    for task in jobs:
+        task.wait()
+    _, errors = worker.communicate(timeout=20)
+    lines = errors.decode().splitlines()
+    for task, name, end in zip(jobs, ("good", "fail"), (" is done after ", " failed after ")):
+        about = "%s %s" % (name, task.handle.decode())
+        told = [line[line.index(about) + len(about):] for line in lines if about + " " in line and "<WorkerJob" not in line]
+        assert len(told) == (2 if verbose == "-vv" else 1), errors
+        assert verbose == "-v" or told[0] == " has started, attempt 1"
+        assert re.match(end + r"[0-9]+\.[0-9]{3} s$", told[-1]), told
+
+
 @pytest.mark.skipif(os.name != "posix", reason="about processes as POSIX has them")
 def test_a_job_that_ends_its_process_ends_no_other(start, folder):
     """Not even with the status of a command line that makes no sense, or with that of success."""
