@@ -10,10 +10,10 @@ from ..net.signals import WokenBySignals
 from ..server.listeners import open_listeners
 from ..trace.drawing import Drawing
 from ..trace.lines import LineMaker
-from ..trace.outlet import Outlet, TraceFile
+from ..trace.outlet import Outlet, TraceFile, show_gap_in_words
 from ..trace.pcap import Capture
 from ..trace.proxy import Proxy, Upstream
-from ..trace.records import SHOWN_BYTES, record_from_json, record_to_json
+from ..trace.records import SHOWN_BYTES, gap_to_json, record_from_json, record_to_json
 from ..trace.replaying import Replay
 from ..trace.tracer import KEPT, SLOW, Sieve, Tracer
 from .common import address_options, find_tls, name_servers
@@ -174,14 +174,20 @@ def _find_places(options: Parsed, count: int, for_command: bool) -> "List[Addres
 
 def _open_outlet(console: Console, options: Parsed, keep: "Callable[..., TraceFile]", for_command: bool) -> Outlet:
     """Where the lines go."""
+    show_gap = _show_gap_in_json if options.json else show_gap_in_words
     if options.output is not None:
         file = open(options.output, "wb", buffering=0)
-        outlet = Outlet(keep(options.output, _write_all(file), file.close).write, file.fileno())
+        outlet = Outlet(keep(options.output, _write_all(file), file.close).write, file.fileno(), show_gap)
     elif for_command:
-        outlet = Outlet(console.warn, _descriptor(console.stderr))
+        outlet = Outlet(console.warn, _descriptor(console.stderr), show_gap)
     else:
-        outlet = Outlet(keep("standard output", console.write).write, _descriptor(console.stdout))
+        outlet = Outlet(keep("standard output", console.write).write, _descriptor(console.stdout), show_gap)
     return outlet
+
+
+def _show_gap_in_json(count: int) -> str:
+    from json import dumps
+    return dumps(gap_to_json(count)) + "\n"
 
 
 def _write_all(file: "Any") -> "Callable[[bytes], None]":

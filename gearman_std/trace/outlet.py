@@ -13,17 +13,25 @@ _MOST_WAITING = 1 << 24  # bytes of lines that wait for a reader
 _TRY_AGAIN = 0.02      # seconds after which it is tried again to write the rest
 
 
+def show_gap_in_words(count: int) -> str:
+    """The line for so many records that nobody read."""
+    return "… %d records are left out, as nobody read them in time\n" % count
+
+
 class Outlet:
     """Lines for a file, a pipe or a terminal, written with `write` as fast as that takes them without waiting.
 
-    `descriptor` is what is written to, None if that never has to wait.  What is too much is left out, which a line tells.
+    `descriptor` is what is written to, None if that never has to wait.  What is too much is left out, which a line tells that
+    `show_gap` makes.
 
     Owner: the thread that runs the proxy.
     """
 
-    def __init__(self, write: "Callable[[bytes], Any]", descriptor: "Optional[int]" = None) -> None:
+    def __init__(self, write: "Callable[[bytes], Any]", descriptor: "Optional[int]" = None,
+                 show_gap: "Callable[[int], str]" = show_gap_in_words) -> None:
         self.left_out = 0  # records, all in all
         self._write = write
+        self._show_gap = show_gap
         self._ready = _make_probe(descriptor)
         self._pieces = deque()  # type: Deque[Union[bytes, memoryview]]
         self._waiting = 0  # bytes
@@ -34,6 +42,8 @@ class Outlet:
 
     def put(self, text: str) -> None:
         """Take the lines of a record."""
+        if self._waiting > _MOST_WAITING:
+            self.flush()
         if self._waiting > _MOST_WAITING:
             self._gap += 1
             self.left_out += 1
@@ -62,7 +72,7 @@ class Outlet:
 
     def _tell_gap(self) -> None:
         if self._gap:
-            self._add("… %d records are left out, as nobody read them in time\n" % self._gap)
+            self._add(self._show_gap(self._gap))
             self._gap = 0
 
     def _add(self, text: str) -> None:

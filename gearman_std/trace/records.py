@@ -104,9 +104,17 @@ def record_to_json(record: TraceRecord, width: int = SHOWN_BYTES) -> "Dict[str, 
     return plain
 
 
+def gap_to_json(count: int) -> "Dict[str, Any]":
+    """What stands in the place of so many records that nobody read in time, as plain values."""
+    return {"left_out": count}
+
+
 def record_from_json(plain: "Any") -> TraceRecord:
     """The record that `record_to_json` made plain, as far as a replay needs it.  Raises ProtocolError."""
     from base64 import b64decode
+    if isinstance(plain, dict) and "left_out" in plain:
+        raise ProtocolError("the recording is not complete: %s records are left out; record into a file, with -o" % (
+            plain["left_out"],))
     try:
         data = b64decode(plain.get("bytes", ""), validate=True)
         record = TraceRecord(float(plain["time"]), str(plain["kind"]), str(plain["name"]), plain["from"] == "client",

@@ -1,4 +1,5 @@
 """Lines for who reads fast, slowly, or not at all."""
+import contextlib
 import os
 import tracemalloc
 
@@ -24,6 +25,16 @@ def test_a_file_is_never_waited_for(tmp_path):
         lines.put("x" * 100000)
         assert lines.flush() is None
     assert (tmp_path / "file").stat().st_size == 100000
+
+
+def test_nothing_is_left_out_of_a_file_however_much_comes_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(outlet, "_MOST_WAITING", 1000)
+    with open(str(tmp_path / "file"), "wb", buffering=0) as file:
+        lines = Outlet(file.write, file.fileno())
+        for number in range(3):
+            lines.put("%d" % number * 2000)
+        lines.close()
+    assert (tmp_path / "file").stat().st_size == 6000 and not lines.left_out
 
 
 @pytest.fixture
@@ -72,6 +83,10 @@ def test_what_nobody_reads_costs_nothing_more(pipe):
 def test_what_was_left_out_last_is_told_at_the_end(pipe, monkeypatch):
     monkeypatch.setattr(outlet, "_MOST_WAITING", 10)
     _, writing = pipe
+    with contextlib.suppress(BlockingIOError):
+        os.set_blocking(writing, False)
+        while True:
+            os.write(writing, b"x" * 4096)
     written = []
     lines = Outlet(written.append, writing)
     for number in range(5):

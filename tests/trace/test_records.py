@@ -5,7 +5,7 @@ import pytest
 
 from gearman_std.errors import ProtocolError
 from gearman_std.trace.jobs import milliseconds
-from gearman_std.trace.records import plain_text, record_from_json, record_to_json, show_value
+from gearman_std.trace.records import gap_to_json, plain_text, record_from_json, record_to_json, show_value
 from gearman_std.wire.protocol import JOB_CREATED, SUBMIT_JOB, pack_request, pack_response
 from trace_tools import Talk
 
@@ -60,3 +60,8 @@ def test_what_was_not_kept_is_told():
 def test_what_is_no_record_is_refused(plain):
     with pytest.raises(ProtocolError, match="not a record of a trace"):
         record_from_json(plain)
+
+
+def test_a_recording_with_a_gap_says_so():
+    with pytest.raises(ProtocolError, match="not complete: 3 records are left out"):
+        record_from_json(json.loads(json.dumps(gap_to_json(3))))
