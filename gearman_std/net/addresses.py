@@ -17,8 +17,8 @@ _LONGEST_PATH = 107  # bytes of a Unix socket's path on Linux
 def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
     """Host and port of `host`, `host:port`, `[::1]:port`, `::1`, a (host, port) pair, `unix:/path` or `/path`.
 
-    A Unix socket has its path, which is absolute, for the host, and port 0.  Raises ValueError if the port is no number from 0
-    to 65535, or if the address holds what no address can, or is too long.
+    For a Unix socket, the host is its absolute path, and the port is 0.  Raises ValueError if the port is not a number from 0
+    to 65535, or if the address is too long or has characters that no address can have.
     """
     number = port  # type: Any
     if isinstance(spec, (tuple, list)) and len(spec) == 2 and isinstance(spec[0], str):
@@ -29,7 +29,7 @@ def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
         raise ValueError("%r is a URL; an address is host, host:port, [::1]:port or unix:/path" % spec)
     elif spec.startswith("unix:") or spec.startswith("/"):
         host, number = spec[5:] if spec.startswith("unix:") else spec, 0
-        if not host.startswith("/"):  # a server would take it for a name, or for every address
+        if not host.startswith("/"):  # it would be taken for a name, or for every address
             raise ValueError("the path of a Unix socket begins with a slash, and %r does not" % (host,))
     elif spec.startswith("["):
         host, bracket, rest = spec[1:].partition("]")
@@ -51,23 +51,23 @@ def split_address(spec: "Any", port: int = DEFAULT_PORT) -> "Address":
 
 
 def _is_numeric(host: str) -> bool:
-    """Whether a host with colons may be an address of IPv6; its zone, after a percent sign, is the system's own name."""
+    """Whether a host with colons may be an IPv6 address; a zone after a percent sign is a name that only the system knows."""
     return host.count(":") > 1 and set(host.partition("%")[0]) <= _IN_NUMERIC
 
 
 def split_servers(servers: "Any", environment: "Any", name: str = "servers") -> "List[Address]":
-    """The addresses of a list, of one string with commas, or of one (host, port) pair; None means what the environment variable
-    GEARMAN_SERVERS says, else localhost:4730.
+    """The addresses in a list, in one string with commas, or in one (host, port) pair; None means those that the environment
+    variable GEARMAN_SERVERS names, or localhost:4730.
 
-    Raises ValueError if there is none, TypeError for what is no list, and what `split_address` raises, each with the argument's
-    `name`.
+    Raises ValueError if there is none, TypeError if `servers` is not a list, and what `split_address` raises; each names the
+    argument, `name`.
     """
     if servers is None:
         servers = environment.get("GEARMAN_SERVERS") or "localhost"
     if isinstance(servers, str):
         servers = [word.strip() for word in servers.split(",") if word.strip()]
     elif isinstance(servers, (tuple, list)) and len(servers) == 2 and str(servers[1]).isdigit():
-        servers = [tuple(servers)]  # no host's name is a number
+        servers = [tuple(servers)]  # a (host, port) pair: no address in a list is a number
     if not hasattr(type(servers), "__iter__") or isinstance(servers, (bytes, dict)):
         raise TypeError("%s is %r, not an address or a list of addresses" % (name, servers))
     addresses = []  # type: List[Address]
@@ -93,7 +93,7 @@ def show_address(address: "ServerAddress") -> str:
 
 
 def machine_name() -> str:
-    """What this machine calls itself, as far as a handle and a list can show it; its name may be empty, or any bytes."""
+    """The name of this machine, without what a handle or a listing cannot show; the system's may be empty, or any bytes."""
     name = socket.gethostname()
     return "".join(letter if "!" <= letter <= "~" else "_" for letter in name) or "localhost"
 

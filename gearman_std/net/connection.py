@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .addresses import Address
 
-RECEIVE_SIZE = 65536  # bytes taken from a socket at once; malloc would map and unmap memory for many more
+RECEIVE_SIZE = 65536  # bytes taken from a socket at once; for much larger buffers, malloc would map and unmap memory each time
 SEND_COUNT = 64        # pieces handed to a socket at once
 _JOIN_BELOW = 16384    # pieces smaller than this are joined before they are sent
-LONGEST_WAIT = 3600.0  # seconds of one wait, as the system refuses one of 25 days; who wants more waits again
+LONGEST_WAIT = 3600.0  # seconds of one wait, because the system refuses very long ones; longer waits are repeated
 LONGEST_REFUSAL = 16384  # bytes of an ERR line
 _ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 
@@ -30,7 +30,7 @@ _ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 class Deadline:
     """A time-out over several steps: `timeout` seconds from now, None or infinity for no limit.
 
-    Raises ValueError or TypeError, which name the argument, for what is no number.
+    Raises ValueError or TypeError, which name the argument, if `timeout` is not a number.
 
     Owner: the thread that made it.
     """
@@ -46,7 +46,7 @@ class Deadline:
             self._end = None
         except TypeError:
             raise TypeError("%s is %r, not a number of seconds or None" % (name, timeout)) from None
-        if self._end != self._end:  # it would never be over, and there would never be time left
+        if self._end != self._end:  # NaN: the deadline would never be over, and there would never be time left
             raise ValueError("%s is %r, not a number of seconds or None" % (name, timeout))
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Deadline:
 
 
 def start_deadline(name: str, timeout: "Any", clock: "Callable[[], float]" = time.monotonic) -> Deadline:
-    """The deadline of a time-out that begins now.  Raises ValueError or TypeError, naming the argument, for what is none."""
+    """The deadline of a time-out that begins now.  Raises ValueError or TypeError, naming the argument, if it is not valid."""
     deadline = Deadline(timeout, clock, name)
     if timeout is not None and timeout < 0:
         raise ValueError("%s is %r; a time-out is not less than 0, and None for ever" % (name, timeout))
@@ -71,12 +71,12 @@ def start_deadline(name: str, timeout: "Any", clock: "Callable[[], float]" = tim
 
 
 def check_timeout(name: str, timeout: "Any") -> "Any":
-    """The time-out, None if it has no end; raises what `start_deadline` raises."""
+    """The time-out, or None for no limit; raises what `start_deadline` raises."""
     return None if start_deadline(name, timeout).left() is None else timeout
 
 
 class Connection:
-    """A connected, non-blocking socket with what is still to be sent; made by `open_connection`.
+    """A connected, non-blocking socket, and the bytes that are still to be sent; made by `open_connection`.
 
     Owner: the lock or thread of whoever opened it.
     """
@@ -104,7 +104,7 @@ class Connection:
 
     @property
     def inherited(self) -> bool:
-        """Whether the process that this one was forked from made it; then it is of no use here."""
+        """Whether this process's parent made it before a fork; then it cannot be used here."""
         return self._process != os.getpid()
 
     @property
@@ -164,12 +164,12 @@ class Connection:
         return received  # type: ignore[no-any-return]
 
     def wait(self, timeout: "Optional[float]") -> bool:
-        """Wait until something can be received, or, if something is left to be sent, can be sent; return whether it can."""
+        """Wait until something can be received or, if something is left to be sent, until it can be sent; return whether so."""
         return self.pending or bool(make_waiter([(self, self.unsent)])(timeout))
 
     @property
     def pending(self) -> bool:
-        """Whether bytes were taken from the socket that `receive` has not returned (TLS reads whole records)."""
+        """Whether bytes that were taken from the socket wait for `receive` (TLS reads whole records)."""
         return self._count_pending is not None and self._count_pending() > 0
 
     def close(self) -> None:
@@ -201,11 +201,11 @@ def _next_pieces(outgoing: "Deque[Data]") -> "List[Data]":
 
 
 def open_connection(address: "Any", timeout: "Optional[float]" = None, tls: "Any" = None) -> Connection:
-    """Connect to a job server within `timeout` seconds, looking its name up included, trying each of its addresses in turn.
+    """Connect to a job server within `timeout` seconds, including the look-up of its name; try its addresses in turn.
 
     `tls` is None, True for the system's certificate authorities, an `ssl.SSLContext`, or a dict with some of "ca" (a file of
-    certificate authorities), "certificate" and "key" (files with what this side shows), "hostname" (what the server's
-    certificate says, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not
+    certificate authorities), "certificate" and "key" (files of this side's own certificate), "hostname" (the name in the
+    server's certificate, if that is not the address) and "verify" (False accepts every certificate).  Unix sockets are not
     encrypted.  Raises ConnectTimeout or NoServer; ValueError for a dict with other keys, OSError for files that cannot be used.
     """
     address = split_address(address)
@@ -242,8 +242,8 @@ def _connect(address: "Address", deadline: Deadline) -> socket.socket:
 def _look_up(host: str, port: int, deadline: Deadline) -> "List[Any]":
     """The addresses of a host.
 
-    A name is looked up by a thread of its own if there is a time limit, as name servers that are silent may take the system
-    half a minute; nothing can interrupt that, so the thread is left behind.  Raises socket.timeout, OSError, UnicodeError.
+    If there is a time limit, a separate thread looks up a name, because silent name servers may take the system half a minute.
+    Nothing can interrupt that, so the thread is left behind.  Raises socket.timeout, OSError, UnicodeError.
     """
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -264,7 +264,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> "List[Any]":
             thread.start()
             thread.join(left)
     except RuntimeError:
-        left = None  # no thread can be started: there are too many, the interpreter is about to end, or is one that has none
+        left = None  # no thread can be started: there are too many, or the interpreter is ending, or it has no threads
     if left is None:
         look_up()
     if not outcomes:
@@ -309,7 +309,7 @@ def _connect_one(family: int, protocol: int, found: "Any", deadline: Deadline, s
 
 
 def check_tls_kind(tls: "Any") -> None:
-    """Raises TypeError or ValueError for what cannot be a setting of TLS; does not look at its files."""
+    """Raises TypeError or ValueError if `tls` cannot be a setting of TLS; does not look at its files."""
     if isinstance(tls, dict):
         unknown = sorted(map(str, set(tls) - {"ca", "certificate", "key", "hostname", "verify"}))
         if unknown:
@@ -319,7 +319,7 @@ def check_tls_kind(tls: "Any") -> None:
 
 
 def check_tls(tls: "Any") -> None:
-    """Raises what `open_connection` would raise for these settings; a worker would take that for an outage later."""
+    """Raises what `open_connection` would raise for these settings, which a worker would later take for an outage."""
     if tls:
         tls_context(tls)
 
@@ -344,7 +344,7 @@ def _start_tls(connected: "Any", context: "Any", hostname: str, deadline: Deadli
 
 
 def tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
-    """The SSLContext that `open_connection` was told to use, and the host name that the certificate should have, if told."""
+    """The SSLContext for the `tls` of `open_connection`, and the host name that the certificate should have, if it says one."""
     check_tls_kind(tls)
     import ssl
     if tls is True:
@@ -366,9 +366,9 @@ def tls_context(tls: "Any") -> "Tuple[Any, Optional[str]]":
 
 
 def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optional[float]], List[int]]":
-    """A function that waits, at most so many seconds, until one of the connections can be read, or written if its flag is true.
+    """A function that waits until one of the connections can be read, or also written if its flag is true; it takes seconds.
 
-    It returns the file descriptors that can, none if the time is over, or an hour.
+    It returns their file descriptors; none when that time, or an hour, is over.
     """
     if hasattr(select, "poll"):
         poller = select.poll()
@@ -390,7 +390,7 @@ def make_waiter(connections: "Iterable[Tuple[Any, bool]]") -> "Callable[[Optiona
 
 
 def ask(connection: Connection, line: bytes, timeout: "Optional[float]") -> bytes:
-    """Send one text command over a connection, return the reply, which ends with a line of one dot, and close the connection.
+    """Send one text command over a connection, return the reply up to its line of one dot, and close the connection.
 
     Raises CommandTimeout after `timeout` seconds, ServerLost, and ServerError for a refusal.
     """
@@ -414,14 +414,14 @@ def ask(connection: Connection, line: bytes, timeout: "Optional[float]") -> byte
 
 
 def is_refusal(reply: "Union[bytes, bytearray]", listing: bool) -> bool:
-    """Whether the reply to a text command is an ERR line; in a listing, `ERR ` may also be the beginning of a name."""
+    """Whether the reply to a text command is an ERR line; in a listing, a name may also begin with `ERR `."""
     if not reply.startswith(b"ERR") or not reply.endswith(b"\n") or reply[3:4] not in (b" ", b"\r", b"\n"):
         return False
     return not listing or len(reply) < LONGEST_REFUSAL and reply.count(b"\n") == 1 and b"\t" not in reply
 
 
 def read_refusal(reply: "Union[bytes, bytearray]") -> ServerError:
-    """The error that an ERR line is."""
+    """The error for an ERR line."""
     words = reply[3:].strip().decode("utf-8", "backslashreplace")
     code, _, text = words.partition(" ")
     if _ERROR_CODE.match(code):

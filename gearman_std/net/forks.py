@@ -1,4 +1,4 @@
-"""What a child of a fork lets go of, the connections that are its parent's, and how it ends."""
+"""What a child of a fork does with its parent's connections, and how it ends."""
 import os
 import sys
 import threading
@@ -17,8 +17,8 @@ _left_in_children = None  # type: Optional[WeakSet[Any]] # None as long as Pytho
 def leave_in_children(thing: "Any") -> None:
     """Call `thing.leave()` in every child that a fork makes, before anything else runs there.
 
-    That is to close what it holds without a word to whoever is at the other end.  The thing is remembered only as long as
-    somebody else holds it.
+    `leave` closes what the thing holds without telling the other end.  The thing is remembered only as long as something else
+    refers to it.
     """
     global _left_in_children
     if _left_in_children is None:
@@ -31,7 +31,8 @@ def leave_in_children(thing: "Any") -> None:
 
 
 def _call_in_children(call: "Callable[[], None]") -> None:
-    """As os.register_at_fork, in Python 3.6, which has none, but has the module threading put its locks right in each child."""
+    """What os.register_at_fork does, for Python 3.6, which lacks it: there the module threading calls a function in each child.
+    """
     put_right = threading._after_fork  # type: ignore[attr-defined]
 
     def after_fork() -> None:
@@ -48,16 +49,16 @@ def _leave_all() -> None:
         for thing in things:
             try:
                 thing.leave()
-            except Exception as error:  # one that cannot be left keeps no other from it
+            except Exception as error:  # the other things are left all the same
                 errors.append(error)
         if errors:
             raise errors[0]  # Python writes it to standard error, and goes on
 
 
 def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:
-    """If this process is not the one with the id `parent`, but a child of it, end it as a program that `error` ends.
+    """If this process is not `parent` itself, but a child of it, end it as `error` would end a program.
 
-    What is to run at the end of a program is the parent's, and does not run.
+    Functions that run at the end of a program belong to the parent, and do not run.
     """
     if os.getpid() != parent:
         status = 0
@@ -76,7 +77,7 @@ def end_child(parent: int, error: "Optional[BaseException]" = None) -> None:
 
 
 def exit_at_once(status: int, first: "Optional[Callable[[], Any]]" = None) -> None:
-    """Call `first`, write out standard output and error, and end this process, after a second at most, whatever runs in it."""
+    """Call `first`, flush standard output and error, and end this process within a second, whatever runs in it."""
     def flush() -> None:
         if first is not None:
             first()
@@ -85,7 +86,7 @@ def exit_at_once(status: int, first: "Optional[Callable[[], Any]]" = None) -> No
                 stream.flush()
             except (OSError, ValueError, AttributeError):
                 continue  # closed, or nowhere to go
-    # In a thread of its own, since another one may be stuck in the middle of writing.
+    # In a separate thread, because another one may be stuck in the middle of a write.
     try:
         start_thread(flush, "gearman_std flush").join(1.0)
     except OSError:  # there is none left

@@ -1,4 +1,4 @@
-"""Signals that call a function, wake whoever waits in a selector, or have come down from who started this program."""
+"""Signals: they call functions and wake a thread that waits in a selector; what this program inherits of them is reset."""
 import os
 import signal
 import sys
@@ -10,17 +10,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-# What stops or steers a program; held back until it is ready for them, so that early ones do what later ones do.
+# The signals that stop or steer a program.  They are held back until it is ready, so that early ones have the same effect.
 STEERING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def begin_with_signals() -> None:
-    """Set all signals to what a new program has, whatever its parent ignores or blocks, and hold STEERING back.
+    """Reset all signals to their defaults, whatever the parent process ignores or blocks, and hold STEERING back.
 
-    A SIGHUP that is ignored stays so, as nohup wants it.  To be called in the main thread.
+    An ignored SIGHUP stays ignored, for nohup.  Must be called in the main thread.
     """
     left_alone = {getattr(signal, name, None) for name in ("SIGHUP", "SIGPIPE", "SIGXFSZ")}  # the interpreter's, but for SIGHUP
-    # PyPy takes what it was started with to be ignored for the default.
+    # PyPy takes a signal that was ignored when it started for one with the default.
     ignored = (signal.SIG_IGN,) if sys.implementation.name == "cpython" else (signal.SIG_IGN, signal.SIG_DFL)
     for number in set(signal.Signals) - left_alone - {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}:
         if signal.getsignal(number) in ignored:
@@ -30,12 +30,12 @@ def begin_with_signals() -> None:
 
 
 def hold_signals() -> "Any":
-    """Hold STEERING back, in this thread and those that it starts; return what `release_signals` takes to undo that."""
+    """Hold STEERING back in this thread and those that it starts; return the argument for `release_signals`."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, STEERING) if hasattr(signal, "pthread_sigmask") else None
 
 
 def release_signals(before: "Any" = None) -> None:
-    """Let the signals come that were held back."""
+    """Let the signals through that were held back."""
     if hasattr(signal, "pthread_sigmask"):
         if before is None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STEERING)
@@ -44,9 +44,9 @@ def release_signals(before: "Any" = None) -> None:
 
 
 def make_handler(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":
-    """A signal handler that calls a function in this process; in one that forks from it, the signal ends that.
+    """A signal handler that calls a function in this process; in a child of a fork, the signal ends the child.
 
-    What a worker's function forks, as multiprocessing does, has the handlers too, and a stop would be nothing to it.
+    Children that a worker's function forks, for example by multiprocessing, inherit the handlers, and would ignore a stop.
     """
     process = os.getpid()
 
@@ -62,9 +62,9 @@ def make_handler(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":
 class WokenBySignals:
     """While it is entered, in the main thread, every signal writes a byte to a descriptor.
 
-    Otherwise a signal that comes between the interpreter's last look for signals and the system call that waits, or that the
-    system gives to another thread, would be noticed after the wait only.  A program that has another place for those bytes, as
-    asyncio has, keeps it.
+    Otherwise a signal would be noticed only after the wait if it comes between the interpreter's last look for signals and the
+    system call that waits, or if the system gives it to another thread.  If the program has set another descriptor for those
+    bytes, as asyncio does, that stays.
 
     Owner: the thread that enters it.
     """
@@ -89,17 +89,17 @@ class WokenBySignals:
         self.leave()
 
     def leave(self) -> None:
-        """No longer write there; in a child of a fork, where the descriptor may soon be that of something else."""
+        """No longer write to the descriptor, in a child of a fork: it may soon belong to something else."""
         if self._set:
             signal.set_wakeup_fd(-1)
             self._set = False
 
 
 class Urgent:
-    """While it is entered, in the main thread, other threads can have a function called there, in the middle of what it does.
+    """While it is entered in the main thread, other threads can call a function there, whatever the main thread is doing.
 
-    It takes SIGURG for that, which the system ignores by default; it is not `entered` if the program uses that for something
-    else, or where there is no such signal.
+    It uses SIGURG, which the system ignores by default; it is not `entered` if the program uses SIGURG for something else, or
+    where there is no such signal.
 
     Owner: the thread that enters it.
     """

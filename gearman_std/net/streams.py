@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Tuple
     from ..wire.protocol import Data
 
-KEEPALIVE = (30, 10, 3)  # seconds, seconds, times: a peer that is gone is noticed after a minute
-MOST_KEEPALIVE = (32767, 32767, 127)  # that Linux takes
+KEEPALIVE = (30, 10, 3)  # idle seconds, interval in seconds, count: a peer that is gone is noticed after a minute
+MOST_KEEPALIVE = (32767, 32767, 127)  # the largest that Linux takes
 _TLS_PART = 131072  # bytes
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -17,8 +17,8 @@ _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEEPALIVE, patience: float = 0.0) -> None:
     """Make a TCP socket send at once, and notice a peer that is gone.
 
-    `keepalive` is after how many seconds of silence the system asks whether the peer is there, how many seconds it waits before
-    it asks again, and how often.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or
+    `keepalive` is: after how many seconds of silence the system asks whether the peer is there, how many seconds later it asks
+    again, and how often it asks.  Sent data may be unconfirmed, or find no room at the peer, for as long as all that takes, or
     for `patience` seconds if that is longer.
     """
     idle, interval, count = keepalive
@@ -35,17 +35,17 @@ def set_up_tcp(connected: socket.socket, keepalive: "Tuple[int, int, int]" = KEE
 def acknowledge_at_once(connected: "Any") -> None:
     """Make the system acknowledge at once what a TCP socket has received.
 
-    By default it takes up to 40 ms, for which libgearman, whose send buffer is small, waits many times in a large packet.
+    By default it takes up to 40 ms; libgearman has a small send buffer, and waits that long many times in a large packet.
     """
     if _QUICK_ACK is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
         try:
             connected.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
         except OSError:
-            return  # it is lost, which whoever receives next is told
+            return  # the connection is lost, which the next receive will tell
 
 
 def end_connection(connected: "Any") -> None:
-    """Close a connection in a way that its other end sees, even while a child of a fork holds the socket, too."""
+    """Close a connection so that the other end sees it, even while a child of a fork holds the socket, too."""
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError):  # it is lost already; a ValueError is about TLS that never began
@@ -55,14 +55,14 @@ def end_connection(connected: "Any") -> None:
 
 
 def certificate_error(error: OSError, path: "Any", reason: str = "") -> OSError:
-    """The same error with the file's name, which OpenSSL leaves out, and with `reason` for the reason, if there is one."""
+    """The same error with the name of the file, which OpenSSL leaves out, and with `reason`, if that is given."""
     if not reason and error.errno and not hasattr(error, "library"):  # none of OpenSSL's, and PyPy has no text for it
         reason = os.strerror(error.errno)
     return OSError(error.errno, "cannot use the certificates or the key of %s: %s" % (path, reason or error.strerror or error))
 
 
 class TLSStream:
-    """A TLS socket that says "not now" as a plain one does, and sends several pieces one after the other.
+    """A TLS socket that raises BlockingIOError as a plain one does, and has `sendmsg`.
 
     Owner: whoever owns the connection.
     """
@@ -126,7 +126,7 @@ class TLSStream:
         return self.send(next(iter(pieces)))
 
     def end_sending(self) -> None:
-        """Send no more, and go on receiving: TCP's end without TLS's farewell, after which Python receives no more."""
+        """Send no more, but go on receiving: end TCP without TLS's farewell, after which Python could not receive."""
         socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def shutdown(self, how: int) -> None:
@@ -140,7 +140,7 @@ class TLSStream:
         self._socket.close()
 
     def leave(self) -> None:
-        """Close the socket without that farewell, which would end the connection for another process too."""
+        """Close the socket without the farewell, which would end the connection for the other process, too."""
         self._socket.close()
 
     def _say_farewell(self) -> None:

@@ -1,4 +1,4 @@
-"""What this package asks of the world outside: the time, chance, sleep, connections, and what waits for them."""
+"""What this package needs from the world outside: the time, random numbers, sleep, connections, and what waits for them."""
 import random as _random_module
 import time
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class System:
-    """The system on which a server, client or worker runs; whoever plays with time or with the network makes one of their own.
+    """The system on which a server, client or worker runs; tests that simulate time or the network make their own.
 
-    `clock` tells monotonic seconds, `wall_clock` seconds since 1970, `random` a number from 0 up to 1; `sleep` takes seconds.
-    `connect` is called as `open_connection`, `make_waiter` as that of `connection`, and `make_selector` makes what
-    `selectors.DefaultSelector` makes.
+    `clock` returns monotonic seconds, `wall_clock` seconds since 1970, `random` a number from 0 up to 1; `sleep` takes seconds.
+    `connect` is called like `open_connection`, `make_waiter` like the function in the module connection, and `make_selector`
+    like `selectors.DefaultSelector`.
 
     Owner: nobody, it does not change.
     """

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def start_thread(run: "Callable[..., Any]", name: str, *arguments: "Any") -> threading.Thread:
-    """Start a thread that does not keep the program from ending.  Raises OSError where there may be no more of them."""
+    """Start a thread that does not keep the program from ending.  Raises OSError if no more threads can be started."""
     thread = threading.Thread(target=run, name=name, args=arguments, daemon=True)
     try:
         thread.start()

@@ -1,4 +1,4 @@
-"""Sockets for the core: the job server, whom it listens to, and who may do what.
+"""Sockets for the core: the job server, where it listens, and who may do what.
 
 Imports core, store, net, wire, timers, errors and arguments.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: facts about a peer in, its rights out."""
+"""Who may do what: facts about a peer go in, its rights come out."""
 
 from ..core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
 
@@ -11,8 +11,8 @@ ANYBODY, NOBODY, LOOPBACK, UNIX = "any", "none", "loopback", "unix"
 
 
 class PeerFacts:
-    """What the server knows of a peer: its IP address ("" for a Unix socket), its user id (None if it cannot be known), and the
-    names in its certificate, if that was checked.
+    """What the server knows about a peer: its IP address ("" for a Unix socket), its user id (None if it cannot be known), and
+    the names in its certificate, if that was checked.
 
     Owner: nobody, it does not change.
     """
@@ -22,7 +22,7 @@ class PeerFacts:
     def __init__(self, address: str = "", uid: "Optional[int]" = None, names: "Iterable[str]" = ()) -> None:
         self.address = plain_address(address)
         zone = address.partition("%")[2]
-        self.shown = "%s%%%s" % (self.address, zone) if zone else self.address  # with the zone of a link-local one
+        self.shown = "%s%%%s" % (self.address, zone) if zone else self.address  # with the zone of a link-local address
         self.uid = uid
         self.names = tuple(names)
 
@@ -32,10 +32,10 @@ class PeerFacts:
 
 
 class Access:
-    """Who may submit jobs and ask for them, work, ask with text commands (admin), and change things with them (steer).
+    """Who may submit jobs and ask about them, work, ask with text commands (admin), and change things with them (steer).
 
-    Each is a list of who may, None for the default: everybody; but steer, for which one must be an admin too, is by default for
-    loopback addresses and Unix sockets.  In a list stand networks such as ``10.0.0.0/8``, ``::1`` or ``192.168.1.7``,
+    Each is a list of those who may, None for the default, which is everybody; steer is by default for loopback addresses and
+    Unix sockets, and always needs admin, too.  A list has networks such as ``10.0.0.0/8``, ``::1`` or ``192.168.1.7``,
     ``loopback``, ``unix`` (every Unix socket), ``uid:1000`` or ``uid:www-data`` (that user, by a Unix socket), ``cert:NAME``
     (the common name, or an alternative name, in a certificate that was checked), ``any`` and ``none``.  Raises ValueError.
 
@@ -56,12 +56,12 @@ class Access:
 
     @property
     def certificate_names(self) -> "FrozenSet[str]":
-        """The names of certificates that it looks for."""
+        """The names in certificates that its lists have."""
         return frozenset(name for one in self._lists.values() for name in one.names)
 
     @property
     def uids(self) -> "FrozenSet[int]":
-        """The user ids that it looks for."""
+        """The user ids that its lists have."""
         return frozenset(uid for one in self._lists.values() for uid in one.uids)
 
     def rights(self, peer: PeerFacts) -> "FrozenSet[str]":
@@ -73,7 +73,7 @@ class Access:
 
 
 class _AllowList:
-    """One list of who may."""
+    """One list of those who may."""
 
     __slots__ = ("words", "networks", "names", "uids")
 
@@ -130,7 +130,7 @@ def _read_uid(text: str) -> int:
 
 
 def plain_address(text: str) -> str:
-    """An IP address without the zone of a link-local one, and of IPv4 even if an IPv6 socket says it in its own way."""
+    """An IP address without the zone of a link-local one; an IPv4 address that an IPv6 socket shows as mapped is plain."""
     text = text.partition("%")[0]
     if text.lower().startswith("::ffff:") and "." in text:
         return text[7:]

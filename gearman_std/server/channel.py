@@ -1,4 +1,4 @@
-"""One connection of a server: its socket, its Peer, its state, what waits to be sent, and what waits to be obeyed.
+"""One connection of a server: its socket, its Peer, its state, the bytes to be sent, and the packets to be obeyed.
 
     shaking hands ─agreed─> open ─refused─> closing ─sent─> lingering ─ended─> closed
                             open ─ended─> finishing ─sent─> closed
@@ -10,12 +10,12 @@
     finishing ─lost─> closed
     lingering ─lost─> closed
 
-Open: its peer is read from, obeyed and sent to.  Held up: it has asked for what cannot be done before the store is read,
-or has what the peer waits for.
-Closing: the server wants no more of it, and it has still to read why.
-Lingering: it has been sent all that, and is told the end; what it sends is received and ignored, or the answer might be lost on
-its way.  Finishing: the peer sends nothing more, and is sent the rest.  A peer is undone in the core after it was last open or
-closing.  Where TLS is spoken, shaking hands comes first (see the module tls).
+Open: the peer is read from, obeyed and sent to.  Held up: the peer has asked for something that must wait until the store is
+read, or until the store has what the peer waits for.
+Closing: the server wants nothing more from the peer, which has not yet read why.
+Lingering: the peer has been sent all that, and the end; what it still sends is received and ignored, because otherwise the
+answer might be lost on its way.  Finishing: the peer sends nothing more, and gets the rest.  The core forgets a peer when it
+leaves the states open and closing.  With TLS, shaking hands comes first (see the module tls).
 """
 from collections import deque
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Sequence, Tuple
     from ..wire.protocol import Data, Packet
 
-SEND_PIECES = 64   # pieces handed to the system in one sendmsg
-PIECE_COST = 100   # bytes of memory that a piece in a backlog costs beside its own
+SEND_PIECES = 64   # pieces given to the system in one sendmsg
+PIECE_COST = 100   # bytes of memory that a piece in a backlog costs besides its contents
 
 SHAKING, OPEN, HELD_UP, CLOSING, FINISHING, LINGERING, CLOSED = STATES = (
     "shaking hands", "open", "held up", "closing", "finishing", "lingering", "closed")
 
-# What happens to a connection: TLS is agreed on; the server is unready for what the peer asks for, or ready again; the peer is
-# refused, or has ended what it sends; all is sent; it is lost by an error, or as its time is over.
+# What happens to a connection.  TLS is agreed on; the server is not ready for what the peer asks for, or ready again; the peer
+# is refused, or sends nothing more; all is sent; the connection is lost by an error, or because its time is over.
 AGREED, UNREADY, READY, REFUSED, ENDED, SENT, LOST = "agreed", "unready", "ready", "refused", "ended", "sent", "lost"
 
 ARROWS = {
@@ -55,7 +55,7 @@ _NO_PACKETS = []  # type: List[Packet]
 class Channel:
     """One connection.
 
-    If its reader is an HTTPSession, that also makes of what the core sends what the peer understands.
+    If its reader is an HTTPSession, that also turns what the core sends into HTTP.
 
     Owner: the dispatcher thread.
     """
@@ -69,13 +69,13 @@ class Channel:
         self.peer = peer
         self.reader = reader
         self.http = reader if isinstance(reader, HTTPSession) else None
-        peer.bulky = self.http is not None  # so that all for it goes through `put`
+        peer.bulky = self.http is not None  # so that everything for it goes through `put`
         self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed, the last one first
         self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
         self.backlog_size = 0   # bytes in backlog
         self.state = OPEN       # changed by `move` alone
-        self.moved = 0          # bytes of progress since moved_at, of half a packet that is coming, or of a backlog that goes
-        self.moved_at = 0.0     # since when, monotonic seconds
+        self.moved = 0          # bytes of progress since moved_at, of a packet that is coming, or of a backlog that is sent
+        self.moved_at = 0.0     # monotonic seconds
         self._send_pieces = getattr(connection, "sendmsg", None)  # Windows has none
 
     def __repr__(self) -> str:
@@ -87,21 +87,21 @@ class Channel:
         self.state = ARROWS[self.state, event]
 
     def wait(self, packets: "List[Packet]") -> None:
-        """Keep packets for later turns; there must be none that wait already."""
+        """Keep packets for later turns; no others may be waiting."""
         self.waiting = packets[::-1]
 
     def put_back(self, packets: "List[Packet]") -> None:
-        """Keep packets that were taken, to be taken again before the others."""
+        """Put back packets that were taken, before the others."""
         self.waiting += packets[::-1]
 
     def take(self, count: int) -> "List[Packet]":
-        """Take at most so many of the packets that wait, in their order."""
+        """Take at most `count` of the waiting packets, in their order."""
         packets = self.waiting[:-count - 1:-1]
         del self.waiting[-count:]
         return packets
 
     def put(self, pieces: "Sequence[Data]") -> None:
-        """Add to the backlog; small pieces are joined, but not to more than large ones, which are not copied."""
+        """Add to the backlog; small pieces are joined up to the size of a large one; large ones are not copied."""
         if self.http is not None:
             pieces = self.http.respond(pieces)
             self.peer.closing = self.peer.closing or self.http.over
@@ -154,21 +154,21 @@ class Channel:
             return
 
     def close(self) -> None:
-        """End the connection; nothing waits any longer, and what is still sent goes nowhere."""
+        """End the connection; nothing waits any longer, and what the core still sends goes nowhere."""
         self.send, self._send_pieces = len, None
-        self.peer.channel = None  # so that no cycle of references is left, which a rare collection would have to find
+        self.peer.channel = None  # so that no cycle of references is left for the collector, which runs rarely
         end_connection(self.socket)
         self.waiting = _NO_PACKETS
         self.backlog.clear()
         self.backlog_size = 0
 
     def leave(self) -> None:
-        """Close this process's socket without a word: the connection is that of the process it forked from."""
+        """Close this process's socket without telling the peer: the connection belongs to the parent process."""
         getattr(self.socket, "leave", self.socket.close)()
 
 
 class SecureChannel(Channel):
-    """A connection with TLS, which the selector calls, as TLS may have to send to receive, and the other way round.
+    """A connection with TLS; the selector calls it, because TLS may have to send in order to receive, and the other way round.
 
     Owner: the dispatcher thread.
     """

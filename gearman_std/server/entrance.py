@@ -1,4 +1,4 @@
-"""The way in: connections that were accepted are turned away, agree on TLS, and become channels."""
+"""The way in: an accepted connection is turned away, or agrees on TLS if needed and becomes a channel."""
 import logging
 from selectors import EVENT_READ
 
@@ -32,7 +32,7 @@ _logger_entrance = logging.getLogger("gearman_std.server")
 
 
 def check_security(access: Access, tls: "Optional[ServerTLS]", places: "Sequence[Place]") -> None:
-    """Raises ValueError if an address is to speak TLS without settings, or an access list names what can never be known."""
+    """Raises ValueError if an address needs TLS settings that are missing, or an access list names what can never be known."""
     if tls is None and any(place.secure if isinstance(place, Listener) else place[1] for place in places):
         raise ValueError("to speak TLS, a certificate is needed")
     if access.certificate_names and (tls is None or not tls.checks_peers):
@@ -44,9 +44,9 @@ def check_security(access: Access, tls: "Optional[ServerTLS]", places: "Sequence
 class Entrance:
     """Who may come in, and as what.
 
-    It makes channels of connections to the server's listeners: none if `max_connections` are there already, or if `access` lets
-    the peer do nothing; with `tls`, where the listener is secure, those that have agreed on it.  `web_names` are those by
-    which browsers may call this server.
+    It makes channels of connections to the server's listeners, but not if there are `max_connections` already, or if `access`
+    lets the peer do nothing.  With `tls`, connections to a secure listener must first agree on it.  `web_names` are the names
+    by which browsers may call this server.
 
     Owner: the dispatcher thread.
     """
@@ -78,14 +78,14 @@ class Entrance:
         self._channels.room_again = self.gate.open
 
     def close(self) -> None:
-        """Close the listeners, and what has still to agree on TLS."""
+        """Close the listeners, and the connections that have not yet agreed on TLS."""
         for thing in (self.gate, self.handshakes):
             if thing is not None:
                 thing.close()
         self.gate = self.handshakes = None
 
     def leave(self) -> None:
-        """Close this process's sockets without a word: they are those of the process it forked from."""
+        """Close this process's sockets without telling the peers: they belong to the parent process."""
         for thing in (self.gate, self.handshakes):
             if thing is not None:
                 thing.leave()
@@ -111,7 +111,7 @@ class Entrance:
         self._count("accept_pauses")
 
     def welcome(self, connection: "Any", facts: PeerFacts, listener: Listener) -> "Optional[Channel]":
-        """Make a channel of a connection, whose socket the selector does not watch yet, if there is anything that it may do."""
+        """Make a channel of a connection, if the peer may do anything; the selector does not watch its socket yet."""
         rights = self._access.rights(facts)
         if not rights:
             _logger_entrance.warning("turning away %r, which may do nothing", facts)
@@ -143,7 +143,7 @@ class Entrance:
         return channel
 
     def _make_reader(self, listener: Listener) -> PacketReader:
-        """What reads a connection, by what is spoken there."""
+        """The reader for a connection, by the protocol that is spoken there."""
         if listener.http == WEB:
             return WebSession(self._web_names, self._shared_answers)
         if listener.http == JOBS:
@@ -168,7 +168,7 @@ class Entrance:
             self._faults.surely(end_connection, stream)
             return
         if channel is not None:
-            self._channels.serve_surely(channel)  # it may have been quick
+            self._channels.serve_surely(channel)  # it may have sent something already
 
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
         _logger_entrance.warning("no TLS with %s: %s", facts.shown, reason)
@@ -180,7 +180,7 @@ class Entrance:
 
 
 def _ask_for_result(handle: bytes) -> "List[Packet]":
-    """The packets that ask how a job ended, which cannot be told before the store is read, as an order cannot be obeyed."""
+    """The packets that ask how a job ended; like orders, they have to wait until the store is read."""
     def question(core: "Core", peer: Peer) -> "Iterator[Data]":
         return replay(core, peer, handle)
     return [(ASK, (question, True))]  # type: ignore[list-item]

@@ -10,7 +10,7 @@ _logger_faults = logging.getLogger("gearman_std.server")
 
 
 class Faults:
-    """The faults of ours that a server has met, which it counts among its counters.
+    """The errors of ours that a server has met; they are counted in its counters.
 
     Owner: the dispatcher thread.
     """
@@ -25,19 +25,19 @@ class Faults:
         return "<Faults: %d>" % self._counters["faults"]
 
     def note(self, text: str, *arguments: "Any") -> None:
-        """Log the exception that is being handled, and go on; but raise it in a child of a fork, which it is to end, so that
-        there is no second server.
+        """Log the exception that is being handled, and go on.  In a child of a fork, raise it: it ends the child, so that there
+        is no second server.
         """
         if os.getpid() != self.process:
             raise
         self._counters["faults"] += 1
         try:
             _logger_faults.exception(text, *arguments)
-        except Exception:  # there is not even memory to say it, so that the count has to do
+        except Exception:  # there is not even memory to log it; the counter has it
             return
 
     def surely(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Call a function, a second time if it fails, whose failure must not keep us from what comes after it."""
+        """Call a function, a second time if it fails; a failure does not keep the caller from what comes next."""
         for _ in range(2):
             try:
                 function(*arguments)

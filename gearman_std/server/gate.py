@@ -1,4 +1,4 @@
-"""Where connections come in: the listeners of a server, which rest while there is no room for more."""
+"""Where connections come in: the listeners of a server, which pause while there is no room for more."""
 import errno
 import logging
 from selectors import EVENT_READ
@@ -14,18 +14,18 @@ _logger_gate = logging.getLogger("gearman_std.server")
 
 ACCEPT_PAUSE = 1.0   # seconds without accepting after file descriptors ran out
 ACCEPT_COUNT = 64    # connections accepted in one round of the loop
-NEVER = float("inf")  # when what is not planned happens, monotonic seconds
+NEVER = float("inf")  # monotonic seconds: the time of what is not planned
 
-# Errors of one connection that accept reports, Linux even those of the network: the next one may be better.
+# Errors of one connection that accept reports, on Linux also those of the network: the next connection may be fine.
 _LOST_BEFORE_ACCEPTED = frozenset(getattr(errno, name) for name in (
     "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
     "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT") if hasattr(errno, name))
 
 
 def stop_watching(selector: "Any", thing: "Any") -> None:
-    """Have a selector watch a socket no longer, if it does: one that failed to change what it looks for has lost it already.
+    """Make a selector stop watching a socket, if it does: after a failure to change its events it has lost the socket already.
 
-    A second try makes sure of it, or the next socket with that number could not be watched.
+    A second try makes sure; otherwise the next socket with the same number could not be watched.
     """
     for _ in range(2):
         try:
@@ -38,8 +38,8 @@ def stop_watching(selector: "Any", thing: "Any") -> None:
 class Gate:
     """The listeners of a server, which a selector watches.
 
-    `welcome` is called with each connection, what is known of the peer, and the listener; `paused` whenever a pause begins.
-    `clock` tells the time in monotonic seconds, `deadlines` is the server's.
+    `welcome` is called with each connection, the facts about the peer, and the listener; `paused` whenever a pause begins.
+    `clock` tells monotonic seconds; `deadlines` is the server's.
 
     Owner: the dispatcher thread.
     """
@@ -69,7 +69,7 @@ class Gate:
         return self._pause_end is not None
 
     def pause(self) -> None:
-        """Accept nothing for a while, which begins now: there is no room for more."""
+        """Accept nothing for a while from now on: there is no room for more."""
         for listener in self.listeners:
             stop_watching(self._selector, listener.socket)
         self._end_pause()
@@ -107,7 +107,7 @@ class Gate:
         self._end_pause()
 
     def leave(self) -> None:
-        """Close this process's sockets: the listeners are those of the process it forked from."""
+        """Close this process's sockets: the listeners belong to the parent process."""
         for listener in self.listeners:
             listener.leave()
         self.listeners = []
@@ -130,7 +130,7 @@ class Gate:
                 if isinstance(error, ConnectionAbortedError) or getattr(error, "errno", None) in _LOST_BEFORE_ACCEPTED:
                     _logger_gate.debug("lost a connection before it was accepted: %s", error)
                     continue
-                # Out of file descriptors, or of memory: a pause is all that can help.
+                # Out of file descriptors, or of memory: only a pause can help.
                 _logger_gate.warning("cannot accept connections, pausing: %s", error)
                 self.pause()
                 return

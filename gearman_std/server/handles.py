@@ -1,7 +1,7 @@
-"""The numbers in handles: those of two servers are never equal, whether they live at the same time or one after the other.
+"""The numbers in handles: no two servers ever give out the same, whether they run at the same time or one after the other.
 
-A number is the second in which a block of numbers was taken, what distinguishes this process from the others of the machine,
-and the place in the block: 31, 15 and 17 binary digits, one after the other.
+A number is made of three parts: the second in which its block was taken (31 bits), what distinguishes this process from the
+others on the machine (15 bits), and the place in the block (17 bits).
 """
 import os
 import threading
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 _EPOCH = 1577836800  # the beginning of 2020, as unix time
-_LATEST = 1 << 31    # seconds after that; a clock set beyond it is not believed, as a number has to fit into 63 digits
+_LATEST = 1 << 31    # seconds after that; a clock beyond it is not believed, because a number has to fit 63 bits
 _PROCESSES = 1 << 15
 _SECOND = _PROCESSES * HANDLE_BLOCK
 
@@ -23,9 +23,9 @@ _last_second = 0  # in which this process has taken a block
 
 
 def take_handle_numbers(after: int, wall_clock: "Callable[[], float]" = time.time) -> int:
-    """The number before the first of a block that nobody else has; it is beyond `after`, too, should the clock be wrong.
+    """The number before the first one of a block that nobody else has; it is also beyond `after`, in case the clock is wrong.
 
-    Processes of one machine differ by their ids, also those that start in the same second.
+    Processes on one machine that start in the same second differ by their ids.
     """
     global _last_second
     clock = int(wall_clock()) - _EPOCH

@@ -1,4 +1,4 @@
-"""Where a server listens: TCP over IPv4 and IPv6, Unix sockets, and sockets that somebody else opened."""
+"""Where a server listens: TCP over IPv4 and IPv6, Unix sockets, and sockets that another program opened."""
 import errno
 import os
 import socket
@@ -19,19 +19,19 @@ JOBS, WEB = "jobs", "web"  # what HTTP can be for: to submit jobs, or to look at
 
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
-# What may stand before an address: whether TLS is spoken there, and over it what HTTP is for, if it is that.
+# The prefixes of an address: whether TLS is spoken there, and, if HTTP is, what it is for.
 SCHEMES = {"tls:": (True, ""), "tcp:": (False, ""), "https:": (True, JOBS), "http:": (False, JOBS),
            "webs:": (True, WEB), "web:": (False, WEB)}
-_PORT_TRIES = 16  # ports that are free for one family of addresses may be taken for the other
+_PORT_TRIES = 16  # how often to try: a port that is free for one family of addresses may be taken for the other
 KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
 class Listener:
-    """One listening socket, `secure` if TLS is to be spoken on its connections, `http` if HTTP rather than Gearman's protocol:
-    JOBS or WEB.
+    """One listening socket.  `secure`: TLS is spoken on its connections.  `http`: HTTP is spoken instead of Gearman's protocol;
+    JOBS or WEB says for what.
 
-    With `path`, the file of a Unix socket goes when it is closed.  With `own`, nobody but this server is to accept there, so
-    that closing it ends it for the children of forks, too.
+    `path` is the file of a Unix socket, which is removed at the end.  With `own`, only this server accepts there, so that
+    closing it ends it for children of forks, too.
 
     Owner: the dispatcher thread.
     """
@@ -64,7 +64,7 @@ class Listener:
                 return connection, PeerFacts(uid=_uid_of_peer(connection))
             set_up_tcp(connection, self.keepalive, self.patience)
             return connection, PeerFacts(_numeric_host(address))
-        except OSError as error:  # some systems refuse options of a connection that is gone already
+        except OSError as error:  # some systems refuse to set options on a connection that is gone already
             end_connection(connection)
             raise ConnectionAbortedError(error.errno, error.strerror) from None
         except BaseException:
@@ -85,7 +85,7 @@ class Listener:
                 return
 
     def leave(self) -> None:
-        """Close this process's socket: it is that of the process it forked from."""
+        """Close this process's socket: it belongs to the parent process."""
         self.socket.close()
 
 
@@ -111,10 +111,9 @@ def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]
     """Where to listen: each address with whether TLS and whether HTTP is spoken there, or a `Listener`.
 
     A spec is `host`, `host:port`, `[::1]:port`, a (host, port) pair, `unix:/path`, `/path`, or a `Listener` for a socket that
-    is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP; a string may
-    say it for itself with `tls:` or `tcp:` before the address, or that HTTP is spoken, with TLS or without it: with `https:` or
-    `http:` for jobs, with `webs:` or `web:` for people and monitors.  Of these a port alone is one of 127.0.0.1.  Raises
-    ValueError and TypeError.
+    is open already.  An empty host means every IPv4 and IPv6 address.  `secure` says whether TLS is spoken on TCP.  A string
+    can override that with a prefix: `tls:` or `tcp:`; or, for HTTP with or without TLS, `https:` or `http:` for jobs, `webs:`
+    or `web:` for people and monitors.  With these two, a port alone is a port of 127.0.0.1.  Raises ValueError and TypeError.
     """
     if port > 65535:
         raise ValueError("port is %r, more than 65535" % (port,))
@@ -135,7 +134,7 @@ def read_places(specs: "Sequence[Any]", port: int, secure: bool) -> "List[Place]
 
 
 def names_for_browsers(places: "Sequence[Place]") -> "FrozenSet[str]":
-    """The names, in small letters, by which browsers may call the server: the machine's, and those of the places themselves."""
+    """The names by which browsers may call the server, in lower case: the machine's, and those in the places themselves."""
     return frozenset([machine_name().lower(), "localhost"] + [
         place[0][0].lower() for place in places if not isinstance(place, Listener) and place[2] == WEB])
 
@@ -143,8 +142,8 @@ def names_for_browsers(places: "Sequence[Place]") -> "FrozenSet[str]":
 def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Optional[int]" = None) -> "List[Listener]":
     """Listen on every place that `read_places` found.
 
-    `socket_mode` is for the files of Unix sockets, None for what the system makes them.  Raises OSError, naming the address, if
-    one cannot be had.
+    `socket_mode` is for the files of Unix sockets, None for the system's default.  Raises OSError, naming the address, if the
+    server cannot listen there.
     """
     listeners = [place for place in places if isinstance(place, Listener)]
     try:
@@ -166,7 +165,7 @@ def open_listeners(places: "Sequence[Place]", backlog: int, socket_mode: "Option
 def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:  # a UnicodeError is about a host name that no name server could hold
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name server could have such a host name
         reason = getattr(error, "strerror", None) or error
         raise OSError(getattr(error, "errno", None), "cannot listen on %s: %s" % (host, reason)) from None
     tries = 1 if port else _PORT_TRIES
@@ -174,7 +173,7 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
         tries -= 1
         opened, failure = _bind_all(found, host, port, backlog)
         if failure is None or opened and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            return opened  # all of them, or but for a family that this machine does not have
+            return opened  # all, except for a family of addresses that this machine does not have
         for one in opened:
             one.close()
         if failure.errno != errno.EADDRINUSE or not tries:
@@ -183,7 +182,7 @@ def _listen_tcp(host: str, port: int, backlog: int) -> "List[socket.socket]":
 
 def _bind_all(found: "Sequence[Any]", host: str, port: int,
               backlog: int) -> "Tuple[List[socket.socket], Optional[OSError]]":
-    """Listen on every address found, all with the same port; return how far that went, and what was in the way."""
+    """Listen on every address found, all with the same port; return the listeners, and the error that stopped it."""
     opened = []  # type: List[socket.socket]
     failure = None  # type: Optional[OSError]
     for family, kind, protocol, _, address in found:
@@ -231,7 +230,7 @@ def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socke
 
 
 def _set_mode(path: str, mode: int) -> None:
-    """Set the permissions of a socket's file, and of nothing that another user has put in its place."""
+    """Set the permissions of a socket's file, but not of anything that another user has put in its place."""
     if not hasattr(os, "O_PATH"):
         os.chmod(path, mode)
         return
@@ -248,7 +247,7 @@ def _remove_stale(path: str) -> None:
     """Remove the file of a Unix socket that nobody answers on, as a killed server leaves it."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # and is in the way
+            return  # bind will say that it is in the way
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -1,13 +1,13 @@
 """Sockets for the core: accept, read, flush, time, wake-up, stop.
 
-One thread, the dispatcher, waits in a selector.  After each wake-up it reads what is there, lets the core decide, hands the
-records for the store to the thread that writes them, then sends each peer all that the core has for it, but for what waits
-until the store has something: disk before reply, and at most one send per peer.
-What is for clients may gather while others have something to say, GATHER_TIME seconds at most, and leaves as soon as nobody
-has; what is for workers, who are to be kept busy, never waits (benchmark: round trip, 8 clients).
+One thread, the dispatcher, waits in a selector.  After each wake-up it reads what is there, lets the core decide, and hands the
+records for the store to the thread that writes them.  Then it sends each peer all that the core has for it, except for what has
+to wait until the store has its records: disk before reply, and at most one send per peer.
+Output for clients may gather for at most GATHER_TIME seconds while other peers have something to say; output for workers, which
+are to be kept busy, never waits (benchmark: round trip, 8 clients).
 
-What comes in passes the gate and the entrance and becomes a channel; the channels say what is bounded so that no peer harms
-the others.
+A connection comes in by the gate and the entrance and becomes a channel; the module channels says what is bounded so that no
+peer harms the others.
 """
 import logging
 import os
@@ -52,15 +52,15 @@ if TYPE_CHECKING:
 
 _logger_server = logging.getLogger("gearman_std.server")
 
-STOP_TIME = 10.0        # seconds for which a stop waits until those have their answer who wait for the store
+STOP_TIME = 10.0        # seconds that a stop waits until the peers that wait for the store have their answers
 READ_TIME = 0.004       # seconds for reading the store in one round of the loop
-MAX_WAIT = 60.0         # seconds the selector may wait for something due, as the wall clock may be set meanwhile
+MAX_WAIT = 60.0         # seconds that the selector waits at most, because the wall clock may be set meanwhile
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
-MAX_STUMBLES = 20       # faults of ours in a row, that are no single peer's, after which it ends
+MAX_STUMBLES = 20       # errors of ours in a row, none of them caused by a single peer, after which it ends
 STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE = 0.01, 1.0  # seconds before it goes on after one
 _let_others_run = getattr(os, "sched_yield", lambda: None)  # type: Callable[[], None]
 
-# What the server counts, for the text command `show totals`.
+# The server's own counters, for the text command `show totals`.
 _COUNTERS = ("connections_accepted", "connections_refused", "connections_forbidden", "tls_handshakes_failed", "accept_pauses",
              "packets_too_large", "lines_too_long", "streams_refused", "peers_dropped_unread", "peers_dropped_stalled",
              "faults")
@@ -74,23 +74,23 @@ class Server:
 
     runs it in a thread of its own; `serve` runs it in the calling thread until `stop`.
 
-    A server serves once.  `listen` names the addresses (see `listeners.read_places`), by default every IPv4 and IPv6 address
-    when the server is run with `serve`, and 127.0.0.1 in a ``with`` block; HTTP is spoken on those that begin with ``http:``
-    or ``https:`` (see the module wire.http_jobs for what it can do).  `socket_mode` is for the files of Unix sockets (see
+    A server serves once.  `listen` names the addresses (see `listeners.read_places`); the default is every IPv4 and IPv6
+    address with `serve`, and 127.0.0.1 in a ``with`` block.  HTTP is spoken on addresses that begin with ``http:`` or
+    ``https:`` (see the module wire.http_jobs for what it can do).  `socket_mode` is for the files of Unix sockets (see
     os.chmod), `keepalive` for TCP (see `streams.set_up_tcp`).  With `tls` (see `tls.ServerTLS`), TLS is spoken on every TCP
-    address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` tells who
-    may do what.  `wakeup` is how many sleeping workers a new job wakes: None as few as needed, 0 all.  `policy` is for
-    functions that have none of their own in `policies`.
+    address that does not begin with ``tcp:``, and a peer has `handshake_timeout` seconds to agree on it.  `access` says who
+    may do what.  `wakeup` is how many sleeping workers a new job wakes: None for as few as needed, 0 for all.  `policy` is for
+    functions that have no policy of their own in `policies`.
 
-    Limits, of which 0 means none: `max_packet_size` and `max_line_size` in bytes; `max_unsent`, the bytes that may wait for
-    one peer to read them when more come for it (one packet more is let pass); `max_connections`; `stall_timeout`, the seconds
-    in which a peer that has left a packet half sent, or its output unread, must end that or go on by 64 KiB. `limits` are
-    those of jobs and functions; `statistics` remembers how jobs went, for one server. `store` is a JobStore, or the path of
-    its file, that keeps the background jobs.
+    These limits can be 0 for none: `max_packet_size` and `max_line_size`, in bytes; `max_unsent`, the bytes that may wait for a
+    peer to read them when more come for it (one more packet is let through); `max_connections`; `stall_timeout`, the seconds
+    within which a peer that has half sent a packet, or not read its output, must finish that or go on by 64 KiB.  `limits` are
+    the limits of jobs and functions.  `statistics` remembers how jobs went, for one server.  `store` keeps the background jobs:
+    a JobStore, or the path of its file.
 
-    Raises ValueError or TypeError for settings that cannot be, and OSError for files of `tls` that cannot be used; `bind` and
-    all that call it raise OSError if an address cannot be had, `open_store`, `serve` and `start` StoreError if the store
-    cannot be used.
+    Raises ValueError or TypeError for settings that are not valid, and OSError for files of `tls` that cannot be used.  `bind`,
+    and all methods that call it, raise OSError if the server cannot listen on an address; `open_store`, `serve` and `start`
+    raise StoreError if the store cannot be used.
 
     Owner: the dispatcher thread, the one in `serve`.
     """
@@ -141,7 +141,7 @@ class Server:
                                   max_packet_size or 0xffffffff, max_line_size or 0xffffffff,
                                   names_for_browsers(self._places))
         self._looks = LOOKS
-        self._stumbles = 0            # faults of ours in a row, that were no single peer's
+        self._stumbles = 0            # errors of ours in a row, none of them caused by a single peer
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
         self._ready = None            # type: Optional[Callable[[], Any]] # called when it has begun
         self._reading = False         # the reading of the store has begun
@@ -162,7 +162,7 @@ class Server:
 
     @property
     def address(self) -> "ServerAddress":
-        """The first of its addresses; RuntimeError if it has none yet."""
+        """The first of its addresses; raises RuntimeError if it has none yet."""
         if not self.addresses:
             raise RuntimeError("the server has no address before it is bound")
         return self.addresses[0]
@@ -174,28 +174,28 @@ class Server:
 
     @property
     def starting(self) -> str:
-        """How far it has come with the store, for people; nothing when all is read, or without a store."""
+        """How far it has read its store, as a text for people; empty when all is read, or without a store."""
         return "" if self._keeper is None or self._begun else self._keeper.starting
 
     @property
     def stored(self) -> bool:
-        """Whether all was written that the store was to hold at the end, as far as it has come; True without a store."""
+        """Whether everything that the store was to hold has been written so far; True without a store."""
         return self._keeper is None or self._keeper.complete
 
     def stop(self, graceful: bool = False) -> None:
-        """Ask it to stop: at once, or when no job is left and all is sent; a graceful stop can be hurried by another one.
+        """Ask it to stop: at once or, if `graceful`, when no job is left and all is sent; a second call can stop it at once.
 
         May be called from a signal handler.  A server that was not started yet will stop as soon as it serves.
         """
         self.call_soon(self.core.stop, graceful)
 
     def call_soon(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Have the dispatcher thread call a function, when it serves; an exception of it is logged."""
+        """Let the dispatcher thread call a function when it serves; an exception in the function is logged."""
         self._calls.append((function, arguments))
         self._wake()
 
     def _wake(self) -> None:
-        """Have the dispatcher thread look for what there is to do."""
+        """Wake the dispatcher thread."""
         if self._wake_sender is not None:
             try:
                 self._wake_sender.send(b"\0")
@@ -204,7 +204,7 @@ class Server:
                 return
 
     def reload(self) -> None:
-        """Have the files of TLS read again; may be called from a signal handler."""
+        """Read the files of TLS again; may be called from a signal handler."""
         self.call_soon(self._reload)
 
     def start(self) -> None:
@@ -222,7 +222,7 @@ class Server:
             raise
         try:
             begun.wait()
-        except BaseException:  # as of Ctrl-C
+        except BaseException:  # such as Ctrl-C
             self.stop()
             raise
         if self._failure is not None:
@@ -272,14 +272,14 @@ class Server:
             listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
             for listener in listeners:
                 listener.keepalive = self._keepalive
-                listener.patience = self._stall_timeout or NEVER  # else the system would end sooner who is slow to read
+                listener.patience = self._stall_timeout or NEVER  # otherwise the system would end slow readers sooner
             self._channels.open(self._selector, self._system.clock)
             self._entrance.open(self._selector, listeners, self._system.clock, self._deadlines, self._handshake_timeout)
         except BaseException:
             self.close()
             raise
         self.addresses = [listener.address for listener in listeners]
-        if self._calls:  # who called before there was anything to wake
+        if self._calls:  # calls that came before there was anything to wake
             self._wake_sender.send(b"\0")
 
     def open_store(self) -> None:
@@ -295,8 +295,8 @@ class Server:
     def serve(self, ready: "Optional[Callable[[], Any]]" = None) -> None:
         """Serve until told to stop.
 
-        While the store is opened and read, questions are answered, but for those about one job, and all else waits; then
-        `ready` is called.  Raises what it raises.
+        While the store is opened and read, only questions that are not about one job are answered, and all else waits; then
+        `ready` is called.  Raises what `ready` raises.
         """
         self.bind()
         self._ready = ready
@@ -317,9 +317,9 @@ class Server:
             raise self._failure
 
     def close(self) -> None:
-        """Close everything at once, as `serve` does at its end; for those who called `bind` and then cannot serve.
+        """Close everything at once, as `serve` does at its end; for callers of `bind` that then cannot serve.
 
-        In a child of a fork that only closes what this process has of it, and the server goes on in the other one.
+        In a child of a fork, this only closes the child's own sockets, and the server goes on in the parent process.
         """
         if self._faults.process != os.getpid():
             self.leave()
@@ -331,9 +331,9 @@ class Server:
         self._let_go()
 
     def leave(self) -> None:
-        """In a child of a fork: close this process's sockets without a word; the server goes on in the other process.
+        """In a child of a fork: close this process's sockets without telling the peers; the server goes on in the parent.
 
-        From Python 3.7 on that has been done before anything else runs in the child.
+        From Python 3.7 on, this happens before anything else runs in the child.
         """
         self._channels.leave()
         self._entrance.leave()
@@ -347,7 +347,7 @@ class Server:
         self._selector = None
 
     def _loop(self) -> None:
-        """Serve, whatever goes wrong, as long as something goes right in between."""
+        """Serve, and go on after errors of ours as long as something goes right in between."""
         while True:
             try:
                 self._go_round()
@@ -360,7 +360,7 @@ class Server:
                 self._system.sleep(growing_pause(STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE, self._stumbles - 1))
 
     def _go_round(self) -> None:
-        """Serve until told to stop.  What happens with one connection is caught here, and costs that one alone."""
+        """Serve until told to stop.  An exception that belongs to one connection is caught here, and costs only that one."""
         core, select, clock, wall_clock = self.core, self._selector.select, self._system.clock, self._system.wall_clock
         channels, deadlines = self._channels, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
@@ -390,8 +390,8 @@ class Server:
                 core.settle()
             if core.stopping and self._may_end() or self._failure is not None:
                 return
-            # A peer that just got something may answer at once, so a few looks come before sleep, which costs more than they
-            # do (benchmark: round trip, serial).
+            # A peer that just got something may answer at once, so look a few times before going to sleep, which costs more
+            # than the looks (benchmark: round trip, serial).
             ready = select(0.0 if looks else self._wait_time())
             if ready:
                 looks = self._looks
@@ -426,9 +426,9 @@ class Server:
             self._stumbles = 0
 
     def _begin(self) -> bool:
-        """Do some of what has to be done before it serves in full; return whether that is all.
+        """Do a part of what has to be done before it serves in full; return whether all is done.
 
-        What is raised here ends the server.
+        An exception that is raised here ends the server.
         """
         keeper, clock = self._keeper, self._system.clock
         if self.core.stopping:
@@ -463,7 +463,7 @@ class Server:
             self._faults.note("a fault of ours with %r", target)
 
     def _do_what_is_due(self) -> None:
-        """Call what was to be called by now."""
+        """Make the calls that are due."""
         while True:
             call = self._deadlines.pop_due(self.core.now)
             if call is None:
@@ -498,7 +498,7 @@ class Server:
                 _logger_server.exception("a function that was to be called soon failed")
 
     def _wait_time(self) -> "Optional[float]":
-        """How long the selector may wait: the core's wish, and our own."""
+        """How long the selector may wait, for the core and for the server itself."""
         if self._channels.busy or self.core.unsent or self._may_begin:
             return 0.0
         wait = self.core.wait_time()
@@ -510,7 +510,7 @@ class Server:
         return None if wait is None or wait == NEVER else max(0.0, min(wait, MAX_WAIT))
 
     def _may_end(self) -> bool:
-        """Whether a stop that was asked for can be now; a graceful one first closes the listeners."""
+        """Whether it can stop now, if it was asked to; a graceful stop first closes the listeners."""
         if self.core.stopping == "now":
             return self._has_settled()
         if not self._finishing:
@@ -521,7 +521,7 @@ class Server:
         return self.core.idle and not self._channels.answering and self._has_settled()
 
     def _has_settled(self) -> bool:
-        """Whether those have their answer who wait for the store, as far as it gives one in time."""
+        """Whether the peers that wait for the store have their answers, or the time for that is over."""
         if self._keeper is None or self._keeper.settled:
             return True
         now = self.core.now

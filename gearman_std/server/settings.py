@@ -1,4 +1,4 @@
-"""The settings of the server, each declared once: what `Server` takes and refuses, what the command line and its help say."""
+"""The settings of the server, each declared once for the keywords of `Server`, their checks, the command line and the help."""
 from collections import OrderedDict
 
 from ..arguments import check_kind, check_number
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Mapping, Optional, Sequence, Union
     Check = Callable[[str, Any], None]
 
-# What the help calls a value that is a number, and so how it is written: 64K are BYTES, 5m SECONDS, 660 a MODE.
+# How the help names a value that is a number, which also says how it is written: 64K are BYTES, 5m SECONDS, 660 a MODE.
 NUMBER, BYTES, SECONDS, PORT, MODE = NUMBERS = ("N", "BYTES", "SECONDS", "PORT", "MODE")
 LARGEST_NUMBER = 0x7fffffff  # the largest number that every system call takes
 _LONGEST_PREFIX = 43         # bytes, so that a handle has 64 at most
@@ -26,11 +26,11 @@ _MACHINE_NAME_SHARE = 40    # bytes of the machine's name in the usual prefix
 class Setting:
     """One setting of a server.
 
-    `name` is the keyword of `Server`, or a part of what that keyword takes, as in ``limits.jobs``.  `options` are the words of
-    the command line, and of the config file, that set it, `unit` what the help calls the value; neither is a flag without a
-    unit.  In `help_text`, ``%s`` is the default as one writes it.  A number is between `least` and `most`; it is a whole one
-    unless the default has a fraction.  Other values are looked at by `check`, or by whoever uses them.  `variable` is the
-    variable of the environment that sets it where no option does; with `repeat`, the option may be given several times.
+    `name` is the keyword of `Server`, or a part of that keyword's value, as in ``limits.jobs``.  `options` are the options that
+    set it, on the command line and in the config file; `unit` is the name of the value in the help, empty for a flag.  In
+    `help_text`, ``%s`` is the default as one writes it.  A number is between `least` and `most`; it is a whole number unless
+    the default is a float.  `check` looks at other values, if it is given.  `variable` is the environment variable that sets it
+    if no option does; with `repeat`, the option may be given several times.
 
     Owner: nobody, it does not change.
     """
@@ -57,22 +57,22 @@ class Setting:
 
     @property
     def keyword(self) -> str:
-        """The keyword of `Server` that it is, or belongs to."""
+        """The keyword of `Server` to which it belongs."""
         return self.name.partition(".")[0]
 
     @property
     def part(self) -> str:
-        """Which part it is of what the keyword takes; nothing if it is all of it."""
+        """Its part of the keyword's value; empty if it is the whole value."""
         return self.name.partition(".")[2]
 
     @property
     def help(self) -> str:
-        """What the help says of it."""
+        """Its text in the help."""
         return self.help_text.replace("%s", self.written_default)
 
     @property
     def written_default(self) -> str:
-        """The default as one would write it in the command line."""
+        """The default as one would write it on the command line."""
         number = self.default
         if self.unit == BYTES:
             for letter, size in (("M", 1 << 20), ("K", 1 << 10)):
@@ -81,7 +81,7 @@ class Setting:
         return "%d" % number if isinstance(number, float) and number.is_integer() else str(number)
 
     def check(self, value: "Any") -> None:
-        """Raises ValueError or TypeError, with its name, for a value that it cannot have."""
+        """Raises ValueError or TypeError, naming the setting, for a value that it cannot have."""
         if value is None and self.default is None:
             return
         if self._check is not None:
@@ -91,14 +91,14 @@ class Setting:
 
 
 def check_settings(values: "Mapping[str, Any]") -> None:
-    """Raises ValueError or TypeError for the first of Server's keywords that has a value that it cannot have."""
+    """Raises ValueError or TypeError for the first keyword of `Server` whose value is not valid."""
     for setting in SETTINGS.values():
         if not setting.part:
             setting.check(values[setting.name])
 
 
 def pack_prefix(prefix: "Optional[Union[str, bytes]]") -> bytes:
-    """The setting `handle_prefix` as the bytes with which handles begin, by default made of the machine's name."""
+    """The setting `handle_prefix` as the bytes with which handles begin; the default has the machine's name."""
     if prefix is None:
         prefix = "H:" + machine_name()[:_MACHINE_NAME_SHARE]
     check_kind("handle_prefix", prefix, (str, bytes), "a text or bytes")
@@ -109,7 +109,7 @@ def pack_prefix(prefix: "Optional[Union[str, bytes]]") -> bytes:
 
 
 def _kind(kinds: "Any", what: str) -> "Check":
-    """A check that a value is of a class."""
+    """A check that a value has one of these classes."""
     return lambda name, value: check_kind(name, value, kinds, what)
 
 
@@ -246,7 +246,7 @@ SETTINGS = OrderedDict((setting.name, setting) for setting in (
     Setting("stall_timeout", 60.0, "--stall-timeout", SECONDS,
             "how long a peer may leave a packet half sent, or results unread (default: %s)"),
 
-    # What it says of itself.
+    # What it says about itself.
     Setting("version", "", check=_kind(str, "a text")),
     Setting("verbosity", "ERROR", "--verbose", "LEVEL",
             "log what is as bad as that or worse: FATAL ALERT CRITICAL ERROR WARNING NOTICE INFO DEBUG (default: %s)",

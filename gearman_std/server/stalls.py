@@ -1,4 +1,4 @@
-"""Connections that have something half sent or unread: which of them do not go on, and when to look."""
+"""Connections that have something half sent or unread: which of them make no progress, and when to look."""
 from .channel import HELD_UP, LINGERING
 
 TYPE_CHECKING = False
@@ -13,10 +13,10 @@ LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may tak
 
 
 class Stalls:
-    """Who has left a packet half sent, or output unread, and has `timeout` seconds to end that or to go on by PROGRESS bytes.
+    """Peers that have half sent a packet, or not read their output; each has `timeout` seconds to finish or for PROGRESS.
 
-    A connection that speaks HTTP has as long to begin its next request.  Who was told the end has LINGER_TIME to read that.
-    `look_due` is called when `look` is due.
+    A connection that speaks HTTP has the same time to begin its next request.  A peer whose connection was ended has LINGER_TIME
+    to read why.  `look_due` is called when `look` is due.
 
     Owner: the dispatcher thread.
     """
@@ -32,14 +32,14 @@ class Stalls:
         return "<Stalls: %d unfinished>" % len(self.unfinished)
 
     def note(self, channel: "Channel", moved: int, now: float) -> None:
-        """Something is half sent or unread, and has gone on by so many bytes."""
+        """Something is half sent or unread, and has gone on by `moved` bytes."""
         if channel not in self.unfinished:
             self.begin(channel, now)
         else:
             channel.moved += moved
 
     def begin(self, channel: "Channel", now: float) -> None:
-        """Its time begins now."""
+        """The time of a connection begins now."""
         self.unfinished[channel] = None
         channel.moved = 0
         channel.moved_at = now
@@ -47,7 +47,7 @@ class Stalls:
             self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due)
 
     def look(self, now: float) -> "List[Channel]":
-        """Those whose time is over; and plan the next look."""
+        """Return those whose time is over, and plan the next look."""
         over = []
         for channel in list(self.unfinished):
             limit = self.timeout

@@ -1,4 +1,4 @@
-"""TLS on the server's side: certificates that can be read again, and handshakes that nobody waits for."""
+"""TLS on the server's side: certificates that can be read again, and handshakes that hold up nobody."""
 from selectors import EVENT_READ, EVENT_WRITE
 
 from ..net.streams import TLSStream, certificate_error, end_connection
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from ..core.core import Core
     from ..timers import Timers
 
-HANDSHAKE_TIME = 0.004  # seconds for all handshakes in one round of the server's loop, but for what the last one takes longer
+HANDSHAKE_TIME = 0.004  # seconds for all handshakes in one round of the server's loop; the last one may take longer
 
 _TLS_KEYS = ("certificate", "key", "ca", "required")
 
 
 class ServerTLS:
-    """What a server shows, and which certificates of its peers it trusts, with the standard library's defaults for the rest.
+    """The certificate that a server shows, and the authorities it trusts; the rest is as the standard library has it.
 
     `settings` is a dict with "certificate" (a file, with the whole chain), "key" (another file, if the key is not in the same),
     "ca" (a file of certificate authorities: peers are asked for a certificate, which must be one of theirs) and "required"
-    (True turns away those that have none); or an `ssl.SSLContext`, whose owner looks after it.  Raises ValueError for settings
+    (True turns away peers without one); or an `ssl.SSLContext`, whose owner looks after it.  Raises ValueError for settings
     that make no sense and OSError for files that cannot be used.
 
     Owner: the dispatcher thread.
@@ -41,11 +41,11 @@ class ServerTLS:
         return bool(self._context.verify_mode)
 
     def reload(self) -> None:
-        """Read the files again, for connections to come.  Raises OSError, and goes on with what it has."""
+        """Read the files again for later connections.  If it raises OSError, the old ones stay in use."""
         self._context = self._load()
 
     def wrap(self, connected: "Any") -> TLSStream:
-        """A stream over a connected socket, which has not shaken hands.  Raises OSError."""
+        """A stream over a connected socket, before its handshake.  Raises OSError."""
         return TLSStream(self._context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False))
 
     def _load(self) -> "Any":
@@ -83,11 +83,11 @@ class ServerTLS:
 
 
 class Handshakes:
-    """The connections that have still to agree on TLS, each for at most `timeout` seconds.
+    """The connections that have not yet agreed on TLS, each for at most `timeout` seconds.
 
-    `done` is called with the stream, which the selector does not watch any more, what is known of the peer then, and the
-    listener; `failed` with what was known before, and the reason.  `deadlines` is the server's.  Each costs a millisecond or
-    more, so that in one round of the server's loop, which is what has one `core.now`, only some of them go on.
+    `done` is called with the stream, which the selector no longer watches, the facts about the peer, and the listener; `failed`
+    with the facts known before, and the reason.  `deadlines` is the server's.  A handshake costs a millisecond or more, so that
+    only some go on in one round of the server's loop; a round is the time during which `core.now` stays the same.
 
     Owner: the dispatcher thread.
     """
@@ -98,7 +98,7 @@ class Handshakes:
         self.open = {}  # type: Dict[_Handshake, None]
         self._core = core
         self._clock = clock
-        self._round = core.now  # the last one in which any of them went on
+        self._round = core.now  # the last round in which any of them went on
         self._left = HANDSHAKE_TIME  # seconds that are left for them in that round
         self._selector = selector
         self._timeout = timeout
@@ -110,7 +110,7 @@ class Handshakes:
         return "<Handshakes, %d open>" % len(self.open)
 
     def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any") -> None:
-        """Take in a connected socket of a listener; it may be done, or have failed, at once."""
+        """Take in a connected socket of a listener; its handshake may be done, or have failed, at once."""
         try:
             stream = tls.wrap(connected)
         except Exception as error:
@@ -120,7 +120,7 @@ class Handshakes:
         handshake = _Handshake(stream, facts, listener, self)
         try:
             self._selector.register(stream, EVENT_READ, handshake)
-        except Exception as error:  # as an OSError when the system watches no more sockets for this process
+        except Exception as error:  # such as OSError when the system watches no more sockets for this process
             end_connection(stream)
             self._failed(facts, str(error))
             return
@@ -129,7 +129,7 @@ class Handshakes:
         self.proceed(handshake)
 
     def proceed(self, handshake: "_Handshake") -> None:
-        """Go as far as the socket lets it; or wait for a later round, in which the selector will tell of it again."""
+        """Go as far as the socket allows; or wait for a later round, in which the selector reports the socket again."""
         if self._round != self._core.now:
             self._round, self._left = self._core.now, HANDSHAKE_TIME
         if self._left > 0:
@@ -147,14 +147,14 @@ class Handshakes:
                 return
             known = handshake.facts
             facts = PeerFacts(known.shown, known.uid, names_in_certificate(stream.getpeercert()))
-        except Exception as error:  # as a ValueError about a certificate that cannot be shown
+        except Exception as error:  # such as ValueError for a certificate that cannot be shown
             self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
             return
         self._leave(handshake, AGREED)
         self._done(stream, facts, handshake.listener)
 
     def give_up(self, handshake: "_Handshake") -> None:
-        """The time of one is over."""
+        """The time of a handshake is over."""
         self._fail(handshake, "nothing agreed after %g s" % self._timeout)
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class Handshakes:
         self.open.clear()
 
     def leave(self) -> None:
-        """Close this process's sockets without a word: the connections are those of the process it forked from."""
+        """Close this process's sockets without telling the peers: the connections belong to the parent process."""
         for handshake in self.open:
             handshake.stream.leave()
         self.open.clear()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ClientSession:
-    """What a client has asked of one server, and who waits for which answer.
+    """What a client has asked one server, and who waits for which answer.
 
     A server answers commands in their order, so an answer belongs to the oldest command without one; only the packets of a job
     carry its handle.  Whoever submits passes a task, an object with the methods `created(handle)`, or `accepted(handle)` in the
@@ -32,7 +32,7 @@ class ClientSession:
     def __init__(self) -> None:
         self.outgoing = [pack_request(OPTION_REQ, b"exceptions")]  # type: List[Data]
         self.answered = 0          # commands that the server has answered
-        self.late = 0              # packets for jobs that nobody here waits for (any longer)
+        self.late = 0              # packets for jobs that nobody here waits for, or no longer
         self.unanswered = deque()  # type: Deque[Tuple[int, Any, bool]] # answer's type, task or request, whether more follows
         self._tasks = {}           # type: Dict[bytes, List[Any]] # by handle; several if a submit joined another one of it
         self._turns = {}           # type: Dict[bytes, int] # which of several tasks the next packet of a handle is for
@@ -96,12 +96,12 @@ class ClientSession:
                 raise unexpected(packet_type, arguments)
 
     def waiting(self) -> "List[Tuple[Any, bool]]":
-        """Everybody who still waits, each with whether it is a confirmed task; for when the connection is lost."""
+        """Everything that still waits, each with whether it is a confirmed task; asked when the connection is lost."""
         everybody = [(task, True) for tasks in self._tasks.values() for task in tasks]
         return everybody + [(waiting, False) for _, waiting, _ in self.unanswered if waiting is not None]
 
     def _expect(self, packet_type: int, arguments: "Any") -> "Tuple[int, Any, bool]":
-        """What a packet answers; it is to be forgotten only when who waits has been told, lest an interrupt lose it."""
+        """What a packet answers; it is forgotten only after the waiting task has been told, so that no interrupt loses it."""
         if packet_type != OPTION_RES and self.unanswered and self.unanswered[0][0] == OPTION_RES:
             self.unanswered.popleft()  # a server that knows no options leaves the request unanswered
         if not self.unanswered or self.unanswered[0][0] != packet_type:
@@ -157,6 +157,6 @@ _JOB_PACKETS = frozenset((WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION, WORK_DATA, W
 
 
 def read_number(argument: "Data") -> int:
-    """A number as a worker reported it and the server relays it; 0 for what is none, or none that a machine counts to."""
+    """A number as a worker reported it and the server relays it; 0 for what is not a number, or a far too large one."""
     text = bytes(argument)
     return int(text) if text.isdigit() and len(text) < 20 else 0

@@ -1,7 +1,7 @@
 """HTTP on the server's side, without a socket: bytes become requests, answers become bytes.
 
-`HTTPSession` reads one request after the other.  What a request asks for, and how the core's packets answer it, its subclasses
-know: `wire.http_jobs` for jobs, `web.session` for people and monitors.
+`HTTPSession` reads one request after the other.  Its subclasses know what a request asks for, and how the core's packets answer
+it: `wire.http_jobs` for jobs, `web.session` for people and monitors.
 
 Source: RFC 9110 and 9112.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .protocol import Data, Packet
 
 MAX_HEAD_SIZE = 65536     # bytes of a request before its body
-RETRY_AFTER = 5           # seconds after which a client may try again what was refused for want of room
+RETRY_AFTER = 5           # seconds after which a client may repeat a request that was refused for lack of room
 
 HTTP_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 _ALL_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
@@ -29,13 +29,13 @@ _REASONS = {
     421: b"Misdirected Request", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
     501: b"Not Implemented", 503: b"Service Unavailable", 505: b"HTTP Version Not Supported"}
 
-# What an ERROR packet means here; the code of what cannot be read is the status itself.
+# The status for each code of an ERROR packet; if a request cannot be read, the code is the status itself.
 _STATUSES = {b"QUEUE_ERROR": 503, b"TOO_MANY_CONNECTIONS": 503, b"JOB_EXISTS": 409, b"FORBIDDEN": 403,
              b"ARGUMENT_TOO_LARGE": 400}
 
 
 def pack_refusal(code: bytes, text: bytes) -> bytes:
-    """The response, in place of an ERROR packet, to a connection that is closed before anything is read from it."""
+    """The response, instead of an ERROR packet, on a connection that is closed before anything is read from it."""
     status = refusal_status(code)
     return pack_head(HTTP_VERSIONS[-1], status, refusal_fields(code, status), len(text) + 1, False) + text + b"\n"
 
@@ -56,8 +56,8 @@ def refusal_fields(code: bytes, status: int) -> "List[Tuple[bytes, bytes]]":
 
 
 def pack_head(version: bytes, status: int, fields: "Sequence[Tuple[bytes, bytes]]", size: int, stays: bool) -> bytes:
-    """All of a response but its body of `size` bytes, or of chunks if that is negative; the connection stays open after it, or
-    not."""
+    """The head of a response whose body has `size` bytes, or is chunked if that is negative; it says whether the connection
+    stays open."""
     lines = [b"%b %d %b" % (version, status, _REASONS[status])]
     lines += [b"%b: %b" % field for field in fields]
     if size >= 0:
@@ -74,7 +74,7 @@ def refused(status: int, text: str, limit: str = "") -> ProtocolError:
 
 
 def path_of(target: bytes) -> bytes:
-    """The path in the target of a request, and what comes after it."""
+    """The path in the target of a request, with what follows it."""
     if target.startswith(b"/"):
         return target
     scheme, found, rest = target.partition(b"://")
@@ -216,7 +216,7 @@ class HTTPSession(PacketReader):
         self.headers.setdefault(name.lower(), []).append(value)
 
     def header(self, name: bytes, default: bytes = b"") -> bytes:
-        """What the header says; if it comes several times, all that, with commas in between."""
+        """The value of a header; if it comes several times, all values with commas between them."""
         return b",".join(self.headers.get(name, (default,)))
 
     def _end_head(self, packets: "List[Packet]") -> None:
@@ -240,7 +240,7 @@ class HTTPSession(PacketReader):
         if expectation not in (b"", b"100-continue"):
             raise refused(417, "an expectation that means nothing here: %r" % expectation[:80])
         if expectation and len(self._buffer) < self._body_size and self.version != b"HTTP/1.0":
-            packets.append((ECHO_REQ, (_CONTINUE,)))  # so it comes back through the core, as all that is to be sent
+            packets.append((ECHO_REQ, (_CONTINUE,)))  # so that it comes back through the core, like everything that is sent
         wishes = [wish.strip(b" \t") for wish in self.header(b"connection").lower().split(b",")]
         self.stays = b"close" not in wishes and (self.version != b"HTTP/1.0" or b"keep-alive" in wishes)
         self.take_head()
@@ -276,7 +276,7 @@ class HTTPSession(PacketReader):
         return self.answer(status, fields, [text, b"\n"])
 
     def answer(self, status: int, fields: "List[Tuple[bytes, bytes]]", body: "List[Data]") -> "List[Data]":
-        """A whole response, after which comes the next request, or the end."""
+        """A whole response; the next request follows, or the end of the connection."""
         response = [pack_head(self.version, status, fields, sum(map(len, body)), self.stays)]  # type: List[Data]
         if self.method != b"HEAD":
             response += body

@@ -1,4 +1,4 @@
-"""Jobs by HTTP: requests become submits, what the core says to that becomes responses.
+"""Jobs by HTTP: requests become submits, and the core's answers become responses.
 
     POST /reverse HTTP/1.1                          HTTP/1.1 200 OK
     Content-Length: 5                               X-Gearman-Job-Handle: H:host:1
@@ -9,13 +9,12 @@
 
                                                     olleh
 
-The function is the path without the slashes before it, as it stands, also of a whole URL, which who speaks to a proxy sends.
-X-Gearman-Unique is the unique, by default ``-``, with which equal workloads are one job; X-Gearman-Background
-is ``true`` or not; X-Gearman-Priority is ``high``, ``low`` or neither.
+The function is the path as it stands, without its leading slashes; a whole URL, as clients of a proxy send it, works too.
+X-Gearman-Unique is the unique; the default is ``-``, with which equal workloads are one job.  X-Gearman-Background is ``true``
+or not; X-Gearman-Priority is ``high``, ``low`` or neither.
 
-A background submit is answered with 200, or, if the end of the job will be kept, with 202 and a Location: GET of that path,
-which is ``/api/jobs/HANDLE/result``, gives what the submit would have given had it waited, or 202 again as long as the job has
-not ended.
+A background submit is answered with 200 or, if the end of the job will be kept, with 202 and a Location.  GET of that path,
+``/api/jobs/HANDLE/result``, answers as if the submit had waited, or with 202 again as long as the job has not ended.
 
 Source: what the HTTP of gearmand 1.1.20 was seen to do.
 """
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from typing import Callable, List, Optional, Sequence, Tuple
     from .protocol import Data, Packet
 
-MAX_WARNINGS = 20         # more of one job are dropped, as clients limit how many headers they take
-MAX_WARNING_SIZE = 1000   # bytes; what is longer is cut
+MAX_WARNINGS = 20         # further warnings of a job are dropped, because clients limit how many headers they take
+MAX_WARNING_SIZE = 1000   # bytes; longer warnings are cut
 ASK_AGAIN = 1             # seconds after which a client may ask again for the result of a job that has not ended
 
 _SUBMITS = {
@@ -41,8 +40,8 @@ _SUBMITS = {
 class JobSession(HTTPSession):
     """One connection on which jobs are submitted by HTTP.
 
-    `max_size` limits also a response, for which all that the worker sends is collected, in bytes.  `keeps` tells whether it is
-    kept how background jobs of a function end, `ask_for` makes the packets that ask for it by the handle.
+    `max_size` also limits a response, in bytes: all that the worker sends is collected for it.  `keeps` tells whether the ends
+    of a function's background jobs are kept; `ask_for` makes the packets that ask for an end by its handle.
 
     Owner: whoever owns the connection.
     """
@@ -80,7 +79,7 @@ class JobSession(HTTPSession):
 
     def take_request(self, body: bytearray) -> "List[Packet]":
         if self.method in (b"GET", b"HEAD"):
-            body = bytearray()  # as gearmand has it
+            body = bytearray()  # as in gearmand
             parts = self._function.split(b"/")
             if self._ask_for is not None and len(parts) == 4 and parts[:2] + parts[3:] == [b"api", b"jobs", b"result"]:
                 self._wanted = unquoted(parts[2])
@@ -124,10 +123,10 @@ class JobSession(HTTPSession):
             return self._report(200, packet_type)
         if packet_type in (WORK_FAIL, WORK_EXCEPTION):
             return self._report(500, packet_type)
-        return []  # progress, and that exceptions are wanted, mean nothing to a client of HTTP
+        return []  # a client of HTTP gets no progress, and no answer about options
 
     def _report(self, status: int, packet_type: int, more: "Sequence[Tuple[bytes, bytes]]" = ()) -> "List[Data]":
-        """The response that tells how the job ended, or that it was taken or has not ended, with more headers."""
+        """The response that says how the job ended, that it was accepted, or that it has not ended; `more` are headers."""
         fields = [(b"X-Gearman-Job-Handle", self._handle), (b"X-Gearman-Command", packet_name(packet_type).encode())]
         fields += [(b"X-Gearman-Warning", warning) for warning in self._warnings]
         fields += more
@@ -141,6 +140,6 @@ def quoted(handle: bytes) -> bytes:
 
 
 def unquoted(part: bytes) -> bytes:
-    """What a part of a path stands for."""
+    """The handle in a part of a path."""
     from urllib.parse import unquote_to_bytes
     return unquote_to_bytes(part)

@@ -25,8 +25,8 @@ RESPONSE_MAGIC = b"\0RES"
  SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_JOB_EPOCH, SUBMIT_REDUCE_JOB,
  SUBMIT_REDUCE_JOB_BACKGROUND, GRAB_JOB_ALL, JOB_ASSIGN_ALL, GET_STATUS_UNIQUE, STATUS_RES_UNIQUE) = range(1, 43)
 
-# The option of a server at which WORK_EXCEPTION ends a job for every client, also for one that did not ask for exceptions.
-# gearmand 1.1.20 sends that one a WORK_FAIL with a NUL behind the handle, and libgearman goes on waiting.
+# The option of servers where WORK_EXCEPTION ends a job for every client, also for clients that did not ask for exceptions.
+# gearmand 1.1.20 sends these a WORK_FAIL with a NUL after the handle, and libgearman goes on waiting.
 EXCEPTION_ENDS_JOB = b"exception-ends-job"
 
 # Who may send a packet: a request goes to the server, a response comes from it.
@@ -81,14 +81,14 @@ PACKETS = {
     STATUS_RES_UNIQUE: ("STATUS_RES_UNIQUE", RESPONSE, ("unique", "known", "running", "numerator", "denominator", "clients")),
 }  # type: Dict[int, Tuple[str, str, Tuple[str, ...]]]
 
-# What the reader reports beside packets: a line of text, and packets that can be answered with an ERROR and skipped.
+# What the reader reports besides packets: a line of text, and wrong packets that can be answered with an ERROR and skipped.
 TEXT_LINE, WRONG_MAGIC, TOO_FEW_ARGUMENTS, TOO_LARGE = range(max(PACKETS) + 1, max(PACKETS) + 5)
 
 # Limits of the format, in bytes.
 HEADER_SIZE = 12
 MAX_PACKET_SIZE = 256 * 1024 * 1024  # the default of the reader's settable limit
-MAX_FIELD_SIZE = 8191                # any argument but the last, and that of CAN_DO and CANT_DO, which may have one more
-LARGEST_SIZE = 0xffffffff  # bytes of a packet, its header apart; the number has 32 bits
+MAX_FIELD_SIZE = 8191                # any argument but the last; the argument of CAN_DO and CANT_DO may have one byte more
+LARGEST_SIZE = 0xffffffff  # bytes of a packet without its header; the number has 32 bits
 _LIMIT_IS = ", the limit is "
 MAX_HANDLE_SIZE = 63
 MAX_UNIQUE_SIZE = 64
@@ -101,18 +101,18 @@ _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACK
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
                             if arguments and arguments[-1] in ("workload", "data", "text"))
 _MAY_LACK_DATA = frozenset((WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION))
-# A large body of which so much has arrived gets room for as much again, or at once for a workload of 1 MiB and the fields
-# before it where the reader is told to be generous (benchmark: round trip, 1 MiB).
+# A large body of which this much has arrived gets room for as much again.  A generous reader gives it at once room for a
+# workload of 1 MiB and the fields before it (benchmark: round trip, 1 MiB).
 _ROOM_FROM = 16384
 _GENEROUS_FROM = 4096
 _GENEROUS_ROOM = 1024 * 1024 + 4096
 _MANY_PIECES = 64
 _HEAD_ROOM = 4 * (MAX_FIELD_SIZE + 1)  # more than the fields before a workload have, of what is skipped
-_TLS_HANDSHAKE = 22  # the first byte of who speaks TLS, and would wait for the answer to half a line (RFC 8446, 5.1)
+_TLS_HANDSHAKE = 22  # the first byte of TLS, whose sender would wait for ever for an answer to half a line (RFC 8446, 5.1)
 
 
 def _shapes(magic: bytes) -> "Dict[int, Tuple[int, int]]":
-    """What a reader reports for magic and type as one number, and with how many arguments, where the one magic is expected."""
+    """By magic and type as one number: what a reader that expects this magic reports, and with how many arguments."""
     shapes = {}
     for other in (REQUEST_MAGIC, RESPONSE_MAGIC):
         for packet_type in PACKETS:
@@ -130,12 +130,12 @@ def packet_name(packet_type: int) -> str:
 
 
 def show_beginnings(arguments: "Iterable[Data]") -> "List[bytes]":
-    """The beginnings of arguments, for an error's text."""
+    """The beginnings of arguments, for the text of an error."""
     return [bytes(argument[:64]) for argument in arguments]
 
 
 def unexpected(packet_type: int, arguments: "Sequence[Data]") -> ProtocolError:
-    """The error of a packet from a server that none should send, or not now."""
+    """The error for a packet that no server should send, or not now."""
     if packet_type == TOO_FEW_ARGUMENTS:
         return ProtocolError("too few arguments in %s" % bytes(arguments[0]).decode())
     if packet_type == WRONG_MAGIC:
@@ -144,7 +144,7 @@ def unexpected(packet_type: int, arguments: "Sequence[Data]") -> ProtocolError:
 
 
 def parse_number(text: bytes) -> int:
-    """The number a text begins with, 0 if it begins with none, as the C server reads it."""
+    """The number at the beginning of a text, 0 if there is none, as the C server reads it."""
     text = bytes(text).strip()
     if text.isdigit():
         return int(text[:40])
@@ -196,13 +196,13 @@ def encode(value: "Union[str, bytes]") -> bytes:
 
 
 def encode_data(value: "Union[str, Data]") -> "Data":
-    """The same for what may be large: a memoryview of bytes, which nobody can change before they are sent, is not copied.
+    """The same for data that may be large: a memoryview of bytes, which nobody can change before they are sent, is not copied.
 
     Raises TypeError for anything else.
     """
     if isinstance(value, memoryview):
         fixed = isinstance(value.obj, bytes) and value.ndim == 1 and value.itemsize == 1 and value.contiguous
-        return value[:] if fixed else bytes(value)  # of its own, as the caller may release the one that it has
+        return value[:] if fixed else bytes(value)  # a new memoryview, because the caller may release the given one
     return encode(value)
 
 
@@ -255,20 +255,20 @@ def _encode_field(what: str, value: "Union[str, bytes]", limit: int) -> bytes:
 
 
 def told_limit(error: ServerError) -> "Optional[int]":
-    """How many bytes of a packet a server takes, if its ERROR says that one was larger, as a `PacketReader` says it."""
+    """How many bytes a packet may have, if a server's ERROR says, in the words of `PacketReader`, that one was larger."""
     _, found, limit = str(error).rpartition(_LIMIT_IS)
     return int(limit) if error.code == "ARGUMENT_TOO_LARGE" and found and limit.isdecimal() else None
 
 
 class PacketReader:
-    """Turns the bytes of one stream into packets, linear in the bytes however they arrive.
+    """Turns the bytes of one stream into packets; takes time in proportion to the bytes, however they arrive.
 
-    `magic` is the magic expected; with `text`, units that do not start with NUL are lines and reported as TEXT_LINE; `lines`
-    counts them.  `max_size` limits a packet's body, `max_line` a line, in bytes.
-    What can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name as the
-    argument; what cannot ends the stream: `error` is set, and later bytes are ignored.  `held` counts the bytes that have
-    arrived of a unit whose end has not.  With `skip`, a packet that is too large and comes in pieces, or that there is no
-    memory for, is reported as TOO_LARGE, with its type, its size, and its arguments but the last, which is passed over.
+    `magic` is the expected magic; with `text`, units that do not start with NUL are lines, reported as TEXT_LINE and counted in
+    `lines`.  `max_size` limits a packet's body, `max_line` a line, in bytes.
+    A wrong packet that can be skipped is reported in its place as WRONG_MAGIC, or as TOO_FEW_ARGUMENTS with the packet's name
+    as the argument.  Otherwise the stream ends: `error` is set, and later bytes are ignored.  `held` counts the bytes of a unit
+    whose end has not arrived.  With `skip`, a packet that comes in pieces and is too large, or for which there is no memory, is
+    reported as TOO_LARGE with its type, its size, and its arguments except the last, which is skipped.
 
     The last argument of a large packet is a memoryview, every other argument is bytes.
 
@@ -289,7 +289,7 @@ class PacketReader:
         self._max_line = max_line
         self._careful = min(MAX_FIELD_SIZE, max_size)  # the size above which a packet is looked at closely
         self._pieces = []  # type: List[bytes] # the beginning of a unit that is not large
-        self._needed = 0   # bytes without which looking at _pieces again is in vain
+        self._needed = 0   # bytes that must be there before it makes sense to look at _pieces again
         self._large = None  # type: Optional[bytearray]
         self._large_type = 0
         self._large_size = 0  # of the body
@@ -352,10 +352,10 @@ class PacketReader:
         return packets
 
     def room(self, generous: bool = True) -> "Optional[memoryview]":
-        """Where the next part of a large packet of which much has arrived can be received in place, or None.
+        """A place to receive the next part of a large packet without copying, if much of it has arrived; or None.
 
-        Then call `filled`; the room must be let go of before anything else is called.  Without `generous`, whoever declares a
-        size and does not send it costs no more memory than it has sent bytes, but for a factor.
+        Then call `filled`; release the room before you call anything else.  Without `generous`, a peer that declares a large
+        size and does not send it costs only a small multiple of the bytes that it has sent.
         """
         large = self._large
         if large is None or self._skipping or self.held < (_GENEROUS_FROM if generous else _ROOM_FROM):
@@ -380,7 +380,7 @@ class PacketReader:
         del self._large[_HEAD_ROOM:]
 
     def filled(self, size: int) -> "List[Packet]":
-        """Take note that `size` bytes were received into the room; return the packet if that completes it."""
+        """Note that `size` bytes were received into the room; return the packet if they complete it."""
         self.held += size
         if self.held < HEADER_SIZE + self._large_size:
             return []
@@ -426,7 +426,7 @@ class PacketReader:
         self._pieces.append(data)
         self.held += len(data)
         if self.held < self._needed:
-            if len(self._pieces) == _MANY_PIECES:  # each of which takes memory of its own
+            if len(self._pieces) == _MANY_PIECES:  # each piece takes memory of its own
                 self._pieces = [b"".join(self._pieces)]
             return b""
         data = b"".join(self._pieces)
@@ -460,7 +460,7 @@ class PacketReader:
         return -1
 
     def _check(self, sample: bytes) -> None:
-        """Set the error of a header after which the stream cannot go on."""
+        """Set the error for a header after which the stream cannot go on."""
         magic, packet_type, size = _HEADER.unpack_from(sample)
         if magic not in (REQUEST_MAGIC, RESPONSE_MAGIC):
             self.error = ProtocolError("bad magic: %r" % sample)
@@ -476,9 +476,9 @@ class PacketReader:
         """Report a packet with large arguments or with too few."""
         count = _ARGUMENT_COUNTS[packet_type]
         if packet_type in (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND) and len(arguments) == count - 1:
-            arguments.insert(3, b"")  # as the PROTOCOL document has it, without an aggregator
+            arguments.insert(3, b"")  # the PROTOCOL document has no aggregator
         elif packet_type in _MAY_LACK_DATA and len(arguments) == 1:
-            arguments.append(b"")  # as Perl's worker has it, whose result is empty or 0
+            arguments.append(b"")  # Perl's worker leaves out a result that is empty or 0
         if len(arguments) < count:
             packets.append((TOO_FEW_ARGUMENTS, (packet_name(packet_type).encode(),)))
         elif count > 1 and max(map(len, arguments[:-1])) > MAX_FIELD_SIZE:

@@ -1,4 +1,4 @@
-"""How workloads and results are made bytes and back: bytes by default, json, pickle, or one's own."""
+"""How workloads and results become bytes and back: bytes by default, json, pickle, or an object of your own."""
 from .protocol import encode
 
 TYPE_CHECKING = False
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
 
 
 class BytesSerializer:
-    """Bytes as they are, str as UTF-8, None as nothing; what comes back is bytes."""
+    """Bytes as they are, str as UTF-8, None as no bytes; loads returns bytes."""
 
     @staticmethod
     def dumps(value: "Any") -> "Data":
-        """Bytes for the wire; raises TypeError for what is neither text nor bytes."""
+        """Bytes for the wire; raises TypeError for a value that is neither text nor bytes."""
         if isinstance(value, (bytes, memoryview)):
             return value
         return b"" if value is None else encode(value)
@@ -24,17 +24,17 @@ class BytesSerializer:
 
 
 class JSONSerializer:
-    """JSON in UTF-8; nothing stands for None."""
+    """JSON in UTF-8; no bytes stand for None."""
 
     @staticmethod
     def dumps(value: "Any") -> "Data":
-        """Bytes for the wire; raises TypeError or ValueError for what JSON cannot say."""
+        """Bytes for the wire; raises TypeError or ValueError for a value that JSON cannot express."""
         import json
         return json.dumps(value).encode()
 
     @staticmethod
     def loads(data: bytes) -> "Any":
-        """The value; raises ValueError for what is not JSON."""
+        """The value; raises ValueError if the data are not JSON."""
         import json
         try:
             return json.loads(bytes(data).decode()) if data else None
@@ -43,7 +43,7 @@ class JSONSerializer:
 
 
 class PickleSerializer:
-    """Python's pickle.  Only for servers and peers you trust with your account: who can submit a job can run any code."""
+    """Python's pickle.  Only for servers and peers you trust with your account: whoever can submit a job can run any code."""
 
     @staticmethod
     def dumps(value: "Any") -> "Data":

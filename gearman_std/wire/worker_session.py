@@ -20,7 +20,8 @@ Assignment = namedtuple("Assignment", "handle function unique reducer workload")
 Assignment.__doc__ = """A job as the server hands it out; all bytes, but a large workload is a memoryview, and one that was
 skipped, because it is too large, is None."""
 
-# The ways to ask for a job, the most telling first: gearmand knows them all, gear's server the second, Perl's the last.
+# The ways to ask for a job; the one whose answer tells most comes first.  gearmand knows all, gear's server the second, Perl's
+# the last.
 GRAB_TYPES = (GRAB_JOB_ALL, GRAB_JOB_UNIQ, GRAB_JOB)
 SESSION_AWAKE, DRY, SESSION_ASLEEP, RETIRING = SESSION_STATES = ("awake", "dry", "asleep", "retiring")
 FINDS_NONE, MISSES, SERVED, WAKES, RETIRES = "finds none", "misses", "served", "wakes", "retires"
@@ -47,16 +48,16 @@ class WorkerSession:
         dry ─retires─> retiring
         asleep ─retires─> retiring
 
-    Awake: it may.  Misses: there was no job for a grab, while others are without an answer.  Dry: it waits for those answers.
-    Served: the last of them was a job.  Finds none: the last of them was that there is none.  Asleep: the server wakes it with
-    a NOOP.  Retiring: it asks for no more, and withdraws its abilities as their jobs end.
+    Awake: it may.  Misses: a grab got no job while other grabs are unanswered.  Dry: it waits for those answers.  Served: the
+    last answer was a job.  Finds none: the last answer was that there is no job.  Asleep: the server wakes it with a NOOP.
+    Retiring: it asks for no more jobs, and withdraws its abilities as their jobs end.
 
-    How many grabs may be unanswered grows by one with each job and falls back to one when there is none, so that an idle server
-    is not asked by every free thread.
+    The number of grabs that may be unanswered grows by one with each job, and falls back to one when there is no job, so that
+    not every free thread asks an idle server.
 
-    A job fails with the text of an exception in the form of which it ends for every client: WORK_EXCEPTION where the server
-    knows the option EXCEPTION_ENDS_JOB, for which each connection asks, else WORK_WARNING and WORK_FAIL; Perl's server knows no
-    warnings, and there WORK_FAIL follows WORK_EXCEPTION.
+    The text of an exception is sent in such a form that the job ends for every client: as WORK_EXCEPTION if the server knows
+    the option EXCEPTION_ENDS_JOB, for which each connection asks; else as WORK_WARNING and WORK_FAIL; at Perl's server, which
+    knows no warnings, as WORK_EXCEPTION and WORK_FAIL.
 
     Owner: whoever owns the connection.
     """
@@ -66,8 +67,8 @@ class WorkerSession:
 
     def __init__(self, abilities: "Iterable[Tuple[bytes, int]]", client_id: bytes = b"", grab_type: int = GRAB_JOB_ALL,
                  confirmed: bool = False) -> None:
-        """`abilities` are functions, each with its time limit in milliseconds or 0; `confirmed` tells that this server is known
-        to understand `grab_type`."""
+        """`abilities` are functions, each with its time limit in milliseconds, 0 for none; `confirmed` says that this server is
+        known to understand `grab_type`."""
         self.outgoing = []  # type: List[Data]
         self.grabs = 0      # grabs without an answer
         self.grab_type = grab_type
@@ -92,7 +93,7 @@ class WorkerSession:
     def can_grab(self) -> bool:
         """Whether it makes sense to ask for one more job now."""
         return (self.grabs < self._window and self.state is SESSION_AWAKE
-                and not (self._withdrawn and self._withdrawn - self._running.keys()))  # which go when no grab is unanswered
+                and not (self._withdrawn and self._withdrawn - self._running.keys()))  # those go when no grab is open
 
     @property
     def busy(self) -> bool:
@@ -105,7 +106,7 @@ class WorkerSession:
         self.grabs += 1
 
     def can_do(self, function: bytes, timeout_ms: int = 0) -> None:
-        """Tell that the worker can do a function, within a time limit if that is not 0."""
+        """Tell the server that the worker can do a function; `timeout_ms` is its time limit, 0 for none."""
         if timeout_ms:
             self.outgoing.append(pack_request(CAN_DO_TIMEOUT, function, b"%d" % timeout_ms))
         else:
@@ -116,7 +117,7 @@ class WorkerSession:
         self.rouse()  # gearmand does not wake a sleeper for jobs that it has only now learned to do
 
     def receive(self, packet_type: int, arguments: "Sequence[Data]") -> "Optional[Union[Assignment, ServerError]]":
-        """Take a packet; return the job if it is one, the error if it is one, else None.
+        """Take a packet; return its job, or its error, or None if it has neither.
 
         Raises ProtocolError for a packet that no server sends to a worker, or not now.
         """
@@ -157,7 +158,7 @@ class WorkerSession:
             self._withdraw()
 
     def rouse(self) -> None:
-        """Be awake, also if no NOOP came, in case that one was lost."""
+        """Be awake, even without a NOOP, in case one was lost."""
         if self.state is SESSION_ASLEEP:
             self._move(WAKES)
 
@@ -232,7 +233,7 @@ class WorkerSession:
         self.release(job)
 
     def release(self, job: Assignment) -> None:
-        """Forget a job without a word to the server, which keeps it for this worker until told otherwise."""
+        """Forget a job without telling the server, which keeps it for this worker until told otherwise."""
         count = self._running.get(job.function, 0)
         if count > 1:
             self._running[job.function] = count - 1
@@ -253,7 +254,7 @@ class WorkerSession:
         self._withdraw()
 
     def farewell(self) -> None:
-        """Ask for an echo: when it comes, all that was sent before it has arrived."""
+        """Ask for an echo: when it comes, everything that was sent before has arrived."""
         self.outgoing.append(pack_request(ECHO_REQ, b"bye"))
         self.farewells += 1
 
