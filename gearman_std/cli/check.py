@@ -1,4 +1,4 @@
-"""The command `check`: one line and an exit status, as Nagios, Icinga, Zabbix and their like want them from a plugin.
+"""The command `check`: one line and an exit status, as Nagios, Icinga, Zabbix and similar programs expect them from a plugin.
 
 Source: the guidelines of the Monitoring Plugins project for exit statuses, ranges of two numbers and performance data.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OK, WARNING, CRITICAL, NOT_TOLD = range(4)  # also the exit statuses
 _SEVERITY = (OK, WARNING, NOT_TOLD, CRITICAL)
 _CHECK_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-_CLOCKS_DIFFER = 60.0  # seconds by which the clocks of two machines may be apart
+_CLOCKS_DIFFER = 60.0  # seconds by which the clocks of two machines may differ
 _MOST_SHOWN = 5  # functions that are named for one limit
 
 _CHECK_ABOUT = """
@@ -44,7 +44,7 @@ _CHECK_STATUSES = """
 
 
 class Finding:
-    """What one check found: how it is, and a text; with figures for graphs, as (label, value, limit, unit).
+    """What one check found: a status and a text, and figures for graphs, as (label, value, limit, unit).
 
     Owner: nobody, it does not change.
     """
@@ -144,7 +144,7 @@ def run_check(console: Console, arguments: "Sequence[str]") -> int:
 
 
 def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":
-    """The exit status and the line for all that was found: what is bad comes first, and alone."""
+    """The exit status and the line for all findings: if some are bad, only these are shown, the worst first."""
     status = max((one.status for one in findings), key=_SEVERITY.index)
     worst = sorted((one for one in findings if one.status != OK), key=lambda one: -_SEVERITY.index(one.status)) or findings
     figures = []  # type: List[str]
@@ -164,7 +164,7 @@ def _written_out(number: float) -> str:
 
 
 def _check_server(server: "Any", options: Parsed, tls: "Any") -> "List[Finding]":
-    """What there is to find at one server."""
+    """The findings at one server."""
     try:
         with AdminClient([server], options.timeout, tls=tls) as admin:
             functions, tells_all = ask_figures(admin)
@@ -178,7 +178,7 @@ def _check_server(server: "Any", options: Parsed, tls: "Any") -> "List[Finding]"
 
 
 def summarize(functions: "Sequence[Figures]") -> Finding:
-    """How much there is of all, which is always well."""
+    """The sums over all functions, a finding that is always OK."""
     waiting, running = (int(sum(function[name] for function in functions)) for name in ("waiting", "running"))
     return Finding(OK, "%d waiting, %d running in %d functions" % (waiting, running, len(functions)),
                    [("waiting", waiting, None, ""), ("running", running, None, "")])
@@ -186,7 +186,7 @@ def summarize(functions: "Sequence[Figures]") -> Finding:
 
 def judge(functions: "Sequence[Figures]", uptime: "Optional[float]", options: Parsed,
           wall: "Callable[[], float]" = time.time) -> "List[Finding]":
-    """What the limits say about the figures; `wall` tells unix time."""
+    """The findings for the limits; `wall` is unix time."""
     findings = []  # type: List[Finding]
     for name, limits, measure, unit, words in (
             ("waiting", options.max_waiting, lambda function: function["waiting"], "", "%s: %d waiting"),
@@ -217,7 +217,7 @@ def _without_worker(names: "Sequence[str]") -> str:
 
 def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure: "Callable[[Figures], float]", unit: str,
              words: str) -> "List[Finding]":
-    """What one limit says about one function, or about the worst of all."""
+    """The finding for one limit and one function, or the worst of all functions."""
     wanted, warning, critical = limit
     chosen = [function for function in functions if not wanted or function["function"] == wanted]
     measured = sorted(((measure(function), function["function"]) for function in chosen), reverse=True)
@@ -249,7 +249,7 @@ def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[floa
 
 
 def _try_job(server: "Any", options: Parsed, tls: "Any") -> Finding:
-    """Have a real job done."""
+    """Submit a real job, and wait for its result."""
     data = os.fsencode(options.words[0]) if options.words else b""
     with Client([server], tls=tls, connect_timeout=options.timeout) as client:
         result = client.run(os.fsencode(options.job), data, timeout=options.timeout)

@@ -1,4 +1,4 @@
-"""The command gearman-std: which of its commands is meant, and what it has in common."""
+"""The command gearman-std: finds and runs the command that is meant."""
 import sys
 
 from ..net.signals import begin_with_signals, release_signals
@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
 
-# What runs a command, its options, what it is for, and gearmand's program that it is like.
+# For each command: what runs it, its options, its purpose, and the program of gearmand that it is like.
 _COMMANDS = {
     "server": (run_server, make_server_line, "run a job server", "gearmand"),
     "client": (run_client, make_client_line, "submit jobs and print their results", "gearman"),
@@ -83,7 +83,7 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     if old_name:
         return _run_as(old_name, console, words)
     name = words.pop(0) if words else ""
-    if name not in ("server", "worker"):  # which first get ready for signals
+    if name not in ("server", "worker"):  # these two first get ready for signals
         release_signals()
     if name in _COMMANDS:
         console.command = name
@@ -92,7 +92,7 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
 
 
 def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
-    """Be one of gearmand's programs."""
+    """Run as one of gearmand's programs."""
     name = OLD_NAMES[old_name]
     if name != "server":
         release_signals()
@@ -101,7 +101,7 @@ def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
 
 
 def _run_none(console: Console, words: "Sequence[str]") -> int:
-    """What there is without a command."""
+    """Run without a command: only --help and --version."""
     line = _make_main_line()
     if not words[0]:
         console.warn(line.help())

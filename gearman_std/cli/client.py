@@ -1,4 +1,4 @@
-"""The command `client`: data from the command line or standard input become jobs, their results standard output."""
+"""The command `client`: makes jobs of the words of the command line or of standard input, and prints their results."""
 import os
 import time
 from collections import deque
@@ -53,7 +53,7 @@ gearman-std client -w -f wc -- wc -c                a worker; see gearman-std wo
 """
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 10.0
-_NOBODY_WAIT = 3.0  # seconds without a result after which a person is told that nobody can do the function
+_NOBODY_WAIT = 3.0  # seconds without a result after which a person at a terminal is told that no worker can do the function
 _UNIQUE_OF_DATA = "#"
 
 
@@ -133,7 +133,7 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
             workloads = iter(list(workloads))
             detached.ready(keep_output=True)
         limit = float("inf") if options.timeout is None or options.timeout < 0 else options.timeout / 1000.0
-        # A handle is only waited for in the background, and to print it.
+        # In the background, a handle is waited for only in order to print it.
         command_timeout = min(_COMMAND_TIMEOUT, limit if _is_background(options) or options.verbose else _COMMAND_TIMEOUT)
         client = stack.enter_context(Client(servers, connect_timeout=min(_CONNECT_TIMEOUT, limit),
                                             command_timeout=command_timeout, tls=tls))
@@ -170,7 +170,7 @@ def _is_background(options: "Parsed") -> bool:
 
 
 def _read_schedule(text: str) -> str:
-    read_crontab(text)  # which raises
+    read_crontab(text)  # raises ValueError
     return text
 
 
@@ -182,7 +182,7 @@ def _read_unix_time(text: str) -> float:
 
 
 def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
-    """The data of each job: the words, or standard input, which is read no further than it is needed."""
+    """The data of each job: the words, or standard input, which is read only as far as needed."""
     by_line = options.lines or options.lines_stripped
     if not options.words and not options.empty and is_terminal(console.stdin):
         console.complain("reading %s from the terminal, up to Ctrl-D" % ("a job of each line" if by_line else "the data"))
@@ -203,7 +203,7 @@ def _find_workloads(console: Console, options: "Parsed") -> "Iterator[bytes]":
 
 def _count_workloads(console: Console, options: "Parsed",
                      workloads: "Iterator[bytes]") -> "Tuple[Iterator[bytes], Optional[int]]":
-    """The data of each job, and how many jobs there are, None if that cannot be known without waiting for more input."""
+    """The data of each job, and how many jobs there are; None if that cannot be known without waiting for more input."""
     if (options.lines or options.lines_stripped) and not options.words and not is_file(console.stdin):
         return workloads, None
     all_of_them = list(workloads)
@@ -211,7 +211,7 @@ def _count_workloads(console: Console, options: "Parsed",
 
 
 def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int], bytes]" = os.urandom) -> bytes:
-    """The unique of a job: the one wanted, one made of the data for `#`, or a new UUID."""
+    """The unique of a job: the given one; for `#`, one made of the data; or a new UUID."""
     if not wanted:
         # As gearman has it: whoever lists the jobs' uniques can tell one from the other.
         from uuid import UUID
@@ -223,7 +223,7 @@ def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int
 
 
 def _murmur3(data: bytes, seed: int) -> int:
-    """The hash MurmurHash3_x86_32, of which gearman makes the unique `#`."""
+    """The hash MurmurHash3_x86_32, from which gearman makes the unique for `#`."""
     whole = len(data) & ~3
     blocks = [number for number, in iter_unpack("<I", data[:whole])]
     result = seed
@@ -240,7 +240,7 @@ def _murmur3(data: bytes, seed: int) -> int:
 
 
 class _Submission:
-    """One job: its task, and what it has said that is not printed yet because it is not its turn.
+    """One job: its task, and the output that is not printed yet because it is not the job's turn.
 
     Owner: the thread that runs the command.
     """
@@ -251,7 +251,7 @@ class _Submission:
                  clock: "Callable[[], float]" = time.monotonic) -> None:
         self.function = function
         self.workload = workload
-        self.number = 0  # of its input, where they are counted
+        self.number = 0  # the number of its input, if inputs are counted
         self.attempt = 0
         self.task = None  # type: Any
         self.live = False
@@ -278,7 +278,7 @@ class _Submission:
         return max(0.0, self._began + timeout_ms / 1000.0 - self._clock())
 
     def go_live(self) -> None:
-        """Its turn has come: print what it has said, and from now on at once."""
+        """Its turn has come: print its output so far, and from now on print at once."""
         self.live = True
         held, self._held = self._held, []
         for kind, value in held:
@@ -292,7 +292,7 @@ class _Submission:
 
 
 class _Submitter:
-    """Submits jobs, and prints what becomes of them in their order.
+    """Submits jobs, and prints their output in the order of the jobs.
 
     Owner: the thread that runs the command.
     """
@@ -361,7 +361,7 @@ class _Submitter:
                          background=self._background, at=options.at, delay=options.delay, schedule=options.cron,
                          reducer=options.reducer)
         if self._background and options.parallel > 1 and not options.require_worker:
-            return self._client.submit_many([arguments])[0]  # which does not wait until it is accepted
+            return self._client.submit_many([arguments])[0]  # this does not wait until the job is accepted
         return self._client.submit(require_worker=options.require_worker, **arguments)
 
     def _finish(self, submission: _Submission) -> None:
@@ -384,21 +384,21 @@ class _Submitter:
                     return
 
     def _may_try_again(self, submission: _Submission, error: "Any") -> bool:
-        """Whether to submit a job again; otherwise, tell what is wrong with it."""
+        """Whether to submit a job again; if not, say what is wrong with it."""
         options = self._options
         if submission.attempt < options.attempts:
             self._sleep(growing_pause(0.5, 60.0, submission.attempt - 1))
             submission.live = False
             return True
-        # The least of the time-outs counts, so that the time-out of any step may be that of -t.
+        # The shortest time-out counts, so that the time-out of any step may be that of -t.
         left = submission.left(options.timeout)
         late = isinstance(error, (JobTimeout, ConnectTimeout, CommandTimeout)) and left is not None and left < 0.001
         if isinstance(error, (NoServer, ServerLost)) and not late:
-            raise error  # and be done: the next job would fare no better
+            raise error  # this ends the command: the next job would fare no better
         if self._progress is not None:
             self._progress.hide()
         if isinstance(error, JobFailed):
-            told = error.exception in error.warnings  # by the callback, when it came
+            told = error.exception in error.warnings  # the callback has told it when it came
             text = b": " + error.exception.rstrip() if error.exception and not told else b""
             self._console.warn(self._prefix(submission.function) + b"Job failed" + text + b"\n")
         elif late:
@@ -426,7 +426,7 @@ class _Submitter:
             self._progress.note(failed)
 
     def _tell_if_nobody_can(self, submission: _Submission) -> None:
-        """To somebody at a terminal, say why there is no result yet if that is for want of a worker."""
+        """Tell a person at a terminal that there is no result yet because there is no worker."""
         left = submission.left(self._options.timeout)
         if not is_terminal(self._console.stderr) or left is not None and left < _NOBODY_WAIT:
             return
@@ -461,7 +461,7 @@ class _Submitter:
         return os.fsencode(function) + b": " if self._options.prefix else b""
 
     def _printer(self, function: str) -> "Callable[[str, Any], None]":
-        """What prints the data, the warnings and the progress of a function's jobs."""
+        """A function that prints the data, the warnings and the progress of a function's jobs."""
         prefix, console = self._prefix(function), self._console
 
         def print_event(kind: str, value: "Any") -> None:
@@ -474,7 +474,7 @@ class _Submitter:
                     console.warn(prefix + value)
                 else:
                     console.write(b"%s%d%% Complete\n" % (prefix, value[0] * 100 // value[1] if value[1] else 0))
-            except OSError as error:  # in a callback, an ordinary exception would go no further than the log
+            except OSError as error:  # an ordinary exception in a callback would only be logged
                 console.complain(str(error.strerror))
                 raise Quit(FAILED) from None
         return print_event

@@ -1,4 +1,4 @@
-"""What the commands share: where the job server is, how a command ends, and how a program starts itself again."""
+"""What the commands share: finding the job server, ending a command, and starting this program again."""
 import os
 import sys
 
@@ -34,14 +34,14 @@ def address_options() -> "Tuple[str, List[Option]]":
 def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
     """The addresses of the servers that the options or the environment name.
 
-    Raises UsageError for what is no address.
+    Raises UsageError for an address that is not valid.
     """
     return name_servers(options.host, options.port, environment)
 
 
 def name_servers(text: "Optional[str]", number: "Optional[int]",
                  environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
-    """The same for the words of an option, and a port, None for none."""
+    """The same for the text of an option, and a port, None for none."""
     port = number if number is not None else DEFAULT_PORT
     if text is None and number is None:
         text = environment.get("GEARMAN_SERVER") or environment.get("GEARMAN_SERVERS")
@@ -55,7 +55,7 @@ def name_servers(text: "Optional[str]", number: "Optional[int]",
 
 
 def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
-    """What `open_connection` wants to know about TLS, None if there is to be none.
+    """The `tls` for `open_connection`; None for no TLS.
 
     Raises UsageError for options of TLS without --tls, and OSError for files that cannot be used.
     """
@@ -75,7 +75,7 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
 
 
 def need_module(name: str, purpose: str) -> None:
-    """Look for a module of the standard library that some builds of Python lack.  Raises GearmanError."""
+    """Raises GearmanError if this Python lacks a module of the standard library, as some builds do."""
     from importlib import import_module
     try:
         import_module(name)
@@ -84,14 +84,14 @@ def need_module(name: str, purpose: str) -> None:
 
 
 def ask_figures(admin: "AdminClient") -> "Tuple[List[Dict[str, Any]], bool]":
-    """The figures of each function, as `show functions json` calls them, and whether the server tells all of those; gearmand,
-    and others, tell what waits and runs, and the workers.
+    """The figures of each function, with the names of `show functions json`, and whether the server tells all of them; gearmand
+    and others tell only what waits and runs, and the workers.
 
     Raises GearmanError.
     """
     try:
         return admin.function_details(), True
-    except ServerError:  # not gearman_std's
+    except ServerError:  # the server is not gearman_std's
         return [{"function": one.function.decode("utf-8", "backslashreplace"), "waiting": one.total - one.running,
                  "running": one.running, "workers": one.workers} for one in admin.status()], False
 
@@ -116,7 +116,7 @@ def status_of(error: BaseException) -> int:
 
 
 def run_command(console: Console, command: "Callable[[Console, Sequence[str]], int]", arguments: "Sequence[str]") -> int:
-    """Run a command and return its exit status; what goes wrong is told in one line."""
+    """Run a command and return its exit status; an error is one line."""
     try:
         return command(console, arguments)
     except HelpWanted as wanted:
@@ -149,7 +149,7 @@ def _print_help(console: Console, text: str) -> int:
 
 
 def own_command() -> "List[str]":
-    """The beginning of a command line that runs this very program, wherever it was loaded from.
+    """The beginning of a command line that runs this same program, wherever it was loaded from.
 
     Raises GearmanError if the interpreter does not know its own path.
     """
@@ -163,7 +163,7 @@ def own_command() -> "List[str]":
     folder = os.path.dirname(os.path.dirname(path))
     for _ in package.split("."):
         folder = os.path.dirname(folder)
-    # Where it was found this time, and not before the standard library.
+    # The folder in which the package was found, but after the standard library.
     paths = [os.path.abspath(entry) for entry in sys.path]
     place = paths.index(folder) if folder in paths else 0
     return [sys.executable, "-c", "import sys; sys.path.insert(%d, %r); from %s.cli import main; sys.exit(main())" % (

@@ -1,6 +1,7 @@
-"""The command `completion`: what has a shell complete commands, options and functions, made of what the help is made of.
+"""The command `completion`: scripts with which a shell completes commands, options and functions, from the data of the help.
 
-The scripts hold all commands and options; names of functions they have this program ask of the job server that the line names.
+The scripts hold all commands and options; for names of functions they call this program, which asks the job server that the
+command line names.
 """
 import os
 import re
@@ -31,10 +32,10 @@ _COMPLETION_STATUSES = """
 2  there is no such shell
 """
 _SHELLS = ("bash", "zsh", "fish")
-_ASK = "functions"     # what a script says in place of a shell, and then what the command line has so far
+_ASK = "functions"     # what a script says in place of a shell's name, followed by the command line so far
 _ASK_TIMEOUT = 1.0     # seconds for a server to answer
 _MOST_NAMES = 1000
-# Names that need no quotes in any shell; others one does not have completed.
+# Names that need no quotes in any shell; others are not completed.
 _PLAIN_NAME = re.compile(rb"[\w.:@%+,/-]+\Z")
 
 
@@ -58,7 +59,7 @@ def run_completion(console: Console, arguments: "Sequence[str]", commands: "Comm
 
 
 def _ask_for_functions(words: "Sequence[str]") -> "List[bytes]":
-    """The names of functions at the servers of a command line that is not complete; none if they cannot be had."""
+    """The names of functions at the servers that an incomplete command line names; none if no server answers."""
     try:
         options = _read_address(words)
         names = set()  # type: Set[bytes]
@@ -67,11 +68,11 @@ def _ask_for_functions(words: "Sequence[str]") -> "List[bytes]":
                 names.update(one.function for one in admin.status())
         return sorted(name for name in names if _PLAIN_NAME.match(name))[:_MOST_NAMES]
     except (GearmanError, UsageError, OSError, ValueError):
-        return []  # there is nothing to complete, and nobody who would read why
+        return []  # there is nothing to complete, and nobody would read an error
 
 
 def _read_address(words: "Sequence[str]") -> Parsed:
-    """The options that say where the server is; all others are passed over.  bash makes a word of an equals sign."""
+    """The options that say where the server is; all others are skipped.  bash makes a separate word of an equals sign."""
     line = CommandLine("", [], "", [address_options()])
     parsed = line.parse([])
     rest = [word for word in words if word != "="]
@@ -151,7 +152,7 @@ def make_bash(commands: "Commands") -> str:
         by_action = {}  # type: Dict[str, List[str]]
         for option in _shown_options(line):
             if option.metavar:
-                # A value that may be left out stands behind an equals sign only.
+                # A value that may be left out can only follow an equals sign.
                 names = option.names if option.takes_word else [word for word in option.names if word.startswith("--")]
                 by_action.setdefault(_bash_action(option), []).extend(names)
         cases += ["                %s) %s ;;" % ("|".join(names), action) for action, names in by_action.items()]
@@ -223,7 +224,7 @@ def make_zsh(commands: "Commands") -> str:
 
 
 def _zsh_specs(option: Option) -> "List[str]":
-    """What _arguments wants to know of an option: a spec for each of its names."""
+    """What zsh's _arguments needs for an option: a spec for each of its names."""
     help_text = "[%s]" % _clause(option).translate({ord(letter): "\\" + letter for letter in "[]:\\"})
     value = ""
     if option.metavar:

@@ -1,4 +1,4 @@
-"""What a command has of its process: standard input and output as bytes, and its exit statuses."""
+"""What a command uses of its process: standard input and output as bytes, and exit statuses."""
 import errno
 import os
 import select
@@ -15,7 +15,7 @@ INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
 
 
 class Quit(BaseException):
-    """The program is to end with a status, whatever it is doing; no ``except Exception`` on the way stops it."""
+    """Ends the program with a status, whatever it is doing; no ``except Exception`` on the way catches it."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -29,7 +29,7 @@ class Console:
     """
 
     def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
-        self.program = PROGRAM  # or the name of another one that this is, see names
+        self.program = PROGRAM  # or one of gearmand's names, see the module names
         self.command = command
         # Any of them is None if it was closed before the program started.
         self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
@@ -48,7 +48,7 @@ class Console:
         """All of standard input.  Raises OSError."""
         stdin = self._open(self.stdin)
         pieces = [stdin.read()]
-        while pieces[-1] != b"" and _is_non_blocking(stdin):  # which reads what there is, None for nothing
+        while pieces[-1] != b"" and _is_non_blocking(stdin):  # a non-blocking read returns what is there, None for nothing
             if pieces[-1] is None:
                 select.select([stdin], [], [])
             pieces.append(stdin.read())
@@ -86,7 +86,7 @@ class Console:
             raise OSError(error.errno, "cannot write to standard output: %s" % error.strerror) from None
 
     def warn(self, data: "Union[bytes, str]") -> None:
-        """Write to standard error; if that is not possible, there is nobody to tell."""
+        """Write to standard error; errors are ignored, because there is no other place to report them."""
         try:
             self.stderr.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
             self.stderr.flush()
@@ -105,7 +105,7 @@ class Console:
 
     @staticmethod
     def _give_up(stream: "Any") -> None:
-        """Have what is left in the stream's buffer go nowhere, or the interpreter would complain about it at its end."""
+        """Discard what is left in the stream's buffer; otherwise the interpreter would complain about it at its end."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -115,7 +115,7 @@ class Console:
 
 
 def _is_non_blocking(stream: "Any") -> bool:
-    """Whether a stream gives back less than all while nothing more is there; other programs may have made it so."""
+    """Whether a stream returns at once if nothing is there yet; other programs may have set it so."""
     try:
         return not os.get_blocking(stream.fileno())
     except (OSError, AttributeError):
@@ -123,10 +123,9 @@ def _is_non_blocking(stream: "Any") -> bool:
 
 
 def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", stream: "Any") -> int:
-    """Write as much as goes, or flush, and wait while nothing goes; return how much it was.
+    """Write as much as possible, or flush; wait while nothing can be written; return how much was written.
 
-    Standard output is not buffered, and so takes less than all, with PYTHONUNBUFFERED; other programs may have made it
-    non-blocking.
+    With PYTHONUNBUFFERED, standard output has no buffer and may take only a part; other programs may have made it non-blocking.
     """
     while True:
         try:
@@ -142,15 +141,15 @@ def _write_some(write: "Callable[..., Any]", data: "Optional[memoryview]", strea
 
 
 def is_terminal(stream: "Any") -> bool:
-    """Whether there is a person at the other end of a stream."""
+    """Whether a stream is a terminal, with a person at it."""
     try:
         return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, or it is closed
+    except (AttributeError, ValueError):  # there is no stream, or it is closed
         return False
 
 
 def show(word: str) -> str:
-    """A word of the command line, whose bytes need be no text in the locale, as it is told to a person."""
+    """A word of the command line as text for a person; its bytes may not be text in the locale."""
     return os.fsencode(word).decode("utf-8", "backslashreplace")
 
 
@@ -169,9 +168,9 @@ def read_words() -> "List[str]":
 
 
 def fill_standard_descriptors() -> None:
-    """Open what is closed of the descriptors 0 to 2 to nowhere, lest a socket or a log gets a number that others write to."""
+    """Open those of the descriptors 0 to 2 that are closed on /dev/null, so that no socket or log gets their numbers."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # this takes the lowest free number

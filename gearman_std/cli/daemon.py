@@ -1,4 +1,4 @@
-"""What a program does to live in the background: detach, pid file, user, limits, log, signals, word to the service manager."""
+"""What a program in the background needs: detaching, pid file, user, limits, log, signals, notes to the service manager."""
 import errno
 import logging
 import os
@@ -33,9 +33,9 @@ class CannotDetach(GearmanError):
 class PidFile:
     """A file with this process's id while it is entered.
 
-    It is locked, so that no other process of this program takes it meanwhile, and removed at the end only if it still has that
-    id, since somebody else may have taken the path.  A file that holds something else than an id is not taken, nor is that of a
-    gearmand that runs.  Opening and entering raise OSError.
+    It is locked, so that no other process of this program takes it meanwhile.  At the end it is removed only if it still has
+    that id, because somebody else may have taken the path.  A file that holds something else than an id is not taken, nor the
+    file of a running gearmand.  Opening and entering raise OSError.
 
     Owner: the thread that enters it.
     """
@@ -49,10 +49,10 @@ class PidFile:
         return "<PidFile %s%s>" % (self.path, ", written" if self._pid else "")
 
     def open(self) -> None:
-        """Open the file and change nothing in it, which may be another process's; entering does so if nobody did."""
+        """Open the file and change nothing in it, as it may be another process's; entering opens it if that was not done."""
         try:
             while not self._is_there():
-                self._close()  # whoever had it has just ended, and removed it
+                self._close()  # the process that had it has just ended, and removed it
                 self._file, _ = open_to_write(self.path, os.O_RDWR)
                 if self._is_plain():
                     self._lock()
@@ -101,11 +101,11 @@ class PidFile:
             return False
 
     def _is_plain(self) -> bool:
-        """Whether it is a file, and no device, which cannot be cut, may be read for ever, and must stay."""
+        """Whether it is a regular file: a device cannot be truncated, may have no end, and must stay."""
         return stat.S_ISREG(os.fstat(self._file).st_mode)
 
     def _lock(self) -> None:
-        """Lock it for this process, but not for what that forks.  Raises OSError."""
+        """Lock it for this process, but not for its children.  Raises OSError."""
         try:
             from fcntl import LOCK_EX, LOCK_NB, lockf
         except ImportError:  # not on Windows
@@ -118,17 +118,17 @@ class PidFile:
             raise OSError(error.errno, "process %s has it, and still runs" % self._read().decode("latin-1")) from None
 
     def _look(self) -> None:
-        """Raise OSError if what the file has is no process's id, or that of a job server that holds no lock, as gearmand."""
+        """Raise OSError if the file holds no process id, or that of a running job server without a lock, such as gearmand."""
         content = self._read().strip(b"\0")  # a file system may leave NULs after a crash
         if content and not content.isdigit():
             raise OSError(errno.EEXIST, "it holds something else than a process's id")
         try:
             if not content or int(content) in (os.getpid(), os.getppid()):
-                return  # of a life before in a container, where ids begin anew
+                return  # the file is from an earlier run in a container, where ids begin again
             with open("/proc/%d/cmdline" % int(content), "rb") as file:
                 command = file.read(4096)
         except OSError:
-            return  # it has ended, or this system does not tell
+            return  # that process has ended, or this system does not tell
         if b"gearman" in command:
             raise OSError(errno.EEXIST, "process %d has it, and still runs" % int(content))
 
@@ -143,21 +143,21 @@ class PidFile:
 
 
 class Detached:
-    """The word that a program in the background owes to the one that started it: that it is ready.
+    """The message of a program in the background to the process that started it: that it is ready.
 
-    If it ends without that word, having said on standard error why, the first process ends with status 1.
+    If it ends without that message, having said why on standard error, the first process ends with status 1.
 
     Owner: the thread that detached.
     """
 
     def __init__(self, pipe: int) -> None:
-        self._pipe = pipe  # -1: the word is given
+        self._pipe = pipe  # -1: the message is sent
 
     def __repr__(self) -> str:
         return "<Detached, %s>" % ("not ready yet" if self._pipe >= 0 else "ready")
 
     def ready(self, keep_output: bool = False) -> None:
-        """Let the first process end with status 0, and let go of standard input and, unless told otherwise, of the outputs."""
+        """Let the first process end with status 0, and close standard input and, without `keep_output`, the outputs."""
         if self._pipe < 0:
             return
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -174,9 +174,9 @@ class Detached:
 
 
 def detach() -> Detached:
-    """Go on in a process of a session of its own, without a terminal; the first process waits for its word, and ends.
+    """Go on in a process with its own session and without a terminal; the first process waits for its message, and ends.
 
-    Before that nothing may have started a thread.  Raises CannotDetach where there is no fork.
+    No thread may have been started before.  Raises CannotDetach where there is no fork.
     """
     if not hasattr(os, "fork"):
         raise CannotDetach("this system has no way to detach a program")
@@ -192,7 +192,7 @@ def detach() -> Detached:
         os._exit(0 if os.read(reader, 1) else 1)
     os.close(reader)
     os.setsid()
-    if os.fork():  # a second time, so that it is no session leader and never gets a terminal
+    if os.fork():  # a second time, so that it is not a session leader and never gets a terminal
         os._exit(0)
     return Detached(writer)
 
@@ -200,7 +200,7 @@ def detach() -> Detached:
 def become_user(name: str, system: "Any" = os, find: "Optional[Callable[[str], Any]]" = None) -> bool:
     """Become another user, with that user's groups; return whether that was necessary.
 
-    Raises CannotDetach for an unknown user, and if this one may not.
+    Raises CannotDetach for an unknown user, and if this user may not do that.
     """
     if find is None:
         try:
@@ -223,7 +223,7 @@ def become_user(name: str, system: "Any" = os, find: "Optional[Callable[[str], A
 
 
 def allow_descriptors(number: "Optional[int]" = None) -> int:
-    """Allow this process so many open files, or as many as the system lets it have; return the number.
+    """Allow this process `number` open files, or as many as the system lets it have; return the number.
 
     Raises OSError if the system refuses.
     """
@@ -246,16 +246,16 @@ def allow_descriptors(number: "Optional[int]" = None) -> int:
 
 
 def allow_core_dump() -> None:
-    """Have the system write a core file if the interpreter crashes.  Raises OSError if the system refuses."""
+    """Let the system write a core file if the interpreter crashes.  Raises OSError if the system refuses."""
     import resource
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
 class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting it fails on old versions
-    """Writes log records to a file that may be moved away: the next record goes to a new one by the same name.
+    """Writes log records to a file that may be moved away: the next record goes to a new file with the same name.
 
-    If that cannot be opened, it goes on with the old one.
+    If the new file cannot be opened, it goes on with the old one.
 
     Owner: the lock that every logging handler has.
     """
@@ -263,7 +263,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
     def __init__(self, path: str) -> None:
         self.path = path
         self._reopen = False
-        self._failing = False  # what was written last did not get into the file
+        self._failing = False  # the last record did not get into the file
         self._made = False     # the file that is open was made by us
         super().__init__(self._open())
 
@@ -288,7 +288,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
             try:
                 stream = self._open()
             except OSError:
-                super().emit(record)  # it may have been created by a user with more rights than this one has now
+                super().emit(record)  # the file may have been created by a user with more rights than the present one
                 return
             self._close_stream()
             self.stream = stream
@@ -298,7 +298,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
             self._complain()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """As every handler's, but for a full disk, of which a line is enough as long as it lasts."""
+        """As every handler's; but a full disk is reported with a single line as long as it lasts."""
         if isinstance(sys.exc_info()[1], OSError):
             self._failing = True
         else:
@@ -313,7 +313,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
     def _close_stream(self) -> None:
         try:
             self.stream.close()
-        except OSError:  # the disk is full: what it had still to write is lost
+        except OSError:  # the disk is full: what was still to be written is lost
             self._failing = True
 
     def reopen(self) -> None:
@@ -321,7 +321,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
         self._reopen = True
 
     def give_to(self, user: str) -> None:
-        """Let another user open it again, if it was made by us, and is nobody else's file or device.
+        """Let another user open it again, if this program made it; files and devices of others are not touched.
 
         Raises OSError, KeyError.
         """
@@ -337,7 +337,7 @@ class LogFile(logging.StreamHandler):  # type: ignore[type-arg] # subscripting i
 
 
 class OneLineFormatter(logging.Formatter):
-    """Formats records; an exception of this package is told in a line rather than as a traceback.
+    """Formats records; an exception of this package is one line instead of a traceback.
 
     Owner: nobody, it does not change.
     """
@@ -358,9 +358,9 @@ class OneLineFormatter(logging.Formatter):
 
 
 def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "Any" = None) -> "Optional[LogFile]":
-    """Have the package log at a level of LOG_LEVELS to a file, to "stderr" or to "none", and also to syslog.
+    """Set up the package's log: at a level of LOG_LEVELS, to a file, to "stderr" or to "none", and also to syslog if told.
 
-    Returns the file, None if there is none.  A syslog that cannot be had is noted in the log.  Raises OSError if the file
+    Returns the file, None if there is none.  If there is no syslog, the log says so.  Raises OSError if the file
     cannot be opened.
     """
     for name, number in LOG_LEVELS.items():
@@ -391,7 +391,7 @@ def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "An
 
 
 def _open_syslog() -> "Optional[logging.Handler]":
-    """A handler that writes to syslog, None if nobody listens there; what is lost later, while it is restarted, is lost."""
+    """A handler that writes to syslog, None if nobody listens there; records that come while syslog restarts are lost."""
     import socket
     from logging.handlers import SysLogHandler
 
@@ -420,9 +420,9 @@ def _formatted(handler: logging.Handler, text: str) -> logging.Handler:
 
 
 class SignalHandlers:
-    """While it is entered, signals call functions; those that the system does not know are left out.
+    """While it is entered, signals call functions; signals that the system does not know are left out.
 
-    What was held back of them by then comes when all are set.
+    Signals that were held back come when all handlers are set.
 
     Owner: the main thread.
     """
@@ -469,9 +469,9 @@ def notify_manager(state: str, environment: "Optional[Dict[str, str]]" = None) -
 
 
 def inherited_sockets(environment: "Mapping[str, str]", pid: int) -> "List[Tuple[str, Any]]":
-    """The names and the sockets that this process was started with to listen on, none if they are meant for another process.
+    """The names and sockets that systemd has opened for this process to listen on; none if they are for another process.
 
-    Source: the manual page sd_listen_fds(3).  Raises OSError if there is something else.
+    Source: the manual page sd_listen_fds(3).  Raises OSError if a descriptor is something else.
     """
     if environment.get("LISTEN_PID") != "%d" % pid:
         return []
@@ -482,7 +482,7 @@ def inherited_sockets(environment: "Mapping[str, str]", pid: int) -> "List[Tuple
     for index in range(int(number) if number.isdigit() else 0):
         descriptor = 3 + index
         try:
-            with socket.socket(fileno=os.dup(descriptor)) as probe:  # whose family may be wrong before Python 3.7
+            with socket.socket(fileno=os.dup(descriptor)) as probe:  # before Python 3.7, its family may be wrong
                 family, kind, listens = (probe.getsockopt(socket.SOL_SOCKET, option) for option in (
                     socket.SO_DOMAIN, socket.SO_TYPE, socket.SO_ACCEPTCONN))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The command `demo`: a word count of files by a server and workers, each a process of its own, over real sockets."""
+"""The command `demo`: a server and workers, each a separate process, count the words of files over real sockets."""
 import os
 import sys
 import time
@@ -104,7 +104,7 @@ def run_demo(console: Console, arguments: "Sequence[str]") -> int:
 
 
 def own_sources() -> "List[str]":
-    """The package's source files, or the one file that it is."""
+    """The package's source files, or the single file."""
     path = os.path.abspath(getattr(sys.modules[Console.__module__], "__file__", "") or "")
     if not Console.__module__.endswith(".cli.console"):
         return [path]
@@ -116,7 +116,7 @@ def own_sources() -> "List[str]":
 
 
 def count_words(job: "Any") -> str:
-    """The function that the workers do."""
+    """The function that the workers run."""
     from json import dumps
     workload = job.workload
     return dumps({"lines": workload.count(b"\n"), "words": len(workload.split()), "bytes": len(workload),
@@ -124,8 +124,8 @@ def count_words(job: "Any") -> str:
 
 
 def count_files(client: Client, paths: "Sequence[str]", in_flight: int) -> "Iterator[Tuple[int, FileCount]]":
-    """Have the words of files counted, at most `in_flight` at a time; yields each file's place in the list, and its count, as
-    they come."""
+    """Let workers count the words of files, at most `in_flight` at a time; yields each file's place in the list, and its count,
+    as they come."""
     from json import loads
     waiting = list(reversed(list(enumerate(paths))))
     under_way = {}  # type: Dict[Any, Tuple[int, str]]
@@ -177,7 +177,7 @@ def format_table(counts: "Sequence[FileCount]", seconds: float) -> str:
 
 
 def _show_progress(console: Console, done: int, total: int) -> None:
-    """One line that is written again and again on a terminal, a line for each tenth elsewhere."""
+    """On a terminal, one line that is overwritten again and again; elsewhere, a line for each tenth."""
     if getattr(console.stdout, "isatty", bool)():
         console.write("\r%d of %d files%s" % (done, total, "\n" if done == total else ""))
     elif done == total or done * 10 // total != (done - 1) * 10 // total:
@@ -197,7 +197,7 @@ def _start_server(stack: ExitStack) -> str:
 
 
 def _start_proxy(stack: ExitStack, console: Console, address: str, take: "Callable[[TraceRecord], None]") -> str:
-    """Have a thread lead connections to the server, and hand on what passes; return where to connect to."""
+    """Start a thread that passes connections on to the server, and records what passes; return where to connect to."""
     upstream = Upstream(split_address(address, DEFAULT_PORT))
     listeners = open_listeners([(("127.0.0.1", 0), False, "")], 1024)
     proxy = Proxy([(listener, upstream) for listener in listeners], Tracer([take]), console.complain)
@@ -209,7 +209,7 @@ def _start_proxy(stack: ExitStack, console: Console, address: str, take: "Callab
 
 
 def _start(stack: ExitStack, arguments: "List[str]", read: bool = False) -> "Any":
-    """Start this program once more; it will be ended with the stack, and ends by itself if this process dies."""
+    """Start this program once more; it ends with the stack, and by itself if this process dies."""
     process = start_child(own_command() + arguments, read)
     stack.callback(_end_process, process)
     return process
@@ -218,7 +218,7 @@ def _start(stack: ExitStack, arguments: "List[str]", read: bool = False) -> "Any
 def _end_process(process: "Any") -> None:
     from subprocess import TimeoutExpired
     try:
-        process.stdin.close()  # which tells it to leave
+        process.stdin.close()  # this tells it to leave
         process.wait(_LAST_WORDS)
     except TimeoutExpired:
         process.kill()
@@ -244,7 +244,7 @@ def _wait_for_workers(address: str, workers: "Sequence[Any]") -> None:
 
 
 def _serve_as_worker(address: str) -> int:
-    """What a worker process does."""
+    """Run a worker in its process."""
     worker = Worker(address)
     worker.register(_FUNCTION, count_words)
     Supervised(worker.stop).listen()

@@ -1,4 +1,4 @@
-"""What process 1, as a container's program is, owes to the system: signals have to reach the program, and orphans a burial."""
+"""What process 1, such as a container's program, has to do for the system: pass signals on, and reap orphans."""
 import os
 import signal
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def leave_first_process() -> None:
-    """In process 1, go on in a child of it, while process 1 looks after that; elsewhere do nothing.
+    """In process 1, go on in a child, which process 1 looks after; in any other process, do nothing.
 
-    Process 1 gets no signal that it has no handler for, and is given whatever loses its parent.  Before that nothing may have
-    started a thread.
+    Process 1 gets no signal for which it has no handler, and becomes the parent of all orphans.  No thread may have been
+    started before.
     """
     if os.getpid() != 1 or not hasattr(signal, "sigwaitinfo"):
         return
@@ -20,15 +20,15 @@ def leave_first_process() -> None:
     if child:
         os._exit(look_after(child))
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    for name in ("LISTEN_PID", "WATCHDOG_PID"):  # which name process 1, and mean the program
+    for name in ("LISTEN_PID", "WATCHDOG_PID"):  # they name process 1, but mean the program
         if os.environ.get(name) == "1":
             os.environ[name] = "%d" % os.getpid()
 
 
 def look_after(child: int, wait: "Optional[Callable[[Any], Any]]" = None) -> int:
-    """Pass signals on to a child, and bury all that end, until it has ended; return an exit status that tells how.
+    """Pass signals on to a child, and reap all processes that end, until the child has ended; return its exit status.
 
-    Those that a terminal sends reach the child by themselves.
+    Signals from a terminal reach the child by themselves.
     """
     wait = wait or signal.sigwaitinfo
     while True:

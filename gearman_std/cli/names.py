@@ -1,4 +1,4 @@
-"""The names of gearmand's programs: being one of them when started under its name, and the links that make that so."""
+"""The names of gearmand's programs: under such a name this program is that one, and `install-names` makes links for that."""
 import os
 import re
 import sys
@@ -31,10 +31,10 @@ gearman-std install-names --remove /usr/local/bin
 
 
 def find_old_name(argv: "Sequence[str]", first: str) -> str:
-    """Under which of the names a process was started, "" if under none.
+    """The one of these names under which a process was started, "" for none.
 
-    `argv` is the command line as Python shows it, `first` its first word as the system has it: what `exec -a` sets, and a
-    service manager, too; that does not count where the command line says which command is meant.
+    `argv` is the command line as Python shows it; `first` is its first word as the system has it, which `exec -a` and service
+    managers can set.  `first` does not count if the command line says which command is meant.
     """
     name = _base(argv[0]) if argv else ""
     if name in OLD_NAMES:
@@ -44,7 +44,7 @@ def find_old_name(argv: "Sequence[str]", first: str) -> str:
 
 
 def first_word() -> str:
-    """The first word of the command line of this process as the system has it, "" where that cannot be known."""
+    """The first word of this process's command line as the system has it, "" if that cannot be known."""
     words = getattr(sys, "orig_argv", None)  # from Python 3.10 on
     if words:
         return str(words[0])
@@ -61,7 +61,7 @@ def _base(path: str) -> str:
 
 
 def run_under_name(name: str, run: "Callable[[Console, Sequence[str]], int]") -> "Callable[[Console, Sequence[str]], int]":
-    """A command whose help and version speak of it by one of the names."""
+    """A command whose help and version use one of these names."""
     def run_renamed(console: Console, arguments: "Sequence[str]") -> int:
         try:
             return run(console, arguments)
@@ -118,7 +118,7 @@ def run_names(console: Console, arguments: "Sequence[str]") -> int:
 
 
 def find_program(started: str, interpreter: str) -> str:
-    """The file that links can lead to: what was started, or else the command beside the interpreter; "" if there is none."""
+    """The file that links can lead to: the one that was started, or the command beside the interpreter; "" if there is none."""
     beside = os.path.join(os.path.dirname(interpreter or ""), PROGRAM)
     for path in (os.path.realpath(started), beside):
         if os.path.basename(path) != "__main__.py" and os.path.isfile(path) and os.access(path, os.X_OK):
@@ -127,7 +127,7 @@ def find_program(started: str, interpreter: str) -> str:
 
 
 def is_ours(path: str, program: str) -> bool:
-    """Whether a path is a link that `install-names` has made, also one that leads nowhere any more, or is the program."""
+    """Whether a path is the program, or a link that `install-names` has made, even if that leads nowhere any longer."""
     named = os.path.islink(path) and os.path.basename(os.readlink(path)) in (PROGRAM, _SINGLE_FILE)
     return named or _is_same(path, program)
 
@@ -137,7 +137,7 @@ def _is_same(path: str, program: str) -> bool:
 
 
 def _link(path: str, program: str) -> None:
-    """Make a link, which at no time is not there if something of its name was."""
+    """Make a link; if something had its name, the name exists at every moment."""
     made = "%s.%d" % (path, os.getpid())
     os.symlink(program, made)
     try:

@@ -14,8 +14,8 @@ _MODE = 0o664  # less the umask; never for everybody to write
 def open_to_write(path: str, flags: int) -> "Tuple[int, bool]":
     """Open a file, or make it; return its descriptor, and whether it was made.
 
-    No link is followed that another user may have put there, nor is a file taken that has a second name where others may write,
-    since what root writes would get into a file of their choice.  Raises OSError.
+    It follows no link that another user may have put there, and takes no file that has a second name where others may write:
+    what root writes would get into a file of their choice.  Raises OSError.
     """
     try:
         return os.open(path, flags | os.O_CREAT | os.O_EXCL, _MODE), True

@@ -1,7 +1,7 @@
 """The options of a command: how they are declared, read from a command line, and shown by its help.
 
-They are read as getopt_long reads them, which is what gearmand's programs do: short ones may be joined, as in ``-bnf resize``,
-options and other words may be mixed, ``--`` ends the options.  argparse cannot do all that on every Python.
+They are read as gearmand's programs read them, with getopt_long: short ones may be joined, as in ``-bnf resize``, options and
+other words may be mixed, ``--`` ends the options.  argparse cannot do all that on every Python.
 """
 from ..version import VERSION
 from .console import PROGRAM
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """What the user wrote is no command; the text says why."""
+    """The command line makes no sense; the text says why."""
 
 
 class HelpWanted(Exception):
-    """The user asked how the command is used; the text is the answer."""
+    """The user asked for help; the text is the help."""
 
 
 class Option:
-    """One option: its names, how its value is called and read, what it does.
+    """One option: its names, the name of its value, how the value is read, and what the option does.
 
-    `convert` makes the value of the text, and raises ValueError with what it should be.  An option without `metavar` is a flag;
-    with `default_word`, its value may be left out.  Its key is its first long name with underscores, or its short one.
+    `convert` turns the text into the value; it raises ValueError with what the text should be.  An option without `metavar` is
+    a flag; with `default_word`, its value may be left out.  Its key is its first long name with underscores, or its short name.
 
     Owner: nobody, it does not change.
     """
@@ -49,7 +49,7 @@ class Option:
 
     @property
     def takes_word(self) -> bool:
-        """Whether the next word is its value, if that does not follow at once."""
+        """Whether the next word is its value, unless the value follows in the same word."""
         return bool(self.metavar) and self.default_word is None
 
     def label(self) -> str:
@@ -59,7 +59,7 @@ class Option:
 
 
 class Parsed:
-    """What a command line says: options as attributes, other words in `words`, and options in their order in `given`.
+    """A command line that was read: options as attributes, other words in `words`, and options in their order in `given`.
 
     Owner: whoever parsed it.
     """
@@ -85,8 +85,8 @@ class Parsed:
 class CommandLine:
     """The options of one command, in groups, and its help.
 
-    With `once`, an option that is given twice is an error unless it may be repeated.  Where there are `abbreviated` names, an
-    option may be cut short: to what fits one of those names only, or else only one name at all.
+    With `once`, an option that is given twice is an error unless it may be repeated.  If there are `abbreviated` names, an
+    option may be cut short, as long as that fits only one of those names or, if it fits none of them, only one name.
 
     Owner: nobody, it does not change.
     """
@@ -160,7 +160,7 @@ class CommandLine:
         return self._by_name[name]
 
     def _complete(self, name: str) -> str:
-        """The full name of an option that was cut short; the same if there is none."""
+        """The full name of an option that was cut short; the same name if it was not."""
         for names in (self.abbreviated, sorted(self._by_name)):
             fitting = [one for one in names if one.startswith(name)]
             if len(fitting) == 1:
@@ -189,7 +189,7 @@ class CommandLine:
         setattr(parsed, option.key, getattr(parsed, option.key) + [value] if option.repeat and option.metavar else value)
 
     def help(self, width: "Optional[int]" = None) -> str:
-        """What `--help` prints; a terminal that is wider than 80 columns gets no more than that."""
+        """What `--help` prints, at most 80 columns wide."""
         from textwrap import fill
         if width is None:
             from shutil import get_terminal_size
@@ -211,7 +211,7 @@ class CommandLine:
 
 
 def note_rows(text: str) -> "List[List[str]]":
-    """The rows of a note: a sentence, a command, or one of these, two blanks, and what it means; indented, that goes on."""
+    """The rows of a note: a sentence, a command, or either with two blanks and its meaning; an indented line continues that."""
     rows = []  # type: List[List[str]]
     for line in text.strip("\n").split("\n"):
         label, _, meaning = line.partition("  ")
@@ -242,9 +242,9 @@ def _note_lines(text: str, width: int) -> "List[str]":
 
 
 def did_you_mean(word: str, words: "Iterable[str]") -> str:
-    """What to say behind a word that does not exist, if there is one that it may have been meant to be."""
+    """What to add to the error about an unknown word, if a known one is similar."""
     from difflib import get_close_matches
-    by_name = {one.lstrip("-"): one for one in words if len(one) > 2}  # dashes make nothing alike
+    by_name = {one.lstrip("-"): one for one in words if len(one) > 2}  # dashes do not make words similar
     guesses = get_close_matches(word.lstrip("-"), by_name, 1, 0.55) if len(word) > 2 else []
     return " (did you mean %s?)" % by_name[guesses[0]] if guesses else ""
 
@@ -276,14 +276,14 @@ def whole_number(least: int = 0, most: "Optional[int]" = None) -> "Callable[[str
 
 
 def some_text(text: str) -> str:
-    """A text that is not empty, as what a shell makes of a variable that is not set."""
+    """A text that is not empty; a shell makes an empty one of a variable that is not set."""
     if not text:
         raise ValueError("a value is wanted, not nothing")
     return text
 
 
 def read_seconds(text: str) -> float:
-    """A time in seconds, or with ms, s, m, h or d behind it."""
+    """A time in seconds, or with one of the units ms, s, m, h, d."""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     digits = text.rstrip("smhd")
     try:
@@ -296,7 +296,7 @@ def read_seconds(text: str) -> float:
 
 
 def read_size(text: str) -> int:
-    """A number of bytes, or with K, M or G behind it."""
+    """A number of bytes, or with K, M or G."""
     digits = text.rstrip("kKmMgG")
     factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(text[len(digits):].lower())
     if factor is None or not digits.isdigit():
@@ -305,7 +305,7 @@ def read_size(text: str) -> int:
 
 
 def read_port(text: str) -> int:
-    """A port's number, or the name of a service that has one."""
+    """The number of a port, or the name of a service that has one."""
     if text.isdigit() and int(text) <= 65535:
         return int(text)
     import socket
@@ -316,7 +316,7 @@ def read_port(text: str) -> int:
 
 
 class OneOf:
-    """A reader of one of some words, which are its `choices`.
+    """A reader of one of several words, its `choices`.
 
     Owner: nobody, it does not change.
     """

@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 _logger_cli = logging.getLogger("gearman_std.cli")
 
 _KEPT_MEMORY = 8 * 1024 * 1024
-_TELL_INTERVAL = 1.0  # seconds between two words of a start that takes long
+_TELL_INTERVAL = 1.0  # seconds between two messages about a start that takes long
 
-# Modules that are imported when they are needed, by this program or by others of the library, and whose files another user may
-# not be allowed to read.
+# Modules that this program or the standard library imports only when needed; another user may not be allowed to read them.
 _NEEDED_LATER = ("datetime", "encodings.idna", "ipaddress", "json", "pathlib", "traceback")
 
 
 def _needs_root(settings: "Dict[str, Any]") -> bool:
-    """Whether only root may listen where the server is to."""
+    """Whether only root may listen where the server should."""
     places = read_places(settings["listen"] or [""], settings["port"], False)
     return any(not isinstance(place, Listener) and 0 < place[0][1] < 1024 for place in places)
 
@@ -49,7 +48,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
     inherited = inherited_sockets(os.environ, os.getpid())
     settings = server_settings(options, os.environ, inherited)
     if options.check_args:
-        Server(**settings)  # raises what there is to be said
+        Server(**settings)  # raises errors about the settings
         return DONE
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
@@ -69,9 +68,9 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         pid_file = PidFile(options.pid_file) if options.pid_file else None
         if pid_file is not None:
             stack.callback(pid_file.discard)
-            pid_file.open()  # now, as the user may not be allowed to; what is in it may be the id of a server that goes on
+            pid_file.open()  # now, because the user may not be allowed to; it may hold the id of a running server
         if settings["tls"] is not None:
-            settings["tls"] = ServerTLS(settings["tls"])  # whose files the user may not be allowed to read
+            settings["tls"] = ServerTLS(settings["tls"])  # the user may not be allowed to read its files
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
         server = Server(**settings)
@@ -88,7 +87,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             Supervised(server.stop).listen()
         starting = stack.enter_context(ExitStack())
         starting.enter_context(_Patience(server))
-        gc.disable()  # what is read of the store stays, so to look at it again and again would be in vain
+        gc.disable()  # what is read from the store stays, so that looking at it again and again would be useless
 
         def ready() -> None:
             starting.close()
@@ -107,7 +106,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _keep_freed_memory()
         try:
             server.serve(ready)
-        except ValueError as error:  # which is not about the command line any more
+        except ValueError as error:  # it is no longer about the command line
             raise GearmanError("the server broke down: %s" % error) from error
         finally:
             gc.enable()
@@ -128,7 +127,7 @@ def _open_server_log(console: Console, options: "Parsed", level: str) -> "Any":
 
 
 def _note_options(options: "Parsed") -> None:
-    """Have the log tell what may surprise."""
+    """Log options that may surprise."""
     if options.job_retries == 0:
         _logger_cli.warning("-j 0: a job that loses its worker once gets no second attempt; -1 is no limit")
     for note in options_without_effect(options):
@@ -145,11 +144,11 @@ def _become(user: str, log_file: "Any") -> None:
 
 
 def _collect_rarely() -> None:
-    """Have the cycle collector look at each object once, while it is young, and never at all there are.
+    """Let the cycle collector look at each object once, while it is young, and never at all objects.
 
-    By default it takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at a time with
-    a million jobs.  The server leaves no cycles behind that live longer; with these thresholds it looks at so few objects at a
-    time that this takes a few milliseconds (-1: the second generation is never left for later).
+    By default the collector takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at
+    a time with a million jobs.  The server makes no cycles that live longer; with these thresholds the collector looks at so
+    few objects at a time that it takes a few milliseconds (-1: the second generation is never left for later).
     """
     gc.enable()
     if hasattr(gc, "freeze"):  # not in Python 3.6
@@ -159,16 +158,16 @@ def _collect_rarely() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep up to twice _KEPT_MEMORY of what large jobs leave free, for the next ones.
+    """Let glibc keep up to twice _KEPT_MEMORY of the memory that large jobs free, for the next ones.
 
-    Its measure is the largest block that was freed and that it had had from the system for that block alone (see mallopt(3),
+    How much it keeps depends on the largest freed block for which it had mapped memory of its own (see mallopt(3),
     M_MMAP_THRESHOLD).  To fetch the pages again takes a fifth of the time of a large job (benchmark: round trip, 1 MiB).
     """
     bytes(_KEPT_MEMORY)
 
 
 class _Graceful:
-    """Stops a server when no job is left; called a second time, at once.
+    """Stops a server when no job is left; at once if it is called a second time.
 
     Owner: the main thread, whose signal handler it is.
     """
@@ -186,7 +185,7 @@ class _Graceful:
 
 
 class _Reload:
-    """Has a log file opened again, and says so in it; has the files of TLS read again.
+    """Opens a log file again, and says so in it; reads the files of TLS again.
 
     Owner: the main thread, whose signal handler it is.
     """
@@ -212,7 +211,7 @@ class _Reload:
 
 
 class _Patience:
-    """While it is entered, tells systemd and the log what a start does that takes long, and that it goes on.
+    """While it is entered, tells systemd and the log that a long start goes on, and how far it is.
 
     Owner: the thread that enters it.
     """
@@ -233,7 +232,7 @@ class _Patience:
     def __exit__(self, *_: "Any") -> None:
         self._over.set()
         if self._thread is not None:
-            self._thread.join()  # so that what it says does not come after what is said next
+            self._thread.join()  # so that its messages do not come after the next ones
 
     def _go_on(self) -> None:
         count = 0
@@ -248,7 +247,7 @@ class _Patience:
 
 
 class _Watchdog:
-    """While it is entered, tells systemd that the server's loop runs, as often as it wants to know.
+    """While it is entered, tells systemd that the server's loop runs, as often as systemd wants to know.
 
     Owner: the thread that enters it.
     """

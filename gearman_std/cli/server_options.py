@@ -71,7 +71,7 @@ DAEMON_LOG = "/var/log/gearmand.log"
 LEAST_DESCRIPTORS = 16  # with fewer the server could not do its work
 _HTTP_PORT = 8080
 
-# What is accepted so that service files go on working, and why nothing comes of it.
+# Options that are accepted only so that service files go on working, and why they have no effect.
 _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
@@ -93,18 +93,18 @@ def _read_mode(text: str) -> int:
 
 
 def _read_backlog(text: str) -> int:
-    """A backlog as the system takes it, where -1 is as many as it allows."""
+    """A backlog; -1 is as many as the system allows."""
     number = whole_number(-1, LARGEST_NUMBER)(text)
     return LARGEST_NUMBER if number == -1 else number
 
 
 def _read_wakeup(text: str) -> int:
-    """How many workers to wake, where all is 0, or -1."""
+    """How many workers to wake; 0 and -1 are all."""
     return max(0, whole_number(-1)(text))
 
 
 def _reader(setting: Setting) -> "Callable[[str], Any]":
-    """What makes a value of a setting of the text that is given for it."""
+    """The function that turns the text for a setting into its value."""
     if setting.choices:
         return OneOf(*setting.choices)
     if setting.unit == NUMBER:
@@ -282,7 +282,7 @@ def split_config(line: CommandLine, text: bytes) -> "List[str]":
 
 def server_settings(options: "Parsed", environment: "Mapping[str, str]",
                     inherited: "Sequence[Tuple[str, Any]]" = ()) -> "Dict[str, Any]":
-    """What `Server` is to be made with; `inherited` are names and sockets.  Raises UsageError."""
+    """The keywords for `Server`; `inherited` are names and sockets.  Raises UsageError."""
     given = _find_settings(options, environment)
 
     def parts(keyword: str) -> "Dict[str, Any]":
@@ -309,7 +309,7 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
 
 
 def _find_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dict[str, Any]":
-    """The settings that the options name, or else the environment, by name."""
+    """By name: the settings that the options give, or else the environment."""
     given = {}
     for name, setting in SETTINGS.items():
         if not setting.options:
@@ -329,7 +329,7 @@ def _find_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dict
 
 
 def is_service_address(environment: "Mapping[str, str]") -> bool:
-    """Whether GEARMAND_PORT is none of ours, but Kubernetes' or Docker's word of where a service "gearmand" is."""
+    """Whether GEARMAND_PORT is not for us, but set by Kubernetes or Docker to the address of a service "gearmand"."""
     return "://" in environment.get("GEARMAND_PORT", "")
 
 
@@ -340,7 +340,7 @@ def _speaks_tls(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> bo
 
 
 def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple[Any, ...]":
-    """Where to listen; without --tls, TLS is only where the address, or the name of the inherited socket, says it."""
+    """Where to listen; without --tls, TLS is spoken only where the address, or the name of the inherited socket, says so."""
     plain = _speaks_tls(options, inherited) and not options.tls
     places = []  # type: List[Any]
     for name, listening in inherited:
@@ -360,7 +360,7 @@ def _places(options: "Parsed", inherited: "Sequence[Tuple[str, Any]]") -> "Tuple
 
 
 def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
-    """Where HTTP is spoken, too: on the same hosts, with TLS where it is spoken already."""
+    """The addresses for HTTP: the same hosts, with TLS where TLS is spoken already."""
     hosts = OrderedDict()  # type: OrderedDict[str, bool]
     spoken = False
     for place in read_places(places, 0, tls):
@@ -380,7 +380,7 @@ def _http_places(places: "Sequence[Any]", tls: bool, port: int) -> "List[str]":
 
 
 def _tls(options: "Parsed", settings: "Dict[str, Any]", inherited: "Sequence[Tuple[str, Any]]") -> "Optional[Dict[str, Any]]":
-    """How to speak TLS, None if it is spoken nowhere."""
+    """The settings of TLS, None if it is spoken nowhere."""
     if not _speaks_tls(options, inherited):
         if settings["required"]:
             raise UsageError("--tls-require-certificate needs --tls, or tls: before an address")
@@ -394,7 +394,7 @@ def _tls(options: "Parsed", settings: "Dict[str, Any]", inherited: "Sequence[Tup
 
 
 def _certificate_word(word: str) -> str:
-    """A WHO as certificates have its letters, whatever the locale: in UTF-8, else in the locale's encoding, else in Latin-1."""
+    """A WHO with letters as certificates have them: its bytes read as UTF-8, else in the locale's encoding, else as Latin-1."""
     data = os.fsencode(word)
     try:
         return data.decode("utf-8")
@@ -414,7 +414,7 @@ def _access(words: "Mapping[str, Sequence[str]]") -> Access:
 
 
 def _keepalive(given: "Mapping[str, int]") -> "Iterator[int]":
-    """The three numbers, of which 0 and -1 are our own."""
+    """The three numbers; 0 and -1 stand for the defaults."""
     for setting in _parts_of("keepalive"):
         number = given.get(setting.name, 0)
         yield number if number > 0 else setting.default

@@ -1,4 +1,4 @@
-"""A parent that keeps a number of processes running, and how its children listen to it."""
+"""A parent process that keeps a number of child processes running, and how the children listen to it."""
 import logging
 import os
 import queue
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _logger_supervisor = logging.getLogger("gearman_std.supervisor")
 
 SUPERVISED = "GEARMAN_STD_SUPERVISED"  # set in the environment of a child
-AT_WORK, LEAVING = b"w", b"l"  # what a child tells by a descriptor of which SUPERVISED is the number
+AT_WORK, LEAVING = b"w", b"l"  # what a child tells its parent by a descriptor, whose number is in SUPERVISED
 SHORT_LIFE = 5.0      # seconds; a process that dies younger is not started again at once
-FIRST_PAUSE = 0.5     # seconds of such a pause, doubled each time …
+FIRST_PAUSE = 0.5     # seconds of the pause before it is started, doubled each time …
 LONGEST_PAUSE = 30.0  # … up to this
-_TICK = 0.25          # seconds; how long a stop may go unnoticed: a signal handler can do no more than count it
+_TICK = 0.25          # seconds that a stop may go unnoticed: a signal handler can only count it
 _STOP_STEPS = 3       # the third stop kills
 
 
@@ -40,7 +40,7 @@ class _Child:
         self.process = None  # type: Any
         self.starts = 0
         self.started = 0.0
-        self.deaths = 0      # young ones in a row
+        self.deaths = 0      # in a row, of processes with a SHORT_LIFE
         self.due = 0.0
 
     def __repr__(self) -> str:
@@ -50,11 +50,11 @@ class _Child:
 class Supervisor:
     """Keeps `count` processes of the command `argv` running until it is stopped.
 
-    A process that ends is started again, at once if it has lived for a while, else after a pause.  The parent's word to a child
-    is a byte on its standard input for each `stop`, and the end of that input if the parent dies; a `Supervised` in the child
-    listens.  A third `stop` kills what is left.  If the first process of a place ends with the status `hopeless` before it has
-    said that it is at work, no other one would do better: the supervisor stops, and that is its `status`, which else is 0.
-    One that ends in the middle of its work, as a job may make it, is always followed by the next.
+    A process that ends is started again, at once if it has lived for a while, else after a pause.  For each `stop`, the parent
+    writes a byte to the child's standard input; that input ends if the parent dies.  A `Supervised` in the child listens.  A
+    third `stop` kills the processes that are left.  If the first process of a place ends with the status `hopeless` before it
+    has said that it is at work, the next one would do no better: the supervisor stops, and `hopeless` is its `status`, which is
+    0 otherwise.  A process that ends in the middle of its work, for example because of a job, is always replaced.
 
     Raises ValueError for a count below 1.
 
@@ -121,7 +121,7 @@ class Supervisor:
         try:
             process.stdin.close()
         except OSError:
-            pass  # a word was still on its way to it
+            pass  # a byte was still on its way to it
         child.process = None
         said = _read_word(process)
         if status == self._hopeless and child.starts == 1 and not said and not self.stops:
@@ -163,15 +163,15 @@ class Supervisor:
     # --- Called by any thread, and by signal handlers.
 
     def stop(self) -> None:
-        """Tell the processes to finish, again to leave at once, and once more to be killed."""
+        """Tell the processes to finish; the second call tells them to leave at once, the third kills them."""
         self.stops += 1
 
 
 class Supervised:
-    """In a child of a `Supervisor`: calls `stop` when the parent says so, or is gone, or a signal says so.
+    """In a child of a `Supervisor`: calls `stop` when the parent says so, when the parent is gone, or after a signal.
 
-    SIGTERM often reaches parent and child at once, so what came both ways counts once.  What the child starts finds nothing on
-    the standard input, where it would read the parent's words.
+    SIGTERM often reaches parent and child at once, so that a stop that comes both ways counts once.  Programs that the child
+    starts get an empty standard input, because they must not read the parent's bytes.
 
     Owner: its lock.
     """
@@ -218,7 +218,7 @@ class Supervised:
 
 
 class CodeWatch:
-    """Tells whether the files of the modules that were imported have changed since; `paths` are watched too.
+    """Tells whether the files of imported modules have changed since they were imported; `paths` are watched, too.
 
     Owner: the thread that asks.
     """
@@ -247,11 +247,11 @@ def _file_mark(path: str) -> "Optional[Tuple[int, ...]]":
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size  # the first two tell links that point elsewhere
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size  # the first two change when a link points elsewhere
 
 
 def logical_folder() -> str:
-    """The current folder by the path that the shell knows, which may lead over links that will point elsewhere."""
+    """The current folder as the shell knows it: its path may have links, which can later point elsewhere."""
     named = os.environ.get("PWD", "")
     try:
         return named if os.path.isabs(named) and os.path.samefile(named, os.curdir) else os.getcwd()
@@ -260,19 +260,19 @@ def logical_folder() -> str:
 
 
 def is_supervised() -> "Optional[Word]":
-    """How this process tells its `Supervisor` something; None if it has none.  Its own children will have none."""
+    """The Word with which this process tells its `Supervisor` something; None if it has no Supervisor, as its own children."""
     descriptor = os.environ.pop(SUPERVISED, None)
     return None if descriptor is None else Word(int(descriptor) if descriptor.isdigit() else 0)
 
 
 class Word:
-    """What the child of a `Supervisor` tells it, to be known at its end: AT_WORK, and then LEAVING.
+    """What a child tells its `Supervisor`, which reads it when the child has ended: AT_WORK, and then LEAVING.
 
     Owner: the main thread.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor if descriptor > 2 else 0  # which it is where there is none
+        self._descriptor = descriptor if descriptor > 2 else 0  # 0: there is none
         if self._descriptor:
             os.set_inheritable(self._descriptor, False)
 
@@ -289,22 +289,22 @@ class Word:
 
 
 def _read_word(process: "Any") -> bytes:
-    """All that a process that has ended had told; its descriptor is closed."""
+    """All that a process told before it ended; its descriptor is closed."""
     descriptor = getattr(process, "word", None)
     if descriptor is None:
         return b""
     try:
         return os.read(descriptor, 100)
     except OSError:
-        return b""  # nothing, and a child of it still lives
+        return b""  # it told nothing, and a child of it still lives
     finally:
         os.close(descriptor)
 
 
 def start_child(argv: "Sequence[str]", read: bool = False, folder: "Optional[str]" = None) -> "Any":
-    """Start a process in which a `Supervised` listens to this one; with `read`, this one can read its output.
+    """Start a process in which a `Supervised` listens to this process; with `read`, this process can read its output.
 
-    What is to stop it, as a Ctrl-C that reaches every process at the terminal, waits until that listens.
+    Signals that stop it, such as a Ctrl-C that reaches every process at the terminal, wait until the `Supervised` listens.
     """
     import subprocess
     place = {} if folder is None else {"PWD": folder}

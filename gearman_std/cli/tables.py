@@ -1,4 +1,4 @@
-"""Tables, bars and durations as text for people: of a width, and without what a terminal could take for an order."""
+"""Tables, bars and durations as text for people, of a given width, and without control characters for the terminal."""
 import os
 
 TYPE_CHECKING = False
@@ -6,16 +6,16 @@ if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence
 
 _GAP = "  "
-_LEAST_WIDTH = 8  # of a column that has to be narrower than what is in it
+_LEAST_WIDTH = 8  # of a column whose contents have to be cut
 
 
 def printable(text: str) -> str:
-    """Text with a question mark for each letter that moves the cursor or changes what the terminal does."""
+    """Text with a question mark in place of each letter that would move the cursor or control the terminal."""
     return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _columns(text: str) -> int:
-    """How many places a text takes on a terminal, where some letters take two."""
+    """How many columns a text takes on a terminal, where some letters take two."""
     if len(text) == len(text.encode("utf-8", "replace")):
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -35,9 +35,9 @@ def fit(text: str, width: int) -> str:
 
 
 def make_table(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: "Optional[int]" = None) -> "List[str]":
-    """Lines: the headings, then the rows; columns with nothing in them are left out.
+    """Lines: the headings, then the rows; empty columns are left out.
 
-    With a width, the widest columns are cut until all fit.  Columns of figures stand at the right.
+    With a width, the widest columns are cut until all fit.  Columns of figures are aligned to the right.
     """
     shown = [index for index in range(len(headings)) if any(row[index] for row in rows)] or list(range(len(headings)))
     columns = [[headings[index]] + [printable(row[index]) for row in rows] for index in shown]
@@ -54,7 +54,7 @@ def make_table(headings: "Sequence[str]", rows: "Sequence[Sequence[str]]", width
 
 
 def make_bar(done: float, width: int) -> str:
-    """A bar of a width that is filled as far as something is done, from 0 to 1."""
+    """A bar of a given width; `done`, from 0 to 1, is how much of it is filled."""
     filled = int(max(0.0, min(1.0, done)) * (width - 2))
     return "[%s]" % ("#" * filled).ljust(width - 2, "-")
 
@@ -70,7 +70,7 @@ def show_duration(seconds: float) -> str:
 
 
 def terminal_width(stream: "Any") -> "Optional[int]":
-    """How many columns the terminal has that a stream is, None if it is none."""
+    """How many columns the terminal has at the end of a stream, None if the stream is not a terminal."""
     try:
         if not stream.isatty():
             return None

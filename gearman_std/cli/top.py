@@ -1,6 +1,6 @@
 """The command `top`: what the functions of one or several job servers do, on a full screen, or once as a table.
 
-It asks what gearmand tells, and more where the server is gearman_std's.  Rates are measured here, between two looks.
+It shows what gearmand tells, and more if the server is gearman_std's.  It measures rates itself, between two looks.
 """
 import os
 import sys
@@ -46,7 +46,7 @@ gearman-std top --once | head
 # Columns: key of the row, heading, width, and how a figure is shown; the name of the function takes what is left.
 _TOP_COLUMNS = (("waiting", "WAITING", 9), ("running", "RUNNING", 9), ("oldest", "OLDEST", 8), ("rate", "PER S", 8),
                 ("failed", "FAILED", 8), ("aside", "ASIDE", 7), ("workers", "WORKERS", 8))
-# What gearmand does not tell.
+# The figures that gearmand does not tell.
 _NOTHING_TOLD = dict.fromkeys(("oldest", "completed", "failed", "aside", "paused"))  # type: Row
 _SORTS = {"w": "waiting", "r": "running", "o": "oldest", "a": "rate", "f": "failed", "n": "name"}
 _SORT_NAMES = tuple(_SORTS.values())
@@ -68,7 +68,7 @@ def make_top_line() -> CommandLine:
 
 
 class Watch:
-    """What several servers say, look by look.
+    """The figures of several servers, asked again and again.
 
     `clock` tells the time in monotonic seconds.
 
@@ -112,7 +112,7 @@ class Watch:
         return float((ended - before[1]) / (now - before[0]))
 
     def table(self, sort: str, text: str, width: int) -> "List[str]":
-        """Lines: a heading, then a row a function, those first that have most."""
+        """Lines: a heading, then a row for each function, those with most first."""
         several = len(self._admins) > 1
         rows = [row for row in self.rows if text.lower() in row["function"].lower()]
         if sort == "name":
@@ -180,7 +180,7 @@ def _print_once(console: Console, watch: Watch, sort: str, text: str) -> int:
 
 
 class Screen:
-    """The full screen, and what keys do to it; `screen` is a window of curses.
+    """The full screen, and what keys do; `screen` is a window of curses.
 
     Owner: whoever runs the command.
     """

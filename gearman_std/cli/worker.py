@@ -140,7 +140,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             _register_command(worker, options, printer)
         else:
             if options.reload:
-                sys.dont_write_bytecode = True  # which is told from newer code by no more than the second and the size
+                sys.dont_write_bytecode = True  # only second and size tell newer code from that of a .pyc file
             for path in options.words:
                 name, function = load_function(path)
                 worker.register(name, function, options.timeout, options.limit)
@@ -153,7 +153,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
                 exit_at_once(DONE if supervised else stops.status, logging.shutdown)
             worker.when_stuck = end
         if options.reload:
-            worker.watch = CodeWatch()  # which notes what is imported by now
+            worker.watch = CodeWatch()  # it notes what has been imported by now
         if detached is not None:
             detached.ready()
         stops.reach(worker.stop)
@@ -197,7 +197,7 @@ def _look_for_program(words: "Sequence[str]") -> None:
 
 
 def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
-    """Register the functions: the command does their jobs, or they are printed if there is no command."""
+    """Register the functions: the command does their jobs, or the data are printed if there is no command."""
     timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
     for function in map(os.fsencode, options.function):
         if options.words:
@@ -208,9 +208,9 @@ def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") ->
 
 
 class _Stops:
-    """What SIGTERM and SIGINT do: until there is something that can be stopped, they end the program, whatever it imports.
+    """What SIGTERM and SIGINT do: until there is something to stop, they end the program, even in the middle of an import.
 
-    Owner: the main thread, whose signal handlers it has; under a parent, its word comes by another thread.
+    Owner: the main thread, whose signal handlers it has; a parent process's stop comes by another thread.
     """
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ class _Stops:
         return "<_Stops of %r, status %d>" % (self._target, self.status)
 
     def reach(self, target: "Callable[[], Any]") -> None:
-        """Stop this from now on; at once, if a stop has come already and the import that it came in went on."""
+        """Stop `target` from now on; at once if a stop has come already, during an import that went on."""
         self._target = target
         for _ in range(self._early):
             target()
@@ -245,7 +245,7 @@ class _Stops:
 def _handlers(stops: _Stops, log_file: "Any", runs_command: bool) -> "Dict[str, Callable[[], Any]]":
     """What signals do to a worker; SIGHUP never ends one.
 
-    Where it is ignored, for nohup, it stays so for what Python functions start; a command has a session of its own.
+    If it is ignored, for nohup, it stays ignored in programs that Python functions start; a command has a session of its own.
     """
     handlers = {"SIGTERM": stops.stop, "SIGINT": stops.interrupt}  # type: Dict[str, Callable[[], Any]]
     if hasattr(signal, "SIGHUP") and (runs_command or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN):
@@ -254,7 +254,7 @@ def _handlers(stops: _Stops, log_file: "Any", runs_command: bool) -> "Dict[str, 
 
 
 def _run_for_manager(run: "Callable[[], Any]") -> "Any":
-    """Run something, of which the service manager hears; return what it returns."""
+    """Run something, and tell the service manager about it; return what it returns."""
     notify_manager("READY=1")
     result = run()
     notify_manager("STOPPING=1")
@@ -262,7 +262,7 @@ def _run_for_manager(run: "Callable[[], Any]") -> "Any":
 
 
 def _log_everything(stack: ExitStack, silent: bool) -> None:
-    """Send what functions log, by any logger, to where the worker's own log goes, at the same levels."""
+    """Send what functions log, by any logger, to the worker's own log, at the same levels."""
     root, package = logging.root, logging.getLogger("gearman_std")
     handlers = [logging.NullHandler()] if silent else [
         handler for handler in package.handlers if not isinstance(handler, logging.NullHandler)]  # type: List[logging.Handler]
@@ -275,12 +275,12 @@ def _log_everything(stack: ExitStack, silent: bool) -> None:
 
 
 def _guard_output(stack: ExitStack) -> None:
-    """Let printing in functions never fail, whatever becomes of standard output and error."""
+    """Make sure that printing in functions never fails, whatever happens to standard output and error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:
             raw = _Forgiving(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), name)
-        except (OSError, AttributeError, ValueError):  # it is no file, but something of the program that called
+        except (OSError, AttributeError, ValueError):  # it is not a file, but an object of the calling program
             continue
         unbuffered = isinstance(getattr(stream, "buffer", None), io.RawIOBase)
         buffer = raw if unbuffered else io.BufferedWriter(raw)  # type: Any
@@ -292,7 +292,7 @@ def _guard_output(stack: ExitStack) -> None:
 
 
 class _Forgiving(io.RawIOBase):
-    """Writes to a descriptor; what cannot be written is lost, and that is noted once.
+    """Writes to a descriptor; what cannot be written is lost, which is logged once.
 
     Owner: the stream above it.
     """
@@ -335,7 +335,7 @@ class _Forgiving(io.RawIOBase):
 
 
 class _Printer:
-    """A function that prints the data of its jobs, whose results are empty.
+    """A function that prints the data of its jobs and returns empty results.
 
     Owner: the worker's thread.
     """
@@ -360,20 +360,20 @@ class _Printer:
 
 
 def _place(error: BaseException) -> str:
-    """File and line of the code of a module that raised something while it was imported, empty if it was no such code."""
+    """File and line of the code that raised an error while a module was imported; empty if it was not a module's code."""
     from traceback import extract_tb
     if isinstance(error, SyntaxError):
-        return " (%s)" % error.filename if error.filename else ""  # whose text has the line
-    for frame in reversed(extract_tb(error.__traceback__)[2:]):  # of which two are ours, and importlib's
+        return " (%s)" % error.filename if error.filename else ""  # its text has the line
+    for frame in reversed(extract_tb(error.__traceback__)[2:]):  # the first two are ours and importlib's
         if not frame[0].startswith("<frozen"):
             return " (%s, line %s)" % (frame[0], frame[1])
     return ""
 
 
 def load_function(word: str) -> "Tuple[bytes, Any]":
-    """The name and the callable of `[NAME=]MODULE:CALLABLE`; the name is by default the callable's.
+    """The name and the callable of `[NAME=]MODULE:CALLABLE`; the default name is the callable's.
 
-    Raises UsageError if it cannot be had.
+    Raises UsageError if it cannot be imported.
     """
     name, equals, path = word.rpartition("=")
     module_name, colon, attributes = path.rpartition(":")

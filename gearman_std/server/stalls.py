@@ -13,10 +13,10 @@ LINGER_TIME = 10.0      # seconds that a peer whose connection was ended may tak
 
 
 class Stalls:
-    """Peers that have half sent a packet, or not read their output; each has `timeout` seconds to finish or for PROGRESS.
+    """Peers with a half sent packet or unread output; each has `timeout` seconds to finish, or to go on by PROGRESS bytes.
 
-    A connection that speaks HTTP has the same time to begin its next request.  A peer whose connection was ended has LINGER_TIME
-    to read why.  `look_due` is called when `look` is due.
+    A connection that speaks HTTP has the same time to begin its next request.  A peer whose connection was ended has
+    LINGER_TIME to read why.  `look_due` is called when `look` is due.
 
     Owner: the dispatcher thread.
     """
