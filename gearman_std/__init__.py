@@ -15,10 +15,10 @@
             client.submit("reverse", "later", unique="job-1", background=True)
         worker.stop()
 
-The servers of Client and Worker are by default those that the environment variable GEARMAN_SERVERS names, or localhost:4730.
-Names, uniques, handles, workloads and results are bytes; str is accepted and sent as UTF-8.  Times are in seconds.  What goes
-wrong is a GearmanError, see `gearman_std.errors`.  The package logs to loggers below "gearman_std" and is silent until the
-program sets logging up, but for the trouble of a worker, which goes to standard error until then.
+Client and Worker use the servers that the environment variable GEARMAN_SERVERS names, or localhost:4730, unless told otherwise.
+Names, uniques, handles, workloads and results are bytes; str is accepted and sent as UTF-8.  Times are in seconds.  Errors are
+GearmanError and its subclasses, see `gearman_std.errors`.  The package logs to loggers below "gearman_std".  It is silent until
+the program sets up logging, except for errors of a worker, which go to standard error until then.
 """
 import logging
 

@@ -5,7 +5,7 @@ if __package__:
     from .cli import main
     if __name__ == "__main__":
         sys.exit(main())
-else:  # it is the folder that runs, in which Python looks for modules now, and not beside it
+else:  # the folder was run: Python now looks for modules in the folder instead of beside it
     import os
     import runpy
     folder = os.path.dirname(os.path.abspath(__file__))

@@ -1,4 +1,4 @@
-"""What a call says about an argument that cannot be: a ValueError or TypeError that names it."""
+"""Checks of a call's arguments: each raises a ValueError or TypeError that names the argument."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
 
 def check_number(name: str, value: "Any", least: float = 0, whole: bool = False, most: "Optional[int]" = None) -> None:
-    """Raises TypeError for what is no number, or no whole one; ValueError for one out of bounds, or NaN."""
+    """Raises TypeError for a value that is not a number, or not a whole one; ValueError for one out of bounds, or NaN."""
     try:
         number = value.__index__() if whole else value
         enough = number >= least
@@ -19,19 +19,19 @@ def check_number(name: str, value: "Any", least: float = 0, whole: bool = False,
 
 
 def check_numbers(values: "Any", *names: str) -> None:
-    """The same for whole numbers from 0 of these names in a dict."""
+    """The same for several entries of a dict, which must be whole numbers from 0."""
     for name in names:
         check_number(name, values[name], whole=True)
 
 
 def check_kind(name: str, value: "Any", kind: "Any", what: str) -> None:
-    """Raises TypeError for what is not of a class."""
+    """Raises TypeError for a value that is not of a class."""
     if not isinstance(value, kind):
         raise TypeError("%s is %.80r, not %s" % (name, value, what))
 
 
 def check_path(name: str, value: "Any") -> None:
-    """Raises TypeError for what is no path, and ValueError for an empty one."""
+    """Raises TypeError for a value that is not a path, and ValueError for an empty one."""
     if not isinstance(value, (str, bytes)) and not hasattr(type(value), "__fspath__"):
         raise TypeError("%s is %.80r, not a path" % (name, value))
     if not value:
@@ -39,6 +39,6 @@ def check_path(name: str, value: "Any") -> None:
 
 
 def check_callable(name: str, value: "Any") -> None:
-    """Raises TypeError for what cannot be called."""
+    """Raises TypeError for a value that cannot be called."""
     if not callable(value):
         raise TypeError("%s is %.80r, which cannot be called" % (name, value))

@@ -106,8 +106,8 @@ class JobTimeout(JobError):
 
 
 class ResultNotKept(JobError):
-    """No server knows how the job ended, or what its result was: its function's policy does not keep that, or not so long, or
-    not so much; or there never was such a job."""
+    """No server knows how the job ended, or what its result was: the function's policy does not keep that, or not for so long,
+    or the result was too large; or there never was such a job."""
 
 
 class NoWorker(JobError):

@@ -25,9 +25,9 @@ class Schedule:
 
     Times are in the local time zone.  Where its clock jumps they follow cron: with ``*`` in the minute or hour the schedule is
     an interval, which goes on as if nothing had happened; else its times are fixed, and one that comes twice is due the first
-    time, one that the clock leaves out when it has done so.
+    time, one that the clock leaves out right after the jump.
 
-    Raises ValueError for fields that mean nothing, or only dates that never are, as 30 February.
+    Raises ValueError for fields that mean nothing, or that mean only dates that never come, such as 30 February.
 
     Owner: immutable.
     """
@@ -63,7 +63,7 @@ class Schedule:
         return float(moment)
 
     def corrected(self, due: float, wall: float) -> float:
-        """When a job is due that was to come at `due`, now that the clock, which may have been set back, says `wall`.
+        """When a job is due that was due at `due`, if the clock now says `wall`; the clock may have been set back.
 
         As in cron, fixed times do not come again after a change of less than three hours.
         """
@@ -87,7 +87,7 @@ class Schedule:
             due = moment + match - local
             if due < end:
                 return due
-            # Beyond this day a clock that is set back shows no times again but such as come before the match.
+            # Beyond this day, a clock that is set back shows again only times that come before the match.
             moment = max(end, due - 2 * _DAY_SECONDS) if end - moment == _DAY_SECONDS else end
         return None
 
@@ -128,7 +128,7 @@ class Schedule:
 
     def _day_of_month(self, first: "Any", start: int) -> int:
         """The first day of a month that matches, from `start` on, or 0."""
-        weekday = first.weekday() - 1  # of the day before
+        weekday = first.weekday() - 1  # of the day before `first`
         length = _MONTH_LENGTHS[first.month - 1]
         if first.month == 2 and (first.year % 4 or first.year % 100 == 0 and first.year % 400):
             length = 28
@@ -173,7 +173,7 @@ def _parse_number(text: str) -> int:
 
 
 def _local_seconds(moment: int) -> int:
-    """What the local clock shows at a unix time, as the unix time at which a clock of UTC shows it."""
+    """What the local clock shows at a unix time, as the unix time at which a clock in UTC shows the same."""
     from datetime import datetime
     shown = datetime.fromtimestamp(moment)
     return ((shown.toordinal() - _EPOCH_DAY) * 24 + shown.hour) * 3600 + shown.minute * 60 + shown.second
@@ -205,9 +205,9 @@ def _first_moment(local: int) -> int:
 def read_crontab(text: str) -> "Tuple[bytes, ...]":
     """The five fields for SUBMIT_JOB_SCHED of a schedule as people write it in a crontab.
 
-    There Sunday is day 0 and 7 of the week, days and months have names, and some schedules too, as `@daily`.
+    There Sunday is day 0 and 7 of the week; days and months have names, and so have some schedules, such as `@daily`.
 
-    Raises TypeError for what is no text, ValueError for what is no schedule or never comes.
+    Raises TypeError if it is not a text, ValueError if it is not a schedule or never comes.
     """
     if not isinstance(text, str):
         raise TypeError("schedule is %r, not a text such as '*/5 * * * *'" % (text,))
@@ -223,6 +223,6 @@ def read_crontab(text: str) -> "Tuple[bytes, ...]":
             words[4] = ",".join(map(str, sorted(days)))
         fields = tuple(word.encode("latin-1") for word in words)
         Schedule(b" ".join(fields))
-    except ValueError as error:  # also of a letter that Latin-1 lacks
+    except ValueError as error:  # also for a letter that Latin-1 lacks
         raise ValueError("schedule is %r: %s" % (text, error)) from None
     return fields

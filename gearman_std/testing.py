@@ -52,10 +52,10 @@ LEAVE_TIMEOUT = 10.0  # seconds that running functions have when a JobServer end
 
 
 class JobServer(Server):
-    """A real job server on a free port of 127.0.0.1 for a ``with`` block, and workers in threads, which end before it.
+    """A real job server on a free port of 127.0.0.1 for a ``with`` block, with workers in threads, which end before the server.
 
-    `address` is its (host, port), or the path of a Unix socket, `name` the same as text, as in the environment variable
-    GEARMAN_SERVERS.  Takes the options of `Server`, all but the port; with TLS, clients and workers need `tls` too.
+    `address` is its (host, port), or the path of a Unix socket; `name` is the same as text, as in the environment variable
+    GEARMAN_SERVERS.  Takes the options of `Server` except the port; with TLS, clients and workers need `tls`, too.
 
     Owner: the thread that made it; the server's own parts are the dispatcher thread's.
     """
@@ -94,7 +94,7 @@ class JobServer(Server):
         if not connected.wait(START_TIMEOUT):
             raise NoServer("the worker cannot connect to %s; do both speak TLS, or neither?" % self.name)
         with self.client(tls=worker.tls) as client:
-            client.ping()  # what the worker has sent before has been read then
+            client.ping()  # the answer comes after the server has read what the worker sent before
         return worker
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
@@ -119,8 +119,8 @@ class ImmediateClient(Client):
 
     `functions` is a dict of callables by name, or a Worker: its functions, also those registered later, its hooks and its
     serializer are used.  A job runs before `submit` returns, or while its result is waited for if it was submitted within
-    another job.  Behind it are the job server's own rules, so priorities, uniques, statuses, warnings and failures are the real
-    thing, and the arguments travel as bytes.  What nobody can run stays queued; waiting for it without a time-out is NoWorker.
+    another job.  The job server's own rules apply, so that priorities, uniques, statuses, warnings and failures are real, and
+    the arguments travel as bytes.  A job that nobody can run stays queued; waiting for it without a time-out raises NoWorker.
 
     Time is not real: it begins at the present second and moves when a wait has a time-out, when a job is tried again later
     (`Retry`), and by `advance`, which is how delayed jobs come to run.  `serializer` and `job_timeout` are as for `Client`.
@@ -179,12 +179,12 @@ class ImmediateClient(Client):
             self.advance(0.0)
 
     def _take_in(self) -> None:
-        """Have the tasks learn what has arrived for them."""
+        """Give the tasks what has arrived for them."""
         if self._stage.ready:
             self._pool.first.wait(lambda: not self._stage.ready, Deadline(None))
 
 
-_PLACE = "immediate"  # the name of the server that is none
+_PLACE = "immediate"  # the name in place of a server's
 
 
 class _ImmediateNetwork(Network):
@@ -193,7 +193,7 @@ class _ImmediateNetwork(Network):
     Owner: as Network's.
     """
 
-    longest_read = None  # it ends when nothing is left to run
+    longest_read = None  # a read ends when nothing is left to run
 
     def __repr__(self) -> str:
         return "<Immediate%s" % super().__repr__()[1:]
@@ -202,10 +202,10 @@ class _ImmediateNetwork(Network):
         reading.version = self._version
         reading.watched = [(link, link.connection, link.connection.fileno(), False)
                            for link in self.links if link.connection is not None]
-        reading.waiter = self._system.make_waiter(())  # which nobody has to wake
+        reading.waiter = self._system.make_waiter(())  # nobody has to wake it
 
     def _callback_failed(self) -> None:
-        raise  # the error, so that the assertions of a test's callbacks are heeded
+        raise  # so that failed assertions in a test's callbacks are seen
 
 
 class _StageConnection(Connection):
@@ -224,7 +224,7 @@ class _StageConnection(Connection):
 
 
 class _Wire:
-    """What a Connection takes for its socket: one peer's end at a stage.
+    """The socket of a _StageConnection: one peer's end at a stage.
 
     Owner: the stage's lock.
     """
@@ -282,7 +282,7 @@ class _Wire:
 
 
 class _Stage:
-    """A job server's core and one worker, played by whoever calls, in a time of its own.
+    """A job server's core and one worker, run by the calling thread, with a clock of its own.
 
     Owner: its lock, which is not held while a function runs.
     """
@@ -315,14 +315,14 @@ class _Stage:
         return self._began + self._now
 
     def obey(self, peer: Peer, packets: "List[Packet]") -> None:
-        """Have the core obey packets, however long that takes."""
+        """Let the core obey packets, however long that takes."""
         while packets:
             packets = self.core.receive(peer, packets)
         self.core.settle()
 
     @property
     def within_job(self) -> bool:
-        """Whether a job of the calling thread is asking."""
+        """Whether the calling thread is running a job."""
         return threading.get_ident() in self._running
 
     @property
@@ -348,9 +348,9 @@ class _Stage:
             return _StageConnection(address, wire)
 
     def wait(self, timeout: "Optional[float]") -> "List[int]":
-        """Do what there is to do until something has arrived at a client; what `make_waiter` makes, but for the time.
+        """Do what there is to do until something has arrived at a client; a waiter in simulated time.
 
-        Raises NoWorker or JobTimeout for a wait that would have no end.
+        Raises NoWorker or JobTimeout for a wait that would never end.
         """
         end = None if timeout is None else self._now + timeout
         while True:
@@ -366,7 +366,7 @@ class _Stage:
         return ready
 
     def work(self, end: "Optional[float]") -> bool:
-        """Run one job, or move on to the time when something is due, at most to `end`; return whether there was such a thing.
+        """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do.
 
         Returns when another thread's job has ended too.
         """
@@ -434,7 +434,7 @@ class _Stage:
 
 
 class _StageLink(Reporter):
-    """A stage's worker side: the packets to and fro, and where its jobs report.
+    """A stage's worker: it exchanges the packets, and its jobs report here.
 
     Owner: the stage's lock.
     """
@@ -461,14 +461,14 @@ class _StageLink(Reporter):
         return self._stage.leaving
 
     def say(self, job: WorkerJob, put: "Callable[..., None]", *arguments: "Any") -> None:
-        """Send something about a job that runs."""
+        """Send something about a running job."""
         with self._stage.lock:
             if job in self._stage.taken:
                 put(self.session, self._stage.taken[job][0], *arguments)
                 self.send()
 
     def learn(self, abilities: "Dict[bytes, Ability]") -> None:
-        """Register the functions that are new, and withdraw those that are gone."""
+        """Register new functions, and withdraw those that are gone."""
         for name, ability in abilities.items():
             if name not in self._known:
                 self._known.add(name)

@@ -1,4 +1,4 @@
-"""When things are to be done: a queue from which a thing can be taken back at once, and pauses that grow."""
+"""When things are to be done: a queue of timers that can be taken back, and pauses that grow."""
 from heapq import heappop, heappush
 from operator import itemgetter
 
@@ -12,14 +12,14 @@ def growing_pause(first: float, longest: float, failures: int) -> float:
     return min(first * 2.0 ** min(failures, 100), longest)  # more than 1,023 doublings are an OverflowError
 
 
-_SWEEP = 64  # entries that are looked at, whenever a timer is taken back, while half of them are of that kind
+_SWEEP = 64  # entries that are looked at whenever a timer is taken back, while half of all entries are taken back
 
 
 class Timers:
-    """Things due, earliest first, in the order of adding where the times are equal.
+    """Things that become due, the earliest first; in the order of adding if their times are equal.
 
-    Taking one back drops the reference to it at once; its entry goes when half of all entries are of that kind, some at a
-    time: the others move to a heap of their own.  Without `entries`, a heap, nothing is set.
+    A timer that is taken back drops its reference to the thing at once.  Its entry goes later: when half of all entries are
+    taken back, the others move to a new heap, some at a time.  Without `entries`, a heap, nothing is set.
 
     Owner: whoever made it.
     """
@@ -48,10 +48,10 @@ class Timers:
         return entry
 
     def cancel(self, entry: "List[Any]") -> None:
-        """Take a timer back that has not been popped."""
+        """Take back a timer that has not been popped."""
         entry[2] = None
         self._cancelled += 1
-        for _ in range(2):  # those that are taken back in their order leave nothing behind
+        for _ in range(2):  # so that timers taken back in their order leave no entries
             if self.entries and self.entries[0][2] is None:
                 heappop(self.entries)
                 self._cancelled -= 1
@@ -61,7 +61,7 @@ class Timers:
             self._sweep(self._kept)
 
     def _sweep(self, kept: "List[List[Any]]") -> None:
-        """Move some entries, without those that were taken back; a heap without its last entry is one, too."""
+        """Move some entries, except those taken back; a heap without its last entry is still a heap."""
         heap = self.entries
         for _ in range(min(len(heap), _SWEEP)):
             entry = heap.pop()

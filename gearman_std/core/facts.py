@@ -1,7 +1,7 @@
 """Facts about the server's functions, jobs and peers, as plain values that JSON can carry.
 
-Times of day are unix time, durations seconds; names are text, in which a byte that is no UTF-8 stands as ``\\xff``, and a
-backslash that would look like the beginning of such a one as ``\\x5c``.
+Times of day are unix time, durations are seconds.  Names are text, in which a byte that is not UTF-8 is written as ``\\xff``,
+and a backslash that would look like the beginning of such a byte as ``\\x5c``.
 """
 from string import hexdigits
 

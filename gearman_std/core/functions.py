@@ -142,8 +142,8 @@ class Registry:
 
 
 class Statistics:
-    """Who has FunctionStatistics: at most `functions` of them, those that did something last, each with its last `ends` ends;
-    all ends together have `end_bytes` bytes at most, about.
+    """Which functions have FunctionStatistics: the `functions` that were active last, each with its last `ends` ends; all ends
+    together have about `end_bytes` bytes at most.
 
     Owner: the Core.
     """
@@ -162,7 +162,7 @@ class Statistics:
         return "<Statistics of %d functions>" % len(self._known)
 
     def note(self, function: Function, second: int, now: float) -> None:
-        """Something happens to a function's jobs in a second in which nothing had yet."""
+        """Something happens to a function's jobs for the first time in this second."""
         function.noted = second
         self.active[function] = None
         statistics = function.statistics
@@ -180,7 +180,7 @@ class Statistics:
             self.forget(next(iter(self._known)))
 
     def end_steps(self, now: float) -> "Iterator[bytes]":
-        """A second is over: end the steps of those who did something, and have no more ends than there is room for."""
+        """A second is over: end the steps of the functions that were active, and drop ends for which there is no room."""
         active, self.active = self.active, {}
         for count, function in enumerate(active, 1):
             statistics = function.statistics
@@ -197,13 +197,13 @@ class Statistics:
                 self._weigh(function, function.statistics)
 
     def _weigh(self, function: Function, statistics: FunctionStatistics) -> None:
-        """See how many bytes the ends of a function have."""
+        """Update how many bytes the ends of a function have."""
         size = sum(END_SIZE + len(end[0]) + len(end[1]) + len(end[7]) for end in statistics.ends)
         self.size += size - self._known[function]
         self._known[function] = size
 
     def forget(self, function: Function) -> None:
-        """A function has no statistics any longer."""
+        """Drop the statistics of a function."""
         size = self._known.pop(function, None)
         if size is not None:
             self.size -= size

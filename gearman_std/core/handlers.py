@@ -249,7 +249,7 @@ def _relay(core: "CoreState", job: "Job", packet_type: int, handle: bytes, data:
 
 
 def _refuse_late(core: "CoreState", peer: "Peer", handle: bytes, text: bytes) -> None:
-    """A worker ends a job that it does not have, or has no longer."""
+    """Answer a worker that ends a job which it does not have, or no longer has."""
     core.counters["late_results"] += 1
     function = peer.taken_away.pop(handle, None)
     if function is not None:
