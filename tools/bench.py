@@ -28,7 +28,7 @@ QUICK = 0.04      # the load of --quick
 DEADLINE = 120.0  # seconds that a run may take, and one more for each so many jobs:
 SLOWEST = 2000
 START = 15.0      # seconds that a server may take to listen
-IDLE_TIME = 2.0   # seconds for which an idle server is watched
+IDLE_TIME = 2.0   # seconds during which an idle server is watched
 
 (CAN_DO, PRE_SLEEP, NOOP, SUBMIT_JOB, JOB_CREATED, GRAB_JOB, NO_JOB, JOB_ASSIGN, WORK_COMPLETE, ECHO_REQ, ECHO_RES,
  SUBMIT_JOB_BG) = 1, 4, 6, 7, 8, 9, 10, 11, 13, 16, 17, 18
@@ -106,7 +106,7 @@ GRAB = request(GRAB_JOB)
 # ----------------------------------------------------------------------------------------------------------------- the load
 
 class LoadClient:
-    """A client that keeps some requests under way; it only counts the answers, as reading them would be slower than a server.
+    """A client that keeps some requests under way; it only counts the answers: reading them would be slower than a server.
 
     Owner: the Load.
     """
@@ -131,7 +131,7 @@ class LoadClient:
         self._next += count
 
     def receive(self):
-        """Read what has come; return how many answers were in it."""
+        """Read what has arrived; return how many answers it had."""
         data = self._connection.recv(262144)
         if not data:
             raise Trouble("the server closed a connection")
@@ -155,7 +155,7 @@ class LoadWorker:
         return "<LoadWorker, %d jobs>" % self.grabbed
 
     def receive(self):
-        """Read what has come and answer it; return how many jobs were in it."""
+        """Read what has arrived and answer it; return how many jobs it had."""
         data = self._connection.recv(262144)
         if not data:
             raise Trouble("the server closed a connection")
@@ -229,7 +229,7 @@ class Load:
             connection.close()
 
     def run(self):
-        """Do it; return the seconds it took, and if one job was under way at a time, the seconds of each."""
+        """Run the scenario; return the seconds it took, and the seconds of each job if one at a time was under way."""
         begin, times = time.perf_counter(), []
         if self._clients:
             self._submit_and_wait(begin, times)
@@ -428,7 +428,7 @@ def measure(server, load):
 # -------------------------------------------------------------------------------------------------------------- the sections
 
 class Bench:
-    """What was asked for, and what came of it.
+    """The scenarios that were asked for, and their results.
 
     Owner: the thread that made it.
     """
@@ -458,7 +458,7 @@ class Bench:
         return max(least, int(count * self._options.load))
 
     def _load(self, load):
-        """A load as large as was asked for."""
+        """A load, scaled as asked for."""
         load = dict(load)
         for key in ("jobs", "idle", "sleepers", "functions"):
             if load.get(key, 0) > 1:

@@ -51,7 +51,7 @@ def mypy():
 
 
 def pyright():
-    """The command line of pyright; None if it cannot be had, which is told."""
+    """The command line of pyright; if it cannot be installed, print that and return None."""
     try:
         command = [environment(PYRIGHT, "pyright"), "-m", "pyright"]
         subprocess.check_output(command + ["--version"], stderr=subprocess.STDOUT)

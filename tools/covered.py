@@ -11,7 +11,7 @@ import subprocess
 LEAST = {"wire": 100, "core": 100, "": 91, "cli": 94, "client": 95, "legacy": 93, "net": 88, "server": 94, "store": 94,
          "trace": 85, "web": 95, "worker": 96}
 PACKAGE = "gearman_std"
-REQUIREMENTS = ["coverage>=7.10"]  # which measures what the tests start, too
+REQUIREMENTS = ["coverage>=7.10"]  # it also measures programs that the tests start
 
 
 def command(python, words):
@@ -20,7 +20,7 @@ def command(python, words):
 
 
 def variables(folder):
-    """What the environment has to say to those that measure; what they find goes into the folder."""
+    """The environment variables for processes that are measured; their data go into the folder."""
     return {"COVERAGE_FILE": os.path.join(folder, "coverage")}
 
 

@@ -154,7 +154,7 @@ def point(curve, where):
 
 
 def part(curve, begin, end):
-    """The part of a curve between two of its points, which is one, too."""
+    """The part of a curve between two of its points, as a curve."""
     def cut(points, where):
         rows = [list(points)]
         while len(rows[-1]) > 1:

@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def environment(requirements, purpose=""):
-    """The interpreter of an environment of this interpreter's that has these packages, made if it is not there yet."""
+    """The interpreter of an environment with these packages, made for this interpreter if it is not there yet."""
     stamp = hashlib.sha256(" ".join([sys.executable, sys.version] + requirements).encode()).hexdigest()
     name = "%s%s-%d.%d-%s" % ((purpose and purpose + "-", sys.implementation.name) + sys.version_info[:2] + (stamp[:8],))
     folder = os.path.join(ROOT, ".venv-test", name)

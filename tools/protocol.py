@@ -52,7 +52,7 @@ SUBMITTING = re.compile(r"SUBMIT\((.*), (.*), (.*)\)")  # function, unique and w
 
 
 class Wrong(Exception):
-    """The source of the page is not as it should be."""
+    """The source of the page has an error."""
 
 
 def wrong(condition, text, *arguments):
@@ -236,7 +236,7 @@ class Page:
         return "\n\n".join(parts + ([text] if text else []) + [code(played.text())])
 
     def _look_at(self, number, scene):
-        """See that a scene has the packet it is about, and that what answers it is what the table says."""
+        """Check that a scene has the packet it is about, and that its answer is the one in the table."""
         sent = [number_of(event.data) for event in scene.events if event.in_hex and event.way]
         wrong(number not in sent, "its scene shows no such packet as bytes")
         for event, answer in zip(scene.events, scene.events[1:]):
@@ -391,7 +391,7 @@ def tests_there_are():
 
 
 def test_named(name):
-    """A test, which has to be there, and once."""
+    """A test, which must exist exactly once."""
     files = tests_there_are()[name]
     wrong(not files, "there is no test %s", name)
     wrong(len(files) > 1, "%s is in several files: %s", name, ", ".join(files))

@@ -41,7 +41,7 @@ finally:
 HOST = "queue.example"
 SLEEP = {AWAKE: "awake", ASLEEP: "asleep", WOKEN: "woken"}
 HTTP_METHODS = ("GET", "POST", "PUT", "HEAD")
-NOTES_FROM = 52       # the column in which notes begin, where there is room
+NOTES_FROM = 52       # the column in which notes begin, if there is room
 ROW = 12              # bytes in a row of hex
 MEANING_FROM = 3 * ROW + 5
 
@@ -166,7 +166,7 @@ class Scene:
                 self.events.append(Event(name, "", "is closed by the server", [], self._in_hex))
 
     def _changes(self):
-        """What has changed since the last look, in words."""
+        """In words, what has changed since the last look."""
         core, notes = self.world.core, []
         jobs = {job.handle.decode(): job.state for job in list(core.jobs.values()) + list(core.aside.values())}
         for handle in sorted(set(self._jobs) | set(jobs)):
@@ -249,7 +249,7 @@ def words_of(data, magic):
 
 
 def number_of(packet):
-    """The type of a packet; 0 for what is none."""
+    """The type of a packet; 0 if it is not a packet."""
     return int.from_bytes(packet[4:8], "big") if packet[:1] == b"\0" else 0
 
 

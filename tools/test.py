@@ -49,7 +49,7 @@ SECONDS = {
     "tests/test_bench.py": 15, "tests/store/test_files.py": 12, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
     "tests/stages/test_stages.py": 25, "tests/tour/test_tour.py": 10,
 }
-FAILED, NO_TESTS = 1, 5  # how pytest ends where tests failed, and where the arguments leave none of its files' tests
+FAILED, NO_TESTS = 1, 5  # exit statuses of pytest: tests failed; the arguments select no test
 
 
 def gear():
@@ -165,7 +165,7 @@ def main(arguments):
     if given.coverage and (given.single_file or sys.version_info < (3, 10)):
         sys.exit("--coverage is for the package, not for the single file, and for Python 3.10 or later")
     folder = single_file_folder() if given.single_file else ROOT
-    # What runs in the background of a shell has Ctrl-C ignored, and so would the tests, some of which are about it.
+    # A shell's background jobs ignore Ctrl-C, and so would the tests, some of which are about Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"cwd": folder, "env": dict(os.environ)}
     # Hundreds of processes that tests start would each compile the package.
