@@ -8,8 +8,8 @@ import os
 import subprocess
 
 # Percent of lines and branches together, by folder; "" is what stands beside the folders.  It may only grow.
-LEAST = {"wire": 100, "core": 100, "": 91, "cli": 94, "client": 95, "legacy": 93, "net": 88, "server": 94, "store": 94,
-         "trace": 85, "web": 95, "worker": 96}
+LEAST = {"wire": 100, "core": 100, "": 96, "cli": 95, "client": 96, "legacy": 95, "net": 95, "server": 96, "store": 95,
+         "trace": 94, "web": 95, "worker": 97}
 PACKAGE = "gearman_std"
 REQUIREMENTS = ["coverage>=7.10"]  # it also measures programs that the tests start
 
@@ -62,7 +62,7 @@ def tell(python, folder, environment, folders):
     def coverage(*words):
         subprocess.check_call([python, "-m", "coverage"] + list(words), cwd=folder, env=environment)
     coverage("combine", "-q")
-    path = environment["COVERAGE_FILE"] + ".json"
+    path = os.path.join(os.path.dirname(environment["COVERAGE_FILE"]), "report.json")  # no name of what there is to combine
     coverage("json", "-q", "-o", path)
     with open(path) as file:
         counts = figures(json.load(file))

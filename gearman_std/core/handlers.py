@@ -266,9 +266,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
     watchers = job.watchers
     if job.background:
         # A stored job has ended only when the store knows of it.
-        core.ledger.hold(peer)
-        if watchers and not job.extras.joins:
-            core.ledger.hold(watchers[0])
+        core.ledger.hold(peer)  # and its watchers, who have all joined it, by `held`
     if watchers:
         if job.extras.joins or len(data) >= LARGE_BODY:
             _relay(core, job, WORK_COMPLETE, handle, data, None)

@@ -28,7 +28,7 @@ def check_core(core: "CoreState") -> None:
         assert job.state is RUNNING or job.background or job.watchers, job
         assert all(watcher.gone or job in watcher.watching for watcher in job.watchers), job
         assert isinstance(job.watchers, tuple) and len(job.watchers) < 2 or isinstance(job.watchers, dict) and job.watchers, job
-        assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < 2, job
+        assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < (1 if job.background else 2), job
         assert job.state is not RUNNING or core.turns.chores or job.worker.errand_lasts or (
             job.worker.running.get(job.handle) is job), job
     for peer in core.peers:

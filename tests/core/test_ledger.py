@@ -2,11 +2,12 @@
 import pytest
 
 from core_world import FULL, packets_of
-from gearman_std.core.limits import Limits
 from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
-from gearman_std.wire.protocol import (CANT_DO, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, STATUS_RES, SUBMIT_JOB_BG,
-                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE,
-                                       WORK_FAIL)
+from gearman_std.core.limits import Limits
+from gearman_std.core.watchers import MANY_JOINS
+from gearman_std.wire.protocol import (CANT_DO, ECHO_REQ, GET_STATUS, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_CREATED, NOOP,
+                                       PRE_SLEEP, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
+                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
 
 
 def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
@@ -283,3 +284,133 @@ def test_a_job_that_is_requeued_is_recorded_in_full_while_the_store_is_written_a
     durable.core.ledger.begin_anew()
     assert durable.connects().asks(b"requeue all") == b"OK 1\r\n"
     assert durable.recorded() == [("add", handle), ("update", handle)]
+
+
+# ------------------------------------------------------------------------------------------------- while a batch is under way
+
+@pytest.fixture
+def writing(durable):
+    """A World whose store gets the batches when the test says so."""
+    durable.has_store = True
+    return durable
+
+
+def ready(talker):
+    """What was sent to it and does not wait for the store."""
+    return packets_of(talker.takes())
+
+
+def test_packets_wait_for_their_batches_in_order_and_go_on_with_each(writing):
+    client = writing.connects()
+    client.says(ECHO_REQ, b"0").says(SUBMIT_JOB_BG, b"f", b"", b"1")
+    writing.core.ledger.hand_over()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"2").says(ECHO_REQ, b"1")
+    assert ready(client) == [("ECHO_RES", b"0")]
+    writing.stores()
+    assert ready(client) == [("JOB_CREATED", b"H:x:1")] and client.peer.parked
+    writing.stores()
+    assert ready(client) == [("JOB_CREATED", b"H:x:2"), ("ECHO_RES", b"1")] and not client.peer.holds
+
+
+def test_the_store_may_have_the_first_batch_only_and_refuse_the_next(writing):
+    client = writing.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"1")
+    writing.core.ledger.hand_over()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"2")
+    writing.stores()
+    writing.refuses_to_store()
+    assert ready(client) == [("JOB_CREATED", b"H:x:1"), ("ERROR",) + FULL]
+    assert list(writing.core.jobs) == [b"H:x:1"]
+
+
+@pytest.mark.parametrize("packet_type, reply", ((GRAB_JOB, ("NO_JOB",)), (GRAB_JOB_UNIQ, ("NO_JOB",)), (PRE_SLEEP, None)))
+def test_who_waits_for_the_store_is_given_work_after_it_only(writing, packet_type, reply):
+    worker = writing.worker(b"g")
+    rest = writing.core.receive(worker.peer, [(SUBMIT_JOB_BG, [b"f", b"", b""]), (packet_type, [])])
+    assert [kind for kind, _ in rest] == [packet_type] and worker.peer.put_off and ready(worker) == []
+    writing.core.stored()
+    assert writing.core.ledger.resumed == [worker.peer] and not worker.peer.put_off
+    assert writing.core.receive(worker.peer, rest) == []
+    writing.core.ledger.resumed = []
+    assert ready(worker) == [("JOB_CREATED", b"H:x:1")] + ([reply] if reply else [])
+
+
+@pytest.mark.parametrize("handed_over", (False, True))
+def test_the_end_of_a_stored_job_is_told_when_the_store_knows_of_it(writing, handed_over):
+    client, watcher, worker = writing.connects(), writing.connects(), writing.worker(b"f")
+    handle = client.says(SUBMIT_JOB_BG, b"f", b"u", b"") and b"H:x:1"
+    writing.stores()
+    client.hears((JOB_CREATED, handle))
+    assert watcher.submits(b"f", b"u") == handle == worker.grabs()
+    worker.says(WORK_COMPLETE, handle, b"r").says(ECHO_REQ, b"1")
+    assert writing.core.ledger.awaited and ready(watcher) == ready(worker) == []
+    if handed_over:
+        writing.core.ledger.hand_over()
+        assert not writing.core.ledger.awaited and ready(watcher) == ready(worker) == []
+    writing.stores()
+    assert ready(watcher) == [("WORK_COMPLETE", handle, b"r")] and ready(worker) == [("ECHO_RES", b"1")]
+
+
+@pytest.mark.parametrize("stored", (False, True))
+def test_the_end_of_a_stored_job_that_many_joined_waits_for_the_batch_that_has_it(writing, stored):
+    client, worker = writing.connects(), writing.worker(b"f")
+    writing.core.receive(client.peer, [(SUBMIT_JOB_BG, [b"f", b"u", b""])])
+    writing.stores()
+    clients = [writing.connects() for _ in range(2 * MANY_JOINS)]
+    for one in clients:
+        writing.core.receive(one.peer, [(SUBMIT_JOB, [b"f", b"u", b""])])
+        one.takes()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    assert worker.grabs() == b"H:x:1"
+    rest = writing.core.receive(worker.peer, [(WORK_FAIL, [b"H:x:1"])])
+    writing.core.ledger.hand_over()
+    if stored:
+        writing.core.stored()
+    writing.does(worker, rest)
+    writing.does_chores()
+    told = [bool(ready(one)) for one in clients]
+    assert told == [stored] * len(clients)
+    if not stored:
+        writing.core.stored()
+        assert all(ready(one) == [("WORK_FAIL", b"H:x:1")] for one in clients)
+
+
+def test_while_the_store_refuses_records_nobody_waits_for_it(durable):
+    client, other = durable.connects(), durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"")
+    durable.stores()
+    client.hears((JOB_CREATED, b"H:x:1")).says(SUBMIT_JOB_BG, b"f", b"", b"")
+    durable.refuses_to_store()
+    client.hears_error(*FULL)
+    other.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"")
+    assert ready(other) == [("JOB_CREATED", b"H:x:1")]
+    assert ("change", b"H:x:1") in durable.recorded()
+
+
+def test_too_much_that_waits_for_the_store_is_refused(make_world):
+    world = make_world(durable=True, limits=Limits(unstored_jobs=2))
+    client = world.connects()
+    for _ in range(3):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    world.stores()
+    created, again, refused = packets_of(client.takes())
+    assert (created[1], again[1], refused[:2]) == (b"H:x:1", b"H:x:2", ("ERROR", b"QUEUE_ERROR"))
+    assert client.submits_bg() == b"H:x:3"
+    world.stores()
+
+
+def test_a_new_schedule_for_a_job_of_the_batch_under_way_is_in_the_next(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE))
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"0", b"0", b"1", b"1", b"*", b"w")
+    world.core.ledger.hand_over()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
+    due = world.core.jobs[b"H:x:1"].due
+    assert 0 < due - world.wall <= 60
+    assert [record[:4] for record in world.core.records if record.kind == "change"][-1] == (
+        "change", b"H:x:1", "schedule", b"* * * * *")
+    assert [(record.state, record.due) for record in world.core.records if record.kind == "update"] == [(DELAYED, due)]
+    world.stores()
+    world.stores()
+    client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
+    assert 0 < world.wait <= 60

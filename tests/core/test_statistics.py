@@ -198,6 +198,8 @@ def test_steps_of_very_many_functions_are_ended_in_turns(world):
 
 def test_the_last_success_outlives_failures_and_the_bound_of_all_ends():
     world = World(statistics=Statistics(ends=3, end_bytes=1000))
+    world.connects().submits_bg(b"none ended")
+    world.passes(1.0)
     good = work(world)
     for _ in range(5):
         work(world, WORK_FAIL)
