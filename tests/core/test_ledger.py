@@ -375,16 +375,16 @@ def test_the_end_of_a_stored_job_that_many_joined_waits_for_the_batch_that_has_i
         assert all(ready(one) == [("WORK_FAIL", b"H:x:1")] for one in clients)
 
 
-def test_while_the_store_refuses_records_nobody_waits_for_it(durable):
+def test_while_the_store_refuses_records_a_submit_that_would_change_a_stored_job_is_refused(durable):
     client, other = durable.connects(), durable.connects()
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"")
     durable.stores()
     client.hears((JOB_CREATED, b"H:x:1")).says(SUBMIT_JOB_BG, b"f", b"", b"")
     durable.refuses_to_store()
     client.hears_error(*FULL)
-    other.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"")
-    assert ready(other) == [("JOB_CREATED", b"H:x:1")]
-    assert ("change", b"H:x:1") in durable.recorded()
+    other.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"").hears_error(*FULL)
+    assert durable.core.jobs[b"H:x:1"].priority == 1 and ("change", b"H:x:1") not in durable.recorded()
+    assert other.submits_bg(b"f", b"u") == b"H:x:1"
 
 
 def test_too_much_that_waits_for_the_store_is_refused(make_world):
