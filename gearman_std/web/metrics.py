@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 _STEP = 100  # samples of a step
+# The counts of a histogram, of which NUL stands for the name and the labels.
+_COUNTS = "".join('\0,le="%s"} %%d\n' % bound for bound in [str(bound) for bound in BUCKETS] + ["+Inf"])
 
 # Gauges of each function: name, what it is, how it is found.
 _GAUGES = (
@@ -72,7 +74,8 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
                            ((labels[one], getattr(one.totals, name)) for one in functions))
     for name, what, attribute in (("gearman_job_waiting_seconds", "For how long jobs waited before they ran", "waited"),
                                   ("gearman_job_running_seconds", "For how long jobs ran that are complete", "ran")):
-        yield from _family(openmetrics, name, "histogram", what, _histograms(functions, labels, attribute))
+        yield ("# HELP %s %s.\n# TYPE %s histogram\n" % (name, what, name)).encode()
+        yield from _histograms(name, functions, labels, attribute)
     yield from _family(openmetrics, "gearman_connections", "gauge", "Connections", [("", len(core.peers))])
     yield from _family(openmetrics, "gearman_functions", "gauge", "Functions", [("", len(functions))])
     yield from _family(openmetrics, "gearman_draining", "gauge", "Whether new jobs are refused", [("", int(core.draining))])
@@ -86,7 +89,7 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
 
 
 def _family(openmetrics: bool, name: str, kind: str, what: str, samples: "Iterable[Sample]") -> "Iterator[bytes]":
-    """A metric with its help; samples of a histogram have the ends of their names before the labels."""
+    """A metric with its help."""
     shown = name[:-len("_total")] if openmetrics and kind == "counter" else name
     lines = ["# HELP %s %s.\n# TYPE %s %s\n" % (shown, what, shown, kind)]
     for count, (labels, value) in enumerate(samples, 1):
@@ -98,18 +101,19 @@ def _family(openmetrics: bool, name: str, kind: str, what: str, samples: "Iterab
     yield "".join(lines).encode()
 
 
-def _histograms(functions: "List[Function]", labels: "Dict[Function, str]", attribute: str) -> "Iterator[Sample]":
-    for function in functions:
-        if function.statistics is None:
-            continue
-        function.statistics.settle()
-        histogram = getattr(function.statistics, attribute)
-        lead = labels[function][:-1]
-        counts = histogram.cumulative()
-        for bound, count in zip([str(bound) for bound in BUCKETS] + ["+Inf"], counts):
-            yield '_bucket%s,le="%s"}' % (lead, bound), count
-        yield "_sum" + labels[function], round(histogram.seconds, 6)
-        yield "_count" + labels[function], counts[-1]
+def _histograms(name: str, functions: "List[Function]", labels: "Dict[Function, str]", attribute: str) -> "Iterator[bytes]":
+    """One of the histograms of all functions, each made at once, as they are most of what there is to tell."""
+    for count, function in enumerate(functions, 1):
+        if function.statistics is not None:
+            function.statistics.settle()
+            histogram = getattr(function.statistics, attribute)
+            label = labels[function]
+            counts = histogram.cumulative()
+            text = (_COUNTS % tuple(counts)).replace("\0", name + "_bucket" + label[:-1])
+            yield ("%s%s_sum%s %s\n%s_count%s %s\n" % (
+                text, name, label, round(histogram.seconds, 6), name, label, counts[-1])).encode()
+        if not count % 16:
+            yield b""
 
 
 def _escaped(text: str) -> str:
