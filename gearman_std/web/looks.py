@@ -18,6 +18,7 @@ h2 { font-size: 1.02rem; margin: 1.6rem 0 .4rem } h2 small { font-weight: normal
 a { color: var(--run) } form { margin-left: auto } input, button, select { font: inherit; color: inherit }
 input { background: var(--panel); border: 1px solid var(--faint); border-radius: .35rem; padding: .25rem .5rem; width: 16rem;
   max-width: 100% }
+::placeholder { color: var(--faint); opacity: 1 } progress { accent-color: var(--run); max-width: 100% }
 button { background: var(--panel); border: 1px solid var(--faint); border-radius: .35rem; padding: .1rem .5rem;
   cursor: pointer }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 1px }
@@ -42,7 +43,7 @@ svg { display: block } .bar { width: 7rem; height: .7rem } .spark { width: 120px
 dialog::backdrop { background: rgb(0 0 0 / 45%) } dialog menu { display: flex; gap: .6rem; justify-content: end; padding: 0 }
 footer { color: var(--faint); font-size: .85rem; padding-top: 1.5rem; padding-bottom: 1.5rem }
 @media (max-width: 44rem) { .wide { display: none } form { margin-left: 0; width: 100% } input { width: 100% }
-  .k { min-width: 6.5rem; max-width: 11rem } }
+  .k { min-width: 6.5rem; max-width: 11rem } progress { width: 5rem } }
 @media (prefers-reduced-motion: no-preference) { progress { transition: none } }
 """
 

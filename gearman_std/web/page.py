@@ -196,13 +196,14 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
     if steers:
         path = "/api/functions/%s/" % _page_quoted(function.name)
         orders = _pause_or_resume(function, path, name)
-    return ('<tr><td class="k"><a href="/functions/%s">%s</a>%s</td><td class="n wait">%s</td><td class="n run">%s</td>'
+    return ('<tr><td class="k"><a href="/functions/%s">%s</a>%s</td><td class="n %s">%s</td><td class="n %s">%s</td>'
             '<td class="wide">%s</td><td class="n">%s</td><td class="n wide">%s</td><td class="n">%s</td>'
             '<td class="wide">%s</td><td class="n %s">%s</td><td class="n wide %s">%s</td><td class="n %s">%s</td>'
             '<td class="orders">%s</td></tr>\n' % (
                 _page_quoted(function.name), escape(name) or "(no name)",
                 ' <span class="wait">paused</span>' if function.paused else "",
-                _count(waiting), _count(function.running), _bar(waiting, function.running, most),
+                "wait" if waiting else "", _count(waiting), "run" if function.running else "", _count(function.running),
+                _bar(waiting, function.running, most),
                 _time(function.oldest(core.now)), _count(function.totals.completed), rate, line,
                 "bad" if function.totals.failed else "", _count(function.totals.failed),
                 "bad" if function.aside else "", _count(function.aside),

@@ -20,13 +20,25 @@ def luminance(color):
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_every_text_has_the_contrast_that_wcag_asks_for():
-    """4.5 to 1 for text, in both colour schemes, on the paper and on panels."""
+def contrast(one, other):
+    """The ratio of two colours, as WCAG 2 defines it."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_bars_and_lines_have_the_contrast_that_wcag_asks_for():
+    """4.5 to 1 for text, in both colour schemes, on the paper and on panels; 3 to 1 for what is drawn, the focus too."""
     light, dark = [dict(re.findall(r"--(\w+): (#\w+)", part)) for part in STYLE.split("@media (prefers-color-scheme: dark)")]
     dark = {name: dark[name] for name in light if name in dark}
     assert set(dark) == set(light)
     for scheme in (light, dark):
         for text in ("ink", "faint", "wait", "run", "good", "bad"):
             for ground in ("paper", "panel"):
-                one, other = sorted((luminance(scheme[text]), luminance(scheme[ground])))
-                assert (other + 0.05) / (one + 0.05) >= 4.5, (text, ground)
+                assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
+        for drawn in ("wait", "run", "good", "bad", "focus", "faint"):  # the last, around buttons and fields
+            for ground in ("paper", "panel"):
+                assert contrast(scheme[drawn], scheme[ground]) >= 3, (drawn, ground)
+        for drawn in ("wait", "run"):  # in a bar
+            assert contrast(scheme[drawn], scheme["line"]) >= 3, drawn
+    assert "::placeholder { color: var(--faint); opacity: 1 }" in STYLE
+    assert ":focus-visible { outline: 3px solid var(--focus)" in STYLE
