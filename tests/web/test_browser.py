@@ -215,3 +215,21 @@ def test_another_site_cannot_read_or_order_anything(chromium, server, url):
         paused = []
         server.call_soon(lambda: (paused.append(server.core.functions[b"wc"].paused), done.set()))
         assert done.wait(WAIT) and paused == [False]
+
+
+def test_a_page_left_open_does_not_grow(chromium, server, url):
+    """As many renewals as in more than an hour and a half, one right after the other."""
+    with Client([server.addresses[0]]) as client:
+        for number in range(5):
+            client.submit("wc", b"", unique="u%d" % number, background=True)
+        chromium.go(url)
+        renewals = ("(async count => { for (let i = 0; i < count; i++) await renew();"
+                    " return document.querySelectorAll('*').length })(%d)")
+
+        def after(count):
+            nodes = chromium.say("Runtime.evaluate", expression=renewals % count, awaitPromise=True, returnByValue=True)
+            chromium.say("HeapProfiler.collectGarbage")
+            return nodes["result"]["value"], chromium.say("Runtime.getHeapUsage")["usedSize"]
+        nodes, size = after(200)
+        assert after(3000)[0] == nodes > 50
+        assert after(1)[1] < size + 500000
