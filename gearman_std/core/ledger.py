@@ -141,11 +141,13 @@ class Ledger:
     # ------------------------------------------------------------------------------------------------------------ who waits
 
     def promise(self, peer: "Peer", reply: bytes) -> None:
-        """Send a peer a JOB_CREATED that is true only when the records are on disk."""
+        """Send a peer a JOB_CREATED that is true only when the records are on disk; not while the store refuses records, as
+        nothing is promised then.
+        """
+        assert self.holds_back, self
         self.hold(peer)
         peer.send(reply)
-        if self.holds_back:
-            self.promises.append((peer, peer.last_place))
+        self.promises.append((peer, peer.last_place))
 
     def hold(self, peer: "Peer", batch: int = 0) -> None:
         """Whatever is sent to a peer from now on waits until the store has this batch; 0 is the batch that gathers."""

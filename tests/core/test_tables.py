@@ -104,6 +104,18 @@ def test_the_jobs_of_a_start_and_those_set_aside_go_on_in_parts(small):
     assert [worker.grabs() for _ in range(20)] == [b"H:x:20"] + handles[1:-1] + [None]
 
 
+def test_the_jobs_that_recur_go_on_in_parts(small):
+    world = World()
+    handles = [b"H:x:%d" % number for number in range(1, 21)]
+    for handle in handles:
+        world.restores(handle, due=world.wall + 30.0, schedule=b"* * * * *")
+    assert isinstance(world.core.recurring, PartedTable)
+    assert {job.handle for job in world.core.recurring} == set(handles)
+    admin = world.connects()
+    assert [admin.asks(b"cancel job " + handle) for handle in handles] == [b"OK\r\n"] * 20
+    assert not world.core.recurring
+
+
 def test_uniques_go_on_in_parts(small):
     function, known = Function(b"f", FunctionPolicy()), Uniques()
     jobs = [Job(b"H:x:%d" % number, function, b"u%d" % number, b"", 1, True, 0.0) for number in range(20)]
