@@ -285,7 +285,7 @@ class Function:
     def start(self, priority: int, worker: "Any") -> Job:
         """The job whose turn it is runs; there must be one."""
         end = self.queues[priority]
-        job = end.behind  # type: Job
+        job = end.behind  # type: Any
         end.behind = behind = job.behind
         behind.ahead = end
         job.ahead = job.behind = None
@@ -295,7 +295,7 @@ class Function:
         job.state = RUNNING
         job.worker = worker
         self.running += 1
-        return job
+        return job  # type: ignore[no-any-return]
 
     def delay(self, job: Job, timer: "List[Any]") -> None:
         """A job waits for its time."""
@@ -400,7 +400,7 @@ class Function:
     def jobs_waiting(self) -> "Iterator[Job]":
         """All waiting jobs in the order of their turns; none may come or go meanwhile."""
         for end in self.queues:
-            job = end.behind
+            job = end.behind  # type: Any
             while job is not end:
                 yield job
                 job = job.behind

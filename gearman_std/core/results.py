@@ -17,7 +17,7 @@ from .statistics import END_COMPLETED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Optional
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
     from ..wire.protocol import Data
     from .jobs import Job
     from .peers import Peer
@@ -111,9 +111,10 @@ def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: by
         assert text.endswith(b"}}"), text  # because `end` is the last key
         text = text[:-2]
         for name, given in (("data", kept.data), ("result", kept.result)):
+            whole = given or b""  # type: Any
             text += b', "%b": ' % name.encode() + (b"null" if given is None else b'"')
-            for start in range(0, len(given or b""), _ENCODED_AT_ONCE):
-                yield text + b2a_base64(given[start:start + _ENCODED_AT_ONCE], newline=False)
+            for start in range(0, len(whole), _ENCODED_AT_ONCE):
+                yield text + b2a_base64(whole[start:start + _ENCODED_AT_ONCE], newline=False)
                 text = b""
             text += b"" if given is None else b'"'
         text += b"}}"
@@ -143,7 +144,8 @@ def replay(core: "CoreState", peer: "Peer", handle: bytes) -> "Iterator[Data]":
         yield pack_response(ERROR, b"404", kept.text)
         return
     last, given = (WORK_COMPLETE, kept.result) if kept.outcome == END_COMPLETED else (WORK_EXCEPTION, kept.text)
-    for packet_type, data in ((WORK_DATA, kept.data), (last, given)):
+    parts = [(WORK_DATA, kept.data), (last, given)]  # type: List[Tuple[int, Any]]
+    for packet_type, data in parts:
         if data or packet_type == WORK_COMPLETE:
             yield response_head(packet_type, len(data), handle)
             yield data

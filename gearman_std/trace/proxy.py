@@ -46,7 +46,8 @@ class Upstream:
     def __init__(self, address: "Address", tls: "Any" = None) -> None:
         host, port = self.address = address
         self.label = join_address(address)
-        self.context, self.hostname = None, ""  # type: Any, str
+        self.context = None  # type: Any
+        self.hostname = ""
         if host.startswith("/"):
             self.targets = [(socket.AF_UNIX, 0, host)]  # type: List[Any] # family, protocol, address
             return

@@ -126,7 +126,7 @@ def test_a_child_holds_nothing(listen, tmp_path):
         wires = [Wire(server.address), Wire(server.address)]
         for wire in wires:
             echo(wire)
-        in_dispatcher(server, lambda: server._entrance.handshakes.begin(PlainTLS(), ours, PeerFacts(), None, server.core.now))
+        in_dispatcher(server, lambda: server._entrance.handshakes.begin(PlainTLS(), ours, PeerFacts(), None))
         mine = {os.readlink("/proc/self/fd/%d" % one.fileno()) for one in [theirs] + [wire.socket for wire in wires]}
         assert len(open_things() - mine - before) >= 7
         with Child(lambda: sorted(open_things() - mine - before)) as child:
