@@ -79,6 +79,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     ledger = core.ledger
     if not background:
         job.watchers = (peer,)
+        # What `watch` does with a new job (benchmark: every round trip).
         watching = peer.watching
         watching[job] = 1
         if watching.__class__ is dict and len(watching) >= LARGE_TABLE:

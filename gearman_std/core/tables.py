@@ -16,6 +16,11 @@ def in_parts(table: "MutableMapping[Any, Any]") -> "MutableMapping[Any, Any]":
     return table if isinstance(table, PartedTable) else PartedTable(table)
 
 
+def grown(table: "MutableMapping[Any, Any]") -> "MutableMapping[Any, Any]":
+    """The table itself, or a PartedTable in its place if it has become large."""
+    return PartedTable(table) if table.__class__ is dict and len(table) >= LARGE_TABLE else table
+
+
 def lists_of(table: "MutableMapping[Any, Any]") -> "Iterator[List[Any]]":
     """All keys, in lists none of which takes long to make; entries may come and go from one to the next."""
     if isinstance(table, PartedTable):

@@ -4,7 +4,7 @@ The table in the module core names the functions that decide this.
 """
 from .chain import untie
 from .jobs import HELD, POSITIONS, RUNNING, place_of
-from .tables import LARGE_TABLE, in_parts
+from .tables import grown
 from .uniques import predecessor_of
 from .watchers import tell_failure, unwatch
 
@@ -24,8 +24,7 @@ def take_back(core: "CoreState", job: "Job") -> None:
 def list_job(core: "CoreState", job: "Job") -> None:
     """Let a job be found by its handle, and shown in listings."""
     core.jobs[job.handle] = job
-    if len(core.jobs) == LARGE_TABLE:
-        core.jobs = in_parts(core.jobs)
+    core.jobs = grown(core.jobs)
     core.job_chain.add(job)
     if job.schedule is not None:
         recur(core, job, job.schedule)
@@ -35,8 +34,7 @@ def recur(core: "CoreState", job: "Job", schedule: "Schedule") -> None:
     """Have a job come back by a schedule."""
     job.schedule = schedule
     core.recurring[job] = None
-    if len(core.recurring) == LARGE_TABLE:
-        core.recurring = in_parts(core.recurring)
+    core.recurring = grown(core.recurring)
 
 
 def place(core: "CoreState", job: "Job") -> None:
@@ -172,8 +170,7 @@ def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
 def keep_aside(core: "CoreState", job: "Job") -> None:
     """List a job, which is in no other list any longer, among those set aside."""
     core.aside[job.handle] = job
-    if len(core.aside) == LARGE_TABLE:
-        core.aside = in_parts(core.aside)
+    core.aside = grown(core.aside)
     core.aside_chain.add(job)
     job.function.set_aside(job)
 

@@ -1,7 +1,7 @@
 """Which job has which unique."""
 from collections import OrderedDict
 
-from .tables import LARGE_TABLE, in_parts
+from .tables import grown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,15 +37,13 @@ class Uniques:
         if key is None or key in function.uniques:
             return
         function.uniques[key] = job
-        if function.uniques.__class__ is dict and len(function.uniques) >= LARGE_TABLE:
-            function.uniques = in_parts(function.uniques)
+        function.uniques = grown(function.uniques)
         if job.unique == b"-":
             return
         others = self._jobs.get(key)
         if others is None:
             self._jobs[key] = job
-            if self._jobs.__class__ is dict and len(self._jobs) >= LARGE_TABLE:
-                self._jobs = in_parts(self._jobs)
+            self._jobs = grown(self._jobs)
         elif isinstance(others, dict):
             others[job.handle] = job
         else:

@@ -1,7 +1,7 @@
 """Who gets the packets of a job, and how often: each peer once for each of its submits that made or joined the job."""
 from ..wire.protocol import LARGE_BODY, WORK_EXCEPTION, WORK_FAIL, pack_response
 from .jobs import NO_WATCHERS
-from .tables import LARGE_TABLE, in_parts
+from .tables import grown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ def watch(peer: "Peer", job: "Job") -> None:
         peer.watching[job] += 1
         return
     peer.watching[job] = 1
-    if peer.watching.__class__ is dict and len(peer.watching) >= LARGE_TABLE:
-        peer.watching = in_parts(peer.watching)
+    peer.watching = grown(peer.watching)
     if not job.watchers:
         job.watchers = (peer,)
     elif job.watchers.__class__ is tuple:

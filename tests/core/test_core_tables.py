@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from gearman_std.core import core, submits, transitions, uniques, watchers
+from gearman_std.core import core, submits, tables
 from gearman_std.core.jobs import Function, FunctionPolicy, Job
 from gearman_std.core.tables import PartedTable, in_parts, lists_of
 from gearman_std.core.uniques import Uniques
@@ -56,7 +56,7 @@ def test_no_part_grows_large(make):
 @pytest.fixture
 def small(monkeypatch):
     """Tables of 5 entries are large."""
-    for module in (core, submits, transitions, uniques, watchers):
+    for module in (core, submits, tables):
         monkeypatch.setattr(module, "LARGE_TABLE", 5)
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
-from gearman_std.core import transitions
+from gearman_std.core import tables
 from gearman_std.wire.protocol import (CAN_DO, SET_CLIENT_ID, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL,
                                        WORK_STATUS)
 from web_tools import Browser
@@ -192,7 +192,7 @@ def test_jobs_that_recur_are_shown_by_their_time_also_while_they_wait_and_run(wo
 
 
 def test_very_many_that_recur_are_looked_through_in_turns(world, browser, monkeypatch):
-    monkeypatch.setattr(transitions, "LARGE_TABLE", 100)
+    monkeypatch.setattr(tables, "LARGE_TABLE", 100)
     client = world.connects()
     shown = {recurring(client, b"%d" % (number % 60), unique=b"u%d" % number) for number in range(300)}
     told = browser.gets("/api/schedules?limit=1000")["schedules"]
