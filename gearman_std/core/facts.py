@@ -3,6 +3,7 @@
 Times of day are unix time, durations are seconds.  Names are text, in which a byte that is not UTF-8 is written as ``\\xff``,
 and a backslash that would look like the beginning of such a byte as ``\\x5c``.
 """
+from json import JSONEncoder
 from string import hexdigits
 
 from .jobs import PRIORITY_CLASSES, RUNNING, WAITING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PRIORITY_NAMES = ("high", "normal", "low")
 MOST_NAMED = 20  # functions and jobs of one connection that are named
 RECENT = 300     # seconds: what `recent` counts
+
+encode_facts = JSONEncoder(check_circular=False).encode
 
 
 def text_of(value: bytes) -> str:

@@ -4,11 +4,10 @@ What is kept of a job is its KeepRecord, the same that a store has.  A recurring
 replaces the one before.
 """
 from binascii import b2a_base64
-from json import JSONEncoder
 
 from ..wire.protocol import (ERROR, JOB_CREATED, STATUS_RES, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                              pack_response, response_head)
-from .facts import ended_facts, job_facts, kept_facts
+from .facts import encode_facts, ended_facts, job_facts, kept_facts
 from .jobs import RUNNING, SET_ASIDE
 from .kept import KEPT_SIZE
 from .ledger import KEEP, KeepRecord
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from .state import CoreState
 
 _ENCODED_AT_ONCE = 49152  # bytes; a multiple of three, so that base64 needs no padding in the middle
-
-_encode_json = JSONEncoder(check_circular=False).encode
 
 
 def collect(job: "Job", data: "Data") -> None:
@@ -106,7 +103,7 @@ def story_in_json(core: "CoreState", handle: bytes, tail: bytes) -> "Optional[It
 
 
 def _json_pieces(story: "Dict[str, Any]", kept: "Optional[KeepRecord]", tail: bytes) -> "Iterator[bytes]":
-    text = _encode_json(story).encode()
+    text = encode_facts(story).encode()
     if kept is not None:
         assert text.endswith(b"}}"), text  # because `end` is the last key
         text = text[:-2]

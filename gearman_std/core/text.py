@@ -9,7 +9,7 @@ A reply that can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
 from .choosing import first_jobs, is_scheduled, last_ends
-from .facts import function_facts, job_facts
+from .facts import encode_facts, function_facts, job_facts
 from .jobs import RUNNING, Totals
 from .orders import cancel_job, drop_job, pause_function, purge_job, requeue_job, resume_function, run_now
 from .results import story_in_json
@@ -357,9 +357,7 @@ def _show_totals(core: "CoreState") -> "Iterator[bytes]":
 
 
 def _json_listing(entries: "Iterable[Optional[Dict[str, Any]]]") -> "Iterator[bytes]":
-    from json import JSONEncoder
-    encode = JSONEncoder(check_circular=False).encode
-    return _listing(None if entry is None else encode(entry).encode() + b"\n" for entry in entries)
+    return _listing(None if entry is None else encode_facts(entry).encode() + b"\n" for entry in entries)
 
 
 def _functions(core: "CoreState") -> "Iterator[Function]":

@@ -3,10 +3,9 @@
 A listing is an object with the entries, and `next`: what `after` is to be for the next page, None at the end.  It is made in
 steps, so that no length of it holds anybody up.
 """
-from json import JSONEncoder
 from operator import itemgetter
 
-from ..core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
+from ..core.facts import encode_facts, function_facts, function_story, job_facts, peer_facts, server_facts, text_of
 from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
 from ..core.tables import lists_of
@@ -34,8 +33,6 @@ _FUNCTION_ORDERS = {"pause": b"pause function", "resume": b"resume function", "c
 _JOB_ORDERS = {"cancel": b"cancel job", "requeue": b"requeue job", "purge": b"purge job", "run": b"run job"}
 _ASIDE_ORDERS = {"requeue": b"requeue all", "purge": b"purge all"}
 _SERVER_ORDERS = {"drain": b"drain on", "accept": b"drain off"}
-
-_encode = JSONEncoder(check_circular=False).encode
 
 
 def server_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
@@ -267,11 +264,11 @@ def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any
     """The entries, some in each step."""
     lead = b'{"%b": [' % name.encode()
     for count, entry in enumerate(entries, 1):
-        yield lead + b"\n" + _encode(entry).encode()
+        yield lead + b"\n" + encode_facts(entry).encode()
         lead = b","
         if not count % 16:
             yield b""
-    yield (lead if lead != b"," else b"") + b'\n], "next": %b}\n' % _encode(following).encode()
+    yield (lead if lead != b"," else b"") + b'\n], "next": %b}\n' % encode_facts(following).encode()
 
 
 def order_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
@@ -304,6 +301,6 @@ def _obey(core: "Core", peer: "Peer", words: "Sequence[bytes]") -> Answer:
             forbidden = text.startswith("ERR PERMISSION_DENIED")
             status = 404 if reply in (FUNCTION_NOT_FOUND, JOB_NOT_FOUND) else 403 if forbidden else 409
             raise refused(status, text[4:].replace("+", " "))
-        yield _encode({"done": text.partition(" ")[2] or True}).encode() + b"\n"
+        yield encode_facts({"done": text.partition(" ")[2] or True}).encode() + b"\n"
     answer.pieces = make()
     return answer
