@@ -110,6 +110,16 @@ class Wire:
         self.socket.close()
 
 
+def receive(connection, size):
+    """So many bytes of a socket; fails if it ends before."""
+    got = b""
+    while len(got) < size:
+        data = connection.recv(size - len(got))
+        assert data, got
+        got += data
+    return got
+
+
 def in_dispatcher(server, function, *arguments):
     """What a function returns, or raises, in the dispatcher thread of a running server."""
     done, outcome = threading.Event(), []

@@ -22,7 +22,7 @@ from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
 from patience import until
-from server_tools import VERSION_LINE, Clock, HeldServer, server_of
+from server_tools import VERSION_LINE, Clock, HeldServer, receive, server_of
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 
@@ -43,15 +43,6 @@ def tls_socket(address, **options):
     context = ssl.create_default_context(cafile=file("ca"))
     plain = socket.create_connection(address, 20)
     return context.wrap_socket(plain, server_hostname="localhost", **options)
-
-
-def receive(connection, size):
-    got = b""
-    while len(got) < size:
-        data = connection.recv(size - len(got))
-        assert data, got
-        got += data
-    return got
 
 
 def echo(address, tls):

@@ -17,6 +17,7 @@ from gearman_std.trace.proxy import Proxy, Upstream
 from gearman_std.trace.tracer import Tracer
 from gearman_std.wire.protocol import ECHO_REQ, pack_request
 from gearman_std.worker.worker import Worker
+from server_tools import receive
 from worker_tools import AtWork
 
 HERE = "127.0.0.1"
@@ -78,15 +79,6 @@ def receive_all(connected):
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)
-
-
-def receive(connected, size):
-    data = b""
-    while len(data) < size:
-        piece = connected.recv(size - len(data))
-        assert piece, data
-        data += piece
-    return data
 
 
 def test_bytes_pass_in_both_directions():
