@@ -266,23 +266,12 @@ def vanish(peer):
     return peer.receive()
 
 
-class WorkerThread:
-    """A Worker at work in a thread for a ``with`` block."""
-
-    def __init__(self, servers, **functions):
-        self.worker = Worker(servers, threads=4)
-        for name, function in functions.items():
-            self.worker.register(name, function)
-        self.thread = threading.Thread(target=self.worker.work)
-
-    def __enter__(self):
-        self.thread.start()
-        return self.worker
-
-    def __exit__(self, *exception):
-        self.worker.stop()
-        self.thread.join(LONG)
-        assert not self.thread.is_alive()
+def worker_of(servers, **functions):
+    """A Worker with four threads for these functions."""
+    worker = Worker(servers, threads=4)
+    for name, function in functions.items():
+        worker.register(name, function)
+    return worker
 
 
 def one_job(*packets):

@@ -152,10 +152,10 @@ int close(int file) {
 LIFE = r"""
 import ctypes, os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from core_world import World, packets_of
+from core_world import packets_of
+from store_world import StoredWorld
 from gearman_std.store import sqlite
-from gearman_std.store.sqlite import JobStore
-from gearman_std.store.storekeeper import RETRY_INTERVAL, StoreKeeper
+from gearman_std.store.storekeeper import RETRY_INTERVAL
 from gearman_std.wire.protocol import SUBMIT_JOB_BG, WORK_COMPLETE
 
 sqlite.WAL_SIZE = 50000  # so that there are some checkpoints
@@ -163,54 +163,41 @@ disk = ctypes.CDLL(None)
 mark = lambda kind, handle: disk.disk_mark(kind.encode() + b" " + handle)
 
 
-class StoredWorld(World):
-    has_store = True
+def submit(world, workload):
+    '''Whether a job was taken.'''
+    client = world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", workload)
+    name, *arguments = packets_of(client.takes())[0]
+    if name == "JOB_CREATED":
+        mark("promised", arguments[0])
+    client.leaves()
+    return name == "JOB_CREATED"
 
-    def __init__(self, path):
-        super().__init__(durable=True)
-        self.keeper = StoreKeeper(self.core, JobStore(path))
-        self.keeper.open()
 
-    def after_step(self):
-        super().after_step()
-        while self.keeper.due():
-            self.keeper.save()
-            super().after_step()
-
-    def submits(self, workload):
-        '''Whether a job was taken.'''
-        client = self.connects()
-        client.says(SUBMIT_JOB_BG, b"f", b"", workload)
-        name, *arguments = packets_of(client.takes())[0]
-        if name == "JOB_CREATED":
-            mark("promised", arguments[0])
-        client.leaves()
-        return name == "JOB_CREATED"
-
-    def works(self):
-        worker = self.worker(b"f")
-        handle = worker.grabs()
-        if handle is not None:
-            mark("ended", handle)
-            worker.says(WORK_COMPLETE, handle, b"")
-        worker.takes()
-        worker.leaves()
+def work(world):
+    worker = world.worker(b"f")
+    handle = worker.grabs()
+    if handle is not None:
+        mark("ended", handle)
+        worker.says(WORK_COMPLETE, handle, b"")
+    worker.takes()
+    worker.leaves()
 
 
 def live(folder, arm):
-    world = StoredWorld(folder + "jobs.db")
+    world = StoredWorld([], folder + "jobs.db")
     for size in (10, 9000, 200):
-        world.submits(b"x" * size)
-    world.works()      # a commit that waits for no sync
+        submit(world, b"x" * size)
+    work(world)      # a commit that waits for no sync
     world.passes(0.1)
     arm()
     for size in (30000, 10, 5000, 20000, 10, 10, 9000, 10, 10):
-        world.submits(b"y" * size)
-        world.works()
+        submit(world, b"y" * size)
+        work(world)
         world.passes(0.1)
     for size in [10] + [3000] * 4:
         for _ in range(3000):
-            if world.submits(b"z" * size):
+            if submit(world, b"z" * size):
                 break
             world.passes(RETRY_INTERVAL)
         else:
@@ -230,7 +217,7 @@ for line in sys.stdin:
     if end == "stop":
         world.keeper.close()
     else:
-        world.keeper._store.abandon()
+        world.store.abandon()
     disk.disk_watch(b"", -1)
     print("met" if met else "passed", flush=True)
 """

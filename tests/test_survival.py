@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
-from client_tools import LONG, WorkerThread, unused_address
+from client_tools import LONG, unused_address, worker_of
 from gearman_std.client.client import Client
 from gearman_std.errors import NoServer, ServerLost
+from worker_tools import AtWork
 
 pytestmark = pytest.mark.long
 
@@ -102,7 +103,7 @@ def test_every_job_ends_once_while_servers_are_killed_and_restarted(processes):
                 fleet.has_run()
         return job.workload
 
-    with Client(fleet.names) as client, Client(fleet.names) as second, WorkerThread(fleet.names, count=count):
+    with Client(fleet.names) as client, Client(fleet.names) as second, AtWork(worker_of(fleet.names, count=count)):
         submitter = threading.Thread(target=submit_in_background, args=(second, fleet, background, accepted))
         batch = 0
         with fleet:

@@ -108,17 +108,20 @@ class FakeServer:
 
 
 class AtWork:
-    """Runs `worker.work()` in a thread, which must have ended when the test has."""
+    """Runs a worker's `work` in a thread, which must have ended when the test has; what it raised, `join` raises, once.
 
-    def __init__(self, worker):
+    Also a worker of python-gearman's API.
+    """
+
+    def __init__(self, worker, **options):
         self.worker = worker
         self.error = None
         self.unfinished = None
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread = threading.Thread(target=self._run, kwargs=options, daemon=True)
 
-    def _run(self):
+    def _run(self, **options):
         try:
-            self.unfinished = self.worker.work()
+            self.unfinished = self.worker.work(**options)
         except BaseException as error:
             self.error = error
 
@@ -128,13 +131,17 @@ class AtWork:
 
     def join(self):
         self.thread.join(WAIT)
-        assert not self.thread.is_alive()
-        if self.error is not None:
-            raise self.error
+        assert not self.thread.is_alive(), "the worker goes on"
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
 
     def __exit__(self, kind, *_):
-        self.worker.stop()
-        self.worker.stop()
+        if hasattr(self.worker, "shutdown"):
+            self.worker.shutdown()
+        else:
+            self.worker.stop()
+            self.worker.stop()  # at once
         if kind is None:
             self.join()
 

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, WorkerThread, be_silent, in_threads, middle, obey, once, one_job,
-                          unused_address, vanish)
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, be_silent, in_threads, middle, obey, once, one_job,
+                          unused_address, vanish, worker_of)
 from gearman_std.server.access import Access
 from gearman_std.client.client import Client
 from gearman_std.client.link import JobStatus
@@ -28,6 +28,7 @@ from gearman_std.wire.protocol import (ECHO_RES, ERROR, GET_STATUS, JOB_CREATED,
                                        TEXT_LINE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                                        WORK_WARNING, pack_response)
 from gearman_std.server.server import Server
+from worker_tools import AtWork
 
 
 # ------------------------------------------------------------------------------------------------------------------- submitting
@@ -859,7 +860,7 @@ def real_server(request):
 
 def test_jobs_through_a_real_server(real_server, make_client):
     client = make_client(real_server)
-    with WorkerThread(real_server, echo=lambda job: job.workload, tell=tell_all, fail=fail):
+    with AtWork(worker_of(real_server, echo=lambda job: job.workload, tell=tell_all, fail=fail)):
         assert client.run("echo", "x", timeout=LONG) == b"x"
         workloads = [b"%d" % number for number in range(2000)]
         assert list(client.map("echo", workloads, timeout=LONG)) == workloads
@@ -900,7 +901,7 @@ def test_equal_jobs_of_one_client_are_run_once(real_server, make_client):
         return b"shared"
 
     client = make_client(real_server)
-    with WorkerThread(real_server, once=once_only):
+    with AtWork(worker_of(real_server, once=once_only)):
         tasks = [client.submit("once", b"%d" % number, unique="u") for number in range(5)]
         assert len({task.handle for task in tasks}) == 1
         go_on.set()

@@ -30,7 +30,7 @@ def client(server):
 def working(server):
     """working(client id, name=function…) has a worker run functions until the test ends."""
     from gearman_std.legacy import GearmanWorker
-    from legacy_tools import Working
+    from worker_tools import AtWork
     running = []
 
     def working(client_id=None, **functions):
@@ -38,7 +38,7 @@ def working(server):
         worker.set_client_id(client_id)
         for name, function in functions.items():
             worker.register_task(name, function)
-        running.append(Working(worker, poll_timeout=0.2))
+        running.append(AtWork(worker, poll_timeout=0.2))
         running[-1].__enter__()
         return worker
     yield working

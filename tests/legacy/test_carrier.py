@@ -6,7 +6,7 @@ from gearman_std.legacy import GearmanJob, GearmanJobRequest
 from gearman_std.legacy.carrier import ANSWER, CREATED, NO_ANSWER, REFUSED, Carrier
 from gearman_std.net.addresses import split_address
 
-from legacy_tools import WAIT
+from worker_tools import WAIT
 
 
 @pytest.fixture

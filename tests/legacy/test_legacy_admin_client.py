@@ -9,7 +9,7 @@ from gearman_std.legacy import GearmanAdminClient, errors
 from gearman_std.testing import JobServer
 from gearman_std.version import VERSION
 
-from legacy_tools import WAIT
+from worker_tools import WAIT
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from gearman_std.wire.protocol import (ERROR, GET_STATUS, JOB_CREATED as CREATED
                                        SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
                                        WORK_FAIL, WORK_STATUS, WORK_WARNING)
 
-from legacy_tools import WAIT
+from worker_tools import WAIT
 
 
 class Pickled(DataEncoder):

@@ -8,7 +8,7 @@ from gearman_std.legacy import GearmanAdminClient, GearmanClient, GearmanWorker,
 from gearman_std.legacy.connection import GearmanConnection
 from gearman_std.testing import JobServer
 
-from legacy_tools import WAIT, Working
+from worker_tools import WAIT, AtWork
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CERTIFICATE, KEY = os.path.join(TESTS, "tls_certificate.pem"), os.path.join(TESTS, "tls_key.pem")
@@ -56,7 +56,7 @@ def secure():
 def test_client_worker_and_admin_client_speak_tls_beside_one_that_does_not(secure, server):
     worker, client, admin = GearmanWorker([secure, server]), GearmanClient([secure]), GearmanAdminClient([secure])
     worker.register_task("secret", lambda worker, job: job.data[::-1])
-    with Working(worker, poll_timeout=WAIT):
+    with AtWork(worker, poll_timeout=WAIT):
         assert client.submit_job("secret", "ab").result == b"ba"
         assert "secret" in [line["task"] for line in admin.get_status()]
         plain = GearmanClient([server])

@@ -3,7 +3,7 @@ import pytest
 
 from gearman_std.legacy import GearmanWorker, Task, Taskset
 
-from legacy_tools import Working
+from worker_tools import AtWork
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def echo(server):
     worker.register_function("old_slow", slow, timeout=5)
     worker.register_function("old_fail", lambda job: job.fail())
     worker.register_function("old_done", lambda job: job.complete(b"%s of %s" % (job.func, job.handle)))
-    with Working(worker, poll_timeout=0.2):
+    with AtWork(worker, poll_timeout=0.2):
         yield worker
 
 

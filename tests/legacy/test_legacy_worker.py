@@ -14,7 +14,7 @@ from gearman_std.testing import JobServer
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, ECHO_REQ, GRAB_JOB_ALL, NO_JOB, PRE_SLEEP, SET_CLIENT_ID,
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING)
 
-from legacy_tools import WAIT, Working
+from worker_tools import WAIT, AtWork
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ class Hooked(GearmanWorker):
 def test_all_hooks_are_called_in_their_order(fake):
     worker = Hooked([fake.address], jobs=2)
     worker.register_task("f", lambda worker, job: 1 / 0 if job.data == b"bad" else job.data[::-1])
-    with Working(worker, poll_timeout=WAIT) as at_work:
+    with AtWork(worker, poll_timeout=WAIT) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1", b"f", b"ab", b"u"))
         peer.expect((WORK_COMPLETE, b"H:1", b"ba"))
@@ -90,7 +90,7 @@ def test_all_hooks_are_called_in_their_order(fake):
 def test_no_job_is_grabbed_before_the_hooks_have_said_go_on(fake):
     worker = Hooked([fake.address], jobs=1)
     worker.register_task("f", lambda worker, job: b"")
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         at_work.join()
@@ -123,7 +123,7 @@ def test_functions_and_hooks_run_in_the_thread_that_called_work(fake):
             return False
     worker = Watched([fake.address])
     worker.register_task("f", lambda worker, job: threads.add(threading.current_thread()) or b"")
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         answer(fake.accept((CAN_DO, b"f")), (b"H:1",))
         at_work.join()
         assert threads == {at_work.thread}
@@ -133,7 +133,7 @@ def test_with_threads_functions_run_in_so_many_at_a_time(server):
     barrier = threading.Barrier(3)
     worker = GearmanWorker([server], threads=3)
     worker.register_task("together", lambda worker, job: b"%d" % barrier.wait(WAIT))
-    with Working(worker, poll_timeout=0.5):
+    with AtWork(worker, poll_timeout=0.5):
         client = GearmanClient([server])
         requests = client.submit_multiple_jobs([{"task": "together", "data": ""} for _ in range(3)])
         assert sorted(request.result for request in requests) == [b"0", b"1", b"2"]
@@ -160,7 +160,7 @@ def test_an_encoder_that_does_not_take_a_job_fails_it_and_the_worker_goes_on(fak
     worker = Hooked([fake.address], jobs=2)
     worker.data_encoder = Pickled
     worker.register_task("f", lambda worker, job: sum(job.data))
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1", b"f", b"no pickle"))
         peer.expect((WORK_FAIL, b"H:1"))
@@ -186,7 +186,7 @@ def test_everything_about_a_job_is_sent_at_once(fake):
         return b"late"  # which is of no use any more
     worker = Hooked([fake.address])
     worker.register_task("f", work)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         at_work.join()
@@ -196,7 +196,7 @@ def test_everything_about_a_job_is_sent_at_once(fake):
 def test_a_function_that_returns_nothing_completes_its_job(fake):
     worker = Hooked([fake.address])
     worker.register_task("f", lambda worker, job: None)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         peer.expect((WORK_COMPLETE, b"H:1", b""))
@@ -216,7 +216,7 @@ def test_what_cannot_be_sent_is_told(fake):
         return b""
     worker = Hooked([fake.address])
     worker.register_task("f", work)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         peer.expect((WORK_COMPLETE, b"H:1", b""))
@@ -237,7 +237,7 @@ def test_names_are_found_as_text_and_as_bytes(server, text):
     names = ["name-\xe9-%s" % text, ("bytes-%s" % text).encode()]
     for name in names:
         assert worker.register_task(name, lambda worker, job: job.data) == name
-    with Working(worker):
+    with AtWork(worker):
         client = GearmanClient([server])
         for name in names:
             assert client.submit_job(name, "\xe9" * 70).result == ("\xe9" * 70).encode()
@@ -251,7 +251,7 @@ def test_names_and_the_client_id_may_change_while_it_works(fake):
     worker = GearmanWorker([fake.address])
     worker.register_task("f", lambda worker, job: b"")
     worker.set_client_id("me")
-    with Working(worker, poll_timeout=WAIT):
+    with AtWork(worker, poll_timeout=WAIT):
         peer = fake.accept((SET_CLIENT_ID, b"me"), (CAN_DO, b"f"), (GRAB_JOB_ALL,))
         worker.register_task("g", lambda worker, job: b"")
         peer.expect((CAN_DO, b"g"))
@@ -304,17 +304,17 @@ def test_a_server_that_is_lost_is_told_and_a_hook_is_called(fake):
             super().handle_error(current_connection)
     worker = Worker([fake.address])
     worker.register_task("f", lambda worker, job: b"")
-    with Working(worker, poll_timeout=WAIT) as at_work:
+    with AtWork(worker, poll_timeout=WAIT) as at_work:
         fake.accept((CAN_DO, b"f"), (GRAB_JOB_ALL,)).close()
-        at_work.join()
-        assert isinstance(at_work.error, errors.ServerUnavailable) and broken == worker.connection_list
-        at_work.error = None
+        with pytest.raises(errors.ServerUnavailable):
+            at_work.join()
+        assert broken == worker.connection_list
 
 
 def test_with_reconnect_it_works_again_when_the_server_is_back(fake, capsys):
     worker = Hooked([fake.address])
     worker.register_task("f", lambda worker, job: b"")
-    with Working(worker, poll_timeout=WAIT, reconnect=True) as at_work:
+    with AtWork(worker, poll_timeout=WAIT, reconnect=True) as at_work:
         fake.accept((CAN_DO, b"f"), (GRAB_JOB_ALL,)).close()
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
@@ -333,7 +333,7 @@ def test_establish_connection_is_called_for_every_server_and_the_others_do(serve
             return super().establish_connection(current_connection)
     worker = Worker([address, server])
     worker.register_task("one_of_two", lambda worker, job: b"done")
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         client = GearmanClient([server])
         assert client.submit_job("one_of_two", "").result == b"done"
         client.shutdown()
@@ -346,7 +346,7 @@ def test_jobs_of_all_servers_are_done(server):
     with JobServer() as other:
         worker = GearmanWorker([server, other.address])
         worker.register_task("both", lambda worker, job: b"%d" % job.connection.gearman_port)
-        with Working(worker, poll_timeout=WAIT):
+        with AtWork(worker, poll_timeout=WAIT):
             for address in (server, other.address):
                 client = GearmanClient([address])
                 assert client.submit_job("both", "").result == b"%d" % address[1]
@@ -359,7 +359,7 @@ def test_shutdown_within_a_function_lets_the_job_end(server):
     worker = GearmanWorker([server])
     worker.register_task("quit", lambda worker, job: worker.shutdown() or b"bye")
     client = GearmanClient([server])
-    with Working(worker, poll_timeout=WAIT) as at_work:
+    with AtWork(worker, poll_timeout=WAIT) as at_work:
         assert client.submit_job("quit", "").result == b"bye"
         at_work.join()
     assert client.submit_job("quit", "", poll_timeout=0.05).timed_out
@@ -402,7 +402,7 @@ def test_a_job_may_be_ended_later(fake):
             return False
     worker = Later([fake.address])
     worker.register_task("f", lambda worker, job: b"")
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         peer.expect((WORK_COMPLETE, b"H:1", b"later"))
@@ -419,7 +419,7 @@ def test_job_class_is_what_functions_get(fake):
         job_class = Job
     worker = Worker([fake.address])
     worker.register_task("f", lambda worker, job: b"%d" % len(job.words))
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1", b"f", b"a b c"))
         peer.expect((WORK_COMPLETE, b"H:1", b"3"))
@@ -430,7 +430,7 @@ def test_without_logging_a_kind_of_failure_has_its_traceback_once(fake, capsys, 
     monkeypatch.setattr("gearman_std.worker.guard._has_handler", lambda logger: False)
     worker = Hooked([fake.address], jobs=4)
     worker.register_task("f", lambda worker, job: 1 / 0)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         for number in range(4):
             answer(peer, (b"H:%d" % number, b"f", b""))
@@ -445,7 +445,7 @@ def test_without_logging_a_kind_of_failure_has_its_traceback_once(fake, capsys, 
 def test_exceptions_of_functions_are_logged(fake, caplog):
     worker = Hooked([fake.address])
     worker.register_task("f", lambda worker, job: 1 / 0)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         answer(fake.accept((CAN_DO, b"f")), (b"H:1",))
         at_work.join()
     [record] = [record for record in caplog.records if "failed" in record.getMessage()]
@@ -468,7 +468,7 @@ def test_a_child_that_a_function_forks_is_told_that_the_job_is_its_parents(fake)
         return b"of the parent"
     worker = Hooked([fake.address])
     worker.register_task("f", fork)
-    with Working(worker) as at_work:
+    with AtWork(worker) as at_work:
         peer = fake.accept((CAN_DO, b"f"))
         answer(peer, (b"H:1",))
         peer.expect((WORK_COMPLETE, b"H:1", b"of the parent"))
@@ -495,7 +495,7 @@ def test_with_threads_the_hooks_are_called_after_each_job_though_several_have_en
     worker = Slow([server], threads=3)
     worker.register_task("several", lambda worker, job: b"")
     client.submit_multiple_jobs([{"task": "several", "data": ""} for _ in range(3)], background=True)
-    with Working(worker, poll_timeout=WAIT) as at_work:
+    with AtWork(worker, poll_timeout=WAIT) as at_work:
         at_work.join()
     assert told == ["job"] * 3
 

@@ -18,7 +18,7 @@ from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ER
 
 from core_world import packets_of
 from server_tools import TIMEOUT, in_dispatcher
-from test_storekeeper import StoredWorld
+from store_world import StoredWorld
 
 
 class SteppedWorld(StoredWorld):

@@ -11,78 +11,11 @@ from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, G
                                        SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
 from gearman_std.store import storekeeper
-from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, JobStore, compact, connect_sqlite
-from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL, StoreKeeper
+from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, compact, connect_sqlite
+from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL
 
-from core_world import World, packets_of
-
-
-class StoredWorld(World):
-    """A World with a store in a file, which can crash or stop and start again."""
-
-    has_store = True
-
-    def __init__(self, worlds, path, durability=EVERY, wall=None, **settings):
-        super().__init__(durable=True, **settings)
-        worlds.append(self)
-        self.worlds = worlds
-        if wall is not None:
-            self.wall = wall
-            self.core.tick(self.now, wall)
-        self.path, self.durability, self.settings = path, durability, settings
-        self.broken = ""  # what every COMMIT says
-        self.commits = 0
-        self.store = JobStore(path, durability, connect=lambda path: Connection(path, self))
-        self.keeper = StoreKeeper(self.core, self.store)
-        self.keeper.open()
-
-    def after_step(self):
-        super().after_step()
-        while self.keeper.due():
-            self.keeper.save()
-            super().after_step()
-
-    def crashes(self):
-        """Kill it, and start again; the new one."""
-        self.store.abandon()
-        return StoredWorld(self.worlds, self.path, self.durability, self.wall, **self.settings)
-
-    def stops(self):
-        """Stop it in peace, and start again; the new one."""
-        self.ends()
-        self.keeper.close()
-        return StoredWorld(self.worlds, self.path, self.durability, self.wall, **self.settings)
-
-    def handles(self):
-        return list(self.core.jobs)
-
-    def drained(self, *functions, **options):
-        """The handles of all jobs that a worker of the functions gets, in their order."""
-        worker = self.worker(*functions)
-        return list(iter(worker.grabs, None))
-
-
-class Connection:
-    """An SQLite connection whose COMMIT fails when the world says so."""
-
-    def __init__(self, path, world):
-        self._real, self._world = connect_sqlite(path), world
-        self.executemany, self.close = self._real.executemany, self._real.close
-
-    @property
-    def text_factory(self):
-        return self._real.text_factory
-
-    @text_factory.setter
-    def text_factory(self, value):
-        self._real.text_factory = value
-
-    def execute(self, statement, *arguments):
-        if statement == "COMMIT":
-            self._world.commits += 1
-            if self._world.broken:
-                raise OSError(self._world.broken)
-        return self._real.execute(statement, *arguments)
+from core_world import packets_of
+from store_world import StoredWorld
 
 
 @pytest.fixture
