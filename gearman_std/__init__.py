@@ -30,7 +30,8 @@ from .client.plan import HIGH, LOW, NORMAL
 from .client.task import Task
 from .worker.command import Command, CommandFailed
 from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
-                     NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError)
+                     NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError,
+                     StoreInUse)
 from .core.jobs import FunctionPolicy
 from .core.limits import Limits
 from .server.server import Server
@@ -47,7 +48,7 @@ __all__ = [
     "ConnectedPeer", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
     "JobStatus", "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus",
     "ProtocolError", "QueueFull", "QueuedJob", "ResultNotKept", "Retry", "Server", "ServerError", "ServerLost",
-    "StoreError", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
+    "StoreError", "StoreInUse", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())

@@ -17,6 +17,7 @@ Arguments that the protocol cannot carry are a plain ValueError or TypeError, ra
     │   └── NoWorker         nobody can run its function
     ├── ClientBusy           the client cannot be used from here just now
     └── StoreError           the durable queue cannot be read or written
+        └── StoreInUse       … because another server has it
 """
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,3 +141,7 @@ class StoreError(GearmanError):
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason or message
+
+
+class StoreInUse(StoreError):
+    """Another server has the durable queue."""

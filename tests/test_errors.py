@@ -7,7 +7,7 @@ import gearman_std
 from gearman_std import errors
 from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout,
                                 NoServer, NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost,
-                                StoreError)
+                                StoreError, StoreInUse)
 
 TREE = {
     ProtocolError: GearmanError,
@@ -24,6 +24,7 @@ TREE = {
     NoWorker: JobError,
     ClientBusy: GearmanError,
     StoreError: GearmanError,
+    StoreInUse: StoreError,
 }
 
 

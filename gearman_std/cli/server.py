@@ -16,6 +16,7 @@ from .console import DONE, FAILED, Console, is_terminal
 from .daemon import (LOG_LEVELS, PidFile, SignalHandlers, allow_core_dump, allow_descriptors, become_user, detach,
                      inherited_sockets, notify_manager, open_log, watchdog_interval)
 from .opening import check_link
+from .options import UsageError
 from .server_options import (DAEMON_LOG, LEAST_DESCRIPTORS, is_service_address, options_without_effect, parse_server,
                              server_settings)
 from .supervisor import Supervised, is_supervised
@@ -73,34 +74,41 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             settings["tls"] = ServerTLS(settings["tls"])  # the user may not be allowed to read its files
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
+        elif options.user and options.standby:
+            raise UsageError("--standby cannot become another user to listen on a port below 1024: it waits before it listens")
         server = Server(**settings)
         handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
                     "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))
         stack.callback(server.close)
-        server.bind()
-        if options.user and _needs_root(settings):
-            _become(options.user, log_file)
-        for suffix in ("", "-lock", "-wal", "-shm", "-new") if options.sqlite3_db else ():
-            check_link(options.sqlite3_db + suffix)
+        if options.standby:
+            _check_links(options)
+        else:
+            server.bind()
+            if options.user and _needs_root(settings):
+                _become(options.user, log_file)
+            _check_links(options)
         if supervised:
             Supervised(server.stop).listen()
+        presence = _Presence(server, pid_file, detached)
+        stack.callback(presence.end)
+        if options.standby and not server.stand_by(presence.begin_standby):
+            notify_manager("STOPPING=1")
+            return DONE
         starting = stack.enter_context(ExitStack())
         starting.enter_context(_Patience(server))
         gc.disable()  # what is read from the store stays, so that looking at it again and again would be useless
 
         def ready() -> None:
             starting.close()
-            if pid_file is not None:
-                stack.enter_context(pid_file)
-            stack.enter_context(_Watchdog(server))
+            presence.begin()
             addresses = list(map(show_address, server.addresses))
             if options.print_address:
                 console.write(b"".join(os.fsencode(address) + b"\n" for address in addresses))
             notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(addresses))
-            if detached is not None:
-                detached.ready()
-            elif not (options.print_address or _logger_cli.isEnabledFor(logging.INFO)) and is_terminal(console.stderr):
+            presence.tell()
+            if detached is None and is_terminal(console.stderr) and not (
+                    options.print_address or _logger_cli.isEnabledFor(logging.INFO)):
                 console.complain("listening on %s; Ctrl-C ends it" % ", ".join(addresses))
             _collect_rarely()
             _keep_freed_memory()
@@ -108,10 +116,19 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             server.serve(ready)
         except ValueError as error:  # it is no longer about the command line
             raise GearmanError("the server broke down: %s" % error) from error
+        except (GearmanError, OSError) as error:
+            if presence.stood_by:  # and who started it looks no longer
+                _logger_cli.error("%s", error)
+            raise
         finally:
             gc.enable()
         notify_manager("STOPPING=1")
     return DONE if server.stored else FAILED
+
+
+def _check_links(options: "Parsed") -> None:
+    for suffix in ("", "-lock", "-wal", "-shm", "-new") if options.sqlite3_db else ():
+        check_link(options.sqlite3_db + suffix)
 
 
 def _open_server_log(console: Console, options: "Parsed", level: str) -> "Any":
@@ -184,6 +201,49 @@ class _Graceful:
         self._server.stop(graceful=self._calls == 1)
 
 
+class _Presence:
+    """What shows that the server is there, from when it stands by or serves: its pid file, the watchdog, and with -d the end of
+    the process that was started.
+
+    Owner: the main thread.
+    """
+
+    def __init__(self, server: Server, pid_file: "Optional[PidFile]", detached: "Any") -> None:
+        self.stood_by = False
+        self._begun = False
+        self._server = server
+        self._pid_file = pid_file
+        self._detached = detached
+        self._stack = ExitStack()
+
+    def __repr__(self) -> str:
+        return "<_Presence of %r>" % self._server
+
+    def begin_standby(self) -> None:
+        """It stands by."""
+        self.stood_by = True
+        self.begin()
+        notify_manager("READY=1\nSTATUS=standing by")
+        self.tell()
+
+    def begin(self) -> None:
+        """It stands by, or serves."""
+        if not self._begun:
+            self._begun = True
+            if self._pid_file is not None:
+                self._stack.enter_context(self._pid_file)
+            self._stack.enter_context(_Watchdog(self._server))
+
+    def tell(self) -> None:
+        """Tell the process that was started with -d."""
+        if self._detached is not None:
+            self._detached.ready()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._stack.close()
+
+
 class _Reload:
     """Opens a log file again, and says so in it; reads the files of TLS again.
 
@@ -199,7 +259,7 @@ class _Reload:
 
     def __call__(self) -> None:
         call_soon = self._server.call_soon
-        has_begun = not self._server.starting
+        has_begun = self._server.standing_by or not self._server.starting
         if has_begun:
             call_soon(notify_manager, "RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic() * 1e6))
         if self._log_file is not None:

@@ -60,6 +60,7 @@ _SERVER_EXAMPLES = """
 gearman-std server -L 127.0.0.1
 gearman-std server -d -P /run/gearmand.pid -l /var/log/gearmand.log -u gearman
 gearman-std server -q sqlite3 --sqlite3-db /var/lib/gearman/jobs.db
+gearman-std server -q sqlite3 --sqlite3-db /var/lib/gearman/jobs.db --standby
 gearman-std server -q sqlite3 --sqlite3-db jobs.db --import-gearmand /var/lib/gearman/old.sqlite
 gearman-std server -L tcp:127.0.0.1 -L tls::4731 --tls-certificate server.pem --tls-ca ca.pem --allow-work cert:worker
 gearman-std server -L 127.0.0.1 -r http --http-port 8080
@@ -189,6 +190,7 @@ def make_server_line() -> CommandLine:
                    "named, else builtin)", OneOf("builtin", "sqlite3", "libsqlite3")),
             setting_option("store.path"),
             setting_option("store.durability"),
+            Option("--standby", "", "if another server has the store, wait until that ends, and only then listen and serve"),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
             Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "
                    "table (default: %s) is renamed" % GEARMAND_TABLE),
@@ -424,8 +426,9 @@ def server_store(options: "Parsed") -> "Optional[JobStore]":
     """The store that the options ask for, or None.  Raises UsageError."""
     path = options.sqlite3_db
     if (options.queue_type or ("sqlite3" if path else "builtin")) == "builtin":
-        if options.durability or options.import_gearmand:
-            raise UsageError("--%s needs -q sqlite3" % ("durability" if options.durability else "import-gearmand"))
+        for key in ("durability", "import_gearmand", "standby"):
+            if getattr(options, key):
+                raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
         return None
     if not path:
         raise UsageError("-q %s needs --sqlite3-db FILE" % options.queue_type)

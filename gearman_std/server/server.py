@@ -9,6 +9,7 @@ are to be kept busy, never waits (benchmark: round trip, 8 clients).
 A connection comes in by the gate and the entrance and becomes a channel; the module channels says what is bounded so that no
 peer harms the others.
 """
+import errno
 import logging
 import os
 import selectors
@@ -55,6 +56,8 @@ _logger_server = logging.getLogger("gearman_std.server")
 STOP_TIME = 10.0        # seconds that a stop waits until the peers that wait for the store have their answers
 READ_TIME = 0.004       # seconds for reading the store in one round of the loop
 MAX_WAIT = 60.0         # seconds that the selector waits at most, because the wall clock may be set meanwhile
+STANDBY_INTERVAL = 0.05  # seconds between two looks of a server that stands by
+LEAVE_ADDRESSES = 10.0  # seconds that the server before it has to close its addresses, once it has left the store
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
 MAX_STUMBLES = 20       # errors of ours in a row, none of them caused by a single peer, after which it ends
 STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE = 0.01, 1.0  # seconds before it goes on after one
@@ -144,6 +147,8 @@ class Server:
         self._stumbles = 0            # errors of ours in a row, none of them caused by a single peer
         self._calls = deque()         # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
         self._ready = None            # type: Optional[Callable[[], Any]] # called when it has begun
+        self._standing_by = False
+        self._bind_by = 0.0           # until then it tries again to listen where somebody else does, in monotonic seconds
         self._reading = False         # the reading of the store has begun
         self._begun = False           # it serves in full
         self._failure = None          # type: Optional[Exception] # that ended it before
@@ -176,6 +181,11 @@ class Server:
     def starting(self) -> str:
         """How far it has read its store, as a text for people; empty when all is read, or without a store."""
         return "" if self._keeper is None or self._begun else self._keeper.starting
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether it waits in `stand_by`."""
+        return self._standing_by
 
     @property
     def stored(self) -> bool:
@@ -254,6 +264,32 @@ class Server:
 
     # ------------------------------------------------------------------------------------- called by the dispatcher thread
 
+    def stand_by(self, begun: "Optional[Callable[[], Any]]" = None) -> bool:
+        """Wait, before it listens, until no other server has the store; return False if it is told to stop meanwhile.
+
+        `begun` is called if one has it.  Raises StoreError if the store cannot be used, and RuntimeError if there is none.
+        """
+        if self._keeper is None:
+            raise RuntimeError("a server that stands by needs a store")
+        if self._keeper.take():
+            return True
+        _logger_server.info("standing by: another server has %s", self._keeper.name)
+        self._standing_by = True
+        if begun is not None:
+            begun()
+        while True:
+            self._make_calls()
+            if self.core.stopping:
+                _logger_server.info("stopped while it stood by")
+                return False
+            if self._keeper.take():
+                break
+            self._system.sleep(STANDBY_INTERVAL)
+        _logger_server.warning("taking over: no other server has %s any longer", self._keeper.name)
+        self._standing_by = False
+        self._bind_by = self._system.clock() + LEAVE_ADDRESSES
+        return True
+
     def bind(self) -> None:
         """Open the addresses; `serve` does so if nobody did."""
         if self._served:
@@ -269,7 +305,7 @@ class Server:
             self._wake_sender.setblocking(False)
             self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._on_wake)
             places = self._places or read_places([""], self._port, self._tls is not None)
-            listeners = open_listeners(places, self._backlog_setting, self._socket_mode)
+            listeners = self._open_listeners(places)
             for listener in listeners:
                 listener.keepalive = self._keepalive
                 listener.patience = self._stall_timeout or NEVER  # otherwise the system would end slow readers sooner
@@ -281,6 +317,18 @@ class Server:
         self.addresses = [listener.address for listener in listeners]
         if self._calls:  # calls that came before there was anything to wake
             self._wake_sender.send(b"\0")
+
+    def _open_listeners(self, places: "Any") -> "List[Any]":
+        while True:
+            try:
+                return open_listeners(places, self._backlog_setting, self._socket_mode)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or self._system.clock() >= self._bind_by:
+                    raise
+            self._system.sleep(STANDBY_INTERVAL)
+            self._make_calls()
+            if self.core.stopping:
+                return []
 
     def open_store(self) -> None:
         """Open the store, if there is one, and read it, before anybody is answered; `serve` answers questions meanwhile."""
@@ -488,6 +536,10 @@ class Server:
             receiver.recv(4096)
         except OSError:
             return  # not now; what it was about is still there at the next round
+        self._make_calls()
+
+    def _make_calls(self) -> None:
+        """Make the calls that were to be made soon."""
         for _ in range(len(self._calls)):
             if not self._calls:
                 return  # the last one has forked, and this is the child

@@ -7,7 +7,7 @@ import struct
 import sys
 from errno import EACCES, EAGAIN
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreInUse
 from ..net.forks import leave_in_children
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ _held_files = {}  # type: Dict[int, Tuple[int, int]]
 class StoreFile:
     """FILE of a store, with FILE-wal, FILE-shm, FILE-lock and FILE-new beside it.
 
-    Raises StoreError for what is in use, or not as it was left, and OSError for all else.
+    Raises StoreInUse for what is in use, StoreError for what is not as it was left, and OSError for all else.
 
     Owner: the JobStore.
     """
@@ -100,8 +100,8 @@ class StoreFile:
             os.close(self._file)
             self._file = -1
 
-    def _in_use(self) -> StoreError:
-        return StoreError("%s is in use by another server" % self.path, "the file is in use by another server")
+    def _in_use(self) -> StoreInUse:
+        return StoreInUse("%s is in use by another server" % self.path, "the file is in use by another server")
 
     # ----------------------------------------------------------------------------------------------------------- watching
 

@@ -160,16 +160,27 @@ class JobStore:
     def __repr__(self) -> str:
         return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
 
-    def open(self, handle_prefix: bytes, wall: float, numbers: "Optional[Callable[[int], int]]" = None) -> None:
-        """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time.
+    def take(self) -> None:
+        """Keep other servers from the file, as `open` does, and change nothing in it; raises StoreInUse if one has it."""
+        self._find_sqlite()
+        try:
+            self._file.take()
+        except self._errors as error:
+            raise self._error(error) from None
 
-        `numbers` gives new handles their numbers, as in the Core.
-        """
+    def _find_sqlite(self) -> None:
         try:
             from sqlite3 import Error
         except ImportError as error:
             raise StoreError("%s cannot be opened, as this Python has no SQLite: %s" % (self.path, error)) from None
         self._errors = (Error, OSError, OverflowError)
+
+    def open(self, handle_prefix: bytes, wall: float, numbers: "Optional[Callable[[int], int]]" = None) -> None:
+        """Open the file, made if it is missing, and take over the jobs of a gearmand; `wall` is the unix time.
+
+        `numbers` gives new handles their numbers, as in the Core.
+        """
+        self._find_sqlite()
         try:
             for attempt in range(ATTEMPTS):
                 try:

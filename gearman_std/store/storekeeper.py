@@ -12,7 +12,7 @@ import logging
 from ..core.jobs import GONE
 from ..core.ledger import ADD, KEEP
 from ..core.kept import kept_size
-from ..errors import StoreError
+from ..errors import StoreError, StoreInUse
 from .loading import Loading
 from .files import PIECE
 from .sqlite import EVERY, EXIT, ROW_SIZE, compact, time_to_write
@@ -70,6 +70,14 @@ class StoreKeeper:
     def __repr__(self) -> str:
         return "<StoreKeeper of %r%s>" % (self._store, ", in trouble" if self._core.store_trouble else "")
 
+    def take(self) -> bool:
+        """Keep other servers from the store; return False if one has it.  Raises StoreError."""
+        try:
+            self._store.take()
+        except StoreInUse:
+            return False
+        return True
+
     def open(self) -> None:
         """Open the store and give its jobs to the core, whose time is set.  Raises StoreError."""
         if self._is_open:
@@ -92,6 +100,11 @@ class StoreKeeper:
         if not self._is_open:
             self._is_open = self._loading.step()
         return self._is_open
+
+    @property
+    def name(self) -> str:
+        """What the store is called, for people."""
+        return self._store.path
 
     @property
     def waiting(self) -> bool:
