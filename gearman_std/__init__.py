@@ -22,25 +22,29 @@ the program sets up logging, except for errors of a worker, which go to standard
 """
 import logging
 
-from .server.access import Access
-from .client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
-from .client.client import Client
-from .client.link import JobStatus
-from .client.plan import HIGH, LOW, NORMAL
-from .client.task import Task
-from .worker.command import Command, CommandFailed
-from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
-                     NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError,
-                     StoreInUse)
-from .core.jobs import FunctionPolicy
-from .core.limits import Limits
-from .server.server import Server
-from .store.sqlite import JobStore
+from .late import offer_late
 from .moved import keep_old_names
 from .version import VERSION
-from .worker.settings import WorkerHealth
-from .worker.worker import Worker
-from .worker.job import Retry, WorkerJob
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # each is loaded when it is asked for, see late.py
+    from .server.access import Access
+    from .client.admin import AdminClient, ConnectedPeer, FunctionStatus, JobAside, PriorityStatus, QueuedJob
+    from .client.client import Client
+    from .client.link import JobStatus
+    from .client.plan import HIGH, LOW, NORMAL
+    from .client.task import Task
+    from .worker.command import Command, CommandFailed
+    from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
+                         NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError,
+                         StoreInUse)
+    from .core.jobs import FunctionPolicy
+    from .core.limits import Limits
+    from .server.server import Server
+    from .store.sqlite import JobStore
+    from .worker.settings import WorkerHealth
+    from .worker.worker import Worker
+    from .worker.job import Retry, WorkerJob
 
 __version__ = VERSION
 __all__ = [
@@ -53,3 +57,4 @@ __all__ = [
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())
 keep_old_names()
+offer_late(globals())

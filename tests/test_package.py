@@ -21,6 +21,7 @@ IMPORTS = {
     "timers": "",
     "schedule": "",
     "moved": "",
+    "late": "moved",
     "wire": "errors",
     "core": "arguments wire schedule timers errors",
     "net": "wire errors",

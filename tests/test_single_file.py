@@ -158,7 +158,16 @@ BROKEN_RULES = {
                                                     "heappush is "),
     "__name__": ("core/core.py", "WHO = __name__\n", "__name__ is another thing"),
     "__file__ in a function": ("core/core.py", "def where():\n    return __file__\n", "__file__ is another thing"),
-    "an import within a function": ("core/core.py", "def late():\n    from ..errors import GearmanError\n", "not at top level"),
+    "an import in a class": ("core/core.py", "class Any:\n    from ..errors import GearmanError\n", "neither at top level"),
+    "an import in an if": ("core/core.py", "if Core:\n    from ..errors import GearmanError\n", "neither at top level"),
+    "a function that is nothing but an import": ("core/core.py", "def wait_for():\n    from ..errors import GearmanError\n",
+                                                 "nothing but imports"),
+    "a block in a function that is nothing but an import": (
+        "core/core.py", "def wait_for(when):\n    if when:\n        from ..errors import GearmanError\n    return when\n",
+        "nothing but imports"),
+    "an import in a function from where the name is not defined": (
+        "core/core.py", "def wait_for():\n    from ..wire.protocol import GearmanError\n    return GearmanError\n",
+        "is not defined in wire/protocol.py"),
     "an import of a module": ("core/core.py", "from .. import errors\n", "not of the form"),
     "an import under another name": ("core/core.py", "from ..errors import GearmanError as Oops\n", "not of the form"),
     "an import of everything": ("core/core.py", "from ..errors import *\n", "not of the form"),
@@ -203,6 +212,19 @@ def test_says_which_rule_a_source_breaks(rule, root, sources, builder, tmp_path)
     with pytest.raises(builder.RuleBroken) as raised:
         builder.build(str(tmp_path))
     assert message in str(raised.value)
+
+
+def test_an_import_in_a_function_is_left_out(root, sources, builder, tmp_path):
+    """The name that it imports is a global one in the single file, and may be defined below."""
+    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
+    with open(str(tmp_path / "gearman_std" / "errors.py"), "a", encoding="utf-8") as source:
+        source.write("\n\ndef is_high_late(priority):\n    if priority:\n        from .client.plan import (HIGH,\n"
+                     "                                 LOW)\n        return priority == HIGH != LOW\n    return False\n")
+    text = builder.build(str(tmp_path))
+    assert "def is_high_late(priority):\n    if priority:\n        return priority == HIGH != LOW\n" in text
+    (tmp_path / "built.py").write_text(text, encoding="utf-8")
+    in_folder(tmp_path, "-c", "import built; assert built.is_high_late(built.HIGH)")
 
 
 def test_sources_that_break_a_rule_make_no_file(root, sources, tool, tmp_path):

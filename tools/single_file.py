@@ -6,8 +6,8 @@ builds it: the sources' text is put together, never printed from a parse.  With 
 tells whether FILE is what would be.
 
 What the sources must keep to, or there is an error with file and line and no output:
-- Package-internal imports are `from .module import Name` or `from ..folder.module import Name`, at top level, without `as`,
-  from where the name is defined; no cycles among them.
+- Package-internal imports are `from .module import Name` or `from ..folder.module import Name`, at top level or in a function,
+  without `as`, from where the name is defined; no cycles among those at top level.
 - A folder's __init__.py has nothing but such imports and __all__; the single file leaves it out.
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
@@ -191,6 +191,8 @@ class Module:
             top_level.add(node)
             if is_type_checking(node):
                 top_level.update(node.body)
+        in_functions = {inner for node in ast.walk(self.tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                        for inner in ast.walk(node)}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT and not self.apart:
                 raise self.wrong(node.lineno, "%s is another thing in the single file" % node.id)
@@ -207,11 +209,27 @@ class Module:
                     continue
                 if node.level > len(self.folder) + 1 or not node.module and not self.apart:
                     raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
-                if node not in top_level:
-                    raise self.wrong(node.lineno, "a package-internal import that is not at top level")
+                if node not in top_level and node not in in_functions:
+                    raise self.wrong(node.lineno, "a package-internal import that is neither at top level nor in a function")
                 for name in node.names:
                     if name.name == "*" or name.asname not in (None, name.name) and not self.apart:
                         raise self.wrong(node.lineno, "an import that is not of the form: from .module import Name")
+                if node in in_functions:
+                    self._take_from(node)
+        for node in in_functions:
+            for part in ("body", "orelse", "finalbody"):
+                block = getattr(node, part, ())
+                if isinstance(block, list) and block and all(
+                        isinstance(inner, ast.ImportFrom) and inner.level for inner in block):
+                    raise self.wrong(block[0].lineno, "a block that has nothing but imports that the single file leaves out")
+
+    def _take_from(self, node):
+        """Note what a package-internal import imports, and return the module; the single file leaves the import out."""
+        source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + ([node.module] if node.module else []))
+        for name in node.names:
+            self.wants.append((source, name.name, node.lineno))
+        self.drop(node.lineno)
+        return source
 
     def _top_level(self, node, typing):
         """Take note of what a top-level statement defines and imports."""
@@ -223,12 +241,9 @@ class Module:
                 bound = name.asname or name.name.split(".")[0]
                 self._import(bound, name.name if name.asname else bound, node.lineno)
         elif isinstance(node, ast.ImportFrom) and node.level:
-            source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + ([node.module] if node.module else []))
-            for name in node.names:
-                self.wants.append((source, name.name, node.lineno))
+            source = self._take_from(node)
             if not typing:
                 self.needs.setdefault(source, node.lineno)
-            self.drop(node.lineno)
         elif isinstance(node, ast.ImportFrom):
             for name in node.names:
                 self._import(name.asname or name.name, "%s.%s" % (node.module, name.name), node.lineno)
