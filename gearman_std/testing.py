@@ -133,8 +133,7 @@ class ImmediateClient(Client):
             {} if functions is None else functions, None, serializer=serializer)
         self._stage = stage = _Stage(self.worker)
         super().__init__([_PLACE], job_timeout=job_timeout, serializer=serializer or self.worker.serializer, _system=System(
-            clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect,
-            make_waiter=lambda connections: stage.wait))
+            clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect))
 
     def close(self) -> None:
         """As Client's; tells, as a worker at its end, of failures that nobody was told of."""
@@ -142,7 +141,7 @@ class ImmediateClient(Client):
         tell_repeats(self.worker.repeats)
 
     def _make_network(self) -> Network:
-        return _ImmediateNetwork(self._addresses, None, None, None, self._system)
+        return _ImmediateNetwork(self._addresses, self._stage, self._system)
 
     def __repr__(self) -> str:
         return "<ImmediateClient of %r>" % (self._stage,)
@@ -185,6 +184,7 @@ class ImmediateClient(Client):
 
 
 _PLACE = "immediate"  # the name in place of a server's
+_GLANCE = 0.001       # real seconds from one look to the next at whether another thread has connected, or left a callback
 
 
 class _ImmediateNetwork(Network):
@@ -193,7 +193,10 @@ class _ImmediateNetwork(Network):
     Owner: as Network's.
     """
 
-    longest_read = None  # a read ends when nothing is left to run
+    def __init__(self, addresses: "Sequence[Address]", stage: "_Stage", system: System) -> None:
+        super().__init__(addresses, None, None, None, system)
+        self._stage = stage
+        self._callers = []  # type: List[int] # the thread of each callback that is being called
 
     def __repr__(self) -> str:
         return "<Immediate%s" % super().__repr__()[1:]
@@ -202,7 +205,44 @@ class _ImmediateNetwork(Network):
         reading.version = self._version
         reading.watched = [(link, link.connection, link.connection.fileno(), False)
                            for link in self.links if link.connection is not None]
-        reading.waiter = self._system.make_waiter(())  # nobody has to wake it
+
+    def _read(self, reading: "Reading", deadline: Deadline, done: "Callable[[], bool]") -> "List[int]":
+        """Do what there is to do until something has arrived, or this thread has what it waits for.
+
+        Raises NoWorker or JobTimeout for a wait that would never end.
+        """
+        stage = self._stage
+        while True:
+            if reading.version != self._version:
+                self.exclusively(self._watch, reading)
+            ready = stage.ready
+            if ready or self.exclusively(done):  # which another thread may be about to take in, or has
+                return ready
+            if stage.work(stage.clock()):
+                continue
+            if self._others_are_at_it():
+                self._stop_reading(reading)  # one of them may have to read
+                time.sleep(_GLANCE)
+                return []
+            if stage.ready or self.exclusively(done):
+                continue
+            left = deadline.left()
+            if not stage.work(None if left is None else stage.clock() + left):
+                if left is None:
+                    raise stage.explain_stop()
+                return []
+
+    def _others_are_at_it(self) -> bool:
+        """Whether another thread connects, or calls a callback, which this one may wait for."""
+        me = threading.get_ident()
+        return any(link.connecting not in (None, me) for link in self.links) or any(one != me for one in self._callers)
+
+    def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:
+        self._callers.append(threading.get_ident())
+        try:
+            super()._call(callback, arguments)
+        finally:
+            self._callers.remove(threading.get_ident())
 
     def _callback_failed(self) -> None:
         raise  # so that failed assertions in a test's callbacks are seen
@@ -347,23 +387,14 @@ class _Stage:
             wire = self._wires[self._count] = _Wire(self, self._count)
             return _StageConnection(address, wire)
 
-    def wait(self, timeout: "Optional[float]") -> "List[int]":
-        """Do what there is to do until something has arrived at a client; a waiter in simulated time.
-
-        Raises NoWorker or JobTimeout for a wait that would never end.
-        """
-        end = None if timeout is None else self._now + timeout
-        while True:
-            ready = self.ready
-            if ready or not self.work(end):
-                break
-        if not ready and end is None:
+    def explain_stop(self) -> "Union[NoWorker, JobTimeout]":
+        """Why nothing goes on, however long one waits."""
+        with self.lock:
             names = [name for name, function in self.core.functions.items() if any(function.waiting)]
-            if names:
-                missing = b", ".join(names).decode("utf-8", "replace")
-                raise NoWorker("this would wait for ever: no function was registered as %s" % missing)
-            raise JobTimeout("this would wait for ever: nothing is left to run")
-        return ready
+        if names:
+            missing = b", ".join(names).decode("utf-8", "replace")
+            return NoWorker("this would wait for ever: no function was registered as %s" % missing)
+        return JobTimeout("this would wait for ever: nothing is left to run")
 
     def work(self, end: "Optional[float]") -> bool:
         """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do.

@@ -305,6 +305,117 @@ def test_the_executor_and_many_threads(client):
     assert sorted(results) == [b"0", b"1"]
 
 
+@pytest.fixture
+def late(client):
+    """A task that waits for its function, which is there now."""
+    task = client.submit("late", "x")
+    client.worker.register("late", echo)
+    return task
+
+
+def in_thread(call):
+    """Return when another thread has made a call."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(call).result(20)
+
+
+def test_a_result_that_another_thread_takes_in_just_before_this_one_reads(client, late, monkeypatch):
+    network = client._pool.first
+    start_reading = network._start_reading
+
+    def start_late(me):
+        monkeypatch.undo()
+        in_thread(late.result)
+        return start_reading(me)
+
+    monkeypatch.setattr(network, "_start_reading", start_late)
+    assert late.result() == b"x"
+
+
+@pytest.mark.parametrize("timeout", [None, 3600.0])
+def test_a_result_that_another_thread_takes_in_while_this_one_reads(client, late, monkeypatch, timeout):
+    network = client._pool.first
+    read = network._read
+
+    def read_late(*arguments):
+        monkeypatch.undo()
+        client.advance(10)  # so long does no thread read without looking
+        in_thread(late.result)
+        return read(*arguments)
+
+    monkeypatch.setattr(network, "_read", read_late)
+    assert late.result(timeout) == b"x"
+    assert client._stage.clock() == 10.0, "and no time passes for that"
+
+
+@pytest.mark.parametrize("timeout", [None, 3600.0])
+def test_who_waits_until_another_thread_has_connected_does_not_wait_for_ever(client, monkeypatch, timeout):
+    network, connecting, looked, go_on = client._pool.first, threading.Event(), [], threading.Event()
+    connect, others_are_at_it = network.open, network._others_are_at_it
+
+    def connect_slowly(*arguments):
+        connecting.set()
+        go_on.wait(20)
+        return connect(*arguments)
+
+    def look():
+        looked.append(others_are_at_it())
+        if len(looked) == 3:
+            go_on.set()
+        return looked[-1]
+
+    monkeypatch.setattr(network, "open", connect_slowly)
+    monkeypatch.setattr(network, "_others_are_at_it", look)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(client.run, "echo", "other")
+        try:
+            assert connecting.wait(20)
+            assert client.run("echo", "x", timeout=timeout) == b"x"
+        finally:
+            go_on.set()
+        assert other.result(20) == b"other"
+    assert looked[:3] == [True] * 3 and client._stage.clock() == 0.0
+
+
+def test_who_waits_for_a_callback_that_another_thread_is_in_does_not_wait_for_ever(client, monkeypatch):
+    network, called, looked, go_on = client._pool.first, threading.Event(), [], threading.Event()
+    others_are_at_it = network._others_are_at_it
+
+    def on_data(data):
+        called.set()
+        go_on.wait(20)
+
+    def look():
+        looked.append(others_are_at_it())
+        if len(looked) == 3:
+            go_on.set()
+        return looked[-1]
+
+    task = client.submit("late", on_data=on_data)
+    client.worker.register("late", lambda job: job.send_data("part"))
+    monkeypatch.setattr(network, "_others_are_at_it", look)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(task.result)
+        try:
+            assert called.wait(20)
+            assert task.result() == b""
+        finally:
+            go_on.set()
+        assert other.result(20) == b"" and looked[:3] == [True] * 3
+
+
+def test_a_callback_that_would_wait_for_ever_is_told_so_while_another_thread_waits_for_it(client):
+    task = client.submit("late", on_data=lambda data: (called.set(), client.run("missing")))
+    called = threading.Event()
+    client.worker.register("late", lambda job: job.send_data("part"))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(task.result)
+        assert called.wait(20)
+        assert task.result() == b""
+        with pytest.raises(NoWorker):
+            other.result(20)
+
+
 def test_ctrl_c_and_the_outcomes_of_a_test_framework_end_the_call_and_the_job(client):
     class Outcome(BaseException):
         """Like those of pytest.fail."""

@@ -398,6 +398,7 @@ class Network(Waiters):
             self._transfer(link)
             if self._others:
                 self._wake_others(tuple(self._ringing))
+            self._poke()  # a thread that has begun to read meanwhile
 
     def _claim(self, link: Link, me: int) -> "Optional[int]":
         """The thread that is to connect a link, which may be this one now; None if it is connected.

@@ -57,7 +57,7 @@ class Waiters(Guarded):
     Owner: the thread that has its turn; what each thread may do between turns is one instruction, as the containers are C.
     """
 
-    longest_read = LONGEST_READ  # type: Optional[float]
+    longest_read = LONGEST_READ
 
     def __init__(self, clock: "Callable[[], float]") -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Waiters(Guarded):
                         if not over:
                             self._wait_for_reader(done, deadline.left(), me, mine)
                         continue
-                    ready = self._read(reading, deadline)
+                    ready = self._read(reading, deadline, done)
                     over = deadline.over
                     if not self.exclusively(self._take_in, reading, ready, over or done):
                         self._idle.append(reading)
@@ -152,13 +152,15 @@ class Waiters(Guarded):
         self._reading = reading
         return reading
 
-    def _read(self, reading: Reading, deadline: "Deadline") -> "List[int]":
+    def _read(self, reading: Reading, deadline: "Deadline", done: "Callable[[], bool]") -> "List[int]":
         """Wait for input; return the descriptors that can be read, or written where that is waited for."""
         if reading.version != self._version:
             self.exclusively(self._watch, reading)
-        timeout, longest = deadline.left(), self.longest_read
-        if longest is not None and (timeout is None or timeout > longest):
-            timeout = longest
+        if done():
+            return []  # another thread took it in before this one began to read
+        timeout = deadline.left()
+        if timeout is None or timeout > self.longest_read:
+            timeout = self.longest_read
         reading.began = now = self.clock()
         for link, _, _, _ in reading.watched:
             due = link.due

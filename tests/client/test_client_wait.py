@@ -1,12 +1,15 @@
 """The threads of a client that wait: callbacks, their order, and that none of them holds up another thread."""
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from client_tools import LONG, in_threads
+from client_tools import LONG, Clock, client_of, in_threads
 from gearman_std.errors import JobTimeout
+from gearman_std.net.system import REAL_SYSTEM
 from gearman_std.testing import ImmediateClient, JobServer
+from patience import until
 
 
 def tell(job):
@@ -149,6 +152,55 @@ def test_callbacks_of_an_interrupted_wait_are_called_by_the_next(client):
     with pytest.raises(KeyboardInterrupt):
         task.result(LONG)
     assert task.result(LONG) == b"end of x" and told == [b"one,", b"two,", b"three"]
+
+
+def test_what_another_thread_has_just_taken_in_is_not_waited_for(client, monkeypatch):
+    task, network = client.submit("echo", b"x"), client._pool.first
+    start_reading = network._start_reading
+
+    def start_late(me):
+        monkeypatch.undo()
+        in_threads(1, lambda _: task.result(LONG))
+        reading = start_reading(me)
+        reading.version, reading.waiter = network._version, None  # so that it cannot wait
+        return reading
+
+    monkeypatch.setattr(network, "_start_reading", start_late)
+    assert task.result() == b"x"
+
+
+def test_what_a_submit_takes_in_is_not_waited_for_by_who_has_begun_to_read(server):
+    """A thread that submits looks whether the server has closed the connection; another begins to read meanwhile."""
+    clock, waits, reads, taken_in = Clock(), [], threading.Event(), threading.Event()
+
+    def make_waiter(connections):
+        wait = REAL_SYSTEM.make_waiter(connections)
+
+        def wait_late(timeout):
+            if network._transfer == transfer_late:
+                network._transfer = transfer
+                reads.set()
+                assert taken_in.wait(LONG)
+                waits.append(wait(timeout))
+                return waits[-1]
+            return wait(timeout)
+        return wait_late
+
+    def transfer_late(link):
+        others.append(pool.submit(task.result))
+        assert reads.wait(LONG)
+        until(lambda: transfer(link) or task._submission.ended)
+
+    with client_of([server.name], clock=clock, make_waiter=make_waiter) as client, ThreadPoolExecutor(1) as pool:
+        network, others = client._pool.first, []
+        transfer = network._transfer
+        client.ping()
+        task = client.submit("echo", b"x")
+        network._transfer, network._spins, network.longest_read = transfer_late, 0, LONG
+        clock.now += 1.0
+        network.exclusively(network._notice_end, network.links[0])  # as a submit does, whose answer would wake it, too
+        taken_in.set()
+        assert others[0].result(LONG) == b"x" and waits[0], "it was woken"
 
 
 def test_an_assertion_in_a_callback_of_an_immediate_client_is_heeded():
