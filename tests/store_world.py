@@ -1,5 +1,7 @@
 """A core with its store, without sockets: what the tests of stores are told in."""
-from gearman_std.store.sqlite import EVERY, JobStore, connect_sqlite
+from gearman_std.store.files import connect_sqlite
+from gearman_std.store.sqlite import JobStore
+from gearman_std.store.store import EVERY
 from gearman_std.store.storekeeper import StoreKeeper
 
 from core_world import World

@@ -10,7 +10,8 @@ from ..net.addresses import join_address
 from ..server.access import Access
 from ..server.listeners import SCHEMES, Listener, read_places
 from ..server.settings import BYTES, LARGEST_NUMBER, MODE, NUMBER, PORT, SECONDS, SETTINGS, Setting
-from ..store.sqlite import GEARMAND_TABLE, JobStore
+from ..store.gearmand_queue import GEARMAND_TABLE
+from ..store.sqlite import JobStore
 from ..version import VERSION
 from .common import need_module
 from .daemon import LOG_LEVELS

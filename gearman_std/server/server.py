@@ -29,6 +29,7 @@ from ..net.streams import KEEPALIVE
 from ..net.system import REAL_SYSTEM, System
 from ..net.threads import start_thread
 from ..store.sqlite import JobStore
+from ..store.store import Store
 from ..store.storekeeper import StoreKeeper
 from ..timers import Timers, growing_pause
 from ..version import VERSION
@@ -89,7 +90,7 @@ class Server:
     peer to read them when more come for it (one more packet is let through); `max_connections`; `stall_timeout`, the seconds
     within which a peer that has half sent a packet, or not read its output, must finish that or go on by 64 KiB.  `limits` are
     the limits of jobs and functions.  `statistics` remembers how jobs went, for one server.  `store` keeps the background jobs:
-    a JobStore, or the path of its file.
+    a JobStore or the path of its file, or another Store.
 
     Raises ValueError or TypeError for settings that are not valid, and OSError for files of `tls` that cannot be used.  `bind`,
     and all methods that call it, raise OSError if the server cannot listen on an address; `open_store`, `serve` and `start`
@@ -107,7 +108,7 @@ class Server:
                  stall_timeout: float = 60.0, tls: "Any" = None, handshake_timeout: float = 10.0,
                  access: "Optional[Access]" = None, socket_mode: "Optional[int]" = None,
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
-                 store: "Union[None, str, os.PathLike[str], JobStore]" = None, version: str = "",
+                 store: "Union[None, str, os.PathLike[str], Store]" = None, version: str = "",
                  verbosity: str = "ERROR", _system: "System" = REAL_SYSTEM,
                  **clocks: "Any") -> None:
         check_settings(locals())
@@ -130,7 +131,7 @@ class Server:
                          verbosity=verbosity.encode(), numbers=take_handle_numbers)
         self._keeper = None           # type: Optional[StoreKeeper]
         if store is not None:
-            if not isinstance(store, JobStore):
+            if not isinstance(store, Store):
                 check_path("store", store)
                 store = JobStore(store)
             self._keeper = StoreKeeper(self.core, store)

@@ -7,7 +7,7 @@ from ..core.limits import Limits
 from ..core.functions import Statistics
 from ..net.addresses import DEFAULT_PORT, machine_name
 from ..net.streams import KEEPALIVE, MOST_KEEPALIVE
-from ..store.sqlite import DURABILITIES, EVERY
+from ..store.store import DURABILITIES, EVERY
 from ..wire.protocol import MAX_LINE_SIZE, MAX_PACKET_SIZE
 from .access import Access
 

@@ -9,6 +9,7 @@ from errno import EACCES, EAGAIN
 
 from ..errors import StoreError, StoreInUse
 from ..net.forks import leave_in_children
+from .records import PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x47534a51
 BUSY_TIMEOUT = 0.01           # seconds to wait while another process has the file locked, where the whole server waits
-PIECE = 4 << 20               # bytes that are written in one go while others wait
 SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database on which SQLite puts its locks
 OUR_LOCK = (1 << 30) + 4096, 1
 UNSTEADY_AFTER = 5            # commits in a row before which a file had another time, and nothing else, than after the last

@@ -1,5 +1,4 @@
 """What a start does with a store while others are served: a thread opens it, and steps give its jobs to the core."""
-import itertools
 import logging
 import threading
 import time
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Union
     from ..core.core import Core
     from ..core.ledger import AddRecord
-    from .sqlite import JobStore
+    from .store import Store
 
 _logger_loading = logging.getLogger("gearman_std.store")
 
@@ -27,7 +26,7 @@ class Loading:
     Owner: the dispatcher thread; what its lock guards, the lock.
     """
 
-    def __init__(self, core: "Core", store: "JobStore") -> None:
+    def __init__(self, core: "Core", store: "Store") -> None:
         self._core = core
         self._store = store
         self._began = time.monotonic()
@@ -47,8 +46,8 @@ class Loading:
         """How far it has come, for people; of any thread."""
         store = self._store
         if self._jobs is None:
-            return "opening and checking %s" % store.path
-        return "reading %s: %d of %d jobs" % (store.path, store.jobs_read, store.jobs_stored)
+            return "opening and checking %s" % store.name
+        return "reading %s: %d of %d jobs" % (store.name, store.jobs_read, store.jobs_stored)
 
     @property
     def waiting(self) -> bool:
@@ -95,10 +94,10 @@ class Loading:
             if self._failure is not None:
                 raise self._failure
             core.take_numbers(self._store.number)
-            self._jobs = itertools.chain(self._store.load_kept(), self._store.load_in_pieces())
+            self._jobs = self._store.load_records()
         some = next(self._jobs, None)
         if some is None:
-            _logger_loading.info("%s: %d jobs read in %.1f s", self._store.path, self._store.jobs_read,
+            _logger_loading.info("%s: %d jobs read in %.1f s", self._store.name, self._store.jobs_read,
                                  time.monotonic() - self._began)
             return True
         for record in some:
@@ -126,4 +125,4 @@ class Loading:
             else:
                 self._core.restore(record)
         except ValueError as mistake:
-            raise StoreError("%s: job %s: %s" % (self._store.path, record.handle.decode("latin-1"), mistake)) from None
+            raise StoreError("%s: job %s: %s" % (self._store.name, record.handle.decode("latin-1"), mistake)) from None

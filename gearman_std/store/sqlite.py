@@ -1,39 +1,7 @@
 """Background jobs on disk: add, finish, replay.
 
 The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
-second server out, and FILE-new while it is written anew.  ``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the
-version of the schema, at present 3:
-
-    jobs      one row for each background job
-        number      INTEGER  what the handle ends with; never used twice in one file
-        handle      BLOB     the whole handle
-        function    BLOB     name of the function
-        unique_key  BLOB     the unique, empty if it has none
-        reducer     BLOB     of a reduce job, else NULL
-        priority    INTEGER  0 high, 1 normal, 2 low
-        due         REAL     unix time before which it does not run (epoch), 0 for at once
-        attempts    INTEGER  how many attempts have failed or were lost
-        state       TEXT     'waiting' (also while it runs), 'delayed' (until due), 'held back' (until the job of the same
-                             function and unique has ended that came before it), 'set aside'
-        error       BLOB     what the last attempt ended with
-        schedule    BLOB     the five fields of a recurring job, else NULL
-        created     REAL     unix time of the submit
-        position    INTEGER  waiting jobs of one priority run in this order: that of a new job is told by its number
-        workload    BLOB
-    results   one row for each background job that has ended and whose end is kept
-        number      INTEGER  what the handle ends with
-        handle, function, unique_key, attempts  as in jobs
-        outcome     TEXT     'completed', 'failed' or 'cancelled'
-        ended       REAL     unix time
-        waited, ran REAL     seconds
-        text        BLOB     why it failed
-        data        BLOB     what its worker sent before its result; NULL, as that is, if they were too large
-        result      BLOB
-    settings  one row for each name
-        'handles'   up to this number handles may have been given out, so the next start begins after it
-        'id'        random, made with the file, for releases before 1.1
-
-A release with a newer schema brings the file up to date when it opens it; an older one refuses it.
+second server out, and FILE-new while it is written anew.  The module schema says what its tables are.
 """
 import logging
 import os
@@ -42,46 +10,29 @@ from itertools import groupby
 from operator import attrgetter
 
 from ..arguments import check_kind, check_path
-from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, PRIORITY_NORMAL, SET_ASIDE, STORED_STATES,
-                         WAITING, place_of)
-from ..core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, KeepRecord
+from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, SET_ASIDE, STORED_STATES, WAITING,
+                         place_of)
+from ..core.ledger import ADD, CHANGE, KEEP, REMOVE, UPDATE, AddRecord, KeepRecord
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
-from .files import APPLICATION_ID, PIECE, StoreFile, connect_sqlite
+from .files import APPLICATION_ID, StoreFile, connect_sqlite
+from .gearmand_queue import GEARMAND_TABLE, import_gearmand, records_of_gearmand
+from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE, handle_number
+from .schema import MIGRATIONS, check_content, check_rows, migrate, read_pragma, schema_version
+from .store import EVERY, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
     from ..core.ledger import Record, UpdateRecord
+    from .gearmand_queue import GearmandJob
 
 _logger_store = logging.getLogger("gearman_std.store")
-
-# When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
-EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
 
 WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
 MANY_ROWS = 50         # rows that one statement adds, whose values are no more than the 999 that any SQLite takes
 ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
-ROW_SIZE = 200         # bytes of a row besides its workload, about
 MOST_ROOM = 64 << 20   # bytes for which room is looked for after a disk was full, at most
-LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at once
-GEARMAND_TABLE = "gearman_queue"
-
-# What makes version 1, version 2 … of the schema out of the one before.
-MIGRATIONS = (
-    ("CREATE TABLE jobs (number INTEGER PRIMARY KEY, handle BLOB NOT NULL, function BLOB NOT NULL, unique_key BLOB NOT NULL, "
-     "reducer BLOB, priority INTEGER NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL, state TEXT NOT NULL, "
-     "error BLOB NOT NULL, schedule BLOB, created REAL NOT NULL, position INTEGER NOT NULL, workload BLOB NOT NULL)",
-     "CREATE TABLE settings (name TEXT PRIMARY KEY, value)",
-     "INSERT INTO settings VALUES ('handles', 0), ('id', randomblob(16))"),
-    # Of two jobs of a function and unique, the newer one was the one that waited for the end of the other.
-    ("UPDATE jobs SET state = 'held back' WHERE state = 'waiting' AND number IN (SELECT max(number) FROM jobs WHERE unique_key "
-     "NOT IN (X'', X'2D') AND state <> 'set aside' AND schedule IS NULL GROUP BY function, unique_key HAVING count(*) > 1)",),
-    ("CREATE TABLE results (number INTEGER PRIMARY KEY, handle BLOB NOT NULL, function BLOB NOT NULL, "
-     "unique_key BLOB NOT NULL, "
-     "outcome TEXT NOT NULL, ended REAL NOT NULL, waited REAL NOT NULL, ran REAL NOT NULL, attempts INTEGER NOT NULL, "
-     "text BLOB NOT NULL, data BLOB, result BLOB)",),
-)  # type: Sequence[Sequence[str]]
 
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (MANY_ROWS - 1)
@@ -102,26 +53,19 @@ _SQL_PLACE = ("(CASE WHEN number >> 32 THEN ((number >> 32) + %d << 17) + (numbe
               % (1 << 15, HANDLE_BLOCK - 1, POSITIONS))
 _SELECT_EARLY = ("SELECT position, number FROM jobs WHERE position < %s AND state IN ('%s', '%s')"
                  % (_SQL_PLACE, WAITING, SET_ASIDE))
-# Of the columns of each table, those of bytes, those of bytes that may be missing, those of whole numbers, and of others.
-_KINDS = {"jobs": ("handle function unique_key state error workload", "reducer schedule", "priority attempts position",
-                   "due created"),
-          "results": ("handle function unique_key outcome text", "data result", "attempts", "ended waited ran")}
-_TYPES = "'blob', 'text'", "'blob', 'text', 'null'", "'integer'", "'real'"
 
 
-class JobStore:
+class JobStore(Store):
     """The file that holds the background jobs.
 
-    `durability` says when a job is on disk: EVERY before it is acknowledged; BATCH written before, but flushed to the disk
-    within a second only, so that a crash of the server loses nothing and a power failure the last second; EXIT when the server
-    stops.  The end of a job is flushed within a second with EVERY, too: after a power failure it may run again.
+    With `durability` BATCH, what is not flushed is in the WAL.  The end of a job is flushed within a second with EVERY, too:
+    after a power failure it may run again.
 
     `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection to a
     path.
 
-    Every method raises StoreError if the file cannot be read or written.  After an error in `write` or `replace` nothing of
-    what they were given counts as stored.  If the store is no longer `usable` then, what is on the disk cannot be told from
-    what is in the system's memory only, or the file is not what it was: `renew` has to succeed before they are called again.
+    It stops being `usable` when what is on the disk cannot be told from what is in the system's memory only, or the file is not
+    what it was.
 
     Owner: the server's dispatcher thread; until it is open, the thread that opens it.
     """
@@ -129,14 +73,9 @@ class JobStore:
     def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
                  gearmand_queue: "Optional[Tuple[str, str]]" = None, connect: "Optional[Callable[[str], Any]]" = None,
                  migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
-        if durability not in DURABILITIES:
-            raise ValueError("durability is one of %s, not %r" % (", ".join(DURABILITIES), durability))
         check_path("path", path)
         self.path = os.path.realpath(os.fsdecode(path))
-        self.durability = durability
-        self.jobs_stored = 0      # in the file, as of `open`
-        self.jobs_read = 0        # by `load`, as far as it has come
-        self.number = 0           # of the last handle that may have been given out, as of `open`
+        super().__init__(self.path, durability)
         if gearmand_queue is not None:
             check_kind("gearmand_queue", gearmand_queue, (tuple, list), "a pair of file and table")
             if len(gearmand_queue) != 2:
@@ -152,8 +91,6 @@ class JobStore:
         self._interrupted = False
         self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
         self._new = None          # type: Any # the connection to FILE-new, while that is written
-        self._whole = False       # FILE-new is whole and on disk
-        self._reserved = 0        # up to this number handles may be given out
         self._synchronous = ""
         self._patience = 0.0      # seconds to wait for another program that has the file locked, 0 for those of a connection
 
@@ -166,7 +103,7 @@ class JobStore:
         try:
             self._file.take()
         except self._errors as error:
-            raise self._error(error) from None
+            raise self.error(error) from None
 
     def _find_sqlite(self) -> None:
         try:
@@ -192,12 +129,12 @@ class JobStore:
                     if attempt == ATTEMPTS - 1 or self._interrupted:
                         raise
             if self._gearmand_queue is not None:
-                self._take_over(handle_prefix, wall, numbers or int, *self._gearmand_queue)
+                self._import(handle_prefix, wall, numbers or int, *self._gearmand_queue)
                 self._file.note()
                 self._look_over()
         except self._errors as error:
             self.abandon()
-            raise self._error(error) from None
+            raise self.error(error) from None
         except StoreError:
             self.abandon()
             raise
@@ -214,11 +151,15 @@ class JobStore:
 
     def load(self) -> "Iterator[Tuple[Any, ...]]":
         """All jobs, in the order in which to restore them, each a row: handle, function, unique and so on, as in AddRecord."""
-        for records in self.load_in_pieces():
+        for records in self._load_jobs():
             for record in records:
                 yield tuple(record[1:])
 
-    def load_in_pieces(self) -> "Iterator[List[AddRecord]]":
+    def load_records(self) -> "Iterator[List[Record]]":
+        yield from self._load_ends()
+        yield from self._load_jobs()
+
+    def _load_jobs(self) -> "Iterator[List[AddRecord]]":
         """All jobs, in the order in which to restore them, some at a time, or none when more have to be read first."""
         # Heaps; in `moved` stands None for what is read by its number when it has its turn.
         moved = [(position, number, None) for position, number in self._early]  # type: List[Tuple[int, int, Any]]
@@ -254,13 +195,13 @@ class JobStore:
                     yield some
                     some = []
         except self._errors as error:
-            raise self._error(error) from None
+            raise self.error(error) from None
         yield some
         for heap in (delayed, held):
             while heap:
                 yield [heappop(heap)[-1] for _ in range(min(len(heap), LOAD_STEP))]
 
-    def load_kept(self) -> "Iterator[List[KeepRecord]]":
+    def _load_ends(self) -> "Iterator[List[KeepRecord]]":
         """How the jobs ended of which that is kept, the first that ended first, some at a time."""
         some = []  # type: List[KeepRecord]
         size = 0
@@ -268,14 +209,14 @@ class JobStore:
             for row in self._connection.execute(_KEPT):
                 outcome = _OUTCOMES_READ.get(row[3])
                 if outcome is None:
-                    raise self._error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
+                    raise self.error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
                 some.append(KeepRecord(KEEP, *(row[:3] + (outcome,) + row[4:])))
                 size += ROW_SIZE + len(row[9] or b"") + len(row[10] or b"")
                 if len(some) >= LOAD_STEP or size > LOAD_SIZE:
                     yield some
                     some, size = [], 0
         except self._errors as error:
-            raise self._error(error) from None
+            raise self.error(error) from None
         yield some
 
     def _moved(self, entry: "Tuple[int, int, Any]") -> AddRecord:
@@ -287,7 +228,7 @@ class JobStore:
          _) = row
         state = _STATES_READ.get(stored)
         if state is None or priority not in PRIORITY_CLASSES:
-            raise self._error("the row of job %s makes no sense" % handle.decode("latin-1"))
+            raise self.error("the row of job %s makes no sense" % handle.decode("latin-1"))
         return AddRecord(ADD, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
                          created, position)
 
@@ -305,10 +246,6 @@ class JobStore:
         if self._patience and self._connection is not None:
             self._pragma("busy_timeout = %d" % (self._patience * 1000))
 
-    def wants(self, number: int) -> bool:
-        """Whether `write` is due, records or not, now that the last handle given out has this number."""
-        return number > self._reserved - HANDLE_BLOCK // 2
-
     def write(self, records: "Iterable[Record]", number: int, flush: bool = True) -> None:
         """Commit records of the core, in their order; `number` is that of the last handle.  On return they are on disk.
 
@@ -320,36 +257,8 @@ class JobStore:
         """Have what these records add in the file, and nothing else."""
         self._commit(records, number, True, True)
 
-    def renew(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> "Iterator[None]":
-        """Write the file anew with what these records add, or with nothing; a piece at a time, yielding after each.
-
-        Until the new one is whole and on disk, the old one is not touched, unless nothing of it is to be kept.  Once it
-        `is_whole`, the records were used, and after an error the next call goes on from there.
-        """
-        if not self._whole:
-            records = iter(records)
-            first = next(records, None)
-            self.begin_anew(number, first is None)
-            some = [] if first is None else [first]
-            size = 0
-            for record in records:
-                some.append(record)
-                size += time_to_write(record)
-                if size >= PIECE:
-                    self.add_anew(some)
-                    some, size = [], 0
-                    yield
-            self.add_anew(some)
-            yield
-            self._anew(self._make_whole)
-        self.put_in_place()
-
     def begin_anew(self, number: int, is_empty: bool) -> None:
-        """Begin a new file; the old one is not touched unless the new one is to be empty.
-
-        `add_anew` adds the jobs of records to it, and `end_anew` puts it in the place of the old one; that is what `renew`
-        does, with others served in between.
-        """
+        """Begin a new file; the old one is not touched unless the new one is to be empty."""
         self._disconnect()
         self._anew(self._begin_new, number, is_empty)
 
@@ -359,11 +268,8 @@ class JobStore:
 
     def end_anew(self) -> None:
         """Put the new file, to which nothing is missing, in the place of the old one."""
-        self._anew(self._make_whole)
-        self.put_in_place()
-
-    def put_in_place(self) -> None:
-        """Put the new file, which is whole, in the place of the old one."""
+        if not self.is_whole:
+            self._anew(self._make_whole)
         self._anew(self._put_in_place)
 
     def _anew(self, step: "Callable[..., None]", *arguments: "Any") -> None:
@@ -371,9 +277,9 @@ class JobStore:
             self._file.take()
             step(*arguments)
         except self._errors as error:
-            self._whole = self._whole and os.path.exists(self._file.new)
+            self.is_whole = self.is_whole and os.path.exists(self._file.new)
             self._drop_new()
-            raise self._error(error) from None
+            raise self.error(error) from None
         except StoreError:
             self._drop_new()
             raise
@@ -393,10 +299,10 @@ class JobStore:
             connection.execute("PRAGMA " + pragma).fetchall()
         connection.execute("BEGIN IMMEDIATE")
         for version in range(len(self._migrations)):
-            self._migrate(connection, version)
+            migrate(connection, self._migrations, version)
         connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number + HANDLE_BLOCK,))
         connection.execute("COMMIT")
-        self._reserved = number + HANDLE_BLOCK
+        self.reserved = number + HANDLE_BLOCK
 
     def _add_to_new(self, records: "Iterable[Union[AddRecord, KeepRecord]]") -> None:
         self._new.execute("BEGIN IMMEDIATE")
@@ -412,18 +318,13 @@ class JobStore:
         self._new.close()
         self._new = None
         self._file.sync_folder()
-        self._whole = True
+        self.is_whole = True
 
     def _put_in_place(self) -> None:
         for _ in self._file.put_in_place():
             continue
-        self._whole = False
+        self.is_whole = False
         self._open(first=False)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether `renew` has come so far that it only has to put the new file in its place."""
-        return self._whole
 
     def could_shrink(self, size: int) -> bool:
         """Whether a new file for jobs of so many bytes would take up less than the old one, and there is room for it."""
@@ -440,7 +341,7 @@ class JobStore:
                 self._checkpoint("PASSIVE")
         except self._errors as error:
             self._fail(error)
-            raise self._error(error) from None
+            raise self.error(error) from None
         except StoreError:
             self._disconnect()
             raise
@@ -452,18 +353,18 @@ class JobStore:
                 self._file.check()
                 self._checkpoint("PASSIVE")  # and have all on disk that waited for it
                 self._set_synchronous("FULL")
-                if number != self._reserved:
+                if number != self.reserved:
                     self._connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number,))
                 self._checkpoint("TRUNCATE")
                 self._close_reader()  # so that SQLite removes the WAL
         except self._errors as error:
             self._fail(error)
             if self._connection is None:
-                raise self._error(error) from None
+                raise self.error(error) from None
             _logger_store.info("%s is not closed in order, but all is in it: %s", self.path, error)
         except StoreError as error:
             self._disconnect()
-            raise self._error(error.reason) from None
+            raise self.error(error.reason) from None
         self.abandon()
 
     def drop_connection(self) -> None:
@@ -488,13 +389,14 @@ class JobStore:
         connection = self._connection = self._connect(self.path)
         connection.text_factory = bytes
         self._set_patience()
-        version = self._version()
+        gearmand_table = self._gearmand_queue[1] if self._gearmand_queue is not None else GEARMAND_TABLE
+        version = schema_version(connection, self.path, len(self._migrations), gearmand_table)
         if first:
             if self._interrupted:
-                raise self._error("interrupted")
+                raise self.error("interrupted")
             if self._pragma("journal_mode") == b"wal":
                 self._open_reader()
-            self._check_content()
+            check_content(connection, self.path, self._gearmand_queue is not None)
         if self._pragma("journal_mode = WAL") != b"wal":
             raise StoreError("%s: this file system cannot hold a database in WAL mode" % self.path)
         self._open_reader()
@@ -506,16 +408,16 @@ class JobStore:
         self._set_synchronous("FULL")
         for number in range(version, len(self._migrations)):
             connection.execute("BEGIN IMMEDIATE")
-            self._migrate(connection, number)
+            migrate(connection, self._migrations, number)
             self._pragma("application_id = %d" % APPLICATION_ID)
             connection.execute("COMMIT")
         if first:
-            self._check_rows()
+            check_rows(connection, self.path)
             self.number, = connection.execute("SELECT value FROM settings WHERE name = 'handles'").fetchone()
-            self._reserved = self.number + HANDLE_BLOCK
+            self.reserved = self.number + HANDLE_BLOCK
             self._look_over()
         # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
-        connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self._reserved,))
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (self.reserved,))
         self._file.sync_folder()  # for the name of the WAL
         self._checkpoint("PASSIVE")
 
@@ -525,11 +427,6 @@ class JobStore:
         self.jobs_stored, highest = execute("SELECT count(*), max(number) FROM jobs").fetchone()
         self.number = max(self.number, highest or 0)
         self._early = sorted(execute(_SELECT_EARLY))
-
-    def _migrate(self, connection: "Any", number: int) -> None:
-        for statement in self._migrations[number]:
-            connection.execute(statement)
-        connection.execute("PRAGMA user_version = %d" % (number + 1))
 
     def _open_reader(self) -> None:
         """Open the file once more, for reading only.
@@ -549,63 +446,25 @@ class JobStore:
             self._reader.close()
             self._reader = None
 
-    def _version(self) -> int:
-        """The version of the file's schema, 0 for a new one.  Raises StoreError for other programs' files."""
-        version = int(self._pragma("user_version"))
-        if self._pragma("application_id") == APPLICATION_ID:
-            if version > len(self._migrations):
-                raise StoreError("%s was written by a newer release: its schema has version %d, this release knows %d"
-                                 % (self.path, version, len(self._migrations)))
-            return version
-        strangers = [table for table in self._tables(self._connection)
-                     if not table.startswith((self._gearmand_table(), "sqlite_"))]
-        if version or strangers:
-            raise StoreError("%s is the database of another program" % self.path)
-        return 0
-
-    def _gearmand_table(self) -> str:
-        return self._gearmand_queue[1] if self._gearmand_queue is not None else GEARMAND_TABLE
-
-    def _check_content(self) -> None:
-        """Raise StoreError for a damaged file, and for jobs of a gearmand that nobody told us to take over."""
-        verdict = self._pragma("quick_check(1)")
-        if verdict != b"ok":
-            raise StoreError("%s is damaged: %s" % (self.path, verdict.decode("latin-1").replace("\n", " ")))
-        if self._gearmand_queue is None and GEARMAND_TABLE in self._tables(self._connection):
-            count = self._connection.execute('SELECT count(*) FROM "%s"' % GEARMAND_TABLE).fetchone()[0]
-            if count:
-                raise StoreError("%s holds %d jobs of a gearmand, which have to be imported (--import-gearmand)" % (
-                    self.path, count))
-
-    def _check_rows(self) -> None:
-        """Raise StoreError if anybody has written to the tables what is none of ours."""
-        execute = self._connection.execute
-        for table in sorted(_KINDS.keys() & self._tables(self._connection)):
-            kinds = _KINDS[table]
-            wrong = ["typeof(%s) NOT IN (%s)" % (column, types)
-                     for columns, types in zip(kinds, _TYPES) for column in columns.split()]
-            # What a record is about is known by the number at the end of its handle.
-            wrong.append("substr(CAST(handle AS BLOB), -length(number) - 1) <> CAST(':' || number AS BLOB)")
-            row = execute("SELECT number FROM %s WHERE %s LIMIT 1" % (table, " OR ".join(wrong))).fetchone()
-            if row is not None:
-                raise self._error("the row %d of the table %s makes no sense" % (row[0], table))
-        if execute("SELECT count(*) FROM settings WHERE name = 'handles' AND typeof(value) = 'integer'").fetchone() != (1,):
-            raise self._error("the row 'handles' of the table settings makes no sense")
-
     def _pragma(self, text: str) -> "Any":
-        row = self._connection.execute("PRAGMA " + text).fetchone()
-        return row[0] if row else None
+        return read_pragma(self._connection, text)
 
-    @staticmethod
-    def _tables(connection: "Any") -> "List[str]":
-        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return [name.decode() for name, in rows]
+    def _import(self, handle_prefix: bytes, wall: float, numbers: "Callable[[int], int]", path: str, table: str) -> None:
+        """Take over the jobs of a gearmand."""
+        def add(jobs: "Sequence[GearmandJob]") -> None:
+            highest, = self._connection.execute("SELECT max(number) FROM jobs").fetchone()
+            records, self.number = records_of_gearmand(jobs, handle_prefix, wall, max(self.number, highest or 0), numbers)
+            self._connection.executemany(_INSERT, self._rows(records))
+        try:
+            import_gearmand(self._connection, self.path, path, table, add)
+        except self._errors as error:
+            raise self.error("cannot import %s: %s" % (path, error)) from None
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
     def _commit(self, records: "Iterable[Record]", number: int, flush: bool, anew: bool) -> None:
         connection = self._connection
-        reserved = self._reserved
+        reserved = self.reserved
         if self.wants(number):
             # Handles must not repeat, not even after a crash of the system.
             reserved = number + HANDLE_BLOCK
@@ -622,17 +481,17 @@ class JobStore:
             for kind, group in groupby(records, attrgetter("kind")):
                 self._write_group(kind, group)
             # Something has to be written for the commit to flush what earlier ones left to be flushed.
-            if reserved != self._reserved or anew or not records:
+            if reserved != self.reserved or anew or not records:
                 connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (reserved,))
             connection.execute("COMMIT")
             self._file.note_commit()
         except self._errors as error:
             self._fail(error)
-            raise self._error(error) from None
+            raise self.error(error) from None
         except StoreError as error:
             self._disconnect()
-            raise self._error(error.reason) from None
-        self._reserved = reserved
+            raise self.error(error.reason) from None
+        self.reserved = reserved
         self._unmoved += 3 * 4096
 
     def _fail(self, error: BaseException) -> None:
@@ -668,11 +527,11 @@ class JobStore:
             execute(_UPDATE, self._updates(group))
         elif kind == CHANGE:
             for record in group:
-                self._connection.execute(_CHANGES[record.column], (record.value, _handle_number(record.handle)))
+                self._connection.execute(_CHANGES[record.column], (record.value, handle_number(record.handle)))
         elif kind == KEEP:
             execute(_KEEP, self._rows_of(kind, group))
         else:
-            execute(_REMOVE if kind == REMOVE else _FORGET, [(_handle_number(record.handle),) for record in group])
+            execute(_REMOVE if kind == REMOVE else _FORGET, [(handle_number(record.handle),) for record in group])
 
     def _insert(self, rows: "Iterator[Tuple[Any, ...]]") -> None:
         """Many rows with one statement, as each gives the other thread a turn that this one then waits for."""
@@ -706,14 +565,14 @@ class JobStore:
 
     def _updates(self, records: "Iterable[UpdateRecord]") -> "Iterator[Tuple[Any, ...]]":
         for record in records:
-            number = _handle_number(record.handle)
+            number = handle_number(record.handle)
             self._unmoved += ROW_SIZE
             yield record.state, record.attempts, record.due, record.error, record.position or place_of(number), number
 
     def _kept_rows(self, records: "Iterable[KeepRecord]") -> "Iterator[Tuple[Any, ...]]":
         for record in records:
             self._unmoved += ROW_SIZE + len(record.data or b"") + len(record.result or b"")
-            yield (_handle_number(record.handle),) + record[1:]
+            yield (handle_number(record.handle),) + record[1:]
 
     def _set_synchronous(self, mode: str) -> None:
         if mode != self._synchronous:
@@ -729,105 +588,3 @@ class JobStore:
                 _logger_store.debug("closing %s: %s", self.path, error)
             self._connection = None
         self._close_reader()
-
-    def _error(self, reason: object) -> StoreError:
-        text = str(getattr(reason, "strerror", None) or reason)
-        return StoreError("%s: %s" % (self.path, text), text)
-
-    # ---------------------------------------------------------------------------------------------------- gearmand's table
-
-    def _take_over(self, handle_prefix: bytes, wall: float, numbers: "Callable[[int], int]", path: str, table: str) -> None:
-        """Copy the jobs of a gearmand's table, and rename the table so that they are taken over once only."""
-        source = self._connection
-        try:
-            if path != self.path:
-                if not os.path.exists(path):
-                    raise StoreError("%s: there is no such file to import" % path)
-                source = connect_sqlite(path)
-                source.text_factory = bytes
-            source.execute("BEGIN IMMEDIATE")
-            tables = self._tables(source)
-            old = table + "_imported"
-            if table not in tables:
-                if old not in tables:
-                    raise StoreError("%s has no table %s to import" % (path, table))
-                source.execute("ROLLBACK")
-                _logger_store.info("%s: the table %s was imported before", path, table)
-                return
-            rows = read_gearmand_table(source, table)
-            while old in tables:
-                old += "_too"
-            source.execute("ALTER TABLE %s RENAME TO %s" % (_quoted(table), _quoted(old)))
-            if source is not self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-            self._add_rows(rows, handle_prefix, wall, numbers)
-            # Ours first: after a crash between the two, jobs are there twice rather than not at all.
-            self._connection.execute("COMMIT")
-            if source is not self._connection:
-                source.execute("COMMIT")
-        except self._errors as error:
-            raise self._error("cannot import %s: %s" % (path, error)) from None
-        finally:
-            if source is not self._connection:
-                source.close()
-        _logger_store.warning("%s: %d jobs imported from the table %s, which is now called %s", path, len(rows), table, old)
-
-    def _add_rows(self, rows: "Sequence[Tuple[Any, ...]]", handle_prefix: bytes, wall: float,
-                  numbers: "Callable[[int], int]") -> None:
-        highest, = self._connection.execute("SELECT max(number) FROM jobs").fetchone()
-        self.number = max(self.number, highest or 0)
-        records = []
-        for count, (unique, function, priority, data, when) in enumerate(rows):
-            if count % (HANDLE_BLOCK - 1) == 0:
-                self.number = numbers(self.number)
-            self.number += 1
-            records.append(AddRecord(ADD, b"%s:%d" % (handle_prefix, self.number), function, unique, data, None, priority,
-                                     when, 0, DELAYED if when else WAITING, b"", None, wall, 0))
-        self._connection.executemany(_INSERT, self._rows(records))
-
-
-def read_gearmand_table(connection: "Any", table: str) -> "List[Tuple[bytes, bytes, int, bytes, float]]":
-    """The jobs of a table that gearmand's libsqlite3 queue made, in their order: (unique, function, priority, data, unix time).
-
-    Payloads may be NULL, which is how it stores empty ones; tables of old releases have no column `when_to_run`.  Raises
-    StoreError if it is no such table.
-    """
-    columns = [row[1].decode() for row in connection.execute("PRAGMA table_info(%s)" % _quoted(table))]
-    missing = sorted({"unique_key", "function_name", "priority", "data"} - set(columns))
-    if missing:
-        raise StoreError("the table %s is not gearmand's: it has no column %s" % (table, ", ".join(missing)))
-    when = "when_to_run" if "when_to_run" in columns else "0"
-    jobs = []
-    for unique, function, priority, data, due in connection.execute(
-            "SELECT unique_key, function_name, priority, CAST(data AS BLOB), CAST(%s AS REAL) FROM %s ORDER BY rowid"
-            % (when, _quoted(table))):
-        # A unique of 64 bytes was stored with a NUL in place of its last.
-        jobs.append(((unique or b"").partition(b"\0")[0], (function or b"").partition(b"\0")[0],
-                     priority if priority in PRIORITY_CLASSES else PRIORITY_NORMAL, data or b"", max(0.0, due or 0.0)))
-    return jobs
-
-
-def time_to_write(record: "Record") -> int:
-    """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
-    return 8 * ROW_SIZE + len((record.workload if record.kind == ADD else record.result) or b"")
-
-
-def compact(records: "List[Record]") -> "List[Record]":
-    """Records of the same effect: of a job that is removed only that, of others, and of how jobs ended, what came last."""
-    latest = {}  # type: Dict[Any, Record]
-    removed = {record.handle for record in records if record.kind == REMOVE}
-    for record in records:
-        kind = KEEP if record.kind == FORGET else record.kind
-        if kind in (REMOVE, KEEP) or record.handle not in removed:
-            key = (kind, record.handle, record.column if kind == CHANGE else "")
-            latest.pop(key, None)  # so that it moves to the end
-            latest[key] = record
-    return list(latest.values())
-
-
-def _handle_number(handle: bytes) -> int:
-    return int(handle[handle.rindex(b":") + 1:])
-
-
-def _quoted(name: str) -> str:
-    return '"%s"' % name.replace('"', '""')

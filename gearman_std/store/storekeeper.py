@@ -14,8 +14,8 @@ from ..core.ledger import ADD, KEEP
 from ..core.kept import kept_size
 from ..errors import StoreError, StoreInUse
 from .loading import Loading
-from .files import PIECE
-from .sqlite import EVERY, EXIT, ROW_SIZE, compact, time_to_write
+from .records import PIECE, ROW_SIZE, compact, time_to_write
+from .store import EVERY, EXIT
 from .thread import StoreThread
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..core.core import Core
     from ..core.ledger import Record
     Then = Callable[[Optional[StoreError]], None]  # is called with what went wrong
-    from .sqlite import JobStore
+    from .store import Store
 
 _logger_keeper = logging.getLogger("gearman_std.store")
 
@@ -48,7 +48,7 @@ class StoreKeeper:
     Owner: the server's dispatcher thread.
     """
 
-    def __init__(self, core: "Core", store: "JobStore") -> None:
+    def __init__(self, core: "Core", store: "Store") -> None:
         self.complete = True            # what was to be written at the end was written
         self._core = core
         self._store = store
@@ -104,7 +104,7 @@ class StoreKeeper:
     @property
     def name(self) -> str:
         """What the store is called, for people."""
-        return self._store.path
+        return self._store.name
 
     @property
     def waiting(self) -> bool:
@@ -252,10 +252,10 @@ class StoreKeeper:
             len(record.workload) if record.kind == ADD else kept_size(record)
             for record in records if record.kind in (ADD, KEEP)))
         # Where nothing reached the disk, nothing of the refused jobs has to be removed from it.
-        core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"), written=not self._store.usable)
+        core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"), written=self._store.uncertain)
 
     def _tell_the_end(self) -> None:
-        _logger_keeper.error("%s can be written again", self._store.path)
+        _logger_keeper.error("%s can be written again", self._store.name)
         self._told = False
         self._quiet = QUIET
         self._well_since = NOT_YET
@@ -314,10 +314,10 @@ class StoreKeeper:
     def _begin_anew(self) -> None:
         """Have the store written anew from what the core has, in whose ledger is then what happens meanwhile."""
         core, store = self._core, self._store
-        _logger_keeper.info("%s is written anew", store.path)
+        _logger_keeper.info("%s is written anew", store.name)
         if store.is_whole:
             self._anew = iter(())
-            self._order(self._after_anew, store.put_in_place)
+            self._order(self._after_anew, store.end_anew)
             return
         core.ledger.begin_anew()
         pieces = self._pieces()

@@ -51,7 +51,7 @@ def survivors(disk, folder, chance=None):
     disk.write_image(where, chance)
     store = JobStore(os.path.join(where, "jobs.db"))
     store.open(b"H:x", 1.0)
-    found = {row.handle for some in store.load_in_pieces() for row in some}
+    found = {row.handle for some in store.load_records() for row in some}
     store.abandon()
     shutil.rmtree(where)
     return found

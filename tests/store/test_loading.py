@@ -10,7 +10,9 @@ from gearman_std.core.ledger import ADD, AddRecord
 from gearman_std.errors import StoreError
 from gearman_std.store import loading as loading_module
 from gearman_std.store.loading import Loading
-from gearman_std.store.sqlite import LOAD_STEP, JobStore, connect_sqlite
+from gearman_std.store.files import connect_sqlite
+from gearman_std.store.records import LOAD_STEP
+from gearman_std.store.sqlite import JobStore
 
 from server_tools import TIMEOUT
 

@@ -9,86 +9,15 @@ import sys
 import pytest
 
 from gearman_std.errors import StoreError
-from gearman_std.core.jobs import DELAYED, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
-from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
-                                     KeepRecord, RemoveRecord, UpdateRecord)
-from gearman_std.core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
+from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
+from gearman_std.core.ledger import FORGET, REMOVE, ForgetRecord, RemoveRecord
+from gearman_std.core.statistics import END_CANCELLED, END_FAILED
 from gearman_std.store import sqlite as sqlite_module
-from gearman_std.store.sqlite import (APPLICATION_ID, BATCH, DURABILITIES, EXIT, HANDLE_BLOCK, MIGRATIONS, JobStore, compact,
-                                      connect_sqlite)
-
-
-PLACE = [0]  # of the last job
-
-
-def add(number, function=b"f", unique=b"", workload=b"w", reducer=None, priority=1, due=0.0, attempts=0, state=WAITING,
-        error=b"", schedule=None, created=1000.0):
-    PLACE[0] = number * POSITIONS
-    return AddRecord(ADD, b"H:x:%d" % number, function, unique, workload, reducer, priority, due, attempts, state, error,
-                     schedule, created, number * POSITIONS)
-
-
-def update(number, state=WAITING, attempts=1, due=0.0, error=b"lost"):
-    """The job is put behind all that were made, or put behind others, before."""
-    PLACE[0] += 1
-    return UpdateRecord(UPDATE, b"H:x:%d" % number, state, attempts, due, error, PLACE[0])
-
-
-def changed(number, column, value):
-    return ChangeRecord(CHANGE, b"H:x:%d" % number, column, value)
-
-
-def removed(number):
-    return RemoveRecord(REMOVE, b"H:x:%d" % number)
-
-
-OPENED = []
-
-
-def opened(path, *arguments, **options):
-    store = JobStore(path, *arguments, **options)
-    store.open(b"H:x", 1000.0)
-    OPENED.append(store)
-    return store
-
-
-@pytest.fixture(autouse=True)
-def close_all():
-    yield
-    while OPENED:
-        OPENED.pop().abandon()
-
-
-def load(store):
-    """All that it loads."""
-    rows = [row for some in store.load_in_pieces() for row in some]
-    assert [row[1:] for row in rows] == list(store.load())
-    return rows
-
-
-def numbers(store):
-    return [int(row.handle.rpartition(b":")[2]) for row in load(store)]
-
-
-def content(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "jobs.db")
-
-
-@pytest.fixture
-def store(path):
-    return opened(path)
-
-
-def again(store):
-    """The same file, opened by the next server after a crash of this one."""
-    store.abandon()
-    return opened(store.path)
+from gearman_std.store.files import connect_sqlite
+from gearman_std.store.sqlite import JobStore
+from gearman_std.store.store import BATCH, DURABILITIES, EXIT
+from store_tools import (Faulty, Plan, add, again, changed, content, kept, load, load_all, load_ends, numbers, opened, refusal,
+                         removed, update)
 
 
 # --- What is written comes back.
@@ -99,6 +28,7 @@ def test_every_property_of_a_job_comes_back(store):
     store.write(rows, 3)
     store = again(store)
     assert sorted(load(store)) == sorted(rows)
+    assert sorted(store.load()) == sorted(row[1:] for row in rows), "as rows, as in release 1.0.0"
 
 
 def test_a_memoryview_is_stored_like_bytes(store):
@@ -142,7 +72,7 @@ def test_jobs_of_all_states_come_back_in_order_wherever_they_were_put(store, mon
     expected = sorted(rows, key=lambda row: (order.get(row.state, 0), row.due, row.position))
     store = again(store)
     assert store.jobs_stored == len(rows)
-    pieces = list(store.load_in_pieces())
+    pieces = list(store.load_records())
     assert [row for some in pieces for row in some] == expected
     assert len(pieces) > 10 and store.jobs_read == len(rows)
 
@@ -199,8 +129,8 @@ def test_replace_leaves_nothing_else(store):
 def test_what_was_not_flushed_survives_a_crash_of_the_process(path):
     """In WAL mode a commit without fsync is with the system, which does not crash with us."""
     code = ("from gearman_std.core.ledger import AddRecord, RemoveRecord\n"
-            "from gearman_std.store.sqlite import BATCH, JobStore; import os, signal\n"
-            "store = JobStore(%r, BATCH); store.open(b'H', 0.0)\n"
+            "from gearman_std.store.sqlite import JobStore; import os, signal\n"
+            "store = JobStore(%r, 'batch'); store.open(b'H', 0.0)\n"
             "store.write([AddRecord('add', b'H:%%d' %% n, b'f', b'', b'', None, 1, 0, 0, 'waiting', b'', None, 0, 0)\n"
             "             for n in range(1, 100)], 99)\n"
             "store.write([RemoveRecord('remove', b'H:5')], 99, flush=False)\n"
@@ -262,14 +192,6 @@ def test_handles_of_jobs_that_are_there_count_even_if_the_setting_is_lost(store)
 
 # --- What cannot be opened.
 
-def refusal(path, *arguments, **options):
-    with pytest.raises(StoreError) as caught:
-        opened(path, *arguments, **options)
-    assert str(caught.value).startswith(os.path.realpath(path))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_a_second_server_is_kept_out(store):
     assert "in use by another server" in refusal(store.path)
     again(store).abandon()
@@ -325,35 +247,6 @@ def test_a_read_only_file_is_refused(store):
     assert "readonly" in refusal(store.path, connect=connect)
 
 
-@pytest.mark.parametrize("change", [
-    "jobs SET handle = 5", "jobs SET handle = X'313a'", "jobs SET handle = 'H:x:2'", "jobs SET function = 1.5",
-    "jobs SET unique_key = 0", "jobs SET workload = 7", "jobs SET reducer = 0", "jobs SET due = 'soon'", "jobs SET due = X'31'",
-    "jobs SET attempts = 'a'", "jobs SET attempts = 0.5", "jobs SET priority = 'high'",
-    "jobs SET error = 0", "jobs SET schedule = 5", "jobs SET created = 'then'", "jobs SET position = 'x'",
-    "results SET handle = 9", "results SET ended = 'x'", "results SET ran = X'30'", "results SET attempts = 'x'",
-    "results SET text = 0", "results SET data = 4", "results SET result = 4.5",
-    "settings SET value = 'x' WHERE name = 'handles'",
-    "settings SET value = NULL WHERE name = 'handles'", "settings SET name = 'x' WHERE name = 'handles'"])
-def test_what_others_wrote_into_a_column_is_refused_at_the_start_if_it_is_none_of_ours(store, change):
-    store.write([add(1), kept(2)], 2)
-    store.close(2)
-    with sqlite3.connect(store.path, isolation_level=None) as connection:
-        assert connection.execute("UPDATE " + change).rowcount == 1
-    connection.close()
-    table = change.split()[0]
-    assert re.search("row .* of the table %s makes no sense" % table, refusal(store.path))
-
-
-def test_what_others_wrote_as_text_into_a_column_of_bytes_is_read(store):
-    store.write([add(1), kept(2)], 2)
-    store.close(2)
-    with sqlite3.connect(store.path, isolation_level=None) as connection:
-        connection.execute("UPDATE jobs SET function = 'g', workload = 'text', due = 5")
-    connection.close()
-    row, = load(again(store))
-    assert (row.function, row.workload, row.due) == (b"g", b"text", 5.0)
-
-
 def test_a_row_that_makes_no_sense_is_refused(store):
     store.write([add(1, priority=7)], 1)
     with pytest.raises(StoreError, match="H:x:1 makes no sense"):
@@ -366,109 +259,7 @@ def test_durability_is_one_of_three(path):
         JobStore(path, "sometimes")
 
 
-# --- Versions.
-
-NEXT_VERSION = MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "UPDATE jobs SET colour = 'red'"),)
-
-
-def test_the_file_says_what_it_is(store):
-    connection = sqlite3.connect(store.path)
-    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-    connection.close()
-
-
-def test_the_schema_is_as_documented(store, sources):
-    from gearman_std.store import sqlite as module
-    connection = sqlite3.connect(store.path)
-    for table in ("jobs", "settings"):
-        for row in connection.execute("PRAGMA table_info(%s)" % table):
-            if table == "jobs":
-                assert "\n        %-11s %s" % (row[1], row[2]) in module.__doc__
-    assert {name for name, in connection.execute("SELECT name FROM settings")} == {"handles", "id"}
-    connection.close()
-
-
-def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
-    store.write([add(1, workload=b"kept")], 1)
-    store.close(1)
-    newer = opened(store.path, migrations=NEXT_VERSION)
-    assert load(newer)[0].workload == b"kept"
-    newer.close(1)
-    connection = sqlite3.connect(store.path)
-    assert connection.execute("SELECT colour FROM jobs").fetchone() == ("red",)
-    connection.close()
-
-
-def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_other(path):
-    old = opened(path, migrations=MIGRATIONS[:1])
-    old.write([add(1, unique=b"u"), add(2, unique=b"u"), update(1), add(3, unique=b"-"), add(4, unique=b"-"), add(5), add(6),
-               add(7, b"g", b"u"), add(8, unique=b"v", state=SET_ASIDE), add(9, unique=b"v")], 9)
-    old.close(9)
-    assert [(row.handle, row.state) for row in load(opened(path)) if row.state != WAITING] == [
-        (b"H:x:8", SET_ASIDE), (b"H:x:2", HELD)]
-
-
-def test_a_newer_file_is_refused(path):
-    opened(path, migrations=NEXT_VERSION).close(0)
-    assert "newer release" in refusal(path)
-
-
-def test_an_update_of_the_schema_that_fails_leaves_the_file_as_it_was(store):
-    store.write([add(1)], 1)
-    store.close(1)
-    refusal(store.path, migrations=MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "nonsense"),))
-    store = opened(store.path)
-    assert numbers(store) == [1]
-
-
 # --- Failures.
-
-class Faulty:
-    """An SQLite connection whose n-th statement fails, before or after it has done its work."""
-
-    def __init__(self, path, plan):
-        self._real = connect_sqlite(path)
-        self._plan = plan
-
-    def __setattr__(self, name, value):
-        object.__setattr__(self, name, value)
-        if name == "text_factory":
-            self._real.text_factory = value
-
-    def execute(self, *arguments):
-        return self._plan.run(self._real.execute, *arguments)
-
-    def executemany(self, *arguments):
-        return self._plan.run(self._real.executemany, *arguments)
-
-    def close(self):
-        self._real.close()
-
-
-class Plan:
-    """Lets the n-th statement fail from when it is armed, or all from that on."""
-
-    def __init__(self):
-        self.left = 0
-        self.late = self.for_long = False
-
-    def arm(self, n, late=False, for_long=False):
-        self.left, self.late, self.for_long = n, late, for_long
-
-    def disarm(self):
-        """Whether it had not come to the n-th."""
-        left, self.left = self.left, 0
-        return left > 0
-
-    def run(self, method, *arguments):
-        self.left -= 1
-        if self.left == 0 or self.for_long and self.left < 0:
-            if self.late:
-                method(*arguments)
-            raise sqlite3.OperationalError("disk I/O error")
-        return method(*arguments)
-
 
 BEFORE = [add(1), add(2), add(3, state=SET_ASIDE)]
 CHANGES = [add(4), update(1), changed(2, "workload", b"new"), RemoveRecord(REMOVE, b"H:x:3"), add(5)]
@@ -800,149 +591,6 @@ def test_a_reader_does_not_disturb(store):
     assert numbers(store) == [1, 2]
 
 
-# --- compact.
-
-def test_compact_keeps_the_effect():
-    second, third = update(2), update(3)
-    records = [update(1), update(2, DELAYED), changed(3, "priority", 1), second, removed(1),
-               changed(3, "priority", 0), changed(3, "workload", b"a"), third, removed(9),
-               removed(9)]
-    assert compact(records) == [second, removed(1), changed(3, "priority", 0),
-                                changed(3, "workload", b"a"), third, removed(9)]
-
-
-def test_compact_is_the_same_to_the_store(store, tmp_path):
-    import random
-    chance = random.Random(4)
-    records = []
-    for _ in range(300):
-        n = chance.randrange(1, 20)
-        records.append(chance.choice([update(n, chance.choice([WAITING, SET_ASIDE]), chance.randrange(9)),
-                                      changed(n, "priority", chance.randrange(3)),
-                                      changed(n, "workload", b"%d" % chance.randrange(9))]
-                                     + [removed(n)] * (chance.random() < 0.1)))
-    other = opened(str(tmp_path / "other.db"))
-    for one, script in ((store, records), (other, compact(records))):
-        one.write([add(n) for n in range(1, 20)], 20)
-        one.write(script, 20)
-    assert len(compact(records)) < 60
-    assert load(store) == load(other) != []
-    other.abandon()
-
-
-# --- gearmand's table.
-
-def gearmand_file(path, rows, columns="unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB, when_to_run INTEGER",
-                  table="gearman_queue"):
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE %s (%s, PRIMARY KEY (unique_key, function_name))" % (table, columns))
-    connection.executemany("INSERT INTO %s VALUES (%s)" % (table, ", ".join("?" * (columns.count(",") + 1))), rows)
-    connection.commit()
-    connection.close()
-
-
-ROWS = [("u1", "f", 1, b"\x00data", 0), ("u2", "f", 0, None, 0), ("", "g", 2, "text", 12345),
-        ("u" * 63 + "\0", "f", 9, b"", None)]
-TAKEN = [(b"f", b"u1", b"\x00data", 1, 0.0, "waiting"), (b"f", b"u2", b"", 0, 0.0, "waiting"),
-         (b"f", b"u" * 63, b"", 1, 0.0, "waiting"), (b"g", b"", b"text", 2, 12345.0, "delayed")]
-
-
-def taken(store):
-    return [(row.function, row.unique, row.workload, row.priority, row.due, row.state) for row in load(store)]
-
-
-def test_a_gearmands_jobs_are_taken_over_once(path, tmp_path):
-    old = str(tmp_path / "old.db")
-    gearmand_file(old, ROWS)
-    store = opened(path, gearmand_queue=(old, "gearman_queue"))
-    assert taken(store) == TAKEN
-    assert [row.handle for row in load(store)] == [b"H:x:1", b"H:x:2", b"H:x:4", b"H:x:3"]
-    assert store.number == 4
-    store.abandon()
-    store = opened(path, gearmand_queue=(old, "gearman_queue"))
-    assert taken(store) == TAKEN
-    store.abandon()
-    connection = sqlite3.connect(old)
-    assert connection.execute("SELECT count(*) FROM gearman_queue_imported").fetchone() == (4,)
-    connection.close()
-
-
-def test_a_table_in_the_same_file_is_taken_over_on_request_and_not_overlooked(path):
-    gearmand_file(path, ROWS)
-    before = content(path)
-    assert "4 jobs of a gearmand" in refusal(path)
-    assert content(path) == before
-    store = opened(path, gearmand_queue=(path, "gearman_queue"))
-    assert taken(store) == TAKEN
-    store.abandon()
-    store = opened(path)
-    assert taken(store) == TAKEN
-
-
-def test_an_empty_table_in_the_same_file_is_no_obstacle(path):
-    gearmand_file(path, [])
-    opened(path).abandon()
-
-
-def test_a_later_table_of_the_same_gearmand_is_taken_over_too(path, tmp_path):
-    old = str(tmp_path / "old.db")
-    for _ in range(3):
-        gearmand_file(old, ROWS[:1])
-        store = opened(path, gearmand_queue=(old, "gearman_queue"))
-        count = len(load(store))
-        store.abandon()
-    assert count == 3
-
-
-def test_an_old_table_has_no_times(path, tmp_path):
-    old = str(tmp_path / "old.db")
-    gearmand_file(old, [row[:4] for row in ROWS], "unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB", "q")
-    store = opened(path, gearmand_queue=(old, "q"))
-    assert [row.due for row in load(store)] == [0.0] * 4
-
-
-def test_what_cannot_be_taken_over(path, tmp_path):
-    old = str(tmp_path / "old.db")
-    with pytest.raises(StoreError, match="no such file"):
-        opened(path, gearmand_queue=(old, "gearman_queue"))
-    sqlite3.connect(old).close()
-    with pytest.raises(StoreError, match="no table gearman_queue"):
-        opened(path, gearmand_queue=(old, "gearman_queue"))
-    connection = sqlite3.connect(old)
-    connection.execute("CREATE TABLE gearman_queue (unique_key, data)")
-    connection.close()
-    with pytest.raises(StoreError, match="no column function_name, priority"):
-        opened(path, gearmand_queue=(old, "gearman_queue"))
-
-
-def test_a_file_that_cannot_be_taken_over_is_named_and_not_the_new_one_alone(path, tmp_path):
-    old = tmp_path / "old.db"
-    old.write_bytes(b"no database, " * 100)
-    with pytest.raises(StoreError) as caught:
-        opened(path, gearmand_queue=(str(old), "gearman_queue"))
-    assert str(caught.value) == "%s: cannot import %s: file is not a database" % (path, old)
-
-
-def test_taking_over_fails_at_the_nth_statement_for_every_n(path, tmp_path):
-    """The jobs are taken over, or still where they were; never neither, and with one file never both."""
-    for n in range(1, 60):
-        for name in os.listdir(os.path.dirname(path)):
-            os.unlink(os.path.join(os.path.dirname(path), name))
-        gearmand_file(path, ROWS)
-        plan = Plan()
-        plan.arm(n)
-        try:
-            store = opened(path, gearmand_queue=(path, "gearman_queue"), connect=lambda path: Faulty(path, plan))
-        except StoreError:
-            store = opened(path, gearmand_queue=(path, "gearman_queue"))
-        ended = plan.disarm()
-        assert taken(store) == TAKEN
-        store.abandon()
-        if ended:
-            break
-    assert n > 15
-
-
 def test_the_repr_tells_path_and_state(store):
     assert repr(store) == "<JobStore %s, open>" % store.path
     store.close(0)
@@ -952,52 +600,39 @@ def test_the_repr_tells_path_and_state(store):
 
 # ------------------------------------------------------------------------------------------------------------ how jobs ended
 
-def kept(number, outcome=END_COMPLETED, ended=1000.0, text=b"", data=b"", result=b"r"):
-    return KeepRecord(KEEP, b"H:x:%d" % number, b"f", b"u", outcome, ended, 1.5, 2.5, 1, text, data, result)
-
-
-def load_kept(store):
-    return [record for some in store.load_kept() for record in some]
-
-
 def test_how_jobs_ended_comes_back_the_first_first(store):
     records = [kept(3, END_FAILED, 5.0, b"no \xff"), kept(1, ended=7.0, result=b"\0" * 100),
                kept(2, END_CANCELLED, 7.0, data=b"d"), kept(5, ended=9.0, data=None, result=None)]
     store.write([add(4)] + records[::-1] + [kept(4)], 5)
     store.write([ForgetRecord(FORGET, b"H:x:4"), removed(4)], 5)
-    assert load_kept(store) == records and load(store) == []
+    assert load_ends(store) == records and load(store) == []
 
 
 def test_a_later_end_takes_the_place_of_the_last(store):
     store.write([add(1), kept(1), kept(1, result=b"second")], 1)
-    assert load_kept(store) == [kept(1, result=b"second")] and numbers(store) == [1]
+    assert load_ends(store) == [kept(1, result=b"second")] and numbers(store) == [1]
 
 
 def test_many_come_in_pieces(store):
     records = [kept(number, ended=float(number)) for number in range(1, 200)]
     store.write(records, 200)
-    assert load_kept(store) == records and max(map(len, store.load_kept())) <= 64
+    assert load_all(store) == records and max(map(len, store.load_records())) <= 64
 
 
 def test_replacing_and_renewing_keep_nothing_but_what_they_are_told(store):
     store.write([kept(1), kept(2)], 2)
     store.replace([add(4), kept(3)], 4)
-    assert load_kept(store) == [kept(3)] and numbers(store) == [4]
+    assert load_ends(store) == [kept(3)] and numbers(store) == [4]
     for _ in store.renew(iter([add(6), kept(5), kept(7, data=None, result=None)]), 7):
         continue
-    assert load_kept(store) == [kept(5), kept(7, data=None, result=None)] and numbers(store) == [6]
+    assert load_ends(store) == [kept(5), kept(7, data=None, result=None)] and numbers(store) == [6]
     for _ in store.renew(iter([kept(8)]), 8):
         continue
-    assert load_kept(store) == [kept(8)] and numbers(store) == []
-
-
-def test_of_how_a_job_ended_the_last_record_counts():
-    assert compact([kept(1, result=b"a"), removed(1), kept(1, result=b"b"), kept(2), ForgetRecord(FORGET, b"H:x:2")]) == [
-        removed(1), kept(1, result=b"b"), ForgetRecord(FORGET, b"H:x:2")]
+    assert load_ends(store) == [kept(8)] and numbers(store) == []
 
 
 def test_a_row_with_an_outcome_that_there_is_not(store):
     store.write([kept(1)], 1)
     store._connection.execute("UPDATE results SET outcome = 'odd'")
     with pytest.raises(StoreError, match="the row of the ended job H:x:1 makes no sense"):
-        load_kept(store)
+        load_ends(store)

@@ -5,13 +5,15 @@ import re
 
 import pytest
 
-from gearman_std.core.jobs import HELD, RERUN, FunctionPolicy
+from gearman_std.core.jobs import HANDLE_BLOCK, HELD, RERUN, FunctionPolicy
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL,
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
 from gearman_std.store import storekeeper
-from gearman_std.store.sqlite import BATCH, EVERY, EXIT, HANDLE_BLOCK, compact, connect_sqlite
+from gearman_std.store.files import connect_sqlite
+from gearman_std.store.records import compact
+from gearman_std.store.store import BATCH, EVERY, EXIT
 from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL
 
 from core_world import packets_of

@@ -1,0 +1,34 @@
+"""What any store has to know of the records that it is given: how large they are, and which of them cancel each other."""
+from ..core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+    from ..core.ledger import Record
+
+PIECE = 4 << 20        # bytes that are written in one go while others wait
+ROW_SIZE = 200         # bytes of a row besides its workload, about
+LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at once
+
+
+def handle_number(handle: bytes) -> int:
+    """The number that a handle ends with."""
+    return int(handle[handle.rindex(b":") + 1:])
+
+
+def time_to_write(record: "Record") -> int:
+    """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
+    return 8 * ROW_SIZE + len((record.workload if record.kind == ADD else record.result) or b"")
+
+
+def compact(records: "List[Record]") -> "List[Record]":
+    """Records of the same effect: of a job that is removed only that, of others, and of how jobs ended, what came last."""
+    latest = {}  # type: Dict[Any, Record]
+    removed = {record.handle for record in records if record.kind == REMOVE}
+    for record in records:
+        kind = KEEP if record.kind == FORGET else record.kind
+        if kind in (REMOVE, KEEP) or record.handle not in removed:
+            key = (kind, record.handle, record.column if kind == CHANGE else "")
+            latest.pop(key, None)  # so that it moves to the end
+            latest[key] = record
+    return list(latest.values())
