@@ -1,5 +1,6 @@
 """Things due at a time."""
 import random
+from bisect import insort
 from heapq import heappush
 
 import pytest
@@ -54,18 +55,17 @@ def test_it_agrees_with_a_sorted_list(monkeypatch, sweep, chance_of_cancel):
         what = chance.random()
         if what < (0.5 if step // 500 % 2 else 0.7):
             when = chance.randrange(50)
-            model.append((when, step, timers.add(float(when), step)))
+            insort(model, (when, step, timers.add(float(when), step)))
         elif what < chance_of_cancel and model:
             timers.cancel(model.pop(chance.randrange(len(model)))[2])
         else:
             now = chance.randrange(50)
-            model.sort(key=lambda entry: entry[:2])
             wanted = model.pop(0)[1] if model and model[0][0] <= now else None
             assert timers.pop_due(float(now)) == wanted
         assert len(timers) == len(model) and bool(timers.entries) >= bool(model)
-        assert timers.next_time() == (min(model, key=lambda entry: entry[:2])[0] if model else None)
+        assert timers.next_time() == (model[0][0] if model else None)
         if not step % 50:
-            assert timers.things() == [thing for _, thing, _ in sorted(model, key=lambda entry: entry[:2])]
+            assert timers.things() == [thing for _, thing, _ in model]
 
 
 def test_taking_one_back_never_looks_at_all_the_others(monkeypatch):

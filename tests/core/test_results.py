@@ -230,8 +230,11 @@ def test_data_is_not_collected_beyond_what_is_kept():
 
 def test_very_many_are_forgotten_in_steps():
     world = keeping(keep_bytes=10 ** 7)
+    client, worker = world.connects(), world.worker(b"f")
     for _ in range(500):
-        complete(world, b"")
+        handle = client.submits_bg()
+        assert worker.grabs() == handle
+        worker.says(WORK_COMPLETE, handle, b"")
     world.now += HOUR
     world.wall += HOUR
     world.core.tick(world.now, world.wall)

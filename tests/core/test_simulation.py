@@ -1,11 +1,14 @@
 """The core under random peers, faults, orders and times: nothing acknowledged is lost, nobody waits for ever.
 
-A run is made by its seed alone.  To see a failing one again, or others (a number, or a range as 1000-2000):
+A run is made by its seed alone; each version of Python has seeds of its own, so that `.ci/run` tries some hundreds.  To see a
+failing one again, or others (a number, or a range as 1000-2000):
 SIMULATION_SEEDS=17 python3 tools/test.py tests/core/test_simulation.py
 """
+import functools
 import hashlib
 import os
 import random
+import sys
 from contextlib import ExitStack
 from unittest import mock
 
@@ -220,9 +223,10 @@ class Simulation:
         person = self.chance.choice(self.people)
         self.note("disconnect", person.peer.number)
         self.people.remove(person)
-        unread = len(person.peer.outgoing)
+        unread, in_turns = len(person.peer.outgoing), len(person.peer.watching) > self.step_size
         self.core.disconnect(person.peer)
-        assert len(person.peer.outgoing) == unread, "something was sent to somebody who has left"
+        # Who waits for much leaves in turns; what comes meanwhile from one that he waits for is let go with him.
+        assert len(person.peer.outgoing) == unread or in_turns, "something was sent to somebody who has left"
         self.core.unsent[:] = [peer for peer in self.core.unsent if peer is not person.peer]
 
     def submit(self):
@@ -496,15 +500,18 @@ class Simulation:
 
 
 def seeds():
-    wanted = os.environ.get("SIMULATION_SEEDS", "1-250")
+    wanted = os.environ.get("SIMULATION_SEEDS", "%d001-%d100" % ((sys.version_info[1],) * 2))
     first, _, last = wanted.partition("-")
     return range(int(first), int(last or first) + 1)
 
 
+@functools.lru_cache(None)
 def simulate(seed):
+    """Returns a digest of all that was said, and which arrows jobs went along."""
     simulation = Simulation(seed)
     try:
-        return simulation.run()
+        with watched_arrows() as arrows:
+            return simulation.run(), arrows
     except BaseException:
         print("SIMULATION_SEEDS=%d; the last steps:" % seed)
         for what in simulation.log[-40:]:
@@ -512,7 +519,7 @@ def simulate(seed):
         raise
 
 
-GROUPS = 10
+GROUPS = 5
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
@@ -524,17 +531,16 @@ def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(group):
 
 def test_the_same_seed_gives_the_same_bytes():
     seed = seeds()[0]
-    assert simulate(seed) == simulate(seed) != simulate(seed + 1)
+    assert simulate(seed)[0] == simulate.__wrapped__(seed)[0] != simulate(seed + 1)[0]
 
 
 def test_what_happens_to_jobs_is_what_the_table_of_their_states_says(make_world):
     """No other arrow, and each of them: a state that a job cannot come out of, or into, would be one too many."""
     with watched_arrows() as seen:
         set_aside_what_waits(make_world)
-        for seed in range(1, 251):
-            simulate(seed)
-            if len(seen) == len(JOB_ARROWS) and seed > 10:
-                break
+    for seed in seeds():
+        for arrow, states in simulate(seed)[1].items():
+            seen.setdefault(arrow, set()).update(states)
     assert seen == {arrow: {state} for arrow, state in JOB_ARROWS.items()}
 
 

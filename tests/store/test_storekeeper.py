@@ -14,7 +14,7 @@ from gearman_std.store import storekeeper
 from gearman_std.store.files import connect_sqlite
 from gearman_std.store.records import compact
 from gearman_std.store.store import BATCH, EVERY, EXIT
-from gearman_std.store.storekeeper import CATCH_UP, FLUSH_INTERVAL, QUIET, RETRY_INTERVAL
+from gearman_std.store.storekeeper import FLUSH_INTERVAL, QUIET, RETRY_INTERVAL
 
 from core_world import packets_of
 from store_world import StoredWorld
@@ -700,19 +700,18 @@ def test_a_clean_stop_that_cannot_write_says_so(start, caplog):
     assert len(world.core.jobs) == 2
 
 
-@pytest.mark.long
-def test_much_that_was_outstanding_is_written_bit_by_bit(start):
+def test_much_that_was_outstanding_is_written_bit_by_bit(start, monkeypatch):
     """Where the file as it was is still good."""
+    monkeypatch.setattr(storekeeper, "CATCH_UP", 100)
     world = start()
-    from gearman_std.wire.protocol import pack_request
     client = world.connects()
-    client.sends(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") * (CATCH_UP * 2 + 1))
+    client.sends(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") * 201)
     client.takes()
     world.broken = "database is locked"
-    assert world.connects().asks(b"cancel function f") == b"OK %d\r\n" % (CATCH_UP * 2 + 1)
+    assert world.connects().asks(b"cancel function f") == b"OK %d\r\n" % 201
     world.broken = ""
     world.passes(RETRY_INTERVAL)
-    assert len(world.core.records) == CATCH_UP + 1
+    assert len(world.core.records) == 101
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
         (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database is locked"))
     world.passes(0.001)
@@ -723,12 +722,12 @@ def test_much_that_was_outstanding_is_written_bit_by_bit(start):
     assert len(world.core.jobs) == 1
 
 
-@pytest.mark.long
-def test_what_happens_while_the_file_is_written_anew_is_in_it(start):
+def test_what_happens_while_the_file_is_written_anew_is_in_it(start, monkeypatch):
     """Which goes on piece by piece, while jobs run, end, are lost and set aside."""
+    monkeypatch.setattr(storekeeper, "PIECE", 25000)
     world = start(policy=FunctionPolicy(retries=2))
     client = world.connects()
-    handles = [client.submits_bg(b"f", b"", b"x" * 100000) for _ in range(300)]
+    handles = [client.submits_bg(b"f", b"", b"x" * 1000) for _ in range(300)]
     break_disk(world)
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
     world.broken = ""

@@ -2,6 +2,7 @@
 import random
 import re
 import struct
+import sys
 import time
 
 import pytest
@@ -585,9 +586,9 @@ def random_stream(rng):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(100))
 def test_random_bytes_make_packets_or_a_protocol_error(seed):
-    rng = random.Random(seed)
+    rng = random.Random(1000 * sys.version_info[1] + seed)  # other ones with every Python
     data = random_stream(rng)
     options = {"magic": rng.choice((REQUEST_MAGIC, REQUEST_MAGIC, RESPONSE_MAGIC)), "text": rng.random() < 0.8,
                "max_size": rng.choice((MAX_PACKET_SIZE, 60000, 200))}
