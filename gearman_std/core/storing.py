@@ -55,6 +55,7 @@ def let_stored_go_on(core: "CoreState") -> None:
             place(core, job)
             if (job.due or late) and job.state is WAITING:
                 put_behind(core, job)  # its time may have come since it was recorded
+                late = True  # the next ones are behind it
 
 
 def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:

@@ -148,3 +148,15 @@ def test_a_job_whose_time_comes_while_it_is_stored_waits_in_its_queue_and_a_rest
     client.hears((JOB_CREATED, b"H:x:1"))
     assert [(record.kind, record.state) for record in durable.core.records] == [("update", "waiting")]
     assert durable.worker(b"f").grabs() == b"H:x:1"
+
+
+def test_what_is_stored_behind_a_job_whose_time_came_meanwhile_is_behind_it_after_a_restart_too(durable):
+    client = durable.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (durable.wall + 2), b"w").says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    durable.passes(5)
+    durable.stores()
+    client.takes()
+    waiting = list(durable.core.functions[b"f"].jobs_waiting())
+    assert [job.handle for job in waiting] == [b"H:x:1", b"H:x:2"]
+    positions = [record.position for record in durable.core.records]
+    assert positions == [job.position for job in waiting] and 0 < positions[0] < positions[1]
