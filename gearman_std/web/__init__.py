@@ -1,4 +1,4 @@
-"""What people and monitors look at: the page, metrics, JSON.
+"""HTTP for people and monitors: the page, the metrics for Prometheus, and the JSON API.
 
-Imports core, which it asks and never changes but by the text commands, wire and errors.
+Imports core, which it reads, and which it changes only with text commands; wire and errors.
 """

@@ -1,7 +1,7 @@
-"""The JSON of the API: the facts of the core, chosen and paged; orders, which are text commands.
+"""The JSON API: facts about functions, jobs and connections, and orders, each of which runs a text command.
 
-A listing is an object with the entries, and `next`: what `after` is to be for the next page, None at the end.  It is made in
-steps, so that no length of it holds anybody up.
+A listing is a JSON object with the entries and `next`.  A request for the next page sends the value of `next` as `after`; on
+the last page, `next` is null.  A listing is made in steps, so that a long one does not hold up other peers.
 """
 from operator import itemgetter
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 JSON = b"application/json"
 SHOWN_STATES = ("", "waiting", "running", "delayed", "held back", "storing")
-# What functions can be ordered by: by name, or the largest of a figure first.
+# The orders of functions in a listing: by name, or by a figure, the largest first.
 FUNCTION_ORDERS = ("name", "waiting", "running", "oldest", "workers", "aside", "failed", "completed")
 
-# What an order says as a text command, whose last word is the name or the handle.
+# The text command of each order; the name of the function or the handle of the job follows it.
 _FUNCTION_ORDERS = {"pause": b"pause function", "resume": b"resume function", "cancel": b"cancel function",
                     "requeue": b"requeue function", "purge": b"purge function", "drop": b"drop function"}
 _JOB_ORDERS = {"cancel": b"cancel job", "requeue": b"requeue job", "purge": b"purge job", "run": b"run job"}
@@ -42,11 +42,11 @@ def server_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
 
 
 def functions_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Some functions: those whose name has `search` in it, by `sort`, behind the name `after`."""
+    """The functions whose names contain `search`, in the order `sort`, from the first one after the name `after`."""
     request.only("search", "sort", "after", "limit")
     order = request.one_of("sort", *FUNCTION_ORDERS)
     if order != "name" and request.query.get("after"):
-        raise refused(400, "after goes with sort=name alone")
+        raise refused(400, "after goes only with sort=name")
     limit = request.number("limit", LIMIT, MOST)
 
     def make() -> "Iterator[bytes]":
@@ -59,8 +59,10 @@ def functions_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answe
 
 def choose_functions(core: "Core", search: bytes, order: str, limit: int,
                      after: bytes = b"") -> "Generator[bytes, None, List[Function]]":
-    """The first functions in an order, found in steps; `search` stands in their names, whether small or large letters.  Names
-    are compared as they are shown, so that `after` can be one that was."""
+    """The first `limit` functions in an order, found in steps.  Their names contain `search`, in small or capital letters.
+
+    `after` is the last name of the page before; names are compared as the page shows them.
+    """
     search, behind = search.lower(), after.decode("utf-8", "backslashreplace")
 
     def place(function: "Function") -> "Any":
@@ -71,8 +73,10 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
 
 
 def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], Any]") -> "Generator[bytes, None, List[Any]]":
-    """The first things by their place, which is None for those that are not wanted, and no two have the same; found in steps,
-    none of which sorts all that there is."""
+    """The first `limit` things in the order of their places, found in steps, none of which sorts all things.
+
+    `place` returns None for a thing that is not wanted; no two things have the same place.
+    """
     best = []  # type: List[Tuple[Any, Any]]
     for things in lists:
         for start in range(0, len(things), 4 * STEP):
@@ -80,14 +84,14 @@ def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], 
                 where = place(thing)
                 if where is not None:
                     best.append((where, thing))
-            best.sort(key=itemgetter(0))  # of which nearly all is sorted already
+            best.sort(key=itemgetter(0))  # nearly all of it is sorted already, so this is fast
             del best[limit:]
             yield b""
     return [thing for _, thing in best]
 
 
 def figure_of(core: "Core", function: "Function", name: str) -> "Any":
-    """One of the figures of a function."""
+    """The figure of a function that FUNCTION_ORDERS calls by this name."""
     if name == "waiting":
         return sum(function.waiting)
     if name == "oldest":
@@ -113,11 +117,11 @@ def find_function(core: "Core", name: str) -> "Function":
 
 
 def job_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """All about a job, also one that has ended, if that is kept."""
+    """All about a job; also about one that has ended, while the server keeps how it ended."""
     request.only()
     pieces = story_in_json(core, as_bytes(request.parts[2]), b"\n")
     if pieces is None:
-        find_job(core, request.parts[2])  # which says so
+        find_job(core, request.parts[2])  # raises the error
     return Answer(joined(pieces or ()), JSON)
 
 
@@ -132,13 +136,13 @@ def find_job(core: "Core", handle: str) -> "Job":
 
 
 def jobs_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Some of the jobs that wait or run."""
+    """A page of the jobs that are not set aside."""
     request.only("function", "state", "search", "after", "limit")
     return _job_listing(core, request, request.one_of("state", *SHOWN_STATES), core.jobs, core.job_chain)
 
 
 def aside_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Some of the jobs that were set aside."""
+    """A page of the jobs that were set aside."""
     request.only("function", "search", "after", "limit")
     return _job_listing(core, request, "", core.aside, core.aside_chain)
 
@@ -156,8 +160,9 @@ def _job_listing(core: "Core", request: "WebRequest", state: str, known: "Mappin
 
 def choose_jobs(core: "Core", known: "Mapping[bytes, Job]", chain: "Any", state: str, function: bytes, search: bytes,
                 limit: int, after: bytes = b"") -> "Generator[bytes, None, List[Job]]":
-    """The first jobs of a chain that are in a state and of a function, if these are not empty, and have `search` in their
-    handle, unique, function or error; found in steps.  `after` is the handle behind which to begin, also of a job that is gone.
+    """The first `limit` jobs of a chain after the one with the handle `after`, which may be gone already; found in steps.
+
+    They are in `state`, of `function`, and have `search` in their handle, unique, function or error; an empty value allows all.
     """
     found = []  # type: List[Job]
     start = known.get(after)
@@ -180,7 +185,7 @@ def _number_of(handle: bytes) -> int:
 
 
 def _running(core: "Core") -> "Iterator[List[Job]]":
-    """The jobs that run, some at a time."""
+    """Lists of the jobs that run, some jobs in each list."""
     jobs = []  # type: List[Job]
     for count, peer in enumerate(list(core.peers), 1):
         jobs += peer.running.values()
@@ -191,7 +196,7 @@ def _running(core: "Core") -> "Iterator[List[Job]]":
 
 
 def schedules_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Some of the jobs that recur: those that run or wait now, then the others by their time."""
+    """A page of the jobs that recur: first those that run or wait now, then the others by the time of their next run."""
     request.only("function", "after", "limit")
     limit = request.number("limit", LIMIT, MOST)
     after = _schedule_place(request.query.get("after", ""))
@@ -205,7 +210,7 @@ def schedules_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answe
 
 def choose_schedules(core: "Core", function: bytes, limit: int,
                      after: "Optional[Tuple[float, int, str]]" = None) -> "Generator[bytes, None, List[Job]]":
-    """The first of the jobs that recur, of a function if that is not empty, found in steps."""
+    """The first `limit` jobs that recur, only those of `function` unless that is empty; found in steps."""
     def place(job: "Job") -> "Optional[Tuple[float, int, str]]":
         if job.later is None or function and job.function.name != function:
             return None
@@ -216,22 +221,22 @@ def choose_schedules(core: "Core", function: bytes, limit: int,
 
 
 def _place_of_schedule(job: "Job") -> "Tuple[float, int, str]":
-    """What orders jobs that recur: 0, or when the next run is due; of equal ones the number, and the handle itself."""
+    """What jobs that recur are sorted by: when the next run is due, 0 if it runs or waits; then the number and the handle."""
     return job.due if job.state is DELAYED else 0.0, _number_of(job.handle), text_of(job.handle)
 
 
 def _schedule_place(after: str) -> "Optional[Tuple[float, int, str]]":
-    """The place of the job that was shown last, as `next` said."""
+    """The place of the last job of the page before, from `after`, which is the `next` of that page."""
     if not after:
         return None
     due, _, handle = after.partition(" ")
     if not due.replace(".", "", 1).isdigit() or not handle:
-        raise refused(400, "after is %.40r, not what next said" % after)
+        raise refused(400, "after is %.40r, which is not the next of a listing" % after)
     return float(due), _number_of(as_bytes(handle)), handle
 
 
 def workers_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Some of the connections, in the order in which they came, behind the one with the number `after`."""
+    """A page of the connections in the order in which they came, from the first one after number `after`."""
     request.only("after", "limit")
     limit = request.number("limit", LIMIT, MOST)
     after = request.number("after", 0, 1 << 31)
@@ -244,7 +249,7 @@ def workers_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
 
 
 def choose_peers(core: "Core", limit: int, after: int) -> "Generator[bytes, None, List[Peer]]":
-    """The first connections behind the one with that number, 0 for the first of all, found in steps."""
+    """The first `limit` connections after the one with the number `after`, all if that is 0; found in steps."""
     found = []  # type: List[Peer]
     met = not after
     for count, peer in enumerate(list(core.peers), 1):
@@ -256,12 +261,12 @@ def choose_peers(core: "Core", limit: int, after: int) -> "Generator[bytes, None
         if not count % (4 * STEP):
             yield b""
     if not met:
-        raise refused(409, "connection %d is gone: begin anew without after" % after)
+        raise refused(409, "connection %d is gone: start again without after" % after)
     return found
 
 
 def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any") -> "Iterator[bytes]":
-    """The entries, some in each step."""
+    """A listing as JSON, some entries in each step; `following` is the value of `next`."""
     lead = b'{"%b": [' % name.encode()
     for count, entry in enumerate(entries, 1):
         yield lead + b"\n" + encode_facts(entry).encode()
@@ -272,12 +277,12 @@ def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any
 
 
 def order_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """Do what an order says, as the text command does that it stands for; `force=1` has a function dropped with its jobs."""
+    """Run the text command of an order; with `force=1`, a function is dropped although it has jobs."""
     request.only("force")
     kind, order, subject = request.parts[1], request.parts[-1], request.parts[2:-1]
     orders = {"functions": _FUNCTION_ORDERS, "jobs": _JOB_ORDERS, "aside": _ASIDE_ORDERS, "server": _SERVER_ORDERS}[kind]
     if order not in orders:
-        raise refused(404, "there is no order %.40r for that, only %s" % (order, ", ".join(orders)))
+        raise refused(404, "there is no order %.40r here, only %s" % (order, ", ".join(orders)))
     words = orders[order].split() + [as_bytes(part) for part in subject]
     if request.one_of("force", "", "1") and order == "drop":
         words.append(b"force")
@@ -285,7 +290,7 @@ def order_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
 
 
 def _obey(core: "Core", peer: "Peer", words: "Sequence[bytes]") -> Answer:
-    """What a text command says, as JSON; an error has the status that fits."""
+    """The reply of a text command as JSON; a command that is refused gives an error with a fitting status."""
     answer = Answer((), JSON)
 
     def make() -> "Iterator[bytes]":

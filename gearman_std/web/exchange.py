@@ -1,17 +1,17 @@
-"""A request as those see it who answer it, and an answer."""
+"""A request of HTTP as the functions see it that answer it, and their answer."""
 from ..wire.http import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
-LIMIT, MOST = 100, 1000  # entries of a listing, if the request does not say, and at most
-PIECE_SIZE = 16384       # bytes after which the next piece of a body begins
+LIMIT, MOST = 100, 1000  # entries of a listing: without limit= in the request, and at most
+PIECE_SIZE = 16384       # bytes: a piece of a body is sent as soon as it has so many
 
 
 class WebRequest:
-    """What is asked for: the parts of the path, and the values of the query, all of them text, in which a byte that is no UTF-8
-    stands as a lone surrogate.
+    """What is asked for: the parts of the path, and the values of the query.  All of them are text; a byte that is not UTF-8 is
+    a lone surrogate there.
 
     Owner: the WebSession.
     """
@@ -36,12 +36,12 @@ class WebRequest:
         return "/" + "/".join(self.parts)
 
     def read(self, query: bytes) -> None:
-        """Take the values of a query, or of a form."""
+        """Add the values of a query, or of a form."""
         from urllib.parse import parse_qsl
         self.query.update(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
 
     def number(self, name: str, usual: int, most: int) -> int:
-        """A value of the query that is a number from 1 on; the error for another one says so."""
+        """A value of the query that is a number from 1 to `most`, `usual` if it is missing.  Raises ProtocolError."""
         text = self.query.get(name, "")
         if not text:
             return usual
@@ -50,22 +50,22 @@ class WebRequest:
         return int(text)
 
     def one_of(self, name: str, *choices: str) -> str:
-        """A value of the query that is one of some, by default the first."""
+        """A value of the query that is one of `choices`, the first of them if it is missing.  Raises ProtocolError."""
         text = self.query.get(name) or choices[0]
         if text not in choices:
             raise refused(400, "%s is %.40r, not one of %s" % (name, text, ", ".join(filter(None, choices))))
         return text
 
     def bytes_of(self, name: str) -> bytes:
-        """A value of the query as bytes, empty if there is none."""
+        """A value of the query as bytes, empty if it is missing."""
         return as_bytes(self.query.get(name, ""))
 
     def only(self, *names: str) -> None:
-        """Refuse a query with other values than these."""
+        """Raise ProtocolError if the query has a value with any other name."""
         for name in self.query:
             if name not in names:
-                raise refused(400, "there is no %.40r to ask for here%s" % (
-                    name, ", only " + ", ".join(names) if names else ", nor anything else"))
+                allowed = "only " + ", ".join(names) if names else "nor anything else"
+                raise refused(400, "this path takes no %.40r, %s" % (name, allowed))
 
 
 def as_bytes(text: str) -> bytes:
@@ -74,7 +74,7 @@ def as_bytes(text: str) -> bytes:
 
 
 class Answer:
-    """A status, the type of the body, and its pieces, of which an empty one only ends a step.
+    """What to answer: a status, the type of the body, and the pieces of the body.  An empty piece only ends a step.
 
     Owner: the WebSession.
     """
@@ -90,7 +90,7 @@ class Answer:
         return "<Answer %d %s>" % (self.status, self.content_type.decode())
 
     def fields(self) -> "List[Tuple[bytes, bytes]]":
-        """The headers of the response that are its own."""
+        """The headers that this response has and others have not."""
         return [(b"Content-Type", self.content_type)]
 
 
@@ -101,7 +101,7 @@ def json_answer(value: "Any", status: int = 200) -> Answer:
 
 
 def joined(pieces: "Iterable[bytes]") -> "Iterator[bytes]":
-    """Pieces of a size that is worth a packet each; each step is one, or empty."""
+    """Join small pieces into pieces that are worth a packet each.  Each step yields one of these, or an empty one."""
     kept = []  # type: List[bytes]
     size = 0
     for piece in pieces:

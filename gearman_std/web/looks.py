@@ -1,7 +1,7 @@
-"""The style and the script of the page, which loads nothing from elsewhere.
+"""The style and the script of the page, which loads nothing from other servers.
 
-The page is whole without the script; that renews it every two seconds, or less often, so that it waits ten times as long as the
-server takes for an answer, and sends orders after a question.
+The page shows everything without the script.  The script renews the page every two seconds; if the server is slow, it waits ten
+times as long as the last answer took, at most 30 seconds.  It also sends the orders, each after a question.
 """
 
 STYLE = """\

@@ -1,7 +1,7 @@
-"""The core's figures for Prometheus: the text format, or OpenMetrics for who asks for it.
+"""The core's figures for Prometheus, in its text format, or as OpenMetrics if the request asks for that.
 
-The four gauges of functions, ``gearman_up`` and ``gearman_version_info`` have the names that exporters for gearmand gave them,
-so that dashboards go on.  Source: the Prometheus text exposition format 0.0.4, and OpenMetrics 1.0.
+The first four gauges of functions, ``gearman_up`` and ``gearman_version_info`` have the names that exporters for gearmand gave
+them, so that dashboards go on working.  Source: the Prometheus text exposition format 0.0.4, and OpenMetrics 1.0.
 """
 from ..core.facts import text_of
 from ..core.statistics import BUCKETS
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
-_STEP = 100  # samples of a step
-# The counts of a histogram, of which NUL stands for the name and the labels.
+_STEP = 100  # samples made in one step
+# The lines with the counts of a histogram; NUL stands for the name and the labels.
 _COUNTS = "".join('\0,le="%s"} %%d\n' % bound for bound in [str(bound) for bound in BUCKETS] + ["+Inf"])
 
-# Gauges of each function: name, what it is, how it is found.
+# The gauges of each function: name, help, and what finds the value.
 _GAUGES = (
     ("gearman_jobs", "Jobs that wait or run", lambda core, function: function.total),
     ("gearman_jobs_running", "Jobs that run", lambda core, function: function.running),
@@ -32,22 +32,22 @@ _GAUGES = (
      lambda core, function: sum(function.delayed)),
     ("gearman_jobs_aside", "Jobs that were set aside", lambda core, function: function.aside),
     ("gearman_job_bytes", "Bytes of the workloads of all jobs", lambda core, function: function.size),
-    ("gearman_oldest_waiting_seconds", "For how long the oldest job that could run has waited, 0 if none waits",
+    ("gearman_oldest_waiting_seconds", "How long the oldest job that could run has waited, 0 if none waits",
      lambda core, function: function.oldest(core.now) or 0),
     ("gearman_function_paused", "Whether the function is paused", lambda core, function: int(function.paused)),
 )  # type: Tuple[Tuple[str, str, Callable[[Core, Function], Any]], ...]
 
-# Counters of each function, the attributes of Totals.
+# The counters of each function: attribute of Totals, help.
 _COUNTERS_OF_FUNCTIONS = (
     ("submitted", "Jobs that were submitted"), ("joined", "Submits that joined a job"), ("completed", "Jobs that are complete"),
-    ("failed", "Jobs that failed"), ("requeued", "Attempts that failed or were lost, after which the job waits again"),
+    ("failed", "Jobs that failed"), ("requeued", "Attempts after whose failure or loss the job waits again"),
     ("set_aside", "Jobs that were set aside"), ("cancelled", "Jobs that were cancelled"),
-    ("refused", "Submits that were refused"), ("lost", "Attempts whose worker was lost, or too slow, or gave the job back"),
-    ("late", "Results of workers that had the job no longer"))
+    ("refused", "Submits that were refused"), ("lost", "Attempts whose worker was lost, was too slow, or gave the job back"),
+    ("late", "Results from workers that no longer had the job"))
 
 
 def metrics_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """All figures."""
+    """All metrics."""
     request.only()
     openmetrics = b"application/openmetrics-text" in request.accept
     return Answer(joined(_families(core, openmetrics)), _OPENMETRICS if openmetrics else _TEXT)
@@ -72,15 +72,15 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
     for name, what in _COUNTERS_OF_FUNCTIONS:
         yield from _family(openmetrics, "gearman_jobs_%s_total" % name, "counter", what,
                            ((labels[one], getattr(one.totals, name)) for one in functions))
-    for name, what, attribute in (("gearman_job_waiting_seconds", "For how long jobs waited before they ran", "waited"),
-                                  ("gearman_job_running_seconds", "For how long jobs ran that are complete", "ran")):
+    for name, what, attribute in (("gearman_job_waiting_seconds", "How long jobs waited before they ran", "waited"),
+                                  ("gearman_job_running_seconds", "How long the completed jobs ran", "ran")):
         yield ("# HELP %s %s.\n# TYPE %s histogram\n" % (name, what, name)).encode()
         yield from _histograms(name, functions, labels, attribute)
     yield from _family(openmetrics, "gearman_connections", "gauge", "Connections", [("", len(core.peers))])
     yield from _family(openmetrics, "gearman_functions", "gauge", "Functions", [("", len(functions))])
     yield from _family(openmetrics, "gearman_draining", "gauge", "Whether new jobs are refused", [("", int(core.draining))])
     yield from _family(openmetrics, "gearman_store_failing", "gauge",
-                       "Whether background jobs are refused for the store's sake", [("", int(bool(core.store_trouble)))])
+                       "Whether background jobs are refused because the store fails", [("", int(bool(core.store_trouble)))])
     for name, count in sorted(core.counters.items()):
         yield from _family(openmetrics, "gearman_server_%s_total" % name, "counter",
                            "What `show totals` calls %s" % name, [("", count)])
@@ -89,7 +89,7 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
 
 
 def _family(openmetrics: bool, name: str, kind: str, what: str, samples: "Iterable[Sample]") -> "Iterator[bytes]":
-    """A metric with its help."""
+    """The lines of one metric: its help, its type and its samples."""
     shown = name[:-len("_total")] if openmetrics and kind == "counter" else name
     lines = ["# HELP %s %s.\n# TYPE %s %s\n" % (shown, what, shown, kind)]
     for count, (labels, value) in enumerate(samples, 1):
@@ -102,7 +102,7 @@ def _family(openmetrics: bool, name: str, kind: str, what: str, samples: "Iterab
 
 
 def _histograms(name: str, functions: "List[Function]", labels: "Dict[Function, str]", attribute: str) -> "Iterator[bytes]":
-    """One of the histograms of all functions, each made at once, as they are most of what there is to tell."""
+    """One histogram for each function.  Its lines are formatted at once, because most lines of the answer are of histograms."""
     for count, function in enumerate(functions, 1):
         if function.statistics is not None:
             function.statistics.settle()
@@ -117,5 +117,5 @@ def _histograms(name: str, functions: "List[Function]", labels: "Dict[Function, 
 
 
 def _escaped(text: str) -> str:
-    """The value of a label."""
+    """Text as the value of a label."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,6 +1,6 @@
-"""The page for people: HTML that is whole without a script, made in steps.
+"""The page for people: HTML that shows everything without a script, made in steps.
 
-    /                     all at a glance; search=, sort=
+    /                     the overview; search=, sort=
     /functions/NAME       one function: durations, history, last ends, jobs
     /jobs/HANDLE          one job
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .exchange import WebRequest
 
 HTML = b"text/html; charset=utf-8"
-SHOWN = 50   # rows of a table
-SHOWN_SIZE = 4000  # bytes of a result
-POINTS = 60  # of a line, over the steps of the finest history
+SHOWN = 50   # rows of a table, at most
+SHOWN_SIZE = 4000  # bytes of data, a result or a text, at most
+POINTS = 60  # points of a line, and bars of a chart, over the last five minutes
 
 _STATE_LOOKS = {"running": "run", "waiting": "wait", "set aside": "bad"}
 
@@ -50,8 +50,8 @@ placeholder="handle, unique, function"></label></form>
 _TAIL = """\
 </main>
 <footer><p id="said" role="status"></p>
-<p>gearman_std %s · <a href="/metrics">metrics</a> · <a href="/api/server">JSON</a><noscript> · Without JavaScript the page \
-does not renew itself, and gives no orders.</noscript></p></footer>
+<p>gearman_std %s · <a href="/metrics">metrics</a> · <a href="/api/server">JSON</a><noscript> · Without JavaScript, the page \
+does not renew itself and has no buttons.</noscript></p></footer>
 <dialog aria-label="Are you sure?"><form method="dialog"><p></p><menu><button value="no">No</button>
 <button value="yes">Yes</button></menu></form></dialog>
 </body>
@@ -60,17 +60,17 @@ does not renew itself, and gives no orders.</noscript></p></footer>
 
 
 def style_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """How the page looks."""
+    """The style of the page."""
     return Answer([STYLE.encode()], b"text/css; charset=utf-8")
 
 
 def script_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """What renews the page and sends orders."""
+    """The script of the page."""
     return Answer([SCRIPT.encode()], b"text/javascript; charset=utf-8")
 
 
 def overview_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """All at a glance."""
+    """The overview: functions, jobs, schedules and workers."""
     request.only("search", "sort", "part")
     order = request.one_of("sort", *FUNCTION_ORDERS)
     search = request.query.get("search", "")
@@ -78,14 +78,14 @@ def overview_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer
 
 
 def function_page_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """One function."""
+    """The page of a function."""
     request.only("part")
     function = find_function(core, request.parts[1])
     return _page(core, request, "%s - Gearman" % request.parts[1], _function_page(core, function, STEER in peer.rights))
 
 
 def job_page_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer:
-    """One job."""
+    """The page of a job, also of one that has ended, while the server keeps how it ended."""
     request.only("part")
     handle = as_bytes(request.parts[1])
     kept = core.results.find(handle, core.now) if handle not in core.jobs and handle not in core.aside else None
@@ -95,7 +95,7 @@ def job_page_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer
 
 
 def _page(core: "Core", request: "WebRequest", title: str, content: "Iterable[str]", search: str = "") -> Answer:
-    """The whole page, or with `part` what is renewed of it."""
+    """The whole page; with `part=main`, only what the script renews."""
     def make() -> "Iterator[bytes]":
         whole = request.one_of("part", "", "main") != "main"
         if whole:
@@ -139,7 +139,7 @@ def _tiles(core: "Core", steers: bool) -> "Iterator[str]":
     if core.stopping:
         state, kind = "stopping", "wait"
     elif core.store_trouble:
-        state, kind = "store in trouble", "bad"
+        state, kind = "store fails", "bad"
     elif core.draining:
         state, kind = "draining", "wait"
     else:
@@ -157,14 +157,14 @@ def _tiles(core: "Core", steers: bool) -> "Iterator[str]":
         if core.draining:
             yield _order("/api/server/accept", "Accept jobs", "Accept new jobs again?") + "\n"
         else:
-            yield _order("/api/server/drain", "Drain", "Refuse all new jobs, while those that wait are done?") + "\n"
+            yield _order("/api/server/drain", "Drain", "Refuse new jobs, but go on with those that wait?") + "\n"
 
 
 def _functions_section(core: "Core", search: bytes, order: str, steers: bool) -> "Iterator[str]":
     chosen = yield from _found(choose_functions(core, search, order, SHOWN + 1))
     yield "<h2>Functions <small>%s</small></h2>\n" % _shown(chosen, core.functions)
     if not chosen:
-        yield '<p class="faint">None%s.</p>\n' % (" has that in its name" if search else "")
+        yield '<p class="faint">%s</p>\n' % ("No function has that in its name." if search else "None.")
         return
     most = max(function.total for function in chosen[:SHOWN]) or 1
     keep = "&amp;search=" + _page_quoted(search) if search else ""
@@ -220,8 +220,8 @@ def _jobs_section(core: "Core", title: str, known: "Mapping[bytes, Job]", chain:
     if aside and steers and not search:
         path = "/api/functions/%s/" % _page_quoted(function) if function else "/api/aside/"
         whose = " of " + text_of(function) if function else ""
-        yield _order(path + "requeue", "Requeue all", "Give all jobs%s that were set aside another try?" % whose) + " "
-        yield _order(path + "purge", "Purge all", "Throw away all jobs%s that were set aside?" % whose) + "\n"
+        yield _order(path + "requeue", "Requeue all", "Put all jobs%s that were set aside back into the queue?" % whose) + " "
+        yield _order(path + "purge", "Purge all", "Throw all jobs%s that were set aside away?" % whose) + "\n"
     if not jobs:
         yield '<p class="faint">None.</p>\n'
         return
@@ -319,10 +319,10 @@ def _function_page(core: "Core", function: "Function", steers: bool) -> "Iterato
         yield " " + _order(path + "drop?force=1", "Drop", "Forget %s, and set its background jobs aside?" % name) + "\n"
     story = function_story(core, function)
     yield ""
-    for history, title in zip(story["history"], ("Last minutes", "Last day")):
-        yield "<h2>%s <small>complete, failed</small></h2>\n" % title
+    for history, title in zip(story["history"], ("Last 5 minutes", "Last day")):
+        yield "<h2>%s <small>completed, failed</small></h2>\n" % title
         yield _chart(history["rows"], history["seconds"], core.wall, POINTS if history["seconds"] == 1 else 96)
-    for key, title in (("waited", "Waited before they ran"), ("ran", "Ran")):
+    for key, title in (("waited", "How long jobs waited"), ("ran", "How long jobs ran")):
         if story[key] is not None and story[key]["counts"][-1]:
             yield "<h2>%s</h2>\n" % title + _histogram(story[key])
     yield from _jobs_section(core, "Jobs", core.jobs, core.job_chain, "", b"", steers, function.name)
@@ -357,14 +357,14 @@ def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":
 
 
 def _ended_job_page(core: "Core", kept: "KeepRecord") -> str:
-    """A job that has ended, whose end is kept."""
+    """The content of the page of a job that has ended."""
     rows = []
     for name, value in (
             ("Function", '<a href="/functions/%s">%s</a>' % (_page_quoted(kept.function), escape(text_of(kept.function)))),
             ("Ended", '<span class="%s">%s</span> %s ago' % (
                 "good" if kept.outcome == "completed" else "bad", kept.outcome, _time(core.wall - kept.ended))),
             ("Unique", escape(text_of(kept.unique))), ("Waited", _time(kept.waited)), ("Ran", _time(kept.ran)),
-            ("Attempts lost or failed", str(kept.attempts)), ("Text", escape(text_of(kept.text[:SHOWN_SIZE]))),
+            ("Attempts that were lost or failed", str(kept.attempts)), ("Text", escape(text_of(kept.text[:SHOWN_SIZE]))),
             ("Data", _given(kept.data)), ("Result", _given(kept.result) if kept.outcome == "completed" else "")):
         if value:
             rows.append("<tr><th>%s</th><td class=\"k\">%s</td></tr>\n" % (name, value))
@@ -372,7 +372,7 @@ def _ended_job_page(core: "Core", kept: "KeepRecord") -> str:
 
 
 def _given(data: "Optional[bytes]") -> str:
-    """What a job has given, or the first of it."""
+    """The data or the result of a job; of a long one, the first bytes."""
     if not data:
         return ""
     more = " … (%s bytes)" % _count(len(data)) if len(data) > SHOWN_SIZE else ""
@@ -387,7 +387,7 @@ def _job_table(core: "Core", job: "Job", facts: "Dict[str, Any]") -> str:
             ("Kind", "background" if facts["background"] else "foreground"), ("Submitted", _time(facts["age"]) + " ago"),
             ("Waits" if facts["running"] is None else "Waited", _time(facts["waiting"])), ("Runs", _time(facts["running"])),
             ("Worker", escape(_name_of_worker(facts["worker"]))), ("Progress", _progress(facts["progress"])),
-            ("Attempts lost or failed", str(facts["attempts"])), ("Error", escape(facts["error"])),
+            ("Attempts that were lost or failed", str(facts["attempts"])), ("Error", escape(facts["error"])),
             ("Joined by", "%d submits" % facts["joins"] if facts["joins"] else ""), ("Size", "%d bytes" % facts["size"]),
             ("Due", "in " + _time(facts["due"] - core.wall) if facts["due"] and facts["due"] > core.wall else ""),
             ("Schedule", escape(facts["schedule"] or ""))):
@@ -399,7 +399,7 @@ def _job_table(core: "Core", job: "Job", facts: "Dict[str, Any]") -> str:
 # ----------------------------------------------------------------------------------------------------------------- the parts
 
 def _found(choosing: "Any") -> "Any":
-    """Let something be found in steps."""
+    """Run a search that is made in steps; yield an empty string for each step, and return what was found."""
     while True:
         try:
             next(choosing)
@@ -414,13 +414,13 @@ def _order(path: str, title: str, question: str) -> str:
 
 def _pause_or_resume(function: "Function", path: str, name: str) -> str:
     if function.paused:
-        return _order(path + "resume", "Resume", "Give out the jobs of %s again?" % name)
-    return _order(path + "pause", "Pause", "Give out no more jobs of %s?" % name)
+        return _order(path + "resume", "Resume", "Give workers jobs of %s again?" % name)
+    return _order(path + "pause", "Pause", "Give workers no more jobs of %s?" % name)
 
 
 def _orders_aside(path: str, handle: str) -> str:
-    """What can be done with a job that was set aside."""
-    return (_order(path + "requeue", "Requeue", "Give %s another try?" % handle) + " "
+    """The buttons for a job that was set aside."""
+    return (_order(path + "requeue", "Requeue", "Put %s back into the queue?" % handle) + " "
             + _order(path + "purge", "Purge", "Throw %s away?" % handle))
 
 
@@ -431,7 +431,7 @@ def _shown(chosen: "Sequence[Any]", all_of_them: "Any") -> str:
 
 
 def _page_quoted(name: bytes) -> str:
-    """A name as a part of a path, which stands for its bytes, whether they are text or not."""
+    """A name as a part of a path; its bytes need not be text."""
     from urllib.parse import quote
     return quote(name, safe="")
 
@@ -441,7 +441,7 @@ def _count(number: int) -> str:
 
 
 def _time(seconds: "Optional[float]") -> str:
-    """A duration in one or two units, for people; none is shorter than no time, however the clock was set meanwhile."""
+    """A duration for people, in one unit.  A negative one, as after the clock was set back, is shown as 0."""
     if seconds is None:
         return ""
     seconds = max(0.0, seconds)
@@ -471,7 +471,7 @@ def _progress(progress: "Optional[Sequence[int]]") -> str:
 
 
 def _bar(waiting: int, running: int, most: int) -> str:
-    """How many jobs wait and run, beside the function that has most."""
+    """A bar that shows how many jobs wait and run; `most` jobs fill it."""
     run, wait = 100.0 * running / most, 100.0 * waiting / most
     return ('<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="%d waiting, %d running">'
             '<rect class="fill-none" width="100" height="8"/><rect class="fill-run" width="%.1f" height="8"/>'
@@ -486,7 +486,7 @@ def _sparkline(values: "Sequence[int]") -> str:
 
 
 def _chart(rows: "Sequence[Sequence[int]]", seconds: int, wall: float, bars: int) -> str:
-    """Jobs complete and failed over time, the last at the right."""
+    """Bars of the jobs that completed and failed over time, the newest at the right."""
     length = {1: 300, 60: 86400}[seconds]
     width = length / float(bars)
     done, failed = [0] * bars, [0] * bars
@@ -503,13 +503,13 @@ def _chart(rows: "Sequence[Sequence[int]]", seconds: int, wall: float, bars: int
             parts.append('<rect class="fill-good" x="%d" y="%.1f" width="8" height="%.1f"/>'
                          '<rect class="fill-bad" x="%d" y="%.1f" width="8" height="%.1f"/>' % (
                              10 * place, 100 - good, good, 10 * place, 100 - good - bad, bad))
-    return ('<svg class="chart" viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" aria-label="%d complete, %d failed">'
+    return ('<svg class="chart" viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" aria-label="%d done, %d failed">'
             '<rect class="fill-none" y="99" width="%d" height="1"/>%s</svg>\n' % (
                 10 * bars, sum(done), sum(failed), 10 * bars, "".join(parts)))
 
 
 def _histogram(facts: "Dict[str, Any]") -> str:
-    """How many durations there were in each bucket that has any."""
+    """A table of durations: how many there were in each bucket; empty buckets are left out."""
     rows, before, lower = [], 0, 0.0
     most = max(count - earlier for count, earlier in zip(facts["counts"], [0] + facts["counts"]))
     for bound, count in zip(facts["bounds"], facts["counts"]):

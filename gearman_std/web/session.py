@@ -1,11 +1,12 @@
-"""HTTP for people and monitors: requests become questions for the core, what it says becomes responses.
+"""HTTP for people and monitors, without a socket: requests become questions for the core, its answers become responses.
 
-A request is a packet of no peer's, ASK, whose argument is the question: it is asked in turns like a text command, and gives
-packets again, WORK_DATA with each piece of the body and WORK_COMPLETE at the end, or an ERROR.
+A request becomes a packet of the type ASK, which no peer can send.  Its argument is the question, which the core runs in turns,
+as it does with a text command.  The question yields packets: a WORK_DATA for each piece of the body and a WORK_COMPLETE at the
+end, or an ERROR.
 
-A browser must not be a way in for other sites.  So the Host of a request must be an address or a name of this server, or a site
-could give its own name this server's address (DNS rebinding); and what changes something must have the header
-X-Gearman-Steer, which no form of another site can send.
+Other sites must not reach the server through a browser.  So the Host of a request must be an address or a name of this server:
+otherwise a site could give its own name the address of this server (DNS rebinding).  And a request that changes something must
+have the header X-Gearman-Steer, which no form of another site can send.
 """
 from ..core.turns import ASK
 from ..errors import ProtocolError
@@ -33,8 +34,9 @@ _SAFETY = [
 
 
 class WebSession(HTTPSession):
-    """One connection of a browser or a monitor; `hosts` are the names, in small letters, by which this server may be called,
-    `shared` what pages get that ask the same.
+    """One connection of a browser or a monitor.
+
+    `hosts` are the names of this server, in small letters; `shared` has the answers for pages that ask the same.
 
     Owner: whoever owns the connection.
     """
@@ -54,23 +56,23 @@ class WebSession(HTTPSession):
         self._request = WebRequest(b"")
         self._status = 200
         self._fields = []      # type: List[Tuple[bytes, bytes]]
-        self._first = b""      # type: Data # the first piece of the body, until it is known whether that is all
-        self._begun = False    # the head of a response in chunks is sent
+        self._first = b""      # type: Data # the first piece of the body, until it is known whether it is all
+        self._begun = False    # the head of a response in chunks was sent
 
     # -------------------------------------------------------------------------------------------------------------- requests
 
     def take_target(self, target: bytes) -> None:
-        self._request = WebRequest(path_of(target) or b"/")  # a URL without a path is that of the root
+        self._request = WebRequest(path_of(target) or b"/")  # a URL without a path means the root
 
     def take_head(self) -> None:
         if not self._is_ours(self.header(b"host").decode("latin-1").lower()):
             raise refused(421, "this server is not called %r" % self.header(b"host")[:80])
         if self.method == b"POST" and not self.header(b"x-gearman-steer"):
-            raise refused(403, "what changes something has to have the header X-Gearman-Steer")
+            raise refused(403, "a POST must have the header X-Gearman-Steer")
         self._request.accept = self.header(b"accept").lower()
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host is an address, which nobody else can give a meaning, or a name of ours."""
+        """Whether a Host is a name of this server, or an address: another site can have neither."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name.startswith("[") and name.endswith("]"):
             return True
@@ -108,7 +110,7 @@ class WebSession(HTTPSession):
 
     def on_packet(self, packet_type: int, arguments: "Sequence[Data]") -> "List[Data]":
         if packet_type == ERROR:
-            if self._begun:  # it cannot be taken back
+            if self._begun:  # too late for an error: the end of the connection tells that the body is not complete
                 self.stays = False
                 self.end()
                 return []
@@ -121,7 +123,7 @@ class WebSession(HTTPSession):
                 self._first = piece
                 return []
             if self.version == HTTP_VERSIONS[0]:
-                self.stays = False  # its end is the end of the body
+                self.stays = False  # the end of the connection is the end of the body
             self._begun = True
             head = [pack_head(self.version, self._status, self._fields + _SAFETY, -1, self.stays)]  # type: List[Data]
             return head + self._chunk(self._first) + self._chunk(piece)
@@ -137,7 +139,7 @@ class WebSession(HTTPSession):
         return super().answer(status, fields + _SAFETY, body)
 
     def _chunk(self, piece: "Data") -> "List[Data]":
-        """A piece of the body, the last one if it is empty."""
+        """A piece of the body as a chunk; an empty piece is the end of the body."""
         if self.method == b"HEAD":
             return []
         if self.version == HTTP_VERSIONS[0]:

@@ -1,7 +1,7 @@
-"""What many pages ask for again and again is made once a second, and shared by all who ask the same.
+"""Answers that pages share: what many pages ask for again and again is made once a second.
 
-The script of each open page asks for its part of the page every two seconds.  Who asks first has it made, step by step; who
-asks meanwhile goes along, and whose turn it is makes the next step.
+The script of each open page asks for its part of the page every two seconds.  The first request for a part begins an answer,
+which is made in steps.  Requests that come meanwhile read the same answer; whichever has its turn makes the next step.
 """
 from collections import OrderedDict
 
@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Tuple
 
-SHARED_TIME = 1.0          # seconds for which an answer is given again
-SHARED_SIZE = 1 << 20      # bytes of all answers that are to be given again
+SHARED_TIME = 1.0          # seconds for which an answer is shared
+SHARED_SIZE = 1 << 20      # bytes that all shared answers may have together
 
 
 class SharedAnswer:
-    """An answer that several get, as far as it is made.
+    """An answer for several requests: the pieces that are made, and the steps that make the next ones.
 
     Owner: the SharedAnswers.
     """
@@ -29,13 +29,13 @@ class SharedAnswer:
         self._answer = answer
         self._steps = iter(answer.pieces)
         self._pieces = []   # type: List[bytes]
-        self._error = None  # type: Optional[Exception] # what ended it in the middle
+        self._error = None  # type: Optional[Exception] # what ended the steps too soon
 
     def __repr__(self) -> str:
         return "<SharedAnswer: %d bytes>" % self.size
 
     def copy(self) -> Answer:
-        """The answer for one more of those who ask for it."""
+        """The answer for one more request."""
         return Answer(self._read(), self._answer.content_type, self._answer.status)
 
     def _read(self) -> "Iterator[bytes]":
@@ -53,10 +53,10 @@ class SharedAnswer:
                 return
 
     def _make_step(self) -> bool:
-        """Make the next step, if there is one."""
+        """Make the next step; return whether there was one."""
         try:
             piece = next(self._steps, None)
-        except Exception as error:  # which all get who have begun to read
+        except Exception as error:  # every request that has begun to read the answer gets it
             self._error = error
             piece = None
         if piece:
@@ -66,12 +66,12 @@ class SharedAnswer:
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong in the middle of it."""
+        """Whether an error has ended the steps."""
         return self._error is not None
 
 
 class SharedAnswers:
-    """The answers of the last second, by what was asked for.
+    """The answers of the last second, by what was asked.
 
     Owner: the Entrance.
     """
@@ -83,7 +83,7 @@ class SharedAnswers:
         return "<SharedAnswers: %d>" % len(self._known)
 
     def find(self, key: "Tuple[Any, ...]", now: float, make: "Callable[[], Answer]") -> Answer:
-        """What answers a question: what was made for an equal one lately, or what is made now."""
+        """The answer to a question: the one that an equal question got lately, or a new one from `make`."""
         self._forget_old(now)
         shared = self._known.get(key)
         if shared is None or shared.failed:
@@ -92,11 +92,11 @@ class SharedAnswers:
         return shared.copy()
 
     def clear(self) -> None:
-        """Something was ordered, so what was made before is out of date."""
+        """Forget all answers: an order has changed something."""
         self._known.clear()
 
     def _forget_old(self, now: float) -> None:
-        """Forget what is too old, and the oldest of what is too large together."""
+        """Forget answers that are too old, and the oldest ones while all are too large together."""
         size = sum(shared.size for shared in self._known.values())
         while self._known:
             key, oldest = next(iter(self._known.items()))

@@ -145,7 +145,7 @@ def test_what_was_set_aside_with_its_error_and_what_can_be_done(make_world):
     assert all(question.endswith("?") for _, question in page.orders)
     page = Reader(browser.gets("/functions/f"))
     assert "/api/functions/f/requeue" in [path for path, _ in page.orders]
-    assert page.row("Last")[:2] == ["Last", "minutes"] and "failed" in page.words
+    assert page.row("Last")[:2] == ["Last", "5"] and "failed" in page.words
 
 
 def test_who_may_not_steer_sees_no_buttons(world):

@@ -32,7 +32,7 @@ def test_who_may_not_steer_is_offered_nothing_and_refused(world):
     ("/functions/%ff", 404, "no function"), ("/api/jobs?limit=0", 400, "from 1 to 1000"), ("/api/jobs?limit=x", 400, "limit"),
     ("/api/jobs?stat=waiting", 400, "stat"), ("/api/jobs?state=lost", 400, "waiting, running"), ("/?sort=1", 400, "sort"),
     ("/api/functions?sort=waiting&after=a", 400, "after"), ("/api/server?x", 400, "nor anything else"),
-    ("/api/workers?after=5", 409, "begin anew")])
+    ("/api/workers?after=5", 409, "start again")])
 def test_what_cannot_be_answered(browser, path, status, words):
     got, _, body = browser.asks("GET " + path)
     assert got == status and words in body.decode()
