@@ -37,6 +37,10 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: places[item.fspath])
 
 
+def pytest_runtest_teardown():
+    assert sys.exc_info()[1] is None, "an exception is still in hand, and would be the context of those of other tests"
+
+
 @pytest.fixture(scope="session")
 def root():
     """The folder of the project, or of the single-file build under test."""
