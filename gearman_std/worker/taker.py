@@ -77,12 +77,13 @@ class Taker(Shift):
         with self._changed:
             self._takers += 1
             try:
+                left = timeout  # at first, however long the lock was waited for
                 while not self._ready:
-                    left = deadline.left()
                     if self.leaving or not self.at_work or left == 0 or news is not None and news != self.news:
                         break
                     self._want(self._takers)
                     self._changed.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
+                    left = deadline.left()
                 if self.failure is not None:
                     raise self.failure
                 return self._ready.popleft().job if self._ready else None

@@ -243,8 +243,8 @@ def test_tls_to_the_server():
 def test_tls_with_somebody_else_is_refused():
     tls = {"ca": CERTIFICATE, "hostname": "example.org"}
     with Server(port=0, listen=[HERE], tls=TLS) as server, Running(server.address, tls=tls) as running:
-        with socket.create_connection(running.address, LONG) as client:
-            with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):  # perhaps before it knows that it is connected
+            with socket.create_connection(running.address, LONG) as client:
                 assert client.recv(1) == b""
         running.until("over")
     assert len(running.complaints) == 1

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from gearman_std.net.addresses import split_address
+from gearman_std.net.connection import Deadline
 from gearman_std.testing import JobServer
 from gearman_std.client.client import Client
 from gearman_std.wire.protocol import (CAN_DO, CANT_DO, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID, WORK_COMPLETE, WORK_DATA,
@@ -72,6 +73,16 @@ def test_it_sleeps_and_is_woken(at):
     assert taker.take(0.001) is None
     taker.machine.expect_silence(peer)
     peer.send((NOOP,))
+    peer.expect(GRAB)
+
+
+def test_a_job_is_asked_for_however_long_it_takes_to_get_the_lock(at, monkeypatch):
+    taker, peer = at()
+    monkeypatch.setattr(Deadline, "left", lambda deadline: 0.0)
+    assert taker.take(0.0) is None
+    taker.machine.expect_silence(peer)
+    assert taker.take(0.001) is None
+    monkeypatch.undo()
     peer.expect(GRAB)
 
 
