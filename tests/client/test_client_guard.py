@@ -41,7 +41,7 @@ class InterruptAt:
     def run(self, function, *arguments):
         """Call a function; return what it returns.
 
-        When a trace function raises just where another exception was caught, CPython 3.13 keeps that one in hand, as the context
+        When a trace function raises just where another exception was caught, CPython 3.13 keeps that one in hand, the context
         of all that is raised later.  What a generator has in hand goes with it.
         """
         def in_generator():
