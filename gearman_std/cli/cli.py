@@ -2,43 +2,31 @@
 import sys
 
 from ..net.signals import begin_with_signals, release_signals
-from .admin import make_admin_line, run_admin
-from .check import make_check_line, run_check
-from .client import make_client_line, run_client
 from .common import run_command
-from .completion import make_completion_line, run_completion
 from .console import PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
 from .options import CommandLine, UsageError, did_you_mean
-from .demo import make_demo_line, run_demo
 from .first_process import leave_first_process
 from .names import OLD_NAMES, find_old_name, first_word, make_names_line, run_names, run_under_name
-from .man import make_help_line, run_help
-from .server import run_server
-from .server_options import make_server_line
-from .top import make_top_line, run_top
-from .trace import make_trace_line, run_trace
-from .worker import make_worker_line, run_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Sequence, Tuple
+    RunCommand = Callable[[Console, Sequence[str]], int]
 
-# For each command: what runs it, its options, its purpose, and the program of gearmand that it is like.
+# For each command: its purpose, and the program of gearmand that it is like.
 _COMMANDS = {
-    "server": (run_server, make_server_line, "run a job server", "gearmand"),
-    "client": (run_client, make_client_line, "submit jobs and print their results", "gearman"),
-    "worker": (run_worker, make_worker_line, "run a program, or Python functions, for jobs", "gearman -w"),
-    "admin": (run_admin, make_admin_line, "ask a job server who does what, or steer it", "gearadmin"),
-    "top": (run_top, make_top_line, "show what functions do, on a full screen", ""),
-    "trace": (run_trace, make_trace_line, "show each packet that passes to and from a job server", ""),
-    "check": (run_check, make_check_line, "say how a job server is, as a plugin of Nagios", ""),
-    "demo": (run_demo, make_demo_line, "count words of files with a server and workers of its own", ""),
-    "install-names": (run_names, make_names_line, "make links named gearmand, gearman and gearadmin", ""),
-    "completion": (lambda console, words: run_completion(console, words, _describe_commands()), make_completion_line,
-                   "have a shell complete commands, options and functions", ""),
-    "help": (lambda console, words: run_help(console, words, dict(_describe_commands(), **{"": (_make_main_line(), _PURPOSE)})),
-             make_help_line, "show how a command is used, or its page for man", ""),
-}  # type: Dict[str, Tuple[Callable[[Console, Sequence[str]], int], Callable[[], CommandLine], str, str]]
+    "server": ("run a job server", "gearmand"),
+    "client": ("submit jobs and print their results", "gearman"),
+    "worker": ("run a program, or Python functions, for jobs", "gearman -w"),
+    "admin": ("ask a job server who does what, or steer it", "gearadmin"),
+    "top": ("show what functions do, on a full screen", ""),
+    "trace": ("show each packet that passes to and from a job server", ""),
+    "check": ("say how a job server is, as a plugin of Nagios", ""),
+    "demo": ("count words of files with a server and workers of its own", ""),
+    "install-names": ("make links named gearmand, gearman and gearadmin", ""),
+    "completion": ("have a shell complete commands, options and functions", ""),
+    "help": ("show how a command is used, or its page for man", ""),
+}  # type: Dict[str, Tuple[str, str]]
 
 _PURPOSE = "a job server, clients that submit jobs, workers that do them"
 _ABOUT = "Gearman: %s." % _PURPOSE
@@ -52,10 +40,50 @@ gearman-std demo
 """
 
 
+def _load(name: str) -> "Tuple[RunCommand, Callable[[], CommandLine]]":
+    """What runs a command, and what makes its options.
+
+    A command loads its own modules alone: what cron starts each minute is to start fast.
+    """
+    if name == "server":
+        from .server import run_server
+        from .server_options import make_server_line
+        return run_server, make_server_line
+    if name == "client":
+        from .client import make_client_line, run_client
+        return run_client, make_client_line
+    if name == "worker":
+        from .worker import make_worker_line, run_worker
+        return run_worker, make_worker_line
+    if name == "admin":
+        from .admin import make_admin_line, run_admin
+        return run_admin, make_admin_line
+    if name == "top":
+        from .top import make_top_line, run_top
+        return run_top, make_top_line
+    if name == "trace":
+        from .trace import make_trace_line, run_trace
+        return run_trace, make_trace_line
+    if name == "check":
+        from .check import make_check_line, run_check
+        return run_check, make_check_line
+    if name == "demo":
+        from .demo import make_demo_line, run_demo
+        return run_demo, make_demo_line
+    if name == "completion":
+        from .completion import make_completion_line, run_completion
+        return lambda console, words: run_completion(console, words, _describe_commands()), make_completion_line
+    if name == "help":
+        from .man import make_help_line, run_help
+        return lambda console, words: run_help(
+            console, words, dict(_describe_commands(), **{"": (_make_main_line(), _PURPOSE)})), make_help_line
+    return run_names, make_names_line
+
+
 def _make_main_line() -> CommandLine:
     """The options and the help of the program itself."""
     rows = ["%s  %s%s" % (name, purpose, " (like %s)" % like if like else "")
-            for name, (_, _, purpose, like) in _COMMANDS.items()]
+            for name, (purpose, like) in _COMMANDS.items()]
     return CommandLine("", ["COMMAND [OPTIONS]"], _ABOUT, [("Options", [])], [
         ("Commands", "\n".join(rows)),
         ("More", "Each command has its own help: %s COMMAND --help" % PROGRAM), ("Examples", _EXAMPLES)],
@@ -64,7 +92,7 @@ def _make_main_line() -> CommandLine:
 
 def _describe_commands() -> "Dict[str, Tuple[CommandLine, str]]":
     """The options of each command, and what it is for."""
-    return {name: (make_line(), purpose) for name, (_, make_line, purpose, _) in _COMMANDS.items()}
+    return {name: (_load(name)[1](), purpose) for name, (purpose, _) in _COMMANDS.items()}
 
 
 def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console]" = None) -> int:
@@ -87,7 +115,7 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
         release_signals()
     if name in _COMMANDS:
         console.command = name
-        return run_command(console, _COMMANDS[name][0], words)
+        return run_command(console, _load(name)[0], words)
     return run_command(console, _run_none, [name])
 
 
@@ -97,7 +125,7 @@ def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
     if name != "server":
         release_signals()
     console.program = old_name
-    return run_command(console, run_under_name(old_name, _COMMANDS[name][0]), words)
+    return run_command(console, run_under_name(old_name, _load(name)[0]), words)
 
 
 def _run_none(console: Console, words: "Sequence[str]") -> int:

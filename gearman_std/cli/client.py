@@ -19,7 +19,6 @@ from .following import follow_anywhere, show_following
 from .options import CommandLine, Option, UsageError, did_you_mean, read_seconds, whole_number
 from .progress import Inputs, Progress, is_file
 from .daemon import PidFile, SignalHandlers, detach
-from .worker import run_worker_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +115,7 @@ def run_client(console: Console, arguments: "Sequence[str]") -> int:
     if not options.function:
         raise UsageError("no function was given, with -f")
     if options.worker:
+        from .worker import run_worker_mode
         return run_worker_mode(console, options)
     servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
     detached = detach() if options.daemon else None
@@ -213,9 +213,11 @@ def _count_workloads(console: Console, options: "Parsed",
 def make_unique(wanted: "Optional[str]", workload: bytes, random: "Callable[[int], bytes]" = os.urandom) -> bytes:
     """The unique of a job: the given one; for `#`, one made of the data; or a new UUID."""
     if not wanted:
-        # As gearman has it: whoever lists the jobs' uniques can tell one from the other.
-        from uuid import UUID
-        return str(UUID(bytes=random(16), version=4)).encode()
+        # A random UUID, as gearman has it: whoever lists the jobs' uniques can tell one from the other.  It is not made by the
+        # module uuid, which starts other programs when Python 3.6 loads it.
+        digits = random(16).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], variant + digits[17:20], digits[20:])).encode()
     if wanted == _UNIQUE_OF_DATA:
         return b"%d" % _murmur3(workload, (0xDEADBEEF * len(workload)) & 0xFFFFFFFF)
     unique = os.fsencode(wanted)

@@ -8,6 +8,7 @@ import pytest
 
 from gearman_std.cli.cli import _COMMANDS, main
 from gearman_std.cli.console import Console
+from gearman_std.server.server import Server
 
 COMMANDS = sorted(_COMMANDS)
 
@@ -62,6 +63,39 @@ def test_as_a_process():
                           timeout=50)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"gearman-std client: -f needs a value; see gearman-std client --help\n"
+
+
+_LOADED = """
+import sys
+before = set(sys.modules)
+from gearman_std.cli import main
+status = main(sys.argv[1:])
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(status)
+"""
+_ENDS = {"cli", "errors", "late", "moved", "version", "net", "wire", "timers", "arguments"}  # what most commands load
+# Modules of the standard library that take a program long to load which a job of cron starts each minute.
+_HEAVY = {"argparse", "asyncio", "concurrent.futures", "html", "http", "json", "logging.handlers", "multiprocessing", "random",
+          "sqlite3", "ssl", "subprocess", "tempfile", "typing", "unittest", "urllib"}
+
+
+@pytest.mark.parametrize("words, folders", [
+    (["client", "--help"], _ENDS | {"client", "schedule"}),
+    (["client", "-b", "-f", "x", "data"], _ENDS | {"client", "schedule"}),
+    (["admin", "--status"], _ENDS | {"client", "schedule"}),
+    (["check"], _ENDS | {"client", "schedule"}),
+    (["top", "--once"], _ENDS | {"client", "schedule"}),
+    (["worker", "--help"], _ENDS | {"worker"}),
+    (["--version"], {"cli", "errors", "late", "moved", "version", "net", "wire"})])
+def test_a_command_loads_nothing_that_it_does_not_use(sources, words, folders):
+    with Server(port=0) as server:
+        there = dict(os.environ, GEARMAN_SERVER="%s:%d" % server.address)
+        done = subprocess.run([sys.executable, "-c", _LOADED] + words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=50, env=there)
+    loaded = done.stderr.splitlines()[-1].split()
+    assert {name.split(".")[1] for name in loaded if name.startswith("gearman_std.")} <= folders
+    asks_json = words[0] in ("check", "top")
+    assert _HEAVY.intersection(loaded) == ({"json"} if asks_json else set())
 
 
 def test_with_closed_standard_streams():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 
 import pytest
 
@@ -247,6 +248,8 @@ def test_the_unique_of_a_job(address):
     assert len(make_unique("", b"data")) == 36
     assert make_unique("u" * 64, b"data") == b"u" * 63
     assert make_unique(None, b"", lambda size: b"\0" * size) == b"00000000-0000-4000-8000-000000000000"
+    for data in [os.urandom(16) for _ in range(64)]:
+        assert make_unique(None, b"", lambda size: data) == str(uuid.UUID(bytes=data, version=4)).encode()
     assert client(address, "-u", "photo", "-f", "unique", "x")[1] == b"photo"
     assert len(client(address, "-f", "unique", "x")[1]) == 36
 
@@ -382,6 +385,16 @@ class Terminal(io.BytesIO):
         return True
 
 
+class Impatient(Terminal):
+    """A person who presses Ctrl-C when told that the command waits."""
+
+    def write(self, data):
+        super().write(data)
+        if b"waiting for" in data:
+            raise KeyboardInterrupt
+        return len(data)
+
+
 @pytest.mark.parametrize("words, text", [([], b"reading the data from the terminal, up to Ctrl-D"),
                                          (["-n"], b"reading a job of each line from the terminal, up to Ctrl-D"),
                                          (["-s"], b""), (["word"], b"")])
@@ -395,10 +408,12 @@ def test_who_waits_for_what_nobody_can_do_is_told_so(idle, address, monkeypatch)
     assert client(idle, "-t", "50", "-f", "nobody", "x") == (
         4, b"", b"gearman-std client: no result of nobody within 50 ms; no worker can do it\n")
     monkeypatch.setattr("gearman_std.cli.client._NOBODY_WAIT", 0.05)
-    for server, function, told in ((idle, "nobody", 1), (address, "sleep", 0)):
-        there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
-        assert main(["client", "-h", server, "-t", "300", "-f", function, "x"], there) == 4
-        assert there.stderr.getvalue().count(b"waiting for a worker that can do nobody\n") == told
+    there = Console("", io.BytesIO(), io.BytesIO(), Impatient())
+    assert main(["client", "-h", idle, "-f", "nobody", "x"], there) == 130
+    assert there.stderr.getvalue() == b"gearman-std client: waiting for a worker that can do nobody\n"
+    there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
+    assert main(["client", "-h", address, "-t", "300", "-f", "sleep", "x"], there) == 4
+    assert b"waiting for" not in there.stderr.getvalue()
 
 
 def test_a_function_that_nobody_can_do_may_have_been_meant_to_be_another_one(address, monkeypatch):
@@ -408,9 +423,9 @@ def test_a_function_that_nobody_can_do_may_have_been_meant_to_be_another_one(add
     assert client(address, "-t", "50", "-f", "ehco", "x") == (
         4, b"", b"gearman-std client: no result of ehco within 50 ms; no worker can do it" + meant)
     monkeypatch.setattr("gearman_std.cli.client._NOBODY_WAIT", 0.05)
-    there = Console("", io.BytesIO(), io.BytesIO(), Terminal())
-    assert main(["client", "-h", address, "-t", "300", "-f", "ehco", "x"], there) == 4
-    assert b"waiting for a worker that can do ehco" + meant in there.stderr.getvalue()
+    there = Console("", io.BytesIO(), io.BytesIO(), Impatient())
+    assert main(["client", "-h", address, "-f", "ehco", "x"], there) == 130
+    assert there.stderr.getvalue() == b"gearman-std client: waiting for a worker that can do ehco" + meant
 
 
 def test_nobody_is_told_that_no_worker_can_do_what_one_is_doing():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gearman_std.cli.cli import _COMMANDS, _describe_commands, main
+from gearman_std.cli.cli import _COMMANDS, _describe_commands, _load, main
 from gearman_std.cli.completion import make_bash, make_fish, make_zsh
 from gearman_std.cli.console import Console
 from gearman_std.client.admin import AdminClient
@@ -65,7 +65,7 @@ def test_every_command_and_option_is_in_every_script(make):
     script = make(_describe_commands())
     for name in _COMMANDS:
         assert name in script
-        for option in _COMMANDS[name][1]().options:
+        for option in _load(name)[1]().options:
             for word in option.names if option.help else ():
                 if make is make_fish:
                     word = "-%s %s" % ("l" if word[1] == "-" else "s", word.lstrip("-"))

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from gearman_std.cli.cli import _COMMANDS, main
+from gearman_std.cli.cli import _COMMANDS, _load, main
 from gearman_std.cli.console import Console
 from gearman_std.cli.man import make_man_page
 from gearman_std.cli.options import CommandLine, Option
@@ -20,7 +20,7 @@ def run(*words):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_what_the_command_itself_says(command):
-    assert run("help", command) == run(command, "--help") == (0, _COMMANDS[command][1]().help(), "")
+    assert run("help", command) == run(command, "--help") == (0, _load(command)[1]().help(), "")
 
 
 def test_without_a_command_it_is_the_help_of_all():
@@ -66,7 +66,7 @@ def test_man_shows_every_page_without_a_warning(command, require, monkeypatch):
                           stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     shown = " ".join(done.stdout.decode().split())
-    line = _COMMANDS[command][1]() if command else None
+    line = _load(command)[1]() if command else None
     for part in ["NAME gearman-std", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"] + [
             option.names[-1] for option in (line.options if line else []) if option.help]:
         assert part in shown

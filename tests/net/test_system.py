@@ -1,5 +1,5 @@
 """The one seam to the world: what is real in it, and that what somebody puts in its place is used."""
-import random
+import os
 import time
 
 import pytest
@@ -9,9 +9,9 @@ from gearman_std.client.client import Client
 from gearman_std.errors import NoServer
 from gearman_std.net.connection import make_waiter, open_connection
 from gearman_std.net.selector import PatientSelector
-from gearman_std.net.system import REAL_SYSTEM, System
+from gearman_std.net.system import REAL_SYSTEM, System, throw_dice
 
-REAL = {"clock": time.monotonic, "wall_clock": time.time, "random": random.random, "sleep": time.sleep,
+REAL = {"clock": time.monotonic, "wall_clock": time.time, "random": throw_dice, "sleep": time.sleep,
         "connect": open_connection, "make_selector": PatientSelector, "make_waiter": make_waiter}
 
 
@@ -27,6 +27,16 @@ def test_any_part_may_be_somebodys_own(name):
     system = System(**{name: own})
     assert {part: getattr(system, part) for part in System.__slots__} == dict(REAL, **{name: own})
     assert repr(system) == "<System: one of somebody's own>"
+
+
+@pytest.mark.parametrize("data, number", [(bytes(7), 0.0), (b"\x80" + bytes(6), 0.5), (b"\xff" * 7, 1 - 2.0 ** -53)])
+def test_random_numbers_are_from_0_up_to_1(monkeypatch, data, number):
+    monkeypatch.setattr(os, "urandom", lambda size: data[:size])
+    assert throw_dice() == number < 1
+
+
+def test_random_numbers_differ():
+    assert len({throw_dice() for _ in range(1000)}) > 990
 
 
 @pytest.mark.parametrize("call", [lambda system: Client("far:7", tls=True, connect_timeout=5, _system=system).ping(),
