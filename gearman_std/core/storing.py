@@ -37,7 +37,7 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
     if job.schedule is not None and not job.attempts and job.due > core.wall:
         job.due = due_by_the_clock(core, job)
     place(core, job)
-    if job.state is WAITING:  # its time came while no server ran
+    if job.state != record.state:  # its time came while no server ran, or what it was held back by is gone
         put_behind(core, job)
     return job
 

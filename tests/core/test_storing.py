@@ -160,3 +160,16 @@ def test_what_is_stored_behind_a_job_whose_time_came_meanwhile_is_behind_it_afte
     assert [job.handle for job in waiting] == [b"H:x:1", b"H:x:2"]
     positions = [record.position for record in durable.core.records]
     assert positions == [job.position for job in waiting] and 0 < positions[0] < positions[1]
+
+
+def test_a_job_that_was_held_back_by_what_is_gone_has_the_place_that_it_gets_now_after_another_restart_too(make_world):
+    """The store gives those that were held back last."""
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    due = world.wall + 60
+    world.restores(b"H:x:2", due=due)
+    held = world.restores(b"H:x:1", b"u", due=due, state=HELD)
+    assert held.state is DELAYED
+    (record,) = world.core.records
+    assert (record.handle, record.state, record.due) == (b"H:x:1", DELAYED, due)
+    assert record.position == held.position > 0
+    assert [job.handle for job in world.core.delayed.things()] == [b"H:x:2", b"H:x:1"]
