@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # each is loaded when it is asked for, see late.py
     from .core.limits import Limits
     from .server.server import Server
     from .store.sqlite import JobStore
+    from .store.store import Store
     from .worker.settings import WorkerHealth
     from .worker.worker import Worker
     from .worker.job import Retry, WorkerJob
@@ -52,7 +53,7 @@ __all__ = [
     "ConnectedPeer", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
     "JobStatus", "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus",
     "ProtocolError", "QueueFull", "QueuedJob", "ResultNotKept", "Retry", "Server", "ServerError", "ServerLost",
-    "StoreError", "StoreInUse", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
+    "Store", "StoreError", "StoreInUse", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
 ]
 
 logging.getLogger("gearman_std").addHandler(logging.NullHandler())

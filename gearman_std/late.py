@@ -23,6 +23,7 @@ _OFFERED = {
     "server.access": "Access",
     "server.server": "Server",
     "store.sqlite": "JobStore",
+    "store.store": "Store",
     "worker.command": "Command CommandFailed",
     "worker.job": "Retry WorkerJob",
     "worker.settings": "WorkerHealth",

@@ -11,11 +11,11 @@ from ..server.access import Access
 from ..server.listeners import SCHEMES, Listener, read_places
 from ..server.settings import BYTES, LARGEST_NUMBER, MODE, NUMBER, PORT, SECONDS, SETTINGS, Setting
 from ..store.gearmand_queue import GEARMAND_TABLE
-from ..store.sqlite import JobStore
 from ..version import VERSION
 from .common import need_module
 from .daemon import LOG_LEVELS
 from .options import CommandLine, OneOf, Option, UsageError, read_port, read_seconds, read_size, some_text, whole_number
+from .stores import QueueType, server_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ def make_server_line() -> CommandLine:
         ]),
         ("Background jobs on disk", [
             Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
-                   "named, else builtin)", OneOf("builtin", "sqlite3", "libsqlite3")),
+                   "named, else builtin); MODULE:FACTORY: in the Store that this Python callable makes of the durability",
+                   QueueType("builtin", "sqlite3", "libsqlite3")),
             setting_option("store.path"),
             setting_option("store.durability"),
             Option("--standby", "", "if another server has the store, wait until that ends, and only then listen and serve"),
@@ -421,27 +422,3 @@ def _keepalive(given: "Mapping[str, int]") -> "Iterator[int]":
     for setting in _parts_of("keepalive"):
         number = given.get(setting.name, 0)
         yield number if number > 0 else setting.default
-
-
-def server_store(options: "Parsed") -> "Optional[JobStore]":
-    """The store that the options ask for, or None.  Raises UsageError."""
-    path = options.sqlite3_db
-    if (options.queue_type or ("sqlite3" if path else "builtin")) == "builtin":
-        for key in ("durability", "import_gearmand", "standby"):
-            if getattr(options, key):
-                raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
-        return None
-    if not path:
-        raise UsageError("-q %s needs --sqlite3-db FILE" % options.queue_type)
-    need_module("sqlite3", "a queue on disk")
-    if options.store_queue_on_shutdown and options.durability not in (None, "exit"):
-        raise UsageError("--store-queue-on-shutdown is not --durability %s" % options.durability)
-    durability = "exit" if options.store_queue_on_shutdown else options.durability or "every"
-    table = options.libsqlite3_table or GEARMAND_TABLE
-    gearmand_queue = None
-    if options.import_gearmand:
-        file = options.import_gearmand
-        if ":" in file and not os.path.exists(file):
-            file, _, table = file.rpartition(":")
-        gearmand_queue = file, table
-    return JobStore(path, durability, gearmand_queue)

@@ -250,15 +250,6 @@ def _file_mark(path: str) -> "Optional[Tuple[int, ...]]":
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size  # the first two change when a link points elsewhere
 
 
-def logical_folder() -> str:
-    """The current folder as the shell knows it: its path may have links, which can later point elsewhere."""
-    named = os.environ.get("PWD", "")
-    try:
-        return named if os.path.isabs(named) and os.path.samefile(named, os.curdir) else os.getcwd()
-    except OSError:
-        return os.getcwd()
-
-
 def is_supervised() -> "Optional[Word]":
     """The Word with which this process tells its `Supervisor` something; None if it has no Supervisor, as its own children."""
     descriptor = os.environ.pop(SUPERVISED, None)

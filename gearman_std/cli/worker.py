@@ -13,11 +13,12 @@ from ..net.forks import exit_at_once
 from ..worker.command import Command
 from ..worker.job import Retry
 from ..worker.worker import Worker
+from .callables import load_callable, logical_folder
 from .common import address_options, find_servers, find_tls, own_command
 from .console import DONE, FAILED, INTERRUPTED, USAGE, Console, Quit
 from .options import CommandLine, OneOf, Option, UsageError, read_seconds, some_text, whole_number
 from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
-from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, logical_folder, start_child
+from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, start_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -359,42 +360,11 @@ class _Printer:
             raise Retry() from None
 
 
-def _place(error: BaseException) -> str:
-    """File and line of the code that raised an error while a module was imported; empty if it was not a module's code."""
-    from traceback import extract_tb
-    if isinstance(error, SyntaxError):
-        return " (%s)" % error.filename if error.filename else ""  # its text has the line
-    for frame in reversed(extract_tb(error.__traceback__)[2:]):  # the first two are ours and importlib's
-        if not frame[0].startswith("<frozen"):
-            return " (%s, line %s)" % (frame[0], frame[1])
-    return ""
-
-
 def load_function(word: str) -> "Tuple[bytes, Any]":
     """The name and the callable of `[NAME=]MODULE:CALLABLE`; the default name is the callable's.
 
     Raises UsageError if it cannot be imported.
     """
     name, equals, path = word.rpartition("=")
-    module_name, colon, attributes = path.rpartition(":")
-    folder = logical_folder()
-    if module_name.endswith(".py") and os.path.isfile(module_name):
-        parent, module_name = os.path.split(module_name[:-3])
-        folder = os.path.join(folder, "" if parent == os.curdir else parent).rstrip(os.sep) or os.sep
-    if not module_name or not attributes or equals and not name or module_name.startswith(".") or os.sep in module_name:
-        raise UsageError("%r is not [NAME=]MODULE:CALLABLE, nor is there such a file" % word)
-    if folder not in sys.path and ("" not in sys.path or folder != os.getcwd()):
-        sys.path.insert(0, folder)
-    from importlib import import_module
-    try:
-        found = import_module(module_name)  # type: Any
-    except (Exception, SystemExit) as error:  # whatever the module's code may raise
-        raise UsageError("cannot import %s: %s: %s%s" % (module_name, type(error).__name__, error, _place(error))) from None
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            raise UsageError("there is no %s in %s" % (attributes, module_name)) from None
-    if not callable(found):
-        raise UsageError("%s cannot be called" % path)
-    return os.fsencode(name or attributes.rpartition(".")[2]), found
+    found = load_callable("" if equals and not name else path, word, "[NAME=]MODULE:CALLABLE")
+    return os.fsencode(name or path.rpartition(":")[2].rpartition(".")[2]), found

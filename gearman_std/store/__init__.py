@@ -3,6 +3,7 @@
 Imports the records of core, net, schedule, errors and arguments.
 """
 from .sqlite import JobStore
+from .store import Store
 from .storekeeper import StoreKeeper
 
-__all__ = ["JobStore", "StoreKeeper"]
+__all__ = ["JobStore", "Store", "StoreKeeper"]

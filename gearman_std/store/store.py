@@ -77,9 +77,10 @@ class Store:
         """What is in the store, as records of the kinds KEEP and ADD: some at a time, so that others are served in between;
         none when more have to be read before the next is known.
 
-        First how jobs ended, the first that ended first.  Then the jobs: those that are waiting or set aside by their
-        positions; after them those that are delayed, by the time when they are due, then by their positions; at last those that
-        are held back, by their positions.  The position of a job that was added with none is `place_of` its number.
+        It is called once, when the store is open and nothing has been written since.  First come the ends of jobs, the first
+        that ended first.  Then the jobs: those that are waiting or set aside by their positions; after them those that are
+        delayed, by the time when they are due, then by their positions; at last those that are held back, by their positions.
+        The position of a job that was added with none is `place_of` its number.
         """
         raise NotImplementedError
 

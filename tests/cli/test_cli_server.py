@@ -186,6 +186,20 @@ def start(processes, tmp_path):
     return start
 
 
+def test_jobs_are_kept_in_the_store_that_a_factory_makes(start, tmp_path):
+    (tmp_path / "shelf.py").write_text("import gearman_std\ndef make(durability):\n"
+                                       "    return gearman_std.JobStore('from_factory.db', durability)\n")
+    process, address = start("-q", "shelf:make")
+    with Client(address) as client:
+        handle = client.submit("f", b"x", background=True).handle
+    process.kill()
+    process.wait()
+    process, address = start("-q", "shelf:make")
+    with AdminClient(address) as admin:
+        assert [job.handle for job in admin.jobs()] == [handle]
+    assert (tmp_path / "from_factory.db").exists()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not os.path.exists("/proc/self/stat"), reason="about glibc, and /proc")
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="other Pythons keep memory in their own way")
 def test_the_memory_of_large_jobs_is_kept_for_the_next_ones(start):
