@@ -235,7 +235,9 @@ class _ImmediateNetwork(Network):
     def _others_are_at_it(self) -> bool:
         """Whether another thread connects, or calls a callback, which this one may wait for."""
         me = threading.get_ident()
-        return any(link.connecting not in (None, me) for link in self.links) or any(one != me for one in self._callers)
+        connecting = [(link, link.connecting) for link in self.links]
+        return any(thread not in (None, me) and self._connects(link, thread) for link, thread in connecting) or any(
+            one != me for one in self._callers)
 
     def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:
         self._callers.append(threading.get_ident())

@@ -50,7 +50,7 @@ def test_the_files_are_what_the_tool_makes(tool):
 
 def test_check_tells_what_is_not_as_it_should_be_and_how_to_mend_it(tool, docs):
     assert tool.main(["--check"]) == ("not as `python3 tools/protocol.py` makes it: PROTOCOL.md, client.svg, connection.svg, "
-                                      "job.svg, servers.svg, worker.svg")
+                                      "job.svg, link.svg, servers.svg, worker.svg")
     assert tool.main([]) == 0 and tool.main(["--check"]) == 0
     (docs / "job.svg").write_bytes((docs / "job.svg").read_bytes().replace(b"\n", b"\r\n"))
     (docs / "old.svg").write_bytes(b"<svg/>")

@@ -191,6 +191,10 @@ CLIENT = Layout("The states of a job as its client sees it", 800, 280, {
     "failed": (710, 165)}, [(_OPEN_JOBS, ["refused"])],
     {("unplaced", "submitted"): -20, ("submitted", "unplaced"): -20}, {})
 
+LINK = Layout("The states of a client's connection to a server", 740, 210, {
+    "apart": (80, 90), "connecting": (350, 90), "connected": (640, 90)}, [],
+    {("apart", "connecting"): -26, ("connecting", "apart"): -26, ("connected", "apart"): -130}, {})
+
 SERVERS = Layout("The states of a server as a worker sees it", 680, 340, {
     "unknown": (80, 170), "up": (300, 80), "down": (300, 260), "doubtful": (540, 170)}, [],
     {("up", "down"): -36, ("down", "up"): -36, ("up", "doubtful"): -18, ("doubtful", "up"): -18, ("down", "down"): 1},

@@ -42,6 +42,7 @@ MOST_RECORDINGS = 4  # that are named with a packet
 PICTURES = [("job", diagrams.JOB, "core.jobs", "JOB_ARROWS"), ("connection", diagrams.CONNECTION, "server.channel", "ARROWS"),
             ("worker", diagrams.WORKER, "wire.worker_session", "SESSION_ARROWS"),
             ("client", diagrams.CLIENT, "client.submission", "SUBMISSION_ARROWS"),
+            ("link", diagrams.LINK, "client.link", "CONNECTION_ARROWS"),
             ("servers", diagrams.SERVERS, "worker.link", "SERVER_ARROWS")]
 
 NUMBERS = {PACKETS[number][0]: number for number in PACKETS}

@@ -15,7 +15,7 @@ from ..net.addresses import join_address
 from ..net.connection import Deadline
 from ..net.forks import leave_in_children
 from .guard import goes_on
-from .link import Link, Request
+from .link import APART, Link, Request
 from .ring import Ring
 from .submission import MAX_MOVES, SUBMITTED, UNPLACED, Finished, Submission
 from .wait import LONGEST_READ, Reading, Waiters
@@ -71,7 +71,7 @@ class Network(Waiters):
     def is_mine(self) -> bool:
         """Whether a signal's handler, or the garbage collector, has interrupted this thread in the middle of a change here."""
         me = threading.get_ident()
-        return super().is_mine() or any(link.connecting == me for link in self.links)
+        return super().is_mine() or any(self._connects(link, me) for link in self.links)
 
     def close(self) -> None:
         """Close all connections; who still waits gets ServerLost."""
@@ -179,13 +179,13 @@ class Network(Waiters):
         """
         me = threading.get_ident()
         while True:
-            failed = link.failed
+            number = link.failure_number
             other = self.exclusively(self._claim, link, me)
             if other is None or other == me:
                 break
             if not self.wait(lambda: not self._connects(link, other), deadline, (), False):
                 raise ConnectTimeout("cannot connect to %s in time" % join_address(link.address))
-            if link.failed != failed:
+            if link.failure_number != number:
                 raise NoServer("cannot connect to %s, as another thread found" % join_address(link.address))
         if other == me:
             connection, failure = None, None
@@ -414,23 +414,27 @@ class Network(Waiters):
             if thread == me:
                 raise ClientBusy("this thread was interrupted while it connected to %s" % join_address(link.address), True)
             return thread
-        link.connecting = me
+        link.claimed(me)
         return me
 
     def _connected(self, link: Link, connection: "Optional[Connection]", failure: "Optional[NoServer]") -> None:
-        """An attempt to connect is over."""
-        link.connecting = None
-        if failure is not None:
-            link.back_off(self.clock(), self._system.random())
-            self._failures += 1
-            link.failed = self._failures
-            link.failure = failure
-        if connection is not None:
-            if self.closed:
-                connection.close()
-                raise NoServer("the client was closed")
-            link.connected(connection)
-            link.heard = self.clock()
+        """An attempt of this thread to connect is over."""
+        if link.connecting != threading.get_ident():
+            if connection is not None:
+                connection.leave()
+            raise ServerLost("the process was forked, and this is the parent's")
+        if connection is None:
+            if failure is None:
+                link.given_up()
+            else:
+                self._failures += 1
+                link.failed(failure, self._failures, self.clock(), self._system.random())
+        elif self.closed:
+            link.given_up()
+            connection.close()
+            raise NoServer("the client was closed")
+        else:
+            link.reached(connection, self.clock())
             self._version += 1
         self._settle()
 
@@ -456,7 +460,7 @@ class Network(Waiters):
         for link in self._candidates(submission.plan, submission.workload):
             if self._put(submission, link, True):
                 return None
-            if link.failed <= submission.failures:  # it was not tried since
+            if link.failure_number <= submission.failures:  # it was not tried since
                 if submission.home_by is not None and not submission.home_by.over:
                     return link
                 failure = ConnectTimeout("%s did not answer in time" % join_address(link.address))
@@ -493,11 +497,9 @@ class Network(Waiters):
             elif waiting.state is SUBMITTED:  # it is not yet if an interrupt came first
                 unsent = sent < waiting.end and not doubtful
                 self._submit_again(waiting, type(error)(str(error), "never" if unsent else "unconfirmed"))
-        link.connection = None
-        link.due = None
-        connection.close()
         self._version += 1
         self._notes.append(str(error))
+        link.lost()
         self._changing = None
         self._settle()
 
@@ -507,6 +509,7 @@ class Network(Waiters):
         text = "gave up the connection to %s: %s" % (join_address(self._changing.address), reason)
         self._lose(self._changing, ServerLost(text), True)
         self._changing = None
+        self._settle()
 
     def _shut(self) -> None:
         """Let go of everything."""
@@ -533,10 +536,8 @@ class Network(Waiters):
             waiting = [waiting for link in self.links if link.connection is not None for waiting in link.session.waiting()]
             waiting += [(submission, False) for submission in self._homeless]
             for link in self.links:
-                if link.connection is not None:
-                    link.connection.leave()
-                    link.connection = None
-                link.connecting = None
+                if link.state is not APART:
+                    link.left()
             for end in self._waker or ():
                 end.close()
             self._changing = None

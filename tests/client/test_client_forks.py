@@ -6,11 +6,12 @@ import threading
 
 import pytest
 
-from client_tools import LONG
+from client_tools import LONG, client_of
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
-from gearman_std.errors import GearmanError, NoServer
+from gearman_std.errors import GearmanError, NoServer, ServerLost
 from gearman_std.net.connection import open_connection
+from gearman_std.net.system import REAL_SYSTEM
 from gearman_std.testing import JobServer
 
 pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -73,6 +74,30 @@ def test_a_child_holds_no_connection_of_its_parent(server):
         admin.ping()
         ends = [client._pool.first.links[0].connection, admin._connection]
         assert in_child(lambda: [end.fileno() == -1 or sys.exit(1) for end in ends]) == 0
+
+
+def test_a_connection_that_was_being_made_at_a_fork_is_the_parents(server):
+    """As when a signal's handler forks, and its child goes on where it was."""
+    forked = []
+
+    def connect(*arguments):
+        connection = REAL_SYSTEM.connect(*arguments)
+        if not forked:
+            forked.append(os.fork())
+        return connection
+
+    with client_of([server.name], connect=connect) as client:
+        outcome = None
+        try:
+            outcome = client.run("echo", b"x", timeout=LONG)
+        except ServerLost:
+            assert forked == [0]
+            outcome = client.run("echo", b"child", timeout=LONG)
+        finally:
+            if forked == [0]:
+                os._exit(0 if outcome == b"child" else 1)
+        assert os.waitpid(forked[0], 0)[1] == 0
+        assert outcome == b"x" and client.run("echo", b"y", timeout=LONG) == b"y"
 
 
 def test_forks_at_any_moment_while_other_threads_use_the_client(server):
