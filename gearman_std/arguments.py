@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
 
 def check_number(name: str, value: "Any", least: float = 0, whole: bool = False, most: "Optional[int]" = None) -> None:
-    """Raises TypeError for a value that is not a number, or not a whole one; ValueError for one out of bounds, or NaN."""
+    """Raises TypeError for a value that is not a number, or not a whole one; ValueError for NaN, or a number out of bounds."""
     try:
         number = value.__index__() if whole else value
         enough = number >= least
@@ -19,13 +19,13 @@ def check_number(name: str, value: "Any", least: float = 0, whole: bool = False,
 
 
 def check_numbers(values: "Any", *names: str) -> None:
-    """The same for several entries of a dict, which must be whole numbers from 0."""
+    """Check that entries of a dict are whole numbers, not less than 0.  Raises as `check_number`."""
     for name in names:
         check_number(name, values[name], whole=True)
 
 
 def check_kind(name: str, value: "Any", kind: "Any", what: str) -> None:
-    """Raises TypeError for a value that is not of a class."""
+    """Raises TypeError for a value that is not an instance of `kind`, which the text calls `what`."""
     if not isinstance(value, kind):
         raise TypeError("%s is %.80r, not %s" % (name, value, what))
 

@@ -1,9 +1,9 @@
-"""Every exception the package raises, split by who is to blame.
+"""The exceptions that the package raises, apart from ValueError and TypeError for wrong arguments.
 
-Arguments that the protocol cannot carry are a plain ValueError or TypeError, raised before a byte is sent.
+ValueError and TypeError are raised before anything is sent.
 
     GearmanError
-    ├── ProtocolError        the peer sent bytes that make no sense
+    ├── ProtocolError        the other side sent bytes that make no sense
     ├── NoServer             no job server could be reached
     │   └── ConnectTimeout   … within the connect time-out
     ├── ServerLost           a connection broke after it was made
@@ -11,12 +11,12 @@ Arguments that the protocol cannot carry are a plain ValueError or TypeError, ra
     ├── ServerError          the server answered with an ERROR packet or an ERR line
     │   └── QueueFull        … because its queue is full
     ├── JobError             something about one job
-    │   ├── JobFailed        the worker failed it
+    │   ├── JobFailed        it failed
     │   ├── JobTimeout       it did not finish in time
-    │   ├── ResultNotKept    nobody knows how it ended, or what its result was
-    │   └── NoWorker         nobody can run its function
-    ├── ClientBusy           the client cannot be used from here just now
-    └── StoreError           the durable queue cannot be read or written
+    │   ├── ResultNotKept    no server knows how it ended, or what its result was
+    │   └── NoWorker         no worker can run its function
+    ├── ClientBusy           the client cannot be used here and now
+    └── StoreError           the store of background jobs cannot be read or written
         └── StoreInUse       … because another server has it
 """
 TYPE_CHECKING = False
@@ -29,9 +29,10 @@ class GearmanError(Exception):
 
 
 class ProtocolError(GearmanError):
-    """The peer broke the protocol; the message shows its bytes.
+    """The other side broke the protocol, or a request of HTTP cannot be served; the message shows what was sent.
 
-    `code` is what an ERROR packet would carry, if one fits; `limit` is "packet" or "line" if one was larger than is allowed.
+    `code` is the code of the ERROR packet, or the status of the HTTP response, that fits; `limit` is "packet" or "line" if that
+    was too large.  Both may be empty.
     """
 
     def __init__(self, message: str, code: bytes = b"", limit: str = "") -> None:
@@ -51,8 +52,8 @@ class ConnectTimeout(NoServer):
 class ServerLost(GearmanError):
     """The connection to a job server broke.
 
-    `sent` tells how far a submit had come: "never" (not all of it left, so it is safe to submit again), "unconfirmed" (it may
-    have been queued), or "confirmed" (JOB_CREATED had arrived).
+    `sent` tells how far a submit had come: "never" (it was not sent completely, so it is safe to submit again), "unconfirmed"
+    (the server may have queued the job), or "confirmed" (JOB_CREATED had arrived).
     """
 
     def __init__(self, message: str, sent: str = "never") -> None:
@@ -61,14 +62,14 @@ class ServerLost(GearmanError):
 
 
 class CommandTimeout(ServerLost):
-    """A job server did not answer a command within the command time-out; the connection was given up."""
+    """A job server did not answer a command within the command time-out, so the connection was closed."""
 
 
 class ServerError(GearmanError):
     """A job server refused a command.  `code` and `text` are the two arguments of its ERROR packet."""
 
     def __init__(self, code: str, text: str) -> None:
-        super().__init__(code, text)  # both, so that the error survives pickling
+        super().__init__(code, text)  # both, so that the error can be pickled
         self.code = code
         self.text = text
 
@@ -89,10 +90,10 @@ class JobError(GearmanError):
 
 
 class JobFailed(JobError):
-    """A worker failed the job.
+    """A job failed.
 
-    `exception` is the text of its WORK_EXCEPTION, else the last of its warnings, None if there is neither; `warnings` is what
-    it warned of before.
+    `exception` is the text of the worker's WORK_EXCEPTION; without one, its last warning; None if there is neither.  `warnings`
+    are the texts of its warnings.
     """
 
     def __init__(self, message: str, handle: "Optional[bytes]" = None, exception: "Optional[bytes]" = None,
@@ -107,8 +108,11 @@ class JobTimeout(JobError):
 
 
 class ResultNotKept(JobError):
-    """No server knows how the job ended, or what its result was: the function's policy does not keep that, or not for so long,
-    or the result was too large; or there never was such a job."""
+    """No server knows how the job ended, or what its result was.
+
+    Either the function's policy does not keep results, or not for so long; or the result was too large; or there never was such
+    a job.
+    """
 
 
 class NoWorker(JobError):
@@ -116,11 +120,10 @@ class NoWorker(JobError):
 
 
 class ClientBusy(GearmanError):
-    """The client cannot be used from here just now.
+    """The client cannot be used here and now.
 
-    `reentrant` is True if this thread called the client while it was already inside it, from a signal's handler or the
-    garbage collector, and asked for what must wait until the first call goes on; False if another thread held the client for
-    long.
+    `reentrant` is True if a signal handler or the garbage collector interrupted a call of the client, and made another call in
+    the same thread that must wait for the first one.  It is False if another thread held the client for too long.
     """
 
     def __init__(self, message: str, reentrant: bool = False) -> None:
@@ -129,14 +132,14 @@ class ClientBusy(GearmanError):
 
 
 def copy_error(error: "GearmanError") -> "GearmanError":
-    """An equal error, for another job: each has its own."""
+    """A copy of an error, so that each job has an error of its own."""
     copied = type(error)(*error.args)
     vars(copied).update(vars(error))
     return copied
 
 
 class StoreError(GearmanError):
-    """The durable queue cannot be read or written.  `reason` is why, without the file's name."""
+    """The store of background jobs cannot be read or written.  `reason` tells why, without the file's name."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)

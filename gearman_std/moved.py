@@ -1,4 +1,4 @@
-"""The names that modules had in release 1.0.0, when all of them were in one folder, can still be imported."""
+"""Modules can still be imported by the names that they had in release 1.0.0, when all of them were in one folder."""
 import importlib
 import sys
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Optional
 
-# Names that the package's folders and modules still have are not among them: gearman_std.client has a Client as before.
+# Names that a folder or a module still has are not here: gearman_std.client has a Client as before.
 MOVED = {
     "protocol": "wire.protocol", "session": "wire", "http_session": "wire.http", "serializers": "wire.serializers",
     "handlers": "core.handlers", "text": "core.text", "jobs": "core.jobs", "peers": "core.peers", "roster": "core.roster",
@@ -26,7 +26,7 @@ MOVED = {
 
 
 class OldNames:
-    """Finds a module by its old name: the present module itself, not a copy of it.
+    """Finds a module by its old name; the result is the same module as by the new name, not a copy.
 
     Owner: nobody, it does not change.
     """
@@ -38,7 +38,7 @@ class OldNames:
         return "<OldNames of %s>" % self._package
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Optional[ModuleSpec]":
-        """Called by `import`: how to load the module of that name; None if it is not ours."""
+        """Called by `import`: how to load a module by its old name; None for any other name."""
         package, _, old = name.rpartition(".")
         if package != self._package or old not in MOVED:
             return None
@@ -46,13 +46,13 @@ class OldNames:
         return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType":
-        """The present module; `import` sets its spec to that of the old name, which `exec_module` takes back."""
+        """The module by its new name.  `import` will give it the old name's spec, which `exec_module` undoes."""
         module = importlib.import_module("%s.%s" % (self._package, MOVED[spec.name.rpartition(".")[2]]))
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
-        """Do nothing but restore the spec: the module has run already."""
+        """Only restore the spec: the module was executed before."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
 

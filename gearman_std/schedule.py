@@ -1,17 +1,17 @@
-"""When a recurring job is due: the five fields of cron."""
+"""The schedule of a recurring job: the five fields of cron, and when they are due."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional, Set, Tuple
 
-# (name, lowest, highest); as in the PROTOCOL document Monday is day 0 of the week, and 7 is not used.
+# (name, lowest, highest).  As in the PROTOCOL document, Monday is day 0 of the week, and 7 is not used.
 _SCHEDULE_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
 _MONTH_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_MOST_PARTS = 60      # of a field; more repeat each other
+_MOST_PARTS = 60      # of a list in a field; more of them would repeat each other
 _YEARS_AHEAD = 9      # 29 February may be eight years away
-_EPOCH_DAY = 719163   # the number that `datetime` gives 1970-01-01
+_EPOCH_DAY = 719163   # 1970-01-01 as `date.toordinal` counts days
 _DAY_SECONDS = 86400
-_SMALL_CHANGE = 3 * 3600.0  # seconds by which cron lets a clock be set back before it believes the new time
+_SMALL_CHANGE = 3 * 3600.0  # seconds: if the clock is set back by less, fixed times do not come again
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -20,14 +20,15 @@ _NICKNAMES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 *
 
 
 class Schedule:
-    """Five fields: minute, hour, day of month, month, day of week (0 is Monday), each ``*``, a number, a range ``1-5``, a list
-    ``1,3``, or any of these with a step ``*/15``.  As in cron, a day matches if either day field does, when both are given.
+    """Five fields: minute, hour, day of month, month, day of week (0 is Monday).  Each is ``*``, a number, a range ``1-5``, a
+    list ``1,3``, or any of these with a step ``*/15``.  As in cron, if both day fields are given, a day matches if one of them
+    does.
 
-    Times are in the local time zone.  Where its clock jumps they follow cron: with ``*`` in the minute or hour the schedule is
-    an interval, which goes on as if nothing had happened; else its times are fixed, and one that comes twice is due the first
-    time, one that the clock leaves out right after the jump.
+    Times are in the local time zone.  When the local clock jumps, they follow cron.  With ``*`` in the minute or the hour, the
+    schedule is an interval, and goes on as if nothing had happened.  Other schedules have fixed times: a time that comes twice
+    is due the first time, and a time that the clock skips is due right after the jump.
 
-    Raises ValueError for fields that mean nothing, or that mean only dates that never come, such as 30 February.
+    Raises ValueError for fields that make no sense, or whose dates never come, such as 30 February.
 
     Owner: immutable.
     """
@@ -63,7 +64,7 @@ class Schedule:
         return float(moment)
 
     def corrected(self, due: float, wall: float) -> float:
-        """When a job is due that was due at `due`, if the clock now says `wall`; the clock may have been set back.
+        """When a job is due that was due at `due`, now that the clock, which may have been set back, says `wall`.
 
         As in cron, fixed times do not come again after a change of less than three hours.
         """
@@ -87,7 +88,7 @@ class Schedule:
             due = moment + match - local
             if due < end:
                 return due
-            # Beyond this day, a clock that is set back shows again only times that come before the match.
+            # After this day, a clock that is set back repeats only times before the match.
             moment = max(end, due - 2 * _DAY_SECONDS) if end - moment == _DAY_SECONDS else end
         return None
 
@@ -100,7 +101,7 @@ class Schedule:
                 return moment
 
     def _next_match(self, local: int) -> int:
-        """The first full minute that matches, from this one on, in seconds of a clock that never jumps."""
+        """The first minute from `local` on that matches; both are seconds of a clock that never jumps."""
         day, second = divmod(local, _DAY_SECONDS)
         if self._next_day(day) == day:
             hour, minute = second // 3600, second % 3600 // 60
@@ -114,7 +115,7 @@ class Schedule:
         return self._next_day(day + 1) * _DAY_SECONDS + self._hours[0] * 3600 + self._minutes[0] * 60
 
     def _next_day(self, day: int) -> int:
-        """The first day that matches, from this one on, in days since 1970."""
+        """The first day from `day` on that matches; both are days since 1970."""
         from datetime import date
         first = date.fromordinal(_EPOCH_DAY + day)
         for year in range(first.year, first.year + _YEARS_AHEAD):
@@ -127,7 +128,7 @@ class Schedule:
         raise ValueError("no such day")
 
     def _day_of_month(self, first: "Any", start: int) -> int:
-        """The first day of a month that matches, from `start` on, or 0."""
+        """The first day from `start` on that matches, in the month that begins with the date `first`; 0 if there is none."""
         weekday = first.weekday() - 1  # of the day before `first`
         length = _MONTH_LENGTHS[first.month - 1]
         if first.month == 2 and (first.year % 4 or first.year % 100 == 0 and first.year % 400):
@@ -173,14 +174,14 @@ def _parse_number(text: str) -> int:
 
 
 def _local_seconds(moment: int) -> int:
-    """What the local clock shows at a unix time, as the unix time at which a clock in UTC shows the same."""
+    """What the local clock shows at a unix time, in seconds; a clock in UTC shows the same at that unix time."""
     from datetime import datetime
     shown = datetime.fromtimestamp(moment)
     return ((shown.toordinal() - _EPOCH_DAY) * 24 + shown.hour) * 3600 + shown.minute * 60 + shown.second
 
 
 def _clock_change(before: int, after: int) -> int:
-    """The first full minute, later than `before` and not than `after`, at which the local clock has jumped."""
+    """The first full minute after `before`, and not after `after`, at which the local clock has jumped."""
     offset = _local_seconds(before) - before
     while after - before > 60:
         middle = before + (after - before) // 120 * 60
@@ -192,7 +193,7 @@ def _clock_change(before: int, after: int) -> int:
 
 
 def _first_moment(local: int) -> int:
-    """The unix time at which the local clock shows a time first, or has jumped over it."""
+    """The unix time at which the local clock first shows a time, or at which it jumps over that time."""
     day_before, day_after = local - _DAY_SECONDS, local + _DAY_SECONDS
     offset, later_offset = _local_seconds(day_before) - day_before, _local_seconds(day_after) - day_after
     moment = local - offset
@@ -203,11 +204,11 @@ def _first_moment(local: int) -> int:
 
 
 def read_crontab(text: str) -> "Tuple[bytes, ...]":
-    """The five fields for SUBMIT_JOB_SCHED of a schedule as people write it in a crontab.
+    """The five fields of a SUBMIT_JOB_SCHED packet, from a schedule as people write it in a crontab.
 
-    There Sunday is day 0 and 7 of the week; days and months have names, and so have some schedules, such as `@daily`.
+    In a crontab, Sunday is day 0 and day 7 of the week.  Days and months have names; so have some schedules, such as `@daily`.
 
-    Raises TypeError if it is not a text, ValueError if it is not a schedule or never comes.
+    Raises TypeError for what is not text, and ValueError for what is not a schedule or never comes due.
     """
     if not isinstance(text, str):
         raise TypeError("schedule is %r, not a text such as '*/5 * * * *'" % (text,))
@@ -223,6 +224,6 @@ def read_crontab(text: str) -> "Tuple[bytes, ...]":
             words[4] = ",".join(map(str, sorted(days)))
         fields = tuple(word.encode("latin-1") for word in words)
         Schedule(b" ".join(fields))
-    except ValueError as error:  # also for a letter that Latin-1 lacks
+    except ValueError as error:  # also for a letter that is not in Latin-1
         raise ValueError("schedule is %r: %s" % (text, error)) from None
     return fields

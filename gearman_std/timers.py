@@ -1,4 +1,4 @@
-"""When things are to be done: a queue of timers that can be taken back, and pauses that grow."""
+"""A queue of timers that can be cancelled, and pauses that grow."""
 from heapq import heappop, heappush
 from operator import itemgetter
 
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
 
 
 def growing_pause(first: float, longest: float, failures: int) -> float:
-    """The seconds to wait after so many failures before this one: `first`, doubled for each, but not beyond `longest`."""
+    """The seconds to wait after a failure: `first`, doubled for each of the `failures` before it, but at most `longest`."""
     return min(first * 2.0 ** min(failures, 100), longest)  # more than 1,023 doublings are an OverflowError
 
 
-_SWEEP = 64  # entries that are looked at whenever a timer is taken back, while half of all entries are taken back
+_SWEEP = 64  # entries that move at once to a new heap
 
 
 class Timers:
     """Things that become due, the earliest first; in the order of adding if their times are equal.
 
-    A timer that is taken back drops its reference to the thing at once.  Its entry goes later: when half of all entries are
-    taken back, the others move to a new heap, some at a time.  Without `entries`, a heap, nothing is set.
+    A cancelled timer drops its reference to the thing at once, but its entry stays.  When half of all entries are cancelled,
+    the others move to a new heap, some at a time.  If the heap `entries` is empty, no timer is set.
 
     Owner: whoever made it.
     """
@@ -28,7 +28,7 @@ class Timers:
 
     def __init__(self) -> None:
         self.entries = []  # type: List[List[Any]] # [time, sequence number, thing or None]
-        self._kept = None  # type: Optional[List[List[Any]]] # where those that are still set move to, while they do
+        self._kept = None  # type: Optional[List[List[Any]]] # the new heap, while entries move
         self._sequence = 0
         self._cancelled = 0
 
@@ -39,7 +39,7 @@ class Timers:
         return len(self.entries) + len(self._kept or ()) - self._cancelled
 
     def add(self, when: float, thing: "Any") -> "List[Any]":
-        """Set a timer; return what `cancel` takes."""
+        """Set a timer; return its entry, which `cancel` takes."""
         self._sequence += 1
         entry = [when, self._sequence, thing]
         heappush(self.entries if self._kept is None else self._kept, entry)
@@ -48,10 +48,10 @@ class Timers:
         return entry
 
     def cancel(self, entry: "List[Any]") -> None:
-        """Take back a timer that has not been popped."""
+        """Cancel a timer that was not popped."""
         entry[2] = None
         self._cancelled += 1
-        for _ in range(2):  # so that timers taken back in their order leave no entries
+        for _ in range(2):  # two, so that timers that are cancelled in their order leave no entries
             if self.entries and self.entries[0][2] is None:
                 heappop(self.entries)
                 self._cancelled -= 1
@@ -61,7 +61,7 @@ class Timers:
             self._sweep(self._kept)
 
     def _sweep(self, kept: "List[List[Any]]") -> None:
-        """Move some entries, except those taken back; a heap without its last entry is still a heap."""
+        """Move some entries to the new heap, and drop the cancelled ones.  A heap without its last entry is still a heap."""
         heap = self.entries
         for _ in range(min(len(heap), _SWEEP)):
             entry = heap.pop()
@@ -73,11 +73,11 @@ class Timers:
             self.entries, self._kept = kept, None
 
     def things(self) -> "List[Any]":
-        """All that is set, in the order in which it is due."""
+        """All things whose timers are set, in the order in which they are due."""
         return [entry[2] for entry in sorted(self.entries + (self._kept or []), key=itemgetter(0, 1)) if entry[2] is not None]
 
     def next_time(self) -> "Optional[float]":
-        """When the earliest is due, or None."""
+        """When the earliest timer is due, or None."""
         if not self.entries:
             return None
         heap = self._earliest()
@@ -96,7 +96,7 @@ class Timers:
         return thing
 
     def _earliest(self) -> "List[List[Any]]":
-        """The heap whose first entry is the earliest that is still set."""
+        """The heap whose first entry is the earliest timer."""
         heap = self.entries
         self._drop_cancelled(heap)
         kept = self._kept

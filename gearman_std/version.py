@@ -1,3 +1,3 @@
-"""Which version of the package this is."""
+"""The version of the package."""
 
 VERSION = "1.1.0"

@@ -1,4 +1,4 @@
-"""What passes between Gearman programs, recorded, explained, drawn and played again; the proxy that it passes through.
+"""The proxy that `trace` puts between Gearman programs; what passes is recorded, explained, drawn and played again.
 
 Imports wire, net and errors.
 """

@@ -1,4 +1,4 @@
-"""The reader of one connection: bytes with their time and direction become records, which tell what belongs together."""
+"""One connection as a row of records: each is made of bytes, their time and direction, and tells to what it belongs."""
 from collections import deque
 from struct import Struct
 
@@ -29,12 +29,12 @@ _ALL_SUBMITS = frozenset(number for number, meaning in MEANINGS.items() if JOB_C
 _EVERY_ANSWER = frozenset(answer for meaning in MEANINGS.values() for answer in meaning.answers)
 _REDUCES = (SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND)
 _MAY_BE_WITHOUT_DATA = (WORK_COMPLETE, WORK_DATA, WORK_WARNING, WORK_EXCEPTION)
-_OFTEN_REFUSED = (ALL_YOURS, SUBMIT_JOB_SCHED)  # by servers that lack them
-_MOST_REMEMBERED = 16  # requests without an answer that an ERROR may be about
+_OFTEN_REFUSED = (ALL_YOURS, SUBMIT_JOB_SCHED)  # by servers that do not know them
+_MOST_REMEMBERED = 16  # of the requests that have no answer, which an ERROR may be about
 
 
 def _only_roles(to_server: bool) -> "Dict[int, str]":
-    """By packet type: who is at the client's end, if a packet that goes to the server, or comes from it, tells that."""
+    """The role of the client's end by packet type, for those types to or from the server that only one role uses."""
     roles = {}
     for number, meaning in MEANINGS.items():
         found = {sender if to_server else receiver for sender, receiver in meaning.ways
@@ -44,7 +44,7 @@ def _only_roles(to_server: bool) -> "Dict[int, str]":
     return roles
 
 
-_ROLES = {True: _only_roles(True), False: _only_roles(False)}  # by whether the client's end has sent it
+_ROLES = {True: _only_roles(True), False: _only_roles(False)}  # True: of packets that the client's end sends
 
 
 class Question:
@@ -59,14 +59,14 @@ class Question:
         self.type = packet_type
         self.time = time
         self.job = job
-        self.odd = odd  # no server should take it
+        self.odd = odd  # a server is expected to refuse it
 
     def __repr__(self) -> str:
         return "<Question %s>" % packet_name(self.type)
 
 
 class TextCommandAsked:
-    """A text command that has no answer yet, or not all of it.
+    """A text command whose answer has not come, or not all of it.
 
     Owner: its conversation.
     """
@@ -85,8 +85,8 @@ class TextCommandAsked:
 class Conversation:
     """What passes on one connection.
 
-    `number` is the connection's, `server` the address that it goes to; answers that take longer than `slow` seconds are marked;
-    of a packet, at most `keep` bytes are kept.
+    `number` is the connection's number and `server` the server's address.  An answer that takes longer than `slow` seconds is
+    marked; at most the first `keep` bytes of a packet are kept.
 
     Owner: the tracer.
     """
@@ -104,7 +104,7 @@ class Conversation:
         self._questions = deque()  # type: Deque[Question]
         self._unanswerable = deque(maxlen=_MOST_REMEMBERED)  # type: Deque[Question]
         self._commands = deque()   # type: Deque[TextCommandAsked]
-        self._requests = deque()   # type: Deque[float] # when those of HTTP came
+        self._requests = deque()   # type: Deque[float] # when the requests of HTTP came that have no response
         self._woken = None         # type: Optional[float] # when NOOP was sent
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class Conversation:
         return [self._make(from_client, time, unit) for unit in self._readers[from_client].feed(data)]
 
     def ended(self, from_client: bool, time: float, reset: bool = False) -> "List[TraceRecord]":
-        """One end sends no more; with `reset`, it has broken the connection."""
+        """One end has ended its sending; with `reset`, it has broken the connection."""
         records = [self._make(from_client, time, unit) for unit in self._readers[from_client].end()]
         record = self._event(time, RESETS if reset else ENDS, from_client)
         missing = len(self._questions) + len(self._commands)
@@ -145,7 +145,7 @@ class Conversation:
         return self._sign(TraceRecord(time, EVENT, name, from_client))
 
     def _sign(self, record: TraceRecord) -> TraceRecord:
-        """Note on a record whose it is."""
+        """Note on a record which connection it belongs to."""
         record.connection = self.number
         record.server = self.server
         record.role = self.role
@@ -154,7 +154,7 @@ class Conversation:
         return record
 
     def _be(self, role: str) -> None:
-        """It turns out who the client's end is, from what it does first."""
+        """The first thing that the client's end did shows its role."""
         self.role = role
         self._name()
 
@@ -189,7 +189,7 @@ class Conversation:
         record.type = packet_type
         marks = record.marks
         if shape is None:
-            marks.append("no packet has this type, and servers close the connection")
+            marks.append("no packet has this type, so servers close the connection")
         if (magic == REQUEST_MAGIC) != from_client:
             marks.append("marked as a request" if magic == REQUEST_MAGIC else "marked as a response")
         if direction == (RESPONSE if from_client else REQUEST):
@@ -221,12 +221,12 @@ class Conversation:
 
     @staticmethod
     def _odd_arguments(record: TraceRecord, packet_type: int, values: "List[bytes]", count: int) -> "List[bytes]":
-        """A packet has too few arguments, or as few as some programs send."""
+        """Note or mark that a packet has too few arguments; return the arguments.  Some programs are known to leave one out."""
         if packet_type in _REDUCES and len(values) == count - 1:
-            record.notes.append("without the word that libgearman sends")
+            record.notes.append("without the aggregator that libgearman sends")
             return values[:3] + [b""] + values[3:]
         if packet_type in _MAY_BE_WITHOUT_DATA and len(values) == count - 1:
-            record.notes.append("without the NUL before the data, as Perl's worker has it")
+            record.notes.append("without the NUL before the data, as Perl's worker sends it")
         elif len(record.data) == record.size:
             record.marks.append("%d arguments of %d" % (len(values), count))
         return values
@@ -234,7 +234,7 @@ class Conversation:
     # ------------------------------------------------------------------------------------------------------------- requests
 
     def _on_request(self, record: TraceRecord, packet_type: int, values: "List[bytes]") -> None:
-        """What a packet of the client's end belongs to."""
+        """Find the job that a packet from the client's end belongs to, and remember the packet until its answer comes."""
         time, job = record.time, None
         meaning = MEANINGS.get(packet_type)
         if packet_type in _ALL_SUBMITS and len(values) > 1:
@@ -269,13 +269,13 @@ class Conversation:
     # ------------------------------------------------------------------------------------------------------------ responses
 
     def _on_response(self, record: TraceRecord, packet_type: int, values: "List[bytes]") -> None:
-        """What a packet of the server belongs to."""
+        """Find the request and the job that a packet from the server belongs to."""
         question = None  # type: Optional[Question]
         if packet_type == ERROR:
             question = self._refused(record, values)
         elif packet_type in _EVERY_ANSWER:
             question = self._answered(packet_type)
-            if question is None and packet_type not in _TO_WORKERS:  # which ALL_YOURS brings unasked
+            if question is None and packet_type not in _TO_WORKERS:  # after ALL_YOURS, jobs come without a request
                 record.marks.append("no request waits for this")
         if packet_type in _TO_WORKERS and len(values) > 1:
             unique = values[2] if packet_type != JOB_ASSIGN and len(values) > 3 else b""
@@ -300,7 +300,7 @@ class Conversation:
             self._measure(record, question.time)
 
     def _measure(self, record: TraceRecord, since: float) -> None:
-        """Note how long an answer took, and mark it if that was long."""
+        """Note how long an answer took; mark it if that was too long."""
         taken = max(0.0, record.time - since)
         if taken > self._slow:
             record.marks.append("slow: after %s" % milliseconds(taken))
@@ -308,7 +308,7 @@ class Conversation:
             record.notes.append("after %s" % milliseconds(taken))
 
     def _answered(self, packet_type: int) -> "Optional[Question]":
-        """The oldest request that a packet can be the answer to."""
+        """Take the oldest request that this packet can answer, or None."""
         questions = self._questions
         for index, question in enumerate(questions):
             if packet_type in MEANINGS[question.type].answers:
@@ -317,7 +317,7 @@ class Conversation:
         return None
 
     def _refused(self, record: TraceRecord, values: "List[bytes]") -> "Optional[Question]":
-        """The request that an ERROR is about, as far as its code tells."""
+        """Take the request that an ERROR is most likely about, judged by its code, or None."""
         code = values[0].decode("ascii", "backslashreplace") if values else ""
         record.marks.append("refused: %s" % ERROR_MEANINGS.get(code, "for a reason that only this server knows"))
         found = None  # type: Optional[Tuple[Deque[Question], int]]
@@ -350,7 +350,7 @@ class Conversation:
             known = name in TEXT_MEANINGS
             record = TraceRecord(time, LINE, name if known else "text", True, *unit[1:])
             if not known:
-                record.marks.append("no command of a server" if words else "an empty line")
+                record.marks.append("servers do not know this command" if words else "an empty line")
             elif unit.whole:
                 self._commands.append(TextCommandAsked(name, time))
             if unit.size > MAX_LINE_SIZE:

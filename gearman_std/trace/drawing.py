@@ -27,7 +27,7 @@ class Drawing:
         return "<Drawing of %d records>" % len(self._records)
 
     def take(self, record: TraceRecord) -> None:
-        """Take a record; what becomes of connections is not drawn."""
+        """Take a record.  Events of connections are not drawn."""
         if record.kind == EVENT:
             return
         if len(self._records) < MOST_DRAWN:
@@ -49,11 +49,11 @@ class Drawing:
         for row, record in enumerate(self._records):
             parts += self._arrow(record, places[record.connection], server, _TOP + _ROW_HEIGHT * row)
         if self.left_out:
-            parts.append('<text class="w" x="4" y="%d">%d more are left out</text>' % (height - 8, self.left_out))
+            parts.append('<text class="w" x="4" y="%d">%d more records are left out</text>' % (height - 8, self.left_out))
         return "\n".join(parts + ["</svg>"]) + "\n"
 
     def _arrange(self) -> "Tuple[Dict[int, int], int]":
-        """The place of each connection, workers to the right of the server, and that of the server."""
+        """The place of each connection, and the place of the server: workers stand to the right of it, others to the left."""
         roles = {record.connection: record.role for record in self._records}
         left = [number for number in sorted(roles) if roles[number] != "worker"]
         right = [number for number in sorted(roles) if roles[number] == "worker"]

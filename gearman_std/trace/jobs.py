@@ -1,4 +1,4 @@
-"""The packets of one job found together over several connections: when it was submitted, assigned, and over."""
+"""What was seen of each job, over all connections: when it was submitted, when a worker got it, and when it ended."""
 from collections import OrderedDict
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ class TracedJob:
         self.assigned = None   # type: Optional[float]
         self.worker = ""
         self.attempts = 0
-        self.ended = None      # type: Optional[float] # when its worker said so
+        self.ended = None      # type: Optional[float] # when its worker said that it is over
 
     def __repr__(self) -> str:
         return "<TracedJob %d %r>" % (self.number, self.handle)
@@ -42,7 +42,7 @@ class TracedJob:
         return None if self.assigned is None or self.ended is None else self.ended - self.assigned
 
     def facts(self) -> "Dict[str, Any]":
-        """What is known, as plain values."""
+        """What is known of the job, as plain values."""
         facts = {"number": self.number, "handle": self.handle, "function": self.function, "unique": self.unique}
         plain = {name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
                  for name, value in facts.items()}
@@ -66,18 +66,19 @@ class JobBook:
         return "<JobBook of %d>" % len(self._jobs)
 
     def find(self, server: str, handle: bytes) -> "Optional[TracedJob]":
-        """The job with a handle, if it was seen."""
+        """The job with a handle, or None if it was not seen."""
         return self._jobs.get((server, handle))
 
     def submitted(self, time: float, peer: str, function: bytes, unique: bytes) -> TracedJob:
-        """A job is submitted, whose handle is not known yet."""
+        """A client has submitted a job; its handle is not known yet."""
         self._count += 1
         job = TracedJob(self._count, function, unique)
         job.submitted, job.submitter = time, peer
         return job
 
     def created(self, server: str, handle: bytes, job: TracedJob) -> "Tuple[TracedJob, bool]":
-        """The server told the handle of a submitted job; return the job that has it, and whether it was there before."""
+        """The server has told the handle of a submitted job.  Return the job with that handle, and whether an earlier submit
+        made it, which this one has joined."""
         known = self._jobs.get((server, handle))
         if known is None or known.ended is not None and known.submitted is not None:
             self._add(server, handle, job)
@@ -89,7 +90,7 @@ class JobBook:
         return known, False
 
     def assigned(self, time: float, server: str, peer: str, handle: bytes, function: bytes, unique: bytes) -> TracedJob:
-        """A worker got a job."""
+        """A worker has got a job."""
         job = self._jobs.get((server, handle))
         if job is None:
             self._count += 1
@@ -108,14 +109,14 @@ class JobBook:
 
 
 def milliseconds(seconds: float) -> str:
-    """A time as people read it."""
+    """A duration as people read it."""
     if seconds < 10:
         return ("%.1f ms" if seconds < 0.1 else "%.0f ms") % (seconds * 1000)
     return "%.1f s" % seconds
 
 
 def tell_assigned(job: TracedJob) -> str:
-    """What to note of a job that a worker gets."""
+    """The note about a job that a worker gets."""
     of = " of %s" % job.submitter if job.submitter else ""
     waited = job.waited
     return "job %d%s%s%s" % (job.number, of, ", waited %s" % milliseconds(max(0.0, waited)) if waited is not None else "",
@@ -123,12 +124,12 @@ def tell_assigned(job: TracedJob) -> str:
 
 
 def tell_worked(job: TracedJob) -> str:
-    """What to note of a job whose worker says that it is over."""
+    """The note about a job whose worker says that it is over."""
     ran = job.ran
     return "job %d%s" % (job.number, ", ran %s" % milliseconds(ran) if ran is not None else "")
 
 
 def tell_over(job: TracedJob, time: float) -> str:
-    """What to note of a job whose end its client learns."""
+    """The note about a job whose client is told that it is over."""
     taken = "" if job.submitted is None else ", took %s in all" % milliseconds(time - job.submitted)
     return "job %d%s" % (job.number, taken)

@@ -1,4 +1,4 @@
-"""Records as lines of text: one for each, and below it its bytes with what they mean, and what the protocol says."""
+"""Records as lines of text: one line each; on request, what the protocol says about it and what its bytes mean."""
 from time import localtime, strftime
 
 from ..wire.meanings import ERROR_MEANINGS, MEANINGS, SERVER, TEXT_MEANINGS
@@ -10,15 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator, List, Tuple
 
-_ROW = 16    # bytes in a row of hexadecimal figures
+_ROW = 16    # bytes in a row of hexadecimal numbers
 _INDENT = " " * 4
 _EVENT_WORDS = {CONNECTS: "connects", ENDS: "sends no more", RESETS: "breaks the connection", FAILS: "cannot be reached",
                 OVER: "connection over"}
-_HTTP_SAYS = ("Have a job of the function that the path names done, or show me something.", "So it went.")
+_HTTP_SAYS = ("Run a job of the function that the path names, or show me something.", "This is the result.")
 
 
 class LineMaker:
-    """Makes lines of records, in which values are cut at `width` bytes.
+    """Makes lines of records; a value is cut after `width` bytes.
 
     Owner: whoever made it.
     """
@@ -27,14 +27,14 @@ class LineMaker:
         self._width = width
         self._hexadecimal = hexadecimal
         self._explain = explain
-        self._second = 0
-        self._clock = ""  # that second as people read it
+        self._second = 0  # of the last record
+        self._clock = ""  # the same as people read it
 
     def __repr__(self) -> str:
         return "<LineMaker of width %d>" % self._width
 
     def make(self, record: TraceRecord) -> str:
-        """The line, or lines, of a record."""
+        """The line or lines of a record."""
         second = int(record.time)
         if second != self._second:
             self._second, self._clock = second, strftime("%H:%M:%S", localtime(second))
@@ -85,7 +85,7 @@ def _sentences(record: TraceRecord) -> "Iterator[str]":
     elif record.kind == LINE and record.name in TEXT_MEANINGS and record.from_client:
         meaning = TEXT_MEANINGS[record.name]
         yield meaning.says
-        yield "The server is to: answer with %s." % ("lines, the last of which is a dot" if meaning.listing else "a line")
+        yield "The server is to: answer with %s." % ("lines; the last one is a dot" if meaning.listing else "a line")
     elif record.type in MEANINGS:
         packet = MEANINGS[record.type]
         yield "%s says: %s" % ("The server" if not record.from_client else record.peer, packet.says)
@@ -108,7 +108,7 @@ def _sentences(record: TraceRecord) -> "Iterator[str]":
 # --- Bytes.
 
 def hexadecimal_lines(record: TraceRecord, width: int = SHOWN_BYTES) -> "List[str]":
-    """Each field's bytes, at most `width` of one, with what they mean, in indented lines."""
+    """The bytes of each field, at most `width` of a field, and what they mean, in indented lines."""
     lines = []  # type: List[str]
     for field, size, meaning in _fields(record):
         shown = field[:width]
@@ -123,12 +123,13 @@ def hexadecimal_lines(record: TraceRecord, width: int = SHOWN_BYTES) -> "List[st
 
 
 def _fields(record: TraceRecord) -> "Iterator[Tuple[bytes, int, str]]":
-    """The fields of a record: the bytes that were kept, how many there were, and what they mean."""
+    """The fields of a record: for each, the bytes that were kept, how many bytes there were, and what they mean."""
     data = record.data
     if record.kind != PACKET or len(data) < HEADER_SIZE or data[:4] not in MAGICS:
         yield data, record.size, "%s: %s" % (record.name, _quote(data))
         return
-    yield data[:4], 4, "magic: %s" % ("a request, to the server" if data[:4] == REQUEST_MAGIC else "a response, from it")
+    way = "a request, to the server" if data[:4] == REQUEST_MAGIC else "a response, from the server"
+    yield data[:4], 4, "magic: %s" % way
     packet_type = record.type or 0
     yield data[4:8], 4, "type %d, %s" % (packet_type, record.name)
     yield data[8:12], 4, "size: %d bytes follow" % int.from_bytes(data[8:12], "big")
@@ -138,7 +139,7 @@ def _fields(record: TraceRecord) -> "Iterator[Tuple[bytes, int, str]]":
     words = dict(zip(names, meaning.arguments)) if meaning is not None else {}
     values = record.arguments
     if len(values) > 1 and sum(len(value) + 1 for _, value in values[:-1]) + record.last_size > left:
-        values = [pair for pair in values if pair[1] or pair[0] != "aggregator"]  # which was left out
+        values = [pair for pair in values if pair[1] or pair[0] != "aggregator"]  # the packet is without it
     for index, (name, value) in enumerate(values):
         last = index == len(values) - 1
         size = left if last else len(value)

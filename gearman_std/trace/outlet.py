@@ -1,4 +1,4 @@
-"""Where the lines of a trace go: somebody may read them slowly, or not at all, and what is traced goes on."""
+"""Where the lines of a trace go.  Who reads them slowly, or not at all, does not hold up what is traced."""
 import os
 import select
 import stat
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Optional, Union
 
 _PIECE = 4096           # bytes that a pipe takes at once if it takes any
-_MOST_WAITING = 1 << 24  # bytes of lines that wait for a reader
-_TRY_AGAIN = 0.02      # seconds after which it is tried again to write the rest
+_MOST_WAITING = 1 << 24  # bytes of lines that may wait for a reader
+_TRY_AGAIN = 0.02      # seconds until the next try to write the rest
 
 
 def show_gap_in_words(count: int) -> str:
-    """The line for so many records that nobody read."""
-    return "… %d records are left out, as nobody read them in time\n" % count
+    """The line that stands for records that were left out."""
+    return "… %d records are left out, because nobody read them in time\n" % count
 
 
 class Outlet:
-    """Lines for a file, a pipe or a terminal, written with `write` as fast as that takes them without waiting.
+    """Writes lines to a file, a pipe or a terminal with `write`, as fast as that takes them without waiting.
 
-    `descriptor` is what is written to, None if that never has to wait.  What is too much is left out, which a line tells that
-    `show_gap` makes.
+    `descriptor` is the file's; None means that `write` never has to wait.  If too many lines wait, further records are left
+    out; a line that `show_gap` makes tells how many.
 
     Owner: the thread that runs the proxy.
     """
@@ -41,7 +41,7 @@ class Outlet:
         return "<Outlet, %d bytes waiting>" % self._waiting
 
     def put(self, text: str) -> None:
-        """Take the lines of a record."""
+        """Write the lines of a record, now or later."""
         if self._waiting > _MOST_WAITING:
             self.flush()
         if self._waiting > _MOST_WAITING:
@@ -52,7 +52,7 @@ class Outlet:
         self._add(text)
 
     def flush(self) -> "Optional[float]":
-        """Write what goes; return after how many seconds to try again, None if nothing is left."""
+        """Write what can be written without waiting; return in how many seconds to call again, None if nothing is left."""
         if self._ready is None:
             if self._waiting:
                 data = b"".join(self._pieces)
@@ -81,7 +81,7 @@ class Outlet:
         self._waiting += len(piece)
 
     def _take_piece(self) -> bytes:
-        """As much as can be written without waiting."""
+        """Take as many of the waiting bytes as can be written without waiting."""
         taken, room = [], _PIECE
         while room and self._pieces:
             piece = self._pieces.popleft()
@@ -95,9 +95,9 @@ class Outlet:
 
 
 class TraceFile:
-    """A file that a trace is written to until that fails, which `complain` is told once; what is traced goes on.
+    """A file that a trace is written to.  After a failure nothing more is written; `complain` is told once.
 
-    `write` has to take all that it is given.
+    `write` must take all bytes that it is given.
 
     Owner: the thread that runs the proxy.
     """
@@ -114,12 +114,12 @@ class TraceFile:
         return "<TraceFile %s%s>" % (self._name, ", failed" if self.failed else "")
 
     def write(self, data: "Any") -> None:
-        """Write, unless that was impossible before."""
+        """Write, unless a write has failed before."""
         if not self.failed:
             self._try(lambda: self._write(data))
 
     def close(self) -> None:
-        """Write what is left, and close it."""
+        """Write what is left, and close the file."""
         self._try(self._close)
 
     def _try(self, action: "Callable[[], Any]") -> None:
@@ -128,12 +128,12 @@ class TraceFile:
         except OSError as error:
             if not self.failed:
                 self.failed = True
-                self._complain("cannot write to %s, and goes on without: %s" % (
+                self._complain("cannot write to %s, and goes on without it: %s" % (
                     self._name, os.strerror(error.errno) if error.errno else error))
 
 
 def _make_probe(descriptor: "Optional[int]") -> "Optional[Callable[[], bool]]":
-    """What tells whether something can be written without waiting, None if that is always so."""
+    """A function that tells whether something can be written without waiting; None if that is always so."""
     if descriptor is None or not hasattr(select, "poll") or stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None
     poller = select.poll()

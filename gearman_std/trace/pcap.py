@@ -1,7 +1,7 @@
-"""What passes as a capture file, for programs that look at networks: each connection as TCP packets, made up but for the bytes.
+"""What passes, as a capture file for Wireshark and its like.  The TCP packets are made up; the bytes in them are real.
 
-The server's port is always 4730, at which Wireshark expects Gearman; the sums that TCP checks are left at 0, as a network card
-that makes them leaves them.
+The server's port is always 4730, where Wireshark expects Gearman.  The TCP checksums are 0, as in captures on a machine whose
+network card computes them.
 
 Source: the file format of libpcap, RFC 791, RFC 8200 and RFC 9293.
 """
@@ -36,9 +36,9 @@ class _Stream:
         family, server_host, _ = _find_host(server, self.family, 0)
         if family != self.family:
             server_host = _numeric("127.0.0.1" if self.family == socket.AF_INET else "::1")[1]
-        self.hosts = {True: host, False: server_host}  # by whether it is the client's end
+        self.hosts = {True: host, False: server_host}  # True: the client's end
         self.ports = {True: port, False: DEFAULT_PORT}
-        self.numbers = {True: 0, False: 0}  # the next byte's
+        self.numbers = {True: 0, False: 0}  # the sequence number of the next byte
         self.over = False
 
     def __repr__(self) -> str:
@@ -46,7 +46,7 @@ class _Stream:
 
 
 class Capture:
-    """Writes a capture file with `write`, of what it is told as a `Tracer` is.
+    """Writes a capture file with `write`.  It has the methods of `Tracer`, and is told the same.
 
     Owner: the thread that runs the proxy.
     """
@@ -111,7 +111,7 @@ class Capture:
 
 
 def _checksum(head: bytes) -> bytes:
-    """The sum in the head of an IP packet."""
+    """The checksum of the head of an IP packet."""
     total = sum(int.from_bytes(head[index:index + 2], "big") for index in range(0, len(head), 2))
     while total >> 16:
         total = (total & 0xffff) + (total >> 16)
@@ -119,7 +119,8 @@ def _checksum(head: bytes) -> bytes:
 
 
 def _find_host(address: str, family: int, number: int) -> "Tuple[int, bytes, int]":
-    """Family, address as bytes, and port; of a name, and of a Unix socket, the machine's own and a port made up of a number."""
+    """The family of an address, the address as bytes, and its port.  A name or a Unix socket gives an address of this machine;
+    a missing port is made up from a number."""
     try:
         host, port = split_address(address)
         found, numeric = _numeric(host.partition("%")[0])

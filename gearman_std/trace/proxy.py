@@ -1,7 +1,7 @@
-"""The proxy: sockets, and one selector, between clients and the servers they mean; each byte goes on before it is looked at.
+"""The proxy: sockets and one selector between clients and their servers.  Bytes are passed on before they are looked at.
 
-One end that is slow to read holds up the other, as it would without a proxy; an end in one direction goes on alone; who breaks
-a connection breaks it for the other end, too.
+The proxy behaves as if it were not there: an end that reads slowly holds up the other end; if one end stops sending, the other
+may go on; if one end breaks the connection, it is broken for the other end, too.
 """
 import errno
 import os
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from .units import Chunk
 
 _READ_SIZE = 1 << 18       # bytes taken from one end at once, and the most that wait for the other
-_LARGE = 65536             # bytes of what may be a large packet, in whose middle nobody waits
+_LARGE = 65536             # bytes: a read that brings so many is acknowledged at once, as a large packet may be under way
 _ACCEPTED_AT_ONCE = 64
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.1               # seconds without accepting where there are none
-_CROWDED_PAUSE = 0.01      # seconds before a Unix socket is tried again whose queue is full
+_PAUSE = 0.1               # seconds without accepting after there were no descriptors
+_CROWDED_PAUSE = 0.01      # seconds until the next try to connect to a Unix socket whose queue was full
 _ENDLESS_PATIENCE = 1e6    # seconds that an end may take to read what was sent
 _GOES_ON, _IS_TO_END, _IS_TO_BREAK = range(3)
-_RESET = struct.pack("ii", 1, 0)  # for SO_LINGER: what is left is thrown away, and the other end is told
+_RESET = struct.pack("ii", 1, 0)  # for SO_LINGER: closing throws away what was not sent, and resets the connection
 
 
 class Upstream:
-    """A server that connections are led to: where it is, and how TLS is spoken with it, if it is.
+    """A server that the proxy connects to: its address, and the TLS context if it speaks TLS.
 
-    Raises NoServer for a name that nobody knows.
+    Raises NoServer for a name that cannot be found.
 
     Owner: nobody, it does not change.
     """
@@ -66,7 +66,7 @@ class Upstream:
 
 
 class LinkEnd:
-    """One end of a connection: its socket, what waits to be sent there, and what has become of either direction.
+    """One end of a connection: its socket, what waits to be sent there, and the state of both directions.
 
     Owner: the thread that runs the proxy.
     """
@@ -81,10 +81,10 @@ class LinkEnd:
         self.ended = False      # it sends no more
         self.told = False       # it was told that the other end sends no more
         self.deaf = False       # it takes no more
-        self.broken = False     # because it has broken the connection
-        self.watched = 0        # events that the selector looks for
+        self.broken = False     # it has broken the connection
+        self.watched = 0        # events that the selector waits for
         self.wants = 0          # events that TLS waits for before something can be received
-        self.other = self       # until there is one
+        self.other = self       # the other end; itself until there is one
 
     def __repr__(self) -> str:
         who = "client" if self.from_client else "server"
@@ -92,7 +92,7 @@ class LinkEnd:
 
 
 class ProxyLink:
-    """One connection through the proxy: a client's end, and a server's as soon as it is there.
+    """One connection through the proxy: the client's end, and the server's end once the proxy has connected.
 
     Owner: the thread that runs the proxy.
     """
@@ -104,9 +104,9 @@ class ProxyLink:
         self.upstream = upstream
         self.client = LinkEnd(self, connected, True)
         self.server = None      # type: Optional[LinkEnd]
-        self.targets = list(upstream.targets)  # that were not tried
+        self.targets = list(upstream.targets)  # the server's addresses that were not tried
         self.ready = False      # both ends are there
-        self.fate = _GOES_ON    # what is to become of it when what has come was told
+        self.fate = _GOES_ON    # what happens to it after what has come was told to the tracer
         self.over = False
 
     def __repr__(self) -> str:
@@ -114,10 +114,10 @@ class ProxyLink:
 
 
 class Proxy:
-    """Accepts on listeners, leads each connection to its listener's server, and tells `tracer` what passes.
+    """Accepts connections, connects each to its listener's server, and tells `tracer` what passes.
 
-    `ways` are pairs of a listening object, as `server.listeners.Listener`, and an `Upstream`.  `complain` is told, in words,
-    what goes wrong.
+    `ways` are pairs of a listener, such as a `server.listeners.Listener`, and an `Upstream`.  `complain` is called with a text
+    about what goes wrong.
 
     Owner: the thread that runs it; `stop` and `finish` may be called from any thread and from signal handlers.
     """
@@ -130,9 +130,9 @@ class Proxy:
         self._began = time.time() - time.monotonic()
         self._number = 0
         self._stopping = False
-        self._last = None  # type: Optional[float] # when it ends, whatever is left
-        self._accept_again = None  # type: Optional[float]
-        self._crowded = []  # type: List[ProxyLink] # whose server, at a Unix socket, has no room at the moment
+        self._last = None  # type: Optional[float] # when `run` returns at the latest
+        self._accept_again = None  # type: Optional[float] # when to accept again
+        self._crowded = []  # type: List[ProxyLink] # whose server's Unix socket had a full queue
         self._unreachable = set()  # type: Set[str] # servers, until one connection succeeds
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self.ways = list(ways)
@@ -148,7 +148,7 @@ class Proxy:
 
     @property
     def waker(self) -> int:
-        """A descriptor; a byte written there wakes the proxy, as a signal does."""
+        """A descriptor for `signal.set_wakeup_fd`: a byte that is written there wakes the proxy."""
         return self._waker.fileno()
 
     def stop(self) -> None:
@@ -157,20 +157,20 @@ class Proxy:
         self._wake()
 
     def finish(self, patience: float) -> None:
-        """Have `run` return when no connection is left, or in so many seconds."""
+        """Have `run` return when no connection is left, in `patience` seconds at the latest."""
         self._last = time.monotonic() + patience
         self._wake()
 
     def _wake(self) -> None:
         try:
             self._waker.send(b"x")
-        except OSError:  # it is awake, or gone
+        except OSError:  # it is awake already, or closed
             return
 
     def run(self, each_turn: "Callable[[], Optional[float]]" = lambda: None) -> None:
-        """Pass on what comes until it is stopped.
+        """Pass on what comes until `stop` or `finish` ends it.
 
-        `each_turn` is called after each turn, and tells after how many seconds it wants to be called again.
+        `each_turn` is called after each turn; it returns in how many seconds it wants to be called again, or None.
         """
         soon = None  # type: Optional[float]
         while not self._stopping:
@@ -193,7 +193,7 @@ class Proxy:
                 return
 
     def _wait(self, soon: "Optional[float]") -> "Optional[float]":
-        """For how many seconds there is nothing to do but wait for sockets; `soon` is the most."""
+        """For how many seconds to wait for sockets, at most `soon`; None for no limit."""
         limits = [] if soon is None else [soon]
         if self._accept_again is not None:
             limits.append(_PAUSE)
@@ -242,12 +242,12 @@ class Proxy:
                 connected.setblocking(False)
                 if address:
                     set_up_tcp(connected, KEEPALIVE, _ENDLESS_PATIENCE)
-            except OSError:  # it has gone already, which is to be seen when it is read
+            except OSError:  # it is gone already; the next read will show that
                 pass
             self._connect(link, "")
 
     def _listen(self, listening: bool) -> None:
-        """Accept connections, or do not for a while."""
+        """Accept connections again, or stop that for a while."""
         self._accept_again = None if listening else time.monotonic() + _PAUSE
         for listener, upstream in self.ways:
             if listening:
@@ -256,7 +256,7 @@ class Proxy:
                 self._selector.unregister(listener.socket)
 
     def _connect(self, link: ProxyLink, reason: str) -> None:
-        """Try the next address of the server; `reason` is why the last one did not do."""
+        """Try the next address of the server; `reason` is why the one before failed."""
         while link.targets:
             family, protocol, target = link.targets.pop(0)
             try:
@@ -299,7 +299,7 @@ class Proxy:
         self._watch(link.server, EVENT_WRITE)
 
     def _connected(self, link: ProxyLink, end: LinkEnd) -> None:
-        """The server's end can be used, or cannot, or TLS has to go on."""
+        """Go on with connecting to the server: see whether it has failed, do the next step of TLS's handshake, or begin."""
         try:
             if not isinstance(end.socket, TLSStream):
                 code = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -329,7 +329,7 @@ class Proxy:
     # -------------------------------------------------------------------------------------------------------------- passing
 
     def _serve(self, end: LinkEnd, events: int) -> None:
-        """Do what can be done at an end."""
+        """Receive and send what the selector says is possible at an end."""
         link = end.link
         if not link.ready:
             self._connected(link, end)
@@ -345,7 +345,7 @@ class Proxy:
             self._rewatch(end.other)
 
     def _receive(self, end: LinkEnd) -> None:
-        """Take what has come, and pass it on."""
+        """Receive from an end, pass the bytes on, then tell the tracer."""
         other = end.other
         end.wants = 0
         try:
@@ -356,7 +356,7 @@ class Proxy:
             return
         except OSError as error:
             if end.told and isinstance(end.socket, TLSStream) and not isinstance(error, ConnectionError):
-                self._ends(end)  # with TLS's complaint that there was no farewell
+                self._ends(end)  # TLS complains only that there was no farewell
                 return
             end.ended = end.broken = True
             self._tell("ended", end.link, end.from_client, self._now(), True)
@@ -371,7 +371,7 @@ class Proxy:
             other.waiting = data
             self._send(other)
             if other.waiting:
-                other.waiting = memoryview(bytes(other.waiting))  # as the buffer is for all
+                other.waiting = memoryview(bytes(other.waiting))  # a copy: all connections use the same buffer
         if size >= _LARGE:
             acknowledge_at_once(end.socket)
         self._tell("took", end.link, end.from_client, now, data)
@@ -383,7 +383,7 @@ class Proxy:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            # It takes no more; what it has sent itself is still to be read.
+            # It takes no more, but what it has sent can still be read.
             end.deaf = True
             end.broken = error.errno == errno.ECONNRESET
             end.waiting = b""
@@ -401,7 +401,7 @@ class Proxy:
         self._pass_end(end)
 
     def _pass_end(self, end: LinkEnd) -> None:
-        """Tell the other end that this one sends no more, as soon as that has all."""
+        """Tell the other end that this one sends no more, unless bytes still wait for the other end."""
         other = end.other
         if other.waiting:
             return
@@ -435,7 +435,7 @@ class Proxy:
 
     @staticmethod
     def _break(end: LinkEnd) -> None:
-        """Close a socket in a way that its other end takes for a broken connection."""
+        """Close a socket so that its peer sees a broken connection."""
         try:
             end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:  # it is broken already
@@ -448,7 +448,7 @@ class Proxy:
     # ------------------------------------------------------------------------------------------------------------- watching
 
     def _rewatch(self, end: LinkEnd) -> None:
-        """Have the selector look for what can be done at an end."""
+        """Have the selector wait for what is to be done at an end."""
         events = end.wants
         if not end.ended and not end.other.waiting:
             events |= EVENT_READ
@@ -472,7 +472,7 @@ class Proxy:
         return self._began + time.monotonic()
 
     def _tell(self, what: str, link: ProxyLink, *arguments: "Any") -> None:
-        """Tell the tracer; whatever goes wrong there, the bytes go on."""
+        """Tell the tracer.  An error of the tracer does not stop the bytes."""
         try:
             getattr(self._tracer, what)(link.number, *arguments)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a trace consists of: a record of each packet, line of text, message of HTTP and event of a connection; as JSON, too."""
+"""What a trace consists of: one record for each packet, line of text, HTTP message and event of a connection; also as JSON."""
 from ..errors import ProtocolError
 
 TYPE_CHECKING = False
@@ -6,18 +6,17 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
     from .jobs import TracedJob
 
-# Kinds of records beside those of units: something becomes of the connection.
-EVENT = "event"
+EVENT = "event"  # a kind of record beside the kinds of units: something happens to the connection
 CONNECTS, ENDS, RESETS, FAILS, OVER = "connects", "ends", "resets", "fails", "over"
 
-SHOWN_BYTES = 60  # bytes of a value that are shown unless another width was asked for
+SHOWN_BYTES = 60  # bytes of a value that are shown, unless the command line gives another width
 
 
 class TraceRecord:
-    """One thing that passed, or happened to a connection.
+    """One thing that passed, or that happened to a connection.
 
-    `arguments` are pairs of name and value, of which the last may be cut: its true size is `last_size`.  `notes` tell what it
-    belongs to, `marks` what is wrong with it; `data` are the bytes that were kept of `size`.
+    `arguments` are pairs of name and value; the last value may be cut, and `last_size` is its true size.  `notes` tell what the
+    record belongs to, `marks` what is wrong with it.  `size` is how many bytes there were, and `data` those that were kept.
 
     Owner: whoever it was made for.
     """
@@ -49,16 +48,16 @@ class TraceRecord:
         self.marks = []      # type: List[str]
 
     def __repr__(self) -> str:
-        return "<Record %d: %s %s %s>" % (self.number, self.peer, ">" if self.from_client else "<", self.name)
+        return "<TraceRecord %d: %s %s %s>" % (self.number, self.peer, ">" if self.from_client else "<", self.name)
 
     @property
     def sent_by(self) -> str:
-        """The end of the connection that it comes from, `client` or `server`."""
+        """Which end of the connection it comes from, `client` or `server`."""
         return "client" if self.from_client else "server"
 
 
 def plain_text(data: bytes) -> str:
-    """Bytes as text in which nothing steers a terminal: what is no letter, figure or sign is written as an escape."""
+    """Bytes as text that is safe for a terminal: whatever cannot be printed is written as an escape."""
     text = data.decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
@@ -70,7 +69,7 @@ def _escape(letter: str) -> str:
 
 
 def show_value(value: bytes, size: int, width: int) -> str:
-    """A value as a word, or in quotes; of a long one, the first bytes and how many there are."""
+    """A value as a word or in quotes; a long one is cut, and its size is added."""
     if size <= width and value.isalnum():
         return value.decode("ascii")
     text = plain_text(value[:width])
@@ -80,7 +79,7 @@ def show_value(value: bytes, size: int, width: int) -> str:
 
 
 def record_to_json(record: TraceRecord, width: int = SHOWN_BYTES) -> "Dict[str, Any]":
-    """A record as plain values; `bytes` has, in base64, those that were kept."""
+    """A record as plain values; `bytes` are the bytes that were kept, in base64."""
     from base64 import b64encode
     plain = {"number": record.number, "time": round(record.time, 6), "connection": record.connection, "server": record.server,
              "peer": record.peer, "role": record.role, "from": record.sent_by, "kind": record.kind,
@@ -105,12 +104,12 @@ def record_to_json(record: TraceRecord, width: int = SHOWN_BYTES) -> "Dict[str, 
 
 
 def gap_to_json(count: int) -> "Dict[str, Any]":
-    """What stands in the place of so many records that nobody read in time, as plain values."""
+    """What stands, as plain values, in the place of records that were left out."""
     return {"left_out": count}
 
 
 def record_from_json(plain: "Any") -> TraceRecord:
-    """The record that `record_to_json` made plain, as far as a replay needs it.  Raises ProtocolError."""
+    """A record from what `record_to_json` made, with what a replay needs.  Raises ProtocolError."""
     from base64 import b64decode
     if isinstance(plain, dict) and "left_out" in plain:
         raise ProtocolError("the recording is not complete: %s records are left out; record into a file, with -o" % (

@@ -1,4 +1,4 @@
-"""A recording played again: what clients and workers sent goes to a server, whose answers are compared with those of old."""
+"""A recording played again: a server is sent what clients and workers sent, and its answers are compared with the recording."""
 from collections import deque
 from struct import Struct
 
@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Iterable, Optional
 
-_LONGEST_GAP = 0.1     # seconds between two things that were farther apart
-_SHORTEST_GAP = 0.005  # between what two connections say, or the server could take it the other way round
+_LONGEST_GAP = 0.1     # seconds between two records, even if they were farther apart
+_SHORTEST_GAP = 0.005  # seconds between records of two connections, so that the server takes them in this order
 _SHOWN_OF_ANSWERS = 200  # bytes
 _KEPT_OF_ANSWERS = 1 << 30
 _HEADER_OF_PACKET = Struct(">4sII")
@@ -21,7 +21,7 @@ _TELLS_HANDLE = frozenset(number for number in _LEADING_HANDLE if number == JOB_
 
 
 class ReplayedHandles:
-    """The handles of the recording, and those of the same jobs now.
+    """The handles of the recording, and the handles of the same jobs in the replay.
 
     Owner: the replay.
     """
@@ -33,13 +33,13 @@ class ReplayedHandles:
         return "<ReplayedHandles of %d jobs>" % len(self._now)
 
     def learn(self, old: bytes, new: bytes) -> None:
-        """Both packets tell the handle of a new job, or of one that its worker gets."""
+        """Learn a handle from two packets, the recorded one and today's, if they tell the handle of a job."""
         old_type, new_type = _type_of(old), _type_of(new)
         if old_type == new_type and new_type in _TELLS_HANDLE:
             self._now[_first_argument(old)] = _first_argument(new)
 
     def translate(self, data: bytes) -> bytes:
-        """Bytes of the recording with today's handles: where a packet has its handle, and anywhere in text."""
+        """Bytes of the recording with today's handles: in a packet, its first argument; in text, anywhere."""
         if _type_of(data) in _LEADING_HANDLE:
             handle = _first_argument(data)
             return _with_first_argument(data, self._now.get(handle, handle))
@@ -51,7 +51,7 @@ class ReplayedHandles:
 
 
 class _Speaker:
-    """One connection of the replay, and the answers that nobody has looked at.
+    """One connection of the replay, and the answers that were not compared yet.
 
     Owner: the replay.
     """
@@ -66,7 +66,7 @@ class _Speaker:
         return "<_Speaker, %d answers>" % len(self.units)
 
     def listen(self, patience: float) -> "Optional[Unit]":
-        """The next answer, None if there is none within so many seconds, or no more."""
+        """The next answer; None if none comes within `patience` seconds, or if the connection is over."""
         while not self.units and not self.over:
             try:
                 received = self.connection.receive()
@@ -83,11 +83,11 @@ class _Speaker:
 
 
 class Replay:
-    """Plays records with connections that `connect` opens, and tells differences, in words, with `tell`.
+    """Plays records over connections that `connect` opens, and calls `tell` with a text for each difference.
 
-    `patience` is how many seconds an answer may take; `pause` sleeps.
+    An answer may take `patience` seconds; `pause` sleeps.
 
-    Owner: who runs it.
+    Owner: whoever runs it.
     """
 
     def __init__(self, connect: "Callable[[], Any]", tell: "Callable[[str], None]", pause: "Callable[[float], None]",
@@ -105,7 +105,7 @@ class Replay:
         return "<Replay, %d differences>" % self.differences
 
     def play(self, records: "Iterable[TraceRecord]") -> None:
-        """Play all.  Raises NoServer, and ProtocolError for a record that has not all of its bytes."""
+        """Play all records.  Raises NoServer, and ProtocolError for a record that lacks some of its bytes."""
         try:
             for record in records:
                 if record.kind == EVENT:
@@ -133,7 +133,7 @@ class Replay:
         return self._speakers[number]
 
     def _close(self, number: int) -> None:
-        """A connection is over: what has come on it and is not in the recording is a difference."""
+        """Close a connection.  Each answer on it that is not in the recording is a difference."""
         speaker = self._speakers.pop(number, None)
         if speaker is None:
             return
@@ -142,7 +142,7 @@ class Replay:
                 unit = speaker.listen(0.0)
                 if unit is None:
                     break
-                self._differ("on connection %d, in the end: not expected, came %s" % (number, _show_unit(unit)))
+                self._differ("connection %d, at its end: expected nothing, came %s" % (number, _show_unit(unit)))
         finally:
             speaker.connection.close()
 
@@ -166,7 +166,7 @@ class Replay:
         old_type = _type_of(record.data)
         unit = speaker.listen(self._patience)
         while unit is not None and _type_of(unit.data) == NOOP and old_type != NOOP:
-            self._differ("record %d: a NOOP more, before %s" % (record.number, record.name))
+            self._differ("record %d: one more NOOP, before %s" % (record.number, record.name))
             unit = speaker.listen(self._patience)
         if unit is not None and old_type == NOOP and _type_of(unit.data) != NOOP:
             speaker.units.appendleft(unit)
@@ -194,7 +194,7 @@ def _check_whole(record: TraceRecord) -> None:
 
 
 def _type_of(data: bytes) -> int:
-    """The type of a packet, 0 for what is none."""
+    """The type of a packet; 0 for what is not a packet."""
     return int.from_bytes(data[4:8], "big") if data[:1] == b"\0" and len(data) >= HEADER_SIZE else 0
 
 
@@ -214,7 +214,7 @@ def _unit_of(record: TraceRecord) -> Unit:
 
 
 def _show_unit(unit: Unit) -> str:
-    """An answer, in words."""
+    """An answer as text."""
     data = unit.data
     if unit.kind == PACKET and len(data) >= HEADER_SIZE:
         shown = plain_text(data[HEADER_SIZE:HEADER_SIZE + _SHOWN_OF_ANSWERS].replace(b"\0", b" "))

@@ -1,4 +1,4 @@
-"""What is made of all that passes: the records of every connection, sifted, and handed to whoever writes them down."""
+"""All that passes becomes records: those of every connection are made here, sifted, and handed to whoever writes them down."""
 from .conversation import Conversation
 from .jobs import JobBook
 from .records import TraceRecord
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Sequence
     from .units import Chunk
 
-SLOW = 0.1      # seconds after which an answer is late, unless another limit was given
-KEPT = 1 << 20  # bytes of a packet that are kept, the same
+SLOW = 0.1      # seconds after which an answer is slow, unless the command line says otherwise
+KEPT = 1 << 20  # bytes of a packet that are kept, unless the command line says otherwise
 
 
 class Sieve:
-    """Which records are wanted: those that pass each filter for which there are words; one of its words is enough.
+    """Which records are wanted.  A record must match one word of each filter; a filter without words lets all pass.
 
     Owner: nobody, it does not change.
     """
@@ -49,8 +49,9 @@ class Sieve:
 
 
 class Tracer:
-    """Turns what happens on connections into records, and hands those that pass the sieve to each of `takers`;
-    `captures` are told all that happens, as it is told.
+    """Turns what happens on connections into records, and calls each of `takers` with the records that pass the sieve.
+
+    `captures` have the same methods; they are called first, whatever the sieve.
 
     Owner: the thread that runs the proxy.
     """
@@ -70,7 +71,7 @@ class Tracer:
         return "<Tracer of %d connections, %d records>" % (len(self._conversations), self._count)
 
     def opened(self, number: int, time: float, address: str, server: str) -> None:
-        """A client has connected from an address, and is led to a server."""
+        """A client has connected from `address`; the proxy connects it to `server`."""
         for capture in self._captures:
             capture.opened(number, time, address, server)
         conversation = self._conversations[number] = Conversation(number, server, self._book, self._slow, self._keep)

@@ -1,7 +1,7 @@
-"""One direction of a connection cut into packets, lines of text and messages of HTTP, whatever comes.
+"""One direction of a connection, cut into packets, lines of text and HTTP messages.
 
-Unlike `wire.protocol.PacketReader`, which reads what can be obeyed, this never stops, tells what is wrong as it was sent, and
-keeps the bytes.
+`wire.protocol.PacketReader` reads what a server can obey, and stops at what makes no sense.  This never stops, returns also
+what makes no sense, and keeps the bytes.
 """
 import re
 from collections import namedtuple
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from typing import Deque, List, Union
     Chunk = Union[bytes, memoryview]
 
-# What a unit is: a packet, a line of the text protocol, a message of HTTP, the beginning of TLS, bytes that are none of these.
+# The kinds of units: a packet, a line of the text protocol, an HTTP message, the beginning of TLS, other bytes.
 PACKET, LINE, HTTP_MESSAGE, TLS, RUBBISH = "packet", "line", "http", "tls", "rubbish"
 
 Unit = namedtuple("Unit", "kind data size whole")
-Unit.__doc__ = """What passed: its kind, its first bytes, how many there were, and whether its end has come."""
+Unit.__doc__ = """What passed: its kind, its first bytes, its size in bytes, and whether it is whole."""
 
 MAGICS = (REQUEST_MAGIC, RESPONSE_MAGIC)
 ANY_MAGIC = re.compile(b"\0RE[QS]")
@@ -28,17 +28,17 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] \d\d\d")
 _LENGTH_FIELD = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
 _CHUNKED_FIELD = re.compile(rb"\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r?\n", re.IGNORECASE)
 _TLS_RECORD = b"\x16\x03"
-_HEAD_KEPT = 65536  # bytes of a line, or of the head of a message, that are looked at
+_HEAD_KEPT = 65536  # bytes of the head of an HTTP message that are looked at
 
-# What is being read.
+# The modes of a reader: what it is reading.
 _FIRST, _COUNTED, _LONG_LINE, _FIELDS_OF_HTTP, _CHUNK_SIZE, _TRAILER, _TO_THE_END, _SEARCHING, _OPAQUE = range(9)
 
 
 class UnitReader:
-    """The units of one direction of a connection; of each, at most `keep` bytes are kept.
+    """Cuts one direction of a connection into units; of each, at most `keep` bytes are kept.
 
-    `methods` are those of the requests of HTTP that have no response yet: the reader of requests adds to it, that of responses
-    takes from it.
+    `methods` are the methods of the HTTP requests that have no response yet: the reader of requests adds to them, the reader of
+    responses takes from them.
 
     Owner: the conversation that it is part of.
     """
@@ -55,9 +55,9 @@ class UnitReader:
         self._kept = bytearray()  # the first bytes of the unit
         self._size = 0            # bytes of the unit so far
         self._left = 0            # bytes of it, or of its chunk, that are still to come
-        self._partial = b""       # what cannot be read before more has come, and is not counted yet
+        self._partial = b""       # what cannot be read before more has come; it is not counted yet
         self._begun = False       # a unit has come
-        self._head = bytearray()  # of a message of HTTP
+        self._head = bytearray()  # of an HTTP message
         self._chunked = False
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class UnitReader:
         return units
 
     def end(self) -> "List[Unit]":
-        """No more bytes come; return what there is of a unit whose end is missing."""
+        """No more bytes come; return what there is of a unit that is not whole."""
         units = []  # type: List[Unit]
         partial, self._partial = self._partial, b""
         if self._mode == _FIRST:
@@ -110,7 +110,7 @@ class UnitReader:
         self._begun = self._begun or bool(units)
 
     # ---------------------------------------------------------------------------------------------------------------- steps
-    # Each reads on from a position, and returns the next one.
+    # Each reads from a position on, and returns the position where the next step begins.
 
     def _begin(self, data: bytes, position: int, units: "List[Unit]") -> int:
         if data[position]:
@@ -170,7 +170,7 @@ class UnitReader:
         return self._wait(data, stop)
 
     def _read_field(self, data: bytes, position: int, units: "List[Unit]") -> int:
-        """A line of a message of HTTP that is not in its body."""
+        """Read a line of an HTTP message: of its head, or between its chunks."""
         stop = data.find(b"\n", position) + 1
         if not stop and len(data) - position < MAX_LINE_SIZE:
             return self._wait(data, position)
@@ -217,10 +217,10 @@ class UnitReader:
             self._emit(units)
 
     def _has_no_body(self, head: bytes) -> bool:
-        """Whether a response ends with its head, as that to HEAD."""
+        """Whether a response has no body, as the response to HEAD."""
         status = head.split(b" ")[1][:3]
         if status.startswith(b"1"):
-            return True  # and the response is still to come
+            return True  # the final response is still to come
         method = self._methods.popleft() if self._methods else b""
         return method == b"HEAD" or status in (b"204", b"304")
 
@@ -243,7 +243,7 @@ class UnitReader:
         return len(data)
 
     def _search(self, data: bytes, position: int, units: "List[Unit]") -> int:
-        """What is no packet goes on until one begins."""
+        """Skip bytes until a packet begins."""
         magic = ANY_MAGIC.search(data, position)
         if magic is not None:
             self._take(data[position:magic.start()])
@@ -258,7 +258,7 @@ class UnitReader:
     # ---------------------------------------------------------------------------------------------------------------- bytes
 
     def _wait(self, data: bytes, position: int) -> int:
-        """The rest cannot be read before more has come."""
+        """Keep the rest until more has come."""
         self._partial = data[position:]
         return len(data)
 
@@ -270,7 +270,7 @@ class UnitReader:
         self._size += len(data)
 
     def _emit(self, units: "List[Unit]", whole: bool = True) -> None:
-        """The unit is complete, or as much of it as there will be."""
+        """The unit is whole, or no more of it will come: add it to the units."""
         units.append(Unit(self._kind, bytes(self._kept), self._size, whole))
         self._kept = bytearray()
         self._size = 0

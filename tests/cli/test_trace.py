@@ -164,7 +164,7 @@ def test_a_full_disk_does_not_stop_a_command(option, address):
     others = [] if option == "-o" else ["-o", os.devnull]
     status, _, err = run(*([option, "/dev/full"] + others + [address, "--"] + COMMAND + ["client", "-b", "-f", "wc", "x"]))
     assert status == 0
-    assert err == "gearman-std trace: cannot write to /dev/full, and goes on without: No space left on device\n"
+    assert err == "gearman-std trace: cannot write to /dev/full, and goes on without it: No space left on device\n"
 
 
 @NO_ROOM
@@ -176,7 +176,7 @@ def test_a_full_disk_does_not_stop_the_proxy(processes, address):
         assert submit(place)
     process.terminate()
     assert process.communicate(timeout=LONG)[1] == (
-        b"gearman-std trace: cannot write to standard output, and goes on without: No space left on device\n")
+        b"gearman-std trace: cannot write to standard output, and goes on without it: No space left on device\n")
     assert process.returncode == 1
 
 

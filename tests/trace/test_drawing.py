@@ -49,4 +49,4 @@ def test_a_picture_of_nothing_and_of_too_much(monkeypatch):
     monkeypatch.setattr(drawing, "MOST_DRAWN", 3)
     for _ in range(5):
         talk.ask(1, b"status\n")
-    assert words(picture(talk))[-1] == "2 more are left out"
+    assert words(picture(talk))[-1] == "2 more records are left out"

@@ -62,7 +62,7 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(pipe, monkeypatch):
     lines.close()
     text += os.read(reading, 1 << 20)
     assert text.startswith(b"line 0\nline 1\n")
-    assert text.decode().endswith("\n… %d records are left out, as nobody read them in time\nthe last\n" % lines.left_out)
+    assert text.decode().endswith("\n… %d records are left out, because nobody read them in time\nthe last\n" % lines.left_out)
 
 
 def test_what_nobody_reads_costs_nothing_more(pipe):
@@ -92,7 +92,7 @@ def test_what_was_left_out_last_is_told_at_the_end(pipe, monkeypatch):
     for number in range(5):
         lines.put("line %d, which is long\n" % number)
     lines.close()
-    assert b"".join(written).decode() == "line 0, which is long\n… 4 records are left out, as nobody read them in time\n"
+    assert b"".join(written).decode() == "line 0, which is long\n… 4 records are left out, because nobody read them in time\n"
 
 
 def test_nobody_reads_any_more(pipe):
@@ -121,4 +121,4 @@ def test_a_file_that_cannot_be_written_is_complained_about_once_and_left_alone()
     assert file.failed and tried == [b"one", b"two"]
     file.close()
     assert tried == [b"one", b"two", b"two"]
-    assert complaints == ["cannot write to talk, and goes on without: No space left on device"]
+    assert complaints == ["cannot write to talk, and goes on without it: No space left on device"]

@@ -78,11 +78,11 @@ def test_wake_ups_more_or_less_and_answers_that_nobody_expects(server):
     talk.ask(1, pack_request(SUBMIT_JOB, b"f", b"u", b""), pack_request(CAN_DO, b"f"), pack_request(PRE_SLEEP),
              pack_request(ECHO_REQ, b"x"))
     talk.answer(1, pack_response(JOB_CREATED, b"H:1"), pack_response(ECHO_RES, b"x"))
-    assert play(talk.records, server.address) == ["record 7: a NOOP more, before ECHO_RES"]
+    assert play(talk.records, server.address) == ["record 7: one more NOOP, before ECHO_RES"]
     talk = Talk()
     talk.ask(1, pack_request(ECHO_REQ, b"x"), pack_request(ECHO_REQ, b"y"))
     talk.answer(1, pack_response(ECHO_RES, b"x"))
-    assert all(words.startswith("on connection 1, in the end: ") for words in play(talk.records, server.address))
+    assert all(words.startswith("connection 1, at its end: expected nothing, ") for words in play(talk.records, server.address))
 
 
 def test_a_server_that_leaves():
