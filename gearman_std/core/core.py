@@ -9,6 +9,7 @@ for text commands.  The states of a job, and the arrows between them, are a tabl
 which arrow a job takes; their first argument is the core:
 
     its submit, a start of the server        store; or hold, delay or push   submits.submit, storing.restore_job
+    another server's take-over               hold, delay, push, set_aside    storing.adopt_job
     its record is on disk                    hold, delay or push             storing.let_stored_go_on
     its time has come                        push                            clock.do_what_is_due
     the equal job before it has ended        delay or push                   transitions.promote
@@ -34,7 +35,7 @@ from .results import forget_overdue
 from .rights import ALL_RIGHTS
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
-from .storing import let_stored_go_on, refuse_unstored, restore_job
+from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job
 from .tables import LARGE_TABLE, in_parts
 from .transitions import end_in_vain
 from .turns import NO_PACKETS, STEP
@@ -177,6 +178,11 @@ class Core(CoreState):
     def restore(self, record: "AddRecord") -> "Job":
         """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
         return restore_job(self, record)
+
+    def adopt(self, record: "AddRecord") -> "Optional[Job]":
+        """Take in a job that another server had, in the order of its store, while this one runs; None if it is here already.
+        Raises ValueError if its schedule is not valid."""
+        return adopt_job(self, record)
 
     def stored(self) -> None:
         """The records that were handed over are on disk (if none were, all are): what waited for them goes on."""

@@ -55,7 +55,8 @@ class CoreState:
         self.jobs = {}                  # type: MutableMapping[bytes, Job] # by handle: all but those set aside
         self.aside = {}                 # type: MutableMapping[bytes, Job] # by handle
         # Counters that belong to no function, for `show totals`; the server adds to them.
-        self.counters = dict.fromkeys(list(REFUSAL_COUNTERS.values()) + ["late_results"], 0)  # type: Dict[str, int]
+        self.counters = dict.fromkeys(
+            list(REFUSAL_COUNTERS.values()) + ["late_results", "jobs_adopted"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
         self.draining = False           # no new jobs are accepted

@@ -1,45 +1,85 @@
-"""Background jobs and their store: what a start takes in, what waits for the disk, and what happens if the disk refuses it."""
+"""Background jobs and their store: what a start, or a take-over, takes in; what waits for the disk, or is refused by it."""
 from ..schedule import Schedule
-from .jobs import GONE, HELD, SET_ASIDE, STORING, WAITING, Job, place_of
+from .jobs import DELAYED, GONE, HELD, SET_ASIDE, STORING, WAITING, Job, place_of
 from .transitions import due_by_the_clock, end_in_vain, enqueue, keep_aside, leave_aside, list_job, place, put_behind, take_back
-from .uniques import unique_key
+from .uniques import last_equal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Optional
     from .ledger import AddRecord
     from .state import CoreState
 
 
 def restore_job(core: "CoreState", record: "AddRecord") -> Job:
     """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
+    job = _take_in(core, record)
+    job.position = record.position
+    core.ledger.position = max(core.ledger.position, job.position)
+    if record.state == SET_ASIDE:
+        keep_aside(core, job)
+        return job
+    list_job(core, job)
+    if record.state == HELD:
+        _wait_for_equals(job)
+    core.uniques.add(job)
+    if record.state == WAITING:
+        enqueue(core, job)
+        job.since = job.created
+        return job
+    _correct_due(core, job)
+    place(core, job)
+    if job.state != record.state:  # its time came while no server ran, or what it was held back by is gone
+        put_behind(core, job)
+    return job
+
+
+def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
+    """Take in a job of another server while this one runs, in the order of the store: behind those that wait already, and
+    behind an equal one; None if it is here already.  Raises ValueError if its schedule is not valid."""
+    if record.handle in core.jobs or record.handle in core.aside:
+        return None
+    job = _take_in(core, record)
+    core.counters["jobs_adopted"] += 1
+    if record.state == SET_ASIDE:
+        keep_aside(core, job)
+        put_behind(core, job)
+        return job
+    list_job(core, job)
+    equal = last_equal(job)
+    # An equal job that waits for a date may do so for a year.
+    if equal is not None and (equal.state is not DELAYED or equal.attempts):
+        equal.successor = job
+    core.uniques.add(job)
+    _correct_due(core, job)
+    place(core, job)
+    if job.state is WAITING and record.state == WAITING:
+        job.since = job.created
+    put_behind(core, job)
+    return job
+
+
+def _take_in(core: "CoreState", record: "AddRecord") -> Job:
+    """A job as a store has it, counted and without a state."""
     age = max(0.0, core.wall - record.created)  # the clock may have been set back
     function = core.add_function(record.function)
     job = Job(record.handle, function, record.unique, record.workload, record.priority, True, core.now - age)
     job.reducer, job.due, job.attempts, job.error = record.reducer, record.due, record.attempts, record.error
     if record.schedule is not None:
         job.schedule = Schedule(record.schedule)
-    job.position = record.position
-    core.ledger.position = max(core.ledger.position, job.position)
     take_back(core, job)
-    if record.state == SET_ASIDE:
-        keep_aside(core, job)
-        return job
-    list_job(core, job)
-    if record.state == HELD:
-        predecessor = function.uniques.get(unique_key(job.unique, job.workload))
-        if predecessor is not None and predecessor.successor is None:
-            predecessor.successor = job
-    core.uniques.add(job)
-    if record.state == WAITING:
-        enqueue(core, job)
-        job.since = job.created
-        return job
+    return job
+
+
+def _wait_for_equals(job: Job) -> None:
+    equal = last_equal(job)
+    if equal is not None:
+        equal.successor = job
+
+
+def _correct_due(core: "CoreState", job: Job) -> None:
     if job.schedule is not None and not job.attempts and job.due > core.wall:
         job.due = due_by_the_clock(core, job)
-    place(core, job)
-    if job.state != record.state:  # its time came while no server ran, or what it was held back by is gone
-        put_behind(core, job)
-    return job
 
 
 def let_stored_go_on(core: "CoreState") -> None:

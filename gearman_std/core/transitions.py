@@ -5,7 +5,7 @@ The table in the module core names the functions that decide this.
 from .chain import untie
 from .jobs import HELD, POSITIONS, RUNNING, place_of
 from .tables import grown
-from .uniques import predecessor_of
+from .uniques import predecessor_of, unique_key
 from .watchers import tell_failure, unwatch
 
 TYPE_CHECKING = False
@@ -161,10 +161,8 @@ def set_job_aside(core: "CoreState", job: "Job", error: bytes) -> None:
     keep_aside(core, job)
     core.uniques.remove(job)
     put_behind(core, job)
-    if job.successor is not None:
-        promote(core, job)
-    elif job.unique:
-        _disown(job)
+    if job.unique:
+        _let_go(core, job)
 
 
 def keep_aside(core: "CoreState", job: "Job") -> None:
@@ -207,10 +205,7 @@ def forget_job(core: "CoreState", job: "Job") -> None:
         core.registry.note_unused(function, core.now)
     if job.unique:
         core.uniques.remove(job)
-        if job.successor is not None:
-            promote(core, job)
-        else:
-            _disown(job)
+        _let_go(core, job)
     if job.background:
         core.ledger.remove(job)
 
@@ -226,10 +221,15 @@ def promote(core: "CoreState", job: "Job") -> None:
         put_behind(core, successor)
     else:
         core.ledger.update(successor, core.wall)
+    if successor.successor is not None and successor.function.uniques.get(
+            unique_key(successor.unique, successor.workload)) is not successor:
+        promote(core, successor)  # as that is not found by its unique: the job before it recurs, and is found itself
 
 
-def _disown(successor: "Job") -> None:
-    """A job is gone; if it waited for the end of another one, that one has no successor any longer."""
-    predecessor = predecessor_of(successor)
+def _let_go(core: "CoreState", job: "Job") -> None:
+    """A job is gone: the one that waited for its end goes on or, if it waited itself, waits for what that has waited for."""
+    predecessor = predecessor_of(job)
     if predecessor is not None:
-        predecessor.successor = None
+        predecessor.successor, job.successor = job.successor, None
+    elif job.successor is not None:
+        promote(core, job)

@@ -68,8 +68,20 @@ class Uniques:
 
 def predecessor_of(job: "Job") -> "Optional[Job]":
     """The job whose end this one waits for, if there is one."""
-    first = job.function.uniques.get(unique_key(job.unique, job.workload))
-    return first if first is not None and first.successor is job else None
+    one = job.function.uniques.get(unique_key(job.unique, job.workload))
+    if one is job:
+        return None
+    while one is not None and one.successor is not job:
+        one = one.successor
+    return one
+
+
+def last_equal(job: "Job") -> "Optional[Job]":
+    """Of the jobs equal to this new one, the last: the others wait for each other's ends, and it for that of all."""
+    one = job.function.uniques.get(unique_key(job.unique, job.workload))
+    while one is not None and one.successor is not None:
+        one = one.successor
+    return one
 
 
 def unique_key(unique: bytes, workload: "Data") -> "Any":

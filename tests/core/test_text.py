@@ -200,7 +200,8 @@ def test_show_totals_counts_what_has_happened(world):
     assert admin.asks(b"show totals") == (
         b"submitted\t3\njoined\t1\ncompleted\t1\nfailed\t2\nrequeued\t1\nset_aside\t0\ncancelled\t1\nrefused\t1\nlost\t1\n"
         b"late\t0\n"
-        b"jobs\t0\naside\t0\njob_bytes\t0\npeers\t2\nfunctions\t1\nuptime\t7\nlate_results\t1\npeers_dropped\t2\n"
+        b"jobs\t0\naside\t0\njob_bytes\t0\npeers\t2\nfunctions\t1\nuptime\t7\njobs_adopted\t0\nlate_results\t1\n"
+        b"peers_dropped\t2\n"
         b"refused_abilities\t0\nrefused_draining\t1\nrefused_function_job_bytes\t0\nrefused_function_jobs\t0\n"
         b"refused_functions\t0\nrefused_job_bytes\t0\nrefused_jobs\t0\nrefused_max_queue\t0\nrefused_unstored\t0\n.\n")
 
