@@ -2,6 +2,7 @@
 import os
 
 from ..client.admin import AdminClient
+from ..client.client import Client
 from ..errors import NoServer, ServerError, ServerLost
 from ..net.addresses import join_address
 from .common import address_options, find_servers, find_tls
@@ -119,8 +120,8 @@ def make_admin_line() -> CommandLine:
                    "more *"),
             Option("--timeout", "SECONDS", "how long one action may take (default: 10)", read_seconds, default=10.0),
         ]),
-    ], [("* Only gearman_std's server can do that", "gearmand refuses what it does not know, and --show-jobs --json is short "
-                                                    "there."),
+    ], [("* Only gearman_std's server can do that", "gearmand refuses what it does not know; of a --job it tells whether it "
+                                                    "waits or runs, and its progress, and --show-jobs --json is short there."),
         ("Exit status", _ADMIN_STATUSES), ("Examples", _ADMIN_EXAMPLES)], abbreviated=_GEARADMIN)
 
 
@@ -142,26 +143,27 @@ def run_admin(console: Console, arguments: "Sequence[str]") -> int:
     missing = {value for key, value in actions if key == "job"}  # handles that no server has known yet
     status = DONE
     for server in servers:
-        with AdminClient([server], options.timeout, tls=tls) as admin:
+        with AdminClient([server], options.timeout, tls=tls) as admin, Client(
+                [server], connect_timeout=options.timeout, command_timeout=options.timeout, tls=tls) as client:
             if len(servers) > 1:
                 console.write(_as_json({"server": join_address(server)}) if options.json else join_address(server) + ":\n")
             try:
-                status = max(status, _act_all(admin, console, options, actions, missing,
+                status = max(status, _act_all(admin, client, console, options, actions, missing,
                                               join_address(server) + ": " if len(servers) > 1 else ""))
             except (NoServer, ServerLost) as error:
                 console.complain(str(error))
                 status = UNREACHABLE
     for handle in sorted(missing):
-        console.complain("no job %s is known" % handle.decode("utf-8", "backslashreplace"))
+        console.complain("no job %s is known: it has ended, or never was" % handle.decode("utf-8", "backslashreplace"))
         status = max(status, FAILED)
     return status
 
 
-def _act_all(admin: AdminClient, console: Console, options: Parsed, actions: "Sequence[Tuple[str, Any]]", missing: "Set[bytes]",
-             whose: str) -> int:
+def _act_all(admin: AdminClient, client: Client, console: Console, options: Parsed, actions: "Sequence[Tuple[str, Any]]",
+             missing: "Set[bytes]", whose: str) -> int:
     """Send all actions to one server; return the exit status."""
     status = DONE
-    listings = Listings(admin, console, _as_json if options.json else None)
+    listings = Listings(admin, client, console, _as_json if options.json else None)
     for key, value in actions:
         try:
             if key in _TABLES:

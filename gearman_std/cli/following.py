@@ -93,11 +93,32 @@ def first_that_knows(admins: "Sequence[AdminClient]", handle: bytes) -> "Optiona
     return None
 
 
+def look_anywhere(admin: "AdminClient", client: "Client", handle: bytes) -> "Optional[Story]":
+    """The same as `look_for_job`, or what every Gearman server knows of a job, if this one does not tell more.
+
+    `client` has the same server.  Raises GearmanError.
+    """
+    try:
+        return look_for_job(admin, handle)
+    except ServerError:  # not gearman_std's, or one that tells this peer no more
+        return _look_by_status(client, handle)
+
+
+def _look_by_status(client: "Client", handle: bytes) -> "Optional[Story]":
+    """Whether a job runs, and its progress; its function is None, as no such server tells that.  None if it is not known."""
+    status = client.status(handle)
+    if not status.known:
+        return None
+    progress = [status.numerator, status.denominator] if status.denominator else None
+    return dict(_NOT_TOLD, handle=handle.decode("utf-8", "backslashreplace"), function=None, unique="", error="", end=None,
+                state="running" if status.running else "waiting", progress=progress)
+
+
 def follow_anywhere(admins: "Sequence[AdminClient]", client: "Client", handle: bytes,
                     sleep: "Callable[[float], None]") -> "Iterator[Story]":
-    """The same, at whichever server has the job; one that does not tell all about jobs is asked for its progress alone.
+    """The same as `follow_job`, at whichever server has the job; where servers do not tell all about jobs, with what they tell.
 
-    Raises GearmanError.
+    `client` has the same servers.  Raises GearmanError.
     """
     try:
         admin = first_that_knows(admins, handle)
@@ -109,14 +130,17 @@ def follow_anywhere(admins: "Sequence[AdminClient]", client: "Client", handle: b
 
 
 def _follow_by_status(client: "Client", handle: bytes, sleep: "Callable[[float], None]") -> "Iterator[Story]":
+    last = None  # type: Optional[Story]
     looks = 0
-    status = client.status(handle)
-    while status.known:
-        yield {"state": "running" if status.running else "waiting", "end": None,
-               "progress": (status.numerator, status.denominator) if status.denominator else None}
+    story = _look_by_status(client, handle)
+    while story is not None:
+        yield story
+        last = story
         sleep(growing_pause(_FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE, looks))
         looks += 1
-        status = client.status(handle)
+        story = _look_by_status(client, handle)
+    if last is not None:
+        yield dict(last, state="ended")
 
 
 def show_following(console: Console, stories: "Iterator[Story]", handle: bytes) -> int:

@@ -2,13 +2,14 @@
 import time
 
 from .console import Console, is_terminal
-from .following import look_for_job, follow_job, has_ended
+from .following import follow_anywhere, has_ended, look_anywhere
 from .tables import make_bar, make_table, printable, show_duration, terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
     from ..client.admin import AdminClient
+    from ..client.client import Client
     Entry = Dict[str, Any]  # what the server tells of a job or of an end
 
 USUAL_ROWS = 100  # of a table, if nobody says how many
@@ -21,14 +22,16 @@ _BAR_WIDTH = 40
 class Listings:
     """Shows what one server tells: as text, or a JSON document for each answer.
 
-    `wall` tells unix time, `sleep` waits.
+    `client` asks the same server what that does not tell an admin; `wall` tells unix time, `sleep` waits.
 
     Owner: whoever runs the command.
     """
 
-    def __init__(self, admin: "AdminClient", console: Console, as_json: "Optional[Callable[[Any], str]]" = None,
+    def __init__(self, admin: "AdminClient", client: "Client", console: Console,
+                 as_json: "Optional[Callable[[Any], str]]" = None,
                  wall: "Callable[[], float]" = time.time, sleep: "Callable[[float], None]" = time.sleep) -> None:
         self._admin = admin
+        self._client = client
         self._console = console
         self._as_json = as_json
         self._wall = wall
@@ -81,14 +84,14 @@ class Listings:
         """Show all about a job, with `watch` until it ends; return whether it is known."""
         known = False
         if not watch:
-            story = look_for_job(self._admin, handle)
+            story = look_anywhere(self._admin, self._client, handle)
             if story is not None:
                 known = True
                 self._console.write(self._as_json(story) if self._as_json is not None else
                                     "\n".join(self.about(story)) + "\n")
             return known
         shown = ""
-        for story in follow_job(self._admin, handle, self._sleep):
+        for story in follow_anywhere([self._admin], self._client, handle, self._sleep):
             known = True
             text = self._look(story)
             lines = text.count("\n")
@@ -112,8 +115,8 @@ class Listings:
 
     def about(self, story: "Entry") -> "List[str]":
         """All about a job, a line a fact."""
-        facts = [("handle", story["handle"]), ("function", story["function"] or "(no name)"), ("unique", story["unique"]),
-                 ("state", self._state(story))]  # type: List[Tuple[str, str]]
+        facts = [("handle", story["handle"]), ("function", "(no name)" if story["function"] == "" else story["function"]),
+                 ("unique", story["unique"]), ("state", self._state(story))]  # type: List[Tuple[str, Optional[str]]]
         progress = story["progress"]
         if progress is not None:
             facts.append(("progress", "%s %s (%d of %d)" % ((make_bar(_share(progress), _BAR_WIDTH), _percent(progress)) +
@@ -131,15 +134,17 @@ class Listings:
             facts.append(("next", "%s, %s" % (self._next(story), date)))
         if story["end"] is not None:
             facts += self._end_facts(story["end"])
+        if story["function"] is None:
+            facts.append(("more", "is not told by this server"))
         return ["%-9s %s" % (name, printable(value)) for name, value in facts if value]
 
     def _state(self, story: "Entry") -> str:
         state = story["state"]
-        if state == "running":
+        if state == "running" and story["running"] is not None:
             worker = _worker_name(story["worker"])
             return "running for %s%s, after %s of waiting" % (show_duration(story["running"]), worker and " on " + worker,
                                                               show_duration(story["waiting"]))
-        if state == "waiting":
+        if state == "waiting" and story["waiting"] is not None:
             return "waiting for " + show_duration(story["waiting"])
         if state == "ended" and story["end"] is None:
             return "ended, and it is not known how"

@@ -6,12 +6,14 @@ import pty
 
 import pytest
 
+from patience import until
 from gearman_std.cli.cli import main
 from gearman_std.cli.console import Console
 from gearman_std.cli.listings import Listings
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.server.access import Access
 from gearman_std.server.server import Server
 from gearman_std.worker.worker import Worker
 
@@ -102,7 +104,7 @@ def test_all_about_a_job_that_waits_runs_and_has_ended(there):
 
 def test_schedules_and_attempts_are_told(there):
     address, client = there
-    told = Listings(None, None, wall=lambda: 1000.0).about({
+    told = Listings(None, None, None, wall=lambda: 1000.0).about({
         "handle": "H:1", "function": "", "unique": "", "state": "delayed", "age": 90.0, "progress": None, "attempts": 2,
         "error": "a\nb", "priority": "low", "background": True, "size": 1, "joins": 3, "schedule": "* * * * *", "due": 1030.0,
         "end": None, "waiting": None, "running": None, "worker": None})
@@ -114,7 +116,8 @@ def test_schedules_and_attempts_are_told(there):
 
 def test_a_job_that_nobody_knows(there):
     address, _ = there
-    assert admin(address, "--job", "H:none:1") == (1, "", "gearman-std admin: no job H:none:1 is known\n")
+    assert admin(address, "--job", "H:none:1") == (
+        1, "", "gearman-std admin: no job H:none:1 is known: it has ended, or never was\n")
     assert admin(address, "--job", "H:none:1", "--watch")[0] == 1
 
 
@@ -135,8 +138,8 @@ def watch(address, handle, steps, stdout):
     """Watch a job while steps are done, one before each look."""
     rest = iter(steps)
     there = Console("", io.BytesIO(), stdout, io.BytesIO())
-    with AdminClient(address) as one:
-        return Listings(one, there, sleep=lambda seconds: next(rest)()).job(handle, watch=True)
+    with AdminClient(address) as one, Client([address]) as same:
+        return Listings(one, same, there, sleep=lambda seconds: next(rest)()).job(handle, watch=True)
 
 
 def test_watching_is_a_line_a_change_where_there_is_no_terminal(there):
@@ -165,3 +168,43 @@ def test_watching_draws_in_place_on_a_terminal(there, monkeypatch):
     first, again, second = shown.partition("\x1b[7A\x1b[J")
     assert again and first.count("\n") == 7 and "waiting for" in first and "completed" in second
     assert max(map(len, first.splitlines() + second.splitlines())) < 40
+
+
+@pytest.mark.interop
+def test_at_gearmand_a_job_is_shown_as_far_as_that_tells(gearmand):
+    with Client([gearmand]) as client:
+        handle = client.submit("f", background=True).handle.decode()
+        there = "handle    %s\nstate     %%s\n%%smore      is not told by this server\n" % handle
+        assert admin(gearmand, "--job", handle) == (0, there % ("waiting", ""), "")
+        shown = []
+
+        def look(job):
+            job.send_status(1, 4)
+            until(lambda: client.status(handle).denominator)
+            shown.append(admin(gearmand, "--job", handle))
+            shown.append(admin(gearmand, "--job", handle, "--json"))
+        do(gearmand, "f", look)
+        progress = "progress  [%s] 25%% (1 of 4)\n" % ("#" * 9 + "-" * 29)
+        assert shown[0] == (0, there % ("running", progress), "")
+        told = json.loads(shown[1][1])
+        assert (told["handle"], told["state"], told["progress"], told["function"]) == (handle, "running", [1, 4], None)
+        assert admin(gearmand, "--job", handle) == (
+            1, "", "gearman-std admin: no job %s is known: it has ended, or never was\n" % handle)
+
+
+@pytest.mark.interop
+def test_at_gearmand_a_job_is_watched_until_it_has_ended(gearmand):
+    with Client([gearmand]) as client:
+        handle, out = client.submit("f", background=True).handle, io.BytesIO()
+        assert watch(gearmand, handle, [lambda: do(gearmand, "f", lambda job: "x")], out)
+        assert out.getvalue().decode() == (
+            "%s waiting\nhandle    %s\nstate     ended, and it is not known how\nmore      is not told by this server\n" % (
+                (handle.decode(),) * 2))
+
+
+def test_a_server_that_tells_this_peer_no_more_is_asked_what_every_server_tells():
+    with Server(port=0, access=Access(admin=["none"])) as server, Client([server.address]) as client:
+        handle = client.submit("f", background=True).handle.decode()
+        status, output, errors = admin(server.address, "--job", handle)
+        assert (status, errors) == (0, "")
+        assert output.splitlines()[1:] == ["state     waiting", "more      is not told by this server"]
