@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # each is loaded when it is asked for, see late.py
     from .client.plan import HIGH, LOW, NORMAL
     from .client.task import Task
     from .worker.command import Command, CommandFailed
-    from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout, NoServer,
-                         NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError,
+    from .errors import (ClientBusy, CommandTimeout, ConnectTimeout, Deposed, GearmanError, JobError, JobFailed, JobTimeout,
+                         NoServer, NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost, StoreError,
                          StoreInUse)
     from .core.jobs import FunctionPolicy
     from .core.limits import Limits
@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # each is loaded when it is asked for, see late.py
 __version__ = VERSION
 __all__ = [
     "Access", "AdminClient", "Client", "ClientBusy", "Command", "CommandFailed", "CommandTimeout", "ConnectTimeout",
-    "ConnectedPeer", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
+    "ConnectedPeer", "Deposed", "FunctionPolicy", "FunctionStatus", "GearmanError", "HIGH", "JobAside", "JobError", "JobFailed",
     "JobStatus", "JobStore", "JobTimeout", "LOW", "Limits", "NORMAL", "NoServer", "NoWorker", "PriorityStatus",
     "ProtocolError", "QueueFull", "QueuedJob", "ResultNotKept", "Retry", "Server", "ServerError", "ServerLost",
     "Store", "StoreError", "StoreInUse", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",

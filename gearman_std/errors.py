@@ -17,7 +17,8 @@ ValueError and TypeError are raised before anything is sent.
     │   └── NoWorker         no worker can run its function
     ├── ClientBusy           the client cannot be used here and now
     └── StoreError           the store of background jobs cannot be read or written
-        └── StoreInUse       … because another server has it
+        ├── StoreInUse       … because another server has it
+        └── Deposed          … by this server any more, as another one has taken its jobs
 """
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,3 +149,7 @@ class StoreError(GearmanError):
 
 class StoreInUse(StoreError):
     """Another server has the durable queue."""
+
+
+class Deposed(StoreError):
+    """Another server has taken over the jobs of this one, which may write to the durable queue no more."""

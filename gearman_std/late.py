@@ -18,8 +18,8 @@ _OFFERED = {
     "client.task": "Task",
     "core.jobs": "FunctionPolicy",
     "core.limits": "Limits",
-    "errors": "ClientBusy CommandTimeout ConnectTimeout GearmanError JobError JobFailed JobTimeout NoServer NoWorker "
-              "ProtocolError QueueFull ResultNotKept ServerError ServerLost StoreError StoreInUse",
+    "errors": "ClientBusy CommandTimeout ConnectTimeout Deposed GearmanError JobError JobFailed JobTimeout NoServer "
+              "NoWorker ProtocolError QueueFull ResultNotKept ServerError ServerLost StoreError StoreInUse",
     "server.access": "Access",
     "server.server": "Server",
     "store.sqlite": "JobStore",

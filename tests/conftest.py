@@ -17,6 +17,7 @@ if ROOT not in sys.path:
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ.pop("GEARMAN_SERVERS", None)
 
+import databases  # noqa: E402
 from client_tools import make_client, nowhere, serve, silent, two_silent  # noqa: E402,F401
 from programs import Processes, free_port  # noqa: E402
 from worker_tools import FakeServer  # noqa: E402 (it imports gearman_std, which must be found first)
@@ -71,6 +72,25 @@ def require():
         return path or missing("the program %s is not installed" % program)
     require.missing = missing
     return require
+
+
+@pytest.fixture(scope="session")
+def postgres_server(require):
+    """PostgreSQL, which runs until the tests are over."""
+    program = databases.find_postgres() or require.missing("PostgreSQL is not installed")
+    server = databases.PostgresServer(program, "fsync=off")
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=databases.POSTGRES_DRIVERS)
+def postgres(request, postgres_server):
+    """postgres(database, user) is a database of PostgreSQL, without tables, by each driver that is installed."""
+    if not databases.is_installed(request.param):
+        request.getfixturevalue("require").missing("no driver of PostgreSQL is installed")
+    return databases.empty_postgres(postgres_server, request.param)
 
 
 @pytest.fixture

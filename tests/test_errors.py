@@ -5,9 +5,9 @@ import pytest
 
 import gearman_std
 from gearman_std import errors
-from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, GearmanError, JobError, JobFailed, JobTimeout,
-                                NoServer, NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError, ServerLost,
-                                StoreError, StoreInUse)
+from gearman_std.errors import (ClientBusy, CommandTimeout, ConnectTimeout, Deposed, GearmanError, JobError, JobFailed,
+                                JobTimeout, NoServer, NoWorker, ProtocolError, QueueFull, ResultNotKept, ServerError,
+                                ServerLost, StoreError, StoreInUse)
 
 TREE = {
     ProtocolError: GearmanError,
@@ -25,6 +25,7 @@ TREE = {
     ClientBusy: GearmanError,
     StoreError: GearmanError,
     StoreInUse: StoreError,
+    Deposed: StoreError,
 }
 
 

@@ -1,0 +1,448 @@
+"""Background jobs in a database that several servers may share, each with a name, by a driver that the user has installed.
+
+A server has a row in the table servers.  Its epoch is a number that changes whenever the server starts and whenever another one
+takes its jobs; each transaction begins by proving that it is still the same, and by counting itself in the same row.  So a
+server that others gave up for dead can write nothing any more; and one whose connection broke, and that does not know whether
+its last transaction was committed, finds that out by the count once it is connected again.
+"""
+import logging
+import time
+from binascii import crc32
+
+from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
+from ..core.ledger import ADD, KEEP, AddRecord, KeepRecord
+from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
+from ..errors import Deposed, StoreError, StoreInUse
+from .dialects import META_TABLE, SCHEMA_VERSION, TABLES, column_names
+from .drivers import code_of
+from .records import LOAD_SIZE
+from .statements import Statements
+from .store import EVERY, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from ..core.ledger import Record
+    from .dialects import Dialect
+    from .drivers import Database, DriverConnection
+
+_logger_database = logging.getLogger("gearman_std.store")
+
+RECONNECT_TIME = 4.0        # seconds for which a write tries to get a connection that broke back
+SHORTEST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two attempts
+SILENCE = 60.0              # seconds without a write after which a server of the same name is dead, though it seems connected
+LOAD_ROWS = 256             # that are read at once
+LARGEST_PROOF = 16 << 20    # bytes for which room is looked for after a disk was full, at most
+MAKING_ATTEMPTS = 3         # to make the tables, which another server may be making
+_LOCK_CLASS = 0x47534a51    # what distinguishes our locks from those of other programs
+
+_STATES = frozenset(STORED_STATES)
+_OUTCOMES = frozenset((END_COMPLETED, END_FAILED, END_CANCELLED))
+
+
+class DatabaseStore(Store):
+    """The jobs of the server `server` in a database.
+
+    `clock` returns monotonic seconds, `sleep` takes seconds.
+
+    Owner: as that of any Store.
+    """
+
+    def __init__(self, database: "Database", dialect: "Dialect", server: str, durability: str = EVERY,
+                 clock: "Callable[[], float]" = time.monotonic, sleep: "Callable[[float], Any]" = time.sleep) -> None:
+        if not server or len(server) > 255 or not server.isprintable() or set(server) & set("'\"\\"):
+            raise ValueError("%.80r is no name for a server: up to 255 letters without quotes and backslashes" % server)
+        super().__init__(database.name, durability)
+        self.server = server
+        self.epoch = 0                  # ours, once it is open
+        self._database = database
+        self._dialect = dialect
+        self._statements = Statements(dialect, server)
+        self._clock = clock
+        self._sleep = sleep
+        self._connection = None         # type: Optional[DriverConnection]
+        self._backend = ""              # what the database calls that connection, or the last one
+        self._batch = 0                 # the count of the last transaction that we know of
+        self._uncertain = False         # nobody knows yet whether one more was committed
+        self._usable = False
+        self._interrupted = False
+        self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
+        self._result_keys = []          # type: List[Tuple[bytes, int]]
+
+    def __repr__(self) -> str:
+        return "<DatabaseStore %s of %s, %s>" % (self.server, self.name, "epoch %d" % self.epoch if self.usable else "closed")
+
+    # ------------------------------------------------------------------------------------------------------------ opening
+
+    def open(self, handle_prefix: bytes, wall: float, numbers: "Optional[Callable[[int], int]]" = None) -> None:
+        """As any Store."""
+        self._interrupted = False
+        self.jobs_read = 0
+        try:
+            try:
+                connection = self._connection = self._connect()
+                self._look_around(connection)
+                self._make_tables(connection)
+                self._claim(connection)
+                self._backend = connection.rows(self._dialect.backend)[0][0]
+                self._job_keys = _keys(connection.rows(self._statements.job_keys()))
+                self._result_keys = _keys(connection.rows(self._statements.result_keys()))
+                self.jobs_stored = len(self._job_keys)
+                self._check_interrupt()
+            except self._database.errors as error:
+                raise self._failure(error) from None
+        except BaseException:
+            self.abandon()
+            raise
+        self._usable = True
+
+    def interrupt(self) -> None:
+        """As any Store."""
+        self._interrupted = True
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.cancel()
+            except self._database.errors as error:  # it has just been closed
+                _logger_database.debug("%s: %s", self.name, error)
+
+    def _check_interrupt(self) -> None:
+        if self._interrupted:
+            raise self.error("interrupted")
+
+    def _connect(self) -> "DriverConnection":
+        """A new connection, that is ready for use.  Raises StoreError, and what the driver raises."""
+        connection = self._database.connect()
+        try:
+            for statement in self._dialect.session:
+                connection.run(statement)
+            self._check_interrupt()
+        except BaseException:
+            self._close(connection)
+            raise
+        return connection
+
+    def _look_around(self, connection: "DriverConnection") -> None:
+        """Raise StoreError for a database that is not fit for jobs; nothing is changed before."""
+        (read_only, encoding, size, unsafe), = connection.rows(self._dialect.facts)
+        if read_only not in ("off", 0):
+            raise self.error("the database can only be read, as a replica's; name the one that can be written")
+        if encoding.lower().replace("-", "") not in self._dialect.encodings:
+            raise self.error("the encoding of the database is %s; make one whose encoding is %s" % (
+                encoding, self._dialect.encodings[0]))
+        self._statements.limit(size)
+        if unsafe:
+            _logger_database.warning("%s: a crash of the system may cost acknowledged jobs, because of its setting %s",
+                                     self.name, unsafe)
+
+    def _make_tables(self, connection: "DriverConnection") -> None:
+        """Have all our tables.  Raises StoreError if some are somebody else's, or of another release."""
+        for attempt in range(MAKING_ATTEMPTS):
+            known = self._known_tables(connection)
+            if len(known) == len(TABLES):
+                return
+            try:
+                connection.run("BEGIN")
+                for statement in self._statements.create(META_TABLE not in known):
+                    connection.run(statement)
+                connection.run("COMMIT")
+                return
+            except self._database.errors:
+                connection.run("ROLLBACK")
+                if attempt == MAKING_ATTEMPTS - 1:
+                    raise
+                self._sleep(SHORTEST_PAUSE)  # as another server may be making them
+
+    def _known_tables(self, connection: "DriverConnection") -> "Dict[str, List[str]]":
+        """The columns of our tables that are there."""
+        known = {}  # type: Dict[str, List[str]]
+        for table, column in connection.rows(self._statements.columns()):
+            known.setdefault(table, []).append(column)
+        for table, columns in known.items():
+            missing = set(column_names(table)).difference(columns)
+            if missing:
+                raise self.error("the table %s is not ours, as it has no column %s: use another database" % (
+                    table, ", ".join(sorted(missing))))
+        marks = dict(connection.rows(self._statements.marks())) if META_TABLE in known else {}
+        if known and marks.get("application") != "gearman_std":
+            raise self.error("the tables %s are not ours, as %s does not say so: use another database" % (
+                ", ".join(sorted(known)), META_TABLE))
+        version = marks.get("version", SCHEMA_VERSION)
+        if str(version) != str(SCHEMA_VERSION):
+            raise self.error("the tables have version %s of the schema, this release knows %d: use the release that made them, "
+                             "or another database" % (version, SCHEMA_VERSION))
+        return known
+
+    def _claim(self, connection: "DriverConnection") -> None:
+        """Begin a new epoch of this name.  Raises StoreInUse if another server has it."""
+        statements = self._statements
+        locked = self._lock_name(connection)
+        connection.run("BEGIN")
+        for statement in statements.rehearse():
+            connection.run(statement)
+        if not connection.rows(statements.look()):
+            connection.run(statements.enter())
+        (epoch, batch, handles, silent), = connection.rows(statements.look())
+        if not locked and silent < SILENCE:
+            connection.run("ROLLBACK")
+            reason = ("a server with the name %s is using the database, or was %d s ago: give this one another name "
+                      "(--server-name), or wait for %d s" % (self.server, silent, SILENCE - silent))
+            raise StoreInUse("%s: %s" % (self.name, reason), reason)
+        self.number = handles
+        self.reserved = handles + HANDLE_BLOCK
+        connection.run(statements.claim(epoch + 1, self.reserved))
+        connection.run("COMMIT")
+        self.epoch, self._batch = epoch + 1, batch + 1
+
+    def _lock_name(self, connection: "DriverConnection") -> bool:
+        """Whether no other connection has the lock of our name, which is ours from now on.
+
+        It tells at once that the server before us has ended, where the time since its last sign of life would have to be
+        waited for; nothing else is built on it.
+        """
+        found = connection.rows(self._dialect.lock.format(_LOCK_CLASS, crc32(self.server.encode("utf-8")) - (1 << 31)))
+        return found[0][0] == 1  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------------------------------------------------------ reading
+
+    def load_records(self) -> "Iterator[List[Record]]":
+        """As any Store."""
+        results, self._result_keys = self._result_keys, []
+        for some in self._pieces(results):
+            yield self._read(self._statements.results_of, some, self._kept_record)
+        jobs, self._job_keys = self._job_keys, []
+        for some in self._pieces(jobs):
+            self.jobs_read += len(some)
+            yield self._read(self._statements.jobs_of, some, self._job_record)
+
+    @staticmethod
+    def _pieces(keys: "List[Tuple[bytes, int]]") -> "Iterator[List[bytes]]":
+        some = []  # type: List[bytes]
+        total = 0
+        for handle, size in keys:
+            if len(some) >= LOAD_ROWS or some and total + size > LOAD_SIZE:
+                yield some
+                some, total = [], 0
+            some.append(handle)
+            total += size
+        if some:
+            yield some
+
+    def _read(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]",
+              record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
+        def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
+            return connection.rows(query(handles))
+        # Some drivers hand out views of bytes.
+        found = {record[1]: record for record in (
+            record_of([bytes(value) if isinstance(value, (memoryview, bytearray)) else value for value in row])
+            for row in self._keep_trying(attempt))}
+        try:
+            return [found[handle] for handle in handles]
+        except KeyError as error:
+            raise self.error("the job %s has gone while the jobs were read" % error) from None
+
+    def _job_record(self, row: "Sequence[Any]") -> AddRecord:
+        if row[8] not in _STATES or row[5] not in PRIORITY_CLASSES:
+            raise self.error("the row of job %s makes no sense" % row[0].decode("latin-1"))
+        return AddRecord(ADD, *row)
+
+    def _kept_record(self, row: "Sequence[Any]") -> KeepRecord:
+        if row[3] not in _OUTCOMES:
+            raise self.error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
+        return KeepRecord(KEEP, *row)
+
+    # ------------------------------------------------------------------------------------------------------------ writing
+
+    @property
+    def usable(self) -> bool:
+        """As any Store."""
+        return self._usable
+
+    @property
+    def uncertain(self) -> bool:
+        """As any Store."""
+        return self._uncertain or not self._usable
+
+    def write(self, records: "Iterable[Record]", number: int, flush: bool = True) -> None:
+        """As any Store."""
+        self._write(list(self._statements.write(records)), number, flush or self.wants(number))
+
+    def replace(self, records: "Iterable[Record]", number: int) -> None:
+        """As any Store."""
+        self._write(self._statements.clear() + list(self._statements.write(records)), number, True)
+
+    def _write(self, statements: "List[str]", number: int, flush: bool) -> None:
+        handles = number + HANDLE_BLOCK if self.wants(number) else self.reserved
+        self.transact(statements, handles, flush)
+        self.reserved = handles
+
+    def transact(self, statements: "Sequence[str]", handles: int, flush: bool = True) -> None:
+        """Carry out these statements, all or none, if the epoch is still ours.  Raises StoreError."""
+        begun = 0  # the count of this transaction, once it was begun
+
+        def attempt(connection: "DriverConnection") -> None:
+            nonlocal begun
+            if begun and begun == self._batch:
+                return  # it was committed, and only the answer got lost
+            begun = self._batch + 1
+            self._begin(connection, begun, handles, flush)
+            for statement in statements:
+                connection.run(statement)
+            self._commit(connection, begun)
+        self._keep_trying(attempt)
+
+    def _keep_trying(self, attempt: "Callable[[DriverConnection], Any]") -> "Any":
+        """What this returns; a connection that breaks is made again, which is tried for some seconds.  Raises StoreError."""
+        end = self._clock() + RECONNECT_TIME
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return attempt(self._connection or self._connect_again())
+            except self._database.errors as error:
+                failure = self._failure(error)
+                if self._roll_back(error) and code_of(error) not in self._dialect.busy or self._clock() >= end:
+                    raise failure from None
+            self._sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+
+    def _begin(self, connection: "DriverConnection", batch: int, handles: int, flush: bool) -> None:
+        """Begin a transaction, and prove that the epoch is still ours."""
+        connection.run("BEGIN")
+        if not flush and self._dialect.unflushed:
+            connection.run(self._dialect.unflushed)
+        if connection.run(self._statements.prove(self.epoch, batch, handles)) != 1:
+            self._depose()
+
+    def _commit(self, connection: "DriverConnection", batch: int) -> None:
+        self._uncertain = True
+        connection.run("COMMIT")
+        self._uncertain = False
+        self._batch = batch
+
+    def _depose(self) -> None:
+        self._disconnect()
+        self._uncertain = False
+        raise Deposed("%s: another server has taken the jobs of %s" % (self.name, self.server))
+
+    def _roll_back(self, error: BaseException) -> bool:
+        """After an error: whether nothing was written for sure; else the connection is given up."""
+        if self._connection is not None and not self._uncertain and code_of(error) not in self._dialect.lost:
+            try:
+                self._connection.run("ROLLBACK")
+                return True
+            except self._database.errors as other:
+                _logger_database.debug("%s: %s", self.name, other)
+        self._disconnect()
+        return False
+
+    def _connect_again(self) -> "DriverConnection":
+        """A new connection in place of the one that broke, whose last transaction is over then, one way or the other."""
+        connection = self._connect()
+        try:
+            if self._backend:
+                # Where the database has not noticed, it would keep the lock of our row until it does.
+                connection.rows(self._dialect.end_backend.format(self._backend))
+            self._lock_name(connection)
+            self._backend = connection.rows(self._dialect.backend)[0][0]
+            connection.run("BEGIN")
+            found = connection.rows(self._statements.look())
+            connection.run("COMMIT")
+        except BaseException:
+            self._close(connection)
+            raise
+        self._connection = connection
+        if not found or found[0][0] != self.epoch:
+            self._depose()
+        self._batch = found[0][1]
+        self._uncertain = False
+        _logger_database.info("%s: connected again", self.name)
+        return connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._close(connection)
+
+    def _close(self, connection: "DriverConnection") -> None:
+        try:
+            connection.close()
+        except self._database.errors as error:
+            _logger_database.debug("%s: %s", self.name, error)
+
+    def _failure(self, error: BaseException) -> StoreError:
+        return self.error(self._database.text_of(error))
+
+    # ------------------------------------------------------------------------------------------------------- written anew
+
+    def drop_connection(self) -> None:
+        """As any Store."""
+        self._disconnect()
+        self._usable = False
+
+    def begin_anew(self, number: int, is_empty: bool) -> None:
+        """As any Store: all of it is one transaction, which goes on until `end_anew`."""
+        self._disconnect()  # what has begun there is over
+        self._usable = False
+        self._step(self._begin_anew, number + HANDLE_BLOCK)
+
+    def _begin_anew(self, handles: int) -> None:
+        connection = self._connection or self._connect_again()
+        self._begin(connection, self._batch + 1, handles, True)
+        for statement in self._statements.clear():
+            connection.run(statement)
+        self.reserved = handles
+
+    def add_anew(self, records: "Iterable[Record]") -> None:
+        """As any Store."""
+        self._step(self._add_anew, records)
+
+    def _add_anew(self, records: "Iterable[Record]") -> None:
+        assert self._connection is not None
+        for statement in self._statements.write(records):
+            self._connection.run(statement)
+
+    def end_anew(self) -> None:
+        """As any Store."""
+        self._step(self._end_anew)
+        self._usable = True
+
+    def _end_anew(self) -> None:
+        assert self._connection is not None
+        self._commit(self._connection, self._batch + 1)
+
+    def _step(self, step: "Callable[..., None]", *arguments: "Any") -> None:
+        try:
+            step(*arguments)
+        except self._database.errors as error:
+            self._disconnect()
+            raise self._failure(error) from None
+
+    def prove_room(self, size: int) -> None:
+        """As any Store: so many bytes are written, and then taken back."""
+        self.transact([], self.reserved)
+        connection = self._connection
+        assert connection is not None
+        try:
+            connection.run("BEGIN")
+            connection.run(self._statements.fill(min(size, LARGEST_PROOF)))
+            connection.run("ROLLBACK")
+        except self._database.errors as error:
+            self._roll_back(error)
+            raise self._failure(error) from None
+
+    # ------------------------------------------------------------------------------------------------------------ the end
+
+    def close(self, number: int) -> None:
+        """As any Store."""
+        self.transact([self._statements.leave()], number)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """As any Store."""
+        self._disconnect()
+        self._usable = False
+        self._job_keys, self._result_keys = [], []
+
+
+def _keys(rows: "Iterable[Sequence[Any]]") -> "List[Tuple[bytes, int]]":
+    return [(bytes(handle), size) for handle, size in rows]

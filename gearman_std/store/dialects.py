@@ -1,0 +1,104 @@
+"""What PostgreSQL and MySQL say differently, as text, and the tables: `statements` makes of it all that is said to them.
+
+Values are written into the statements, bytes as hexadecimal digits: so no driver's way of passing parameters matters, a
+statement of many rows is one text, and nothing in a job can be taken for SQL.
+
+Each table's name begins with gearman_std_:
+
+    meta      two rows: 'application' is 'gearman_std', so that these tables are known as ours, 'version' is the schema's
+    servers   one row for each server that has ever written
+        name       what the server is called
+        epoch      counts its starts, and how often another one has taken its jobs: who does not know it may not write
+        batch      counts the transactions, so that whether one was committed can be told later
+        seen       when it last wrote, unix time by the database's clock; 0 after it has ended in order
+        started    when this epoch began
+        handles    up to this number it may have given out handles
+        adopted_by, adopted_at   which server took its jobs, and when; NULL unless that was after its last start
+    jobs      one row for each background job
+        handle     the whole handle
+        server     the name of the server that has it
+        function … workload   as in a file of SQLite, see the module schema
+    results   one row for each background job that has ended and whose end is kept
+        handle, server   as in jobs
+        function … result   as in a file of SQLite
+"""
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List
+
+SCHEMA_VERSION = 1
+META_TABLE, SERVERS_TABLE = "gearman_std_meta", "gearman_std_servers"
+JOBS_TABLE, RESULTS_TABLE = "gearman_std_jobs", "gearman_std_results"
+
+# The tables with their columns, and the type of each in a word that a dialect translates.
+TABLES = {
+    META_TABLE:
+        "name name PRIMARY KEY, value name NOT NULL",
+    SERVERS_TABLE:
+        "name name PRIMARY KEY, epoch long NOT NULL, batch long NOT NULL, seen real NOT NULL, started real NOT NULL, "
+        "handles long NOT NULL, adopted_by name, adopted_at real",
+    JOBS_TABLE:
+        "handle key PRIMARY KEY, server name NOT NULL, function bytes NOT NULL, unique_key bytes NOT NULL, reducer bytes, "
+        "priority short NOT NULL, due real NOT NULL, attempts long NOT NULL, state word NOT NULL, error bytes NOT NULL, "
+        "schedule bytes, created real NOT NULL, position long NOT NULL, workload bytes NOT NULL",
+    RESULTS_TABLE:
+        "handle key PRIMARY KEY, server name NOT NULL, function bytes NOT NULL, unique_key bytes NOT NULL, "
+        "outcome word NOT NULL, ended real NOT NULL, waited real NOT NULL, ran real NOT NULL, attempts long NOT NULL, "
+        "text bytes NOT NULL, data bytes, result bytes",
+}
+
+
+def column_names(table: str) -> "List[str]":
+    """Those of one of our tables."""
+    return [column.split()[0] for column in TABLES[table].split(", ")]
+
+
+# `types`: what the words in TABLES are here; `table_ends`, or else `table_end`: what is said after the columns of a table.
+# `value`: how bytes are written, of their hexadecimal digits.  `clock`: unix time.  `schema`: where new tables are.
+# `add`, by the table: adds rows that take the place of others.  `update`: changes many jobs, told in rows as `update_row` with
+# `update_comma` between them.  `session`: said on each new connection.  `unflushed`: said in a transaction that need not
+# be on disk when it ends.  `facts` asks: can it only be read, which letters does it know, how long may a statement be,
+# and which settings make a commit less than safe.  `statement_size`: how many bytes a statement may have, and a row, if `facts`
+# says 0.  `encodings`: those with all letters.  `lock` asks for the lock of a name, given by two numbers: 1 if we have it.
+# `backend` asks what the server calls this connection, and `end_backend` ends that one.  `busy`: codes of errors after which a
+# transaction is tried again; `lost`: after which the connection is of no use.
+Dialect = namedtuple(
+    "Dialect", "title types table_ends table_end value clock schema add update update_row update_comma session unflushed facts "
+    "statement_size encodings lock backend end_backend busy lost")
+
+POSTGRES = Dialect(
+    title="PostgreSQL",
+    types={"name": "TEXT", "word": "TEXT", "key": "BYTEA", "bytes": "BYTEA", "real": "DOUBLE PRECISION", "long": "BIGINT",
+           "short": "SMALLINT"},
+    # Each transaction writes to the one row of a server, so that there has to be room for the next ones beside it.
+    table_ends={SERVERS_TABLE: " WITH (fillfactor = 10)"},
+    table_end="",
+    value="'\\x%s'",
+    clock="extract(epoch FROM clock_timestamp())::float8",
+    schema="current_schema()",
+    add={table: "INSERT INTO %s VALUES %%s ON CONFLICT (handle) DO UPDATE SET %s" % (
+        table, ", ".join("%s = excluded.%s" % (column, column) for column in column_names(table)[1:]))
+        for table in (JOBS_TABLE, RESULTS_TABLE)},
+    update="UPDATE " + JOBS_TABLE + " AS jobs SET state = new.state, attempts = new.attempts, due = new.due, "
+           "error = new.error, position = new.position FROM (VALUES %s) AS new (handle, state, attempts, due, error, position) "
+           "WHERE jobs.handle = new.handle",
+    update_row="('\\x%s'::bytea, '%s', %d, %r, '\\x%s'::bytea, %d)",
+    update_comma=", ",
+    session=("SET standard_conforming_strings = on", "SET extra_float_digits = 3", "SET lock_timeout = '5s'",
+             "SET client_encoding = 'UTF8'", "SET application_name = 'gearman_std'"),
+    unflushed="SET LOCAL synchronous_commit = off",
+    facts="SELECT current_setting('transaction_read_only'), current_setting('server_encoding'), 0, "
+          "CASE WHEN current_setting('fsync') = 'off' THEN 'fsync = off' "
+          "WHEN current_setting('synchronous_commit') = 'off' THEN 'synchronous_commit = off' "
+          "WHEN current_setting('full_page_writes') = 'off' THEN 'full_page_writes = off' ELSE '' END",
+    statement_size=(1 << 30) - (1 << 20),
+    encodings=("utf8",),
+    lock="SELECT CASE WHEN pg_try_advisory_lock({0}, {1}) THEN 1 ELSE 0 END",
+    backend="SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    end_backend="SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid || ' ' || extract(epoch FROM backend_start) = '{0}'",
+    busy=("40001", "40P01", "55P03"),
+    lost=("25006", "57P01", "57P02", "57P03"),
+)

@@ -1,0 +1,269 @@
+"""All that is said to a database, as text: the tables, who may write, what a batch of records does, what a start reads."""
+import os
+
+from ..core.jobs import DELAYED, HELD, WAITING, place_of
+from ..core.ledger import ADD, CHANGE, KEEP, REMOVE, UPDATE, AddRecord
+from .dialects import JOBS_TABLE, META_TABLE, RESULTS_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES
+from .records import handle_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, List, Set
+    from ..core.ledger import KeepRecord, Record
+    from .dialects import Dialect
+
+STATEMENT_SIZE = 1 << 20  # letters, about, of a statement that is about many rows
+MOST_ROWS = 1000          # that one statement is about, at most
+MOST_ERROR = 1 << 16      # bytes of what an attempt ended with that are stored
+_JOB = "handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, position"
+_RESULT = "handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result"
+
+
+class Statements:
+    """What the server of this name says in a dialect.
+
+    Only numbers, hexadecimal digits and words of ours get into a text, and the name, which has no quotes and no backslashes.
+
+    Owner: the store.
+    """
+
+    def __init__(self, dialect: "Dialect", server: str) -> None:
+        self._dialect = dialect
+        self._server = server
+        value = dialect.value
+        self._value = value
+        # Between the digits of two values.
+        self._value_comma = value.partition("%s")[2] + "," + value.partition("%s")[0]
+        self._job_row = "(%s,'%s',%s,%s,%%s,%%d,%%r,%%d,'%%s',%s,%%s,%%r,%%d,%s)" % (
+            value, server, value, value, value, value)
+        self._result_row = "(%s,'%s',%s,%s,'%%s',%%r,%%r,%%r,%%d,%s,%%s,%%s)" % (value, server, value, value, value)
+        self._words = {"meta": META_TABLE, "servers": SERVERS_TABLE, "jobs": JOBS_TABLE, "results": RESULTS_TABLE,
+                       "server": server, "clock": dialect.clock, "schema": dialect.schema, "version": SCHEMA_VERSION}
+        self.most_bytes = 0  # how large a workload may be, or a result with its data
+        self._size = 0       # letters that a statement about many rows has, about
+        self.limit(0)
+
+    def __repr__(self) -> str:
+        return "<Statements of %s for %s>" % (self._server, self._dialect.title)
+
+    def _text(self, text: str, **more: "Any") -> str:
+        return text.format(**self._words, **more)
+
+    # -------------------------------------------------------------------------------------------------------------- tables
+
+    def columns(self) -> str:
+        """Which of our tables there are: names, each with the name of a column."""
+        return self._text("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {schema} AND "
+                          "table_name IN ('{meta}', '{servers}', '{jobs}', '{results}')")
+
+    def create(self, is_first: bool) -> "List[str]":
+        """Make the tables that are missing; if `is_first`, say whose they are."""
+        ends = self._dialect.table_ends
+        texts = ["CREATE TABLE IF NOT EXISTS %s (%s)%s" % (
+            table, ", ".join(map(self._column, columns.split(", "))), ends.get(table, self._dialect.table_end))
+            for table, columns in TABLES.items()]
+        if is_first:
+            texts.insert(1, self._text("INSERT INTO {meta} VALUES ('application', 'gearman_std'), ('version', '{version}')"))
+        return texts
+
+    def _column(self, column: str) -> str:
+        name, kind, *rest = column.split(" ", 2)
+        return " ".join([name, self._dialect.types[kind]] + rest)
+
+    def marks(self) -> str:
+        """What the table meta says."""
+        return self._text("SELECT name, value FROM {meta}")
+
+    def rehearse(self) -> "List[str]":
+        """What a server may have to do, done to nothing: these fail where rights are missing."""
+        texts = []
+        for table, column in ((JOBS_TABLE, "state"), (RESULTS_TABLE, "outcome"), (SERVERS_TABLE, "name")):
+            texts += ["SELECT count(*) FROM %s WHERE 1 = 0" % table, "UPDATE %s SET %s = '' WHERE 1 = 0" % (table, column),
+                      "DELETE FROM %s WHERE 1 = 0" % table, "INSERT INTO %s SELECT * FROM %s WHERE 1 = 0" % (table, table)]
+        return texts
+
+    # ------------------------------------------------------------------------------------------------------ who may write
+
+    def look(self) -> str:
+        """The row of this server, which nobody else changes before the end of the transaction: epoch, batch, handles, how
+        long ago it wrote, seconds."""
+        return self._text("SELECT epoch, batch, handles, {clock} - seen FROM {servers} WHERE name = '{server}' FOR UPDATE")
+
+    def enter(self) -> str:
+        """A row for this server, which has none."""
+        return self._text("INSERT INTO {servers} VALUES ('{server}', 0, 0, 0, 0, 0, NULL, NULL)")
+
+    def claim(self, epoch: int, handles: int) -> str:
+        """A new epoch begins; up to this number, handles may be given out."""
+        return self._text("UPDATE {servers} SET epoch = {epoch}, batch = batch + 1, seen = {clock}, started = {clock}, "
+                          "handles = {handles}, adopted_by = NULL, adopted_at = NULL WHERE name = '{server}'",
+                          epoch=epoch, handles=handles)
+
+    def prove(self, epoch: int, batch: int, handles: int) -> str:
+        """The beginning of each transaction that writes: is about no row if the epoch is over."""
+        return self._text("UPDATE {servers} SET batch = {batch}, seen = {clock}, handles = {handles} "
+                          "WHERE name = '{server}' AND epoch = {epoch}", epoch=epoch, batch=batch, handles=handles)
+
+    def leave(self) -> str:
+        """The server has ended in order."""
+        return self._text("UPDATE {servers} SET seen = 0 WHERE name = '{server}'")
+
+    # ------------------------------------------------------------------------------------------------------------- reading
+
+    def job_keys(self) -> str:
+        """The handles of this server's jobs, in the order in which they are restored, each with the bytes of its workload."""
+        return self._text("SELECT handle, octet_length(workload) FROM {jobs} WHERE server = '{server}' ORDER BY "
+                          "CASE state WHEN '{delayed}' THEN 1 WHEN '{held}' THEN 2 ELSE 0 END, "
+                          "CASE state WHEN '{delayed}' THEN due ELSE 0 END, position, handle", delayed=DELAYED, held=HELD)
+
+    def result_keys(self) -> str:
+        """The same for how jobs have ended."""
+        return self._text("SELECT handle, coalesce(octet_length(data), 0) + coalesce(octet_length(result), 0) FROM {results} "
+                          "WHERE server = '{server}' ORDER BY ended, handle")
+
+    def jobs_of(self, handles: "Iterable[bytes]") -> str:
+        """These jobs, in any order, with the columns of an AddRecord."""
+        return "SELECT %s FROM %s WHERE handle IN (%s)" % (_JOB, JOBS_TABLE, self._list(handles))
+
+    def results_of(self, handles: "Iterable[bytes]") -> str:
+        """How these jobs ended, in any order, with the columns of a KeepRecord."""
+        return "SELECT %s FROM %s WHERE handle IN (%s)" % (_RESULT, RESULTS_TABLE, self._list(handles))
+
+    def _list(self, handles: "Iterable[bytes]") -> str:
+        return ",".join([self._value % handle.hex() for handle in handles])
+
+    # ------------------------------------------------------------------------------------------------------------- writing
+
+    def limit(self, size: int) -> None:
+        """Note how many bytes a statement may have, where the database says so itself."""
+        size = size or self._dialect.statement_size
+        self._size = min(STATEMENT_SIZE, size // 4)
+        self.most_bytes = (size - self._size) // 2
+
+    def fill(self, size: int) -> str:
+        """Write so many bytes, to see whether there is room for them."""
+        return str(self._dialect.add[JOBS_TABLE]) % self._row_of_job(AddRecord(
+            ADD, b"room:0", b"", b"", os.urandom(size), None, 0, 0, 0, WAITING, b"", None, 0, 1))
+
+    def clear(self) -> "List[str]":
+        """Forget all jobs of this server, and how others have ended."""
+        return [self._text("DELETE FROM {jobs} WHERE server = '{server}'"),
+                self._text("DELETE FROM {results} WHERE server = '{server}'")]
+
+    def write(self, records: "Iterable[Record]") -> "Iterator[str]":
+        """Carry out these records, which are merged first: of each job, each table gets what comes of all of them."""
+        merged = Merged(records)
+        if merged.removed:
+            yield from self._remove(JOBS_TABLE, merged.removed)
+        if merged.forgotten:
+            yield from self._remove(RESULTS_TABLE, merged.forgotten)
+        yield from self._add(JOBS_TABLE, map(self._row_of_job, merged.added.values()))
+        yield from self._add(RESULTS_TABLE, map(self._row_of_result, merged.kept.values()))
+        yield from self._update(merged.updated.values())
+        for handle, changes in merged.changed.items():
+            yield "UPDATE %s SET %s WHERE handle = %s" % (
+                JOBS_TABLE, ", ".join("%s = %s" % (column, self._changed(value)) for column, value in changes.items()),
+                self._value % handle.hex())
+
+    def _remove(self, table: str, handles: "Set[bytes]") -> "Iterator[str]":
+        for some in self._joined(map(bytes.hex, handles), self._value_comma):
+            yield "DELETE FROM %s WHERE handle IN (%s)" % (table, self._value % some)
+
+    def _add(self, table: str, rows: "Iterator[str]") -> "Iterator[str]":
+        for some in self._joined(rows, ","):
+            yield self._dialect.add[table] % some
+
+    def _update(self, records: "Iterable[Any]") -> "Iterator[str]":
+        rows = (self._dialect.update_row % (record.handle.hex(), record.state, record.attempts, record.due,
+                                            record.error[:MOST_ERROR].hex(),
+                                            record.position or place_of(handle_number(record.handle))) for record in records)
+        for some in self._joined(rows, self._dialect.update_comma):
+            yield self._dialect.update % some
+
+    def _joined(self, rows: "Iterator[str]", comma: str) -> "Iterator[str]":
+        """All rows, in texts of moderate size."""
+        some = []  # type: List[str]
+        size = 0
+        for row in rows:
+            if some and (size + len(row) > self._size or len(some) >= MOST_ROWS):
+                yield comma.join(some)
+                some, size = [], 0
+            some.append(row)
+            size += len(row)
+        if some:
+            yield comma.join(some)
+
+    def _row_of_job(self, record: "AddRecord") -> str:
+        (_, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule, created,
+         position) = record
+        return self._job_row % (
+            handle.hex(), function.hex(), unique.hex(), "NULL" if reducer is None else self._value % reducer.hex(), priority,
+            due, attempts, state, error[:MOST_ERROR].hex(), "NULL" if schedule is None else self._value % schedule.hex(),
+            created, position or place_of(handle_number(handle)), workload.hex())
+
+    def _row_of_result(self, record: "KeepRecord") -> str:
+        _, handle, function, unique, outcome, ended, waited, ran, attempts, text, data, result = record
+        if len(data or b"") + len(result or b"") > self.most_bytes:
+            data = result = None
+        return self._result_row % (handle.hex(), function.hex(), unique.hex(), outcome, ended, waited, ran, attempts,
+                                   text[:MOST_ERROR].hex(), self._changed(data), self._changed(result))
+
+    def _changed(self, value: "Any") -> str:
+        return "NULL" if value is None else "%d" % value if isinstance(value, int) else self._value % value.hex()
+
+
+class Merged:
+    """What records come to, by handle: jobs `added`, in place of what is there, others `updated` and `changed`, or `removed`;
+    how jobs ended `kept`, or `forgotten`.
+
+    Owner: who made it.
+    """
+
+    __slots__ = ("added", "updated", "changed", "removed", "kept", "forgotten")
+
+    def __init__(self, records: "Iterable[Record]") -> None:
+        self.added = {}         # type: Dict[bytes, AddRecord]
+        self.updated = {}       # type: Dict[bytes, Any]
+        self.changed = {}       # type: Dict[bytes, Dict[str, Any]]
+        self.removed = set()    # type: Set[bytes]
+        self.kept = {}          # type: Dict[bytes, KeepRecord]
+        self.forgotten = set()  # type: Set[bytes]
+        for record in records:
+            handle, kind = record.handle, record.kind
+            if kind == ADD:
+                self.added[handle] = record
+                self._forget_changes(handle)
+                self.removed.discard(handle)
+            elif kind == REMOVE:
+                self.added.pop(handle, None)
+                self._forget_changes(handle)
+                self.removed.add(handle)
+            elif kind == KEEP:
+                self.kept[handle] = record
+                self.forgotten.discard(handle)
+            elif kind == UPDATE or kind == CHANGE:
+                if handle not in self.removed:
+                    self._alter(record)
+            else:
+                self.kept.pop(handle, None)
+                self.forgotten.add(handle)
+
+    def __repr__(self) -> str:
+        return "<Merged: %s>" % ", ".join("%d %s" % (len(getattr(self, name)), name) for name in self.__slots__)
+
+    def _forget_changes(self, handle: bytes) -> None:
+        self.updated.pop(handle, None)
+        self.changed.pop(handle, None)
+
+    def _alter(self, record: "Any") -> None:
+        handle, added = record.handle, self.added.get(record.handle)
+        if record.kind == CHANGE:
+            if added is not None:
+                self.added[handle] = added._replace(**{record.column: record.value})
+            else:
+                self.changed.setdefault(handle, {})[record.column] = record.value
+        elif added is not None:
+            self.added[handle] = added._replace(state=record.state, attempts=record.attempts, due=record.due,
+                                                error=record.error, position=record.position)
+        else:
+            self.updated[handle] = record

@@ -1,0 +1,209 @@
+"""Database servers that tests start, of the system's packages: each in a folder of its own, on a Unix socket.
+
+Neither runs as root; where the tests do, another user owns the folder.  They end with the tests, also with those that are
+killed: a process that reads from this one ends them when there is nothing more to read.
+"""
+import glob
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from gearman_std.store.drivers import PostgresDatabase
+from patience import until
+
+
+def is_installed(module):
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def _installed(*modules):
+    """Those of the modules that are installed, or one of them, whose absence a test then tells."""
+    return list(filter(is_installed, modules)) or [modules[0]]
+
+
+POSTGRES_DRIVERS = _installed("psycopg", "psycopg2", "pg8000.dbapi")
+
+# Runs a command as another user, and ends it by a signal when there is no more to read.
+_KEEPER = """
+import os, subprocess, sys
+signal, user, group = map(int, sys.argv[1:4])
+
+def become():
+    if user:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+process = subprocess.Popen(sys.argv[4:], preexec_fn=become, stdin=subprocess.DEVNULL)
+sys.stdin.buffer.read()
+process.send_signal(signal)
+sys.exit(process.wait())
+"""
+
+
+def find_program(name, *folders):
+    """The path of a program, None if it is not installed."""
+    for folder in folders:
+        found = sorted(glob.glob(os.path.join(folder, name)))
+        if found:
+            return found[-1]
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/local/bin")
+
+
+class DatabaseServer:
+    """A database server in a new folder."""
+
+    users = ()
+    stop_signal = signal.SIGTERM
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="gearman-db-", dir="/tmp")  # short: the path of a socket has to be
+        self.log = os.path.join(self.folder, "log")
+        self._user = self._group = 0
+        self._keeper = None
+        if os.getuid() == 0:
+            import pwd
+            for name in self.users + ("nobody",):
+                try:
+                    found = pwd.getpwnam(name)
+                    break
+                except KeyError:
+                    continue
+            self._user, self._group = found.pw_uid, found.pw_gid
+            os.chown(self.folder, self._user, self._group)
+
+    def _keep(self, number, command, **options):
+        numbers = list(map(str, (int(number), self._user, self._group)))
+        return subprocess.Popen([sys.executable, "-S", "-c", _KEEPER] + numbers + list(command), cwd=self.folder, **options)
+
+    def run(self, *command):
+        """Run a program as the user of the server."""
+        process = self._keep(0, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        told = process.communicate()[0]
+        assert process.returncode == 0, told.decode("utf-8", "replace")
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self._keeper = self._keep(self.stop_signal, self.command(), stdin=subprocess.PIPE, stdout=log, stderr=log)
+        until(self._answers, 60)
+        return self
+
+    def _answers(self):
+        assert self._keeper.poll() is None, self.told()
+        return self.answers()
+
+    def told(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def stop(self):
+        if self._keeper is not None:
+            self._keeper.stdin.close()
+            self._keeper.wait(60)
+            self._keeper = None
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PostgresServer(DatabaseServer):
+    """PostgreSQL; `program` is its path."""
+
+    users = ("postgres",)
+    stop_signal = signal.SIGINT
+
+    def __init__(self, program, *settings):
+        super().__init__()
+        self._program = program
+        self._settings = settings
+        self.data = os.path.join(self.folder, "data")
+        self.run(os.path.join(os.path.dirname(os.path.realpath(program)), "initdb"), "-D", self.data, "-U", "gearman", "-A",
+                 "trust", "-E", "UTF8", "--no-locale", "-N")
+
+    def command(self):
+        settings = ("listen_addresses=", "unix_socket_directories=" + self.folder, "max_connections=50") + self._settings
+        return [self._program, "-D", self.data] + [word for setting in settings for word in ("-c", setting)]
+
+    def answers(self):
+        return "ready to accept connections" in self.told().rpartition("starting PostgreSQL")[2]
+
+    def conninfo(self, database="postgres", user="gearman"):
+        return "host=%s dbname=%s user=%s" % (self.folder, database, user)
+
+
+def find_postgres():
+    return find_program("postgres", "/usr/lib/postgresql/*/bin")
+
+
+def empty_postgres(server, driver):
+    """Make databases by this driver; in the one named postgres there is no table."""
+    def make(database="postgres", user="gearman"):
+        return PostgresDatabase(server.conninfo(database, user), {}, driver)
+    connection = make().connect()
+    for name, in connection.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        connection.run('DROP TABLE "%s"' % name)
+    connection.close()
+    return make
+
+
+class Breaking:
+    """A database whose connections break: `breaks` has (when, beginning of a statement) for each time, "before" or "after"."""
+
+    def __init__(self, database):
+        self._database = database
+        self.breaks = []
+        self.connections = 0
+        self.away = False
+
+    def __getattr__(self, name):
+        return getattr(self._database, name)
+
+    def connect(self):
+        if self.away:
+            raise OSError(111, "Connection refused")
+        self.connections += 1
+        return BreakingConnection(self._database.connect(), self)
+
+
+class BreakingConnection:
+    """One of these: after it broke nothing gets through."""
+
+    def __init__(self, connection, owner):
+        self._connection = connection
+        self._owner = owner
+        self._broken = False
+
+    def _call(self, function, statement):
+        when = None
+        for number, (some, beginning) in enumerate(self._owner.breaks):
+            if statement.startswith(beginning):
+                when = some
+                del self._owner.breaks[number]
+                break
+        if self._broken or when == "before":
+            self._break()
+        result = function(statement)
+        if when == "after":
+            self._break()
+        return result
+
+    def _break(self):
+        self._broken = True
+        self._connection.close()
+        raise OSError(104, "Connection reset by peer")
+
+    def run(self, statement):
+        return self._call(self._connection.run, statement)
+
+    def rows(self, query):
+        return self._call(self._connection.rows, query)
+
+    def cancel(self):
+        self._connection.cancel()
+
+    def close(self):
+        self._connection.close()
