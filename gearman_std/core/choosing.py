@@ -1,15 +1,17 @@
-"""Which of many jobs, or ends of attempts, a listing shows: the first ones of one function or of all, found in steps."""
+"""Which of many jobs, or ends of attempts, a listing shows, and how many workers are busy; found in steps."""
 from heapq import nlargest
 
 from .facts import end_facts, text_of
 from .jobs import DELAYED
 from .statistics import End
-from .turns import STEP
+from .tables import LARGE_TABLE
+from .turns import MANY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+    from typing import Any, Callable, Dict, Generator, Iterator, List, Optional, Set, Tuple
     from .jobs import Function, Job
+    from .peers import Peer
     from .state import CoreState
 
 MOST_ENDS = 1000  # of several functions, in the order of time
@@ -35,6 +37,35 @@ def first_jobs(core: "CoreState", limit: int, name: bytes, wanted: "Callable[[Jo
 def is_scheduled(job: "Job") -> bool:
     """Whether a job recurs, or waits for a date or for its next attempt."""
     return job.schedule is not None or job.state is DELAYED
+
+
+def jobs_run_by(core: "CoreState", peer: "Peer") -> "Iterator[List[Job]]":
+    """The jobs that a worker runs, in lists none of which takes long to make."""
+    if len(peer.running) > LARGE_TABLE:
+        for jobs in core.job_chain.walk():
+            yield [job for job in jobs if job.worker is peer]
+    else:
+        running = list(peer.running.values())
+        for start in range(0, len(running), MANY):
+            yield running[start:start + MANY]
+
+
+def count_busy(core: "CoreState") -> "Generator[bytes, None, Dict[Function, int]]":
+    """How many workers run jobs of each function of which jobs run, counted in steps."""
+    busy = {}  # type: Dict[Function, int]
+    looked_at = 0
+    for peer in list(core.peers):
+        functions = set()  # type: Set[Function]
+        for jobs in jobs_run_by(core, peer) if peer.running else ():
+            functions.update([job.function for job in jobs])
+            looked_at += len(jobs) or STEP
+            if looked_at >= MANY:
+                yield b""
+                looked_at = 0
+        for function in functions:
+            busy[function] = busy.get(function, 0) + 1
+        looked_at += 1
+    return busy
 
 
 def last_ends(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":

@@ -54,12 +54,13 @@ def job_facts(core: "CoreState", job: "Job") -> "Dict[str, Any]":
     return facts
 
 
-def function_facts(core: "CoreState", function: "Function") -> "Dict[str, Any]":
-    """The figures of a function, in the order in which people ask for them."""
+def function_facts(core: "CoreState", function: "Function", busy: int) -> "Dict[str, Any]":
+    """The figures of a function, in the order in which people ask for them; `busy` is how many workers run jobs of it."""
     waiting = function.waiting
     facts = {
         "function": text_of(function.name), "paused": function.paused, "waiting": sum(waiting), "running": function.running,
-        "delayed": sum(function.delayed), "aside": function.aside, "workers": function.workers, "size": function.size,
+        "delayed": sum(function.delayed), "aside": function.aside, "workers": function.workers, "busy": busy,
+        "size": function.size,
         "max_queue": function.max_queue, "oldest": _rounded(function.oldest(core.now)),
         "recent": _recent(core, function)}  # type: Dict[str, Any]
     facts.update(("waiting_" + name, waiting[priority]) for name, priority in zip(PRIORITY_NAMES, PRIORITY_CLASSES))

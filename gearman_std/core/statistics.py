@@ -6,6 +6,7 @@ were active last, have them.  Nothing here asks what time it is; the core tells 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque, namedtuple
+from itertools import accumulate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,11 +62,7 @@ class Histogram:
 
     def cumulative(self) -> "List[int]":
         """For each bound, how many durations were at most that long; then how many there were in all."""
-        result, count = [], 0
-        for one in self.counts:
-            count += one
-            result.append(count)
-        return result
+        return list(accumulate(self.counts))
 
 
 class RowRing:

@@ -8,7 +8,7 @@ commands that gearmand has are the same to the byte.  ``pause``, ``resume``, ``d
 A reply that can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
-from .choosing import first_jobs, is_scheduled, last_ends
+from .choosing import count_busy, first_jobs, is_scheduled, last_ends
 from .facts import encode_facts, function_facts, job_facts
 from .jobs import RUNNING, Totals
 from .orders import cancel_job, drop_job, pause_function, purge_job, requeue_job, resume_function, run_now
@@ -332,10 +332,15 @@ def _show_listing(core: "CoreState", words: "List[bytes]") -> "Reply":
         return _listing(b"%s\t%s\t%s\t%d\t%s\n" % (job.handle, job.function.name, job.unique, job.attempts,
                                                    b" ".join(job.error.split())) for job in _jobs(core.aside_chain))
     if what == [b"functions", b"json"]:
-        return _json_listing(function_facts(core, function) for function in _functions(core))
+        return _functions_in_json(core, _functions(core))
     if what == [b"totals"]:
         return _show_totals(core)
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
+
+
+def _functions_in_json(core: "CoreState", functions: "Iterable[Function]") -> "Iterator[bytes]":
+    busy = yield from count_busy(core)
+    yield from _json_listing(function_facts(core, function, busy.get(function, 0)) for function in functions)
 
 
 def _chosen_jobs(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[Dict[str, Any]]]":
@@ -362,9 +367,7 @@ def _json_listing(entries: "Iterable[Optional[Dict[str, Any]]]") -> "Iterator[by
 
 def _functions(core: "CoreState") -> "Iterator[Function]":
     """The functions that there are now, without those that have gone before their turn."""
-    for function in list(core.functions.values()):
-        if core.functions.get(function.name) is function:
-            yield function
+    return (function for function in list(core.functions.values()) if core.functions.get(function.name) is function)
 
 
 def _jobs(chain: "Chain") -> "Iterator[Job]":

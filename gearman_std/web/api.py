@@ -5,6 +5,7 @@ the last page, `next` is null.  A listing is made in steps, so that a long one d
 """
 from operator import itemgetter
 
+from ..core.choosing import count_busy, jobs_run_by
 from ..core.facts import encode_facts, function_facts, function_story, job_facts, peer_facts, server_facts, text_of
 from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
@@ -52,7 +53,8 @@ def functions_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answe
     def make() -> "Iterator[bytes]":
         functions = yield from choose_functions(core, request.bytes_of("search"), order, limit + 1, request.bytes_of("after"))
         more = len(functions) > limit and order == "name"
-        yield from _api_listing("functions", (function_facts(core, function) for function in functions[:limit]),
+        busy = yield from count_busy(core)
+        yield from _api_listing("functions", (function_facts(core, one, busy.get(one, 0)) for one in functions[:limit]),
                                 text_of(functions[limit - 1].name) if more else None)
     return Answer(joined(make()), JSON)
 
@@ -105,7 +107,12 @@ def function_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer
     """All about a function."""
     request.only()
     function = find_function(core, request.parts[2])
-    return json_answer(dict(function_facts(core, function), **function_story(core, function)))
+
+    def make() -> "Iterator[bytes]":
+        busy = yield from count_busy(core)
+        facts = function_facts(core, function, busy.get(function, 0))
+        yield encode_facts(dict(facts, **function_story(core, function))).encode() + b"\n"
+    return Answer(joined(make()), JSON)
 
 
 def find_function(core: "Core", name: str) -> "Function":
@@ -188,10 +195,13 @@ def _running(core: "Core") -> "Iterator[List[Job]]":
     """Lists of the jobs that run, some jobs in each list."""
     jobs = []  # type: List[Job]
     for count, peer in enumerate(list(core.peers), 1):
-        jobs += peer.running.values()
-        if len(jobs) >= STEP or not count % (4 * STEP):
-            yield [job for job in jobs if job.state is RUNNING]
-            jobs = []
+        for some in jobs_run_by(core, peer):
+            jobs += some
+            if len(jobs) >= STEP or not some:
+                yield [job for job in jobs if job.state is RUNNING]
+                jobs = []
+        if not count % (4 * STEP):
+            yield []
     yield [job for job in jobs if job.state is RUNNING]
 
 

@@ -100,14 +100,15 @@ def json_answer(value: "Any", status: int = 200) -> Answer:
     return Answer([dumps(value).encode() + b"\n"], b"application/json", status)
 
 
-def joined(pieces: "Iterable[bytes]") -> "Iterator[bytes]":
-    """Join small pieces into pieces that are worth a packet each.  Each step yields one of these, or an empty one."""
+def joined(pieces: "Iterable[bytes]", most: int = PIECE_SIZE) -> "Iterator[bytes]":
+    """Join small pieces into pieces that are worth a packet each.  Each step yields one of these, or an empty one.  They end
+    with a step, or with the piece that reaches `most` bytes."""
     kept = []  # type: List[bytes]
     size = 0
     for piece in pieces:
         kept.append(piece)
         size += len(piece)
-        if size >= PIECE_SIZE:
+        if size >= (most if piece else PIECE_SIZE):
             yield b"".join(kept)
             kept, size = [], 0
         elif not piece:

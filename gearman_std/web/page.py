@@ -6,6 +6,7 @@
 """
 from html import escape
 
+from ..core.choosing import count_busy
 from ..core.facts import function_story, job_facts, peer_facts, text_of
 from ..core.rights import STEER
 from .exchange import Answer, as_bytes, joined
@@ -162,6 +163,7 @@ def _tiles(core: "Core", steers: bool) -> "Iterator[str]":
 
 def _functions_section(core: "Core", search: bytes, order: str, steers: bool) -> "Iterator[str]":
     chosen = yield from _found(choose_functions(core, search, order, SHOWN + 1))
+    busy = yield from _found(count_busy(core))
     yield "<h2>Functions <small>%s</small></h2>\n" % _shown(chosen, core.functions)
     if not chosen:
         yield '<p class="faint">%s</p>\n' % ("No function has that in its name." if search else "None.")
@@ -171,7 +173,7 @@ def _functions_section(core: "Core", search: bytes, order: str, steers: bool) ->
     heads = [("name", "Function", ""), ("waiting", "Waiting", "n"), ("running", "Running", "n"), ("", "", "wide"),
              ("oldest", "Oldest", "n"), ("completed", "Done", "n wide"), ("", "per second", "n"),
              ("", "last 5 minutes", "wide"), ("failed", "Failed", "n"), ("aside", "Aside", "n wide"),
-             ("workers", "Workers", "n"), ("", "", "")]
+             ("workers", "Workers", "n"), ("", "Busy", "n wide"), ("", "", "")]
     yield '<div class="scroll"><table><thead><tr>'
     for name, title, look in heads:
         sorts = name and name != order
@@ -179,12 +181,12 @@ def _functions_section(core: "Core", search: bytes, order: str, steers: bool) ->
             '<a href="/?sort=%s%s">%s</a>' % (name, keep, title) if sorts else title))
     yield "</tr></thead><tbody>\n"
     for function in chosen[:SHOWN]:
-        yield _function_row(core, function, most, steers)
+        yield _function_row(core, function, most, busy.get(function, 0), steers)
         yield ""
     yield "</tbody></table></div>\n"
 
 
-def _function_row(core: "Core", function: "Function", most: int, steers: bool) -> str:
+def _function_row(core: "Core", function: "Function", most: int, busy: int, steers: bool) -> str:
     name, waiting = text_of(function.name), sum(function.waiting)
     statistics = function.statistics
     rate, line = "", ""
@@ -199,7 +201,7 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
     return ('<tr><td class="k"><a href="/functions/%s">%s</a>%s</td><td class="n %s">%s</td><td class="n %s">%s</td>'
             '<td class="wide">%s</td><td class="n">%s</td><td class="n wide">%s</td><td class="n">%s</td>'
             '<td class="wide">%s</td><td class="n %s">%s</td><td class="n wide %s">%s</td><td class="n %s">%s</td>'
-            '<td class="orders">%s</td></tr>\n' % (
+            '<td class="n wide">%s</td><td class="orders">%s</td></tr>\n' % (
                 _page_quoted(function.name), escape(name) or "(no name)",
                 ' <span class="wait">paused</span>' if function.paused else "",
                 "wait" if waiting else "", _count(waiting), "run" if function.running else "", _count(function.running),
@@ -207,7 +209,7 @@ def _function_row(core: "Core", function: "Function", most: int, steers: bool) -
                 _time(function.oldest(core.now)), _count(function.totals.completed), rate, line,
                 "bad" if function.totals.failed else "", _count(function.totals.failed),
                 "bad" if function.aside else "", _count(function.aside),
-                "bad" if waiting and not function.workers else "", _count(function.workers), orders))
+                "bad" if waiting and not function.workers else "", _count(function.workers), _count(busy), orders))
 
 
 def _jobs_section(core: "Core", title: str, known: "Mapping[bytes, Job]", chain: "Any", state: str, search: bytes,
@@ -303,11 +305,13 @@ def _workers_section(core: "Core") -> "Iterator[str]":
 
 def _function_page(core: "Core", function: "Function", steers: bool) -> "Iterator[str]":
     name, totals = text_of(function.name), function.totals
+    busy = yield from _found(count_busy(core))
     yield "<h2>%s</h2>\n" % escape(name)
     yield '<dl class="tiles">'
     for title, value in (("Waiting", _count(sum(function.waiting))), ("Running", _count(function.running)),
                          ("Delayed", _count(sum(function.delayed))), ("Set aside", _count(function.aside)),
-                         ("Workers", _count(function.workers)), ("Oldest", _time(function.oldest(core.now))),
+                         ("Workers", _count(function.workers)), ("Busy", _count(busy.get(function, 0))),
+                         ("Oldest", _time(function.oldest(core.now))),
                          ("Submitted", _count(totals.submitted)), ("Completed", _count(totals.completed)),
                          ("Failed", _count(totals.failed)), ("Cancelled", _count(totals.cancelled))):
         yield "<div><dt>%s</dt><dd>%s</dd></div>" % (title, value or "-")

@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from gearman_std.core.choosing import MOST_ENDS, first_jobs, is_scheduled, last_ends
+from gearman_std.core.choosing import MOST_ENDS, count_busy, first_jobs, is_scheduled, jobs_run_by, last_ends
 from gearman_std.core.functions import Statistics
-from gearman_std.wire.protocol import JOB_CREATED, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL
+from gearman_std.wire.protocol import (GRAB_JOB, JOB_CREATED, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE,
+                                       WORK_FAIL)
 
 
 def lines(reply):
@@ -79,3 +80,43 @@ def test_the_order_of_time_has_a_bound(make_world):
     ends.extend([ends[0]] * (MOST_ENDS + 99))
     assert len(list(filter(None, last_ends(world.core, 10 ** 9, b"")))) == MOST_ENDS
     assert len(list(filter(None, last_ends(world.core, 0, b"")))) == MOST_ENDS + 100
+
+
+def busy(world):
+    counting = count_busy(world.core)
+    steps = 0
+    while True:
+        try:
+            next(counting)
+            steps += 1
+        except StopIteration as end:
+            return {function.name: count for function, count in end.value.items()}, steps
+
+
+def test_busy_are_workers_not_jobs(world):
+    client, one, other = world.connects(), world.worker(b"f", b"g"), world.worker(b"f")
+    assert busy(world) == ({}, 0)
+    for name in (b"f", b"f", b"f", b"g", b"idle"):
+        client.submits_bg(name)
+    for worker in (one, one, one, other):
+        worker.grabs()
+    assert sorted(job.function.name for job in one.peer.running.values()) == [b"f", b"f", b"g"]
+    assert busy(world) == ({b"f": 2, b"g": 1}, 0)
+    one.leaves()
+    assert busy(world)[0] == {b"f": 1}
+    other.says(WORK_COMPLETE, next(iter(other.peer.running)), b"")
+    assert busy(world)[0] == {}
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_busy_workers_are_counted_in_steps_however_many_jobs_each_has(world, monkeypatch, large):
+    if large:
+        monkeypatch.setattr("gearman_std.core.choosing.LARGE_TABLE", 100)
+    client, worker = world.connects(), world.worker(b"f", b"g")
+    world.core.receive(client.peer, [(SUBMIT_JOB_BG, [b"f", b"", b"w"])] * 5000 + [(SUBMIT_JOB_BG, [b"g", b"", b"w"])])
+    world.core.receive(worker.peer, [(GRAB_JOB, [])] * 5001)
+    client.takes(), worker.takes()
+    found, steps = busy(world)
+    assert found == {b"f": 1, b"g": 1} and steps == 4
+    assert sum(map(len, jobs_run_by(world.core, worker.peer))) == 5001
+    assert max(map(len, jobs_run_by(world.core, worker.peer))) <= 1024

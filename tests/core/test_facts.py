@@ -17,7 +17,7 @@ def test_all_facts_can_be_told_as_json(world):
     core = world.core
     function = core.functions[b"f\xff"]
     job = core.jobs[handle]
-    for facts in (job_facts(core, job), function_facts(core, function), function_story(core, function),
+    for facts in (job_facts(core, job), function_facts(core, function, 1), function_story(core, function),
                   peer_facts(core, worker.peer), server_facts(core)):
         assert json.loads(json.dumps(facts)) == facts
     assert job_facts(core, job)["unique"] == "\\xfd" and text_of(b"\xff") == "\\xff"
@@ -26,7 +26,7 @@ def test_all_facts_can_be_told_as_json(world):
 def test_a_function_that_did_nothing_has_no_story(world):
     function = world.core.add_function(b"f")
     assert function_story(world.core, function) == {"waited": None, "ran": None, "history": [], "ends": []}
-    assert function_facts(world.core, function)["recent"] == {"submitted": 0, "completed": 0, "failed": 0, "seconds": 300}
+    assert function_facts(world.core, function, 0)["recent"] == {"submitted": 0, "completed": 0, "failed": 0, "seconds": 300}
 
 
 def test_what_happened_lately(world):
@@ -37,8 +37,8 @@ def test_what_happened_lately(world):
         worker.says(WORK_FAIL, handle)
         world.passes(200.0)
     function = world.core.functions[b"f"]
-    assert function_facts(world.core, function)["recent"] == {"submitted": 1, "completed": 0, "failed": 1, "seconds": 300}
-    assert function_facts(world.core, function)["last_failure"]["text"] == "the worker failed it"
+    assert function_facts(world.core, function, 0)["recent"] == {"submitted": 1, "completed": 0, "failed": 1, "seconds": 300}
+    assert function_facts(world.core, function, 0)["last_failure"]["text"] == "the worker failed it"
 
 
 def test_a_worker_with_its_jobs(world):
@@ -60,11 +60,11 @@ def test_the_oldest_job_is_one_that_could_run(world):
     world.passes(5.0)
     client.submits_bg()
     function = world.core.functions[b"f"]
-    assert function_facts(world.core, function)["oldest"] == 5.0
+    assert function_facts(world.core, function, 0)["oldest"] == 5.0
     client.asks(b"cancel job H:x:1")
-    assert function_facts(world.core, function)["oldest"] == 0.0
+    assert function_facts(world.core, function, 0)["oldest"] == 0.0
     client.asks(b"cancel job H:x:2")
-    assert function_facts(world.core, function)["oldest"] is None
+    assert function_facts(world.core, function, 0)["oldest"] is None
 
 
 @pytest.mark.parametrize("name, text", [

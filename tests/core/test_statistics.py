@@ -128,7 +128,7 @@ def test_to_look_at_a_function_is_nothing_that_it_did(world):
     client.submits_bg(b"a")
     client.submits_bg(b"b")
     world.passes(2.0)
-    assert function_facts(world.core, world.core.functions[b"a"])["recent"]["submitted"] == 1
+    assert function_facts(world.core, world.core.functions[b"a"], 0)["recent"]["submitted"] == 1
     assert function_story(world.core, world.core.functions[b"a"])["history"][0]["rows"]
     client.submits_bg(b"c")
     assert {name for name, function in world.core.functions.items() if function.statistics is not None} == {b"b", b"c"}

@@ -173,7 +173,8 @@ def test_show_functions_json_tells_all_of_each_function(world):
     one, two, end = admin.asks(b"show functions json").splitlines()
     assert end == b"."
     assert json.loads(one.decode()) == {
-        "function": "f", "paused": True, "waiting": 1, "running": 0, "delayed": 0, "aside": 0, "workers": 1, "size": 7,
+        "function": "f", "paused": True, "waiting": 1, "running": 0, "delayed": 0, "aside": 0, "workers": 1, "busy": 0,
+        "size": 7,
         "max_queue": [5, 6, 7], "submitted": 2, "joined": 1, "completed": 1, "failed": 0, "requeued": 0, "set_aside": 0,
         "cancelled": 0, "refused": 0, "lost": 0, "late": 0, "oldest": 0.0,
         "waiting_high": 0, "waiting_normal": 1, "waiting_low": 0,

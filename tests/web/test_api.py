@@ -37,6 +37,7 @@ def test_a_function_from_its_figures_to_its_last_ends(world, browser):
     world.passes(1.0)
     told = browser.gets("/api/functions/f")
     assert (told["waiting"], told["running"], told["workers"], told["submitted"], told["oldest"]) == (1, 1, 1, 2, 3.0)
+    assert told["busy"] == browser.gets("/api/functions")["functions"][0]["busy"] == 1
     assert told["last_success"] is None and told["ends"] == []
     worker.says(WORK_COMPLETE, first, b"")
     told = browser.gets("/api/functions/f")

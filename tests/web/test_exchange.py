@@ -39,6 +39,8 @@ def test_what_makes_no_sense(query, ask):
 def test_pieces_are_joined_but_steps_stay_steps():
     pieces = list(joined(iter([b"a", b"b", b"", b"c" * PIECE_SIZE, b"d"])))
     assert pieces == [b"", b"ab" + b"c" * PIECE_SIZE, b"d"]
+    pieces = list(joined(iter([b"a", b"", b"b" * PIECE_SIZE, b"c", b"", b"d" * (3 * PIECE_SIZE), b"e"]), 3 * PIECE_SIZE))
+    assert pieces == [b"", b"a" + b"b" * PIECE_SIZE + b"c", b"d" * 3 * PIECE_SIZE, b"e"]
 
 
 def test_answers():

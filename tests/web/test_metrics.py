@@ -1,9 +1,18 @@
 """The figures for Prometheus: names that dashboards know, one block a metric, labels of any bytes, OpenMetrics when asked."""
+import json
+import os
 import re
+import subprocess
+from urllib.request import urlopen
 
 import pytest
 
+import gearman_std
+from gearman_std.client.client import Client
+from gearman_std.server.server import Server
 from gearman_std.wire.protocol import WORK_COMPLETE
+from patience import until
+from programs import free_port
 from web_tools import Browser
 
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\[\\"n])*"(?:,le="[^"]+")?\})? (\d+(?:\.\d+)?)\Z')
@@ -45,6 +54,7 @@ def test_the_names_of_the_exporter_that_people_run(world, browser):
     assert samples["gearman_version_info", '{version="%s"}' % world.core.version.decode()] == 1
     assert samples["gearman_jobs", of_f] == 3 and samples["gearman_jobs_running", of_f] == 1
     assert samples["gearman_jobs_waiting", of_f] == 2 and samples["gearman_workers", of_f] == 1
+    assert samples["gearman_workers_busy", of_f] == 1
     assert "# TYPE gearman_jobs gauge\n" in text
 
 
@@ -88,7 +98,7 @@ def test_many_functions_are_told_in_turns(world, browser):
     for number in range(1000):
         world.core.add_function(b"f%d" % number)
     _, samples, _ = scrape(browser)
-    assert sum(name == "gearman_jobs" for name, _ in samples) == 1000 and browser.turns > 100
+    assert sum(name == "gearman_jobs" for name, _ in samples) == 1000 and browser.turns > 20
 
 
 def test_two_names_never_have_the_same_label(world, browser):
@@ -97,3 +107,66 @@ def test_two_names_never_have_the_same_label(world, browser):
         world.core.add_function(name)
     _, samples, _ = scrape(browser)
     assert len([1 for name, labels in samples if name == "gearman_jobs"]) == len(names)
+
+
+def test_the_manual_names_every_figure_and_no_other(world, browser):
+    """All but those whose name is not written out, of which there is one for each counter of the server."""
+    world.connects().submits_bg()
+    folder = os.path.join(os.path.dirname(gearman_std.__file__), "docs")
+    with open(os.path.join(folder, "OPERATIONS.md"), encoding="utf-8") as file:
+        table = file.read().partition("| figures at `/metrics` |")[2].partition("\n\n")[0]
+    text, _, _ = scrape(browser)
+    told = set(re.findall(r"^# TYPE (\S+) ", text, re.M))
+    assert set(re.findall(r"`(gearman_[a-z_]+)`", table)) == {name for name in told if not name.startswith("gearman_server_")}
+    assert "`gearman_server_…_total`" in table and "gearman_server_refused_draining_total" in told
+
+
+def fill(world):
+    """Have something of everything, of functions with names of all kinds."""
+    client = world.connects()
+    for name in (b"f", b'a"b\\c', "gr\u00fcn".encode(), b"\xff"):
+        worker = world.worker(name)
+        client.submits_bg(name), client.submits_bg(name)
+        world.passes(0.3)
+        worker.says(WORK_COMPLETE, worker.grabs(), b"")
+
+
+@pytest.mark.interop
+def test_promtool_finds_nothing_to_complain_of(world, browser, require):
+    fill(world)
+    done = subprocess.run([require("promtool"), "check", "metrics"], input=scrape(browser)[0].encode(), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=60)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+@pytest.mark.interop
+def test_prometheus_takes_what_it_asks_for(require, tmp_path):
+    """It asks for OpenMetrics, which promtool cannot read."""
+    def of_prometheus(path):
+        try:
+            with urlopen("http://127.0.0.1:%d%s" % (port, path), timeout=20) as response:
+                return json.loads(response.read().decode())["data"]
+        except OSError:  # it does not listen yet
+            return None
+
+    def targets():
+        told = of_prometheus("/api/v1/targets")
+        return [one for one in told["activeTargets"] if one["health"] != "unknown"] if told else None
+    port = free_port()
+    with Server(listen=["127.0.0.1:0", "web:0"]) as server, Client([server.addresses[0]]) as client:
+        client.submit("a\"b", b"", background=True).handle
+        config = tmp_path / "prometheus.yml"
+        config.write_text("""
+global: {scrape_interval: 1s}
+scrape_configs: [{job_name: gearman, static_configs: [{targets: ["127.0.0.1:%d"]}]}]
+""" % server.addresses[1][1])
+        process = subprocess.Popen([
+            require("prometheus"), "--config.file", str(config), "--storage.tsdb.path", str(tmp_path / "data"),
+            "--web.listen-address", "127.0.0.1:%d" % port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            assert [(one["lastError"], one["health"]) for one in until(targets)] == [("", "up")]
+            found = until(lambda: of_prometheus("/api/v1/query?query=gearman_jobs")["result"])
+            assert [(one["metric"]["function"], one["value"][1]) for one in found] == [('a"b', "1")]
+        finally:
+            process.kill()
+            process.wait()

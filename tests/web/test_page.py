@@ -75,6 +75,9 @@ def test_functions_jobs_and_workers_at_a_glance(world, browser):
     world.passes(3.0)
     page = Reader(browser.gets("/"))
     assert page.row("resize")[:3] == ["resize", "1", "1"] and "5.0" in page.row("resize")
+    for name, workers, busy in (("resize", "1", "1"), ("stuck", "0", "0")):
+        row = page.row(name)
+        assert row[row.index("Pause") - 2:row.index("Pause")] == [workers, busy]
     job = page.row(handle.decode())
     assert job[:4] == [handle.decode(), "resize", "photo", "running"] and "25" in job
     assert "mill" in page.words
