@@ -191,9 +191,12 @@ class Module:
             top_level.add(node)
             if is_type_checking(node):
                 top_level.update(node.body)
-        in_functions = {inner for node in ast.walk(self.tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-                        for inner in ast.walk(node)}
-        for node in ast.walk(self.tree):
+        in_functions = set()
+        everywhere = list(ast.walk(self.tree))  # what is outside comes before what is inside
+        for node in everywhere:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node not in in_functions:
+                in_functions.update(ast.walk(node))
+        for node in everywhere:
             if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT and not self.apart:
                 raise self.wrong(node.lineno, "%s is another thing in the single file" % node.id)
             if isinstance(node, ast.Import):

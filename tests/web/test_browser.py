@@ -218,7 +218,7 @@ def test_another_site_cannot_read_or_order_anything(chromium, server, url):
 
 
 def test_a_page_left_open_does_not_grow(chromium, server, url):
-    """As many renewals as in more than an hour and a half, one right after the other."""
+    """As many renewals as in half an hour, one right after the other; each might leave 160 bytes."""
     with Client([server.addresses[0]]) as client:
         for number in range(5):
             client.submit("wc", b"", unique="u%d" % number, background=True)
@@ -231,5 +231,5 @@ def test_a_page_left_open_does_not_grow(chromium, server, url):
             chromium.say("HeapProfiler.collectGarbage")
             return nodes["result"]["value"], chromium.say("Runtime.getHeapUsage")["usedSize"]
         nodes, size = after(200)
-        assert after(3000)[0] == nodes > 50
-        assert after(1)[1] < size + 500000
+        assert after(1000)[0] == nodes > 50
+        assert after(1)[1] < size + 160000
