@@ -358,8 +358,8 @@ def test_whatever_is_ignored_or_blocked_a_command_has_its_status_and_its_signals
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about signals")
-@pytest.mark.parametrize("options", [[], ["--processes", "1"], ["-l", "log"]])
-@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+@pytest.mark.parametrize("options, before", [([], signal.SIG_DFL), ([], signal.SIG_IGN), (["--processes", "1"], signal.SIG_DFL),
+                                             (["-l", "log"], signal.SIG_DFL), (["-l", "log"], signal.SIG_IGN)])
 def test_sighup_ends_no_worker(client, start, pipes, options, before):
     worker = start(*options + ["somemodule:patient"], preexec_fn=lambda: signal.signal(signal.SIGHUP, before))
     task = client.submit("patient", pipes[0])

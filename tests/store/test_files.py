@@ -12,6 +12,7 @@ import errno
 import os
 import random
 import shutil
+import sys
 
 import pytest
 
@@ -78,13 +79,13 @@ CASES = [("S", 1, errno.EIO), ("S", 2, errno.EIO), ("S", 9, errno.EIO), ("W", 1,
 
 @pytest.mark.parametrize("case", CASES)
 def test_power_fails_after_the_nth_write_or_sync_failed_for_every_n(lives, folder, case):
-    """Some n each time, where there are too many; the first and the last are always among them."""
-    chance = random.Random(repr(case))
+    """Some n, others with every Python, where there are too many; the first and the last are always among them."""
+    chance = random.Random("%r with Python 3.%d" % (case, sys.version_info[1]))
     cuts, n, met = 0, 1, True
     while met:
         count, met = play(lives, folder, chance, case, n)
         cuts += count
-        n += 1 if CUTS else chance.choice((1, 2) if case[0] == "S" else (1, 15, 30))
+        n += 1 if CUTS else chance.choice((1, 2, 5) if case[0] == "S" else (1, 30, 60))
     assert cuts > 10 and n > 25
 
 
