@@ -60,9 +60,11 @@ class JobServer(Server):
     Owner: the thread that made it; the server's own parts are the dispatcher thread's.
     """
 
-    def __init__(self, **options: "Any") -> None:
-        super().__init__(0, **options)
-        self._workers = []  # type: List[Tuple[Worker, threading.Thread]]
+    _workers = ()  # type: Tuple[Tuple[Worker, threading.Thread], ...]
+
+    if not TYPE_CHECKING:  # which sees the options of Server
+        def __init__(self, **options):
+            super().__init__(0, **options)
 
     def __repr__(self) -> str:
         return "<JobServer with %d workers: %s>" % (len(self._workers), super().__repr__())
@@ -72,24 +74,31 @@ class JobServer(Server):
         """Its address as text."""
         return show_address(self.address)
 
-    def client(self, **options: "Any") -> Client:
+    def client(self, *, connect_timeout: "Optional[float]" = 5.0, command_timeout: "Optional[float]" = 10.0,
+               job_timeout: "Optional[float]" = None, serializer: "Any" = None, tls: "Any" = None) -> Client:
         """A new client of the server, with the options of `Client`."""
-        return Client([self.name], **options)
+        return Client([self.name], connect_timeout=connect_timeout, command_timeout=command_timeout, job_timeout=job_timeout,
+                      serializer=serializer, tls=tls)
 
-    def start_worker(self, functions: "Any", **options: "Any") -> Worker:
+    def start_worker(self, functions: "Any", *, threads: int = 1, client_id: "Union[str, bytes, None]" = None,
+                     grace: "Optional[float]" = None, max_jobs: "Optional[int]" = None, max_age: "Optional[float]" = None,
+                     splay: float = 0.0, serializer: "Any" = None, tls: "Any" = None, connect_timeout: float = 10.0,
+                     watch: "Optional[Callable[[], bool]]" = None) -> Worker:
         """Start a worker in a thread of its own; return it once the server knows its functions.
 
         `functions` is a dict of callables by name, or a Worker: its functions, hooks and serializer are used, its servers are
         not.  The options are those of `Worker`.  Raises what `Worker` and `Worker.register` raise, ValueError if there is no
         function, and NoServer if the worker cannot connect.
         """
-        worker = _copy_worker(functions, [self.name], **options)
+        worker = _copy_worker(
+            functions, [self.name], threads=threads, client_id=client_id, grace=grace, max_jobs=max_jobs, max_age=max_age,
+            splay=splay, serializer=serializer, tls=tls, connect_timeout=connect_timeout, watch=watch)
         if not worker.abilities:
             raise ValueError("a worker without a function")
         connected = threading.Event()
         worker.hook("connected", lambda server: connected.set())
         thread = threading.Thread(target=worker.work, name="gearman_std worker", daemon=True)
-        self._workers.append((worker, thread))
+        self._workers += ((worker, thread),)
         thread.start()
         if not connected.wait(START_TIMEOUT):
             raise NoServer("the worker cannot connect to %s; do both speak TLS, or neither?" % self.name)
@@ -107,7 +116,7 @@ class JobServer(Server):
             if thread.is_alive():
                 worker.stop()  # at once
                 thread.join()
-        self._workers = []
+        self._workers = ()
         super().__exit__(kind, error, traceback)
 
 
@@ -539,16 +548,16 @@ class _StageLink(Reporter):
         return assignment
 
 
-def _copy_worker(functions: "Any", servers: "Any", **options: "Any") -> Worker:
-    """A worker with the functions of another one, or of a dict."""
+def _copy_worker(functions: "Any", servers: "Any", serializer: "Any", **options: "Any") -> Worker:
+    """A worker with the functions of another one, and its serializer unless another is given, or with those of a dict."""
     check_kind("functions", functions, (dict, Worker), "a dict of callables by name, or a Worker")
     if isinstance(functions, Worker):
-        worker = Worker(servers, **dict({"serializer": functions.serializer}, **options))
+        worker = Worker(servers, serializer=serializer or functions.serializer, **options)
         worker.abilities.update(functions.abilities)
         for name, hooks in functions.hooks.items():
             worker.hooks[name] += hooks
     else:
-        worker = Worker(servers, **options)
+        worker = Worker(servers, serializer=serializer, **options)
         for name, function in functions.items():
             worker.register(name, function)
     return worker

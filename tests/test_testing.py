@@ -1,5 +1,6 @@
 """The helpers for tests of other people's programs: a real server in a block, and a client that runs the functions itself."""
 import concurrent.futures
+import inspect
 import json
 import logging
 import os
@@ -92,6 +93,17 @@ def test_a_workers_functions_run_at_the_test_server_whatever_servers_it_names():
         with server.client(serializer="json") as client:
             assert client.run("double", 21, timeout=10) == 42
     assert len(told) == 1
+
+
+def test_clients_and_workers_of_a_server_take_all_options():
+    def options(call):
+        return {name: one.default for name, one in inspect.signature(call).parameters.items()}
+    clients, workers = options(Client), options(Worker)
+    for one in clients, workers:
+        del one["servers"], one["_system"]
+    assert options(JobServer.client) == dict(clients, self=inspect.Parameter.empty)
+    assert options(JobServer.start_worker) == dict(
+        workers, self=inspect.Parameter.empty, functions=inspect.Parameter.empty)
 
 
 def test_the_server_takes_options_and_workers_end_with_it():

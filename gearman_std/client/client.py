@@ -39,8 +39,14 @@ if TYPE_CHECKING:
     class ClientExecutor(Executor):
         """What `Client.executor` returns, as type checkers see it."""
 
-        def submit(self, function: "Text", workload: "Any" = None,  # type: ignore[override]
-                   **options: "Any") -> "Future[Any]": ...
+        def submit(self, function: "Text", workload: "Any" = None, *,  # type: ignore[override]
+                   timeout: "Optional[float]" = None, attempts: int = 1, backoff: float = 0.5, backoff_max: float = 60.0,
+                   try_timeout: "Optional[float]" = None, require_worker: bool = False, unique: "Optional[Text]" = None,
+                   priority: str = NORMAL, background: bool = False, at: "Optional[float]" = None,
+                   delay: "Optional[float]" = None, schedule: "Optional[str]" = None, reducer: "Optional[Text]" = None,
+                   idempotent: bool = False, tag: "Any" = None, pass_task: bool = False,
+                   on_status: "Optional[Callable[..., Any]]" = None, on_data: "Optional[Callable[..., Any]]" = None,
+                   on_warning: "Optional[Callable[..., Any]]" = None) -> "Future[Any]": ...
 
 _logger_client = logging.getLogger("gearman_std.client")
 

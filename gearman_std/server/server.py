@@ -47,7 +47,7 @@ from .tls import ServerTLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+    from typing import Any, Callable, Deque, Dict, List, NoReturn, Optional, Sequence, Tuple, Type, TypeVar, Union
     from types import TracebackType
     from ..net.addresses import ServerAddress
     ServerType = TypeVar("ServerType", bound="Server")
@@ -110,7 +110,7 @@ class Server:
                  keepalive: "Tuple[int, int, int]" = KEEPALIVE,
                  store: "Union[None, str, os.PathLike[str], Store]" = None, version: str = "",
                  verbosity: str = "ERROR", _system: "System" = REAL_SYSTEM,
-                 **clocks: "Any") -> None:
+                 **clocks: "NoReturn") -> None:
         check_settings(locals())
         for name in clocks:
             if name not in ("clock", "wall_clock"):  # which 1.0.0 took

@@ -1,5 +1,7 @@
 """What the arguments of a call that submits make of a job, and that all such calls take the same ones."""
+import ast
 import inspect
+import os
 
 import pytest
 
@@ -60,6 +62,17 @@ def test_every_call_that_submits_names_the_same_options(call):
         other = named[option.name]
         assert (other.kind, other.default, other.annotation) == (other.KEYWORD_ONLY, option.default, option.annotation)
     assert not [one for one in named.values() if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+
+
+def test_the_executor_takes_the_options_of_run_also_for_type_checkers(sources):
+    with open(os.path.join(sources, "client", "client.py"), encoding="utf-8") as file:
+        classes = [node for node in ast.walk(ast.parse(file.read())) if isinstance(node, ast.ClassDef)]
+    [executor] = [node for node in classes if node.name == "ClientExecutor"]
+    [submit] = [node for node in executor.body if isinstance(node, ast.FunctionDef)]
+    named = inspect.signature(Client.run).parameters.values()
+    assert [one.arg for one in submit.args.kwonlyargs] == [one.name for one in named if one.kind is one.KEYWORD_ONLY]
+    with Client("localhost") as client, client.executor(1) as executor, pytest.raises(TypeError, match="is it timeout?"):
+        executor.submit("f", timeuot=3)
 
 
 @pytest.mark.parametrize("call", [lambda client, options: client.submit("f", b"w", **options),

@@ -10,6 +10,7 @@ client.cancel(5)  # wrong
 client.submit_many([("reverse", "hello")], timeuot=3)  # wrong
 client.map("reverse", ["a"], timeuot=3)  # wrong
 client.executor(2).submit(5)  # wrong
+client.executor(2).submit("reverse", timeuot=3)  # wrong
 if client.submit("reverse").failed():  # wrong
     print("failed")
 
@@ -30,5 +31,6 @@ for status in AdminClient().status():
     print(status.name)  # wrong
     print("jobs: " + status.total)  # wrong
 
+Server(prot=0)  # wrong
 with Server(port=0) as server:
     server.address.close()  # wrong
