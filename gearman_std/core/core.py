@@ -33,6 +33,7 @@ from .jobs import RUNNING, WAITING
 from .ledger import record_of_job
 from .results import forget_overdue
 from .rights import ALL_RIGHTS
+from .standing import standing_orders
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
 from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job
@@ -206,8 +207,9 @@ class Core(CoreState):
         return record_of_job(job, self.now, self.wall)
 
     def snapshot(self) -> "List[Any]":
-        """Records of all background jobs, in the order in which to restore them, and of what is kept of ended ones."""
-        return [self.record_of(job) for job in self.background_jobs()] + self.results.records()
+        """Records of all background jobs, in the order in which to restore them, of what is kept of ended ones, and of the
+        orders that stand."""
+        return [self.record_of(job) for job in self.background_jobs()] + self.results.records() + list(standing_orders(self))
 
     @property
     def numbers(self) -> "Optional[Callable[[int], int]]":

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .limits import Limits
     from .peers import Peer
-    Record = Any  # one of the six
+    Record = Any  # one of the seven
 
-# What a store is told about a job, by the record's `kind`.  Times are in unix seconds; the schema of the store explains
-# `created` and the other fields.
-ADD, UPDATE, CHANGE, REMOVE, KEEP, FORGET = "add", "update", "change", "remove", "keep", "forget"
+# What a store is told, by the record's `kind`; all but the last are about a job.  Times are in unix seconds; the schema of the
+# store explains `created` and the other fields.
+ADD, UPDATE, CHANGE, REMOVE, KEEP, FORGET, ORDER = "add", "update", "change", "remove", "keep", "forget", "order"
 AddRecord = namedtuple("AddRecord", "kind handle function unique workload reducer priority due attempts state error schedule "
                                     "created position")
 UpdateRecord = namedtuple("UpdateRecord", "kind handle state attempts due error position")
@@ -24,6 +24,9 @@ RemoveRecord = namedtuple("RemoveRecord", "kind handle")
 # the job failed; `data` is what its worker sent before its `result`; `data` and `result` are None if they were too large.
 KeepRecord = namedtuple("KeepRecord", "kind handle function unique outcome ended waited ran attempts text data result")
 ForgetRecord = namedtuple("ForgetRecord", "kind handle")
+# An order that stands, see the module standing, for a function or, if that is empty, for the server; with the value None it is
+# taken back.  Its handle is empty.
+OrderRecord = namedtuple("OrderRecord", "kind handle name function value")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
 Batch = namedtuple("Batch", "number records promises storing holding")  # what the store is given at once, and who waits for it
@@ -137,6 +140,11 @@ class Ledger:
         """Record that it is no longer kept how a job ended."""
         if self.durable:
             self.records.append(ForgetRecord(FORGET, handle))
+
+    def order(self, name: str, function: bytes, value: "Optional[bytes]") -> None:
+        """Record an order that stands, or with None that it is taken back."""
+        if self.durable:
+            self.records.append(OrderRecord(ORDER, b"", name, function, value))
 
     # ------------------------------------------------------------------------------------------------------------ who waits
 

@@ -1,4 +1,4 @@
-"""What an admin can order for a job or a function."""
+"""What an admin can order for a job."""
 from .attempts import note_end
 from .jobs import DELAYED, GONE, RUNNING, SET_ASIDE, Job
 from .results import keep_end
@@ -7,7 +7,6 @@ from .transitions import enqueue, fail_job, give_up, leave_aside, list_job, plac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .jobs import Function
     from .state import CoreState
 
 
@@ -68,15 +67,3 @@ def purge_job(core: "CoreState", job: Job) -> None:
         keep_end(core, job, END_FAILED, 0.0, job.error)
         leave_aside(core, job)
         core.ledger.remove(job)
-
-
-def pause_function(core: "CoreState", function: "Function") -> None:
-    """Give out no more jobs of a function."""
-    function.pause()
-
-
-def resume_function(core: "CoreState", function: "Function") -> None:
-    """Give out the jobs of a function again."""
-    function.resume()
-    core.registry.note_unused(function, core.now)
-    core.turns.finish(core.roster.wake_for_all(function, core.now))

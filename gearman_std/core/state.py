@@ -59,7 +59,8 @@ class CoreState:
             list(REFUSAL_COUNTERS.values()) + ["late_results", "jobs_adopted"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
-        self.draining = False           # no new jobs are accepted
+        self.draining = False           # no new jobs are accepted, because somebody ordered that, or because it stops
+        self.drain_ordered = False
         self.stopping = ""              # "now" or "graceful"
         self.store_trouble = b""        # why background jobs cannot be accepted at present
         self.recurring = {}             # type: MutableMapping[Job, None] # of the jobs, those that recur

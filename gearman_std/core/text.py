@@ -11,9 +11,10 @@ from ..wire.protocol import parse_number
 from .choosing import count_busy, first_jobs, is_scheduled, last_ends
 from .facts import encode_facts, function_facts, job_facts
 from .jobs import RUNNING, Totals
-from .orders import cancel_job, drop_job, pause_function, purge_job, requeue_job, resume_function, run_now
+from .orders import cancel_job, drop_job, purge_job, requeue_job, run_now
 from .results import story_in_json
 from .rights import ADMIN, STEER, permitted
+from .standing import drain, drop_function, keep_function, limit_function, pause_function, resume_function
 from .stopping import begin_stop
 from .turns import STEP
 
@@ -132,7 +133,7 @@ def _maxqueue(core: "CoreState", words: "List[bytes]") -> bytes:
     max_queues = core.registry.max_queues
     if limited and words[1] not in max_queues and 0 < core.limits.functions <= len(max_queues):
         return _NO_ROOM
-    core.registry.set_max_queue(words[1], (high, normal, low) if limited else None, core.now)
+    limit_function(core, words[1], (high, normal, low) if limited else None)
     return _OK
 
 
@@ -141,7 +142,7 @@ def _create(core: "CoreState", words: "List[bytes]") -> bytes:
         return _incomplete(b"create")
     if not core.registry.make_room_for(words[2]):
         return _NO_ROOM
-    core.add_function(words[2]).kept = True
+    keep_function(core, core.add_function(words[2]))
     return _OK
 
 
@@ -175,14 +176,14 @@ def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "R
         return b"ERR there are still %d jobs queued: force sets them aside\r\n" % function.total
     if function.total:
         return _drop_jobs(core, function)
-    core.registry.drop(function)
+    drop_function(core, function)
     return _OK
 
 
 def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
     """Drop a function with its jobs; if it was created again or new jobs have come meanwhile, the function stays."""
-    pause_function(core, function)
-    function.kept = False
+    function.pause()  # for a moment, of which the store knows nothing
+    keep_function(core, function, False)
     for jobs in core.job_chain.walk():
         for job in jobs:
             if job.function is function and job.later is not None and job.state is not RUNNING:
@@ -192,7 +193,7 @@ def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
         if function.total or function.workers or function.kept:
             resume_function(core, function)
         else:
-            core.registry.drop(function)
+            drop_function(core, function)
     yield _OK
 
 
@@ -295,7 +296,7 @@ def _drain(core: "CoreState", words: "List[bytes]") -> bytes:
     draining = len(words) == 1 or words[1].lower() == b"on"
     if core.stopping and not draining:
         return b"ERR SHUTTING_DOWN The+server+is+stopping\r\n"  # new jobs could put off the stop for ever
-    core.draining = draining
+    drain(core, draining)
     return _OK
 
 

@@ -13,8 +13,8 @@ import threading
 from contextlib import contextmanager
 
 from ..core.jobs import DELAYED, HANDLE_BLOCK, HELD, SET_ASIDE, WAITING, place_of
-from ..core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord, KeepRecord,
-                           RemoveRecord, UpdateRecord)
+from ..core.ledger import (ADD, CHANGE, FORGET, KEEP, ORDER, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
+                           KeepRecord, OrderRecord, RemoveRecord, UpdateRecord)
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreInUse
 from .store import Store
@@ -108,6 +108,28 @@ class StoreContract:
         with self.first_life() as store:
             store.write([_job(4)] + records[::-1], 5)
         self.check(*(records + [_job(4)]))
+
+    def test_orders_stand_until_they_are_taken_back_and_come_first(self) -> None:
+        with self.first_life() as store:
+            store.write([_standing("pause", b"f"), _standing("maxqueue", b"f", b"1 2 3"), _job(1), _standing("drain"), _end(2),
+                         _standing("pause", _ALL_BYTES), _standing("create", b"g"), _standing("maxqueue", b"f", b"5 5 5")], 2)
+            store.write([_standing("create", b"g", None), _standing("create", b"h", None), _standing("pause", b"f")], 2)
+        wanted = [_standing("drain"), _standing("maxqueue", b"f", b"5 5 5"), _standing("pause", b"f"),
+                  _standing("pause", _ALL_BYTES)]
+        with self.life() as store:
+            records = _read_all(store)
+            _agree(sorted(records[:4], key=str), sorted(wanted, key=str))
+            _agree(records[4:], [_end(2), _job(1)])
+            store.replace([_standing("create", b"i"), _job(1)], 2)
+        self.check(_standing("create", b"i"), _job(1))
+
+    def test_many_orders_come_some_at_a_time(self) -> None:
+        with self.first_life() as store:
+            store.write([_standing("pause", b"%d" % number) for number in range(1000)], 0)
+        with self.life() as store:
+            pieces = list(store.load_records())
+            _agree(sum(map(len, pieces)), 1000)
+            assert len(pieces) > 3, "they come in %d pieces" % len(pieces)
 
     def test_a_new_job_has_the_place_of_its_number(self) -> None:
         with self.first_life() as store:
@@ -282,12 +304,12 @@ class StoreContract:
             _agree(_read_all(store), [_end(2), _job(1)])
             store.begin_anew(9, False)
             store.add_anew([_job(3), _job(4)])
-            store.add_anew([_end(5)])
+            store.add_anew([_end(5), _standing("pause", b"f")])
             store.end_anew()
             assert store.usable and not store.is_whole
             store.write([_job(6)], 9)
         with self.life() as store:
-            _agree(_read_all(store), [_end(5), _job(3), _job(4), _job(6)])
+            _agree(_read_all(store), [_standing("pause", b"f"), _end(5), _job(3), _job(4), _job(6)])
             assert store.number >= 9, store.number
             for _ in store.renew([], 9):
                 continue
@@ -377,6 +399,11 @@ def _end(number: int, outcome: str = END_COMPLETED, ended: float = 5.0, text: by
          result: "Any" = b"") -> KeepRecord:
     """A record that keeps how a job ended."""
     return KeepRecord(KEEP, b"H:x:%d" % number, b"f", b"u", outcome, ended, 1.5, 2.25, 1, text, data, result)
+
+
+def _standing(name: str, function: bytes = b"", value: "Any" = b"") -> OrderRecord:
+    """A record of an order that stands, or does no longer."""
+    return OrderRecord(ORDER, b"", name, function, value)
 
 
 def _in_order(jobs: "Iterable[AddRecord]") -> "List[AddRecord]":

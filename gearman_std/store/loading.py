@@ -3,16 +3,16 @@ import logging
 import threading
 import time
 
-from ..core.ledger import KeepRecord
+from ..core.ledger import ADD, KEEP, ORDER
 from ..core.results import restore_end
-from ..errors import StoreError
+from ..core.standing import restore_order, tell_standing
 from ..net.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional, Union
+    from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
-    from ..core.ledger import AddRecord
+    from ..core.ledger import Record
     from .store import Store
 
 _logger_loading = logging.getLogger("gearman_std.store")
@@ -99,6 +99,9 @@ class Loading:
         if some is None:
             _logger_loading.info("%s: %d jobs read in %.1f s", self._store.name, self._store.jobs_read,
                                  time.monotonic() - self._began)
+            standing = tell_standing(core)
+            if standing:
+                _logger_loading.warning("as ordered before: %s", standing)
             return True
         for record in some:
             self._restore(record)
@@ -118,11 +121,17 @@ class Loading:
             if time.monotonic() >= end:
                 return
 
-    def _restore(self, record: "Union[AddRecord, KeepRecord]") -> None:
+    def _restore(self, record: "Record") -> None:
+        kind = record.kind
         try:
-            if isinstance(record, KeepRecord):
+            if kind == ADD:
+                self._core.restore(record)
+            elif kind == KEEP:
                 restore_end(self._core, record)
             else:
-                self._core.restore(record)
+                restore_order(self._core, record)
         except ValueError as mistake:
-            raise StoreError("%s: job %s: %s" % (self._store.name, record.handle.decode("latin-1"), mistake)) from None
+            what = "job %s" % record.handle.decode("latin-1")
+            if kind == ORDER:
+                what = "the order %s for %r" % (record.name, record.function)
+            raise self._store.error("%s: %s" % (what, mistake)) from None

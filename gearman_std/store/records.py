@@ -1,5 +1,5 @@
 """What any store has to know of the records that it is given: how large they are, and which of them cancel each other."""
-from ..core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE
+from ..core.ledger import ADD, CHANGE, FORGET, KEEP, ORDER, REMOVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +18,18 @@ def handle_number(handle: bytes) -> int:
 
 def time_to_write(record: "Record") -> int:
     """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
-    return 8 * ROW_SIZE + len((record.workload if record.kind == ADD else record.result) or b"")
+    kind = record.kind
+    return 8 * ROW_SIZE + len((record.workload if kind == ADD else record.result if kind == KEEP else record.value) or b"")
 
 
 def compact(records: "List[Record]") -> "List[Record]":
-    """Records of the same effect: of a job that is removed only that, of others, and of how jobs ended, what came last."""
+    """Records of the same effect: of a job that is removed only that; of others, of ends and of orders what came last."""
     latest = {}  # type: Dict[Any, Record]
     removed = {record.handle for record in records if record.kind == REMOVE}
     for record in records:
         kind = KEEP if record.kind == FORGET else record.kind
         if kind in (REMOVE, KEEP) or record.handle not in removed:
-            key = (kind, record.handle, record.column if kind == CHANGE else "")
+            key = (kind, record.handle, record.column if kind == CHANGE else record[2:4] if kind == ORDER else "")
             latest.pop(key, None)  # so that it moves to the end
             latest[key] = record
     return list(latest.values())

@@ -1,6 +1,6 @@
 """The tables of a store in an SQLite file: how they are made and brought up to date, and whether what is in them is ours.
 
-``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the version of the schema, at present 3:
+``PRAGMA application_id`` is 0x47534a51, ``PRAGMA user_version`` the version of the schema, at present 4:
 
     jobs      one row for each background job
         number      INTEGER  what the handle ends with; never used twice in one file
@@ -27,6 +27,10 @@
         text        BLOB     why it failed
         data        BLOB     what its worker sent before its result; NULL, as that is, if they were too large
         result      BLOB
+    orders    one row for each order that stands until it is taken back
+        name        TEXT     'pause', 'maxqueue', 'create' or 'drain'
+        function    BLOB     name of the function, empty for 'drain'
+        value       BLOB     of 'maxqueue' the three numbers, else empty
     settings  one row for each name
         'handles'   up to this number handles may have been given out, so the next start begins after it
         'id'        random, made with the file, for releases before 1.1
@@ -55,6 +59,7 @@ MIGRATIONS = (
      "unique_key BLOB NOT NULL, "
      "outcome TEXT NOT NULL, ended REAL NOT NULL, waited REAL NOT NULL, ran REAL NOT NULL, attempts INTEGER NOT NULL, "
      "text BLOB NOT NULL, data BLOB, result BLOB)",),
+    ("CREATE TABLE orders (name TEXT NOT NULL, function BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, function))",),
 )  # type: Sequence[Sequence[str]]
 
 # Of the columns of each table, those of bytes, those of bytes that may be missing, those of whole numbers, and of others.

@@ -12,7 +12,7 @@ from operator import attrgetter
 from ..arguments import check_kind, check_path
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, SET_ASIDE, STORED_STATES, WAITING,
                          place_of)
-from ..core.ledger import ADD, CHANGE, KEEP, REMOVE, UPDATE, AddRecord, KeepRecord
+from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, KeepRecord, OrderRecord
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
 from .files import APPLICATION_ID, StoreFile, connect_sqlite
@@ -42,8 +42,12 @@ _STATES_READ = {state.encode(): state for state in STORED_STATES}
 _REMOVE = "DELETE FROM jobs WHERE number = ?"
 _KEEP = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM results WHERE number = ?"
+_SET_ORDER = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)"
+_TAKE_BACK = "DELETE FROM orders WHERE name = ? AND function = ?"
+_ORDERS = "SELECT name, function, value FROM orders"
 _KEPT = ("SELECT handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result FROM results "
          "ORDER BY ended, number")
+_INSERTS = {ADD: _INSERT, KEEP: _KEEP, ORDER: _SET_ORDER}
 _OUTCOMES_READ = {outcome.encode(): outcome for outcome in (END_COMPLETED, END_FAILED, END_CANCELLED)}
 _SELECT = ("SELECT handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
            "position, number FROM jobs")
@@ -156,6 +160,7 @@ class JobStore(Store):
                 yield tuple(record[1:])
 
     def load_records(self) -> "Iterator[List[Record]]":
+        yield from self._load_orders()
         yield from self._load_ends()
         yield from self._load_jobs()
 
@@ -200,6 +205,21 @@ class JobStore(Store):
         for heap in (delayed, held):
             while heap:
                 yield [heappop(heap)[-1] for _ in range(min(len(heap), LOAD_STEP))]
+
+    def _load_orders(self) -> "Iterator[List[OrderRecord]]":
+        """The orders that stand, some at a time."""
+        some = []  # type: List[OrderRecord]
+        try:
+            for name, function, value in self._connection.execute(_ORDERS):
+                if not (isinstance(name, bytes) and isinstance(function, bytes) and isinstance(value, bytes)):
+                    raise self.error("a row of the table orders makes no sense")
+                some.append(OrderRecord(ORDER, b"", name.decode("latin-1"), function, value))
+                if len(some) >= LOAD_STEP:
+                    yield some
+                    some = []
+        except self._errors as error:
+            raise self.error(error) from None
+        yield some
 
     def _load_ends(self) -> "Iterator[List[KeepRecord]]":
         """How the jobs ended of which that is kept, the first that ended first, some at a time."""
@@ -307,7 +327,7 @@ class JobStore(Store):
     def _add_to_new(self, records: "Iterable[Union[AddRecord, KeepRecord]]") -> None:
         self._new.execute("BEGIN IMMEDIATE")
         for kind, group in groupby(records, attrgetter("kind")):
-            self._new.executemany(_INSERT if kind == ADD else _KEEP, self._rows_of(kind, group))
+            self._new.executemany(_INSERTS[kind], self._rows_of(kind, group))
         self._new.execute("COMMIT")
 
     def _make_whole(self) -> None:
@@ -476,8 +496,8 @@ class JobStore(Store):
             self._set_synchronous("FULL" if flush else "NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             if anew:
-                connection.execute("DELETE FROM jobs")
-                connection.execute("DELETE FROM results")
+                for table in ("jobs", "results", "orders"):
+                    connection.execute("DELETE FROM " + table)
             for kind, group in groupby(records, attrgetter("kind")):
                 self._write_group(kind, group)
             # Something has to be written for the commit to flush what earlier ones left to be flushed.
@@ -530,6 +550,13 @@ class JobStore(Store):
                 self._connection.execute(_CHANGES[record.column], (record.value, handle_number(record.handle)))
         elif kind == KEEP:
             execute(_KEEP, self._rows_of(kind, group))
+        elif kind == ORDER:
+            for record in group:
+                self._unmoved += ROW_SIZE
+                if record.value is None:
+                    self._connection.execute(_TAKE_BACK, (record.name, record.function))
+                else:
+                    self._connection.execute(_SET_ORDER, record[2:])
         else:
             execute(_REMOVE if kind == REMOVE else _FORGET, [(handle_number(record.handle),) for record in group])
 
@@ -543,7 +570,10 @@ class JobStore(Store):
             self._connection.executemany(_INSERT, some[whole:])
 
     def _rows_of(self, kind: str, records: "Iterable[Any]") -> "Iterator[Tuple[Any, ...]]":
-        return self._rows(records) if kind == ADD else self._kept_rows(records)
+        """The values of the columns, of records that add something."""
+        if kind == ADD:
+            return self._rows(records)
+        return self._kept_rows(records) if kind == KEEP else (record[2:] for record in records)
 
     def _rows(self, records: "Iterable[AddRecord]") -> "Iterator[Tuple[Any, ...]]":
         size = block = place = 0

@@ -26,8 +26,9 @@ class Store:
 
     The records are those of the module core.ledger: of the kind ADD for a job as a whole, UPDATE and CHANGE for what is
     different about it, REMOVE when it is gone; KEEP for how one ended, and FORGET when that is no longer kept.  Which job is
-    meant tells the number at the end of the handle, which is used once only.  To carry out a record once more must do no harm:
-    ADD and KEEP take the place of what is there under the same number, the others do nothing where there is nothing.
+    meant tells the number at the end of the handle, which is used once only.  ORDER is for an order that stands, and tells by
+    its name and function which one it is; with the value None that it stands no longer.  To carry out a record once more must
+    do no harm: ADD, KEEP and ORDER take the place of what is there, the others do nothing where there is nothing.
 
     What fails raises StoreError (`error` makes one), with the reason in one line and without secrets; nothing else is raised
     on purpose.  A server that has opened a store has it for itself until `abandon` or `close`, or its process ends.  One thread
@@ -74,13 +75,13 @@ class Store:
         """Have `open`, which another thread is in, end soon, with an error if it comes to that; once more does no harm."""
 
     def load_records(self) -> "Iterator[List[Record]]":
-        """What is in the store, as records of the kinds KEEP and ADD: some at a time, so that others are served in between;
-        none when more have to be read before the next is known.
+        """What is in the store, as records of the kinds ORDER, KEEP and ADD: some at a time, so that others are served in
+        between; none when more have to be read before the next is known.
 
-        It is called once, when the store is open and nothing has been written since.  First come the ends of jobs, the first
-        that ended first.  Then the jobs: those that are waiting or set aside by their positions; after them those that are
-        delayed, by the time when they are due, then by their positions; at last those that are held back, by their positions.
-        The position of a job that was added with none is `place_of` its number.
+        It is called once, when the store is open and nothing has been written since.  First come the orders, then the ends of
+        jobs, the first that ended first, then the jobs: those that are waiting or set aside by their positions; after them
+        those that are delayed, by the time when they are due, then by their positions; at last those that are held back, by
+        their positions.  The position of a job that was added with none is `place_of` its number.
         """
         raise NotImplementedError
 
@@ -146,7 +147,7 @@ class Store:
         raise NotImplementedError
 
     def add_anew(self, records: "Iterable[Record]") -> None:
-        """Write what these records, of the kinds ADD and KEEP, add."""
+        """Write what these records, of the kinds ADD, KEEP and ORDER, add."""
         raise NotImplementedError
 
     def end_anew(self) -> None:

@@ -12,6 +12,7 @@ import logging
 from ..core.jobs import GONE
 from ..core.ledger import ADD, KEEP
 from ..core.kept import kept_size
+from ..core.standing import standing_orders
 from ..errors import StoreError, StoreInUse
 from .loading import Loading
 from .records import PIECE, ROW_SIZE, compact, time_to_write
@@ -333,8 +334,8 @@ class StoreKeeper:
             self._order(self._after_anew, self._store.end_anew)
 
     def _pieces(self) -> "Iterator[List[Record]]":
-        """The records of all background jobs, each as the job is at its turn, then those of how others have ended, some at a
-        time."""
+        """The records of the orders that stand, of all background jobs, each as the job is at its turn, and of how others have
+        ended, some at a time."""
         some = []  # type: List[Record]
         size = 0
         for record in self._records():
@@ -348,6 +349,7 @@ class StoreKeeper:
 
     def _records(self) -> "Iterator[Record]":
         core = self._core
+        yield from standing_orders(core)
         # In this order, as a job may be set aside meanwhile; one that is requeued is recorded by the ledger.
         for jobs in (core.job_chain, core.aside_chain):
             for those in jobs.walk():

@@ -6,7 +6,7 @@ import unittest
 
 import pytest
 
-from gearman_std.core.ledger import ADD, KEEP, REMOVE
+from gearman_std.core.ledger import ADD, KEEP, ORDER, REMOVE
 from gearman_std.errors import StoreInUse
 from gearman_std.core.jobs import HANDLE_BLOCK, place_of
 from gearman_std.store.contract import StoreContract
@@ -54,6 +54,7 @@ class MemoryStore(Store):
         self.take()
         jobs = self.database.setdefault("jobs", {})
         self.database.setdefault("ends", {})
+        self.database.setdefault("orders", {})
         self.number = max(list(jobs) + [self.database.get("number", 0)])
         self.jobs_stored = len(jobs)
         self.jobs_read = 0
@@ -71,21 +72,26 @@ class MemoryStore(Store):
         if "order" not in self.faults:
             rank = {"delayed": 1, "held back": 2}
             jobs = sorted(jobs, key=lambda job: (rank.get(job.state, 0), (job.state == "delayed") * job.due, job.position))
-        records = ends + list(jobs)
+        records = [self.database["orders"][key] for key in sorted(self.database["orders"])] + ends + list(jobs)
         for start in range(0, len(records), 100):
             self.jobs_read += sum(record.kind == ADD for record in records[start:start + 100])
             yield records[start:start + 100]
 
     def write(self, records, number, flush=True):
-        self.change(records, number, dict(self.database["jobs"]), dict(self.database["ends"]))
+        self.change(records, number, *(dict(self.database[name]) for name in ("jobs", "ends", "orders")))
 
     def replace(self, records, number):
-        self.change(records, number, {}, {})
+        self.change(records, number, {}, {}, {})
 
-    def change(self, records, number, jobs, ends):
+    def change(self, records, number, jobs, ends, orders):
         if "atomic" in self.faults:
             self.database["jobs"] = jobs
         for record in records:
+            if record.kind == ORDER:
+                orders[record.name, record.function] = record
+                if record.value is None:
+                    del orders[record.name, record.function]
+                continue
             key = handle_number(record.handle)
             if record.kind == ADD:
                 jobs[key] = record._replace(position=record.position or place_of(key), workload=bytes(record.workload))
@@ -102,7 +108,7 @@ class MemoryStore(Store):
                     changes = dict(record._asdict(), position=record.position or place_of(key))
                     del changes["kind"], changes["handle"]
                     jobs[key] = jobs[key]._replace(**changes)
-        self.database.update(jobs=jobs, ends=ends)
+        self.database.update(jobs=jobs, ends=ends, orders=orders)
         if self.wants(number):
             self.reserve(number)
 

@@ -5,10 +5,12 @@ import sqlite3
 import pytest
 
 from gearman_std.core.jobs import HELD, SET_ASIDE, WAITING
+from gearman_std.core.ledger import ORDER, OrderRecord
+from gearman_std.errors import StoreError
 from gearman_std.store import schema
 from gearman_std.store.files import APPLICATION_ID
 from gearman_std.store.schema import MIGRATIONS
-from store_tools import add, again, kept, load, numbers, opened, refusal, update
+from store_tools import add, again, kept, load, load_all, numbers, opened, refusal, update
 
 
 @pytest.mark.parametrize("change", [
@@ -40,6 +42,13 @@ def test_what_others_wrote_as_text_into_a_column_of_bytes_is_read(store):
     assert (row.function, row.workload, row.due) == (b"g", b"text", 5.0)
 
 
+@pytest.mark.parametrize("row", ["('pause', 5, '')", "('pause', 'f', 1.5)"])
+def test_a_row_of_an_order_that_makes_no_sense_is_refused(store, row):
+    store._connection.execute("INSERT INTO orders VALUES " + row)
+    with pytest.raises(StoreError, match="a row of the table orders makes no sense"):
+        load(store)
+
+
 # --- Versions.
 
 NEXT_VERSION = MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "UPDATE jobs SET colour = 'red'"),)
@@ -54,9 +63,9 @@ def test_the_file_says_what_it_is(store):
 
 def test_the_schema_is_as_documented(store, sources):
     connection = sqlite3.connect(store.path)
-    for table in ("jobs", "settings"):
+    for table in ("jobs", "orders", "settings"):
         for row in connection.execute("PRAGMA table_info(%s)" % table):
-            if table == "jobs":
+            if table != "settings":
                 assert "\n        %-11s %s" % (row[1], row[2]) in schema.__doc__
     assert {name for name, in connection.execute("SELECT name FROM settings")} == {"handles", "id"}
     connection.close()
@@ -80,6 +89,21 @@ def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_
     old.close(9)
     assert [(row.handle, row.state) for row in load(opened(path)) if row.state != WAITING] == [
         (b"H:x:8", SET_ASIDE), (b"H:x:2", HELD)]
+
+
+def test_a_file_of_version_3_gets_a_place_for_orders_and_keeps_all_that_is_in_it(path):
+    old = opened(path, migrations=MIGRATIONS[:3])
+    old.write([add(1, workload=b"x"), add(2, unique=b"u"), kept(3)], 3)
+    old.close(3)
+    store = opened(path)
+    assert load_all(store) == [kept(3), add(1, workload=b"x"), add(2, unique=b"u")]
+    pause = OrderRecord(ORDER, b"", "pause", b"f", b"")
+    store.write([pause], 3)
+    store = again(store)
+    assert load_all(store)[0] == pause
+    store.abandon()
+    assert "written by a newer release: its schema has version 4, this release knows 3" in refusal(path,
+                                                                                                   migrations=MIGRATIONS[:3])
 
 
 def test_a_newer_file_is_refused(path):

@@ -11,6 +11,7 @@ from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, GRAB_JOB_ALL, G
                                        SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
                                        WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
 from gearman_std.store import storekeeper
+from gearman_std.core.standing import standing_orders
 from gearman_std.store.files import connect_sqlite
 from gearman_std.store.records import compact
 from gearman_std.store.store import BATCH, EVERY, EXIT
@@ -598,6 +599,98 @@ def test_exit_writes_when_it_stops(start):
     assert world.drained(b"f") == [first, second]
     world = other(world)  # what was done since is lost, but not what was there
     assert world.drained(b"f") == [first, second]
+
+
+# --- Orders that stand.
+
+ORDERS = [b"create function f", b"pause function f", b"maxqueue g 1 2 3", b"drain"]
+
+
+def obeys(world, *lines):
+    admin = world.connects()
+    for line in lines:
+        assert admin.asks(line) == b"OK\r\n"
+    admin.leaves()
+
+
+@pytest.mark.parametrize("durability", [EVERY, BATCH])
+@RESTARTS
+def test_orders_stand_after_a_restart_until_they_are_taken_back(start, restart, durability, caplog):
+    world = start(durability)
+    handle = world.connects().submits_bg()
+    obeys(world, *ORDERS)
+    stood = sorted(standing_orders(world.core))
+    assert len(stood) == 4
+    world = restart(world)
+    assert sorted(standing_orders(world.core)) == stood
+    assert "as ordered before: no new jobs are taken, functions paused: 1, functions with a limit: 1" in caplog.text
+    assert world.worker(b"f").grabs() is None
+    world.connects().says(SUBMIT_JOB_BG, b"f", b"", b"").hears(
+        (19, b"QUEUE_ERROR", b"The server is draining and takes no new jobs"))
+    obeys(world, b"drain off", b"resume function f", b"maxqueue g 0")
+    world = restart(world)
+    assert [record.name for record in standing_orders(world.core)] == ["create"]
+    assert world.drained(b"f") == [handle]
+
+
+def test_orders_are_written_at_the_end_where_all_is(start):
+    world = start(EXIT)
+    obeys(world, *ORDERS)
+    stood = sorted(standing_orders(world.core))
+    world = world.stops()
+    assert sorted(standing_orders(world.core)) == stood
+    obeys(world, b"resume function f", b"drain off")
+    assert sorted(standing_orders(world.crashes().core)) == stood, "a crash costs what came since the start"
+
+
+def test_an_order_is_answered_when_it_is_on_disk(start):
+    """As every order that changes what is stored."""
+    world = start()
+    world.connects().submits_bg()
+    commits = world.commits
+    obeys(world, b"pause function f")
+    assert world.commits == commits + 1
+    obeys(world, b"pause function f")
+    assert world.commits == commits + 1, "it was paused already"
+
+
+def test_orders_that_are_given_while_the_disk_refuses_stand_at_once_and_are_written_later(start):
+    world = start()
+    handle = world.connects().submits_bg()
+    world.broken = "database is locked"
+    obeys(world, *ORDERS)
+    assert world.worker(b"f").grabs() is None
+    obeys(world, b"drain off")
+    mend_disk(world)
+    world = world.crashes()
+    assert sorted(record.name for record in standing_orders(world.core)) == ["create", "maxqueue", "pause"]
+    assert world.handles() == [handle]
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_file_that_is_written_anew_has_the_orders_and_what_becomes_of_them_meanwhile(start, monkeypatch, moment):
+    monkeypatch.setattr(storekeeper, "PIECE", 5000)  # of three jobs
+    world = start()
+    client = world.connects()
+    for _ in range(9):
+        client.submits_bg(b"f")
+    obeys(world, *(ORDERS[:3] + [b"create function h", b"maxqueue i 1"]))
+    break_disk(world)
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+    world.broken = ""
+    world.passes(RETRY_INTERVAL)
+    for step in range(1000):
+        if not world.core.store_trouble:
+            break
+        if step == moment:
+            obeys(world, b"drop function h", b"maxqueue i", b"maxqueue g 7", b"create function j", b"pause function j")
+        world.passes(0.001)
+    assert step > moment
+    stood = sorted(standing_orders(world.core))
+    assert [(record.name, record.function) for record in stood] == [
+        ("create", b"f"), ("create", b"j"), ("maxqueue", b"g"), ("pause", b"f"), ("pause", b"j")]
+    world = world.crashes()
+    assert sorted(standing_orders(world.core)) == stood and len(world.core.jobs) == 9
 
 
 # --- Trouble.
