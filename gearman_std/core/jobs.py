@@ -282,6 +282,11 @@ class Function:
             self._ready(priority)
         waiting[priority] += 1
 
+    def push_stored(self, job: Job) -> None:
+        """What `release` and `push` do with a job whose record is on disk (benchmark: durable background submit)."""
+        self.delayed[job.priority] -= 1
+        self.push(job)
+
     def start(self, priority: int, worker: "Any") -> Job:
         """The job whose turn it is runs; there must be one."""
         end = self.queues[priority]

@@ -113,11 +113,6 @@ class Peer:
             self.holds = []
         self.holds.append([batch, len(self.outgoing)])  # type: ignore[attr-defined]
 
-    @property
-    def last_place(self) -> int:
-        """The place of what was sent last, for `break_promise`."""
-        return self.taken + len(self.outgoing) - 1
-
     def take_ready(self) -> "List[Data]":
         """Take the pieces out of outgoing that do not wait for the store."""
         place = self.holds[0][1] if self.holds else len(self.outgoing)
