@@ -268,7 +268,8 @@ def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:
             wall - (now - job.created), job.position))
     return _new_record(AddRecord, (  # type: ignore[no-any-return]
         ADD, job.handle, job.function.name, job.unique, job.workload, extras.reducer, job.priority, extras.due, job.attempts,
-        _stored_state(job, wall), extras.error, extras.schedule.text if extras.schedule else None, wall - (now - job.created), job.position))
+        _stored_state(job, wall), extras.error, extras.schedule.text if extras.schedule else None, wall - (now - job.created),
+        job.position))
 
 
 def _stored_state(job: "Job", wall: float) -> str:

@@ -182,6 +182,7 @@ def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "R
 
 def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
     """Drop a function with its jobs; if it was created again or new jobs have come meanwhile, the function stays."""
+    paused = function.paused
     function.pause()  # for a moment, of which the store knows nothing
     keep_function(core, function, False)
     for jobs in core.job_chain.walk():
@@ -193,6 +194,8 @@ def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
         if function.total or function.workers or function.kept:
             resume_function(core, function)
         else:
+            if not paused:
+                function.resume()
             drop_function(core, function)
     yield _OK
 
