@@ -18,10 +18,11 @@ from gearman_std.core.invariants import check_core
 from gearman_std.core.core import Core
 from core_world import packets_of, watched_arrows
 from gearman_std.core.jobs import JOB_ARROWS, COALESCING, DELAYED, HELD, POSITIONS, RERUN, RUNNING, SET_ASIDE, FunctionPolicy
-from gearman_std.core.ledger import ADD, REMOVE, UPDATE
+from gearman_std.core.ledger import ADD, ORDER, REMOVE, UPDATE
 from gearman_std.core.limits import Limits
 from gearman_std.core.orders import cancel_job, drop_job
 from gearman_std.core.peers import ASLEEP, Peer
+from gearman_std.core.standing import restore_order, standing_orders
 from gearman_std.core.uniques import predecessor_of
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GET_STATUS, GET_STATUS_UNIQUE,
                                        GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_ALL, JOB_ASSIGN_UNIQ,
@@ -65,6 +66,7 @@ class Shelf:
 
     def __init__(self):
         self.rows = {}    # by handle: the record that adds the job as it is now
+        self.orders = {}  # by name and function: the record of the order that stands
 
     def keep(self, records):
         for record in records:
@@ -77,10 +79,17 @@ class Shelf:
                 self.rows[handle] = self.rows[handle]._replace(
                     state=record.state, attempts=record.attempts, due=record.due, error=record.error,
                     position=record.position or int(handle[4:]) * POSITIONS)
+            elif record.kind == ORDER:
+                self.orders[record.name, record.function] = record
+                if record.value is None:
+                    del self.orders[record.name, record.function]
             else:
                 self.rows[handle] = self.rows[handle]._replace(**{record.column: record.value})
 
     def restore_to(self, core):
+        for order in self.orders.values():
+            restore_order(core, order)
+        assert set(standing_orders(core)) == set(self.orders.values())
         for row in sorted(self.rows.values(), key=lambda row: (
                 {DELAYED: 1, HELD: 2}.get(row.state, 0), row.due if row.state == DELAYED else 0, row.position)):
             core.restore(row)
