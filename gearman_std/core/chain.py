@@ -1,4 +1,4 @@
-"""Jobs in a row that can be walked along while some of them go and others come."""
+"""Jobs, or their ends, in a row that can be walked along while some of them go and others come."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class _Link:
 
 
 class Chain:
-    """Jobs in the order in which they were added.  A job is in one chain at most.
+    """Jobs, or what is kept of some, in the order in which they were added.  A job is in one chain at most.
 
     Owner: the Core.
     """

@@ -209,7 +209,8 @@ class Core(CoreState):
     def snapshot(self) -> "List[Any]":
         """Records of all background jobs, in the order in which to restore them, of what is kept of ended ones, and of the
         orders that stand."""
-        return [self.record_of(job) for job in self.background_jobs()] + self.results.records() + list(standing_orders(self))
+        return [self.record_of(job) for job in self.background_jobs()] + list(self.results.records()) + list(
+            standing_orders(self))
 
     @property
     def numbers(self) -> "Optional[Callable[[int], int]]":

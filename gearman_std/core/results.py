@@ -52,17 +52,31 @@ def keep_end(core: "CoreState", job: "Job", outcome: str, ran: float, text: "Dat
     record = KeepRecord(KEEP, job.handle, job.function.name, job.unique, outcome, core.wall, job.waited, ran, job.attempts, why,
                         data, kept)
     core.ledger.keep(record)
-    for handle in core.results.keep(record, policy, core.now, core.now + policy.keep):
-        core.ledger.forget(handle)
+    core.results.keep(record, policy, core.now + policy.keep)
+    if core.results.crowded:
+        core.turns.finish(_make_room(core))
+
+
+def _make_room(core: "CoreState") -> "Iterator[bytes]":
+    """Drop the oldest of what is kept as long as it is too much."""
+    while True:
+        for handle in core.results.make_room():
+            core.ledger.forget(handle)
+        if not core.results.crowded:
+            return
+        yield b""
 
 
 def restore_end(core: "CoreState", record: KeepRecord) -> None:
     """Take in how a job ended from the store, in the order of the store."""
     policy = core.registry.policy_of(record.function)
     left = policy.keep - max(0.0, core.wall - record.ended)  # the clock may have been set back
-    gone = [record.handle] if left <= 0 else core.results.keep(record, policy, core.now, core.now + left)
-    for handle in gone:
-        core.ledger.forget(handle)
+    if left <= 0:
+        core.ledger.forget(record.handle)
+        return
+    core.results.keep(record, policy, core.now + left)
+    if core.results.crowded:
+        core.turns.finish(_make_room(core))
 
 
 def forget_overdue(core: "CoreState") -> "Iterator[bytes]":

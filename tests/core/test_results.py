@@ -4,7 +4,7 @@ from base64 import b64decode
 
 import pytest
 
-from core_world import World
+from core_world import World, packets_of
 from gearman_std.core.handlers import obeyed_early
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.kept import KEPT_SIZE
@@ -241,6 +241,25 @@ def test_very_many_are_forgotten_in_steps():
     assert len(world.core.results) > 300 and world.core.turns.chores
     assert world.does_chores() > 4
     assert not len(world.core.results)
+
+
+def test_a_large_result_takes_the_place_of_very_many_small_ones_in_steps():
+    world = keeping(keep_bytes=500 * KEPT_SIZE, durable=True)
+    client, worker = world.connects(), world.worker(b"f")
+
+    def ends(result):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+        world.stores()
+        handle = packets_of(client.takes())[0][1]
+        assert worker.grabs() == handle
+        world.core.receive(worker.peer, [(WORK_COMPLETE, [handle, result])])
+        return handle
+    small = [ends(b"") for _ in range(500)]
+    large = ends(b"x" * (399 * KEPT_SIZE))
+    assert len(world.core.results) > 400 and world.core.turns.chores
+    assert world.does_chores() > 4
+    assert [record.handle for record in world.core.results.records()] == small[400:] + [large]
+    assert [one.handle for one in world.core.records if one.kind == FORGET] == small[:400]
 
 
 def test_a_large_result_comes_in_pieces():
