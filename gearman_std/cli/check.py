@@ -122,6 +122,17 @@ def make_check_line() -> CommandLine:
 
 def run_check(console: Console, arguments: "Sequence[str]") -> int:
     """Run `check`; return the exit status."""
+    status, line = report(_check(arguments))
+    try:
+        console.write(line)
+    except OSError as error:
+        console.complain(str(error.strerror))
+        return NOT_TOLD
+    return status
+
+
+def _check(arguments: "Sequence[str]") -> "List[Finding]":
+    """The findings at all servers; one, if what is wanted makes no sense or this machine lacks something for it."""
     try:
         options = make_check_line().parse(arguments)
         if options.words and (options.job is None or len(options.words) > 1):
@@ -129,18 +140,17 @@ def run_check(console: Console, arguments: "Sequence[str]") -> int:
         if options.expect is not None and options.job is None:
             raise UsageError("--expect goes with --job")
         servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
-    except (UsageError, ValueError) as error:
-        console.write("GEARMAN UNKNOWN - %s\n" % error)
-        return NOT_TOLD
+    except (UsageError, GearmanError, ValueError) as error:
+        return [Finding(NOT_TOLD, str(error))]
+    except OSError as error:
+        return [Finding(NOT_TOLD, error.strerror or str(error))]
     findings = []  # type: List[Finding]
     for server in servers:
         whose = join_address(server) + ": " if len(servers) > 1 else ""
         findings += [Finding(one.status, whose + one.text, [(whose + label, value, limit, unit)
                                                             for label, value, limit, unit in one.figures])
                      for one in _check_server(server, options, tls)]
-    status, line = report(findings)
-    console.write(line)
-    return status
+    return findings
 
 
 def report(findings: "Sequence[Finding]") -> "Tuple[int, str]":

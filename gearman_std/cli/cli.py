@@ -111,21 +111,28 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     if old_name:
         return _run_as(old_name, console, words)
     name = words.pop(0) if words else ""
-    if name not in ("server", "worker"):  # these two first get ready for signals
-        release_signals()
     if name in _COMMANDS:
         console.command = name
-        return run_command(console, _load(name)[0], words)
-    return run_command(console, _run_none, [name])
+        return run_command(console, _let_signals_in(name, _load(name)[0]), words)
+    return run_command(console, _let_signals_in(name, _run_none), [name])
 
 
 def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
     """Run as one of gearmand's programs."""
     name = OLD_NAMES[old_name]
-    if name != "server":
-        release_signals()
     console.program = old_name
-    return run_command(console, run_under_name(old_name, _load(name)[0]), words)
+    return run_command(console, _let_signals_in(name, run_under_name(old_name, _load(name)[0])), words)
+
+
+def _let_signals_in(name: str, run: "RunCommand") -> "RunCommand":
+    """A command that lets the signals through when it begins; these two do it themselves, when they are ready for them."""
+    if name in ("server", "worker"):
+        return run
+
+    def run_with_signals(console: Console, words: "Sequence[str]") -> int:
+        release_signals()
+        return run(console, words)
+    return run_with_signals
 
 
 def _run_none(console: Console, words: "Sequence[str]") -> int:

@@ -46,7 +46,7 @@ class Console:
 
     def read(self) -> bytes:
         """All of standard input.  Raises OSError."""
-        stdin = self._open(self.stdin)
+        stdin = self._open(self.stdin, "input")
         pieces = [stdin.read()]
         while pieces[-1] != b"" and _is_non_blocking(stdin):  # a non-blocking read returns what is there, None for nothing
             if pieces[-1] is None:
@@ -56,7 +56,7 @@ class Console:
 
     def read_line(self) -> bytes:
         """The next line of standard input as soon as it is there, empty at the end.  Raises OSError."""
-        stdin = self._open(self.stdin)
+        stdin = self._open(self.stdin, "input")
         line = bytes(stdin.readline())
         while not line.endswith(b"\n") and _is_non_blocking(stdin):
             more = stdin.read(1)
@@ -73,7 +73,7 @@ class Console:
 
         Raises Quit if nobody reads it any more, and OSError for other trouble.
         """
-        stdout = self._open(self.stdout)
+        stdout = self._open(self.stdout, "output")
         rest = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
         try:
             while rest:
@@ -88,7 +88,7 @@ class Console:
     def warn(self, data: "Union[bytes, str]") -> None:
         """Write to standard error; errors are ignored, because there is no other place to report them."""
         try:
-            self.stderr.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+            self.stderr.write(_readable(data) if isinstance(data, str) else data)
             self.stderr.flush()
         except (OSError, AttributeError, ValueError):
             self.stderr = None
@@ -98,9 +98,9 @@ class Console:
         self.warn("%s: %s\n" % (self.label, " ".join(text.split())))
 
     @staticmethod
-    def _open(stream: "Optional[Any]") -> "Any":
+    def _open(stream: "Optional[Any]", name: str) -> "Any":
         if stream is None:
-            raise OSError(errno.EBADF, "standard input or output is closed")
+            raise OSError(errno.EBADF, "standard %s is closed" % name)
         return stream
 
     @staticmethod
@@ -112,6 +112,15 @@ class Console:
             os.close(nowhere)
         except (OSError, AttributeError):
             return
+
+
+def _readable(text: str) -> bytes:
+    """A text as UTF-8, with \\x and two digits for each byte of the command line in it that is no text."""
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # there are surrogates that stand for no byte
+        pass
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _is_non_blocking(stream: "Any") -> bool:

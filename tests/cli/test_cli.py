@@ -98,6 +98,22 @@ def test_a_command_loads_nothing_that_it_does_not_use(sources, words, folders):
     assert _HEAVY.intersection(loaded) == ({"json"} if asks_json else set())
 
 
+_INTERRUPTED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+os.kill(os.getpid(), signal.SIGINT)  # it comes as soon as the program lets it
+os.execv(sys.executable, [sys.executable, "-m", "gearman_std"] + sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("command", [[command] for command in COMMANDS if command not in ("server", "worker")] + [
+    [], ["--version"], ["nothing"]])
+def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback(command):
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED] + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_with_closed_standard_streams():
     """As some cron and init programs start it."""
     code = "import os, sys; os.close(0); os.close(1); os.close(2); os.execv(sys.executable, [sys.executable] + sys.argv[1:])"

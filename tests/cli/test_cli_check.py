@@ -1,5 +1,6 @@
 """The command `check`: exit status and one line, for each limit, with servers that tell all, little, or nothing."""
 import io
+import os
 
 import pytest
 
@@ -153,6 +154,30 @@ def test_no_server_is_critical():
 def test_what_makes_no_sense_is_unknown(words):
     status, line = check(*words)
     assert status == NOT_TOLD and line.startswith("GEARMAN UNKNOWN - ") and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--tls-ca", "/nowhere"], ["--tls-certificate", os.devnull], ["--tls-ca", "/\nor/|"]])
+def test_files_that_cannot_be_used_are_unknown_not_a_warning(words):
+    status, line = check("-S", *words)
+    assert status == NOT_TOLD and line.startswith("GEARMAN UNKNOWN - ")
+    assert line.count("\n") == 1 and "|" not in line
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_help_and_version_are_there_as_for_any_command(words):
+    assert check(*words)[0] == OK
+
+
+@pytest.mark.parametrize("stdout", [None, "/dev/full"])
+def test_a_line_that_cannot_be_written_is_unknown_not_a_warning(stdout, server):
+    there = Console("check", io.BytesIO(), None, io.BytesIO())
+    there.stdout = stdout and open(stdout, "wb", 0)
+    try:
+        assert main(["check", "-h", "%s:%d" % server], there) == NOT_TOLD
+    finally:
+        if stdout:
+            there.stdout.close()
+    assert there.stderr.getvalue().startswith(b"gearman-std check: ")
 
 
 def test_a_success_that_lies_ahead_since_the_clock_was_set_back_says_nothing():

@@ -120,9 +120,19 @@ def test_complaints_take_one_line():
     assert there.stderr.getvalue() == b"gearman-std test: two lines\n"
 
 
-def test_a_closed_standard_output_is_an_error():
+@pytest.mark.parametrize("text, shown", [("\udcff\udcfe", b"\\xff\\xfe"), ("\udcc3\udca4", "\xe4".encode()),
+                                         ("\xe4", "\xe4".encode()), ("\ud800 \udcff", b"\\ud800 \\udcff")])
+def test_bytes_of_the_command_line_that_are_no_text_are_shown_as_bytes(text, shown):
+    """Where Python takes the locale C for ASCII, all other letters are such bytes, too."""
+    there = Console("test", stderr=io.BytesIO())
+    there.complain(text)
+    assert there.stderr.getvalue() == b"gearman-std test: " + shown + b"\n"
+
+
+def test_a_closed_standard_stream_is_an_error_that_names_it():
     there = Console("test")
     there.stdout = there.stdin = None
-    for use in (lambda: there.write(b""), there.read, there.read_line):
-        with pytest.raises(OSError):
+    for use, name in ((lambda: there.write(b""), "output"), (there.read, "input"), (there.read_line, "input")):
+        with pytest.raises(OSError) as raised:
             use()
+        assert raised.value.strerror == "standard %s is closed" % name
