@@ -33,6 +33,7 @@ _ADMIN_STATUSES = """
 1  a server refused something, or no server knows the --job
 2  the command line makes no sense
 3  a server cannot be reached, or did not answer in time
+130  interrupted by Ctrl-C
 """
 
 # What is sent for an action; the word given with it comes last.

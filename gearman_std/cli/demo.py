@@ -46,6 +46,8 @@ packet at a time; without a FILE, two files are counted.
 _DEMO_STATUSES = """
 0  all files were counted
 1  some were not, or the demo broke down
+2  the command line makes no sense
+130  interrupted by Ctrl-C; 143 terminated
 """
 _DEMO_EXAMPLES = """
 gearman-std demo

@@ -9,8 +9,9 @@ import time
 from ..client.admin import AdminClient
 from ..errors import GearmanError
 from ..net.addresses import join_address
-from .common import address_options, ask_figures, find_servers, find_tls, need_module
+from .common import address_options, ask_figures, find_servers, find_tls, need_module, terminate
 from .console import DONE, UNREACHABLE, Console
+from .daemon import SignalHandlers
 from .options import CommandLine, OneOf, Option, UsageError, read_seconds
 from .tables import fit, show_duration
 
@@ -35,7 +36,7 @@ _TOP_STATUSES = """
 1  there is no screen on this terminal
 2  the command line makes no sense
 3  a server cannot be reached, and --once or no terminal wants one table
-130  interrupted by Ctrl-C
+130  interrupted by Ctrl-C; 143 terminated
 """
 _TOP_EXAMPLES = """
 gearman-std top
@@ -162,7 +163,8 @@ def run_top(console: Console, arguments: "Sequence[str]") -> int:
         except error as trouble:
             raise GearmanError("no screen on a terminal of the type %r, --once does without: %s" % (
                 os.environ.get("TERM", ""), trouble)) from None
-        wrapper(lambda screen: Screen(screen, watch, options.sort, options.filter, options.interval).run())
+        with SignalHandlers({"SIGTERM": terminate}):  # else curses would end the program with status 1
+            wrapper(lambda screen: Screen(screen, watch, options.sort, options.filter, options.interval).run())
         return DONE
     finally:
         for admin in admins:

@@ -1,8 +1,10 @@
 """The command `top`: what it shows of several servers, how it sorts and filters, what keys do."""
 import io
 import os
+import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -202,6 +204,30 @@ def test_a_terminal_of_an_unknown_type_is_told():
         os.close(theirs)
     assert done.returncode == 1 and b"Traceback" not in done.stderr
     assert b"'nonsense'" in done.stderr and b"--once" in done.stderr
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_full_screen_and_leaves_the_terminal_as_it_was(number, status):
+    pytest.importorskip("curses")
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    shown = b""
+    with Server(port=0) as server:
+        watching = subprocess.Popen([sys.executable, "-m", "gearman_std", "top", "-h", "%s:%d" % server.address], stdin=theirs,
+                                    stdout=theirs, stderr=subprocess.PIPE, env=dict(os.environ, TERM="xterm"))
+        try:
+            while b"FUNCTION" not in shown:
+                shown += os.read(ours, 65536)
+            watching.send_signal(number)
+            assert (watching.communicate(timeout=50)[1], watching.returncode) == (b"", status)
+            assert termios.tcgetattr(theirs) == before
+            while not shown.endswith(b"\x1b[?1l\x1b>"):  # what xterm is told last
+                shown += os.read(ours, 65536)
+        finally:
+            watching.kill()
+            watching.communicate()
+            os.close(ours)
+            os.close(theirs)
 
 
 def test_a_server_that_is_not_there():
