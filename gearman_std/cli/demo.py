@@ -40,8 +40,9 @@ _DEMO_NOTES = """
 2. starts worker processes, which register one function with it,
 3. submits one job for each file, with the file's content as data,
 4. prints what comes back, and stops everything.
-With --explain, all connections lead through a proxy like that of `trace`, and when all is done, what has passed is shown, a
-packet at a time; without a FILE, two files are counted.
+With --explain, all connections lead through a proxy like that of `trace`.
+When all is done, what has passed is shown, a packet at a time.
+Without a FILE, two files are counted then.
 """
 _DEMO_STATUSES = """
 0  all files were counted
