@@ -163,12 +163,12 @@ class ImmediateClient(Client):
     def _submit(self, *arguments: "Any") -> None:
         """As Client's; the job has run when this returns, unless a job made the call."""
         super()._submit(*arguments)
-        self._run()
+        self._run(arguments[:1])
 
     def _submit_all(self, tasks: "Sequence[Task]") -> None:
         """As Client's; the jobs have run when this returns, unless a job made the call."""
         super()._submit_all(tasks)
-        self._run()
+        self._run(tasks)
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
         return self._stage.cancel(handle)
@@ -182,9 +182,15 @@ class ImmediateClient(Client):
             self._take_in()
         self._take_in()
 
-    def _run(self) -> None:
-        if not self._stage.within_job:
-            self.advance(0.0)
+    def _run(self, tasks: "Sequence[Task]") -> None:
+        """Run what there is to do, and wait for these tasks' jobs if other threads run them."""
+        stage = self._stage
+        if not stage.within_job:
+            self._take_in()  # so that the handles are known
+            handles = {task._submission.handle for task in tasks}
+            while stage.work(stage.clock(), handles):
+                self._take_in()
+            self._take_in()
 
     def _take_in(self) -> None:
         """Give the tasks what has arrived for them."""
@@ -346,7 +352,7 @@ class _Stage:
         self._ended = threading.Condition(self.lock)  # notified when a job has ended
         self._now = 0.0
         self._began = float(ceil(time.time()))
-        self._running = []          # type: List[int] # the thread of each job that runs
+        self._running = {}          # type: Dict[WorkerJob, int] # the thread of each job that runs
         self._retries = Timers()    # when jobs are to be tried again
         self._count = 0
         self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
@@ -374,7 +380,7 @@ class _Stage:
     @property
     def within_job(self) -> bool:
         """Whether the calling thread is running a job."""
-        return threading.get_ident() in self._running
+        return threading.get_ident() in list(self._running.values())
 
     @property
     def ready(self) -> "List[int]":
@@ -407,19 +413,19 @@ class _Stage:
             return NoWorker("this would wait for ever: no function was registered as %s" % missing)
         return JobTimeout("this would wait for ever: nothing is left to run")
 
-    def work(self, end: "Optional[float]") -> bool:
+    def work(self, end: "Optional[float]", handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
         """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do.
 
-        Returns when another thread's job has ended too.
+        While other threads run jobs, or some of these `handles` if they are given, wait instead until one has ended.
         """
         with self.lock:
             job = self._next_job()
             if job is None:
-                if any(thread != threading.get_ident() for thread in self._running):
+                if self._others_run(handles):
                     self._ended.wait()
                     return True
                 return self._move_on(end)
-            self._running.append(threading.get_ident())
+            self._running[job] = threading.get_ident()
         outcome = False        # type: Any
         data = b"interrupted"  # type: Any
         try:
@@ -427,12 +433,16 @@ class _Stage:
                                     lambda error: isinstance(error, (Exception, SystemExit)))
         finally:
             with self.lock:
-                self._running.remove(threading.get_ident())
+                del self._running[job]
                 self._end(job, outcome, data)
                 self._ended.notify_all()
         return True
 
     # ----------------------------------------------------------------------------------------------- called with the lock
+
+    def _others_run(self, handles: "Optional[Set[Optional[bytes]]]") -> bool:
+        me = threading.get_ident()
+        return any(thread != me and (handles is None or job.handle in handles) for job, thread in self._running.items())
 
     def _next_job(self) -> "Optional[WorkerJob]":
         self._link.learn(self.worker.abilities)

@@ -16,9 +16,11 @@ from client_tools import CERTIFICATE, KEY
 from gearman_std.client.client import Client
 from gearman_std.client.plan import HIGH, LOW
 from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
+from gearman_std.wire.protocol import SUBMIT_JOB_BG
 from gearman_std.testing import ImmediateClient, JobServer
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
+from patience import until
 
 
 def echo(job):
@@ -426,6 +428,43 @@ def test_a_callback_that_would_wait_for_ever_is_told_so_while_another_thread_wai
         assert task.result() == b""
         with pytest.raises(NoWorker):
             other.result(20)
+
+
+def test_a_submit_does_not_wait_for_the_jobs_of_other_threads(client):
+    """Which may wait for what comes after it."""
+    started, go_on = threading.Event(), threading.Event()
+    client.function("wait")(lambda job: (started.set(), go_on.wait(20)) and None)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(client.run, "wait")
+        assert started.wait(20)
+        assert client.run("echo", "x") == b"x"
+        client.submit("echo", "y", background=True)
+        assert [task.result() for task in client.submit_many([("echo", "1"), ("echo", "2")])] == [b"1", b"2"]
+        assert not other.done()
+        go_on.set()
+        assert other.result(20) == b""
+
+
+def test_a_submit_waits_for_its_job_if_another_thread_runs_that(client, monkeypatch):
+    ran, stage = [], client._stage
+    client.function("note")(lambda job: ran.append(threading.current_thread()))
+    obey, threads = stage.obey, []
+
+    def obey_late(peer, packets):
+        """Another thread takes the job before this one comes to that."""
+        obey(peer, packets)
+        if any(kind == SUBMIT_JOB_BG for kind, _ in packets):
+            monkeypatch.undo()
+            threads.append(threading.Thread(target=client.advance, args=(0,)))
+            threads[0].start()
+            stage.lock.release()
+            until(lambda: stage._running or ran)
+            stage.lock.acquire()
+
+    monkeypatch.setattr(stage, "obey", obey_late)
+    client.submit("note", background=True)
+    assert ran == threads
+    threads[0].join(20)
 
 
 def test_ctrl_c_and_the_outcomes_of_a_test_framework_end_the_call_and_the_job(client):
