@@ -22,8 +22,12 @@ def pause_function(core: "CoreState", function: "Function") -> None:
 def resume_function(core: "CoreState", function: "Function") -> None:
     """Give out the jobs of a function again."""
     if function.paused:
-        function.resume()
         core.ledger.order(PAUSE, function.name, None)
+    _go_on(core, function)
+
+
+def _go_on(core: "CoreState", function: "Function") -> None:
+    function.resume()
     core.registry.note_unused(function, core.now)
     core.turns.finish(core.roster.wake_for_all(function, core.now))
 
@@ -40,6 +44,25 @@ def keep_function(core: "CoreState", function: "Function", kept: bool = True) ->
     if function.kept != kept:
         function.kept = kept
         core.ledger.order(CREATE, function.name, b"" if kept else None)
+
+
+def begin_drop(core: "CoreState", function: "Function") -> None:
+    """A function is being dropped, which takes a while: give out no more of its jobs; its own orders stand no longer."""
+    if function.paused:
+        core.ledger.order(PAUSE, function.name, None)
+    keep_function(core, function, False)
+    function.pause()
+    core.dropping.add(function)
+
+
+def end_drop(core: "CoreState", function: "Function") -> None:
+    """That is done; if it was created again or new jobs have come meanwhile, the function stays."""
+    core.dropping.discard(function)
+    if core.functions.get(function.name) is function:
+        if function.total or function.workers or function.kept:
+            _go_on(core, function)
+        else:
+            core.registry.drop(function)
 
 
 def drop_function(core: "CoreState", function: "Function") -> None:
@@ -67,7 +90,7 @@ def standing_orders(core: "CoreState") -> "Iterator[OrderRecord]":
     for name, limits in max_queues:
         yield OrderRecord(ORDER, b"", MAX_QUEUE, name, b"%d %d %d" % limits)
     for function in functions:
-        if function.paused:
+        if function.paused and function not in core.dropping:
             yield OrderRecord(ORDER, b"", PAUSE, function.name, b"")
         if function.kept:
             yield OrderRecord(ORDER, b"", CREATE, function.name, b"")

@@ -13,7 +13,7 @@ from .uniques import Uniques
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, List, MutableMapping, Optional
+    from typing import Any, Callable, Dict, FrozenSet, List, MutableMapping, Optional, Set
     from .jobs import Function, Job
     from .peers import Peer
 
@@ -61,6 +61,7 @@ class CoreState:
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
         self.draining = False           # no new jobs are accepted, because somebody ordered that, or because it stops
         self.drain_ordered = False
+        self.dropping = set()           # type: Set[Function] # which are paused until all their jobs are set aside
         self.stopping = ""              # "now" or "graceful"
         self.store_trouble = b""        # why background jobs cannot be accepted at present
         self.recurring = {}             # type: MutableMapping[Job, None] # of the jobs, those that recur

@@ -14,7 +14,8 @@ from .jobs import RUNNING, Totals
 from .orders import cancel_job, drop_job, purge_job, requeue_job, run_now
 from .results import story_in_json
 from .rights import ADMIN, STEER, permitted
-from .standing import drain, drop_function, keep_function, limit_function, pause_function, resume_function
+from .standing import (begin_drop, drain, drop_function, end_drop, keep_function, limit_function, pause_function,
+                       resume_function)
 from .stopping import begin_stop
 from .turns import STEP
 
@@ -181,22 +182,13 @@ def _drop_with_jobs(core: "CoreState", function: "Function", forced: bool) -> "R
 
 
 def _drop_jobs(core: "CoreState", function: "Function") -> "Iterator[bytes]":
-    """Drop a function with its jobs; if it was created again or new jobs have come meanwhile, the function stays."""
-    paused = function.paused
-    function.pause()  # for a moment, of which the store knows nothing
-    keep_function(core, function, False)
+    begin_drop(core, function)
     for jobs in core.job_chain.walk():
         for job in jobs:
             if job.function is function and job.later is not None and job.state is not RUNNING:
                 drop_job(core, job)
         yield b""
-    if core.functions.get(function.name) is function:
-        if function.total or function.workers or function.kept:
-            resume_function(core, function)
-        else:
-            if not paused:
-                function.resume()
-            drop_function(core, function)
+    end_drop(core, function)
     yield _OK
 
 

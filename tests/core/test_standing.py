@@ -5,6 +5,9 @@ from gearman_std.core.invariants import check_core
 from gearman_std.core.ledger import ORDER, OrderRecord
 from gearman_std.core.limits import Limits
 from gearman_std.core.standing import restore_order, standing_orders, tell_standing
+from gearman_std.core.rights import STEER
+from gearman_std.core.text import obey
+from gearman_std.core.turns import STEP
 from gearman_std.wire.protocol import JOB_CREATED, SUBMIT_JOB
 
 
@@ -65,6 +68,20 @@ def test_a_function_that_is_dropped_is_no_longer_paused_nor_kept(durable, comman
     found = recorded(durable, command)
     assert sorted(found) == sorted([order("create", b"f", None), order("pause", b"f", None)])
     assert list(standing_orders(durable.core)) == [order("maxqueue", b"f", b"5 5 5")]
+
+
+def test_while_a_function_with_many_jobs_is_dropped_its_pause_is_no_order(durable):
+    client = durable.connects()
+    for _ in range(3 * STEP):
+        client.submits_bg()
+    durable.core.stored()
+    recorded(durable, b"pause function f")
+    drop = obey(durable.core, frozenset([STEER]), [b"drop", b"function", b"f", b"force"])
+    next(drop)
+    assert durable.core.functions[b"f"].paused and list(standing_orders(durable.core)) == []
+    assert durable.core.ledger.records[0] == order("pause", b"f", None)
+    assert b"".join(drop) == b"OK\r\n" and b"f" not in durable.core.functions and not durable.core.dropping
+    assert [record for record in durable.core.ledger.records if record.kind == ORDER] == [order("pause", b"f", None)]
 
 
 def test_a_function_that_cannot_be_dropped_keeps_its_orders(durable):
