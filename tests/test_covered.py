@@ -35,8 +35,8 @@ def test_a_folder_that_has_less_than_it_must_is_named(covered, monkeypatch):
     monkeypatch.setattr(covered, "LEAST", {"wire": 100, "core": 99.5, "net": 90, "": 50})
     lines, failed = covered.judge(covered.figures(REPORT))
     assert failed == ["core"]
-    assert [line for line in lines if "has to be" in line] == [
-        " 99.00 %  core        99 of   100 lines and branches, which has to be 99.5 %"]
+    assert [line for line in lines if "must be" in line] == [
+        " 99.00 %  core        99 of   100 lines and branches, must be 99.5 %"]
 
 
 def test_only_the_folders_that_were_asked_about_are_judged(covered, monkeypatch):
@@ -44,7 +44,7 @@ def test_only_the_folders_that_were_asked_about_are_judged(covered, monkeypatch)
     counts = covered.figures(REPORT)
     failed = [covered.judge(counts, folders)[1] for folders in (None, {"core"}, {"wire"}, set())]
     assert failed == [["", "core"], ["core"], [], []]
-    assert not any("has to be" in line for line in covered.judge(counts, {"wire"})[0])
+    assert not any("must be" in line for line in covered.judge(counts, {"wire"})[0])
 
 
 @pytest.mark.parametrize("places, arguments, folders", [

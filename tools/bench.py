@@ -24,8 +24,8 @@ import time
 from struct import pack
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-QUICK = 0.04      # the load of --quick
-DEADLINE = 120.0  # seconds that a run may take, and one more for each so many jobs:
+QUICK = 0.04      # the load of --quick, as a part of the full one
+DEADLINE = 120.0  # seconds that a run may take, and one second more for each SLOWEST jobs
 SLOWEST = 2000
 START = 15.0      # seconds that a server may take to listen
 IDLE_TIME = 2.0   # seconds during which an idle server is watched
@@ -33,7 +33,7 @@ IDLE_TIME = 2.0   # seconds during which an idle server is watched
 (CAN_DO, PRE_SLEEP, NOOP, SUBMIT_JOB, JOB_CREATED, GRAB_JOB, NO_JOB, JOB_ASSIGN, WORK_COMPLETE, ECHO_REQ, ECHO_RES,
  SUBMIT_JOB_BG) = 1, 4, 6, 7, 8, 9, 10, 11, 13, 16, 17, 18
 
-# What a client counts is the beginning of the packets that it waits for: no workload here looks like one.
+# The answer that a client counts, by what it sends.  It only looks for the head of such packets; no workload looks like one.
 ANSWERS = {SUBMIT_JOB: WORK_COMPLETE, SUBMIT_JOB_BG: JOB_CREATED, ECHO_REQ: ECHO_RES}
 
 # name: the load, see `Load`

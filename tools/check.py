@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Check all that can be checked without running it:  python3 tools/check.py [lint] [types] [users] [single-file]
+"""Check the sources without running them:  python3 tools/check.py [lint] [types] [users] [single-file]
 
 lint: flake8 over the sources, tests and tools.  types: mypy over the package.  users: mypy and pyright over the programs in
-tests/users, with the package and with the single file; they find each line that is marked as wrong, no other, and nothing in
-the single file.  single-file: the sources keep to its rules, and this Python makes it.  Without a name, all of them.
+tests/users, with the package and with the single file; they must find each line that is marked as wrong, no other line, and
+nothing in the single file.  single-file: the sources keep its rules, and this Python builds it.  Without a name: all of them.
 
-Needs pip, but neither root nor anything installed: flake8, mypy and pyright go into an environment of their own in the folder
-.venv-test of the project.  Where pyright cannot be had, as it is a program of Node's, that is told.
+Needs pip, but not root: flake8, mypy and pyright go into an environment of their own in the project's folder .venv-test.  If
+pyright, which needs Node, cannot be installed, a line says so, and the check goes on without it.
 """
 import argparse
 import os
@@ -18,10 +18,10 @@ import tempfile
 
 from environments import ROOT, environment
 
-# Later ones of flake8 do not see names that are used in type comments.
+# Later releases of flake8 do not see names that only type comments use.
 REQUIREMENTS = ["flake8<6", "mypy"]
 PYRIGHT = ["pyright[nodejs]"]
-NEWEST = "3.13"  # that mypy is asked about, beside the Python that runs it
+NEWEST = "3.13"  # mypy checks for this Python, too, beside the one that runs it
 SINGLE_FILE = os.path.join(ROOT, "tools", "single_file.py")
 USERS = os.path.join(ROOT, "tests", "users")
 
@@ -56,7 +56,7 @@ def pyright():
         command = [environment(PYRIGHT, "pyright"), "-m", "pyright"]
         subprocess.check_output(command + ["--version"], stderr=subprocess.STDOUT)
     except (OSError, subprocess.CalledProcessError) as error:
-        print("users: without pyright, which cannot be had here: %s" % error)
+        print("users: without pyright, which cannot be installed here: %s" % error)
         return None
     return command
 
@@ -69,7 +69,7 @@ def found(command, folder):
 
 
 def wanted(folder):
-    """What it is to find: the lines that are marked."""
+    """What a type checker must find: the lines that are marked as wrong."""
     places = set()
     for name in os.listdir(folder):
         if name.endswith(".py") and os.path.exists(os.path.join(USERS, name)):
@@ -84,7 +84,7 @@ def users():
         package, single = os.path.join(folder, "package"), os.path.join(folder, "single")
         shutil.copytree(USERS, package)
         os.symlink(os.path.join(ROOT, "gearman_std"), os.path.join(package, "gearman_std"))
-        # The package is found, and not checked again; nor is the single file, but what is found in it is told.
+        # The package is imported but not checked again; of the single file, which is not checked either, errors are shown.
         with open(os.path.join(package, "pyrightconfig.json"), "w") as file:
             file.write('{"ignore": ["gearman_std", "%s"]}' % os.path.join(ROOT, "gearman_std"))
         shutil.copytree(USERS, single, ignore=shutil.ignore_patterns("*_tests.py"))  # it has no gearman_std.testing

@@ -1,13 +1,13 @@
 """Which lines and branches of the package the tests run, and the gate: no folder may have less than LEAST says.
 
-All folders are judged where all tests run, but for those that a marker leaves out; those of which the tests' folders are named;
-none where files are named, or tests by -k.
+If all tests run, apart from those that a marker leaves out, all folders are judged.  If folders of tests are named, the folders
+of the same names are judged; if files are named, or tests with -k, none is.
 """
 import json
 import os
 import subprocess
 
-# Percent of lines and branches together, by folder; "" is what stands beside the folders.  It may only grow.
+# Percent of lines and branches together, by folder; "" means the modules beside the folders.  The numbers may only grow.
 LEAST = {"wire": 100, "core": 100, "": 96, "cli": 95, "client": 96, "legacy": 95, "net": 95, "server": 96, "store": 95,
          "trace": 94, "web": 95, "worker": 97}
 PACKAGE = "gearman_std"
@@ -20,12 +20,12 @@ def command(python, words):
 
 
 def variables(folder):
-    """The environment variables for processes that are measured; their data go into the folder."""
+    """The environment variables for processes that are measured, which write their data into the folder."""
     return {"COVERAGE_FILE": os.path.join(folder, "coverage")}
 
 
 def figures(report):
-    """By folder: how many lines and branches there are, and how many of them were run, from what `coverage json` writes."""
+    """By folder, how many lines and branches there are and how many were run, from the report of `coverage json`."""
     counts = {}
     for path, file in report["files"].items():
         folder = path.replace(os.sep, "/").rpartition(PACKAGE + "/")[2].rpartition("/")[0]
@@ -37,7 +37,7 @@ def figures(report):
 
 
 def judged(places, arguments):
-    """The folders that are judged where the tests in these places are run, with these arguments; None for all."""
+    """The folders that are judged if the tests in these places are run with these arguments; None means all."""
     if any(argument.startswith("-k") for argument in arguments):
         return set()
     named = {os.path.normpath(place).replace(os.sep, "/") for place in places}
@@ -45,7 +45,7 @@ def judged(places, arguments):
 
 
 def judge(counts, folders=None):
-    """A line for each folder, and those that have too little, of these folders, or of all."""
+    """A line for each folder, and a list of the folders that have too little; `folders` are those to judge, None means all."""
     lines, failed = [], []
     for folder, (there, run) in sorted(counts.items()):
         percent, least = 100.0 * run / there if there else 100.0, LEAST.get(folder, 100)
@@ -53,16 +53,17 @@ def judge(counts, folders=None):
         if too_little:
             failed.append(folder)
         lines.append("%6.2f %%  %-8s %5d of %5d lines and branches%s" % (
-            percent, folder, run, there, ", which has to be %s %%" % least if too_little else ""))
+            percent, folder, run, there, ", must be %s %%" % least if too_little else ""))
     return lines, failed
 
 
 def tell(python, folder, environment, folders):
-    """Say what was measured; returns whether it is enough in these folders, or, if that is None, in all."""
+    """Print what was measured; return whether it is enough in these folders, None for all folders."""
     def coverage(*words):
         subprocess.check_call([python, "-m", "coverage"] + list(words), cwd=folder, env=environment)
     coverage("combine", "-q")
-    path = os.path.join(os.path.dirname(environment["COVERAGE_FILE"]), "report.json")  # no name of what there is to combine
+    # The name must not begin as those of the data, or `coverage combine` would take it for data.
+    path = os.path.join(os.path.dirname(environment["COVERAGE_FILE"]), "report.json")
     coverage("json", "-q", "-o", path)
     with open(path) as file:
         counts = figures(json.load(file))

@@ -1,18 +1,18 @@
-"""Pictures of states and arrows, as SVG, made from the same tables as the code goes by; where things stand is laid out here.
+"""Pictures of states and arrows, as SVG, made from the tables that the code uses; only the places are laid out here.
 
-A picture names the states and the arrows of its table, each once, or it is not made.
+A picture has each state and each arrow of its table, once; otherwise making it fails.
 """
 import collections
 import math
 from html import escape
 
-# A frame around states from each of which an event leads to the same other one, to its right, which is drawn as one arrow; its
-# corners.
+# A frame around several states: an event that leads from each of them to the same state on the right is drawn as one arrow from
+# the frame.  The numbers are its sides.
 Frame = collections.namedtuple("Frame", "members left top right bottom")
 
-# A picture: where the states stand, by their names; frames, each with its events; and by start and end of an arrow by how much
-# it is bent, or its first and its second half, or at which side of its box one stands that leads back to it (1 is below), and
-# where on it its words stand, from 0 to 1.
+# A picture.  `places`: where each state stands.  `frames`: pairs of a frame and its events.  `bends`: by (start, end) of an
+# arrow, how much it is bent, one number or one for each half; if it leads back to its own state, its side (1 is below).
+# `words`: by (start, end), where on the arrow its words stand, from 0 to 1.
 Layout = collections.namedtuple("Layout", "title width height places frames bends words")
 
 STYLE = """
@@ -41,9 +41,9 @@ HEIGHT = 34  # of a box
 
 
 class Picture:
-    """One picture, as it is drawn.
+    """Draws one picture.
 
-    `arrows` is the table, {(state, event): state}, in which the state None is what is new.
+    `arrows` is the table, {(state, event): state}; the state None means that there was nothing before.
     """
 
     def __init__(self, layout, arrows):
@@ -83,7 +83,7 @@ class Picture:
         return "\n".join(lines + words + ["</svg>", ""])
 
     def _lines(self):
-        """What is drawn as one: from where, to where, its events; the start is a state or a frame."""
+        """What is drawn as one arrow: the start, which is a state or a frame; the end; the events."""
         framed = {(member, event) for frame, event, _ in self._framed for member in frame.members}
         lines = collections.OrderedDict()
         for (start, event), end in sorted(self._arrows.items()):
@@ -97,7 +97,7 @@ class Picture:
         return 9 * len(state) + 26
 
     def _arrow(self, start, end, events, words):
-        """The lines of one arrow, with its words beside."""
+        """The lines of SVG for one arrow; its words are appended to `words`."""
         if start == end:
             x, y = self._layout.places[start]
             side = self._layout.bends.get((start, end), -1)  # above the box, or below
@@ -118,7 +118,7 @@ class Picture:
         return self._path(part(curve, begin, arrive))
 
     def _leaves(self, curve, state):
-        """Where on a curve that begins in the middle of a state it leaves its box."""
+        """Where a curve that begins in the middle of a state leaves the state's box, from 0 to 1."""
         x0, y0 = self._layout.places[state]
         width = self._width(state) if state != NEW else 44
         step = 0
@@ -147,7 +147,7 @@ class Picture:
 
 
 def point(curve, where):
-    """The point of a curve of Bézier's."""
+    """A point of a Bézier curve."""
     rest = 1 - where
     weights = (rest ** 3, 3 * rest * rest * where, 3 * rest * where * where, where ** 3)
     return tuple(sum(weight * place[axis] for weight, place in zip(weights, curve)) for axis in (0, 1))

@@ -1,4 +1,4 @@
-"""Virtual environments of the project's own, in its folder .venv-test, each made when it is first needed."""
+"""The project's own virtual environments, in its folder .venv-test; each is made when it is first needed."""
 import hashlib
 import os
 import shutil
@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def environment(requirements, purpose=""):
-    """The interpreter of an environment with these packages, made for this interpreter if it is not there yet."""
+    """The path of the Python in an environment with these packages.  The environment is made if it is not there yet."""
     stamp = hashlib.sha256(" ".join([sys.executable, sys.version] + requirements).encode()).hexdigest()
     name = "%s%s-%d.%d-%s" % ((purpose and purpose + "-", sys.implementation.name) + sys.version_info[:2] + (stamp[:8],))
     folder = os.path.join(ROOT, ".venv-test", name)

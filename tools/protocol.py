@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make gearman_std/docs/PROTOCOL.md and its pictures:  python3 tools/protocol.py [--check]
 
-The page is tools/protocol.md, in which whatever stands between {{ and }} is made here: out of the tables of packets, meanings
-and states, and by playing scenes (see scenes.py) against the server's core, whose every answer stands in the page as it came.
-What is wrong with the source, such as a packet without a section, or a test that is not there, is told instead.  The bytes
-are the same on every Python.  With --check nothing is written; the exit status is 1 where the files are not what would be.
+The page is tools/protocol.md, with everything between {{ and }} replaced: by tables made from those of packets, meanings and
+states, and by conversations that are played with the server's core (see scenes.py), so that the page shows its real answers.
+An error in tools/protocol.md, such as a packet without a section, or a test that does not exist, is printed, and nothing is
+written.  The result is the same on every Python.  With --check nothing is written; the exit status is 1 if the files differ.
 """
 import argparse
 import collections
@@ -36,7 +36,7 @@ SOURCE = os.path.join(ROOT, "tools", "protocol.md")
 PAGE = "PROTOCOL.md"
 COMMAND = "python3 tools/protocol.py"
 NOTICE = "<!-- Made by `%s` from tools/protocol.md and the code; change these. -->\n\n" % COMMAND
-MOST_RECORDINGS = 4  # that are named with a packet
+MOST_RECORDINGS = 4  # recordings that are named with a packet
 
 # The pictures, by the names of their files: the layout, and where its table is.
 PICTURES = [("job", diagrams.JOB, "core.jobs", "JOB_ARROWS"), ("connection", diagrams.CONNECTION, "server.channel", "ARROWS"),
@@ -48,7 +48,7 @@ PICTURES = [("job", diagrams.JOB, "core.jobs", "JOB_ARROWS"), ("connection", dia
 NUMBERS = {PACKETS[number][0]: number for number in PACKETS}
 SUBMITS = {number for number, meaning in MEANINGS.items() if protocol.JOB_CREATED in meaning.answers}
 BLOCK = re.compile(r"^\{\{(\w+)(?: ([^\n]*?))?(?:\}\}|\n(.*?)^\}\})$", re.S | re.M)
-NUMBER = re.compile(r"\{\{=([a-z_.]+):([^}]+)\}\}")  # what a name, or more, of a module stands for
+NUMBER = re.compile(r"\{\{=([a-z_.]+):([^}]+)\}\}")  # the value of an expression in a module
 SUBMITTING = re.compile(r"SUBMIT\((.*), (.*), (.*)\)")  # function, unique and workload of a submit of each kind
 
 
@@ -83,7 +83,7 @@ def names(numbers):
 
 
 def paragraphs_of(where):
-    """Those of the docstring of a module, or of a class behind a colon, but for the first one, the owner and the source."""
+    """The paragraphs of a docstring, except the first one, the owner and the source; `where` is MODULE or MODULE:CLASS."""
     where, _, name = where.partition(":")
     documented = getattr(module(where), name) if name else module(where)
     return [paragraph.replace("``", "`") for paragraph in inspect.getdoc(documented).split("\n\n")[1:]
@@ -91,7 +91,7 @@ def paragraphs_of(where):
 
 
 def names_of_submits(numbers):
-    """Packets by their names; all that submit are called so."""
+    """The names of packets; if all that submit a job are among them, these are called "any submit"."""
     rest = [number for number in numbers if number not in SUBMITS]
     if len(numbers) - len(rest) < len(SUBMITS):
         return names(numbers)
@@ -100,7 +100,7 @@ def names_of_submits(numbers):
 
 @functools.lru_cache(maxsize=None)
 def general_errors(number):
-    """What any packet of its kind is answered with: if an argument is missing, and if its sender may do nothing."""
+    """The errors that do not depend on what a packet means: for a missing argument, and for a sender without any right."""
     found = []
     for rights, missing in ((ALL_RIGHTS, 2 if "aggregator" in PACKETS[number][2] else 1), (frozenset(), 0)):
         talker = scenes.World().connects(rights)
@@ -113,17 +113,17 @@ def general_errors(number):
 
 
 class Page:
-    """The page as it is made."""
+    """Makes the page."""
 
     def __init__(self, source):
         self._source = source
         self._described = []   # packets that have a section
-        self._commands = []    # text commands that have one
-        self._provoked = {}    # by packet type: the codes of errors that it was answered with
+        self._commands = []    # text commands that have a section
+        self._provoked = {}    # by packet type: the codes of errors that were seen as its answer
         self._recordings = [(one, packets_of_recording(one)) for one in conversations.load()]
 
     def text(self):
-        """All of it; raises Wrong where the source is."""
+        """The whole page.  Raises Wrong for an error in the source."""
         text = BLOCK.sub(self._expand, self._source)
         text = NUMBER.sub(lambda found: str(eval(found.group(2), vars(module(found.group(1))))), text)
         for name in re.findall(r"\{\{.*", text):
@@ -182,18 +182,18 @@ class Page:
         return "![%s](%s.svg)" % (layout.title, argument)
 
     def make_docstring(self, argument, body):
-        """The docstring of a module or a class without its first sentence, or only so many of the paragraphs after that."""
+        """The docstring of a module or a class without its first paragraph; with a number, at most so many paragraphs."""
         where, _, count = argument.partition(" ")
         return "\n\n".join(paragraphs_of(where)[:int(count) if count else None])
 
     def make_picture(self, argument, body):
-        """What is drawn, or a table, in a docstring."""
+        """The drawing or the table in a docstring."""
         drawn = [paragraph for paragraph in paragraphs_of(argument) if paragraph.startswith("    ")]
         wrong(not drawn, "nothing is drawn there")
         return "\n\n".join(drawn)
 
     def make_held(self, argument, body):
-        """The tests that hold what stands above."""
+        """A line with the tests that check what stands above."""
         return "Held by %s." % ", ".join(map(test_named, body.split("\n")))
 
     # ------------------------------------------------------------------------------------------------------------- the packets
@@ -237,7 +237,7 @@ class Page:
         return "\n\n".join(parts + ([text] if text else []) + [code(played.text())])
 
     def _look_at(self, number, scene):
-        """Check that a scene has the packet it is about, and that its answer is the one in the table."""
+        """Check that a scene shows the packet that it is about, and that the table has the answer."""
         sent = [number_of(event.data) for event in scene.events if event.in_hex and event.way]
         wrong(number not in sent, "its scene shows no such packet as bytes")
         for event, answer in zip(scene.events, scene.events[1:]):
@@ -248,7 +248,7 @@ class Page:
                       PACKETS[kind][0])
 
     def _recorded(self, number):
-        """The conversations that have most to do with a packet."""
+        """The recorded conversations that are most about a packet."""
         having = sorted((one.kind != "contract", -packets.count(number) / len(packets), one.name)
                         for one, packets in self._recordings if number in packets)
         shown = [recording_link(name) for _, _, name in having[:MOST_RECORDINGS]]
@@ -258,7 +258,7 @@ class Page:
     # --------------------------------------------------------------------------------------------------------------- the errors
 
     def make_errors(self, argument, body):
-        """A row for each error, which a scene provokes whose last packet is answered with it."""
+        """A row for each error.  A scene provokes it: the answer to the last packet of the scene is that error."""
         rows, seen = collections.OrderedDict(), set()
         for block in body.split("\n\n"):
             head, _, template = block.partition("\n")
@@ -281,7 +281,7 @@ class Page:
 
     @staticmethod
     def _provoke(text):
-        """The type of the last packet of a scene, and what answers it, which has to be an ERROR."""
+        """The type of the last packet of a scene, and its answer, which must be an ERROR."""
         events = [event for event in play(text).events if event.way]
         last = max(place for place, event in enumerate(events) if event.way == ">")
         answers = [event for event in events[last + 1:] if event.way == "<" and number_of(event.data) == ERROR]

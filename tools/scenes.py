@@ -1,16 +1,16 @@
-"""Conversations with the server's core, played without a socket, and written down as documents show them.
+"""Conversations with the server's core, played without a socket, and shown as text for documents.
 
-A scene is written as the conversations in tests/conformance are, but has only what the peers do; what the server says to that
-comes out of the core as it is played.  Further lines:
+A scene is written as the conversations in tests/conformance are, but it has only what the peers do; when it is played, the core
+adds what the server says.  A scene may also have these lines:
 
     server: wakeup=0 policy.retries=2 limits.jobs=1           settings of the core, in the first line
-    rights: submit                                            of the connections that are made after it
+    rights: submit                                            rights of the connections that are made after it
     --                                                        what comes after it is shown as bytes
     http > POST /reverse "X-Gearman-Priority: low" hello      a request: its headers, each with a colon, and its body
-    the disk has it                                           what was to be stored; or: the disk is full
+    the disk has it                                           what was to be stored is on disk; or: the disk is full
 
-The connection `http` submits jobs by HTTP, `web` asks the page and the API, each other one speaks Gearman.  The core gives out
-the handles H:host:1, H:host:2 and so on.
+The connection `http` submits jobs by HTTP, and `web` asks for the page and the API; all others speak Gearman.  The core gives
+the jobs the handles H:host:1, H:host:2 and so on.
 """
 import ast
 import collections
@@ -45,13 +45,13 @@ NOTES_FROM = 52       # the column in which notes begin, if there is room
 ROW = 12              # bytes in a row of hex
 MEANING_FROM = 3 * ROW + 5
 
-# One thing that happened: whose it is; ">" for what was said to the server, "<" for what it said, "" for what was done; the
-# bytes, or what was done; what has changed for the server since; whether it is shown as bytes.
+# One thing that happened.  `who`: the connection.  `way`: ">" for what was said to the server, "<" for what the server said, ""
+# for something else.  `data`: the bytes that were said, or a text.  `notes`: what it has changed.  `in_hex`: show it as bytes.
 Event = collections.namedtuple("Event", "who way data notes in_hex")
 
 
 def settings_of(text):
-    """The keywords of a World, out of the line of a scene."""
+    """The keywords of a World, from the first line of a scene."""
     keywords, parts = {}, {"policy": {}, "limits": {}}
     for word in text.split():
         name, _, value = word.partition("=")
@@ -111,14 +111,14 @@ class Scene:
         try:
             step = conversations.parse_step(line)
         except (AssertionError, IndexError, KeyError, ValueError):
-            raise ValueError("this is no step of a scene: %s" % line) from None
+            raise ValueError("a scene has no such line: %s" % line) from None
         if "sleep" in step:
             self.world.passes(step["sleep"])
             return self._add("", "", "%g seconds pass" % step["sleep"])
         if "send" in step:
             return self._say(step["conn"], [bytes.fromhex(data) for data in step["send"].split(" ")])
         if "close" not in step:
-            raise ValueError("this is no step of a scene: %s" % line)
+            raise ValueError("a scene has no such line: %s" % line)
         self._talkers.pop(step["conn"]).leaves()
         return self._add(step["conn"], "", "closes")
 
@@ -132,7 +132,7 @@ class Scene:
         return self._talkers[name]
 
     def _keeps(self, function):
-        """Whether it is kept how the background jobs of a function end."""
+        """Whether the server keeps how background jobs of a function end."""
         return bool(self.world.core.registry.policy_of(function).keep)
 
     def _say(self, name, pieces):
@@ -143,10 +143,10 @@ class Scene:
         self._add(name, ">", pieces[-1])
 
     def _add(self, who, way, data):
-        """Something was done or said: note it, and what the server says, in the order in which it began to say that."""
+        """Something was done or said: add it, and then what the server says, in the order in which it began to say it."""
         self.events.append(Event(who, way, data, self._changes(), self._in_hex))
         if self.world.core.ledger.promises:
-            return  # the disk comes before the answer
+            return  # the answers come after the disk has what was promised
         names = {talker.peer: (name, talker) for name, talker in self._talkers.items()}
         for peer in list(self.world.core.unsent):
             name, talker = names[peer]
@@ -166,7 +166,7 @@ class Scene:
                 self.events.append(Event(name, "", "is closed by the server", [], self._in_hex))
 
     def _changes(self):
-        """In words, what has changed since the last look."""
+        """What has changed since the last call, in words."""
         core, notes = self.world.core, []
         jobs = {job.handle.decode(): job.state for job in list(core.jobs.values()) + list(core.aside.values())}
         for handle in sorted(set(self._jobs) | set(jobs)):
@@ -181,7 +181,7 @@ class Scene:
         return notes
 
     def text(self):
-        """As a document shows it; of what the server says by HTTP, headers that it has said before are left out."""
+        """The scene as a document shows it.  Headers of HTTP that the server has sent before are left out."""
         lines, headers = [], set()
         for event in self.events:
             if event.way == "<" and event.who in ("http", "web"):
@@ -194,7 +194,7 @@ class Scene:
 
 
 def without(headers, lines):
-    """The lines of a response, without the headers that there were already; takes note of the others."""
+    """The lines of a response without those headers that are in `headers`; the others are added to `headers`."""
     left = []
     end = next((place for place, line in enumerate(lines) if line.endswith(" <")), len(lines))
     for line in lines[:end]:
@@ -207,7 +207,7 @@ def without(headers, lines):
 
 
 def units_of(said):
-    """What a server said, in packets and lines of text."""
+    """What a server said, cut into packets and lines of text."""
     units = []
     while said:
         if said.startswith(b"\0"):
@@ -236,10 +236,10 @@ def lines_of(event):
 
 
 def words_of(data, magic):
-    """A packet, or a line of text, as the conversations have it."""
+    """A packet or a line of text in the language of the conversations."""
     if not data.startswith(b"\0"):
         text = conversations.word_text(conversations.items(data.hex()), quoted=True)
-        return text.replace("\\x7b", "{").replace("\\x7d", "}")  # which mean something only in what is recorded
+        return text.replace("\\x7b", "{").replace("\\x7d", "}")  # only recordings need these escapes
     names = PACKETS[number_of(data)][2] if number_of(data) in PACKETS else ()
     arguments = data[HEADER_SIZE:].split(b"\0", len(names) - 1)
     if len(names) < 2 or len(arguments) != len(names) or data[:4] != magic:
@@ -254,7 +254,7 @@ def number_of(packet):
 
 
 def rows_of(event):
-    """An event in bytes, each row with what it means, and its notes."""
+    """An event as bytes, with what each row means, and with its notes."""
     first = "%s %s %s" % (event.who, event.way, name_of(event.data))
     if event.notes:
         first = "%-*s  # %s" % (NOTES_FROM, first, "; ".join(event.notes))
@@ -267,7 +267,7 @@ def name_of(packet):
 
 
 def packet_rows(packet):
-    """A packet in bytes, each part of it in a row, or several, with what it means."""
+    """A packet as bytes: each part in rows of its own, with what it means."""
     number, size = struct.unpack_from(">II", packet, 4)
     rows = [(packet[:HEADER_SIZE], '"\\0%s", a %s; type %d; %d byte%s follow%s' % (
         packet[1:4].decode(), "request" if packet[:4] == REQUEST_MAGIC else "response", number, size,

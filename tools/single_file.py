@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """Build the package as one file:  python3 tools/single_file.py [--legacy] [-o FILE | --check FILE]
 
-The file, build/gearman_std.py unless -o names another, is importable and runnable, and the same byte for byte whatever Python
-builds it: the sources' text is put together, never printed from a parse.  With --check nothing is written; the exit status
-tells whether FILE is what would be.
+The file, build/gearman_std.py unless -o names another, can be imported and run.  Every Python builds the same bytes, because
+the texts of the sources are put together as they are.  With --check nothing is written; the exit status is 0 if FILE has those
+bytes.
 
-What the sources must keep to, or there is an error with file and line and no output:
+The sources must keep these rules; otherwise there is an error with file and line, and no output:
 - Package-internal imports are `from .module import Name` or `from ..folder.module import Name`, at top level or in a function,
   without `as`, from where the name is defined; no cycles among those at top level.
 - A folder's __init__.py has nothing but such imports and __all__; the single file leaves it out.
 - A top-level name is defined in one module only, is not a module's name, and an imported one means the same everywhere.
 - Nothing uses __name__, __file__, __doc__ and their like.
 
-The folder legacy, whose classes have the names of other packages', is not put together with the others.  With --legacy the
-file is build/gearman.py, which has its modules as texts beside, and is found as gearman, gearman.client and so on.
+The folder legacy is left out, because its classes have the names of other packages' classes.  With --legacy the file is
+build/gearman.py: the modules of that folder stand at its end as texts, and `import` finds them as gearman, gearman.client and
+so on.
 """
 import argparse
 import ast
@@ -36,7 +37,7 @@ BANNER = "# " + "=" * 126
 HEADER = '''\
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-# For the type checkers of the program that this file is copied into; the sources that it is built from have been checked.
+# These lines are for the type checkers of a program that has a copy of this file; its sources are checked.
 # mypy: ignore-errors
 # pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 # pyright: reportIncompatibleMethodOverride=false, reportInvalidTypeForm=false, reportPossiblyUnboundVariable=false
@@ -58,7 +59,7 @@ Contents, with the line where each begins:
 
 FOOTER = '''
 def _alias_modules() -> None:
-    """Let this one module answer to the names of the package's modules, under whatever name it was imported itself."""
+    """Let `import` find this module by the names of the package's modules, too, whatever its own name is."""
     import sys
     this = sys.modules.get(__name__)
     if this is None or vars(this) is not globals():
@@ -82,8 +83,8 @@ if __name__ == "__main__":
 
 
 LEGACY_MORE = """
-Beside a script that says ``import gearman``, it is python-gearman 2.0 to that, too: gearman.GearmanClient, gearman.errors and
-so on are the modules of the folder legacy, whose texts stand at the end.
+Beside a script that says ``import gearman``, it takes the place of python-gearman 2.0: gearman.GearmanClient, gearman.errors
+and so on come from the modules of the folder legacy, whose texts stand at the end.
 """
 
 LEGACY_START = '''
@@ -92,7 +93,7 @@ _LEGACY = {}  # type: Dict[str, Tuple[str, str]] # the file of each module of th
 
 LEGACY_FOOTER = '''
 class _LegacyModules:
-    """Finds the modules of the folder legacy, whose texts are above, under the name of a package that nothing else has.
+    """Finds the modules of the folder legacy, whose texts are above, in a package with a name that nothing else has.
 
     Owner: nobody, it does not change.
     """
@@ -104,7 +105,7 @@ class _LegacyModules:
         return "<_LegacyModules of %s>" % self._package
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """What `import` asks: how to load the module of that name; None if it is none of these."""
+        """Called by `import`: how to load the module of that name; None if it is none of these."""
         package, _, part = (name + ".").partition(".legacy.")
         if package != self._package or part[:-1] not in _LEGACY:
             return None
@@ -112,7 +113,7 @@ class _LegacyModules:
         return ModuleSpec(name, self, is_package=not part)
 
     def create_module(self, spec: "Any") -> None:
-        """An ordinary one."""
+        """Do nothing, so that `import` makes an ordinary module."""
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's text."""
@@ -125,8 +126,10 @@ class _LegacyModules:
 
 
 def _alias_modules() -> None:
-    """Have this module found as {name}, or as what it is called, with python-gearman's classes and submodules; its own modules
-    have names that only the folder legacy asks for."""
+    """Let `import` find this module as {name}, or by its own name, with python-gearman's classes and submodules.
+
+    The package's other modules get names that only the folder legacy uses.
+    """
     import sys
     from importlib import import_module
     this = sys.modules.get(__name__)
@@ -150,11 +153,11 @@ if __name__ == "__main__":
 
 
 class RuleBroken(Exception):
-    """The sources do not keep to a rule that the single file needs."""
+    """The sources break a rule that the single file needs."""
 
 
 class Module:
-    """One source file: its text in top-level statements, and what it imports and defines."""
+    """One source file: its lines, and what it imports and defines at top level."""
 
     def __init__(self, folder, file_name, apart=False):
         self.apart = apart
@@ -169,11 +172,11 @@ class Module:
         self.tree = ast.parse(text, file_name)
         self.ends = logical_lines(text)
         self.docstring = ast.get_docstring(self.tree) or ""
-        self.needs = {}      # module: line, of the package-internal imports that run
-        self.wants = []      # (module, name, line), of all of them, those for type checkers included
+        self.needs = {}      # module: line, of the package-internal imports at top level
+        self.wants = []      # (module, name, line), of all package-internal imports, also those for type checkers
         self.defined = {}    # name: line
         self.imported = {}   # name: (origin, line)
-        self.typed = {}      # name: line, defined for type checkers
+        self.typed = {}      # name: line, defined only for type checkers
         self.dropped = set()  # numbers of the lines that the single file leaves out
         self._check_everywhere()
         for node in self.tree.body:
@@ -227,7 +230,7 @@ class Module:
                     raise self.wrong(block[0].lineno, "a block that has nothing but imports that the single file leaves out")
 
     def _take_from(self, node):
-        """Note what a package-internal import imports, and return the module; the single file leaves the import out."""
+        """Note what a package-internal import imports, drop its lines, and return the name of its module."""
         source = ".".join(self.folder[:len(self.folder) + 1 - node.level] + ([node.module] if node.module else []))
         for name in node.names:
             self.wants.append((source, name.name, node.lineno))
@@ -235,7 +238,7 @@ class Module:
         return source
 
     def _top_level(self, node, typing):
-        """Take note of what a top-level statement defines and imports."""
+        """Note what a top-level statement defines and imports."""
         defined = self.typed if typing else self.defined
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             self._define(defined, node.name, node.lineno)
@@ -292,8 +295,7 @@ class Module:
     def leave_out(self, typed_before, first, typing_names):
         """Drop from the text what the single file has already: TYPE_CHECKING, and names for type checkers.
 
-        The first module imports from typing for all: a hundred conditional imports are too many for pyright, which then knows
-        nothing of the names.
+        The first module imports all names from typing: with a hundred conditional imports, pyright would not know the names.
         """
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and names_in(node.targets[0]) == ["TYPE_CHECKING"]:
@@ -319,13 +321,13 @@ class Module:
                     self.drop(node.lineno)
 
     def text(self):
-        """The module's lines for the single file, without blank ones at either end."""
+        """The module's lines for the single file, without blank lines at the begin and the end."""
         kept = [line.rstrip() for number, line in enumerate(self.lines, 1) if number not in self.dropped]
         return re.sub(r"\n{4,}", "\n\n\n", "\n".join(kept)).strip("\n")
 
 
 def logical_lines(text):
-    """{line: last line} for the lines on which a logical line begins."""
+    """{first line: last line} of each logical line."""
     ends, start = {}, None
     skipped = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -351,7 +353,7 @@ def names_in(target):
 
 
 def in_import_order(modules):
-    """The modules, each after those it imports, otherwise by name; the package's __init__ comes last."""
+    """The modules, sorted by name, but each after those that it imports; the package's __init__ comes last."""
     names = {module.name for module in modules}
     for module in modules:
         for needed, line in module.needs.items():
@@ -415,19 +417,19 @@ def load(folder):
 
 
 def load_apart(folder):
-    """The modules of the folder that is not put together with the others.  Raises RuleBroken."""
+    """The modules of the folder legacy.  Raises RuleBroken."""
     return [Module(folder, name, apart=True) for name in sorted(source_files(folder))
             if name.startswith(APART + "/") and not name.endswith("/__init__.py")]
 
 
 def source_files(folder):
-    """The names of the package's sources, from its folder on, with slashes."""
+    """The paths of the package's sources, relative to its folder, with slashes."""
     return [os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")
             for path, _, names in os.walk(folder) for name in names if name.endswith(".py")]
 
 
 def legacy_sections(folder):
-    """The modules of the folder legacy, and how their texts stand in the file.  Raises RuleBroken."""
+    """The modules of the folder legacy, each with its section of the file.  Raises RuleBroken."""
     sections = []
     for file_name in sorted(name for name in source_files(folder) if name.startswith(APART + "/")):
         module = Module(folder, file_name, apart=True)
@@ -486,7 +488,7 @@ def build(root=ROOT, legacy=False):
 
 
 def wrapped(names):
-    """The names over lines of up to 128 columns, for the footer's tuple."""
+    """The names broken into lines, for the tuple in the footer."""
     lines = [""]
     for name in names.split(" "):
         if len(lines[-1]) + len(name) > 100:
@@ -498,7 +500,7 @@ def wrapped(names):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Build the package as one file.")
     target = parser.add_mutually_exclusive_group()
-    parser.add_argument("--legacy", action="store_true", help="make it python-gearman, too, for scripts that import that")
+    parser.add_argument("--legacy", action="store_true", help="let it be python-gearman, too, for scripts that import that")
     target.add_argument("-o", "--output", metavar="FILE",
                         help="where to write it (default: build/%s.py, with --legacy build/%s.py)" % (PACKAGE, LEGACY_NAME))
     target.add_argument("--check", metavar="FILE", help="write nothing; compare with FILE")
@@ -517,7 +519,7 @@ def main(arguments=None):
             print("single_file: %s" % error, file=sys.stderr)
             return 1
         if not same:
-            print("single_file: %s is not what the sources make: build it again" % options.check, file=sys.stderr)
+            print("single_file: %s differs from what the sources make: build it again" % options.check, file=sys.stderr)
             return 1
         return 0
     output = options.output or os.path.join(ROOT, "build", (LEGACY_NAME if options.legacy else PACKAGE) + ".py")

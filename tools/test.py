@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [--coverage] [pytest arguments]
 
-All of them run in one process more than there are processors, or in as many as --lanes says; those of a file, or of several,
-in one.  Needs Python 3.6 or later and pip, nothing else: pytest and pytest-timeout go into an environment of this
-interpreter's own, in the folder .venv-test of the project, made at the first run.  With --single-file the tests run against
-the single-file build of the package, in a folder that has only that file, tests/ and tools/.  With --again a test that fails
-runs once more when all others are done; what passes then is told, and does not count as failed.  With --coverage, for which
-Python has to be 3.10 or later and which installs coverage.py into an environment of its own, the lines and branches of the
-package are told that were run.  Those of each folder have to be as many as tools/covered.py says; where folders of tests are
-named, as tests/wire tests/core, only those of the same name; where files are, or tests by -k, nothing has to be.
+All tests run in several processes: one more than there are processors, or as many as --lanes says.  If files or folders are
+named, one process runs them.  Needs only Python 3.6 or later, and pip: the first run makes an environment for this interpreter
+in the project's folder .venv-test, and installs pytest and pytest-timeout there.
+
+--single-file runs the tests against the single-file build of the package, in a folder that has only that file, tests/ and
+tools/.  --again runs a test that has failed once more when all others are done; if it passes then, that is printed, and it does
+not count as failed.  --coverage prints which lines and branches of the package were run, and fails if a folder has less than
+tools/covered.py says.  If folders of tests are named, such as tests/wire tests/core, only the folders of the same names count;
+if files are named, or tests with -k, none does.  It needs Python 3.10 or later, and installs coverage.py in an environment of
+its own.
 """
 import argparse
 import concurrent.futures
@@ -25,8 +27,8 @@ import time
 import covered
 from environments import ROOT, environment
 
-# The last releases that run on old interpreters: pip 18, and any pip where an index does not tell what Python a release needs,
-# would take newer ones.
+# The last releases that run on old interpreters.  pip 18 would take newer ones; so would any pip whose index does not tell
+# which Python a release needs.
 REQUIREMENTS = {
     (3, 6): ["pytest<=7.0.1", "pytest-timeout<=2.1.0", "attrs<=22.2.0", "importlib-metadata<=4.8.3", "iniconfig<=1.1.1",
              "packaging<=21.3", "pluggy<=1.0.0", "py<=1.11.0", "pyparsing<=3.0.9", "tomli<=1.2.3", "typing-extensions<=4.1.1",
@@ -43,7 +45,7 @@ NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
 # The shares of the tests that a lane runs, each in a process of its own: the large ones first, so that with the last ones all
 # lanes end at about the same time.
 SHARES = (0.45, 0.3, 0.15, 0.1)
-# About how many seconds a file takes, where it is more than its size makes believe; of others, a second for each 10,000 bytes.
+# About how many seconds a file takes.  Any other file is taken to need a second for each 10,000 bytes.
 SECONDS = {
     "tests/cli/test_cli_worker.py": 40, "tests/test_single_file.py": 30, "tests/cli/test_cli_server.py": 25,
     "tests/worker/test_worker_survival.py": 15, "tests/test_package.py": 15, "tests/cli/test_cli_client.py": 15,
@@ -55,14 +57,15 @@ FAILED, NO_TESTS = 1, 5  # exit statuses of pytest: tests failed; the arguments 
 
 
 def gear():
-    """An interpreter that has the library gear, with which the tests try to work together when CI is set; None without CI."""
+    """An interpreter that has the library gear, for tests with gear's programs; if it is missing, it is made if CI is set, else
+    None is returned."""
     folder = os.path.join(ROOT, ".venv-test", "gear")
     python = os.path.join(folder, "bin", "python")
     if not os.path.exists(os.path.join(folder, "ready")):
         if not os.environ.get("CI"):
             return None
         shutil.rmtree(folder, ignore_errors=True)
-        # Not with this interpreter, which may be too old for it.
+        # Not this interpreter: it may be too old for gear.
         subprocess.check_call(["python3", "-m", "venv", folder])
         subprocess.check_call([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "gear"])
         open(os.path.join(folder, "ready"), "w").close()
@@ -70,7 +73,7 @@ def gear():
 
 
 def single_file_folder():
-    """A folder with the single-file build in the package's place."""
+    """Make a folder that has the single-file build in place of the package; return its path."""
     folder = os.path.join(ROOT, "build", "single-file-%d.%d" % sys.version_info[:2])
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
@@ -83,7 +86,7 @@ def single_file_folder():
 
 
 def shares(folder, lanes, places=("tests",)):
-    """The files of the tests in these places dealt into lists for so many lanes, in the order in which they are to run."""
+    """The test files in these places, dealt into lists for so many lanes, in the order in which they are to run."""
     seconds = {}
     for path, _, names in (found for place in places for found in os.walk(os.path.join(folder, place))):
         for name in names:
@@ -108,7 +111,7 @@ class Share:
         self.status = 0
 
     def run(self, *more):
-        """Run it; returns what it said, if that is not shown at once."""
+        """Run it; return its output, unless that was shown at once."""
         done = subprocess.run(self._command + self._cache + list(more), **self._options)
         self.status = done.returncode
         return (done.stdout or b"").decode("utf-8", "replace")
@@ -122,7 +125,7 @@ class Share:
 
 
 def run_shares(all_shares, lanes):
-    """Run them, so many at a time, and show what each says when it ends."""
+    """Run the shares, `lanes` at a time, and print the output of each when it ends."""
     begun = time.monotonic()
     counts = {}
     with concurrent.futures.ThreadPoolExecutor(lanes) as executor:
@@ -137,7 +140,7 @@ def run_shares(all_shares, lanes):
 
 
 def run_again(all_shares):
-    """Run once more, one after the other, what failed; tell what passes now."""
+    """Run the tests that failed once more, one share after the other; print which of them pass now."""
     for share in all_shares:
         before = share.failures() if share.status == FAILED else []
         if before:
@@ -159,22 +162,22 @@ def main(arguments):
     parser.add_argument("--single-file", action="store_true", help="test the single-file build")
     parser.add_argument("--again", action="store_true", help="run what fails once more")
     parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1), metavar="N",  # tests wait, too
-                        help="how many processes (default: %(default)s)")
+                        help="how many processes run at a time (default: %(default)s)")
     parser.add_argument("--coverage", action="store_true", help="tell which lines and branches were run")
     given, arguments = parser.parse_known_args(arguments)
     if given.coverage and (given.single_file or sys.version_info < (3, 10)):
         sys.exit("--coverage is for the package, not for the single file, and for Python 3.10 or later")
     folder = single_file_folder() if given.single_file else ROOT
-    # A shell's background jobs ignore Ctrl-C, and so would the tests, some of which are about Ctrl-C.
+    # A shell's background jobs ignore Ctrl-C.  The tests must not, because some of them are about Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"cwd": folder, "env": dict(os.environ)}
-    # Hundreds of processes that tests start would each compile the package.
+    # With it, each of the hundreds of processes that tests start would compile the package.
     options["env"].pop("PYTHONDONTWRITEBYTECODE", None)
     if gear():
         options["env"].setdefault("GEARMAN_STD_GEAR", gear())
     lists = [[]]
     places = [argument for argument in arguments if os.path.exists(os.path.join(folder, argument.partition("::")[0]))]
-    # Measuring takes twice as long; without it, what tests say is shown at once where a person asked for some of them.
+    # One process shows the output of named tests at once.  Measuring takes twice as long, so measured folders are shared out.
     if given.lanes > 1 and (not places or given.coverage and all(os.path.isdir(os.path.join(folder, one)) for one in places)):
         lists = shares(folder, given.lanes, places or ["tests"])
         arguments = [argument for argument in arguments if argument not in places]

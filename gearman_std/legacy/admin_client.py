@@ -1,4 +1,4 @@
-"""python-gearman's admin client, over gearman_std's."""
+"""The admin client of python-gearman, made of gearman_std's."""
 from ..client.admin import AdminClient
 from ..errors import CommandTimeout, NoServer, ServerError, ServerLost
 from .connection_manager import GearmanConnectionManager
@@ -14,10 +14,10 @@ DEFAULT_ADMIN_CLIENT_TIMEOUT = 10.0
 
 
 class GearmanAdminClient(GearmanConnectionManager):
-    """Asks one server for its status, workers and jobs, and steers it; `poll_timeout` is in seconds and for a whole command.
+    """Asks one server for its status, workers and jobs, and gives it orders.  A command may take `poll_timeout` seconds.
 
-    What it returns is text.  Its methods raise ServerUnavailable, InvalidAdminClientState if there is no answer in time, and
-    ProtocolError for an answer that is a refusal or makes no sense, or a command that cannot be sent.
+    Names, handles and lines are returned as text.  The methods raise ServerUnavailable; InvalidAdminClientState if no answer
+    comes in time; and ProtocolError for a refusal, an answer that makes no sense, or a command that cannot be sent.
 
     Owner: the thread that uses it.
     """
@@ -36,16 +36,16 @@ class GearmanAdminClient(GearmanConnectionManager):
         return "<%s of %r>" % (type(self).__name__, self.current_connection)
 
     def ping_server(self) -> float:
-        """The seconds that the server takes to answer."""
+        """How many seconds the server takes to answer."""
         return self._ask(AdminClient.ping)  # type: ignore[no-any-return]
 
     def get_status(self) -> "Tuple[Dict[str, Any], ...]":
-        """A dict for each function: task, queued (all its jobs, those that run too), running, workers."""
+        """A dict for each function: task, queued (all its jobs, also those that run), running, workers."""
         return tuple({"task": _text(line.function), "queued": line.total, "running": line.running, "workers": line.workers}
                      for line in self._ask(AdminClient.status))
 
     def get_workers(self) -> "Tuple[Dict[str, Any], ...]":
-        """A dict for each connection: file_descriptor, ip, client_id, and its tasks in a tuple."""
+        """A dict for each connection: file_descriptor, ip, client_id, and tasks, a tuple of its functions."""
         return tuple({"file_descriptor": str(peer.number), "ip": peer.address, "client_id": _text(peer.client_id),
                       "tasks": tuple(map(_text, peer.functions))} for peer in self._ask(AdminClient.workers))
 
@@ -55,19 +55,19 @@ class GearmanAdminClient(GearmanConnectionManager):
                       "enabled": int(job.stored)} for job in self._ask(AdminClient.jobs))
 
     def get_unique_jobs(self) -> "Tuple[Dict[str, Any], ...]":
-        """A dict for each job: its unique, in a list."""
+        """A dict for each job: unique, a list with the job's unique."""
         return tuple({"unique": [_text(unique)]} for unique in self._ask(AdminClient.unique_jobs))
 
     def get_version(self) -> str:
-        """The line that the server answers."""
+        """The server's answer to `version`, a line."""
         return self._line("version")
 
     def get_pid(self) -> str:
-        """The line that the server answers."""
+        """The server's answer to `getpid`, a line."""
         return self._line("getpid")
 
     def cancel_job(self, handle: "Any") -> str:
-        """Have a job end as a failure; returns the line that the server answers."""
+        """Cancel a job, which then has failed for its clients; return the server's answer, a line."""
         return self._line("cancel job", handle)
 
     def send_maxqueue(self, task: "Any", max_size: int) -> str:
@@ -78,14 +78,14 @@ class GearmanAdminClient(GearmanConnectionManager):
         return answer
 
     def send_shutdown(self, graceful: bool = True) -> None:
-        """Stop the server, when no job is left or at once."""
+        """Stop the server at once; with `graceful`, when no job is left."""
         self._line("shutdown graceful" if graceful else "shutdown")
         self.shutdown()
 
     # ------------------------------------------------------------------------------------------------- what carries it all
 
     def establish_admin_connection(self) -> None:
-        """Raises ServerUnavailable if the server cannot be reached."""
+        """Connect to the server, unless that is done.  Raises ServerUnavailable."""
         if self.current_connection is None:
             raise ServerUnavailable("Found no valid connections in list: [], no server was given")
         try:
@@ -94,7 +94,7 @@ class GearmanAdminClient(GearmanConnectionManager):
             raise ServerUnavailable("Found no valid connections in list: %r: %s" % (self.connection_list, error)) from None
 
     def shutdown(self) -> None:
-        """Let go of the connection; the next command connects again."""
+        """Close the connection; the next command connects again."""
         if self._admin is not None:
             self._admin.close()
 
@@ -111,13 +111,13 @@ class GearmanAdminClient(GearmanConnectionManager):
         self.shutdown()
 
     def descriptor(self, connection: "Any") -> "Optional[int]":
-        return None  # a command waits for its answer itself
+        return None  # nobody has to watch it: each command waits for its own answer
 
     def _trouble(self, connection: "Any") -> str:
         return ""
 
     def _line(self, *words: "Any") -> str:
-        """Send a command and return the line that answers it; a refusal of the text protocol too."""
+        """Send a command and return the line that answers it, also if that is a refusal."""
         line = b" ".join(map(self._on_wire, words))
         if any(separator in word for word in map(self._on_wire, words[1:]) for separator in b" \t\r\n\0"):
             raise ProtocolError("a word that a command cannot carry: %r" % (words[1:],))

@@ -1,4 +1,4 @@
-"""Carries the requests of python-gearman over gearman_std's client, and says what comes back in one row of events."""
+"""Submits the requests of python-gearman with gearman_std's client; what becomes of them is told as events, in their order."""
 from collections import deque
 from threading import RLock
 
@@ -28,7 +28,7 @@ _CONNECT_TIMEOUT = 5.0
 
 
 class Carried(Submission):
-    """The submission of a request: whatever becomes of it is an event.
+    """The submission of a request.  Whatever happens to it becomes an event.
 
     Owner: as `Submission`.
     """
@@ -74,7 +74,7 @@ class Carried(Submission):
 
 
 class Question(Request):
-    """A question for a request's status: the answer is an event.
+    """A question for the status of a request's job.  The answer becomes an event.
 
     Owner: as `Request`.
     """
@@ -99,7 +99,7 @@ class Question(Request):
 
 
 class CarrierNetwork(Network):
-    """A network to which servers can be added, and that tells when one is lost.
+    """A client's network to which servers can be added; it counts an event when it loses one.
 
     Owner: as `Network`.
     """
@@ -112,7 +112,7 @@ class CarrierNetwork(Network):
         return super().__repr__().replace("Network", "CarrierNetwork", 1)
 
     def add(self, address: "Address") -> None:
-        """Have one more server."""
+        """Add a server."""
         self.exclusively(self._add, Link(address))
 
     def _add(self, link: Link) -> None:
@@ -120,15 +120,15 @@ class CarrierNetwork(Network):
         self._ring = Ring([join_address(one.address) for one in self.links])
 
     def reach(self, link: Link) -> None:
-        """See that a server is connected.  Raises NoServer, ConnectTimeout, ClientBusy, OSError."""
+        """Connect to a server, unless that is done.  Raises NoServer, ConnectTimeout, ClientBusy, OSError."""
         self._connect(link, self.connect_deadline(Deadline(None)))
 
     def cut(self, link: Link) -> None:
-        """End the connection to a server."""
+        """Close the connection to a server."""
         self.exclusively(self._lose, link, ServerLost("the connection to %s was closed" % join_address(link.address)))
 
     def ask_later(self, link: Link, ask_one: "Callable[[Link, Request], None]", question: Question) -> bool:
-        """Ask a server something without waiting for the answer; return whether it is connected."""
+        """Ask a server something without waiting for the answer; return False if it is not connected."""
         return self.exclusively(self._ask_now, link, ask_one, question)  # type: ignore[no-any-return]
 
     def _lose(self, link: Link, *arguments: "Any") -> None:
@@ -137,12 +137,12 @@ class CarrierNetwork(Network):
 
 
 class Carrier:
-    """The network of a client, and what happens to its requests, which `take_in` tells in its order.
+    """The network of a client, and the events of its requests, which `take_in` hands out in their order.
 
-    `make_context` is called with a server's address, for the `ssl.SSLContext` to connect with, or None.  `count` is another
-    number after each event, and when a connection was lost.
+    `make_context` is called with a server's address; it returns the `ssl.SSLContext` to connect with, or None.  `count` grows
+    with each event, and when a connection is lost.
 
-    Owner: its network's turn, in which events are added; who has `lock` takes them.
+    Owner: whoever has the turn of its network adds events; whoever has `lock` takes them.
     """
 
     def __init__(self, addresses: "Sequence[Address]", make_context: "Callable[[Address], Any]") -> None:
@@ -157,7 +157,7 @@ class Carrier:
         return "<Carrier after %d events: %r>" % (self.count, self.network)
 
     def link(self, address: "Address") -> Link:
-        """The server at an address, which is added if it is new."""
+        """The server with an address; a new one is added."""
         while True:
             for link in self.network.links:
                 if link.address == address:
@@ -171,8 +171,7 @@ class Carrier:
                         background=bool(request.background))
 
     def send(self, request: "Any", data: "Any", link: Link) -> None:
-        """Submit a request to a server, with the data as they are to be sent; it leaves at the next `wait_for_more` at the
-        latest.
+        """Submit a request to a server; `data` are the bytes to send.  They are sent by the next `wait_for_more`, or before.
 
         Raises ValueError, TypeError, NoServer, ClientBusy.
         """
@@ -186,17 +185,17 @@ class Carrier:
         return question
 
     def happened(self, request: "Any", kind: int, value: "Any") -> None:
-        """Take note of an event."""
+        """Add an event."""
         self._events.append((request, kind, value))
         self.count += 1
 
     def wait_for_more(self, count: int, timeout: "Optional[float]") -> None:
-        """Send what is to be sent, and wait until `count` is another number, at most `timeout` seconds."""
+        """Send what is to be sent, then wait, at most `timeout` seconds, until `self.count` differs from `count`."""
         self.network.send_all()
         self.network.wait(lambda: self.count != count, Deadline(timeout))
 
     def take_in(self, tell: "Callable[[Any, int, Any], None]") -> bool:
-        """Call a function with each event; return whether there was any."""
+        """Call `tell` with each event; return whether there was any."""
         some = False
         with self.lock:
             while self._events:

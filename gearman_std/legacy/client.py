@@ -1,4 +1,4 @@
-"""python-gearman's client, over gearman_std's."""
+"""The client of python-gearman, made of gearman_std's."""
 import os
 import time
 from collections import deque
@@ -27,7 +27,7 @@ RANDOM_UNIQUE_BYTES = 16
 class GearmanClient(GearmanConnectionManager, OldTasks):
     """Submits jobs and waits for them.
 
-    Owner: nobody, it may be used from several threads; the requests are those of who made them.
+    Owner: nobody, several threads may use it; a request belongs to the thread that made it.
     """
 
     submits_to_background = False  # unless a call says otherwise
@@ -35,10 +35,10 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     def __init__(self, host_list: "Any" = None, random_unique_bytes: int = RANDOM_UNIQUE_BYTES) -> None:
         super().__init__(host_list)
         self.random_unique_bytes = random_unique_bytes
-        # The servers of a request, the one that it is to be sent to first.
+        # The connections for each request; it is sent to the first one.
         self.request_to_rotating_connection_queue = WeakKeyDictionary()  # type: WeakKeyDictionary[Any, Deque[Any]]
         self._questions = WeakKeyDictionary()  # type: WeakKeyDictionary[Any, Question] # the last one about each request
-        self._losses = WeakKeyDictionary()     # type: WeakKeyDictionary[Any, str] # how each connection was lost last
+        self._losses = WeakKeyDictionary()     # type: WeakKeyDictionary[Any, str] # why each connection was lost the last time
         self._carrier = None  # type: Optional[Carrier]
 
     def __repr__(self) -> str:
@@ -50,10 +50,10 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     def submit_job(self, task: "Any", data: "Any", unique: "Any" = None, priority: "Any" = PRIORITY_NONE,
                    background: "Optional[bool]" = None, wait_until_complete: bool = True, max_retries: int = 0,
                    poll_timeout: "Optional[float]" = None) -> "Any":
-        """Submit a job and return its request; unless it is in the background, wait for its end, or without
-        `wait_until_complete` until a server has it.  When `poll_timeout` seconds are over, `timed_out` is set.
+        """Submit a job, wait, and return its request.  If `poll_timeout` seconds pass first, the request's `timed_out` is True.
 
-        A job that no server has accepted is submitted `max_retries` times again.  Raises ServerUnavailable,
+        The wait ends when the job has ended; without `wait_until_complete`, or with `background`, when a server has the job.  A
+        job that no server has accepted is submitted up to `max_retries` times again.  Raises ServerUnavailable,
         ExceededConnectionAttempts, ProtocolError for what a packet cannot carry, and what the data_encoder raises.
         """
         return unlist(self.submit_multiple_jobs([{"task": task, "data": data, "unique": unique, "priority": priority}],
@@ -62,7 +62,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     def submit_multiple_jobs(self, jobs_to_submit: "Any", background: "Optional[bool]" = None,
                              wait_until_complete: bool = True, max_retries: int = 0,
                              poll_timeout: "Optional[float]" = None) -> "List[Any]":
-        """Submit jobs, each a dict with task and data, perhaps unique and priority; return their requests, as submit_job."""
+        """As submit_job, for several jobs: each is a dict with task and data, and, if wanted, unique and priority."""
         _several(jobs_to_submit, "jobs")
         if background is None:
             background = self.submits_to_background
@@ -71,7 +71,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
 
     def submit_multiple_requests(self, job_requests: "Any", wait_until_complete: bool = True,
                                  poll_timeout: "Optional[float]" = None) -> "Any":
-        """Submit those of some requests that are in the state JOB_UNKNOWN, and wait for all as submit_job does."""
+        """Submit the requests that are in the state JOB_UNKNOWN, then wait for all of them as submit_job does."""
         _several(job_requests, "job requests")
         stopwatch = Stopwatch(poll_timeout)
         processed = self.wait_until_jobs_accepted(job_requests, poll_timeout=poll_timeout)
@@ -90,7 +90,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
                                       max_attempts=max_retries + 1)
 
     def establish_request_connection(self, current_request: "Any") -> "Any":
-        """The connection of the server that a request is to go to: the first that can be reached.
+        """Connect to the first of a request's servers that can be reached; return the connection.
 
         Raises ServerUnavailable.
         """
@@ -109,7 +109,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
             "; ".join(reasons) if reasons else "connection_list is empty, no server was given"))
 
     def _in_order(self, request: "Any") -> "List[Any]":
-        """The connections in the order in which a request may go to them: equal uniques to the same server, if it is there."""
+        """The connections in the order in which they are tried for a request: the same order for the same unique."""
         if len(self.connection_list) < 2:
             return self.connection_list
         carrier = self._carry()
@@ -119,13 +119,13 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         return sorted(self.connection_list, key=lambda connection: addresses.index(connection.get_address()))
 
     def send_job_request(self, current_request: "Any") -> "Any":
-        """Submit a request.  Raises ExceededConnectionAttempts if that was tried as often as it may be, ServerUnavailable."""
+        """Submit a request.  Raises ServerUnavailable, and ExceededConnectionAttempts after `max_connection_attempts` tries."""
         if current_request.state != JOB_UNKNOWN:
             raise InvalidClientState("%r was submitted already" % (current_request,))
         if current_request.connection_attempts >= current_request.max_connection_attempts:
             raise ExceededConnectionAttempts("no server has accepted %r, which was submitted %d time(s)%s" % (
                 current_request, current_request.connection_attempts, self._why()))
-        self._plan(current_request)  # which raises
+        self._plan(current_request)  # raises for what cannot be sent
         data = self._encode(current_request.job.data)
         connection = self.establish_request_connection(current_request)
         current_request.job.connection = connection
@@ -151,7 +151,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     # --------------------------------------------------------------------------------------------------------------- waiting
 
     def wait_until_jobs_accepted(self, job_requests: "Any", poll_timeout: "Optional[float]" = None) -> "Any":
-        """Wait until a server has each of some requests; those in the state JOB_UNKNOWN are submitted."""
+        """Submit the requests that are in the state JOB_UNKNOWN, then wait until each request is at a server."""
         _several(job_requests, "job requests")
         left = list(job_requests)
 
@@ -167,9 +167,9 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         return job_requests
 
     def wait_until_jobs_completed(self, job_requests: "Any", poll_timeout: "Optional[float]" = None) -> "Any":
-        """Wait until each of some requests is complete, or lost with its server, which the state JOB_UNKNOWN tells.
+        """Wait until each request is complete, or was lost with its server; then its state is JOB_UNKNOWN.
 
-        Raises ServerUnavailable if one was lost and no server is left.
+        Raises ServerUnavailable if a request was lost and no server is connected.
         """
         _several(job_requests, "job requests")
         left = deque(job_requests)
@@ -191,17 +191,17 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     # ---------------------------------------------------------------------------------------------------------------- asking
 
     def get_job_status(self, current_request: "Any", poll_timeout: "Optional[float]" = None) -> "Any":
-        """Ask a request's server how far it is; return the request, whose status is a dict then, or which has timed_out."""
+        """Ask the server of a request how far its job is; return the request: `status` is a dict, or `timed_out` is True."""
         return unlist(self.get_job_statuses([current_request], poll_timeout=poll_timeout))
 
     def get_job_statuses(self, job_requests: "Any", poll_timeout: "Optional[float]" = None) -> "Any":
-        """The same for several.  Raises ServerUnavailable, and InvalidClientState for one that has no handle."""
+        """The same for several requests.  Raises ServerUnavailable, and InvalidClientState for a request without a handle."""
         _several(job_requests, "job requests")
         for request in job_requests:
             request.status["last_time_received"] = request.status.get("time_received")
             connection, handle = request.job.connection, request.job.handle
             if connection not in self.connection_list or not handle:
-                raise InvalidClientState("%r has no %s, and nobody can be asked for its status" % (
+                raise InvalidClientState("%r has no %s, so no server can be asked for its status" % (
                     request, "handle" if connection in self.connection_list else "connection of this client"))
             try:
                 self.establish_connection(connection)
@@ -213,7 +213,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         return self.wait_until_job_statuses_received(job_requests, poll_timeout=poll_timeout)
 
     def wait_until_job_statuses_received(self, job_requests: "Any", poll_timeout: "Optional[float]" = None) -> "Any":
-        """Wait for the answers to what get_job_statuses has asked, or until their servers are lost."""
+        """Wait until the questions of get_job_statuses are answered, or their servers are lost."""
         _several(job_requests, "job requests")
 
         def missing(request: "Any") -> bool:
@@ -230,7 +230,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
     # ------------------------------------------------------------------------------------------------- what carries it all
 
     def shutdown(self) -> None:
-        """Let go of all connections; the next call connects again."""
+        """Close all connections; the next call connects again."""
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.network.close()
@@ -293,7 +293,7 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
         return carrier.take_in(self._tell), count
 
     def _tell(self, request: "GearmanJobRequest", kind: int, value: "Any") -> None:
-        """Write on a request what has happened to it."""
+        """Change a request according to an event."""
         if kind == CREATED:
             request.job.handle = self._for_script(value)
             request.state = JOB_CREATED
@@ -323,11 +323,11 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
             self.on_gearman_error(value.code, value.text)
 
     def _decode_text(self, value: bytes) -> "Any":
-        """The text of an exception, which need not be what the script's encoder made."""
+        """The text of an exception, decoded if the script's encoder can, as not every worker encodes it."""
         try:
             return self._decode(value)
         except Exception as error:  # of that encoder
-            gearman_logger.info("the data_encoder does not take an exception's text: %r", error)
+            gearman_logger.info("the data_encoder cannot decode the text of an exception: %r", error)
             return self._for_script(value)
 
     def _make_status(self, request: "Any", known: bool, running: bool, numerator: int, denominator: int) -> "Any":
@@ -336,5 +336,5 @@ class GearmanClient(GearmanConnectionManager, OldTasks):
 
 
 def _several(requests: "Any", what: str) -> None:
-    """What is told of a call for several with only one."""
+    """Raise AssertionError if one thing was given where several are expected."""
     assert type(requests) in (list, tuple, set), "Expected multiple %s, received 1? It is %r" % (what, type(requests))

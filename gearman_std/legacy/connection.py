@@ -1,4 +1,4 @@
-"""A job server as scripts of python-gearman see it: its address, whether it is connected, and its TLS files."""
+"""A job server as scripts of python-gearman see it: its address, its TLS files, and whether there is a connection to it."""
 from ..errors import GearmanError
 from ..net.connection import open_connection
 from ..net.streams import certificate_error
@@ -9,15 +9,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional, Tuple
 
-_CONNECT_TIMEOUT = 5.0  # seconds, for one that belongs to no client or worker
+_CONNECT_TIMEOUT = 5.0  # seconds, for a connection that belongs to no client or worker
 
 
 class GearmanConnection:
-    """One server of a client, a worker or an admin client, which connects and speaks for it; or one of nobody, which can be
-    connected to see whether the server is there.
+    """One server of a client, a worker or an admin client, which connects and speaks.  A GearmanConnection that belongs to none
+    of them can connect by itself, to see whether the server is there.
 
-    TLS is used if keyfile, certfile and ca_certs are all given: the server's certificate must come from ca_certs, and must
-    name the host only where `check_hostname` is set to True.
+    TLS is used if keyfile, certfile and ca_certs are all given.  The server's certificate must come from ca_certs; it must name
+    the host only if `check_hostname` is True.
 
     Owner: the client or worker that it belongs to.
     """
@@ -35,7 +35,7 @@ class GearmanConnection:
         self.ca_certs = ca_certs
         self.use_ssl = bool(keyfile and certfile and ca_certs)
         self._manager = None  # type: Any
-        self._own = None      # type: Any # the connection of one that belongs to nobody
+        self._own = None      # type: Any # the connection, if it belongs to no client or worker
         self._context = None  # type: Any
 
     def __repr__(self) -> str:
@@ -52,12 +52,12 @@ class GearmanConnection:
         return self.gearman_host, self.gearman_port
 
     def readable(self) -> bool:
-        """Whether something may come."""
+        """Whether something can be received: as long as it is connected."""
         return self.connected
 
     def writable(self) -> bool:
         """Whether something is still to be sent."""
-        return False  # whoever it belongs to sends at once
+        return False  # its client or worker sends by itself
 
     def fileno(self) -> int:
         """The descriptor of its socket.  Raises ConnectionError if it has none."""
@@ -67,7 +67,7 @@ class GearmanConnection:
         return int(number)
 
     def belong_to(self, manager: "Any") -> None:
-        """Be connected by a client or worker from now on."""
+        """Let a client or worker connect from now on."""
         self._manager = manager
 
     def connect(self) -> None:
@@ -85,7 +85,7 @@ class GearmanConnection:
             self.throw_exception(str(error))
 
     def close(self) -> None:
-        """Let go of the connection; it can be connected again."""
+        """Close the connection; `connect` works again."""
         if self._manager is not None:
             self._manager.disconnect(self)
         elif self._own is not None:
@@ -93,12 +93,12 @@ class GearmanConnection:
             self._own = None
 
     def throw_exception(self, message: "Optional[str]" = None, exception: "Optional[BaseException]" = None) -> None:
-        """Raise ConnectionError with a text, or that of another exception, and the address."""
+        """Raise ConnectionError with the address, and with a text or another exception."""
         text = repr(exception) if exception is not None else message
         raise ConnectionError("<%s:%d> %s" % (self.gearman_host, self.gearman_port, text))
 
     def make_context(self) -> "Any":
-        """The `ssl.SSLContext` to connect with, None where no TLS is used.  Raises OSError for files that cannot be read."""
+        """The `ssl.SSLContext` to connect with, None without TLS.  Raises OSError for files that cannot be read."""
         if self.use_ssl and self._context is None:
             import ssl
             path = self.ca_certs
@@ -106,7 +106,7 @@ class GearmanConnection:
                 context = ssl.create_default_context(cafile=path)
                 path = "%s, %s" % (self.certfile, self.keyfile)
                 context.load_cert_chain(self.certfile, self.keyfile)
-            except OSError as error:  # which does not name the file
+            except OSError as error:  # it does not name the file
                 raise certificate_error(error, path) from None
             context.check_hostname = self.check_hostname
             self._context = context

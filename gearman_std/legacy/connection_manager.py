@@ -1,4 +1,4 @@
-"""What a client, a worker and an admin client of python-gearman have in common: servers, encoders, and the loop that waits."""
+"""What python-gearman's client, worker and admin client have in common: servers, encoders, and the loop that waits."""
 import logging
 
 from .connection import GearmanConnection
@@ -16,21 +16,21 @@ _SSL_KEYS = ("host", "port", "keyfile", "certfile", "ca_certs")
 
 
 class DataEncoder:
-    """How the data of jobs travel; scripts derive their own."""
+    """Turns objects into the data of jobs, and back; scripts derive their own encoders from this."""
 
     @classmethod
     def encode(cls, encodable_object: "Any") -> "Any":
-        """Bytes or text of an object."""
+        """Bytes or text for an object."""
         raise NotImplementedError
 
     @classmethod
     def decode(cls, decodable_string: "Any") -> "Any":
-        """The object of what `encode` made."""
+        """The object for what `encode` made."""
         raise NotImplementedError
 
 
 class NoopEncoder(DataEncoder):
-    """Bytes and text as they are."""
+    """Leaves bytes and text as they are."""
 
     @classmethod
     def _enforce_byte_string(cls, given_object: "Any") -> None:
@@ -50,10 +50,10 @@ class NoopEncoder(DataEncoder):
 
 
 class GearmanConnectionManager:
-    """The servers in `connection_list`, and what waits for something to come from them.
+    """The servers in `connection_list`, and the loop that waits for what comes from them.
 
-    `host_list` is a list of `host`, `host:port`, (host, port), or a dict with host, port, keyfile, certfile and ca_certs.  With
-    `text`, handles, names, uniques and data are str where they come from a server, else bytes; both are taken everywhere.
+    `host_list` is a list; each entry is a `host`, a `host:port`, a (host, port), or a dict with host, port, keyfile, certfile
+    and ca_certs.  With `text`, handles, names, uniques and data from a server are str, else bytes; scripts may pass both.
 
     Owner: the thread that uses it; a client may be used from several.
     """
@@ -63,11 +63,11 @@ class GearmanConnectionManager:
     job_class = GearmanJob                # type: Any
     job_request_class = GearmanJobRequest  # type: Any
     data_encoder = NoopEncoder            # type: Any
-    command_handler_class = None          # type: Any # nothing here asks for it
+    command_handler_class = None          # type: Any # scripts may set it; nothing here uses it
 
     def __init__(self, host_list: "Any" = None) -> None:
         if isinstance(host_list, (str, bytes, dict)):
-            raise GearmanError("host_list is %r, where a list of servers is wanted, as %r" % (host_list, [host_list]))
+            raise GearmanError("host_list is %r, not a list of servers such as %r" % (host_list, [host_list]))
         self.connection_list = []  # type: List[Any]
         for element in host_list or []:
             if isinstance(element, (str, tuple)):
@@ -103,7 +103,7 @@ class GearmanConnectionManager:
         return connection
 
     def establish_connection(self, current_connection: "Any") -> "Any":
-        """Connect a server, unless it is connected, and return its connection.  Raises ConnectionError."""
+        """Connect to a server, unless that is done; return its connection.  Raises ConnectionError."""
         assert current_connection in self.connection_list, "Unknown connection - %r" % current_connection
         if not current_connection.connected:
             current_connection.connect()
@@ -119,7 +119,7 @@ class GearmanConnectionManager:
         return False
 
     def shutdown(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for connection in self.connection_list:
             connection.close()
 
@@ -127,10 +127,10 @@ class GearmanConnectionManager:
 
     def poll_connections_until_stopped(self, submitted_connections: "Iterable[Any]", callback_fxn: "Callable[[bool], Any]",
                                        timeout: "Optional[float]" = None) -> bool:
-        """Wait, and take in what comes, as long as a function that is called after each time returns true; False when it did
-        not, True when `timeout` seconds were over first.
+        """Wait for what comes; call `callback_fxn` before the first wait and after each one, with whether anything has come.
 
-        The function is told whether anything has come.  Raises ServerUnavailable when none of the connections is left.
+        Returns False when it returns a false value, and True if `timeout` seconds pass first.  Raises ServerUnavailable when no
+        connection is left.
         """
         stopwatch = Stopwatch(timeout)
         connections = set(submitted_connections)
@@ -156,59 +156,59 @@ class GearmanConnectionManager:
         raise ServerUnavailable("Found no valid connections in list: %r%s" % (self.connection_list, self._why()))
 
     def _why(self) -> str:
-        """Why there is no connection, for the text of an error."""
+        """Why there is no connection, as the end of an error's text."""
         reasons = [reason for reason in map(self._trouble, self.connection_list) if reason]
         return ": " + "; ".join(reasons) if reasons else ""
 
     # --------------------------------------------------------------------------------------------------------------- encoding
 
     def _encode(self, data: "Any") -> "Any":
-        """What a server is sent for data."""
+        """The bytes that are sent to a server for some data."""
         return self._on_wire(self.data_encoder.encode(data))
 
     def _decode(self, data: "Any") -> "Any":
-        """What a script gets for data."""
+        """The object that a script gets for the bytes from a server."""
         return self.data_encoder.decode(self._for_script(bytes(data)))
 
     def _for_script(self, value: bytes) -> "Any":
-        """Bytes or text, as the script wants them; no byte is lost."""
+        """Bytes from a server as bytes or as text, as the script wants them; no byte is lost."""
         return value.decode("utf-8", "surrogateescape") if self.text else value
 
     @staticmethod
     def _on_wire(value: "Any") -> "Any":
-        """Text as UTF-8; it may be what `_for_script` made."""
+        """Text as UTF-8, other values as they are; text from `_for_script` gives the same bytes again."""
         return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
-    # ------------------------------------------------------------------------------------------ for those derived of it
+    # ------------------------------------------------------------------------------------------- what subclasses define
 
     def is_connected(self, connection: "Any") -> bool:
         """Whether a connection of this client or worker is connected."""
         raise NotImplementedError
 
     def connect(self, connection: "Any") -> None:
-        """Connect one.  Raises ConnectionError."""
+        """Connect to a server.  Raises ConnectionError."""
         raise NotImplementedError
 
     def disconnect(self, connection: "Any") -> None:
-        """Let go of one."""
+        """Close the connection to a server."""
         raise NotImplementedError
 
     def descriptor(self, connection: "Any") -> "Optional[int]":
-        """The descriptor of one, None if it has none."""
+        """The descriptor of a connection's socket, None if there is none."""
         raise NotImplementedError
 
     def _mark(self) -> "Any":
-        """Something to compare with later, to see whether anything has come since."""
+        """A mark of what has come so far; `_await` compares it with what has come later."""
         raise NotImplementedError
 
     def _await(self, mark: "Any", timeout: "Optional[float]") -> "Tuple[bool, Any]":
-        """Wait until something has come since a mark, and take it in; return whether it has, and a new mark."""
+        """Wait until something has come since `mark`, and take it in; return whether something has come, and a new mark."""
         raise NotImplementedError
 
     def _trouble(self, connection: "Any") -> str:
-        """Why a connection is not connected, as far as that is known."""
+        """Why a connection is not connected, empty if that is not known."""
         raise NotImplementedError
 
     def _leaving(self) -> bool:
-        """Whether connections end because that is wanted."""
+        """Whether connections end because somebody called `shutdown`."""
         return False

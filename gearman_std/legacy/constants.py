@@ -1,13 +1,13 @@
 """The words of python-gearman for priorities and states."""
 DEFAULT_GEARMAN_PORT = 4730
-_DEBUG_MODE_ = False  # which scripts set, and which nothing reads: loggers below "gearman_std" have levels
+_DEBUG_MODE_ = False  # scripts may set it; nothing here reads it, as the loggers below "gearman_std" have levels
 
 PRIORITY_NONE = None
 PRIORITY_LOW = "LOW"
 PRIORITY_HIGH = "HIGH"
 
 JOB_UNKNOWN = "UNKNOWN"    # not submitted, or its connection was lost
-JOB_PENDING = "PENDING"    # submitted, and no handle has come
+JOB_PENDING = "PENDING"    # submitted; its handle has not come yet
 JOB_CREATED = "CREATED"    # a server has it
 JOB_FAILED = "FAILED"
 JOB_COMPLETE = "COMPLETE"

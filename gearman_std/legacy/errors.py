@@ -1,9 +1,9 @@
-"""The errors of python-gearman; all are also a GearmanError of gearman_std."""
+"""The errors of python-gearman; each is also a GearmanError of gearman_std."""
 from ..errors import GearmanError, ProtocolError
 
 
 class ConnectionError(GearmanError):
-    """A server cannot be reached, or its connection broke."""
+    """A server cannot be reached, or the connection to it broke."""
 
 
 class ServerUnavailable(GearmanError):
@@ -11,23 +11,23 @@ class ServerUnavailable(GearmanError):
 
 
 class UnknownCommandError(GearmanError):
-    """A packet that nobody here can take."""
+    """A packet of a type that is not known."""
 
 
 class ExceededConnectionAttempts(GearmanError):
-    """No server accepted a job, as often as it was tried."""
+    """No server accepted a job in as many tries as were allowed."""
 
 
 class InvalidClientState(GearmanError):
-    """A client was asked for what it cannot do now."""
+    """A client cannot do now what it was asked for."""
 
 
 class InvalidWorkerState(GearmanError):
-    """A worker was asked for what it cannot do now."""
+    """A worker cannot do now what it was asked for."""
 
 
 class InvalidAdminClientState(GearmanError):
-    """A server did not answer a command of an admin client in time, or not what was asked."""
+    """A server did not answer a command of an admin client in time."""
 
 
 __all__ = ["ConnectionError", "ExceededConnectionAttempts", "GearmanError", "InvalidAdminClientState", "InvalidClientState",

@@ -1,4 +1,4 @@
-"""The library gear, of OpenStack's Zuul, over this package's connections and server, for programs that say `import gear`.
+"""The library gear, of OpenStack's Zuul, made of this package's connections and server, for programs that say `import gear`.
 
     import gearman_std.legacy.gear as gear    # or, once, before the program says `import gear`:
 

@@ -1,4 +1,4 @@
-"""The client and the worker of the library gear, each with a thread that reads and one that connects."""
+"""The client and the worker of the library gear.  Each has a thread that reads and a thread that connects."""
 import queue
 import socket
 import threading
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set
     from .gear_jobs import Job
 
-FIRST_RETRY, LAST_RETRY = 0.1, 2.0  # seconds before servers that cannot be reached are tried again
+FIRST_RETRY, LAST_RETRY = 0.1, 2.0  # seconds: the shortest and the longest pause between two tries to reach a server
 
-# The method that takes a packet, by its type.
+# The name of the method for a packet, by the packet's type.
 _HANDLERS = {
     JOB_CREATED: "handleJobCreated", WORK_COMPLETE: "handleWorkComplete", WORK_FAIL: "handleWorkFail",
     WORK_EXCEPTION: "handleWorkException", WORK_DATA: "handleWorkData", WORK_WARNING: "handleWorkWarning",
@@ -42,7 +42,7 @@ _SUBMITS = {
 
 
 class Task:
-    """Somebody who waits for an answer; `answered` tells whether it came, `error` what it was if the server refused."""
+    """A wait for an answer.  `answered` is True once it has come; `error` is the text of a refusal."""
 
     def __init__(self) -> None:
         self._wait_event = threading.Event()
@@ -50,16 +50,16 @@ class Task:
         self.error = ""
 
     def setComplete(self) -> None:
-        """Let go who waits."""
+        """End the wait."""
         self._wait_event.set()
 
     def wait(self, timeout: "Optional[float]" = None) -> bool:
-        """Wait at most so many seconds; return whether there is no more to wait for."""
+        """Wait at most `timeout` seconds; return whether the wait was ended, by an answer or because there will be none."""
         return self._wait_event.wait(timeout)
 
 
 class SubmitJobTask(Task):
-    """A job that was submitted."""
+    """A wait for the answer to a submitted job."""
 
     def __init__(self, job: "Job") -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class SubmitJobTask(Task):
 
 
 class OptionReqTask(Task):
-    """An option that was asked for."""
+    """A wait for the answer to a request for an option."""
 
 
 class BaseClient:
     """What a client and a worker have in common: servers, and the two threads.
 
-    Packets are handed to the method `handle` and the packet's name, which subclasses may override, in the thread that reads.
+    The thread that reads calls a method for each packet, such as `handleJobCreated`; subclasses may override these methods.
 
     Owner: `connections_condition` for the lists of connections, the thread that reads for what arrives.
     """
@@ -102,9 +102,9 @@ class BaseClient:
     def addServer(self, host: str, port: "Any" = 4730, ssl_key: "Optional[str]" = None, ssl_cert: "Optional[str]" = None,
                   ssl_ca: "Optional[str]" = None, keepalive: bool = False, tcp_keepidle: int = 7200, tcp_keepintvl: int = 75,
                   tcp_keepcnt: int = 9) -> None:
-        """Have a server, which is connected to soon and again and again; see `waitForServer`.
+        """Add a server.  A thread connects to it, also again after the connection is lost; see `waitForServer`.
 
-        Raises ConfigurationError for one that it has, and for what is no address.
+        Raises ConfigurationError for a server that was added before, and for what is no address.
         """
         connection = Connection(host, port, ssl_key, ssl_cert, ssl_ca, self.client_id, keepalive, tcp_keepidle, tcp_keepintvl,
                                 tcp_keepcnt)
@@ -116,7 +116,7 @@ class BaseClient:
             self.connections_condition.notify_all()
 
     def waitForServer(self, timeout: "Optional[float]" = None) -> None:
-        """Wait until a server is connected, at most so many seconds.  Raises TimeoutError."""
+        """Wait until a server is connected, at most `timeout` seconds.  Raises TimeoutError."""
         deadline = Deadline(timeout)
         with self.connections_condition:
             while self.running and not self.active_connections:
@@ -139,7 +139,7 @@ class BaseClient:
             try:
                 self.sendPacket(packet, connection)
             except ConnectionError:
-                continue  # the log was told, and it is connected again
+                continue  # it was logged, and the other thread connects again
 
     def sendPacket(self, packet: Packet, connection: Connection) -> None:
         """Send a packet to a server.  Raises ConnectionError."""
@@ -173,14 +173,14 @@ class BaseClient:
         self._wake()
 
     def _wake(self) -> None:
-        """Have the thread that reads look again at what there is to be read and sent."""
+        """Wake the thread that reads, so that it looks again at what is to be read and sent."""
         try:
             self._waker.send(b"\0")
         except OSError:
-            return  # it is about to look, or all is over
+            return  # the thread is about to look, or the client is closed
 
     def _lost(self, connection: Connection, error: "Any") -> None:
-        """A connection is of no use any more: have it connected again."""
+        """A connection is lost: give up its jobs, and let the other thread connect again."""
         with self.connections_condition:
             if connection in self.active_connections:
                 self.log.info("lost a server: %s", error)
@@ -191,7 +191,7 @@ class BaseClient:
             self._call(self.handleDisconnect, job)
 
     def _call(self, hook: "Any", argument: "Any") -> None:
-        """Call a hook, whose errors are the log's."""
+        """Call a hook; its errors are logged."""
         try:
             hook(argument)
         except Exception:
@@ -213,7 +213,7 @@ class BaseClient:
                     failures = 0 if self._connect(connection) else failures + 1
 
     def _connect(self, connection: Connection) -> bool:
-        """Connect to a server; return whether it is."""
+        """Connect to a server; return whether that succeeded."""
         try:
             connection.reconnect()
             with self.broadcast_lock:
@@ -237,10 +237,10 @@ class BaseClient:
         return True
 
     def _onConnect(self, connection: Connection) -> None:
-        """A server is connected, and used from now on."""
+        """Called when a server is connected, before it is used."""
 
     def _onActiveConnection(self, connection: Connection) -> None:
-        """A server is used."""
+        """Called when a server has become usable."""
 
     # ------------------------------------------------------------------------------------------ the thread that reads
 
@@ -257,7 +257,7 @@ class BaseClient:
                 left = [number for number, connection in watched.items() if connection.hasPendingData()]
                 ready = make_waiter(pairs)(0.0 if left else None)
             except (ValueError, OSError):
-                continue  # one of them was closed just now
+                continue  # another thread has just closed one of them
             if self._woken.fileno() in ready:
                 self._woken.recv(4096)
             for descriptor in set(ready).union(left):
@@ -274,11 +274,11 @@ class BaseClient:
         except ConnectionError as error:
             self._lost(connection, error)
         except Exception as error:  # of a program's own AdminRequest
-            self.log.exception("what %r has sent cannot be taken", connection)
+            self.log.exception("what %r has sent cannot be handled", connection)
             self._lost(connection, error)
 
     def handlePacket(self, packet: Packet) -> None:
-        """Hand a packet to the method for packets of its type."""
+        """Call the method for packets of this type."""
         getattr(self, _HANDLERS.get(packet.ptype, "_defaultPacketHandler"))(packet)
 
     def handleAdminRequest(self, request: "Any") -> None:
@@ -286,7 +286,7 @@ class BaseClient:
         request.setComplete()
 
     def handleDisconnect(self, job: "Any") -> "Any":
-        """The connection was lost over which a job was submitted that has not ended."""
+        """Called for each job that has not ended when the connection is lost over which it was submitted."""
         return job
 
     def _defaultPacketHandler(self, packet: Packet) -> "Any":
@@ -301,7 +301,7 @@ class BaseClient:
         packet.connection.handleEchoRes(packet.data)
 
     def handleError(self, packet: Packet) -> None:
-        """A server refuses something: what was asked first, of what it has not answered."""
+        """A server has refused a request: the oldest one that it has not answered."""
         code, _, text = packet.data.partition(b"\0")
         words = "%s: %s" % (code.decode("utf-8", "replace"), text.decode("utf-8", "replace"))
         self.log.error("%s refuses: %s", join_address(packet.connection.address), words)
@@ -311,7 +311,7 @@ class BaseClient:
             task.setComplete()
 
     def _answered(self, packet: Packet, kind: "Any") -> "Any":
-        """The task that a packet answers.  Raises GearmanError if that is none of this kind."""
+        """Take the task that a packet answers.  Raises GearmanError if there is none, or one of another kind."""
         tasks = packet.connection.pending_tasks
         if not tasks or not isinstance(tasks[0], kind):
             error = GearmanError("an answer that nobody waits for: %r" % packet)
@@ -324,7 +324,7 @@ class BaseClient:
 class Client(BaseClient):
     """Submits jobs, each to the next server in turn.
 
-    Owner: as every BaseClient; its options are `broadcast_lock`'s.
+    Owner: as every BaseClient; `broadcast_lock` for its options.
     """
 
     def __init__(self, client_id: "Any" = "unknown") -> None:
@@ -345,7 +345,7 @@ class Client(BaseClient):
         return task
 
     def setOption(self, name: "Any", timeout: "Optional[float]" = 30) -> bool:
-        """Ask every server for an option, those that come later, too; return whether all that are connected have it."""
+        """Ask all servers for an option, also those that are connected later; return whether all that were asked accept it."""
         name = convert_to_bytes(name)
         asked, success = [], True
         with self.broadcast_lock:
@@ -363,10 +363,10 @@ class Client(BaseClient):
 
     def submitJob(self, job: "Any", background: bool = False, precedence: int = PRECEDENCE_NORMAL,
                   timeout: "Optional[float]" = 30) -> None:
-        """Submit a job; a server that does not answer within so many seconds is left for the next one.
+        """Submit a job.  If a server does not answer within `timeout` seconds, the next one is tried.
 
-        Raises ConfigurationError for another precedence, InvalidDataError for what the protocol cannot carry, and GearmanError
-        if no server has accepted it.
+        Raises ConfigurationError for an unknown precedence, InvalidDataError for what the protocol cannot carry, and
+        GearmanError if no server has accepted the job.
         """
         ptype = _SUBMITS.get((bool(background), precedence))
         if ptype is None:
@@ -424,7 +424,7 @@ class Client(BaseClient):
         return self._end(packet, True)
 
     def handleWorkException(self, packet: Packet) -> "Any":
-        """A job has failed, and says why."""
+        """A job has failed, with the text of an exception."""
         packet.getJob().exception = packet.getArgument(1, True)
         return self._end(packet, True)
 
@@ -446,17 +446,17 @@ class Client(BaseClient):
         return job
 
     def handleWorkWarning(self, packet: Packet) -> "Any":
-        """A job warns."""
+        """A warning of a job has come."""
         job = Client.handleWorkData(self, packet)
         job.warning = True
         return job
 
     def handleWorkStatus(self, packet: Packet) -> "Any":
-        """A job tells how far it is."""
+        """A status of a job has come: how far it is."""
         return self._take_progress(packet, 1)
 
     def handleStatusRes(self, packet: Packet) -> "Any":
-        """The answer to a question for a job's status."""
+        """The answer to a question about a job's status has come."""
         job = self._take_progress(packet, 3)
         job.known, job.running = packet.getArgument(1) == b"1", packet.getArgument(2) == b"1"
         return job
@@ -473,7 +473,7 @@ class Client(BaseClient):
 
 
 class FunctionRecord:
-    """A function, as `Worker.setFunctions` takes it, with the time limit that its jobs have, in milliseconds as gearmand."""
+    """A function for `Worker.setFunctions`.  `timeout` is the time limit of its jobs in milliseconds, as for gearmand."""
 
     def __init__(self, name: "Any", timeout: "Any" = None) -> None:
         self.name = _check_function(convert_to_bytes(name))
@@ -484,7 +484,7 @@ class FunctionRecord:
             id(self), self.name.decode("utf-8", "replace"), self.timeout)
 
     def packet(self) -> Packet:
-        """What tells a server that a worker can do it."""
+        """The packet that tells a server that a worker can do the function."""
         if not self.timeout:
             return request(CAN_DO, self.name)
         limit = self.timeout if isinstance(self.timeout, bytes) else str(self.timeout).encode()
@@ -499,9 +499,9 @@ def _check_function(name: "Any") -> bytes:
 
 
 class Worker(BaseClient):
-    """Gets jobs, for whichever threads call `getJob`, and asks for no more than so many.
+    """Gets jobs for the threads that call `getJob`, and asks servers for no more jobs than threads wait for.
 
-    Owner: as every BaseClient; who waits for jobs, and what is asked for them, is `job_lock`'s.
+    Owner: as every BaseClient; `job_lock` for who waits for jobs and for the states of connections.
     """
 
     job_class = WorkerJob  # type: Any
@@ -525,7 +525,7 @@ class Worker(BaseClient):
     # ------------------------------------------------------------------------------------------ called by any thread
 
     def registerFunction(self, name: "Any", timeout: "Any" = None) -> None:
-        """Do jobs of a function; the server takes back one that takes longer than `timeout`, if there is one."""
+        """Do jobs of a function.  With `timeout`, the server takes a job back that runs longer; see FunctionRecord."""
         record = FunctionRecord(name, timeout)
         with self.broadcast_lock:
             self.functions[record.name] = record
@@ -537,7 +537,7 @@ class Worker(BaseClient):
             self._updateStateMachines()
 
     def unRegisterFunction(self, name: "Any") -> None:
-        """Do no more jobs of a function.  Raises KeyError for one that was not registered."""
+        """Do no more jobs of a function.  Raises KeyError if it was not registered."""
         name = convert_to_bytes(name)
         with self.broadcast_lock:
             del self.functions[name]
@@ -569,11 +569,11 @@ class Worker(BaseClient):
                 self.waiting_for_jobs -= 1
             raise
         if job is None:
-            raise InterruptedError("no more jobs are waited for")
+            raise InterruptedError("nobody waits for jobs any more")
         return job
 
     def stopWaitingForJobs(self) -> None:
-        """Have all calls of `getJob` end, as soon as it is clear that none of them gets a job."""
+        """End all calls of `getJob` that wait, after the servers have answered the questions that are under way."""
         deadline = Deadline(5.0)
         with self.job_lock:
             while True:
@@ -599,7 +599,7 @@ class Worker(BaseClient):
     def _lost(self, connection: Connection, error: "Any") -> None:
         super()._lost(connection, error)
         with self.job_lock:
-            self._answer.notify_all()  # there will be none
+            self._answer.notify_all()  # no answer will come
 
     def _sendCanDo(self, name: bytes) -> None:
         self.broadcast(request(CAN_DO, name))
@@ -615,14 +615,14 @@ class Worker(BaseClient):
             self._post(request(GRAB_JOB_UNIQ), one)
 
     def _post(self, packet: Packet, connection: Connection) -> None:
-        """Send a packet, without waiting, as `job_lock` is held, which the thread that reads may want."""
+        """Send a packet without waiting: `job_lock` is held, and the thread that reads may want it."""
         try:
             connection.post(packet)
         except ConnectionError as error:
             self._lost(connection, error)
 
     def _updateStateMachines(self) -> None:
-        """Ask for a job where that was not done, if a thread waits for one."""
+        """If threads wait for jobs, ask each idle server for one; if none waits, no server counts as asleep."""
         for connection in self.active_connections[:]:
             if self.waiting_for_jobs < 1:
                 if connection.state == "SLEEP":

@@ -1,4 +1,4 @@
-"""One connection of the library gear's clients: packets and administrative requests over a connection of this package."""
+"""A connection of the library gear's client or worker; it sends packets and administrative requests."""
 import logging
 import threading
 import time
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 _logger_gear = logging.getLogger("gearman_std.gear")
 
-CONNECT_TIMEOUT = 10.0  # seconds to connect in
+CONNECT_TIMEOUT = 10.0  # seconds
 
 
 class Connection:
     """A connection to a server.
 
-    `state` is INIT, IDLE, GRAB_WAIT or SLEEP, as a worker has told it by `changeState`; `related_jobs` are those on their way,
-    by handle.  TCP keepalive is always on.
+    `state` is INIT, IDLE, GRAB_WAIT or SLEEP; a worker sets it with `changeState`.  `related_jobs` are the submitted jobs that
+    have not ended, by handle.  TCP keepalive is always on.
 
-    Owner: its lock, under which bytes come and go; what has arrived is the thread's that reads.
+    Owner: its lock for sending and receiving; the thread that reads for what has arrived.
     """
 
     log = _logger_gear
@@ -53,7 +53,7 @@ class Connection:
         self._lock = threading.Lock()
         self._moved = threading.Condition(self._lock)  # notified when something was sent, or the connection is over
         self._echo_lock = threading.Lock()
-        self.pending_tasks = []   # type: List[Any] # who waits for an answer, in the order of the questions
+        self.pending_tasks = []   # type: List[Any] # the tasks that wait for an answer, in the order of the requests
         self.admin_requests = []  # type: List[AdminRequest]
         self._begin()
 
@@ -62,7 +62,7 @@ class Connection:
         self.connected = False
         self.connect_time = None  # type: Optional[float]
         self.related_jobs = {}    # type: Dict[bytes, Any]
-        self._joined = {}         # type: Dict[bytes, List[Any]] # others that have the same handle, as they are equal
+        self._joined = {}         # type: Dict[bytes, List[Any]] # further jobs by handle: equal jobs have the same one
         self.options = set()      # type: Set[bytes]
         self._echoes = {}         # type: Dict[bytes, threading.Event]
         self._reader = PacketReader(RESPONSE_MAGIC, max_line=LARGEST_SIZE)
@@ -74,7 +74,7 @@ class Connection:
         return "<gear.Connection 0x%x host: %s port: %s>" % (id(self), self.host, self.port)
 
     def changeState(self, state: str) -> None:
-        """Take note of what a worker is about."""
+        """Set the state of a worker's connection."""
         self.state = state
         self.state_time = time.time()
 
@@ -100,11 +100,11 @@ class Connection:
         self.connect_time = time.time()
 
     def attend(self, wake: "Any", thread: "Optional[int]") -> None:
-        """Have a thread read from now on, that is woken to send what the system did not take at once."""
+        """Let a thread read from now on; `wake` wakes it to send what the system did not take at once."""
         self.wake, self.reader_thread = wake, thread
 
     def give_up(self) -> "List[Any]":
-        """The connection is lost: let go who waits for an answer; return the jobs that were on their way."""
+        """The connection is lost: end all waits for answers; return the jobs that have not ended."""
         with self._lock:
             waiting = self.pending_tasks + self.admin_requests  # type: List[Any]
             del self.pending_tasks[:], self.admin_requests[:]  # which others may be about to append to
@@ -116,14 +116,14 @@ class Connection:
         return jobs
 
     def relate(self, job: "Any") -> None:
-        """A job has its handle, which another one may have, too."""
+        """Find a job by its handle from now on; an equal job may have the same handle."""
         other = self.related_jobs.get(job.handle)
         if other is not None:
             self._joined.setdefault(job.handle, []).append(other)
         self.related_jobs[job.handle] = job
 
     def take_turns(self, packet: Packet) -> None:
-        """Have the next packet of that job, of which the server sends one for each submit, be for another that joined it."""
+        """Give the next packet with this handle to the next of the equal jobs: the server sends one packet for each submit."""
         handle = packet.data.partition(b"\0")[0]
         others = self._joined.get(handle)
         if others is not None:
@@ -134,7 +134,7 @@ class Connection:
                 del self._joined[handle]
 
     def disconnect(self) -> None:
-        """End the connection, and forget what was on its way."""
+        """Close the connection, and forget its jobs and requests."""
         with self._lock:
             stream, self.conn = self.conn, None
         self.give_up()
@@ -143,7 +143,7 @@ class Connection:
         self._begin()
 
     def reconnect(self) -> None:
-        """End the connection, and connect again.  Raises ConnectionError."""
+        """Close the connection, and connect again.  Raises ConnectionError."""
         self.disconnect()
         self.connect()
 
@@ -158,14 +158,17 @@ class Connection:
         self.ask(bytes(data), [], None)
 
     def post(self, packet: Packet) -> None:
-        """Send a packet, and do not wait while the system takes no more: whoever reads sends it then.
+        """Send a packet without waiting: what the system does not take now is sent by the thread that reads.
 
         Raises ConnectionError.
         """
         self.ask(bytes(packet.toBinary()), [], None, False)
 
     def ask(self, data: bytes, queue: "List[Any]", waiting: "Any", patient: bool = True) -> None:
-        """Send bytes, and put into a queue who waits for the answer, before anybody else can ask.  Raises ConnectionError."""
+        """Send bytes, and append `waiting` to `queue`; the lock keeps the queue in the order of sending.
+
+        Without `patient`, it does not wait until the system has taken all bytes.  Raises ConnectionError.
+        """
         with self._lock:
             stream = self.conn
             if stream is None:
@@ -185,26 +188,26 @@ class Connection:
                 if not alone and stream.unsent:
                     self._moved.wait()
                 complete = self._flush(stream)
-            if alone and not complete:  # nobody else reads, and the server may want to be read before it reads on
+            if alone and not complete:  # no thread reads, and the server may wait for us to read before it reads on
                 stream.wait(None)
                 self._receive_or_raise()
 
     def _flush(self, stream: "Stream") -> bool:
-        """Send as much as goes without waiting, with the lock held; return whether that was all."""
+        """Send what can be sent without waiting, with the lock held; return whether that was all."""
         try:
             return stream.flush()
         except ServerLost as error:
             raise ConnectionError(str(error)) from None
 
     def flush(self) -> None:
-        """Send what is left to be sent, as far as that goes without waiting.  Raises ConnectionError."""
+        """Send what is left, as far as that goes without waiting.  Raises ConnectionError."""
         with self._lock:
             if self.conn is not None and self.conn.unsent:
                 self._flush(self.conn)
                 self._moved.notify_all()
 
     def sendAdminRequest(self, request: "AdminRequest", timeout: "Optional[float]" = 90) -> None:
-        """Send a text command and wait for the answer, at most so many seconds.  Raises TimeoutError, ConnectionError."""
+        """Send a text command and wait for the answer, at most `timeout` seconds.  Raises TimeoutError, ConnectionError."""
         self.ask(request.getCommand(), self.admin_requests, request)
         if not request.waitForResponse(timeout):
             raise TimeoutError("%s did not answer %r within %s s" % (join_address(self.address), request.command, timeout))
@@ -212,7 +215,10 @@ class Connection:
             raise ConnectionError("lost the connection to %s" % join_address(self.address))
 
     def echo(self, data: "Any" = None, timeout: "Optional[float]" = 30) -> bytes:
-        """Have the server send some bytes back; return them.  Raises TimeoutError, ConnectionError, InvalidDataError."""
+        """Send bytes to the server, which sends them back; return them.
+
+        Raises TimeoutError, ConnectionError, and InvalidDataError for bytes that another thread sends just now.
+        """
         if data is None:
             from uuid import uuid4
             data = uuid4().hex
@@ -249,13 +255,13 @@ class Connection:
     # ------------------------------------------------------------------------------------------ receiving
 
     def hasPendingData(self) -> bool:
-        """Whether something has arrived that nobody has looked at, if only what makes no sense."""
+        """Whether something has arrived that nobody has taken, even if it makes no sense."""
         return bool(self._arrived) or self._reader.error is not None
 
     def readPacket(self, timeout: "Optional[float]" = None) -> "Any":
-        """Wait for a packet, or for the answer to an administrative request; None at the end of the connection.
+        """Wait for a packet or an answered administrative request, and return it; None when the connection has ended.
 
-        Raises TimeoutError if `timeout` seconds are over before.
+        Raises TimeoutError after `timeout` seconds.
         """
         deadline = Deadline(timeout)
         while not self._arrived:
@@ -273,8 +279,10 @@ class Connection:
         return self._arrived.popleft()
 
     def take(self) -> "List[Any]":
-        """What has arrived, packets and answered requests.  Raises ConnectionError when all was taken from one that is over, or
-        where what follows makes no sense."""
+        """Take the packets and answered requests that have arrived.
+
+        Raises ConnectionError if there are none and none will come: the connection has ended, or what comes makes no sense.
+        """
         try:
             self._receive_or_raise()
         except ConnectionError:
@@ -285,7 +293,7 @@ class Connection:
         return items
 
     def _receive_or_raise(self) -> None:
-        """Take in what is there."""
+        """Receive what has come."""
         stream, reader = self.conn, self._reader
         try:
             while stream is not None and reader.error is None:
@@ -306,7 +314,7 @@ class Connection:
     def _take_unit(self, kind: int, arguments: "Any") -> None:
         if kind == TEXT_LINE:
             self._take_line(bytes(arguments[0]) + b"\n")
-        elif kind == WRONG_MAGIC:  # as gear's server sends it when a worker is lost; it does not say what it was
+        elif kind == WRONG_MAGIC:  # gear's server sends such a packet when a worker is lost
             raise ProtocolError("a packet that only a client may send, from %s" % join_address(self.address))
         elif kind == TOO_FEW_ARGUMENTS:
             self.log.error("%s sent too few arguments in %s", join_address(self.address), bytes(arguments[0]).decode())
@@ -315,7 +323,7 @@ class Connection:
 
     def _take_line(self, line: bytes) -> None:
         if not self.admin_requests:
-            self.log.error("%s sent a line that nobody has asked for: %.80r", join_address(self.address), line)
+            self.log.error("%s sent a line that answers no request: %.80r", join_address(self.address), line)
             return
         complete, rest = self.admin_requests[0].isComplete(self._lines + line)
         self._lines = (self._lines + line if rest is None else rest)
@@ -324,7 +332,7 @@ class Connection:
 
 
 def make_context(server: bool, key: "Any", certificate: "Any", ca: "Any") -> "Any":
-    """What TLS is spoken with as gear speaks it: the other side needs a certificate of that authority, whatever its name is.
+    """The `ssl.SSLContext` for TLS as gear uses it: the other side needs a certificate of the authority `ca`, for any name.
 
     Raises OSError for files that cannot be used.
     """

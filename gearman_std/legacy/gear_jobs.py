@@ -1,4 +1,4 @@
-"""The jobs of the library gear, as their client and their worker see them, in bytes or as text."""
+"""The jobs of the library gear, as a client and as a worker sees them, with bytes or with text."""
 from .gear_constants import WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING
 from .gear_packets import check_bytes, convert_to_bytes, request
 
@@ -14,7 +14,7 @@ def _text(value: "Any") -> "Any":
 class BaseJob:
     """What every job has: `name`, `arguments` (its workload), `unique`, `handle`, `connection`.
 
-    Owner: whoever made it, and the client's thread from when it is submitted until it is complete.
+    Owner: whoever made it; while it is submitted and not complete, the client's thread that reads.
     """
 
     def __init__(self, name: "Any", arguments: "Any", unique: "Any" = None, handle: "Optional[bytes]" = None) -> None:
@@ -77,9 +77,9 @@ class BaseJob:
 class Job(BaseJob):
     """A job as its client sees it.
 
-    `data` are the pieces of the result, warnings among them; `complete`, `failure`, `warning` and `exception` say how it went;
-    `numerator`, `denominator` and `fraction_complete` how far it is; `known` and `running` are what a question for its status
-    has brought.
+    `data` are the pieces of the result, and also the warnings.  `complete`, `failure`, `warning` and `exception` tell how it
+    went; `numerator`, `denominator` and `fraction_complete` tell how far it is; `known` and `running` are from the last answer
+    to a question about its status.
     """
 
     data_type = list  # type: Any
@@ -115,7 +115,7 @@ class Job(BaseJob):
 
     @property
     def exception(self) -> "Any":
-        """What an exception of the worker says, or None."""
+        """The text of the worker's exception as bytes, or None."""
         return self._exception
 
     @exception.setter
@@ -147,7 +147,7 @@ class WorkerJob(BaseJob):
         self._send(WORK_STATUS, str(numerator).encode(), str(denominator).encode())
 
     def sendWorkComplete(self, data: bytes = b"") -> None:
-        """End the job, with the result or the rest of it."""
+        """End the job with the result, or with the last piece of it."""
         self._send(WORK_COMPLETE, data)
 
     def sendWorkFail(self) -> None:
@@ -155,7 +155,7 @@ class WorkerJob(BaseJob):
         self._send(WORK_FAIL)
 
     def sendWorkException(self, data: bytes = b"") -> None:
-        """End the job as a failure, and say why."""
+        """End the job as a failure, with the text of an exception."""
         self._send(WORK_EXCEPTION, data)
 
 
@@ -189,7 +189,7 @@ class TextJobUnique:
 
 
 class TextList(list):  # type: ignore[type-arg]
-    """A list that makes text of the bytes that are put into it."""
+    """A list that turns the bytes that are put into it into text."""
 
     def append(self, value: "Any") -> None:
         super().append(_text(value))
@@ -208,7 +208,7 @@ class TextJob(TextJobArguments, TextJobUnique, Job):
 
     @property
     def exception(self) -> "Any":
-        """What an exception of the worker says, as text, or None."""
+        """The text of the worker's exception, or None."""
         return _text(self._exception)
 
     @exception.setter
@@ -217,14 +217,14 @@ class TextJob(TextJobArguments, TextJobUnique, Job):
 
 
 class TextWorkerJob(TextJobArguments, TextJobUnique, WorkerJob):
-    """A job whose workload and unique are text, and to which text can be sent."""
+    """A worker's job whose workload and unique are text, and which can send text."""
 
     def _send(self, ptype: int, *data: "Any") -> None:
         super()._send(ptype, *map(convert_to_bytes, data))
 
 
 class BaseBinaryJob:
-    """For jobs of functions whose names are no text."""
+    """For jobs of functions whose names are bytes that need not be text."""
 
     @property
     def name(self) -> "Any":

@@ -1,4 +1,4 @@
-"""What programs that use the library gear see of the protocol: packets, administrative requests, errors."""
+"""The packets, administrative requests and errors of the library gear."""
 import threading
 
 from ..net.connection import is_refusal
@@ -18,11 +18,11 @@ class ConnectionError(Exception):
 
 
 class InvalidDataError(Exception):
-    """What the protocol, or this library, cannot take."""
+    """Data that the protocol cannot carry."""
 
 
 class ConfigurationError(Exception):
-    """What a program asks for makes no sense."""
+    """A setting or an argument that makes no sense."""
 
 
 class NoConnectedServersError(Exception):
@@ -30,7 +30,7 @@ class NoConnectedServersError(Exception):
 
 
 class UnknownJobError(Exception):
-    """A packet for a job that nobody here waits for."""
+    """A packet about a job that nobody here waits for."""
 
 
 class InterruptedError(Exception):
@@ -38,7 +38,7 @@ class InterruptedError(Exception):
 
 
 class TimeoutError(Exception):
-    """It took longer than was to be waited."""
+    """It took longer than the call was to wait."""
 
 
 class GearmanError(Exception):
@@ -46,12 +46,12 @@ class GearmanError(Exception):
 
 
 def convert_to_bytes(data: "Any") -> "Any":
-    """Text as UTF-8, everything else as it is."""
+    """Text as UTF-8; other values as they are."""
     return data.encode("utf-8") if isinstance(data, str) else data
 
 
 def check_bytes(name: str, data: "Any") -> bytes:
-    """Bytes, from what is bytes or a bytearray.  Raises TypeError, with the argument's name, for anything else."""
+    """Bytes or a bytearray, as bytes.  Raises TypeError for anything else; `name` is the argument's name in its text."""
     if not isinstance(data, (bytes, bytearray)):
         raise TypeError("%s must be of type bytes or bytearray, not %.80r" % (name, data))
     return bytes(data)
@@ -91,14 +91,14 @@ class Packet:
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment] # as a packet may be changed
+    __hash__ = None  # type: ignore[assignment] # a packet can change
 
     def toBinary(self) -> bytearray:
         """The packet as it is sent."""
         return bytearray(self.code + self.ptype.to_bytes(4, "big") + len(self.data).to_bytes(4, "big") + self.data)
 
     def getArgument(self, index: int, last: bool = False) -> bytes:
-        """An argument by its number; with `last`, NULs belong to it.  Raises IndexError if there are fewer."""
+        """An argument by its number, from 0; with `last`, NULs belong to it.  Raises IndexError if there are too few."""
         if last:
             parts = self.data.split(b"\0", index)
             return parts[index] if index < len(parts) else b""
@@ -119,9 +119,9 @@ def request(ptype: int, *arguments: bytes) -> Packet:
 
 
 class AdminRequest:
-    """A text command, and the server's answer in `response`; one of the classes below, which have the commands.
+    """A text command, and the server's answer in `response`.  Each of the classes below is a command.
 
-    Owner: the connection that it was sent over, until it is complete.
+    Owner: until it is complete, the connection that it was sent over.
     """
 
     command = None  # type: Any
@@ -141,9 +141,9 @@ class AdminRequest:
         return b" ".join((self.command,) + self.arguments) + b"\n"
 
     def isComplete(self, data: bytes) -> "Tuple[bool, Optional[bytes]]":
-        """Whether the answer is complete, which then is `response`, and what follows it, else None.
+        """Whether `data` begins with a complete answer, and the bytes after it, or None.  A complete answer becomes `response`.
 
-        It ends with a line of a dot; a server that refuses the command says so in one line.
+        An answer ends with a line that is a dot; a refusal is one line.
         """
         position = 0
         for line in data.splitlines(True):
@@ -157,11 +157,11 @@ class AdminRequest:
         return True, data[size:]
 
     def setComplete(self) -> None:
-        """Let go who waits for the answer."""
+        """End the waits for the answer."""
         self.wait_event.set()
 
     def waitForResponse(self, timeout: "Optional[float]" = None) -> bool:
-        """Wait for the answer, at most so many seconds; return whether it is there."""
+        """Wait for the answer, at most `timeout` seconds; return whether the wait was ended."""
         return self.wait_event.wait(timeout)
 
 

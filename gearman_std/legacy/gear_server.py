@@ -1,4 +1,4 @@
-"""The job server of the library gear, as test suites and small programs embed it, played by this package's server."""
+"""The job server of the library gear, which test suites and small programs embed; it runs this package's server."""
 import threading
 
 from ..core.jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING, WAITING, FunctionPolicy
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ..core.jobs import Job
     from ..core.peers import Peer
 
-_ANSWER_TIMEOUT = 30.0  # seconds for the server's thread to say what is the case
+_ANSWER_TIMEOUT = 30.0  # seconds that the server's thread has to answer a question
 _NOT_HERE = ("getJobForConnection", "wakeConnection", "wakeConnections", "connectLoop", "reportTimingStats")
 
 
 class ServerJob(BinaryJob):
-    """A job as it was when the server was asked for it."""
+    """A copy of a job, as it was when the server was asked."""
 
     def __init__(self, job: "Job") -> None:
         super().__init__(job.function.name, bytes(job.workload), job.unique or None)
@@ -29,7 +29,7 @@ class ServerJob(BinaryJob):
 
 
 class ServerConnection:
-    """A connection as it was when the server was asked for it."""
+    """A copy of what is known of a connection, as it was when the server was asked."""
 
     def __init__(self, peer: "Peer") -> None:
         self.host = peer.address.decode("latin-1")
@@ -45,14 +45,15 @@ class ServerConnection:
 class Server:
     """A job server in a thread of its own, from when it is made until `shutdown`.
 
-    What it has is told by `jobs`, by handle; the queues `high_queue`, `normal_queue` and `low_queue` of jobs that wait, or
-    all of them by `getQueue`; `functions`; `active_connections`; `total_jobs`, `running_jobs` and `waiting_jobs`.  Each is a
-    copy.  As at gear's server, a job fails when its worker is lost, and exceptions reach every client; but equal jobs are one.
+    These properties tell what it has: `jobs` by handle; `high_queue`, `normal_queue` and `low_queue` of the jobs that wait;
+    `functions`; `active_connections`; `total_jobs`, `running_jobs` and `waiting_jobs`; `getQueue` returns all jobs that wait.
+    Each is a copy.  As with gear's own server, a job fails when its worker is lost, and all clients get exceptions.  Unlike
+    there, equal jobs are one.
 
-    Raises ConfigurationError for what cannot be here: access control lists, which `gearman_std.Access` replaces, and methods
-    that take part in the server's work; an Exception where it cannot listen.
+    Raises ConfigurationError for what it does not have: access control lists, for which there is `gearman_std.Access`, and
+    methods that a subclass overrides to change the server's work; Exception if it cannot listen.
 
-    Owner: whoever made it; what it has is the server's thread's.
+    Owner: whoever made it; the server's thread for what it has.
     """
 
     log = _logger_gear
@@ -64,14 +65,14 @@ class Server:
                  tcp_keepcnt: int = 9) -> None:
         for name in dir(type(self)):
             if (name.startswith("handle") or name in _NOT_HERE) and not hasattr(Server, name):
-                raise ConfigurationError("%s cannot be overridden: the server behind this class is gearman_std's, which calls "
-                                         "nothing of it; pause, cancel and policies are what it has" % name)
+                raise ConfigurationError("%s cannot be overridden: the server behind this class is gearman_std's, which does "
+                                         "not call it; use pause, cancel and policies instead" % name)
         if acl is not None:
-            raise ConfigurationError("acl: what this server has instead is gearman_std.Access, and the --allow options")
+            raise ConfigurationError("acl is not supported: use gearman_std.Access, or the --allow options, instead")
         if any((ssl_key, ssl_cert, ssl_ca)) and not all((ssl_key, ssl_cert, ssl_ca)):
             raise ConfigurationError("TLS needs all of ssl_key, ssl_cert and ssl_ca; some are missing")
         if statsd_host:
-            self.log.error("nothing is sent to statsd at %s; see `show totals` and /metrics", statsd_host)
+            self.log.error("statsd is not supported, nothing is sent to %s; use `show totals` or /metrics instead", statsd_host)
         self.client_id = convert_to_bytes(server_id)
         self.running = True
         try:
@@ -86,7 +87,7 @@ class Server:
         return "<gear.Server 0x%x port: %s>" % (id(self), self.port)
 
     def shutdown(self) -> None:
-        """End it, and all its connections."""
+        """Stop the server, and close all its connections."""
         if not self.running:
             self.log.warning("shutdown of %r, which was shut down before", self)
         self.running = False
@@ -94,7 +95,7 @@ class Server:
         self._server.join()
 
     def _ask(self, question: "Callable[[Any], Any]") -> "Any":
-        """What the server's thread answers to a question about the core; that of an empty one when it has ended."""
+        """Call `question` with the core, in the server's thread; return its answer, an empty list if the server has ended."""
         answers, done = [], threading.Event()  # type: List[Any], threading.Event
 
         def answer() -> None:

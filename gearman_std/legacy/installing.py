@@ -1,4 +1,4 @@
-"""Letting `import gearman`, and the names of its forks, find what stands here."""
+"""Lets `import gearman`, `import gear`, and the names of python-gearman's forks find the modules of this folder."""
 import importlib
 import sys
 from types import ModuleType
@@ -13,18 +13,18 @@ _installed = {}  # type: Dict[str, ModuleType]
 
 
 def install(*names: str, text: "Optional[bool]" = None) -> None:
-    """Let `import` find gearman, python3_gearman, py3gearman and gear here, or only those that are named.
+    """Let `import` find gearman, python3_gearman, py3gearman and gear here, or only the names that are given.
 
-    With `text`, what comes from a server is str, else bytes; python3_gearman and py3gearman have str unless that says
-    otherwise.  Raises ValueError for a name that nothing here stands for, ImportError if something else of that name was
+    With `text`, what comes from a server is str, else bytes; without it, gearman has bytes, python3_gearman and py3gearman
+    have str.  Raises ValueError for a name that cannot be installed, and ImportError if another module of that name was
     imported before.
     """
     for name in names or sorted(_MAKERS):
         if name not in _MAKERS:
-            raise ValueError("nothing can be installed as %r, but %s" % (name, ", ".join(sorted(_MAKERS))))
+            raise ValueError("nothing can be installed as %r, only as %s" % (name, ", ".join(sorted(_MAKERS))))
         present = sys.modules.get(name)
         if present is not None and present is not _installed.get(name):
-            raise ImportError("%s was imported already, from %s: call install() before that" % (
+            raise ImportError("%s was imported already, from %s: call install() before that import" % (
                 name, getattr(present, "__file__", None) or "somewhere"))
     for name in names or sorted(_MAKERS):
         if name not in sys.modules or text is not None:
@@ -34,7 +34,7 @@ def install(*names: str, text: "Optional[bool]" = None) -> None:
 
 
 def _make_gearman(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
-    """The modules of python-gearman, by their names; bytes unless told otherwise."""
+    """The modules of python-gearman, by their names, with bytes unless `text` is true."""
     return make_modules(name, bool(text), False)
 
 
@@ -47,19 +47,19 @@ def _make_py3(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
 
 
 def _make_gear(name: str, text: "Optional[bool]") -> "Dict[str, ModuleType]":
-    """The modules of OpenStack's gear, which has bytes and text where it has them."""
+    """The modules of OpenStack's gear, by their names.  `text` changes nothing there."""
     return {name: _load(".gear"), name + ".constants": _load(".gear_constants")}
 
 
 def make_modules(name: str, text: bool, to_background: bool) -> "Dict[str, ModuleType]":
-    """What `import` of a name and of its submodules is to bring.
+    """The modules that `import` is to find for a name and its submodules.
 
-    With `to_background`, jobs are in the background unless a call says otherwise.  Names that differ in either from this
-    package have classes of their own.
+    With `to_background`, jobs are in the background unless a call says otherwise.  With this or `text`, the modules have
+    classes of their own.
     """
     differs = text or to_background
     front = _copy("", name)
-    front.__path__ = []  # it is a package, whose modules are all there
+    front.__path__ = []  # it is a package; all its modules are made here, so none has to be searched
     made = {name: front}
     for part in _SUBMODULES:
         made["%s.%s" % (name, part)] = _copy("." + part, "%s.%s" % (name, part)) if differs else _load("." + part)
@@ -81,7 +81,7 @@ def make_modules(name: str, text: bool, to_background: bool) -> "Dict[str, Modul
 
 
 def install_beside(this: ModuleType, name: str) -> None:
-    """Let `import` of a name bring what a module has, and what python-gearman has; the latter where both have something."""
+    """Let `import` of a name find what python-gearman has, and whatever else the module `this` has."""
     made = make_modules(name, False, False)
     front = made[name]
     for key, value in vars(this).items():
@@ -92,7 +92,7 @@ def install_beside(this: ModuleType, name: str) -> None:
 
 
 def _copy(part: str, name: str) -> ModuleType:
-    """A module with what a module of this package has, under another name."""
+    """A copy of a module of this package, under another name."""
     source = _load(part)
     module = ModuleType(name, source.__doc__)
     vars(module).update({key: value for key, value in vars(source).items() if not key.startswith("__") or key == "__all__"})
@@ -102,10 +102,10 @@ def _copy(part: str, name: str) -> ModuleType:
 
 
 def _load(name: str) -> "Any":
-    """A module of this package, by its name after that."""
+    """A module of this package, by its name after the package's name."""
     return importlib.import_module(__package__ + name)
 
 
-# What makes the modules of each name that can be installed: a function of the name and of `text`, as `install` has it.
+# For each name that can be installed, what makes its modules from the name and from the argument `text` of `install`.
 _MAKERS = {"gear": _make_gear, "gearman": _make_gearman, "python3_gearman": _make_text,
            "py3gearman": _make_py3}  # type: Dict[str, Callable[[str, Optional[bool]], Dict[str, ModuleType]]]

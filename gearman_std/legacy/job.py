@@ -1,4 +1,4 @@
-"""A job as a worker of python-gearman sees it, and a request as its client does."""
+"""A job as a worker of python-gearman sees it, and a request, which is a job as its client sees it."""
 from collections import deque
 
 from .constants import JOB_COMPLETE, JOB_CREATED, JOB_FAILED, JOB_UNKNOWN, PRIORITY_NONE
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class GearmanJob:
-    """What is known of a job: the connection of its server, handle, task, unique and data.
+    """What is known of a job: its server's connection, its handle, task (the function's name), unique and data.
 
     Owner: whoever works with it.
     """
@@ -26,15 +26,16 @@ class GearmanJob:
             type(self).__name__, self.connection, self.handle, self.task, self.unique, self.data)
 
     def to_dict(self) -> "Dict[str, Any]":
-        """What `submit_multiple_jobs` wants of a job, and its handle."""
+        """The job as `submit_multiple_jobs` takes it, with its handle."""
         return {"task": self.task, "job_handle": self.handle, "unique": self.unique, "data": self.data}
 
 
 class GearmanJobRequest:
     """A job that was or will be submitted, and what came of it.
 
-    `state` is one of the JOB_ words, `result` and `exception` what the worker sent or None, `data_updates` and
-    `warning_updates` are deques, `status` is a dict once a status has come, `timed_out` tells how the last wait ended.
+    `state` is one of the JOB_ constants; `result` and `exception` are what the worker sent, or None; `data_updates` and
+    `warning_updates` are deques; `status` is a dict, empty until a status comes; `timed_out` is True if the last wait was too
+    short.
 
     Owner: the client that submitted it.
     """
@@ -53,7 +54,7 @@ class GearmanJobRequest:
             type(self).__name__, self.job.task, self.job.unique, self.priority, self.background, self.state, self.timed_out)
 
     def initialize_request(self) -> None:
-        """Forget all that came of it."""
+        """Forget everything that has come from the server."""
         self.result = None      # type: Any
         self.exception = None   # type: Any
         self.warning_updates = deque()  # type: Deque[Any]
@@ -63,7 +64,7 @@ class GearmanJobRequest:
         self.timed_out = False
 
     def reset(self) -> None:
-        """Forget all that came of it, and where it was sent, to submit it again."""
+        """Forget everything that has come, and where it was sent, so that it can be submitted again."""
         self.initialize_request()
         self.connection_attempts = 0
         self.job.connection = None
@@ -75,16 +76,16 @@ class GearmanJobRequest:
 
     @property
     def status_updates(self) -> "Deque[Any]":
-        """The two numbers of the last status, as older scripts ask for them."""
+        """The two numbers of the last status, in a deque, for older scripts."""
         status = self.status
         return deque([(status.get("numerator", 0), status.get("denominator", 0))] if status else [])
 
     @property
     def server_status(self) -> "Dict[str, Any]":
-        """The status, as older scripts ask for it."""
+        """The same as `status`, for older scripts."""
         return self.status
 
     @property
     def complete(self) -> bool:
-        """Whether nothing more will come: it has ended, or a server has accepted it, if it is in the background."""
+        """Whether nothing more will come: the job has ended; or it is in the background, and a server has accepted it."""
         return self.state in (JOB_FAILED, JOB_COMPLETE) or bool(self.background) and self.state == JOB_CREATED

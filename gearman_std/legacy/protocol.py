@@ -1,4 +1,4 @@
-"""The names of python-gearman for packets and text commands, and its functions to pack and to read them."""
+"""python-gearman's names for packets and text commands, and its functions that pack and parse them."""
 from ..wire.protocol import (HEADER_SIZE, PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC, WRONG_MAGIC, PacketReader,
                              pack_request, pack_response)
 from .constants import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NONE
@@ -13,7 +13,7 @@ NULL_CHAR = b"\0"
 MAGIC_REQ_STRING = REQUEST_MAGIC
 MAGIC_RES_STRING = RESPONSE_MAGIC
 COMMAND_HEADER_SIZE = HEADER_SIZE
-GEARMAN_COMMAND_TEXT_COMMAND = 9999  # no packet, but a line of the text protocol
+GEARMAN_COMMAND_TEXT_COMMAND = 9999  # not a packet: a line of the text protocol
 
 GEARMAN_SERVER_COMMAND_STATUS = "status"
 GEARMAN_SERVER_COMMAND_VERSION = "version"
@@ -38,21 +38,21 @@ _SUBMIT = {PRIORITY_NONE: "SUBMIT_JOB", PRIORITY_LOW: "SUBMIT_JOB_LOW", PRIORITY
 
 
 def get_command_name(cmd_type: int) -> "Any":
-    """The name of a packet type, or the number itself if there is none."""
+    """The name of a packet type, or the number itself if it has no name."""
     return GEARMAN_COMMAND_TO_NAME.get(cmd_type, cmd_type)
 
 
 def submit_cmd_for_background_priority(background: "Any", priority: "Any") -> int:
-    """The packet type that submits a job.  Raises ProtocolError for what is no priority."""
+    """The type of the packet that submits a job.  Raises ProtocolError for an unknown priority."""
     if priority not in _SUBMIT:
         raise ProtocolError("a priority is PRIORITY_NONE, PRIORITY_LOW or PRIORITY_HIGH, not %r" % (priority,))
     return _TYPES["GEARMAN_COMMAND_" + _SUBMIT[priority] + ("_BG" if background else "")]
 
 
 def pack_binary_command(cmd_type: int, cmd_args: "Dict[str, Any]", is_response: bool = False) -> bytes:
-    """A packet with these arguments, by the names that GEARMAN_PARAMS_FOR_COMMAND has; text is sent as UTF-8.
+    """The bytes of a packet.  `cmd_args` has its arguments by the names in GEARMAN_PARAMS_FOR_COMMAND; text becomes UTF-8.
 
-    Raises ProtocolError for a type that is none, and for other arguments than it has.
+    Raises ProtocolError for an unknown type, and for arguments that do not fit the type.
     """
     labels = GEARMAN_PARAMS_FOR_COMMAND.get(cmd_type)
     if labels is None or cmd_type == GEARMAN_COMMAND_TEXT_COMMAND:
@@ -72,9 +72,9 @@ def pack_binary_command(cmd_type: int, cmd_args: "Dict[str, Any]", is_response: 
 
 
 def parse_binary_command(in_buffer: "Any", is_response: bool = True) -> "Parsed":
-    """Type, arguments by name, and size of the packet with which some bytes begin; (None, None, 0) if it is not whole.
+    """The type, the arguments by name, and the size of the packet at the begin of a buffer; (None, None, 0) if it is not whole.
 
-    Raises ProtocolError for what is no packet.
+    Raises ProtocolError for what is not a packet.
     """
     data = bytes(in_buffer)
     if len(data) < HEADER_SIZE:
@@ -96,7 +96,7 @@ def parse_binary_command(in_buffer: "Any", is_response: bool = True) -> "Parsed"
 
 
 def pack_text_command(cmd_type: int, cmd_args: "Dict[str, Any]") -> str:
-    """The line of a text command.  Raises ProtocolError if there is none."""
+    """The line of a text command.  Raises ProtocolError for another type, or without `raw_text`."""
     if cmd_type != GEARMAN_COMMAND_TEXT_COMMAND:
         raise ProtocolError("%s is no text command" % get_command_name(cmd_type))
     if cmd_args.get("raw_text") is None:
@@ -105,9 +105,9 @@ def pack_text_command(cmd_type: int, cmd_args: "Dict[str, Any]") -> str:
 
 
 def parse_text_command(in_buffer: "Any") -> "Parsed":
-    """The line with which some bytes begin, as type, arguments and size; (None, None, 0) if it is not whole.
+    """The type, the arguments, and the size of the line at the begin of a buffer; (None, None, 0) if it is not whole.
 
-    Raises ProtocolError for a NUL within it.
+    Raises ProtocolError for a NUL in the line.
     """
     data = bytes(in_buffer)
     if b"\n" not in data:

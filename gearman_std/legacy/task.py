@@ -1,4 +1,4 @@
-"""What is still used of python-gearman 1.x: tasks and sets of them at the client, functions of one argument at the worker."""
+"""The parts of python-gearman 1.x that scripts still use: tasks and sets of tasks; a worker's functions of one argument."""
 from os import urandom
 
 from .constants import JOB_COMPLETE, JOB_UNKNOWN, PRIORITY_HIGH, PRIORITY_NONE
@@ -14,12 +14,12 @@ _HOOKS = ("on_complete", "on_fail", "on_retry", "on_status", "on_post")
 
 
 class Task:
-    """A job to be done: a function's name and its argument; `result`, `handle` and `is_finished` tell what came of it.
+    """A job to be done: a function's name and its argument.  `result`, `handle` and `is_finished` tell what became of it.
 
     `on_complete` is called with the result, `on_status` with two numbers, `on_fail` and `on_post` without arguments; each may
-    be a list of functions.  With `uniq` "-" the argument is the unique.
+    be a list of functions.  If `uniq` is "-", the argument is also the unique.
 
-    Owner: who made it.
+    Owner: whoever made it.
     """
 
     def __init__(self, func: "Any", arg: "Any", uniq: "Any" = None, background: bool = False, high_priority: bool = False,
@@ -52,9 +52,9 @@ class Task:
 
 
 class Taskset(dict):  # type: ignore[type-arg]
-    """Tasks to be done together, each by a key of its own.
+    """Tasks to be done together.
 
-    Owner: who made it.
+    Owner: whoever made it.
     """
 
     def __init__(self, tasks: "Iterable[Task]" = ()) -> None:
@@ -65,20 +65,20 @@ class Taskset(dict):  # type: ignore[type-arg]
         return "<Taskset %r>" % (list(self.values()),)
 
     def add(self, task: Task) -> None:
-        """Have one more."""
+        """Add a task."""
         self[id(task)] = task
 
     def cancel(self) -> None:
-        """Wait for them no more."""
+        """Stop waiting for the tasks."""
         self.cancelled = True
 
 
 class TaskError(GearmanError):
-    """A task failed, or was not done in time."""
+    """A task has failed, or was not done in time."""
 
 
 class OldTasks:
-    """What a client of 1.x has beside that of 2.0.
+    """The methods of a client of 1.x that a client of 2.0 does not have.
 
     Owner: as the client.
     """
@@ -102,11 +102,11 @@ class OldTasks:
         return "<%s>" % type(self).__name__
 
     def __call__(self, func: "Any", arg: "Any", uniq: "Any" = None, **options: "Any") -> "Any":
-        """As `do_task`, with the arguments of a Task."""
+        """Do a task, as `do_task`; the arguments are those of `Task`."""
         return self.do_task(Task(func, arg, uniq, **options))
 
     def do_task(self, task: Task) -> "Any":
-        """Have a task done and return its result; raises TaskError if it fails, or is not done within its `timeout`."""
+        """Do a task and return its result.  Raises TaskError if it fails, or is not done within its `timeout`, in seconds."""
         if not self.do_taskset(Taskset([task]), timeout=task.timeout):
             raise self.TaskError("Task timeout: %r was not done within %s s" % (task, task.timeout))
         if not task.is_finished:
@@ -114,13 +114,13 @@ class OldTasks:
         return task.result
 
     def dispatch_background_task(self, func: "Any", arg: "Any", uniq: "Any" = None, high_priority: bool = False) -> "Any":
-        """Have a task done in the background; return its handle."""
+        """Submit a task as a background job; return its handle."""
         task = Task(func, arg, uniq, background=True, high_priority=high_priority)
         self.do_taskset(Taskset([task]))
         return task.handle
 
     def do_taskset(self, taskset: Taskset, timeout: "Optional[float]" = None) -> bool:
-        """Have all tasks of a set done; return whether that was so within `timeout` seconds."""
+        """Do all tasks of a set; return whether they were done, or the set was cancelled, within `timeout` seconds."""
         tasks = list(taskset.values())
         requests = [self._make_request(task) for task in tasks]
         told = [None] * len(tasks)  # type: List[Any] # the last status that each task was told
@@ -140,7 +140,7 @@ class OldTasks:
         return taskset.cancelled or all(request.complete for request in requests)
 
     def get_status(self, handle: "Any") -> "Any":
-        """What the servers know of a job by its handle: a dict with known, running, numerator and denominator."""
+        """What the servers know of the job with a handle: a dict with known, running, numerator and denominator."""
         requests = [GearmanJobRequest(GearmanJob(connection, handle, None, None, None)) for connection in self.connection_list]
         self.get_job_statuses(requests)
         return next((request.status for request in requests if request.status.get("known")), requests[0].status)
@@ -166,7 +166,7 @@ class OldTasks:
 
 
 class OldJob:
-    """A job as a function of 1.x gets it.
+    """A job as a worker's function of 1.x gets it.
 
     Owner: the thread that runs it.
     """
@@ -182,18 +182,18 @@ class OldJob:
         return "<OldJob func=%r, handle=%r>" % (self.func, self.handle)
 
     def status(self, numerator: "Any", denominator: "Any") -> None:
-        """Tell how far it is."""
+        """Tell how far the job is."""
         self._worker.send_job_status(self._job, numerator, denominator)
 
     def complete(self, result: "Any") -> None:
-        """End it with a result."""
+        """End the job with a result."""
         self._worker.send_job_complete(self._job, result)
 
     def fail(self) -> None:
-        """End it without one."""
+        """End the job as a failure."""
         self._worker.send_job_failure(self._job)
 
 
 def call_old(function: "Callable[[OldJob], Any]") -> "Callable[[Any, GearmanJob], Any]":
-    """A function of 1.x, which is called with a job, as one of 2.0, which is called with the worker too."""
+    """Turn a function of 1.x, which takes a job, into a function of 2.0, which takes the worker and a job."""
     return lambda worker, job: function(OldJob(worker, job))

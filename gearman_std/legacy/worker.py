@@ -1,4 +1,4 @@
-"""python-gearman's worker, over gearman_std's."""
+"""The worker of python-gearman, made of gearman_std's."""
 import logging
 import os
 import random
@@ -30,7 +30,7 @@ _CONNECT_TIMEOUT = 5.0
 
 
 class Abilities(dict):  # type: ignore[type-arg]
-    """Functions by their names, as they were registered; a name is found as text and as bytes.
+    """Functions by their names as they were registered; a name can be looked up as text or as bytes.
 
     Owner: the worker.
     """
@@ -46,10 +46,11 @@ class Abilities(dict):  # type: ignore[type-arg]
 
 
 class GearmanWorker(GearmanConnectionManager):
-    """Runs functions for jobs: each is called with the worker and the job, in the thread that calls `work`, or with `threads`
-    in so many threads, and returns the result.
+    """Runs functions for jobs.  A function is called with the worker and the job, and returns the result.
 
-    Owner: the thread that calls `work`; `shutdown` may be called anywhere.
+    Functions run in the thread that calls `work`; with `threads`, in so many threads of their own.
+
+    Owner: the thread that calls `work`; any thread may call `shutdown`.
     """
 
     def __init__(self, host_list: "Any" = None, threads: "Optional[int]" = None) -> None:
@@ -61,15 +62,15 @@ class GearmanWorker(GearmanConnectionManager):
         self.threads = threads
         self.randomized_connections = None  # type: Any
         self._repeats = Repeats()
-        self._worker = None  # type: Optional[Worker] # with
+        self._worker = None  # type: Optional[Worker] # set as long as there is a taker
         self._taker = None  # type: Optional[Taker]
         self._taken = {}    # type: Dict[Tuple[Any, bytes], WorkerJob] # jobs that have not ended, by connection and handle
         self._had_job = False
         self._working = False
         self._stopped = False
-        self._ended = deque()  # type: Deque[Any] # None, or the exception, for each job that one of the threads has run
-        self._old_stop = None  # type: Any # of 1.x
-        self._old_hooks = None  # type: Any
+        self._ended = deque()  # type: Deque[Any] # for each job that one of the threads has run: None, or the exception
+        self._old_stop = None  # type: Any # `stop_if` of `work`, from 1.x
+        self._old_hooks = None  # type: Any # `hooks` of `work`, from 1.x
         self._last_job_time = None  # type: Optional[float]
 
     def __repr__(self) -> str:
@@ -79,24 +80,27 @@ class GearmanWorker(GearmanConnectionManager):
     # ------------------------------------------------------------------------------------------------ what may be changed
 
     def register_task(self, task: "Any", callback_function: "Any") -> "Any":
-        """Do the jobs of a function by calling this with the worker and the job.  Raises ProtocolError for what is no name."""
+        """Call `callback_function` with the worker and the job for each job of a function.
+
+        Raises ProtocolError for a name that no function can have.
+        """
         if self._worker is not None and task not in self.worker_abilities:
             self._register(self._worker, task)
         self.worker_abilities[task] = callback_function
         return task
 
     def register_function(self, name: "Any", func: "Any", timeout: "Any" = None) -> "Any":
-        """As scripts of 1.x do it: the function is called with the job alone."""
+        """Register a function as in 1.x: it is called with the job only."""
         return self.register_task(name, call_old(func))
 
     def unregister_task(self, task: "Any") -> "Any":
-        """Do the jobs of a function no more."""
+        """Do no more jobs of a function."""
         if self.worker_abilities.pop(task, None) is not None and self._worker is not None:
             self._worker.unregister(self._on_wire(task))
         return task
 
     def set_client_id(self, client_id: "Any") -> "Any":
-        """What the servers' lists call this worker."""
+        """Set the name of this worker in the servers' listings."""
         self.worker_client_id = client_id
         if self._taker is not None:
             self._taker.change_client_id(self._on_wire(client_id))
@@ -106,12 +110,12 @@ class GearmanWorker(GearmanConnectionManager):
 
     def work(self, poll_timeout: "Optional[float]" = POLL_TIMEOUT_IN_SECONDS, stop_if: "Any" = None, hooks: "Any" = None,
              reconnect: bool = False) -> None:
-        """Work until a hook returns false, or `shutdown` is called; `after_poll` is called at least every `poll_timeout`
-        seconds.
+        """Work until `after_poll` or `after_job` returns a false value, or `shutdown` is called.
 
-        Raises ServerUnavailable when no server can be reached, or the last is lost; with `reconnect`, they are tried again and
-        again instead.  `stop_if` and `hooks` are those of 1.x: a function of whether the worker is idle and of when the last
-        job ended, and an object with some of start(job), complete(job, result) and fail(job, exc_info).
+        `after_poll` is called at least every `poll_timeout` seconds.  Raises ServerUnavailable when no server can be reached,
+        or the last one is lost; with `reconnect`, the servers are tried again and again instead.  `stop_if` and `hooks` are
+        from 1.x: `stop_if` is called with whether the worker is idle and when the last job ended, and a true value ends the
+        work; `hooks` is an object with some of the methods start(job), complete(job, result) and fail(job, exc_info).
         """
         self._stopped = False
         self._working = True
@@ -133,7 +137,7 @@ class GearmanWorker(GearmanConnectionManager):
                     if not reconnect:
                         raise
                     if not outage:
-                        log_safely(logging.WARNING, "%s; they are tried again until one answers", error)
+                        log_safely(logging.WARNING, "%s; the worker tries them again until one answers", error)
                     outage = True
                     taker.wait_for_news(news, poll_timeout)
             at_once = False
@@ -149,7 +153,7 @@ class GearmanWorker(GearmanConnectionManager):
         return bool(not had_job or self.after_job())
 
     def shutdown(self) -> None:
-        """Have `work` return when the job that runs has ended; called again, at once."""
+        """Have `work` return when the running jobs have ended; if called again, at once."""
         self._stopped = True
         worker = self._worker
         if worker is not None and self._working:
@@ -158,7 +162,7 @@ class GearmanWorker(GearmanConnectionManager):
             self._end(True)
 
     def establish_worker_connections(self) -> "List[Any]":
-        """The servers that are connected, or can be, in any order."""
+        """Connect to the servers; return the connections that succeeded, in random order."""
         self.randomized_connections = random.sample(self.connection_list, len(self.connection_list))
         established = []
         for connection in self.randomized_connections:
@@ -168,10 +172,10 @@ class GearmanWorker(GearmanConnectionManager):
                 gearman_logger.info("%s", error)
         return established
 
-    # ------------------------------------------------------------------------------------------- what scripts write anew
+    # ---------------------------------------------------------------------------------------------- what scripts override
 
     def after_poll(self, any_activity: bool) -> "Any":
-        """Called whenever something has come, and when nothing has for a while; a false value ends `work`."""
+        """Called after each wait, also if nothing has come; a false value ends `work`."""
         return True
 
     def after_job(self) -> "Any":
@@ -183,7 +187,7 @@ class GearmanWorker(GearmanConnectionManager):
         return self.job_class(command_handler, job_handle, task, unique, data)
 
     def on_job_execute(self, current_job: "Any") -> "Any":
-        """Run a job's function, and call one of the next two."""
+        """Run a job's function, then call `on_job_complete` or `on_job_exception`."""
         try:
             result = self.worker_abilities[current_job.task](self, current_job)
         except Exception:
@@ -191,14 +195,14 @@ class GearmanWorker(GearmanConnectionManager):
         return self.on_job_complete(current_job, result)
 
     def on_job_exception(self, current_job: "Any", exc_info: "Any") -> "Any":
-        """Called when a function has raised something, which is logged; fails the job."""
+        """Called when a function has raised an exception; log it, and end the job as a failure."""
         log_failure(self._repeats, "the function %r" % (current_job.task,), exc_info[1], "%s failed", _show(current_job))
         self._tell_old_hooks("fail", current_job, exc_info)
         self.send_job_failure(current_job)
         return False
 
     def on_job_complete(self, current_job: "Any", job_result: "Any") -> "Any":
-        """Called when a function has returned; sends the result."""
+        """Called when a function has returned; end the job with its result."""
         self._tell_old_hooks("complete", current_job, job_result)
         self.send_job_complete(current_job, job_result)
         return True
@@ -228,7 +232,7 @@ class GearmanWorker(GearmanConnectionManager):
             taken.send_warning(part)
 
     def send_job_complete(self, current_job: "Any", data: "Any", poll_timeout: "Optional[float]" = None) -> None:
-        """End a job with its result; None is an empty one, if the data_encoder does not take it."""
+        """End a job with its result.  None becomes an empty result if the data_encoder does not take it."""
         try:
             part = self._encode(data)
         except TypeError:
@@ -238,11 +242,11 @@ class GearmanWorker(GearmanConnectionManager):
         self._end_job(current_job, Taker.complete, part)
 
     def send_job_failure(self, current_job: "Any", poll_timeout: "Optional[float]" = None) -> None:
-        """End a job without a result."""
+        """End a job as a failure."""
         self._end_job(current_job, Taker.fail)
 
     def send_job_exception(self, current_job: "Any", data: "Any", poll_timeout: "Optional[float]" = None) -> None:
-        """End a job with the text of an exception."""
+        """End a job as a failure, with the text of an exception."""
         self._end_job(current_job, Taker.exception, self._encode(data))
 
     def _end_job(self, job: "Any", end: "Callable[..., bool]", *part: "Any") -> None:
@@ -255,14 +259,13 @@ class GearmanWorker(GearmanConnectionManager):
             self._taken.pop((job.connection, taken.handle), None)
 
     def _find(self, job: "Any") -> "Optional[WorkerJob]":
-        """What was taken of a server for a job; None if nothing can be sent, as that has ended, its server was lost,
-        or this is a child of a fork."""
+        """The taken job behind a GearmanJob; None, with a warning in the log, if nothing can be sent about it any more."""
         taken = self._taken.get((job.connection, self._on_wire(job.handle)))
         if self._taker is not None and self._taker.process != os.getpid():
-            gearman_logger.warning("%s is that of the process that forked this one, and nothing is sent about it", _show(job))
+            gearman_logger.warning("%s belongs to the parent of this process; nothing is sent about it from here", _show(job))
             return None
         if taken is None:
-            gearman_logger.warning("%s has ended, and nothing more is sent about it", _show(job))
+            gearman_logger.warning("%s has ended, or its server was lost; nothing more is sent about it", _show(job))
         return taken
 
     # ------------------------------------------------------------------------------------------------- what carries it all
@@ -278,18 +281,18 @@ class GearmanWorker(GearmanConnectionManager):
             if trouble == "":
                 return
             if trouble is None and address not in taker.worker.addresses:
-                trouble = "it was added while work() goes on, and is asked from the next call on"
+                trouble = "it was added while work() runs, and is used from the next call on"
             if trouble is None and (taker.leaving or not taker.at_work):
-                trouble = "the worker leaves"
+                trouble = "the worker stops"
             if trouble is not None:
                 connection.throw_exception(trouble)
             taker.wait_for_news(news)
 
     def disconnect(self, connection: "Any") -> None:
-        """Nothing: a connection that has broken is gone, and the others end with `work`."""
+        """Do nothing: a broken connection is closed already, and the others are closed when `work` ends."""
 
     def descriptor(self, connection: "Any") -> "Optional[int]":
-        return None  # nobody but the worker's own thread may wait for it
+        return None  # only the worker's own thread may wait for the socket
 
     def _begin(self) -> Taker:
         taker = self._taker
@@ -335,7 +338,7 @@ class GearmanWorker(GearmanConnectionManager):
             if not self._ended:
                 taker.wait_for_news(mark, timeout)
             news, any_activity = taker.news, bool(self._ended)
-            if any_activity:  # one at a time, since the hooks are called after each
+            if any_activity:  # one job at a time, because the hooks are called after each
                 error = self._ended.popleft()
                 if error is not None:
                     raise error
@@ -348,14 +351,14 @@ class GearmanWorker(GearmanConnectionManager):
         return any_activity, news
 
     def _run_jobs(self, taker: Taker) -> None:
-        """Run jobs in a thread of its own, until the worker leaves."""
+        """Run jobs, in a thread of its own, until the worker stops."""
         while taker.at_work and not taker.leaving:
             try:
                 job = taker.take()
                 if job is None:
                     continue
                 self._run(job)
-            except BaseException as error:  # of a hook; it is raised again by the thread that called `work`
+            except BaseException as error:  # from a hook; the thread that called `work` raises it again
                 self._ended.append(error)
                 taker.tell_news()
                 return
@@ -369,7 +372,7 @@ class GearmanWorker(GearmanConnectionManager):
         failure = None  # type: Any
         try:
             data = self._decode(taken.workload)
-        except Exception:  # of the script's own encoder, which did not write it
+        except Exception:  # the script's encoder cannot decode what a client has sent
             data, failure = self._for_script(taken.workload), sys.exc_info()
         job = self.create_job(connection, handle, task, unique, data)
         self._taken[connection, taken.handle] = taken

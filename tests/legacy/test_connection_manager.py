@@ -23,7 +23,7 @@ def test_a_server_is_written_in_any_of_these_ways(kind, spec, address):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hosts, text", [
-    ("localhost", "host_list is 'localhost', where a list of servers is wanted"),
+    ("localhost", "host_list is 'localhost', not a list of servers"),
     ([None], "Expected str, tuple or dict; got None"),
     ([1], "Expected str, tuple or dict; got 1"), (["localhost:x"], "the port of 'localhost:x' is not a number"),
     ([("a", 1, 2)], "an address is a str or"), ([{"host": "x"}], "Incomplete SSL connection definition: port, keyfile"),

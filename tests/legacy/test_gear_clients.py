@@ -373,7 +373,7 @@ def test_a_worker_that_was_shut_down_gets_no_job(both, caplog):
     with pytest.raises(gear.InterruptedError, match="the worker was shut down"):
         worker.getJob()
     worker.shutdown()
-    assert errors == ["no more jobs are waited for"] and "which was shut down before" in caplog.text
+    assert errors == ["nobody waits for jobs any more"] and "which was shut down before" in caplog.text
 
 
 def test_a_server_that_refuses_a_job_says_why(make):

@@ -68,9 +68,9 @@ def test_what_was_imported_before_is_not_replaced():
                   "sys.modules['py3gearman'] = types.ModuleType('py3gearman')\n"
                   "try:\n    legacy.install()\nexcept ImportError as error:\n    print(error)\n"
                   "print('gearman' in sys.modules)"
-                  ) == "py3gearman was imported already, from somewhere: call install() before that\nFalse\n"
+                  ) == "py3gearman was imported already, from somewhere: call install() before that import\nFalse\n"
 
 
 def test_a_name_that_nothing_stands_for_is_told():
-    with pytest.raises(ValueError, match="nothing can be installed as 'gearmen', but gear, gearman, "):
+    with pytest.raises(ValueError, match="nothing can be installed as 'gearmen', only as gear, gearman, "):
         install("gearmen")

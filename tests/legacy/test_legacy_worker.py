@@ -475,8 +475,8 @@ def test_a_child_that_a_function_forks_is_told_that_the_job_is_its_parents(fake)
         at_work.join()
     os.close(told)
     with open(heard, "rb") as pipe:
-        assert pipe.read() == 2 * (b"the job b'H:1' of b'f' is that of the process that forked this one, and nothing is "
-                                   b"sent about it\n")
+        assert pipe.read() == 2 * (b"the job b'H:1' of b'f' belongs to the parent of this process; nothing is sent "
+                                   b"about it from here\n")
 
 
 def test_with_threads_the_hooks_are_called_after_each_job_though_several_have_ended(server, client):

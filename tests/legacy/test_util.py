@@ -23,5 +23,5 @@ def test_addresses():
 
 def test_unlist():
     assert unlist([]) is None and unlist([1]) == 1
-    with pytest.raises(ValueError, match="2 things, where there may be one"):
+    with pytest.raises(ValueError, match="2 items, where there may be one"):
         unlist([1, 2])

@@ -1,39 +1,39 @@
 #!/usr/bin/env python3
-"""Say what a Gearman server, in any language, does right and what not yet.
+"""Say what a Gearman server, in any language, does right, and what it does not yet do right.
 
     python3 tests/stages/judge.py 127.0.0.1:4730                               a server that runs, all stages but the last
     python3 tests/stages/judge.py --stage 3 127.0.0.1:4730                     one stage; 1-9 and 1,2,5-7 are several
     python3 tests/stages/judge.py -- python3 tests/stages/mini.py {port}       it starts the server itself, on a free port
-    python3 tests/stages/judge.py --stage 12 -- myserver --port {port}         which the last stage needs: it kills it
+    python3 tests/stages/judge.py --stage 12 -- myserver --port {port}         the last stage, which kills the server
 
-README.md beside this file lists the stages.  Each has a page in Markdown, which says what it asks for and why, and a file of
-conversations, which are played here; both are text, and worth reading first.  A conversation is a sentence and its steps:
+README.md beside this file lists the stages.  Each stage has a page in Markdown, which says what it asks for and why, and a file
+of conversations, which this program plays; both are text, and worth reading first.  A conversation is a sentence and its steps:
 
-    Who says nothing holds nobody up.
+    A connection that says nothing holds nobody up.
         idle connects                              idle is a connection
-        c > ECHO_REQ hello                         c, made now as it is not there yet, sends this packet
-        c < ECHO_RES hello                         and is sent exactly this one, within two seconds
+        c > ECHO_REQ hello                         the connection c, made now if it is new, sends this packet
+        c < ECHO_RES hello                         and gets exactly this one, within two seconds
 
-An argument is a word, or in quotes, with \\n, \\t, \\0 and \\xff as in Python; "x"*1000 is a thousand of them; * is anything.
-{f} is a new name where it is sent first; where it comes first it is what the server chose, as a handle, which must be another
-one than all other {names} so far.  Further steps:
+An argument is a word, or text in quotes, with \\n, \\t, \\0 and \\xff as in Python; "x"*1000 means it a thousand times; * means
+anything.  If {f} is first sent, it is a new name.  If it first comes from the server, it is what the server has chosen, such as
+a handle, and must differ from all other {names} so far.  Further steps:
 
-    c > byte by byte: ECHO_REQ hello               each byte in a send of its own, and time in between
+    c > byte by byte: ECHO_REQ hello               each byte in a send of its own, with time in between
     c > ECHO_REQ one + ECHO_REQ two                several packets in one send
     c > first 15 bytes of ECHO_REQ hello           and later: c > the rest
     c > "status\\n"                                 bytes as they are
-    c < NO_JOB or JOB_ASSIGN {job} {f} data        the protocol leaves it open
-    c < perhaps NOOP                               so it does here
-    c < nothing                                    nothing has come, as an echo shows that is asked for now
+    c < NO_JOB or JOB_ASSIGN {job} {f} data        one of these: the protocol leaves it open
+    c < perhaps NOOP                               this, or not: the protocol leaves it open
+    c < nothing                                    nothing has come; an echo that is sent now shows it
     c < line "OK *"                                a line of text
-    c < list with "{f}\\t1\\t0\\t0" without "{g}"     lines of text, up to one of a dot, some with the one, none with the other
+    c < list with "{f}\\t1\\t0\\t0" without "{g}"     lines of text up to a dot; one is the first, none is the second
     c < end                                        the server closes the connection
     c closes
     the server is killed and started again
     c submits background jobs of {f} until the server is killed and started again
     w is given all jobs of {f} that c was told of
 
-What comes and is not expected is wrong, too, at the latest at the end of a conversation.
+What comes without being expected is wrong, too; this is checked at the end of a conversation at the latest.
 """
 import argparse
 import collections
@@ -49,7 +49,7 @@ import sys
 import time
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(os.path.dirname(FOLDER)))  # where the package lies, whose packet table is used here
+sys.path.insert(0, os.path.dirname(os.path.dirname(FOLDER)))  # the package's folder: its table of packets is used here
 from gearman_std.wire.protocol import PACKETS, REQUEST_MAGIC, RESPONSE_MAGIC  # noqa: E402
 
 NAMES = {number: name for number, (name, _, _) in PACKETS.items()}
@@ -60,7 +60,7 @@ WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*"(?:\*\d+)?|\{\w+\}|[^\s"{}])+')
 PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\*(\d+))?|\{(\w+)\}|(\*)|([^\s"{}*]+)')
 ESCAPE = re.compile(r"\\x(..)|\\(.)|\{(\w+)\}")
 LAST = 12   # the number of the last stage, the one that kills the server
-LARGEST = 1 << 24  # bytes of a packet, a line, or what comes while something is sent; no conversation has as many
+LARGEST = 1 << 24  # bytes of a packet, a line, or what comes while something is sent; no conversation has so many
 MANY = 400  # background jobs that are under way when the server is killed
 
 
@@ -69,7 +69,7 @@ class Wrong(Exception):
 
 
 class NoServer(Exception):
-    """There is nobody to judge."""
+    """There is no server to judge."""
 
 
 # --- Words and bytes
@@ -89,7 +89,7 @@ End = collections.namedtuple("End", "")
 
 
 def show_unit(unit):
-    """What came, for people."""
+    """A unit that has come, for people."""
     if isinstance(unit, Packet):
         return " ".join([unit.name] + [show(argument) for argument in unit.arguments])
     return "the end of the connection" if isinstance(unit, End) else "the line %s" % show(unit.data)
@@ -106,7 +106,7 @@ class Words:
         self._mark = "".join(random.choice("bcdfghjkmnpqrstvwxz") for _ in range(8))
 
     def fill(self, word):
-        """The bytes that a word of a conversation says, where it is sent."""
+        """The bytes to send for a word of a conversation."""
         data = b""
         for quoted, count, name, star, bare in PIECE.findall(word):
             if name:
@@ -127,7 +127,7 @@ class Words:
         return chr(int(code, 16)) if code else {"n": "\n", "t": "\t", "0": "\0"}.get(letter, letter)
 
     def match(self, word, data):
-        """Whether these bytes are what a word of a conversation says, where it is expected; remembers what it names."""
+        """Whether bytes from the server fit a word of a conversation; remembers what a new name stands for."""
         if "*" not in PIECE.sub(r"\1\4", word) and set(re.findall(r"\{(\w+)\}", word)) <= set(self._values):
             return data == self.fill(word)
         pattern, new = b"", None
@@ -150,7 +150,7 @@ class Words:
         return bool(found)
 
     def meant(self, text):
-        """A step's words with what its names stand for, for people."""
+        """The words of a step, with the values of its names, for people."""
         new = [name for name in re.findall(r"\{(\w+)\}", text) if name not in self._values]
         filled = re.sub(r"\{(\w+)\}", lambda match: match.group() if match.group(1) in new
                         else show(self._values[match.group(1)]), text)
@@ -179,7 +179,7 @@ def pack(words, text):
 # --- Connections
 
 class Connection:
-    """One connection to the server, and what has come of it that no step has looked at.
+    """One connection to the server, and what has come on it that no step has looked at.
 
     Owner: the conversation.
     """
@@ -202,19 +202,19 @@ class Connection:
         self._socket.close()
 
     def send(self, data):
-        """Send all, and receive meanwhile: a server need not take what comes in while nobody takes what it answers."""
+        """Send all, and receive meanwhile, because a server may stop reading while nobody reads its answers."""
         deadline = time.monotonic() + 5 * self._patience
         view = memoryview(data)
         while view:
             readable, writable, _ = select.select([] if self._at_end else [self._socket], [self._socket], [],
                                                   max(0, deadline - time.monotonic()))
             if not readable and not writable:
-                raise Wrong("the server takes no more bytes for %g s; %d of %d are sent"
+                raise Wrong("the server has taken no more bytes for %g s; %d of %d are sent"
                             % (5 * self._patience, len(data) - len(view), len(data)))
             if readable:
                 self._receive()
                 if len(self._buffer) > 4 * LARGEST:
-                    raise Wrong("the server sends %d bytes, and does not stop, before it takes what it is sent"
+                    raise Wrong("the server has sent %d bytes without an end, and does not read what is sent to it"
                                 % len(self._buffer))
             if writable:
                 try:
@@ -226,7 +226,7 @@ class Connection:
         try:
             data = self._socket.recv(262144)
         except OSError:
-            data = b""  # a reset ends it as well
+            data = b""  # a reset is an end, too
         self._buffer += data
         self._at_end = not data
 
@@ -246,7 +246,7 @@ class Connection:
             self._receive()
 
     def _unit(self):
-        """The packet or line that the bytes begin with, if it is there in full."""
+        """Take the packet or line at the begin of the buffer; None if it is not whole yet."""
         data = self._buffer
         if not data:
             return None
@@ -265,7 +265,7 @@ class Connection:
             return None
         _, number, size = HEADER.unpack_from(data)
         if number not in NAMES:
-            raise Wrong("got a packet of type %d, which there is not; its header is %s"
+            raise Wrong("got a packet of type %d, which does not exist; its header is %s"
                         % (number, " ".join("%02x" % byte for byte in data[:HEADER.size])))
         if size > LARGEST:
             raise Wrong("got %s with a size of %d bytes in its header, which is %s; nothing here is as large"
@@ -286,11 +286,11 @@ class Connection:
         return Packet(name, arguments)
 
     def half_done(self):
-        """What has come of a unit that is not complete."""
+        """What has come of a unit that is not whole."""
         return bytes(self._buffer)
 
     def settle(self):
-        """Ask for an echo: what the server had to say before has come when that comes, and waits in `inbox`."""
+        """Wait for an echo; what the server has said before it is then in `inbox`."""
         self._echoes += 1
         mark = b"judge %d" % self._echoes
         self.send(packet("ECHO_REQ", [mark]))
@@ -331,7 +331,7 @@ class Running:
 
 
 class Started:
-    """A server that is started here, with a command that has {port} in it.
+    """A server that the judge starts, with a command that has {port} in it.
 
     Owner: the judge.
     """
@@ -367,7 +367,7 @@ class Started:
 
     def _signal(self, number):
         try:
-            os.killpg(self._process.pid, number)  # with all that it started
+            os.killpg(self._process.pid, number)  # also all processes that it has started
         except OSError:
             pass  # it has ended
 
@@ -377,7 +377,7 @@ class Started:
         try:
             self._start()
         except NoServer as error:
-            raise Wrong("expected that it starts again after it was killed; %s" % error)
+            raise Wrong("expected the server to start again after it was killed; %s" % error)
 
     def end(self):
         self._signal(signal.SIGTERM)
@@ -391,15 +391,15 @@ class Started:
 # --- Conversations
 
 class Conversation:
-    """A sentence that a server keeps or not, and the steps that show it."""
+    """A sentence that is true of a server or not, and the steps that show it."""
 
     def __init__(self, about, steps):
         self.about = about
-        self.steps = steps  # numbers of lines and texts
+        self.steps = steps  # pairs of a line's number and its text
 
 
 class Play:
-    """One conversation while it is played.
+    """A conversation while it is played.
 
     Owner: whoever plays it.
     """
@@ -409,11 +409,11 @@ class Play:
         self._patience = patience
         self._words = Words()
         self._connections = {}
-        self._told = collections.defaultdict(list)  # by connection, the workloads of jobs that were acknowledged
+        self._told = collections.defaultdict(list)  # by connection, the workloads of the jobs that the server has acknowledged
         self.where = None
 
     def run(self, conversation):
-        """Play it; Wrong if the server does something else."""
+        """Play it.  Raises Wrong if the server does something else."""
         try:
             for self.where in conversation.steps:
                 self._step(self.where[1])
@@ -452,7 +452,7 @@ class Play:
         elif verb == "is":
             self._take_all(name, *re.match(r"given all jobs of \{(\w+)\} that (\w+) was told of\Z", what).groups())
         else:
-            raise AssertionError("a step that is none: %s" % text)
+            raise AssertionError("a conversation has no such step: %s" % text)
 
     def _restart(self):
         self._close_all()
@@ -463,7 +463,7 @@ class Play:
         if what.startswith("byte by byte: "):
             for byte in pack(self._words, what[len("byte by byte: "):]):
                 connection.send(bytes([byte]))
-                self._connection("another").settle()  # the server has had time for the byte before the next one comes
+                self._connection("another").settle()  # so the server has had time to read this byte
         elif piece:
             data = pack(self._words, piece.group(2))
             connection.send(data[:int(piece.group(1))])
@@ -513,7 +513,7 @@ class Play:
         while True:
             unit = connection.receive(deadline)
             if unit is None or not isinstance(unit, Line):
-                raise Wrong("expected lines of text and then one of a dot, within %g s; %d lines came, and then %s"
+                raise Wrong("expected lines of text up to a dot within %g s; %d lines came, and then %s"
                             % (self._patience, len(lines), show_unit(unit) if unit else "nothing"))
             if unit.data.rstrip(b"\r") == b".":
                 break
@@ -525,7 +525,7 @@ class Play:
                     map(show, lines)) or "one without lines"))
 
     def _nothing(self, name, when):
-        """Nothing that anybody has said before makes the server say more to this one."""
+        """Check that the server has nothing more to say to this connection, whatever was said to it before."""
         for other in sorted(self._connections, key=lambda other: (other == name, other)):
             connection = self._connections[other]
             if not connection.inbox or not isinstance(connection.inbox[-1], End):
@@ -537,7 +537,7 @@ class Play:
     # The last stage.
 
     def _submit_until_killed(self, name, function):
-        """Send many jobs at once and kill the server when it has acknowledged a quarter of them; those may not be lost."""
+        """Send many jobs at once; kill the server when it has acknowledged a quarter of them, none of which may be lost."""
         connection = self._connection(name)
         words = ["job-%d" % number for number in range(MANY)]
         connection.send(b"".join(pack(self._words, "SUBMIT_JOB_BG {%s} %s %s" % (function, word, word)) for word in words))
@@ -546,7 +546,7 @@ class Play:
             self._must_be(connection, connection.receive(), "JOB_CREATED *")
             told.append(words[len(told)].encode())
         self._server.restart()
-        while isinstance(connection.receive(), Packet):  # what it had sent before it was killed
+        while isinstance(connection.receive(), Packet):  # what the server had sent before it was killed
             told.append(words[len(told)].encode())
         self._close_all()
 
@@ -565,7 +565,7 @@ class Play:
         lost = [workload for workload in told if workload not in given]
         if lost:
             raise Wrong("expected all %d jobs that were acknowledged with JOB_CREATED before the server was killed; %d of them "
-                        "are lost, the first of them is %s" % (len(told), len(lost), show(lost[0])))
+                        "are lost; the first one is %s" % (len(told), len(lost), show(lost[0])))
 
 
 # --- Stages
@@ -588,7 +588,7 @@ class Stage:
                     self.conversations.append(Conversation(line.strip(), []))
 
     def judge(self, server, patience):
-        """Play all conversations; returns what is wrong, in words."""
+        """Play all conversations; return a list of what is wrong, in words."""
         wrong = []
         for conversation in self.conversations:
             play = Play(server, patience)
@@ -619,7 +619,7 @@ def parse_stages(text):
     for part in text.split(","):
         first, _, last = part.partition("-")
         if not (first + (last or first)).isdigit():
-            raise argparse.ArgumentTypeError("%r is no stage, nor several, as 1-9 or 1,2,5-7" % part)
+            raise argparse.ArgumentTypeError("%r is not a stage, or several such as 1-9 or 1,2,5-7" % part)
         numbers.update(range(int(first), int(last or first) + 1))
     if not numbers or not numbers <= set(range(1, LAST + 1)):
         raise argparse.ArgumentTypeError("there are the stages 1 to %d" % LAST)
@@ -627,7 +627,7 @@ def parse_stages(text):
 
 
 def parse_address(text):
-    """HOST:PORT, or PORT alone."""
+    """The host and the port in HOST:PORT, or in PORT alone."""
     host, _, port = text.rpartition(":")
     if not port.isdigit():
         raise argparse.ArgumentTypeError("%r has no port at its end" % text)
@@ -637,7 +637,7 @@ def parse_address(text):
 
 
 def judge(server, numbers, patience, keep_going, say=print):
-    """Play these stages; returns whether all are kept."""
+    """Play these stages; return whether the server passes all of them."""
     kept = True
     for stage in load_stages():
         if stage.number not in numbers or not (kept or keep_going):

@@ -5,12 +5,12 @@
     gearman -p 4730 -w -f rev rev                      in another window, a worker: the program rev, for the function rev
     gearman -p 4730 -f rev hello                       in a third one, a client
 
-It keeps stages 1 to 9 of README.md, beside this file; its parts name the stage that they are for.  Stages 10 to 12, priorities,
-equal jobs and jobs that outlive the server, are left to the reader, and so are limits: it keeps whatever a peer sends it.
+It passes stages 1 to 9 of README.md, beside this file; comments name the stage of each part.  Stages 10 to 12 (priorities,
+equal jobs, and jobs that outlive the server) are left to the reader; so are limits: it keeps whatever a peer sends.
 
-The idea: what is decided (`Jobs`) and what is sent and received (`Server`) are kept apart.  `Jobs` has no socket in it: it is
-handed a peer and a packet, and says what goes to whom by putting bytes behind `peer.outgoing`.  `Server` has one thread, which
-never waits for one peer: it asks the system which sockets have something to read or room to write, and does just that.
+The idea: deciding (`Jobs`) and sending and receiving (`Server`) are kept apart.  `Jobs` has no socket: it gets a peer and a
+packet, and appends what it has to say to the `outgoing` of peers.  `Server` has one thread, which never waits for a single
+peer: it asks the system which sockets have something to read or room to write, and serves just these.
 """
 import collections
 import selectors
@@ -18,8 +18,8 @@ import socket
 import struct
 import sys
 
-# --- The wire.  A packet is 12 bytes of header, a magic, a type and the size of the rest, and then its arguments with a NUL
-# between them; the last one goes up to the end, and may have NULs in it.
+# --- The wire.  A packet is a header of 12 bytes (a magic, a type, and the size of the rest), and then its arguments with a NUL
+# between them; the last one ends with the packet, and may have NULs in it.
 
 HEADER = struct.Struct(">4sII")
 CAN_DO, CANT_DO, RESET_ABILITIES, PRE_SLEEP, SUBMIT_JOB, GRAB_JOB, WORK_STATUS, WORK_COMPLETE = 1, 2, 3, 4, 7, 9, 12, 13
@@ -27,7 +27,7 @@ WORK_FAIL, GET_STATUS, ECHO_REQ, SUBMIT_JOB_BG, SET_CLIENT_ID, WORK_DATA, WORK_W
 GRAB_JOB_UNIQ, GRAB_JOB_ALL = 30, 39
 NOOP, JOB_CREATED, NO_JOB, JOB_ASSIGN, ECHO_RES, ERROR, STATUS_RES, JOB_ASSIGN_UNIQ = 6, 8, 10, 11, 17, 19, 20, 31
 
-# What a server is asked for: the method of `Jobs` that does it, and how many arguments it has.
+# For each request, the method of `Jobs` that handles it, and how many arguments it has.
 REQUESTS = {
     CAN_DO: ("on_can_do", 1), CANT_DO: ("on_cant_do", 1), RESET_ABILITIES: ("on_reset", 0), PRE_SLEEP: ("on_sleep", 0),
     SUBMIT_JOB: ("on_submit", 3), SUBMIT_JOB_BG: ("on_submit", 3), GRAB_JOB: ("on_grab", 0), GRAB_JOB_UNIQ: ("on_grab", 0),
@@ -42,9 +42,9 @@ def pack(packet_type, *arguments):
     return HEADER.pack(b"\0RES", packet_type, len(body)) + body
 
 
-# Stage 2: a stream is bytes, not packets.  What one recv brings may be half a packet, or three and a half.
+# Stage 2: a stream is bytes, not packets.  One recv may bring half a packet, or three and a half.
 def take(buffer):
-    """Take the first packet or line off a buffer: (type, arguments), or (None, line); None if it is not there in full yet."""
+    """Take the first packet or line from a buffer: (type, arguments), or (None, line); None if it is not whole yet."""
     if buffer and buffer[0]:  # a packet begins with NUL, so this is a line of text: stage 9
         end = buffer.find(b"\n")
         if end < 0:
@@ -56,7 +56,7 @@ def take(buffer):
         return None
     magic, packet_type, size = HEADER.unpack_from(buffer)
     if magic != b"\0REQ":
-        raise ValueError("no packet, and nobody knows where the next one begins")
+        raise ValueError("not a packet, so nobody knows where the next one begins")
     if len(buffer) < HEADER.size + size:
         return None
     body = bytes(buffer[HEADER.size:HEADER.size + size])
@@ -65,7 +65,7 @@ def take(buffer):
     return packet_type, body.split(b"\0", count - 1) if count else []
 
 
-# --- What is known: of a peer, which may be client and worker at once, and of a job.
+# --- The data: peers, each of which may be a client and a worker at once, and jobs.
 
 class Peer:
     """One connection."""
@@ -73,11 +73,11 @@ class Peer:
     def __init__(self, address):
         self.address = address
         self.name = b"-"
-        self.incoming = bytearray()  # what has come and is no full packet yet
+        self.incoming = bytearray()  # what has come, and is not a whole packet yet
         self.outgoing = bytearray()  # what is to be sent
         self.can_do = set()          # functions
         self.sleeping = False
-        self.jobs = {}               # by handle, those that it works on
+        self.jobs = {}               # by handle, the jobs that it runs
 
 
 class Job:
@@ -86,34 +86,34 @@ class Job:
     def __init__(self, handle, function, unique, workload, client):
         self.handle, self.function, self.unique, self.workload = handle, function, unique, workload
         self.client = client  # who waits for the result; None for a background job
-        self.worker = None    # who works on it; None while it waits
+        self.worker = None    # the peer that runs it; None while it waits
         self.progress = (b"0", b"0")
 
 
-# --- What is decided.
+# --- Deciding.
 
 class Jobs:
-    """All jobs, and what becomes of them.  There is not one socket here."""
+    """All jobs, and what happens to them.  There is no socket here."""
 
     def __init__(self):
         self.peers = []
         self.jobs = {}    # by handle
-        self.queues = {}  # by function, the jobs that wait, the next one first; a function without such jobs is not there
+        self.queues = {}  # by function, the jobs that wait, the next one first; only functions that have such jobs
         self.count = 0
 
     def on_packet(self, peer, packet_type, arguments):
-        """Do what a peer asks for."""
+        """Handle a packet of a peer."""
         name, count = REQUESTS.get(packet_type, ("", 0))
         if not name or len(arguments) != count:
             peer.outgoing += pack(ERROR, b"INVALID_COMMAND", b"packet %d is not known here, or lacks arguments" % packet_type)
         else:
             getattr(self, name)(peer, packet_type, *arguments)
 
-    # Stage 1: an answer at all.
+    # Stage 1: a request is answered.
     def on_echo(self, peer, _, data):
         peer.outgoing += pack(ECHO_RES, data)
 
-    # Stage 3: a job is taken.  JOB_CREATED is a promise, so it comes when everything about the job is in its place.
+    # Stage 3: a job is taken.  JOB_CREATED is a promise, so it is sent when everything about the job is in its place.
     def on_submit(self, peer, packet_type, function, unique, workload):
         self.count += 1
         client = peer if packet_type == SUBMIT_JOB else None  # stage 8: nobody waits for a background job
@@ -123,7 +123,7 @@ class Jobs:
         peer.outgoing += pack(JOB_CREATED, job.handle)
 
     def put(self, job):
-        """Queue a job, behind those that wait, and wake who can do it."""
+        """Put a job at the end of its queue, and wake the sleeping workers that can do it."""
         self.queues.setdefault(job.function, collections.deque()).append(job)
         for peer in self.peers:
             if peer.sleeping and job.function in peer.can_do:
@@ -147,17 +147,17 @@ class Jobs:
                 self.unqueue(job)
                 job.worker = peer
                 peer.jobs[job.handle] = job
-                unique = () if packet_type == GRAB_JOB else (job.unique,)  # newer workers want to know it
+                unique = () if packet_type == GRAB_JOB else (job.unique,)  # newer workers ask for it
                 peer.outgoing += pack(JOB_ASSIGN_UNIQ if unique else JOB_ASSIGN, job.handle, function, *unique, job.workload)
                 return
         peer.outgoing += pack(NO_JOB)
 
     def unqueue(self, job):
-        self.queues[job.function].remove(job)  # quick, where it is the first
+        self.queues[job.function].remove(job)  # fast if it is the first
         if not self.queues[job.function]:
             del self.queues[job.function]
 
-    # Stage 5: what a worker says of its job goes to the client.  Only who has the job may say something of it.
+    # Stage 5: what a worker says about its job goes to the client.  A peer that does not have the job may say nothing about it.
     def on_work(self, peer, packet_type, handle, *rest):
         job = peer.jobs.get(handle)
         if not job:
@@ -171,32 +171,32 @@ class Jobs:
             del peer.jobs[handle]
             del self.jobs[handle]
 
-    # Stage 6: a worker sleeps until there is something to do.  A job may have come after it asked for one and before it said
-    # that it sleeps; then it is woken at once, or that job would wait, with nobody to do it, until the next one comes.
+    # Stage 6: a worker sleeps until there is something to do.  If a job has come after the worker asked for one, and before it
+    # says that it sleeps, it is woken at once; otherwise that job would wait until another one comes.
     def on_sleep(self, peer, _):
         peer.sleeping = True
         if any(function in self.queues for function in peer.can_do):
             self.wake(peer)
 
     def wake(self, peer):
-        """NOOP says: ask again.  It is no promise, as another may be quicker, and it is said once for each sleep."""
+        """Send NOOP, "ask again", once for each sleep.  It promises no job, because another worker may be faster."""
         peer.sleeping = False
         peer.outgoing += pack(NOOP)
 
     # Stage 7: a peer is gone.
     def on_gone(self, peer):
         self.peers.remove(peer)
-        for job in peer.jobs.values():  # it worked on these, so somebody else has to
+        for job in peer.jobs.values():  # it ran these; another worker must run them now
             job.worker, job.progress = None, (b"0", b"0")
             self.put(job)
         for job in [job for job in self.jobs.values() if job.client is peer]:
             if job.worker:
-                job.client = None  # it runs, and may end, but nobody hears of it
+                job.client = None  # it goes on running, but nobody will get its result
             else:
                 self.unqueue(job)
                 del self.jobs[job.handle]
 
-    # Stage 8: anybody may ask how a job is.
+    # Stage 8: anybody may ask for the status of a job.
     def on_get_status(self, peer, _, handle):
         job = self.jobs.get(handle)
         known = (b"1", b"1" if job.worker else b"0", *job.progress) if job else (b"0", b"0", b"0", b"0")
@@ -224,7 +224,7 @@ class Jobs:
                         for number, peer in enumerate(self.peers, 1)) + b".\n"
 
 
-# --- What is sent and received.
+# --- Sending and receiving.
 
 class Server:
     """The sockets, in one thread."""
@@ -245,7 +245,7 @@ class Server:
             for key, _ in self.selector.select():
                 if key.fileobj is self.listener:
                     self.accept()
-                else:  # also where there is room to write again, as there is little harm in it
+                else:  # also if there is only room to write: receiving then does no harm
                     self.receive(key.fileobj, key.data)
             for peer in [peer for peer in self.sockets if peer.outgoing]:
                 self.send(self.sockets[peer], peer)
@@ -254,9 +254,9 @@ class Server:
         try:
             connection, address = self.listener.accept()
         except OSError:
-            return  # who knocked has left
+            return  # the client is gone already
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a small answer may wait for 40 milliseconds
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # otherwise small answers may wait for 40 ms
         peer = Peer(address[0])
         self.jobs.peers.append(peer)
         self.sockets[peer] = connection
@@ -275,20 +275,20 @@ class Server:
             return
         except (OSError, ValueError):
             data = b""
-        if not data:  # which is how recv says that the peer is gone
+        if not data:  # this is how recv tells that the peer is gone
             self.selector.unregister(connection)
             connection.close()
             del self.sockets[peer]
             self.jobs.on_gone(peer)
 
     def send(self, connection, peer):
-        """Send as much as there is room for; for the rest, the system says when there is room again."""
+        """Send as much as there is room for; the selector tells when there is room for the rest."""
         try:
             del peer.outgoing[:connection.send(peer.outgoing)]
         except BlockingIOError:
             pass
         except OSError:
-            peer.outgoing.clear()  # the peer is gone, as recv will say next
+            peer.outgoing.clear()  # the peer is gone; the next recv will tell
         self.selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outgoing else 0), peer)
 
 

@@ -141,7 +141,7 @@ def test_our_client_and_worker_work_with_mini(started):
 # --- What is broken is told, each stage by its own conversations.
 
 BROKEN = [
-    (1, "waits for who has come last", "Who says nothing holds nobody up.", "expected ECHO_RES hello within ", """
+    (1, "waits for who has come last", "A connection that says nothing holds nobody up.", "expected ECHO_RES hello within ", """
         real = mini.Server.accept
         def accept(self):
             real(self)
@@ -166,24 +166,24 @@ BROKEN = [
     (3, "ends arguments with a NUL", "A job is taken, and gets a handle.", 'got JOB_CREATED "H:mini:1\\0"', """
         real = mini.pack
         mini.pack = lambda number, *arguments: real(number, *arguments, b"") if number == 8 else real(number, *arguments)"""),
-    (4, "gives the last one first", "First come, first served.", "first; got JOB_ASSIGN", """
+    (4, "gives the last one first", "Jobs are given out in the order in which they came.", "first; got JOB_ASSIGN", """
         def put(self, job):
             self.queues.setdefault(job.function, mini.collections.deque()).appendleft(job)
         mini.Jobs.put = put"""),
-    (4, "gives anything to anybody", "Who can do nothing gets nothing.", "expected NO_JOB; got JOB_ASSIGN", """
+    (4, "gives anything to anybody", "A worker that can do nothing gets no job.", "expected NO_JOB; got JOB_ASSIGN", """
         real = mini.Jobs.on_grab
         def on_grab(self, peer, number):
             peer.can_do = set(self.queues)
             real(self, peer, number)
         mini.Jobs.on_grab = on_grab"""),
-    (5, "takes a result from anybody", "So is one that another worker has.", "expected ERROR * * within ", """
+    (5, "takes a result from anybody", "So is a result for a job that another worker has.", "expected ERROR * * within ", """
         real = mini.Jobs.on_work
         def on_work(self, peer, number, handle, *rest):
             if handle in self.jobs:
                 peer = self.jobs[handle].worker
             real(self, peer, number, handle, *rest)
         mini.Jobs.on_work = on_work"""),
-    (5, "sends the result to all", "The result goes to who waits for it, and to nobody else.",
+    (5, "sends the result to all", "The result goes to the client that waits for it, and to nobody else.",
      "expected nothing for other here; got WORK_COMPLETE", """
         real = mini.Jobs.on_work
         def on_work(self, peer, number, handle, *rest):
@@ -193,12 +193,12 @@ BROKEN = [
                 if job and other is not job.client:
                     other.outgoing += mini.pack(number, handle, *rest)
         mini.Jobs.on_work = on_work"""),
-    (6, "loses the wake-up", "A job that came between NO_JOB and PRE_SLEEP wakes at once.",
+    (6, "loses the wake-up", "A job that came between NO_JOB and PRE_SLEEP wakes the worker at once.",
      "expected NOOP within ", """
         def on_sleep(self, peer, number):
             peer.sleeping = True
         mini.Jobs.on_sleep = on_sleep"""),
-    (6, "wakes again and again", "It is told once, however many jobs come while it is on its way.",
+    (6, "wakes again and again", "A worker is woken once, however many jobs come before it asks.",
      "expected nothing for w here; got NOOP", """
         def wake(self, peer):
             peer.outgoing += mini.pack(mini.NOOP)
@@ -221,7 +221,7 @@ BROKEN = [
             return real(self)
         mini.Jobs.status = status"""),
     (9, "has no dot behind a list", "Half a line holds nobody up.",
-     "expected lines of text and then one of a dot, within ", """
+     "expected lines of text up to a dot within ", """
         real = mini.Jobs.status
         mini.Jobs.status = lambda self: real(self)[:-2]"""),
     (10, "has one queue", "High comes before normal, and normal before low.", "expected JOB_ASSIGN", """
@@ -230,7 +230,7 @@ BROKEN = [
      "A job with the function and the unique of one that waits is that one, for another client, too.",
      "expected JOB_CREATED H:mini:1; got JOB_CREATED H:mini:2", ""),
     (12, "keeps nothing", "A background job that waits outlives the server.", "expected JOB_ASSIGN", ""),
-    (12, "loses what it was told last", "None is lost that was acknowledged, at whatever moment the server is killed.",
+    (12, "loses what it was told last", "No job that was acknowledged is lost, at whatever moment the server is killed.",
      "jobs that were acknowledged with JOB_CREATED before the server was killed; 1 of them are lost", """
         import os
         real_init, real_submit = mini.Jobs.__init__, mini.Jobs.on_submit
@@ -315,7 +315,7 @@ def test_it_stops_at_the_first_stage_that_is_not_kept():
 @pytest.mark.parametrize("arguments, words", [
     ((), "either HOST:PORT of a server that runs, or -- and the command that starts one"),
     (("--stage", "13", "localhost:4730"), "there are the stages 1 to 12"),
-    (("--stage", "three", "localhost:4730"), "'three' is no stage"),
+    (("--stage", "three", "localhost:4730"), "'three' is not a stage"),
     (("--stage", "2-1", "localhost:4730"), "there are the stages 1 to 12"),
     (("localhost",), "'localhost' has no port at its end"),
     (("localhost:99999",), "ports are from 1 to 65535"),
@@ -339,7 +339,7 @@ def test_the_last_stage_needs_the_command(ours):
 def test_help_says_how_conversations_are_read():
     status, said, _ = run_judge("-h")
     assert status == 0
-    assert "Who says nothing holds nobody up." in said and "is killed and started again" in said
+    assert "A connection that says nothing holds nobody up." in said and "is killed and started again" in said
 
 
 # --- The real servers, and what the table says of them.

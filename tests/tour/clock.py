@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The core has no clock: a day passes when somebody says so.
+"""The core has no clock: a day passes when the program says so.
 
     python3 tests/tour/clock.py
 
-A core, without a server around it, gets a job that is due tomorrow, and a worker that sleeps.  Then it is told that it is
-tomorrow.  It is done twice, and the bytes are the same to the last one.
+A core without a server gets a job that is due tomorrow, and a worker that sleeps.  Then the program tells the core that a day
+has passed.  All this is done twice, and the core sends the same bytes both times.
 """
 import os
 import sys
@@ -17,11 +17,11 @@ from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB, PRE_SLEEP, REQUEST_MAGI
                                        SUBMIT_JOB_EPOCH, PacketReader, pack_request, packet_name)
 
 DAY = 86400
-NOON = 1700000000  # the time of day when it begins, as the core is told
+NOON = 1700000000  # the unix time that the core is told at the begin
 
 
 def play(say):
-    """Play a day; returns all bytes that the core had for its peers."""
+    """Play a day; return all bytes that the core has sent to its peers."""
     core = Core()
     client, worker = Peer(1, b"client"), Peer(2, b"worker")
     spoken = b""

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Group commit: the disk is waited for once, for all who are to be promised something.
+"""Group commit: the server waits for the disk once for all jobs that have come meanwhile.
 
     python3 tests/tour/commits.py [FOLDER]
 
-A server with a store in FOLDER, or in a folder for temporary files, takes the same number of background jobs: from one client
-that waits for each JOB_CREATED before it sends the next one, from many clients at a time, and from one that sends all at once.
-Each JOB_CREATED is sent when its job is on disk, all three times.
+A server with a store in FOLDER, or in a temporary folder, takes the same number of background jobs three times: from one client
+that waits for each JOB_CREATED before it sends the next job, from many clients at a time, and from one client that sends all at
+once.  Each JOB_CREATED is sent when its job is on disk.
 """
 import os
 import socket
@@ -37,7 +37,7 @@ class CountingStore(JobStore):
 
 
 def submit(address, batches):
-    """Send so many submits at once, wait until all are acknowledged, and so on."""
+    """Send a batch of submits at once, wait until all are acknowledged, send the next batch, and so on."""
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = PacketReader(RESPONSE_MAGIC)
@@ -48,7 +48,7 @@ def submit(address, batches):
 
 
 def measure(folder, clients, batches):
-    """Have each of so many clients submit such batches; returns how often the disk was waited for, and the seconds it took."""
+    """Let several clients submit such batches; return how often the server waited for the disk, and the seconds it took."""
     store = CountingStore(os.path.join(folder, "jobs-%d-%d" % (clients, len(batches))))
     with Server(port=0, store=store) as server:
         before, began = store.commits, time.perf_counter()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What a lock is held for: to look and to note, never while something takes its time.
+"""What a lock is held for: to look and to note, never while something takes long.
 
     python3 tests/tour/locks.py
 
-A worker with four threads does jobs that take 50 milliseconds each.  Its threads share one lock; it is watched for how long it
-is held.  Then the same with functions that do their work while they hold a lock of their own.
+A worker with four threads does jobs that take 50 milliseconds each.  Its threads share one lock; the program measures for how
+long it is held.  Then the same with functions that hold a lock of their own while they work.
 """
 import os
 import sys
@@ -22,7 +22,7 @@ THREADS, JOBS, TAKES = 4, 16, 0.05
 class WatchedLock:
     """A lock that notes for how long it was held.
 
-    Owner: who has the lock.
+    Owner: whoever holds the lock.
     """
 
     def __init__(self):
@@ -48,11 +48,11 @@ class WatchedLock:
         self.release()
 
     def _is_owned(self):
-        return self._lock._is_owned()  # as the condition on it asks
+        return self._lock._is_owned()  # its Condition asks for it
 
 
 class Threading:
-    """The module threading, as the worker sees it here."""
+    """What the worker gets in place of the module threading."""
 
     def __init__(self):
         self.locks = []
@@ -66,7 +66,7 @@ class Threading:
 
 
 def measure(function):
-    """Have a worker do all jobs; returns the seconds that it took, and for how long its lock was held each time."""
+    """Let a worker do all jobs; return how many seconds it took, and for how long its lock was held each time."""
     shared.threading = watched = Threading()
     try:
         with JobServer() as server:

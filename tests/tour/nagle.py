@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Two small sends cost 44 milliseconds: a sender that waits for an answer before it sends its second piece, and a receiver that
-waits before it answers.
+"""Two small sends cost 44 milliseconds: TCP at one end waits for an acknowledgement before it sends the second piece, and TCP
+at the other end waits before it acknowledges the first.
 
     python3 tests/tour/nagle.py
 
-A client sends a packet as header and rest, and waits for the answer, again and again: in two sends as TCP has it, in two with
-TCP_NODELAY, and in one.  No code of ours is in it: it is about TCP (RFC 896 and RFC 1122, 4.2.3.2).
+A client sends a packet and waits for the answer, again and again: header and rest in two sends with TCP's defaults, in two
+sends with TCP_NODELAY, and in one send.  It uses no code of ours: it is about TCP (RFC 896 and RFC 1122, 4.2.3.2).
 """
 import socket
 import statistics
@@ -17,7 +17,7 @@ ROUNDS = 20
 
 
 def answer(connection):
-    """Answer each request when all of it is there."""
+    """Answer each request when it is whole."""
     while True:
         request = b""
         while len(request) < len(HEADER + REST):
@@ -29,7 +29,7 @@ def answer(connection):
 
 
 def measure(pieces, at_once, rounds=ROUNDS):
-    """The usual time of a round trip, in milliseconds, if a request is sent in these pieces."""
+    """The median time of a round trip, in milliseconds, if a request is sent in these pieces."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)

@@ -22,7 +22,7 @@ QUOTED = re.compile(r"`([a-z]+/[a-z_]+\.py)`:\n\n```python\n(.*?)```\n", re.DOTA
 
 
 def is_in(lines, source):
-    """Whether these lines stand together in a source, indented in whatever way; returns the rest of it, or None."""
+    """The rest of a source after these lines, which must stand together there, with any indentation; None if they do not."""
     wanted = textwrap.dedent("\n".join(lines)).split("\n")
     for start in range(len(source) - len(lines) + 1):
         if textwrap.dedent("\n".join(source[start:start + len(lines)])).split("\n") == wanted:
@@ -31,7 +31,7 @@ def is_in(lines, source):
 
 
 def missing(block, source):
-    """The first lines of a quotation, whose parts stand in this order, that are not in a source; None if all are."""
+    """The first part of a quotation that is not in a source, or not in this order; None if all parts are."""
     for part in block.rstrip("\n").split("\n...\n"):
         source = is_in(part.split("\n"), source)
         if source is None:
@@ -51,8 +51,8 @@ def test_what_the_tour_quotes_stands_in_the_sources(sources):
 @pytest.mark.parametrize("block, found", [
     ("a = 1\nif a:\n    b()\n", True),
     ("if a:\n    b()\n...\nc()\n", True),
-    ("    a = 1\n    if a:\n        b()\n", True),     # as it is indented does not matter
-    ("if a:\nb()\n", False),                           # but how lines are to each other does
+    ("    a = 1\n    if a:\n        b()\n", True),     # how far all lines are indented does not matter
+    ("if a:\nb()\n", False),                           # how far one is indented below another does
     ("c()\n...\na = 1\n", False),                      # and the order
     ("a = 1\nb()\n", False),
     ("a = 2\n", False),
@@ -65,7 +65,7 @@ def test_a_quotation_that_is_not_true_is_told(block, found):
 
 @pytest.fixture
 def experiment(sources):
-    """experiment(name) runs one, as it stands, and returns what it prints."""
+    """experiment(name) runs an experiment, and returns what it prints."""
     def experiment(name, *arguments):
         done = subprocess.run([sys.executable, os.path.join(FOLDER, name + ".py")] + list(arguments), timeout=LONG,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -95,7 +95,7 @@ def test_no_wakeup_is_lost_in_any_order(experiment):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about how Linux acknowledges")
 def test_two_small_sends_wait(experiment):
-    for _ in range(3):  # as something else may take as long
+    for _ in range(3):  # on a busy machine, it may look otherwise once
         two, at_once, one = map(float, re.findall(r"([\d.]+) ms", experiment("nagle")))
         if two > 25 and two > 2 * max(at_once, one):
             return

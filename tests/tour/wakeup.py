@@ -3,9 +3,9 @@
 
     python3 tests/tour/wakeup.py
 
-Two workers ask for jobs and go to sleep when there is none; two clients submit one job each.  What comes on one of the four
-connections may come before or after what comes on another, so the core may get the packets in any of some thousand orders.
-Whichever it is, in the end both jobs must have a worker.  Then the same where PRE_SLEEP does not look for jobs that wait.
+Two workers ask for jobs and go to sleep when there is none; two clients submit one job each.  Packets on different connections
+may arrive in any order, so there are some thousand orders in which the core may get them.  After each of them, both jobs must
+have a worker.  Then the same is done with a core that does not look for waiting jobs when PRE_SLEEP comes.
 """
 import os
 import sys
@@ -21,7 +21,7 @@ CONNECTIONS = ("client A", "client B", "worker A", "worker B")
 
 
 class SleepsAtOnce(Roster):
-    """What a server does whose author did not think of it."""
+    """A roster whose author has not thought of jobs that come before PRE_SLEEP."""
 
     def fall_asleep(self, peer):
         ability_set = peer.ability_set or self.join(peer)
@@ -46,7 +46,7 @@ class Play:
             self.core.connect(peer)
 
     def arrive(self, name):
-        """The next packet of one connection arrives; whatever the core answers is heard at once, and answered."""
+        """The next packet of a connection arrives at the core; the peers get the core's answers, and react, at once."""
         packet = self.coming[name].pop(0)
         self.told.append("%s of %s" % (packet_name(packet[0]), name))
         self.core.receive(self.peers[name], [packet])
@@ -59,12 +59,12 @@ class Play:
                 elif number == NOOP:
                     self.coming[other].append((GRAB_JOB, ()))
                 elif number == JOB_ASSIGN:
-                    self.given += 1  # it is busy, and says nothing more
+                    self.given += 1  # the worker is busy, and says nothing more
         del self.core.unsent[:]
 
 
 def orders(roster):
-    """Play all orders; yields each in words, with the number of jobs that a worker got."""
+    """Play all orders; yield each in words, with how many jobs have got a worker."""
     ahead = [()]
     while ahead:
         order = ahead.pop()
@@ -82,7 +82,7 @@ def orders(roster):
 
 
 def count(roster):
-    """How many orders there are, and those in which a job is left with two workers asleep."""
+    """How many orders there are, and those in which a job gets no worker."""
     lost, number = [], 0
     for order, given in orders(roster):
         number += 1
