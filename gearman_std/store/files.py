@@ -1,6 +1,6 @@
-"""The files of a store as the file system has them: kept from other servers, watched, and proved to be on disk.
+"""The files of a store in the file system: kept from other servers, watched for changes, and made sure to be on disk.
 
-FILE-new is there while FILE is written anew.  Once it is whole it counts in place of FILE and FILE-wal, until it is gone.
+FILE-new exists while FILE is written anew.  Once it is whole, it counts in place of FILE and FILE-wal, until it is removed.
 """
 import os
 import struct
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, Optional, Tuple
 
 APPLICATION_ID = 0x47534a51
-BUSY_TIMEOUT = 0.01           # seconds to wait while another process has the file locked, where the whole server waits
-SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database on which SQLite puts its locks
+BUSY_TIMEOUT = 0.01           # seconds to wait for a lock of another process; the whole server may wait meanwhile
+SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database that SQLite locks: the first one, and how many
 OUR_LOCK = (1 << 30) + 4096, 1
-UNSTEADY_AFTER = 5            # commits in a row before which a file had another time, and nothing else, than after the last
-_F_OFD_SETLK = 37             # of Linux; the module fcntl knows it from Python 3.9 on
+UNSTEADY_AFTER = 5            # commits in a row after which a file's time may differ from what was noted, if nothing else does
+_F_OFD_SETLK = 37             # of Linux; the module fcntl has it from Python 3.9 on
 _TELLS_TIMES = os.name == "posix"  # elsewhere the time of an open file is not always up to date
 _CHANGED = "the file was moved, deleted, replaced or changed"
 
-# Open files by their numbers, each with what distinguishes it: to open one again and close it would end SQLite's locks.
+# Open files: descriptor, (device, inode).  None may be opened a second time, because closing it would end SQLite's locks.
 _held_files = {}  # type: Dict[int, Tuple[int, int]]
 
 
 class StoreFile:
     """FILE of a store, with FILE-wal, FILE-shm, FILE-lock and FILE-new beside it.
 
-    Raises StoreInUse for what is in use, StoreError for what is not as it was left, and OSError for all else.
+    Raises StoreInUse for files that are in use, StoreError for files that somebody has changed, and OSError for anything else.
 
     Owner: the JobStore.
     """
@@ -40,16 +40,16 @@ class StoreFile:
         self.path = path
         self.wal, self.lock_path, self.new = path + "-wal", path + "-lock", path + "-new"
         self._lock = None    # type: Any # the connection that locks FILE-lock
-        self._file = -1      # FILE, with a lock of ours that goes with the file, whatever its name
-        self._locked = None  # type: Any # which FILE-lock that is
-        self._noted = ()     # type: Tuple[Any, ...] # what the files were like after the last commit
+        self._file = -1      # the descriptor of FILE, with OUR_LOCK, which holds whatever the file is called
+        self._locked = None  # type: Any # the device and the inode of the FILE-lock that is locked
+        self._noted = ()     # type: Tuple[Any, ...] # the state of the files after the last commit
         self._unsteady = 0   # how often in a row nothing but a time had changed
 
     def __repr__(self) -> str:
         return "<StoreFile %s%s>" % (self.path, ", ours" if self._lock is not None else "")
 
     def take(self) -> None:
-        """Keep other servers from the file, also under other names of it, until this process ends however it ends."""
+        """Keep other servers from the file, by any of its names, until `release`, or until this process ends in any way."""
         if self._lock is not None and _file_identity(self.lock_path) != self._locked:
             self._unlock()
         if self._lock is None:
@@ -68,7 +68,7 @@ class StoreFile:
             self._open_file()
 
     def release(self) -> None:
-        """Let others have the file, once SQLite has closed it."""
+        """Let other servers use the file; SQLite must have closed it."""
         self._close_file()
         self._unlock()
 
@@ -91,7 +91,7 @@ class StoreFile:
         leave_in_children(self)
 
     def leave(self) -> None:
-        """Close the file in a child of a fork, which would keep its parent's lock."""
+        """Close the file in a child of a fork; otherwise the child would keep the parent's lock."""
         self._close_file()
 
     def _close_file(self) -> None:
@@ -106,18 +106,18 @@ class StoreFile:
     # ----------------------------------------------------------------------------------------------------------- watching
 
     def note(self) -> None:
-        """Remember what the files are like, as all in them is ours."""
+        """Remember the state of the files; everything in them is ours."""
         self._noted = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
 
     def note_commit(self) -> None:
-        """Remember what the WAL is like after a commit, which writes to nothing else."""
+        """Remember the state of the WAL after a commit, which has written only to the WAL."""
         before, after = self._noted[1], _state_of(self.wal)
         if after is None or after[:2] != before[:2]:
             raise StoreError(_CHANGED)
         self._noted = self._noted[0], after, self._noted[2]
 
     def check(self) -> None:
-        """Raise StoreError if anybody else has moved, deleted, replaced or changed a file since it was noted."""
+        """Raise StoreError if anybody else has moved, deleted, replaced or changed a file since the last note."""
         found = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
         if found == self._noted and None not in found:
             self._unsteady = 0
@@ -133,10 +133,10 @@ class StoreFile:
     # ------------------------------------------------------------------------------------------------------------ proving
 
     def prove(self) -> None:
-        """Write again, and flush, what may be in the system's memory only, before anything is built on it.
+        """Write again, and flush, what may be only in the system's memory, before anything is appended to it.
 
-        A flush that failed may leave pages that count as written and are not on the disk; what is appended to such a WAL is
-        lost with the power.  Whether the server before this one met such a failure cannot be known.
+        After a failed flush, the system may take pages for written that are not on the disk; what is appended to such a WAL is
+        lost in a power failure.  Nobody can know whether that has happened to the server before this one.
         """
         try:
             wal = os.open(self.wal, os.O_RDWR | getattr(os, "O_BINARY", 0))
@@ -154,12 +154,12 @@ class StoreFile:
                 os.fsync(wal)
             finally:
                 os.close(wal)
-        _write_at(self._file, 0, _read_at(self._file, 0, 65536))  # all else of it that may not be on disk is in the WAL
+        _write_at(self._file, 0, _read_at(self._file, 0, 65536))  # whatever else may not be on disk is in the WAL
         os.fsync(self._file)
         self.sync_folder()
 
     def sync_folder(self) -> None:
-        """Have the names of the files on disk."""
+        """Make sure that the names of the files are on disk."""
         if os.name == "posix":
             folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
             try:
@@ -174,14 +174,14 @@ class StoreFile:
         return sum(look[2] for look in (_state_of(self.path), _state_of(self.wal)) if look is not None)
 
     def room(self) -> "Optional[int]":
-        """The bytes that can still be written, None if that cannot be known."""
+        """How many bytes can still be written, None if that cannot be known."""
         if not hasattr(os, "statvfs"):
             return None
         status = os.statvfs(os.path.dirname(self.path))
         return status.f_bavail * status.f_frsize
 
     def new_is_whole(self) -> bool:
-        """Whether there is a FILE-new to which nothing was left to be written."""
+        """Whether there is a FILE-new that was written completely."""
         try:
             with open(self.new, "rb") as file:
                 return file.read(72)[68:] == struct.pack(">I", APPLICATION_ID)  # the last thing that is written
@@ -189,24 +189,24 @@ class StoreFile:
             return False
 
     def remove_new(self) -> None:
-        """Have no FILE-new."""
+        """Remove FILE-new, if there is one."""
         for name in (self.new, self.new + "-journal", self.new + "-wal"):
             _remove_file(name)
 
     def empty(self) -> None:
-        """Give the room of the files back, when nothing is to be kept of what is in them."""
+        """Make the files empty, and give their room back."""
         self._lock_out_programs()
         try:
             os.ftruncate(self._file, 0)
-            os.fsync(self._file)  # first, as SQLite then takes no account of the WAL
+            os.fsync(self._file)  # before the WAL is removed: SQLite ignores the WAL of an empty file
             self._remove_wal()
         finally:
             self._let_programs_in()
 
     def put_in_place(self) -> "Iterator[None]":
-        """Copy FILE-new, which is whole and on disk, over FILE, a piece at a time, and remove it.
+        """Copy FILE-new, which is whole and on disk, over FILE, one piece for each step; then remove FILE-new.
 
-        FILE remains the same file, as it may be mounted by itself or have other names.
+        FILE is not replaced by renaming, because it may be mounted by itself, or have other names.
         """
         self._lock_out_programs()
         try:
@@ -229,7 +229,7 @@ class StoreFile:
             self._let_programs_in()
 
     def _lock_out_programs(self) -> None:
-        """Keep all that speak SQLite from the file, which a backup may be reading."""
+        """Keep all programs that use SQLite from the file; a backup may be reading it."""
         if not _lock_range(self._file, *SQLITE_LOCKS):
             raise StoreError("%s is locked by another program" % self.path, "the file is locked by another program")
 
@@ -238,7 +238,7 @@ class StoreFile:
             _lock_range(self._file, *SQLITE_LOCKS, free=True)
 
     def _remove_wal(self) -> None:
-        """Before FILE has other content, to which the WAL does not belong."""
+        """Remove the WAL before FILE gets other content, because the WAL does not belong to that."""
         for end in ("-wal", "-shm", "-journal"):
             _remove_file(self.path + end)
         self.sync_folder()
@@ -248,13 +248,13 @@ def connect_sqlite(path: str) -> "Any":
     """An SQLite connection without implicit transactions, usable in any thread."""
     from sqlite3 import connect
     name, uri = path, False
-    if os.fsencode(path) != path.encode("utf-8", "replace"):  # for which Python 3.6 would take another file
+    if os.fsencode(path) != path.encode("utf-8", "replace"):  # Python 3.6 would take another file for such a name
         name, uri = "file:" + "".join("%%%02x" % byte for byte in os.fsencode(path)), True
     return connect(name, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=uri)
 
 
 def _file_identity(path: str) -> "Optional[Tuple[int, int]]":
-    """What distinguishes a file from another that has its name later."""
+    """The device and the inode of a file, which tell it from another file that gets its name later; None if there is none."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -263,7 +263,7 @@ def _file_identity(path: str) -> "Optional[Tuple[int, int]]":
 
 
 def _state_of(path: str) -> "Any":
-    """What changes when anybody writes to a file or puts another in its place."""
+    """What changes when anybody writes to a file or replaces it: device, inode, size, time; None if there is no file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -292,8 +292,8 @@ def _remove_file(path: str) -> None:
 def _lock_range(file: int, start: int, length: int, free: bool = False) -> bool:
     """Lock bytes of an open file, or free them; return whether nobody else has locked any of them.
 
-    The lock belongs to the open file: it excludes SQLite's locks of this same process as well as other processes, and what
-    SQLite opens and closes does not end it.  Only Linux has such locks; elsewhere it does nothing.
+    The lock belongs to the open file: it excludes other processes, and also SQLite's locks of this process; it does not end
+    when SQLite opens and closes the file.  Only Linux has such locks; elsewhere this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return True
@@ -302,5 +302,5 @@ def _lock_range(file: int, start: int, length: int, free: bool = False) -> bool:
     try:
         fcntl.fcntl(file, _F_OFD_SETLK, lock)
     except OSError as error:
-        return error.errno not in (EACCES, EAGAIN)  # else this file system has none
+        return error.errno not in (EACCES, EAGAIN)  # any other error means that this file system has no such locks
     return True

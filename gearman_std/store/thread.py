@@ -1,4 +1,4 @@
-"""The thread that owns the store: it carries out one order after the other while the dispatcher serves its peers."""
+"""The thread that writes the store: it carries out one order after the other while the dispatcher serves its peers."""
 import logging
 import threading
 
@@ -12,20 +12,20 @@ _logger_store_thread = logging.getLogger("gearman_std.store")
 
 
 class StoreThread:
-    """Carries out orders, each a call of a method of the store, one at a time.
+    """Carries out orders, one at a time.  Each is a call of a method of the store.
 
-    From `give` until `over` is true the order, and the store with it, belong to the thread; otherwise to the dispatcher, which
-    takes the outcome by `take` and gives the next one.  Without `begin`, or where there may be no more threads, `give` carries
-    the order out itself; tests that say when do it by `run_one`.
+    From `give` until `over` is true, the order and the store belong to the thread.  At all other times they belong to the
+    dispatcher, which takes the result with `take` and gives the next order.  Without `begin`, or if no thread can be started,
+    `give` carries the order out itself.  With `waits_for_test`, a test does it with `run_one`.
 
-    Owner: the dispatcher thread; what is given and its outcome, the one whose turn it is.
+    Owner: the dispatcher thread; for the order and its result, the thread whose turn it is.
     """
 
     def __init__(self) -> None:
-        self.busy = False       # an order was given whose outcome was not taken
+        self.busy = False       # an order was given, and its result was not taken yet
         self.waits_for_test = False
         self._over = False
-        self._function = None   # type: Optional[Callable[..., Any]] # that is to be called; None: the thread is to end
+        self._function = None   # type: Optional[Callable[..., Any]] # what to call; None ends the thread
         self._arguments = ()    # type: Any
         self._failure = None    # type: Optional[BaseException]
         self._result = None     # type: Any
@@ -38,16 +38,16 @@ class StoreThread:
         return "<StoreThread%s%s>" % ("" if self._thread is not None else " without a thread", ", busy" if self.busy else "")
 
     def begin(self, report: "Callable[[], Any]") -> bool:
-        """Have a thread carry out what is given from now on, and call `report` after it; return whether there is one."""
+        """Start a thread that carries out the orders and calls `report` after each; return whether it could be started."""
         self._report = report
         try:
             self._thread = start_thread(self._run, "gearman_std-store")
         except OSError as error:
-            _logger_store_thread.warning("everybody waits for the disk while the store is written: %s", error)
+            _logger_store_thread.warning("the store has no thread of its own, so everybody waits for the disk: %s", error)
         return self._thread is not None
 
     def give(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
-        """Have an order carried out."""
+        """Give an order: call `function` with the arguments."""
         assert not self.busy, self
         self.busy = True
         self._function, self._arguments = function, arguments
@@ -60,11 +60,11 @@ class StoreThread:
 
     @property
     def over(self) -> bool:
-        """Whether the order has been carried out, and its outcome can be taken."""
+        """Whether the order was carried out, so that its result can be taken."""
         return self._over
 
     def take(self) -> "Any":
-        """The result of the order that is over.  Raises what it raised."""
+        """The result of the order that is over.  Raises what the order raised."""
         assert self.busy and self._over, self
         self.busy = self._over = False
         failure, self._failure = self._failure, None
@@ -74,13 +74,13 @@ class StoreThread:
         return result
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the order is over, so many seconds at most; return whether it is."""
+        """Wait until the order is over, at most `timeout` seconds; return whether it is over."""
         if not self._over and self._thread is not None and self._done.wait(timeout) and not self._over:
-            self._done.clear()  # that was of the order before
+            self._done.clear()  # it was set for the order before
         return self._over
 
     def end(self) -> None:
-        """Have the thread end, which has nothing to do; from then on `give` carries orders out itself."""
+        """End the thread, which must have nothing to do; from then on `give` carries orders out itself."""
         assert not self.busy, self
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -96,7 +96,7 @@ class StoreThread:
         self._function, self._arguments = None, ()
         try:
             self._result = function(*arguments)
-        except BaseException as error:  # the dispatcher is to have it
+        except BaseException as error:  # `take` raises it in the dispatcher
             self._failure = error
         self._over = True
 
