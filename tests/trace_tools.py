@@ -1,9 +1,9 @@
-"""What the tests of traces share: conversations that are told to a tracer, and the records that come of them."""
+"""What the tests of traces share: conversations that are told to a tracer, and the records that it makes of them."""
 from gearman_std.trace.tracer import Sieve, Tracer
 
 
 class Talk:
-    """Connections as a tracer is told of them; a moment passes with each thing that is said."""
+    """Tells a tracer about connections; a moment passes with each thing that is said."""
 
     def __init__(self, sieve=None, slow=0.1, keep=1 << 20, step=0.001):
         self.records = []
@@ -16,7 +16,7 @@ class Talk:
         self.time += seconds
 
     def say(self, number, from_client, data):
-        """Bytes pass on a connection, which is opened if it is new; returns the records that they make."""
+        """Bytes pass on a connection, which is opened if it is new; return the records that come of them."""
         before = len(self.records)
         if number not in self.numbers:
             self.numbers.add(number)

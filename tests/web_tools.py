@@ -10,7 +10,7 @@ HOST = b"queue.example"
 
 
 class Browser:
-    """One connection; `turns` counts those that the last answer took."""
+    """One connection; `turns` is how many turns the last answer took."""
 
     def __init__(self, world, rights=ALL_RIGHTS, shared=None, number=900):
         self.core = world.core
@@ -20,7 +20,7 @@ class Browser:
         self.turns = 0
 
     def sends(self, data):
-        """The bytes that come back for some bytes."""
+        """Send bytes; return the bytes that come back."""
         self.turns = 0
         packets = self.session.feed(data)
         if self.session.error is not None:
@@ -34,7 +34,7 @@ class Browser:
         return answer
 
     def asks(self, first, *headers, body=b"", host=HOST):
-        """Status, headers by small name, and body."""
+        """The status, the headers by their names in small letters, and the body of the response."""
         lines = [first.encode() + b" HTTP/1.1", b"Host: " + host, b"Content-Length: %d" % len(body)]
         head, _, rest = self.sends(b"\r\n".join(lines + list(headers)) + b"\r\n\r\n" + body).partition(b"\r\n\r\n")
         status, *fields = head.split(b"\r\n")
@@ -48,20 +48,20 @@ class Browser:
         return int(status.split()[1]), known, rest
 
     def gets(self, path, status=200, **options):
-        """The body of a page that is there."""
+        """The body of a page, which must exist."""
         got, headers, body = self.asks("GET " + path, **options)
         assert got == status, body
         return json.loads(body.decode()) if headers["content-type"] == "application/json" else body.decode()
 
     def orders(self, path, status=200, body=b""):
-        """What is said to an order."""
+        """The answer to an order."""
         got, headers, answer = self.asks("POST " + path, b"X-Gearman-Steer: yes", body=body)
         assert got == status, answer
         return json.loads(answer.decode())["done"] if got == 200 else answer.decode()
 
 
 def unchunked(data):
-    """The body that came in chunks, of which the last must be there."""
+    """A body that came in chunks; the last chunk must be there."""
     body = b""
     while True:
         size, _, data = data.partition(b"\r\n")

@@ -28,7 +28,7 @@ def client(server):
 
 @pytest.fixture
 def working(server):
-    """working(client id, name=function…) has a worker run functions until the test ends."""
+    """working(client id, name=function…) starts a worker that runs functions until the test ends."""
     from gearman_std.legacy import GearmanWorker
     from worker_tools import AtWork
     running = []

@@ -21,7 +21,7 @@ def request_of(task, background=True):
 
 
 def events_of(carrier, count=0):
-    """The events that there are once `count` is another number."""
+    """The events that have come when `count` has changed."""
     events = []
     carrier.wait_for_more(count, WAIT)
     carrier.take_in(lambda *event: events.append(event))

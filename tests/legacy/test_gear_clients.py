@@ -1,4 +1,4 @@
-"""The client and the worker of the library gear, together, at a server of its name."""
+"""The client and the worker of the library gear, together, at the server of this API."""
 import socket
 import threading
 
@@ -316,7 +316,7 @@ def test_tls_with_certificates_of_both(make, root):
         plain.submitJob(gear.TextJob("f", ""))
 
 
-# --- What is wrong is said in the classes that gear has for it.
+# --- Errors are raised in the classes that gear has for them.
 
 
 def test_servers_that_cannot_be(make):
@@ -377,7 +377,7 @@ def test_a_worker_that_was_shut_down_gets_no_job(both, caplog):
 
 
 def test_a_server_that_refuses_a_job_says_why(make):
-    """One that is to take no jobs, as when it is drained."""
+    """A worker that takes no jobs, as when it is drained."""
     server, client = make(gear.Server, 0), make(gear.Client)
     client.addServer("127.0.0.1", server.port)
     client.waitForServer(LONG)

@@ -5,7 +5,7 @@ from gearman_std.legacy.gear_jobs import BinaryJob, Job, TextJob, TextWorkerJob,
 
 
 class Connection:
-    """Takes note of what is sent."""
+    """Notes what is sent."""
 
     def __init__(self):
         self.sent = []

@@ -1,5 +1,5 @@
-"""Programs in the manner of those that use the library gear: they print what they printed with gear 0.16, which stands beside
-each of them, unchanged, when `import gear` finds gearman_std's."""
+"""Programs like those that use the library gear.  If `import gear` finds gearman_std's, they print the same as with gear 0.16;
+that output stands beside each program."""
 import glob
 import os
 import subprocess

@@ -20,7 +20,7 @@ def admin(server):
 
 
 def answering(answers):
-    """A server of text that gives these answers, one for each command that it reads, to one connection; its address."""
+    """The address of a server that gives these answers on one connection, one for each text command that it reads."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)

@@ -28,7 +28,7 @@ class Pickled(DataEncoder):
 
 
 class Json(DataEncoder):
-    """One that writes text and reads bytes or text."""
+    """An encoder that writes text and reads bytes or text."""
 
     @classmethod
     def encode(cls, encodable_object):
@@ -44,7 +44,7 @@ def reverse(worker, job):
 
 
 def playing(fake, play):
-    """Have a thread accept one connection and play the server on it."""
+    """Start a thread that accepts one connection and plays the server on it."""
     def run():
         try:
             play(fake.accept())
@@ -61,7 +61,7 @@ def playing(fake, play):
 
 
 def submitted(peer):
-    """The type, function, unique and data of a job that a client submits; it gets a handle."""
+    """The packet type, function, unique and data of a job that a client submits; the client gets a handle."""
     packet = peer.receive()
     peer.send((CREATED, b"H:fake:1"))
     return packet
@@ -382,7 +382,7 @@ def test_a_request_that_was_never_submitted_has_no_status(client):
         client.get_job_status(request)
 
 
-# --- What scripts do beside.
+# --- Other things that scripts do.
 
 def test_poll_connections_until_stopped_is_called_and_can_be_used(server, working):
     gate = threading.Event()

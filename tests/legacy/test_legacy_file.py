@@ -27,7 +27,7 @@ def folder(builder, tmp_path_factory):
 
 
 def run(folder, *arguments):
-    """Run this Python in a folder, where nothing else of this package is found; return what it printed."""
+    """Run this Python in a folder from where nothing else of this package is found; return what it printed."""
     done = subprocess.run((sys.executable,) + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50,
                           universal_newlines=True, cwd=str(folder), env={"PYTHONPATH": str(folder)})
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is still used of python-gearman 1.x."""
+"""The parts of python-gearman 1.x that scripts still use."""
 import pytest
 
 from gearman_std.legacy import GearmanWorker, Task, Taskset

@@ -19,7 +19,7 @@ from worker_tools import WAIT, AtWork
 
 @pytest.fixture(autouse=True)
 def short_farewell(monkeypatch):
-    """The servers that tests play do not answer a farewell."""
+    """Servers that tests play do not answer a worker's last echo, so let it not wait for that."""
     monkeypatch.setattr("gearman_std.worker.shift.FAREWELL_TIMEOUT", 0.05)
 
 
@@ -35,7 +35,7 @@ def answer(peer, *packets):
 
 
 class Hooked(GearmanWorker):
-    """Writes down which hooks are called, and leaves after so many jobs."""
+    """Notes which hooks are called, and leaves after some jobs."""
 
     def __init__(self, *arguments, jobs=1, **options):
         super().__init__(*arguments, **options)

@@ -25,8 +25,8 @@ finally:
     sys.path.remove(FOLDER)
 
 STAGES = {stage.number: stage for stage in judge.load_stages()}
-SHORT = 0.4  # seconds that are waited for what is not expected to come
-LONG = 20.0  # and for what is
+SHORT = 0.4  # seconds to wait for what is not expected to come
+LONG = 20.0  # seconds to wait for what is
 GEARMAND, PERL, OURS = "gearmand 1.1.20", "Perl's Gearman::Server 1.130", "gearman_std"
 
 
@@ -108,7 +108,7 @@ def test_our_server_is_killed_and_loses_nothing(started, tmp_path):
 
 
 def run_judge(*arguments, **options):
-    """The judge as a program, which stands by itself: from another folder, and with nothing of ours to be found."""
+    """The judge as a program of its own: run from another folder, with nothing of ours on Python's path."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run((sys.executable, JUDGE) + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50,
                           cwd=os.path.dirname(sys.executable), env=environment, **options)
@@ -138,7 +138,7 @@ def test_our_client_and_worker_work_with_mini(started):
         thread.join(LONG)
 
 
-# --- What is broken is told, each stage by its own conversations.
+# --- The judge tells what is broken, each stage by its own conversations.
 
 BROKEN = [
     (1, "waits for who has come last", "A connection that says nothing holds nobody up.", "expected ECHO_RES hello within ", """
@@ -271,7 +271,7 @@ def test_the_judge_tells_a_server_that(started, tmp_path, number, what, about, t
     (b"\0RES\0\0\0\6\0\0\0\0" * 1000, "expected the ECHO_RES of an ECHO_REQ within 0.4 s; "),
 ], ids=["a packet without an end", "a line without an end", "NOOP without an end"])
 def test_the_judge_does_not_listen_for_ever(piece, told):
-    """A server that says the same again and again, whatever it is asked."""
+    """A server that says the same again and again, whatever is sent to it."""
     def flood():
         connected, _ = listening.accept()
         with connected, contextlib.suppress(OSError):
@@ -342,7 +342,7 @@ def test_help_says_how_conversations_are_read():
     assert "A connection that says nothing holds nobody up." in said and "is killed and started again" in said
 
 
-# --- The real servers, and what the table says of them.
+# --- The real servers, and what the table says about them.
 
 def real_server(require, kind, folder):
     """The command that starts one, with a store if it has one."""

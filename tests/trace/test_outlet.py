@@ -1,4 +1,4 @@
-"""Lines for who reads fast, slowly, or not at all."""
+"""Lines for a reader who is fast, or slow, or does not read at all."""
 import contextlib
 import os
 import tracemalloc
@@ -66,7 +66,7 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(pipe, monkeypatch):
 
 
 def test_what_nobody_reads_costs_nothing_more(pipe):
-    """A megabyte that waits is not copied each time that it is tried to write some of it."""
+    """A megabyte that waits is not copied at each try to write a piece of it."""
     _, writing = pipe
     lines = Outlet(lambda data: os.write(writing, data), writing)
     lines.put("x" * (1 << 20))

@@ -1,4 +1,4 @@
-"""Capture files: whole TCP connections whose bytes are what passed, and which Wireshark's own dissector reads."""
+"""Capture files: whole TCP connections with the bytes that passed, which Wireshark's dissector reads."""
 import io
 import socket
 import struct
@@ -56,7 +56,7 @@ def packets(data):
 
 
 def stream(found, from_server):
-    """The bytes of one direction, put together by their numbers."""
+    """The bytes of one direction, in the order of their sequence numbers."""
     data = {}
     for _, _, _, ports, numbers, _, payload in found:
         if (ports[0] == 4730) == from_server and payload:

@@ -1,4 +1,4 @@
-"""The proxy over real sockets: what passes is not changed, and goes on whatever becomes of either end."""
+"""The proxy over real sockets: it changes nothing, and passes bytes on whatever happens to either end."""
 import contextlib
 import hashlib
 import os
@@ -25,7 +25,7 @@ TLS = {"certificate": CERTIFICATE, "key": KEY}
 
 
 class Running:
-    """A proxy in a thread, and what it told."""
+    """A proxy in a thread, and what it has told."""
 
     def __init__(self, upstream, place=(HERE, 0), tls=None, tracer=None):
         self.records = []
@@ -51,7 +51,7 @@ class Running:
         return [record.name for record in self.records]
 
     def until(self, name, count=1):
-        """Wait until so many records of a name are there."""
+        """Wait until there are `count` records of a name."""
         deadline = time.monotonic() + LONG
         while self.names().count(name) < count:
             assert time.monotonic() < deadline, self.names()
@@ -128,7 +128,7 @@ def test_who_breaks_a_connection_breaks_it_for_the_other(first):
 
 
 def test_what_was_sent_before_a_connection_closes_arrives():
-    """As a server that refuses: it answers, and closes, while the client still sends."""
+    """A server that refuses does this: it answers and closes while the client still sends."""
     with pair() as (client, server, running):
         server.sendall(b"no room\n")
         server.close()
@@ -212,7 +212,7 @@ def test_a_server_that_is_not_there_closes_the_client():
         nobody.bind((HERE, 0))  # and does not listen
         with Running(nobody.getsockname()) as running:
             for _ in range(2):
-                # The proxy may be faster than the client, whose connect is then what tells of the end.
+                # The proxy may be faster than the client; then already the client's connect fails.
                 with contextlib.suppress(ConnectionResetError), socket.create_connection(running.address, LONG) as client:
                     assert client.recv(1) == b""
             running.until("over", 2)

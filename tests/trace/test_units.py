@@ -1,4 +1,4 @@
-"""One direction of a connection in units: whole, byte by byte, cut off, and under bytes that mean nothing."""
+"""One direction of a connection, cut into units: sent at once, byte by byte, cut off, and between bytes that mean nothing."""
 import random
 from collections import deque
 
@@ -11,7 +11,7 @@ SUBMIT = pack_request(SUBMIT_JOB, b"f", b"u", b"data\nwith a line")
 
 
 def read(data, cut=None, requests=True, keep=1 << 20, methods=None):
-    """The units of a stream, and those of its end."""
+    """The units of a stream, also those that its end completes."""
     reader = UnitReader(requests, keep, deque() if methods is None else deque(methods))
     units, position = [], 0
     while position < len(data):
@@ -22,7 +22,7 @@ def read(data, cut=None, requests=True, keep=1 << 20, methods=None):
 
 
 def in_pieces(data, **options):
-    """The units, the same however the bytes come."""
+    """The units, which must be the same however the bytes come."""
     units = read(data, **options)
     for cut in (1, 2, 3, 7, 13):
         assert read(data, cut, **options) == units, cut

@@ -1,4 +1,4 @@
-"""The JSON of the API: what it tells, how it is searched, sorted and paged, and what its orders do."""
+"""The JSON API: what it tells, how its listings are searched, sorted and paged, and what its orders do."""
 from base64 import b64decode
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, driven over the pipe of its developer tools: it lives, obeys, and is safe and whole."""
+"""The page in a real Chromium, driven over the pipe of its developer tools: it renews itself, sends orders, and is safe."""
 import json
 import os
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
-WAIT = 20  # seconds until what must be shown is given up
+WAIT = 20  # seconds within which something must be shown
 
 
 class Chromium:
@@ -28,7 +28,7 @@ class Chromium:
         self.answers, answers = os.pipe()
 
         def arrange():
-            # Away from 3 and 4 first, as either may be in the other's place.
+            # First to other numbers, because each may be the number that the other needs.
             for number, source in ((103, orders), (104, answers), (3, 103), (4, 104)):
                 os.dup2(source, number)
         self.process = subprocess.Popen([path] + OPTIONS + ["--user-data-dir=" + str(folder)], preexec_fn=arrange,
@@ -67,7 +67,7 @@ class Chromium:
                 return message
 
     def value(self, expression):
-        """What an expression of JavaScript is on the page."""
+        """The value of an expression of JavaScript on the page."""
         result = self.say("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -110,7 +110,7 @@ def url(server):
 
 
 class Hand:
-    """A worker whose every packet is the test's."""
+    """A worker that sends only what the test tells it to."""
 
     def __init__(self, server, *functions):
         import socket
@@ -218,7 +218,7 @@ def test_another_site_cannot_read_or_order_anything(chromium, server, url):
 
 
 def test_a_page_left_open_does_not_grow(chromium, server, url):
-    """As many renewals as in half an hour, one right after the other; each might leave 160 bytes."""
+    """As many renewals as in half an hour, one after the other; each may leave 160 bytes of memory."""
     with Client([server.addresses[0]]) as client:
         for number in range(5):
             client.submit("wc", b"", unique="u%d" % number, background=True)

@@ -1,4 +1,4 @@
-"""A request as those see it who answer it, and the pieces of an answer."""
+"""A request as the functions see it that answer it, and the pieces of an answer."""
 import pytest
 
 from gearman_std.errors import ProtocolError
@@ -25,7 +25,7 @@ def test_bytes_that_are_no_text_come_back_as_they_were():
 @pytest.mark.parametrize("query, ask", [
     (b"limit=0", lambda request: request.number("limit", 1, 10)), (b"limit=11", lambda request: request.number("limit", 1, 10)),
     (b"limit=-1", lambda request: request.number("limit", 1, 10)),
-    (b"limit=%C2%B2", lambda request: request.number("limit", 1, 10)),  # a digit to Python, but no number
+    (b"limit=%C2%B2", lambda request: request.number("limit", 1, 10)),  # Python calls this a digit, but it is not a number
     (b"limit=0000000001" + b"9" * 5000, lambda request: request.number("limit", 1, 10)),
     (b"limit=" + b"9" * 50, lambda request: request.number("limit", 1, 10)),
     (b"sort=x", lambda request: request.one_of("sort", "name", "age")), (b"x=1", lambda request: request.only()),

@@ -122,7 +122,7 @@ def test_the_manual_names_every_figure_and_no_other(world, browser):
 
 
 def fill(world):
-    """Have something of everything, of functions with names of all kinds."""
+    """Let there be some of every figure, for functions with all kinds of names."""
     client = world.connects()
     for name in (b"f", b'a"b\\c', "gr\u00fcn".encode(), b"\xff"):
         worker = world.worker(name)

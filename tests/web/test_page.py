@@ -1,4 +1,4 @@
-"""The page for people, as HTML: what it shows, that names of any bytes are harmless, and that it is whole without a script."""
+"""The page for people, as HTML: what it shows, also without a script, and that names of any bytes do no harm."""
 from html.parser import HTMLParser
 
 import pytest
@@ -49,7 +49,7 @@ class Reader(HTMLParser):
         self.words += data.split()
 
     def row(self, first):
-        """The words from one on."""
+        """The words from a word on."""
         return self.words[self.words.index(first):]
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for, by whom, and what is said to all else."""
+"""Which paths can be asked for, by whom, and the errors for everything else."""
 import pytest
 
 from gearman_std.core.rights import ADMIN, STEER, SUBMIT, WORK

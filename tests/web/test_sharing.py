@@ -1,4 +1,4 @@
-"""What many pages ask for is made once a second, whoever asks, in steps that all of them take together."""
+"""What many pages ask for is made once a second, in steps that all of them share."""
 import pytest
 
 from gearman_std.core.rights import ADMIN, STEER

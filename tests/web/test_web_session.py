@@ -1,4 +1,4 @@
-"""HTTP for people and monitors: who may ask, how an answer is framed, and what a browser that another site uses cannot do."""
+"""HTTP for people and monitors: who may ask, how an answer is framed, and what other sites cannot do through a browser."""
 import pytest
 
 from gearman_std.web.sharing import SharedAnswers
@@ -73,7 +73,7 @@ def test_a_long_answer_before_the_end_of_the_connection_is_in_chunks_and_says_so
     client = world.connects()
     for _ in range(500):
         client.submits_bg()
-    more = b"" if b"close" in first else b"GET / HTTP/1.1\r\n"  # what comes too early has the connection closed, too
+    more = b"" if b"close" in first else b"GET / HTTP/1.1\r\n"  # a request that comes too early closes the connection, too
     head, _, body = browser.sends(
         b"GET /api/jobs?limit=500 " + first + b"\r\nHost: 127.0.0.1\r\n\r\n" + more).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in head and b"Connection: close" in head and browser.session.over
