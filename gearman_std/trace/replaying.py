@@ -65,20 +65,37 @@ class _Speaker:
     def __repr__(self) -> str:
         return "<_Speaker, %d answers>" % len(self.units)
 
+    def say(self, data: bytes, patience: float) -> None:
+        """Send bytes, and receive answers meanwhile, as a server may read on only when its answers are read.
+
+        Raises ServerLost, also if the server takes and sends nothing for `patience` seconds.
+        """
+        self.connection.put(data)
+        while not self.connection.flush():
+            if not self.connection.wait(patience):
+                raise ServerLost("the server took nothing for %s s" % patience)
+            self._receive()
+            if self.over:
+                raise ServerLost("the server ended the connection")
+
+    def _receive(self) -> bool:
+        """Receive what has come; return whether there was anything, if only the end."""
+        try:
+            self.connection.flush()
+            received = self.connection.receive()
+        except ServerLost:
+            self.over = True
+            self.units += self._reader.end()
+            return True
+        if received is not None:
+            self.units += self._reader.feed(received)
+        return received is not None
+
     def listen(self, patience: float) -> "Optional[Unit]":
         """The next answer; None if none comes within `patience` seconds, or if the connection is over."""
         while not self.units and not self.over:
-            try:
-                received = self.connection.receive()
-                if received is None:
-                    if not self.connection.wait(patience):
-                        return None
-                    self.connection.flush()
-                else:
-                    self.units += self._reader.feed(received)
-            except ServerLost:
-                self.over = True
-                self.units += self._reader.end()
+            if not self._receive() and not self.connection.wait(patience):
+                return None
         return self.units.popleft() if self.units else None
 
 
@@ -152,11 +169,8 @@ class Replay:
         if last is not None:
             gap = min(max(0.0, record.time - last.time), _LONGEST_GAP)
             self._pause(max(gap, _SHORTEST_GAP) if last.connection != record.connection else gap)
-        connection = self._speaker(record.connection).connection
         try:
-            connection.put(self._handles.translate(record.data))
-            while not connection.flush():
-                connection.wait(self._patience)
+            self._speaker(record.connection).say(self._handles.translate(record.data), self._patience)
         except ServerLost as error:
             self._differ("record %d: %s cannot be sent: %s" % (record.number, record.name, error))
 

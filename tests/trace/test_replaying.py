@@ -55,6 +55,40 @@ def test_a_server_that_answers_the_same(server):
     assert play(conversation(), server.address) == []
 
 
+def many_echoes():
+    talk, data = Talk(), bytes(1 << 19)
+    for packet_type, say, pack in ((ECHO_REQ, talk.ask, pack_request), (ECHO_RES, talk.answer, pack_response)):
+        for _ in range(48):
+            say(1, pack(packet_type, data))
+    return talk.records
+
+
+def test_a_server_that_reads_on_only_when_its_answers_are_read():
+    def answer():
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"".join(record.data for record in records if not record.from_client))
+            while peer.recv(1 << 20):
+                continue
+    records = many_echoes()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert play(records, listener.getsockname()) == []
+        thread.join()
+
+
+def test_a_server_that_takes_nothing_is_told():
+    requests = [record for record in many_echoes() if record.from_client]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        told = play(requests, listener.getsockname(), patience=0.01)
+    assert told and all(words.endswith("ECHO_REQ cannot be sent: the server took nothing for 0.01 s") for words in told)
+
+
 def test_an_answer_that_differs_is_told_with_todays_handle(server):
     told = play(conversation(b"ANOTHER"), server.address)
     assert len(told) == 1
