@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 
-from ..errors import GearmanError
+from ..errors import Deposed, GearmanError
 from ..net.addresses import show_address
 from ..net.threads import start_thread
 from ..server.listeners import Listener, read_places
@@ -70,39 +70,43 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         if pid_file is not None:
             stack.callback(pid_file.discard)
             pid_file.open()  # now, because the user may not be allowed to; it may hold the id of a running server
-        if settings["tls"] is not None:
-            settings["tls"] = ServerTLS(settings["tls"])  # the user may not be allowed to read its files
+        tls = None if settings["tls"] is None else ServerTLS(settings["tls"])  # the user may not be allowed to read its files
         if options.user and not _needs_root(settings):
             _become(options.user, log_file)
         elif options.user and options.standby:
             raise UsageError("--standby cannot become another user to listen on a port below 1024: it waits before it listens")
-        server = Server(**settings)
-        handlers = {"SIGTERM": server.stop, "SIGINT": server.stop, "SIGUSR1": _Graceful(server),
-                    "SIGHUP": _Reload(server, log_file)}  # type: Dict[str, Callable[[], Any]]
+        # The sockets of systemd stay open for a server that begins anew.
+        spare = [(name, one.dup()) for name, one in inherited] if getattr(settings["store"], "is_shared", False) else []
+
+        def make_anew() -> Server:
+            return Server(**dict(server_settings(options, os.environ, [(name, one.dup()) for name, one in spare]), tls=tls))
+        reign = _Reign(Server(**dict(settings, tls=tls)), make_anew)
+        handlers = {"SIGTERM": reign.stop, "SIGINT": reign.stop, "SIGUSR1": _Graceful(reign),
+                    "SIGHUP": _Reload(reign, log_file)}  # type: Dict[str, Callable[[], Any]]
         stack.enter_context(SignalHandlers(handlers))
-        stack.callback(server.close)
+        stack.callback(reign.end)
         if options.standby:
             _check_links(options)
         else:
-            server.bind()
+            reign.server.bind()
             if options.user and _needs_root(settings):
                 _become(options.user, log_file)
             _check_links(options)
         if supervised:
-            Supervised(server.stop).listen()
-        presence = _Presence(server, pid_file, detached)
+            Supervised(reign.stop).listen()
+        presence = _Presence(reign, pid_file, detached)
         stack.callback(presence.end)
-        if options.standby and not server.stand_by(presence.begin_standby):
+        if options.standby and not reign.server.stand_by(presence.begin_standby):
             notify_manager("STOPPING=1")
             return DONE
         starting = stack.enter_context(ExitStack())
-        starting.enter_context(_Patience(server))
+        starting.enter_context(_Patience(reign.server))
         gc.disable()  # what is read from the store stays, so that looking at it again and again would be useless
 
         def ready() -> None:
             starting.close()
             presence.begin()
-            addresses = list(map(show_address, server.addresses))
+            addresses = list(map(show_address, reign.server.addresses))
             if options.print_address:
                 console.write(b"".join(os.fsencode(address) + b"\n" for address in addresses))
             notify_manager("READY=1\nSTATUS=listening on %s" % ", ".join(addresses))
@@ -113,7 +117,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _collect_rarely()
             _keep_freed_memory()
         try:
-            server.serve(ready)
+            reign.serve(ready)
         except ValueError as error:  # it is no longer about the command line
             raise GearmanError("the server broke down: %s" % error) from error
         except (GearmanError, OSError) as error:
@@ -123,7 +127,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
         finally:
             gc.enable()
         notify_manager("STOPPING=1")
-    return DONE if server.stored else FAILED
+    return DONE if reign.server.stored else FAILED
 
 
 def _check_links(options: "Parsed") -> None:
@@ -183,13 +187,73 @@ def _keep_freed_memory() -> None:
     bytes(_KEPT_MEMORY)
 
 
+class _Reign:
+    """The server that serves now; when it is deposed, because another one has taken over its jobs, one that begins anew.
+
+    Owner: the main thread, and its signal handlers.
+    """
+
+    def __init__(self, server: Server, make_anew: "Callable[[], Server]") -> None:
+        self.server = server
+        self._make_anew = make_anew
+        self._told_to_stop = False
+
+    def __repr__(self) -> str:
+        return "<_Reign of %r>" % self.server
+
+    def serve(self, ready: "Callable[[], Any]") -> None:
+        """As `Server.serve`, but also after it was deposed, unless it was told to stop."""
+        while True:
+            try:
+                self.server.serve(ready)
+                return
+            except Deposed as error:
+                deposed = str(error)
+            if self._told_to_stop:
+                return
+            _logger_cli.error("%s; beginning anew", deposed)
+            self.server = self._make_anew()
+            if hasattr(gc, "unfreeze"):  # what the old one had is to go
+                gc.unfreeze()
+            gc.collect()
+            if self._told_to_stop:  # before the new one could be told
+                return
+
+    @property
+    def starting(self) -> str:
+        """As `Server.starting`."""
+        return self.server.starting
+
+    @property
+    def standing_by(self) -> bool:
+        """As `Server.standing_by`."""
+        return self.server.standing_by
+
+    def stop(self, graceful: bool = False) -> None:
+        """As `Server.stop`."""
+        self._told_to_stop = True
+        self.server.stop(graceful)
+
+    def call_soon(self, function: "Callable[..., Any]", *arguments: "Any") -> None:
+        """As `Server.call_soon`."""
+        self.server.call_soon(function, *arguments)
+
+    def reload(self) -> None:
+        """As `Server.reload`."""
+        self.server.reload()
+
+    def end(self) -> None:
+        """As `Server.close`."""
+        self.server.close()
+
+
 class _Graceful:
     """Stops a server when no job is left; at once if it is called a second time.
 
     Owner: the main thread, whose signal handler it is.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: _Reign) -> None:
         self._server = server
         self._calls = 0
 
@@ -208,7 +272,7 @@ class _Presence:
     Owner: the main thread.
     """
 
-    def __init__(self, server: Server, pid_file: "Optional[PidFile]", detached: "Any") -> None:
+    def __init__(self, server: _Reign, pid_file: "Optional[PidFile]", detached: "Any") -> None:
         self.stood_by = False
         self._begun = False
         self._server = server
@@ -250,7 +314,7 @@ class _Reload:
     Owner: the main thread, whose signal handler it is.
     """
 
-    def __init__(self, server: Server, log_file: "Any") -> None:
+    def __init__(self, server: _Reign, log_file: "Any") -> None:
         self._server = server
         self._log_file = log_file
 
@@ -312,7 +376,7 @@ class _Watchdog:
     Owner: the thread that enters it.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: _Reign) -> None:
         self._server = server
         self._interval = watchdog_interval(os.environ, os.getpid())
         self._over = threading.Event()

@@ -11,6 +11,7 @@ from ..server.access import Access
 from ..server.listeners import SCHEMES, Listener, read_places
 from ..server.settings import BYTES, LARGEST_NUMBER, MODE, NUMBER, PORT, SECONDS, SETTINGS, Setting
 from ..store.gearmand_queue import GEARMAND_TABLE
+from ..store.store import EXIT
 from ..version import VERSION
 from .common import need_module
 from .daemon import LOG_LEVELS
@@ -70,6 +71,7 @@ gearman-std server -L 127.0.0.1 -L unix:/run/gearman.sock --policy resize:coales
 
 _DEFAULT_CONFIG = "/etc/gearmand.conf"
 DAEMON_LOG = "/var/log/gearmand.log"
+LEAST_SILENCE = 1  # seconds; a shorter one could be a pause of any program
 LEAST_DESCRIPTORS = 16  # with fewer the server could not do its work
 _HTTP_PORT = 8080
 
@@ -192,6 +194,8 @@ def make_server_line() -> CommandLine:
                    QueueType("builtin", "sqlite3", "libsqlite3")),
             setting_option("store.path"),
             setting_option("store.durability"),
+            Option("--take-over", "AFTER", "in a database that several servers share: take over the jobs of one that has been "
+                   "silent for so long, by the clock of the database, if it has this option, too", read_seconds),
             Option("--standby", "", "if another server has the store, wait until that ends, and only then listen and serve"),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
             Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "
@@ -308,8 +312,22 @@ def server_settings(options: "Parsed", environment: "Mapping[str, str]",
     settings["limits"] = Limits(**parts("limits"))
     settings["statistics"] = Statistics(**parts("statistics"))
     settings["store"] = server_store(options)
+    _let_take_over(options, settings["store"])
     settings["version"] = VERSION
     return settings
+
+
+def _let_take_over(options: "Parsed", store: "Any") -> None:
+    """Tell a store how long the silence of another server may last.  Raises UsageError."""
+    if options.take_over is None:
+        return
+    if store is None or not store.is_shared:
+        raise UsageError("--take-over needs a database that several servers share")
+    if store.durability == EXIT:
+        raise UsageError("--take-over is of no use with --durability exit: there is nothing to be taken over")
+    if options.take_over < LEAST_SILENCE:
+        raise UsageError("--take-over is at least %d" % LEAST_SILENCE)
+    store.take_over = options.take_over
 
 
 def _find_settings(options: "Parsed", environment: "Mapping[str, str]") -> "Dict[str, Any]":

@@ -44,6 +44,8 @@ def assign(core: "CoreState", peer: "Peer") -> "Optional[Job]":
         time_limit = peer.time_limits.get(job.function)
         if time_limit is not None:
             job.timer = core.time_limits.add(now + time_limit, job)
+    if job.background and core.ledger.shared:
+        core.ledger.prove(peer)
     return job
 
 

@@ -30,7 +30,8 @@ OrderRecord = namedtuple("OrderRecord", "kind handle name function value")
 _NO_BOUND = float("inf")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
-Batch = namedtuple("Batch", "number records promises storing holding")  # what the store is given at once, and who waits for it
+# What the store is given at once, and who waits for it.
+Batch = namedtuple("Batch", "number records promises storing holding proving")
 
 
 class Ledger:
@@ -46,7 +47,7 @@ class Ledger:
     """
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
-                 "under_way", "holds_back", "resumed", "size", "size_under_way", "anew", "_limits",
+                 "under_way", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving", "_limits",
                  "_room", "_byte_room")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
@@ -63,6 +64,8 @@ class Ledger:
         self.holds_back = True   # peers wait for the store; while it refuses records, none does
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the new jobs whose records gather
+        self.shared = False      # another server may take the jobs over: none is handed out without a proof that it has not
+        self.proving = []        # type: List[Peer] # who waits for that with the batch that gathers, be there records or not
         self.anew = False        # the store is written anew, from the jobs as they are found one after the other
         self._limits = limits
         self._make_room(0, 0)
@@ -180,6 +183,11 @@ class Ledger:
                 return  # the store has that batch
             peer.hold(batch)
 
+    def prove(self, peer: "Peer") -> None:
+        """What is sent to a peer from now on waits until the store has proved that the jobs are still this server's."""
+        self.hold(peer)
+        self.proving.append(peer)
+
     def held(self, job: "Job", send: "Callable[[Peer], None]") -> "Callable[[Peer], None]":
         """A `send` for the end of a job, whose watchers are told only when the store knows of the end."""
         if not self.durable or not job.background:
@@ -206,9 +214,9 @@ class Ledger:
     def hand_over(self) -> "List[Any]":
         """Hand over the batch that has gathered; return its records."""
         assert self.under_way is None, self
-        self.under_way = Batch(self.batch, self.records, self.promises, self.storing, self.holding)
+        self.under_way = Batch(self.batch, self.records, self.promises, self.storing, self.holding, self.proving)
         self.batch += 1
-        self.records, self.promises, self.storing, self.holding = [], [], {}, []
+        self.records, self.promises, self.storing, self.holding, self.proving = [], [], {}, [], []
         self.first_gathered = 0
         self._make_room(len(self.under_way.records), self.size)
         self.size = 0
@@ -225,7 +233,9 @@ class Ledger:
         """The store has refused the batch: turn all promises into errors; if some of it may be `written`, turn the records of
         new jobs into removals.
 
-        Returns the new jobs, also those that have gathered since.
+        Who waits for the store no longer does so.  But if another server may have taken the jobs over, only those go on that
+        were promised something, and the others wait for the next batch.  Returns the new jobs, also those that have gathered
+        since.
         """
         batches = [self._take_back()]
         self.hand_over()
@@ -234,15 +244,22 @@ class Ledger:
             for peer, place in batch.promises:
                 peer.break_promise(place, reason)
         self.first_storing = 0
-        self.holds_back = False
+        self.holds_back = self.shared
         for batch in batches:
-            self._release(batch)
+            self._release(batch._replace(holding=self._keep_waiting(batch)) if self.shared else batch)
         storing = [job for batch in batches for job in batch.storing]
         refused = {job.handle for job in storing}
         self.records = [record for batch in batches for record in batch.records if record.handle not in refused]
         if written:
             self.records += [RemoveRecord(REMOVE, job.handle) for job in batches[0].storing]
         return storing
+
+    def _keep_waiting(self, batch: Batch) -> "List[Peer]":
+        """Let those wait on whom only the next batch may release; return the others of a batch."""
+        proving, promised = set(batch.proving), {peer for peer, _ in batch.promises}
+        self.proving += batch.proving
+        self.holding += [peer for peer in batch.holding if peer in proving or peer not in promised]
+        return [peer for peer in batch.holding if peer in promised and peer not in proving]
 
     def _take_back(self) -> Batch:
         if self.under_way is None:

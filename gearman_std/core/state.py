@@ -59,6 +59,7 @@ class CoreState:
             list(REFUSAL_COUNTERS.values()) + ["late_results", "jobs_adopted"], 0)  # type: Dict[str, int]
         self.size = 0                   # bytes of all workloads
         self.unsent = []                # type: List[Peer] # one list for ever, as every peer knows it; the server empties it
+        self.servers = []               # type: List[Any] # what is known of the servers of the same database
         self.draining = False           # no new jobs are accepted, because somebody ordered that, or because it stops
         self.drain_ordered = False
         self.dropping = set()           # type: Set[Function] # which are paused until all their jobs are set aside

@@ -65,6 +65,8 @@ class Channels:
         self.unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
         self.gathering = []          # type: List[Peer] # those whose output waits for more of it
         self.gather_until = 0.0
+        self.suspended = False       # nothing is sent before that is proved anew
+        self.proved_until = NEVER    # when what has just been released may not be sent any longer, monotonic seconds
         self.stalls = Stalls(stall_timeout or NEVER, deadlines, self.sweep)
         self.unfinished = self.stalls.unfinished  # who has something half sent or unread
         self.selector = None         # type: Any
@@ -249,9 +251,13 @@ class Channels:
 
     # --------------------------------------------------------------------------------------------------------- sending
 
-    def flush(self, gather: bool) -> None:
-        """Send each peer what the core has for it; what is for clients, and not large, may gather."""
+    def flush(self, gather: bool) -> bool:
+        """Send each peer what the core has for it; what is for clients, and not large, may gather.
+
+        Returns False if it is too late for something of that, before which nothing else is sent.
+        """
         core, gathering = self._core, self.gathering
+        proved_until, clock = self.proved_until, self._clock
         unsent = core.unsent[:FLUSH_PEERS]
         del core.unsent[:FLUSH_PEERS]
         for peer in unsent:
@@ -262,6 +268,10 @@ class Channels:
             if peer.holds and not peer.holds[0][1]:
                 peer.parked = True  # all of it waits for the store
                 continue
+            if proved_until != NEVER and clock() >= proved_until:
+                core.unsent[:0] = unsent[unsent.index(peer):]
+                self.suspended = True
+                return False
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
                 # next look.
@@ -295,6 +305,10 @@ class Channels:
                     self._hang_up(channel)
             except Exception:
                 self.fault(channel)
+        if not core.unsent:
+            self.proved_until = NEVER
+        self.suspended = False
+        return True
 
     def release(self) -> None:
         """What has gathered is to be sent."""

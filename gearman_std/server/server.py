@@ -134,7 +134,7 @@ class Server:
             if not isinstance(store, Store):
                 check_path("store", store)
                 store = JobStore(store)
-            self._keeper = StoreKeeper(self.core, store)
+            self._keeper = StoreKeeper(self.core, store, self._system.clock)
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[ServerAddress] # where it listens, or did
         self._deadlines = Timers()    # of calls, in monotonic seconds
@@ -345,7 +345,9 @@ class Server:
         """Serve until told to stop.
 
         While the store is opened and read, only questions that are not about one job are answered, and all else waits; then
-        `ready` is called.  Raises what `ready` raises.
+        `ready` is called.  Raises what `ready` raises, and Deposed when another server has taken over the jobs in the store:
+        then all connections are closed at once, and nothing more is acknowledged or handed out; make another Server, which
+        begins anew.
         """
         self.bind()
         self._ready = ready
@@ -428,10 +430,18 @@ class Server:
             while True:
                 if keeper is not None and keeper.due():
                     keeper.save()
+                    if keeper.deposed is not None:
+                        self._failure = keeper.deposed
+                        return
+                    if keeper.proved_until != NEVER:
+                        channels.proved_until, keeper.proved_until = keeper.proved_until, NEVER
                     if core.ledger.resumed:
                         channels.resume()
                 elif core.unsent:
-                    channels.flush(gather)
+                    if not channels.flush(gather):
+                        assert keeper is not None
+                        keeper.doubt()
+                        break
                     if len(core.unsent) >= FLUSH_PEERS and not core.stopping:
                         break  # others get their turn before the rest is sent, unless this may be the last round
                 else:
@@ -552,7 +562,7 @@ class Server:
 
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait, for the core and for the server itself."""
-        if self._channels.busy or self.core.unsent or self._may_begin:
+        if self._channels.busy or self.core.unsent and not self._channels.suspended or self._may_begin:
             return 0.0
         wait = self.core.wait_time()
         planned = self._deadlines.next_time()

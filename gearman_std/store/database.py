@@ -7,21 +7,23 @@ its last transaction was committed, finds that out by the count once it is conne
 """
 import logging
 import time
+from collections import deque
 from binascii import crc32
 
 from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
 from ..core.ledger import ADD, KEEP, AddRecord, KeepRecord
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import Deposed, StoreError, StoreInUse
-from .dialects import META_TABLE, SCHEMA_VERSION, TABLES, column_names
+from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
+from .neighbours import LOOKS_IN_TIME
 from .records import LOAD_SIZE
 from .statements import Statements
-from .store import EVERY, Store
+from .store import EVERY, Neighbour, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
     from ..core.ledger import Record
     from .dialects import Dialect
     from .drivers import Database, DriverConnection
@@ -43,16 +45,20 @@ _OUTCOMES = frozenset((END_COMPLETED, END_FAILED, END_CANCELLED))
 class DatabaseStore(Store):
     """The jobs of the server `server` in a database.
 
+    With `take_over`, they may be taken over by others of which that is said too, as theirs by this one, see the class Store.
     `clock` returns monotonic seconds, `sleep` takes seconds.
 
     Owner: as that of any Store.
     """
 
-    def __init__(self, database: "Database", dialect: "Dialect", server: str, durability: str = EVERY,
+    is_shared = True
+
+    def __init__(self, database: "Database", dialect: "Dialect", server: str, durability: str = EVERY, take_over: float = 0.0,
                  clock: "Callable[[], float]" = time.monotonic, sleep: "Callable[[float], Any]" = time.sleep) -> None:
-        if not server or len(server) > 255 or not server.isprintable() or set(server) & set("'\"\\"):
+        if not _is_name(server):
             raise ValueError("%.80r is no name for a server: up to 255 letters without quotes and backslashes" % server)
         super().__init__(database.name, durability)
+        self.take_over = take_over
         self.server = server
         self.epoch = 0                  # ours, once it is open
         self._database = database
@@ -68,6 +74,8 @@ class DatabaseStore(Store):
         self._interrupted = False
         self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
         self._result_keys = []          # type: List[Tuple[bytes, int]]
+        self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[bytes]]] # how to read what is not read of it
+        self._wrote_at = 0.0            # monotonic seconds
 
     def __repr__(self) -> str:
         return "<DatabaseStore %s of %s, %s>" % (self.server, self.name, "epoch %d" % self.epoch if self.usable else "closed")
@@ -80,7 +88,7 @@ class DatabaseStore(Store):
         self.jobs_read = 0
         try:
             try:
-                connection = self._connection = self._connect()
+                connection = self._connection = self._connection or self._connect()
                 self._look_around(connection)
                 self._make_tables(connection)
                 self._claim(connection)
@@ -95,6 +103,22 @@ class DatabaseStore(Store):
             self.abandon()
             raise
         self._usable = True
+
+    def take(self) -> None:
+        """As any Store; with `take_over` a server that lives has it, whatever its name."""
+        try:
+            connection = self._connection = self._connection or self._connect()
+            known = SERVERS_TABLE in [table for table, _ in connection.rows(self._statements.columns())]
+            others = connection.rows(self._statements.neighbours()) if known and self.take_over else []
+            for other in map(Neighbour._make, others):
+                if not (other.name == self.server or other.ended or other.adopted_by
+                        or other.silent > max(self.take_over, other.take_over)):
+                    raise StoreInUse("%s: the server %s lives" % (self.name, other.name))
+            if not self._lock_name(connection):
+                raise StoreInUse("%s: another server has the name %s" % (self.name, self.server))
+        except self._database.errors as error:
+            self._disconnect()
+            raise self._failure(error) from None
 
     def interrupt(self) -> None:
         """As any Store."""
@@ -116,6 +140,9 @@ class DatabaseStore(Store):
         try:
             for statement in self._dialect.session:
                 connection.run(statement)
+            if self.take_over:
+                # Of a server that stands still in a transaction, the database would not let others take the jobs.
+                connection.run(self._dialect.idle % (1000 * self.take_over / 2))
             self._check_interrupt()
         except BaseException:
             self._close(connection)
@@ -182,17 +209,18 @@ class DatabaseStore(Store):
             connection.run(statement)
         if not connection.rows(statements.look()):
             connection.run(statements.enter())
-        (epoch, batch, handles, silent), = connection.rows(statements.look())
-        if not locked and silent < SILENCE:
+        (epoch, batch, handles, silent, is_over), = connection.rows(statements.look())
+        if not (locked or is_over) and silent < SILENCE:
             connection.run("ROLLBACK")
             reason = ("a server with the name %s is using the database, or was %d s ago: give this one another name "
                       "(--server-name), or wait for %d s" % (self.server, silent, SILENCE - silent))
             raise StoreInUse("%s: %s" % (self.name, reason), reason)
         self.number = handles
         self.reserved = handles + HANDLE_BLOCK
-        connection.run(statements.claim(epoch + 1, self.reserved))
+        connection.run(statements.claim(epoch + 1, self.reserved, self.take_over))
         connection.run("COMMIT")
         self.epoch, self._batch = epoch + 1, batch + 1
+        self._wrote_at = self._clock()
 
     def _lock_name(self, connection: "DriverConnection") -> bool:
         """Whether no other connection has the lock of our name, which is ours from now on.
@@ -209,11 +237,18 @@ class DatabaseStore(Store):
         """As any Store."""
         results, self._result_keys = self._result_keys, []
         for some in self._pieces(results):
+            self._stay_alive()
             yield self._read(self._statements.results_of, some, self._kept_record)
         jobs, self._job_keys = self._job_keys, []
         for some in self._pieces(jobs):
             self.jobs_read += len(some)
+            self._stay_alive()
             yield self._read(self._statements.jobs_of, some, self._job_record)
+
+    def _stay_alive(self) -> None:
+        """Show that the server lives, if it is time for that."""
+        if self.take_over and self._clock() >= self._wrote_at + self.take_over / LOOKS_IN_TIME:
+            self.transact([], self.reserved, False)
 
     @staticmethod
     def _pieces(keys: "List[Tuple[bytes, int]]") -> "Iterator[List[bytes]]":
@@ -278,18 +313,26 @@ class DatabaseStore(Store):
 
     def transact(self, statements: "Sequence[str]", handles: int, flush: bool = True) -> None:
         """Carry out these statements, all or none, if the epoch is still ours.  Raises StoreError."""
+        def work(connection: "DriverConnection") -> None:
+            for statement in statements:
+                connection.run(statement)
+        self._transact(work, handles, flush)
+
+    def _transact(self, work: "Callable[[DriverConnection], Any]", handles: int, flush: bool) -> "Any":
+        """What this returns, which is done in a transaction, if the epoch is still ours.  Raises StoreError."""
         begun = 0  # the count of this transaction, once it was begun
+        result = None  # type: Any
 
         def attempt(connection: "DriverConnection") -> None:
-            nonlocal begun
+            nonlocal begun, result
             if begun and begun == self._batch:
                 return  # it was committed, and only the answer got lost
             begun = self._batch + 1
             self._begin(connection, begun, handles, flush)
-            for statement in statements:
-                connection.run(statement)
+            result = work(connection)
             self._commit(connection, begun)
         self._keep_trying(attempt)
+        return result
 
     def _keep_trying(self, attempt: "Callable[[DriverConnection], Any]") -> "Any":
         """What this returns; a connection that breaks is made again, which is tried for some seconds.  Raises StoreError."""
@@ -318,6 +361,7 @@ class DatabaseStore(Store):
         connection.run("COMMIT")
         self._uncertain = False
         self._batch = batch
+        self._wrote_at = self._clock()
 
     def _depose(self) -> None:
         self._disconnect()
@@ -371,6 +415,41 @@ class DatabaseStore(Store):
 
     def _failure(self, error: BaseException) -> StoreError:
         return self.error(self._database.text_of(error))
+
+    # ------------------------------------------------------------------------------------------------------ other servers
+
+    def look_around(self) -> "List[Neighbour]":
+        """As any Store."""
+        rows = self._transact(lambda connection: connection.rows(self._statements.neighbours()), self.reserved, False)
+        return [Neighbour(name, epoch, silent, take_over, bool(is_over), adopted_by, adopted_ago)
+                for name, epoch, silent, take_over, is_over, adopted_by, adopted_ago in rows if _is_name(name)]
+
+    def adopt(self, name: str, epoch: int) -> bool:
+        """As any Store."""
+        statements = self._statements
+
+        def work(connection: "DriverConnection") -> "Optional[List[Any]]":
+            if not connection.rows(statements.silent(name, epoch, self.take_over)):
+                return None
+            pieces = []  # type: List[Any]
+            for keys, query, record_of in ((statements.result_keys(name), statements.results_of, self._kept_record),
+                                           (statements.job_keys(name), statements.jobs_of, self._job_record)):
+                pieces += [(query, record_of, some) for some in self._pieces(_keys(connection.rows(keys)))]
+            for statement in statements.adopt(name):
+                connection.run(statement)
+            return pieces
+        pieces = self._transact(work, self.reserved, True)
+        self._adopted.extend(pieces or ())
+        return pieces is not None
+
+    def read_adopted(self) -> "List[Record]":
+        """As any Store."""
+        if not self._adopted:
+            return []
+        query, record_of, some = self._adopted[0]
+        records = self._read(query, some, record_of)
+        self._adopted.popleft()
+        return records
 
     # ------------------------------------------------------------------------------------------------------- written anew
 
@@ -442,6 +521,12 @@ class DatabaseStore(Store):
         self._disconnect()
         self._usable = False
         self._job_keys, self._result_keys = [], []
+        self._adopted.clear()
+
+
+def _is_name(text: str) -> bool:
+    """Whether a server can be called so."""
+    return 0 < len(text) <= 255 and text.isprintable() and not set(text) & set("'\"\\")
 
 
 def _keys(rows: "Iterable[Sequence[Any]]") -> "List[Tuple[bytes, int]]":

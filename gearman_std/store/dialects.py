@@ -10,9 +10,11 @@ Each table's name begins with gearman_std_:
         name       what the server is called
         epoch      counts its starts, and how often another one has taken its jobs: who does not know it may not write
         batch      counts the transactions, so that whether one was committed can be told later
-        seen       when it last wrote, unix time by the database's clock; 0 after it has ended in order
+        seen       when it last wrote, unix time by the database's clock
         started    when this epoch began
         handles    up to this number it may have given out handles
+        take_over  after so many seconds of silence other servers may take its jobs; 0: never
+        is_over    1 after it has ended in order, else 0
         adopted_by, adopted_at   which server took its jobs, and when; NULL unless that was after its last start
     jobs      one row for each background job
         handle     the whole handle
@@ -38,7 +40,7 @@ TABLES = {
         "name name PRIMARY KEY, value name NOT NULL",
     SERVERS_TABLE:
         "name name PRIMARY KEY, epoch long NOT NULL, batch long NOT NULL, seen real NOT NULL, started real NOT NULL, "
-        "handles long NOT NULL, adopted_by name, adopted_at real",
+        "handles long NOT NULL, take_over real NOT NULL, is_over short NOT NULL, adopted_by name, adopted_at real",
     JOBS_TABLE:
         "handle key PRIMARY KEY, server name NOT NULL, function bytes NOT NULL, unique_key bytes NOT NULL, reducer bytes, "
         "priority short NOT NULL, due real NOT NULL, attempts long NOT NULL, state word NOT NULL, error bytes NOT NULL, "
@@ -63,10 +65,11 @@ def column_names(table: str) -> "List[str]":
 # and which settings make a commit less than safe.  `statement_size`: how many bytes a statement may have, and a row, if `facts`
 # says 0.  `encodings`: those with all letters.  `lock` asks for the lock of a name, given by two numbers: 1 if we have it.
 # `backend` asks what the server calls this connection, and `end_backend` ends that one.  `busy`: codes of errors after which a
-# transaction is tried again; `lost`: after which the connection is of no use.
+# transaction is tried again; `lost`: after which the connection is of no use.  `idle`: end a transaction in which nothing was
+# said for so many milliseconds.
 Dialect = namedtuple(
     "Dialect", "title types table_ends table_end value clock schema add update update_row update_comma session unflushed facts "
-    "statement_size encodings lock backend end_backend busy lost")
+    "statement_size encodings lock backend end_backend busy lost idle")
 
 POSTGRES = Dialect(
     title="PostgreSQL",
@@ -100,5 +103,6 @@ POSTGRES = Dialect(
     end_backend="SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE pid || ' ' || extract(epoch FROM backend_start) = '{0}'",
     busy=("40001", "40P01", "55P03"),
+    idle="SET idle_in_transaction_session_timeout = %d",
     lost=("25006", "57P01", "57P02", "57P03"),
 )

@@ -86,18 +86,19 @@ class Statements:
 
     def look(self) -> str:
         """The row of this server, which nobody else changes before the end of the transaction: epoch, batch, handles, how
-        long ago it wrote, seconds."""
-        return self._text("SELECT epoch, batch, handles, {clock} - seen FROM {servers} WHERE name = '{server}' FOR UPDATE")
+        long ago it wrote, seconds, and 1 if its epoch is over, because it has ended or another one has its jobs."""
+        return self._text("SELECT epoch, batch, handles, {clock} - seen, CASE WHEN is_over = 1 OR adopted_by IS NOT NULL "
+                          "THEN 1 ELSE 0 END FROM {servers} WHERE name = '{server}' FOR UPDATE")
 
     def enter(self) -> str:
         """A row for this server, which has none."""
-        return self._text("INSERT INTO {servers} VALUES ('{server}', 0, 0, 0, 0, 0, NULL, NULL)")
+        return self._text("INSERT INTO {servers} VALUES ('{server}', 0, 0, 0, 0, 0, 0, 1, NULL, NULL)")
 
-    def claim(self, epoch: int, handles: int) -> str:
+    def claim(self, epoch: int, handles: int, take_over: float) -> str:
         """A new epoch begins; up to this number, handles may be given out."""
         return self._text("UPDATE {servers} SET epoch = {epoch}, batch = batch + 1, seen = {clock}, started = {clock}, "
-                          "handles = {handles}, adopted_by = NULL, adopted_at = NULL WHERE name = '{server}'",
-                          epoch=epoch, handles=handles)
+                          "handles = {handles}, take_over = {take_over}, is_over = 0, adopted_by = NULL, adopted_at = NULL "
+                          "WHERE name = '{server}'", epoch=epoch, handles=handles, take_over=take_over)
 
     def prove(self, epoch: int, batch: int, handles: int) -> str:
         """The beginning of each transaction that writes: is about no row if the epoch is over."""
@@ -106,20 +107,42 @@ class Statements:
 
     def leave(self) -> str:
         """The server has ended in order."""
-        return self._text("UPDATE {servers} SET seen = 0 WHERE name = '{server}'")
+        return self._text("UPDATE {servers} SET is_over = 1 WHERE name = '{server}'")
+
+    # ------------------------------------------------------------------------------------------------------- other servers
+
+    def neighbours(self) -> str:
+        """All servers, with what the class Neighbour says of each."""
+        return self._text("SELECT name, epoch, {clock} - seen, take_over, is_over, coalesce(adopted_by, ''), "
+                          "coalesce({clock} - adopted_at, 0) FROM {servers} ORDER BY name")
+
+    def silent(self, other: str, epoch: int, after: float) -> str:
+        """A row if another server may be deposed, whose row nobody else changes then before the end of the transaction."""
+        return self._text("SELECT epoch FROM {servers} WHERE name = '{other}' AND epoch = {epoch} AND adopted_by IS NULL AND "
+                          "take_over > 0 AND seen < {clock} - greatest(take_over, {after}) FOR UPDATE SKIP LOCKED",
+                          other=other, epoch=epoch, after=after)
+
+    def adopt(self, other: str) -> "List[str]":
+        """End the epoch of another server, and have its jobs."""
+        return [self._text(text, other=other) for text in (
+            "UPDATE {servers} SET epoch = epoch + 1, adopted_by = '{server}', adopted_at = {clock} WHERE name = '{other}'",
+            "UPDATE {jobs} SET server = '{server}' WHERE server = '{other}'",
+            "UPDATE {results} SET server = '{server}' WHERE server = '{other}'")]
 
     # ------------------------------------------------------------------------------------------------------------- reading
 
-    def job_keys(self) -> str:
-        """The handles of this server's jobs, in the order in which they are restored, each with the bytes of its workload."""
-        return self._text("SELECT handle, octet_length(workload) FROM {jobs} WHERE server = '{server}' ORDER BY "
+    def job_keys(self, owner: str = "") -> str:
+        """The handles of this server's jobs, or of another one's, in the order in which they are restored, each with the bytes
+        of its workload."""
+        return self._text("SELECT handle, octet_length(workload) FROM {jobs} WHERE server = '{owner}' ORDER BY "
                           "CASE state WHEN '{delayed}' THEN 1 WHEN '{held}' THEN 2 ELSE 0 END, "
-                          "CASE state WHEN '{delayed}' THEN due ELSE 0 END, position, handle", delayed=DELAYED, held=HELD)
+                          "CASE state WHEN '{delayed}' THEN due ELSE 0 END, position, handle", delayed=DELAYED, held=HELD,
+                          owner=owner or self._server)
 
-    def result_keys(self) -> str:
+    def result_keys(self, owner: str = "") -> str:
         """The same for how jobs have ended."""
         return self._text("SELECT handle, coalesce(octet_length(data), 0) + coalesce(octet_length(result), 0) FROM {results} "
-                          "WHERE server = '{server}' ORDER BY ended, handle")
+                          "WHERE server = '{owner}' ORDER BY ended, handle", owner=owner or self._server)
 
     def jobs_of(self, handles: "Iterable[bytes]") -> str:
         """These jobs, in any order, with the columns of an AddRecord."""

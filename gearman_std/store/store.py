@@ -1,4 +1,6 @@
 """What a server wants of the store that keeps its background jobs, whatever database that is."""
+from collections import namedtuple
+
 from ..core.jobs import HANDLE_BLOCK
 from ..errors import StoreError
 from .records import PIECE, time_to_write
@@ -10,6 +12,11 @@ if TYPE_CHECKING:
 
 # When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
+
+# A server of a database that several share: its name and epoch; for how many seconds it has been silent, by the database's
+# clock, and after how many the others may take its jobs over (0: never); whether it has ended in order; which server has taken
+# its jobs over since it started (else ""), and how many seconds ago.
+Neighbour = namedtuple("Neighbour", "name epoch silent take_over ended adopted_by adopted_ago")
 
 
 class Store:
@@ -37,6 +44,9 @@ class Store:
     Owner: the server's dispatcher thread, which lends it to the thread that opens it, and to the one that writes.
     """
 
+    is_shared = False  # several servers may use the database, each with jobs of its own
+    server = ""        # the name of this one among them
+    take_over = 0.0    # after so many seconds of silence, the servers of the database take over each other's jobs; 0: never
     is_whole = False  # all that has to be in the store that is written anew has been given to it: only `end_anew` is missing
 
     def __init__(self, name: str, durability: str = EVERY) -> None:
@@ -130,6 +140,26 @@ class Store:
 
     def abandon(self) -> None:
         """Close the store as it is, open or not, and let others have it; raise nothing."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------------- other servers
+
+    # A store that `is_shared` raises Deposed, in all that writes and in `prove_room`, when another server has taken the jobs
+    # over; when one of these returns, it had not when that was called.
+
+    def look_around(self) -> "List[Neighbour]":
+        """Prove that the jobs are still this server's; return what is known of all servers of the database."""
+        raise NotImplementedError
+
+    def adopt(self, name: str, epoch: int) -> bool:
+        """Have the jobs of another server, and how its jobs have ended, as this server's, all or none, and end its epoch.
+
+        Returns False if it has been heard of meanwhile, if another server was faster, or if it cannot be told at present.
+        """
+        raise NotImplementedError
+
+    def read_adopted(self) -> "List[Record]":
+        """The next of these, in the order of `load_records`, or none if that was all; after an error, the same come again."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------------- written anew

@@ -8,16 +8,18 @@ stored is kept in memory until the store can be written again, which is tried se
 """
 import itertools
 import logging
+import time
 
 from ..core.jobs import GONE
 from ..core.ledger import ADD, KEEP
 from ..core.kept import kept_size
 from ..core.standing import standing_orders
-from ..errors import StoreError, StoreInUse
+from ..errors import Deposed, StoreError, StoreInUse
 from .loading import Loading
 from .records import PIECE, ROW_SIZE, compact, time_to_write
 from .store import EVERY, EXIT
 from .thread import StoreThread
+from .neighbours import Lookout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class StoreKeeper:
     Owner: the server's dispatcher thread.
     """
 
-    def __init__(self, core: "Core", store: "Store") -> None:
+    def __init__(self, core: "Core", store: "Store", clock: "Callable[[], float]" = time.monotonic) -> None:
         self.complete = True            # what was to be written at the end was written
         self._core = core
         self._store = store
@@ -66,6 +68,14 @@ class StoreKeeper:
         self._quiet = QUIET
         self._well_since = NOT_YET        # monotonic seconds, as long as nobody has been told that trouble is over
         self._told = False              # the last line in the log is that of its beginning
+        self.deposed = None             # type: Optional[Deposed] # another server has taken the jobs over
+        self.proved_until = NOT_YET     # what was released last may be sent, monotonic seconds; who sends it takes this away
+        self._clock = clock
+        self._ordered_at = 0.0          # when the order was given, monotonic seconds by the clock itself
+        self._doubted = False           # that is over, and a new proof is wanted before anything else is done
+        self._result = None             # type: Any # of the last order
+        self._watch = Lookout(core, store)
+        self._piece_next = False        # when both is to be done, a piece of what was taken over is read before the next batch
         self._unflushed_since = None    # type: Optional[float] # monotonic seconds, None if all is on disk
 
     def __repr__(self) -> str:
@@ -137,7 +147,8 @@ class StoreKeeper:
             return core.now >= self._retry_at
         ledger = core.ledger
         return (bool(ledger.records or ledger.holding) or self._store.wants(core.number) or self._flush_due()
-                or core.now >= self._well_since + self._quiet)
+                or core.now >= self._well_since + self._quiet or self._watch.due() or bool(self._watch.adopting)
+                or self._doubted)
 
     def next_time(self) -> float:
         """When `save` has something to do even if nothing happens, in monotonic seconds."""
@@ -145,7 +156,9 @@ class StoreKeeper:
             return self._slow_at
         if self._core.store_trouble:
             return self._retry_at
-        when = self._well_since + self._quiet
+        if self._watch.adopting or self._doubted:
+            return self._core.now
+        when = min(self._well_since + self._quiet, self._watch.next_time())
         if self._unflushed_since is not None:
             when = min(when, self._unflushed_since + FLUSH_INTERVAL)
         return when
@@ -162,7 +175,16 @@ class StoreKeeper:
         else:
             if self._core.now >= self._well_since + self._quiet:
                 self._tell_the_end()
-            self._write()
+            if self._doubted:
+                self._order(self._after_write, self._store.write, [], self._core.number, False)
+            elif self._watch.due():
+                self._look_around()
+            elif self._watch.adopting and (self._piece_next or not self._core.ledger.awaited):
+                self._piece_next = False
+                self._order_result(self._after_piece, self._store.read_adopted)
+            else:
+                self._piece_next = True
+                self._write()
 
     def _write(self) -> None:
         """Have a batch written, and flushed to the disk if somebody is promised something, or others have waited for long."""
@@ -176,20 +198,71 @@ class StoreKeeper:
                 self._order(self._after_write, store.write, [], core.number)
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
+        proving = bool(ledger.proving)
         records = ledger.hand_over()
-        if not (records or flush or wanted):
+        if not (records or flush or wanted or proving):
             core.stored()
             return
-        flush = flush or not records
+        flush = flush or not (records or proving)
         if not flush and self._unflushed_since is None:
             self._unflushed_since = core.now
         self._order(self._after_flush if flush else self._after_write, store.write, records, core.number, flush)
 
+    # ------------------------------------------------------------------------------------------------------ other servers
+
+    def doubt(self) -> None:
+        """What was proved is not good enough any longer: prove it anew."""
+        self._doubted = True
+
+    def _look_around(self) -> None:
+        wanted = self._watch.wanted
+        if wanted is not None:
+            self._order_result(self._after_adoption, self._store.adopt, wanted.name, wanted.epoch)
+        else:
+            self._order_result(self._after_look, self._store.look_around)
+
+    def _after_look(self, failure: "Optional[StoreError]", servers: "Any") -> None:
+        if failure is not None:
+            self._watch.put_off()
+            self._trouble_begins(failure)
+        else:
+            self._note_proof()
+            self._watch.note(servers)
+
+    def _after_adoption(self, failure: "Optional[StoreError]", adopted: "Any") -> None:
+        if failure is not None:
+            self._watch.give_up(failure)
+        else:
+            self._watch.begin(adopted)
+
+    def _after_piece(self, failure: "Optional[StoreError]", records: "Any") -> None:
+        if failure is None:
+            self._watch.take_in(records)
+            self._retry_at = self._core.now + 0.001
+        elif self._core.store_trouble:
+            self._still_refused(failure)
+        else:
+            self._trouble_begins(failure)
+
+    def _note_proof(self) -> bool:
+        """The jobs were still this server's when the order was given; return whether that is good enough now."""
+        if self._watch.lease == NOT_YET:
+            return True
+        self.proved_until = self._ordered_at + self._watch.lease
+        self._doubted = self._clock() >= self.proved_until
+        return not self._doubted
+
     # ------------------------------------------------------------------------------------------------------------- orders
+
+    def _order_result(self, then: "Callable[[Optional[StoreError], Any], None]", function: "Callable[..., Any]",
+                      *arguments: "Any") -> None:
+        """Have something done whose result is wanted."""
+        self._order(lambda failure: then(failure, self._result), function, *arguments)
 
     def _order(self, then: "Then", function: "Callable[..., Any]", *arguments: "Any") -> None:
         self._then = then
         self._slow_at = self._core.now + SLOW_DISK
+        self._ordered_at = self._clock()
         self._thread.give(function, *arguments)
 
     def _finish(self) -> None:
@@ -198,7 +271,10 @@ class StoreKeeper:
         assert then is not None
         failure = None  # type: Optional[StoreError]
         try:
-            self._thread.take()
+            self._result = self._thread.take()
+        except Deposed as error:
+            self.deposed = error
+            return
         except StoreError as error:
             failure = error
         except Exception as error:
@@ -211,6 +287,8 @@ class StoreKeeper:
         if failure is not None:
             self._trouble_begins(failure)
             return
+        if not self._note_proof():
+            return  # a proof comes first, with which all this is as good as with the first
         was_slow = bool(self._core.store_trouble)
         self._core.stored()
         if was_slow:
@@ -267,6 +345,8 @@ class StoreKeeper:
         ledger = core.ledger
         if self._anew is not None:
             self._go_on_anew(self._anew)
+        elif not store.usable and self._watch.adopting:
+            self._order_result(self._after_piece, store.read_adopted)  # or they would not be in what is written anew
         elif not store.usable:
             self._begin_anew()
         elif len(ledger.records) > 2 * self._compacted + CATCH_UP:
@@ -302,7 +382,7 @@ class StoreKeeper:
     def _after_proof(self, failure: "Optional[StoreError]") -> None:
         if failure is not None:
             self._still_refused(failure)
-        else:
+        elif self._note_proof():
             self._well_since = self._core.now
             self._core.stored()
 
@@ -383,6 +463,10 @@ class StoreKeeper:
         if self._thread.busy:
             self._finish()
         self._is_open = False
+        if self.deposed is not None:
+            self._store.abandon()
+            self._thread.end()
+            return
         self._order(lambda _: None, self._write_out)  # while the dispatcher waits, and the core is the thread's
         if not self._wait():
             self._give_up("the disk does not answer")
@@ -425,6 +509,8 @@ class StoreKeeper:
     def _write_all(self) -> None:
         core, store = self._core, self._store
         if not store.usable:
+            while self._watch.adopting:
+                self._watch.take_in(store.read_adopted())
             records = []  # type: List[Record]
             if not store.is_whole:
                 records = core.snapshot()

@@ -192,7 +192,7 @@ def test_each_start_is_a_new_epoch_and_each_transaction_counts(home):
     store.write([add(1)], 1)
     store.write([], 1)
     store.close(1)
-    assert home.rows("SELECT name, epoch, batch, seen, handles FROM gearman_std_servers") == [("a", 1, 4, 0.0, 1)]
+    assert home.rows("SELECT name, epoch, batch, is_over, handles FROM gearman_std_servers") == [("a", 1, 4, 1, 1)]
     store = home.opened()
     assert store.epoch == 2
     (seen, started, now), = home.rows("SELECT seen, started, %s FROM gearman_std_servers" % POSTGRES.clock)

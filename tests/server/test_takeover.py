@@ -1,0 +1,259 @@
+"""Servers with sockets that share a database: jobs of one that is silent are taken over, and it ends its connections."""
+import threading
+import time
+
+import pytest
+
+from gearman_std.cli import server as cli_server
+from gearman_std.cli import server_options
+from gearman_std.errors import Deposed, StoreError
+from gearman_std.server.channels import Channels
+from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
+                                       SUBMIT_JOB_BG, WORK_COMPLETE)
+from patience import until
+from server_tools import TIMEOUT, HeldServer, in_dispatcher, server_command, server_of
+from shared_store import SharedDatabase, SharedStore
+
+
+class LiveDatabase(SharedDatabase):
+    """One whose clock goes on, for servers in several threads: each transaction is alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.RLock()
+
+    now = property(lambda self: time.monotonic(), lambda self, value: None)
+
+
+class LiveStore(SharedStore):
+    piece = 50
+
+
+def alone(name):
+    method = getattr(SharedStore, name)
+
+    def call(self, *arguments):
+        with self.database.lock:
+            return method(self, *arguments)
+    return call
+
+
+for name in ("open", "write", "look_around", "adopt", "read_adopted", "prove_room", "close"):
+    setattr(LiveStore, name, alone(name))
+
+
+@pytest.fixture
+def database():
+    return LiveDatabase()
+
+
+class Reigning:
+    """A server in a thread of its own that may be deposed."""
+
+    def __init__(self, database, name, take_over=0.5):
+        self.store = LiveStore(database, name, take_over)
+        self.server = server_of(store=self.store, listen=["127.0.0.1"], handle_prefix="H:" + name)
+        self.server.bind()
+        self.error = None
+        self.ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        assert self.ready.wait(TIMEOUT)
+
+    def _serve(self):
+        try:
+            self.server.serve(self.ready.set)
+        except StoreError as error:
+            self.error = error
+
+    def join(self):
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def reigns(database):
+    made = []
+
+    def make(*arguments):
+        made.append(Reigning(database, *arguments))
+        return made[-1]
+    yield make
+    for one in made:
+        one.server.stop()
+        one.join()
+        assert not one.server.core.counters["faults"]
+
+
+def test_one_that_was_stopped_for_too_long_is_deposed_and_says_nothing_more(place, reigns, database):
+    one, two = reigns("one"), reigns("two")
+    client, worker, other = place.wire(one.server), place.wire(one.server), place.wire(two.server)
+    worker.request(CAN_DO, b"f")
+    for number in range(1, 4):
+        client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+        client.response(JOB_CREATED, b"H:one:%d" % number)
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:one:1", b"f", b"w")
+    with HeldServer(one.server):
+        client.request(SUBMIT_JOB_BG, b"f", b"", b"new")
+        worker.request(WORK_COMPLETE, b"H:one:1", b"")
+        worker.request(GRAB_JOB)
+        until(lambda: database.servers["one"].adopted_by == "two")
+    one.join()
+    assert isinstance(one.error, Deposed) and one.server.stored
+    client.ended()
+    worker.ended()
+    until(lambda: in_dispatcher(two.server, lambda: len(two.server.core.jobs)) == 3)
+    other.request(CAN_DO, b"f")
+    for number in range(1, 4):
+        other.request(GRAB_JOB)
+        other.response(JOB_ASSIGN, b"H:one:%d" % number, b"f", b"w")
+    other.request(GRAB_JOB)
+    other.response(NO_JOB)
+
+
+def test_what_comes_too_late_to_be_sent_is_not_sent(place, reigns, database, monkeypatch):
+    """The server is stopped between the release of what was proved and the send."""
+    one = reigns("one")
+    client, worker = place.wire(one.server), place.wire(one.server)
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:one:1")
+    worker.request(CAN_DO, b"f")
+    worker.request(ECHO_REQ, b"")
+    worker.response(ECHO_RES, b"")
+    flush, paused = Channels.flush, []
+
+    def pause(channels, gather):
+        if channels.proved_until < float("inf") and not paused and any(
+                peer.running and not peer.holds for peer in channels._core.unsent):
+            paused.append(channels.proved_until)
+            reigns("two")
+            until(lambda: database.servers["one"].adopted_by == "two")
+        return flush(channels, gather)
+    monkeypatch.setattr(Channels, "flush", pause)
+    worker.request(GRAB_JOB)
+    worker.ended()
+    one.join()
+    assert paused and isinstance(one.error, Deposed)
+    client.ended()
+
+
+def test_after_a_short_stop_it_is_sent_once_it_is_proved_anew(place, reigns, database, monkeypatch):
+    one = reigns("one")
+    client, worker = place.wire(one.server), place.wire(one.server)
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:one:1")
+    worker.request(CAN_DO, b"f")
+    flush, paused = Channels.flush, []
+
+    def pause(channels, gather):
+        if channels.proved_until < float("inf") and not paused and any(
+                peer.running and not peer.holds for peer in channels._core.unsent):
+            paused.append(one.store.writes)
+            until(lambda: time.monotonic() > channels.proved_until)
+        sent = flush(channels, gather)
+        if len(paused) == 1:
+            paused.append(sent)
+        return sent
+    monkeypatch.setattr(Channels, "flush", pause)
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:one:1", b"f", b"w")
+    assert paused[1] is False and one.store.writes > paused[0]
+
+
+def test_foreground_jobs_go_on_while_the_database_is_away(place, reigns, database):
+    one = reigns("one")
+    client, worker = place.wire(one.server), place.wire(one.server)
+    worker.request(CAN_DO, b"f")
+    one.store.cut = True
+    until(lambda: in_dispatcher(one.server, lambda: one.server.core.store_trouble))
+    for number in range(1, 4):
+        client.request(SUBMIT_JOB, b"f", b"", b"w")
+        client.response(JOB_CREATED, b"H:one:%d" % number)
+        worker.request(GRAB_JOB)
+        worker.response(JOB_ASSIGN, b"H:one:%d" % number, b"f", b"w")
+        worker.request(WORK_COMPLETE, b"H:one:%d" % number, b"r")
+        client.response(WORK_COMPLETE, b"H:one:%d" % number, b"r")
+    one.store.cut = False
+    until(lambda: not in_dispatcher(one.server, lambda: one.server.core.store_trouble))
+
+
+def test_the_command_begins_anew(place, database, monkeypatch, tmp_path):
+    """With a new epoch and without jobs, in the same process; a stop ends it."""
+    servers, stores, ready = [], [], threading.Semaphore(0)
+    make = cli_server.Server
+
+    def make_server(**settings):
+        servers.append(make(**dict(settings, handle_prefix="H:one")))
+        return servers[-1]
+
+    def make_store(options):
+        stores.append(LiveStore(database, "one"))
+        return stores[-1]
+    monkeypatch.setattr(cli_server, "Server", make_server)
+    monkeypatch.setattr(cli_server, "notify_manager", lambda text: ready.release() if text.startswith("READY") else None)
+    monkeypatch.setattr(server_options, "server_store", make_store)
+    log, outcome = tmp_path / "log", []
+    thread = threading.Thread(target=lambda: outcome.append(server_command(
+        "-p", "0", "-L", "127.0.0.1", "--take-over", "2", "-l", str(log), "-P", str(tmp_path / "pid"))))
+    thread.start()
+    assert ready.acquire(timeout=TIMEOUT)
+    wire = place.wire(servers[0])
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert wire.packet()[0] == JOB_CREATED
+    with database.lock:
+        other = LiveStore(database, "other", 0.001)
+        other.open(b"", 0)
+        database.servers["one"].take_over = 0.001
+        time.sleep(0.002)
+        assert other.adopt("one", 1)
+    wire.ended()
+    assert ready.acquire(timeout=TIMEOUT)
+    wire = place.wire(servers[1])
+    wire.send(b"status\n")
+    wire.expect(b".\n")
+    assert (tmp_path / "pid").exists() and len(servers) == 2 and database.servers["one"].epoch == 3
+    servers[1].stop()
+    thread.join(TIMEOUT)
+    assert outcome[0][0] == 0 and "another server has the jobs of one; beginning anew" in log.read_text()
+    assert stores[1].take_over == 2 and not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["--take-over", "5"], "--take-over needs a database that several servers share"),
+    (["--take-over", "5", "--sqlite3-db", "x"], "--take-over needs a database that several servers share"),
+    (["--take-over", "0"], "--take-over is at least 1"),
+    (["--take-over", "5", "--durability", "exit"], "--durability exit"),
+])
+def test_what_makes_no_sense(database, monkeypatch, words, complaint):
+    if "needs" not in complaint:
+        durability = "exit" if "exit" in words else "every"
+        monkeypatch.setattr(server_options, "server_store",
+                            lambda options: LiveStore(database, "one", durability=durability))
+    status, _, errors = server_command(*words)
+    assert status == 2 and complaint in errors
+
+
+def test_signals_reach_the_server_that_serves_now():
+    told = []
+
+    class Server:
+        def __init__(self, number):
+            self.number = number
+
+        def serve(self, ready):
+            ready(self.number)
+            if self.number < 3:
+                raise Deposed("gone")
+
+        def stop(self, graceful=False):
+            told.append((self.number, graceful))
+    numbers = iter(range(2, 9))
+    reign = cli_server._Reign(Server(1), lambda: Server(next(numbers)))
+    reign.serve(lambda number: told.append(number))
+    assert told == [1, 2, 3]
+    reign.stop(graceful=True)
+    assert told[3:] == [(3, True)]
+    reign = cli_server._Reign(Server(1), lambda: Server(next(numbers)))
+    reign.serve(lambda number: reign.stop())
+    assert told[4:] == [(1, False)], "it begins no more"

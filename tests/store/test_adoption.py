@@ -1,0 +1,218 @@
+"""Servers of one real database: who lives, whose jobs are taken over, and that nothing is written after an epoch's end."""
+import threading
+import time
+
+import pytest
+
+from gearman_std.core.jobs import DELAYED, HELD, SET_ASIDE, WAITING
+from gearman_std.core.ledger import ADD, KEEP, AddRecord, KeepRecord, RemoveRecord
+from gearman_std.core.statistics import END_FAILED
+from gearman_std.errors import Deposed, StoreInUse
+from gearman_std.store import database as database_module
+from gearman_std.store.database import DatabaseStore
+from gearman_std.store.dialects import POSTGRES
+
+
+AFTER = 50.0  # seconds, which the tests have pass in the database alone
+
+
+@pytest.fixture
+def silence(postgres):
+    """silence(name) has a server be silent for longer than AFTER."""
+    def silence(name):
+        connection = postgres().connect()
+        connection.run("UPDATE gearman_std_servers SET seen = seen - 51 WHERE name = '%s'" % name)
+        connection.close()
+    return silence
+
+
+@pytest.fixture
+def opened(postgres):
+    """opened(name, …) is a store of that name, which is open."""
+    stores = []
+
+    def opened(name, take_over=AFTER, **options):
+        store = DatabaseStore(postgres(), POSTGRES, name, take_over=take_over, **options)
+        stores.append(store)
+        store.open(b"H:" + name.encode(), 9.0)
+        return store
+    yield opened
+    for store in stores:
+        store.abandon()
+
+
+def add(number, state=WAITING, due=0.0, position=0, workload=b"w"):
+    return AddRecord(ADD, b"H:x:%d" % number, b"f", b"u", workload, None, 1, due, 0, state, b"", None, 5.25,
+                     position or number)
+
+
+def all_of(store):
+    found = []
+    while True:
+        some = store.read_adopted()
+        if not some:
+            return found
+        found.append([record.handle for record in some])
+
+
+def seen(store, name):
+    return next(server for server in store.look_around() if server.name == name)
+
+
+def test_who_lives_and_how_long_the_others_have_been_silent(opened, silence):
+    one, two = opened("one"), opened("two", 0.0)
+    assert [server.name for server in one.look_around()] == ["one", "two"]
+    assert seen(one, "one").silent < AFTER and seen(two, "one").take_over == AFTER and seen(one, "two").take_over == 0
+    silence("two")
+    assert seen(one, "two").silent >= 51 and not seen(one, "two").ended
+    two.close(1)
+    assert seen(one, "two").ended and not seen(one, "one").ended
+
+
+def test_jobs_and_ends_are_taken_over_in_one_go_and_read_in_their_order(opened, silence, monkeypatch):
+    monkeypatch.setattr(database_module, "LOAD_ROWS", 3)
+    one, two, three = opened("one"), opened("two"), opened("three")
+    states = {1: (WAITING, 0.0, 70), 2: (HELD, 0.0, 10), 3: (DELAYED, 9.0, 20), 4: (SET_ASIDE, 0.0, 60), 5: (WAITING, 0.0, 50),
+              6: (DELAYED, 8.0, 99), 7: (WAITING, 0.0, 90)}
+    two.write([add(number, *state) for number, state in states.items()]
+              + [KeepRecord(KEEP, b"H:x:8", b"f", b"", END_FAILED, 6.25, 1.5, 2.5, 1, b"why", None, None)], 9)
+    three.write([add(9)], 9)
+    one.write([add(10)], 10)
+    silence("two")
+    found = seen(one, "two")
+    assert one.adopt("two", found.epoch)
+    assert all_of(one) == [[b"H:x:8"], [b"H:x:5", b"H:x:4", b"H:x:1"], [b"H:x:7", b"H:x:6", b"H:x:3"], [b"H:x:2"]]
+    found = seen(one, "two")
+    assert (found.adopted_by, found.epoch) == ("one", 2) and 0 <= found.adopted_ago < 10
+    one.write([RemoveRecord("remove", b"H:x:5")], 10)
+    one.close(10)
+    again = opened("one")
+    assert again.jobs_stored == 7
+    assert seen(again, "two").adopted_by == "one"
+    three.close(9)
+    assert opened("three").jobs_stored == 1
+
+
+def test_one_that_is_deposed_writes_nothing_more(opened, silence):
+    one, two = opened("one"), opened("two")
+    two.write([add(1)], 1)
+    silence("two")
+    assert one.adopt("two", 1)
+    for call in (lambda: two.write([add(2)], 2), two.look_around, lambda: two.prove_room(1), lambda: two.adopt("one", 1),
+                 lambda: two.close(2), lambda: two.begin_anew(2, False)):
+        with pytest.raises(Deposed):
+            call()
+    assert [handle for some in all_of(one) for handle in some] == [b"H:x:1"]
+    again = opened("two")
+    assert (again.epoch, again.jobs_stored) == (3, 0)
+
+
+@pytest.mark.parametrize("what", ["heard of", "another epoch", "not willing", "unknown", "adopted"])
+def test_who_is_not_taken_over(opened, silence, what):
+    one, two = opened("one"), opened("two", 0.0 if what == "not willing" else AFTER)
+    silence("two")
+    if what == "heard of":
+        two.look_around()
+    elif what == "adopted":
+        assert opened("three").adopt("two", 1)
+    assert not one.adopt("nobody" if what == "unknown" else "two", 2 if what in ("another epoch", "adopted") else 1)
+    assert one.read_adopted() == []
+    one.look_around()
+
+
+def test_of_many_that_try_at_once_one_takes_over(opened, silence):
+    opened("gone").write([add(number) for number in range(1, 51)], 50)
+    others = [opened("other %d" % number) for number in range(4)]
+    silence("gone")
+    outcomes = []
+
+    def adopt(store):
+        outcomes.append((store.adopt("gone", 1), len(sum(all_of(store), []))))
+    threads = [threading.Thread(target=adopt, args=(store,)) for store in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [(False, 0)] * 3 + [(True, 50)]
+
+
+def test_of_two_that_take_each_other_for_dead_one_remains_at_least(opened, silence):
+    one, two = opened("one"), opened("two")
+    one.write([add(1)], 1)
+    two.write([add(2)], 2)
+    silence("one")
+    silence("two")
+    outcomes = {}
+
+    def adopt(store, name):
+        try:
+            outcomes[store.server] = store.adopt(name, 1)
+        except Deposed:
+            outcomes[store.server] = "deposed"
+    threads = [threading.Thread(target=adopt, args=pair) for pair in ((one, "two"), (two, "one"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes.values())) in (["True", "deposed"], ["False", "True"], ["False", "False"])
+    heir = two if outcomes["two"] is True else one
+    assert sum(bool(server.adopted_by) for server in heir.look_around()) == (True in outcomes.values())
+
+
+def test_one_that_stands_still_in_a_transaction_is_taken_over(opened):
+    """Its connection lives, and has its row locked; the database ends that."""
+    one, two = opened("one", 0.2), opened("two", 0.2)
+    two.write([add(1)], 1)
+    two._begin(two._connection, two._batch + 1, two.reserved, True)
+    deadline = time.monotonic() + 20
+    while not one.adopt("two", 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert all_of(one) == [[b"H:x:1"]]
+    with pytest.raises(Deposed):
+        two.write([add(2)], 2)
+
+
+def test_a_start_that_takes_long_shows_that_it_lives(opened, silence, monkeypatch):
+    monkeypatch.setattr(database_module, "LOAD_ROWS", 1)
+    store = opened("two")
+    store.write([add(number) for number in range(1, 4)], 9)
+    store.close(9)
+    now = [0.0]
+    two, one = opened("two", clock=lambda: now[0]), opened("one")
+    for _ in two.load_records():
+        assert not one.adopt("two", 2)
+        silence("two")
+        now[0] += AFTER
+    assert one.adopt("two", 2), "it is silent now"
+
+
+def test_a_standby_waits_for_its_name(opened, postgres):
+    one = opened("one", 0.0)
+    standby = DatabaseStore(postgres(), POSTGRES, "one")
+    with pytest.raises(StoreInUse, match="another server has the name one"):
+        standby.take()
+    one.abandon()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            standby.take()
+            break
+        except StoreInUse:
+            assert time.monotonic() < deadline
+    standby.open(b"H:one", 9.0)
+    assert standby.epoch == 2
+    standby.abandon()
+
+
+def test_a_standby_that_may_take_over_waits_as_long_as_another_server_lives(opened, silence, postgres):
+    standby = DatabaseStore(postgres(), POSTGRES, "two", take_over=AFTER)
+    standby.take()  # there is none, not even a table
+    opened("one")
+    with pytest.raises(StoreInUse, match="the server one lives"):
+        standby.take()
+    silence("one")
+    standby.take()
+    standby.open(b"H:two", 9.0)
+    assert standby.adopt("one", 1)
+    standby.abandon()

@@ -1,0 +1,367 @@
+"""Servers of one database: they show that they live, and take over the jobs of a silent one, which can say nothing more."""
+import logging
+import random
+
+import pytest
+
+from core_world import packets_of
+from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
+                                       WORK_COMPLETE, PacketReader, pack_request)
+from shared_store import SharedDatabase, SharedWorld, pass_time
+
+
+@pytest.fixture
+def database():
+    return SharedDatabase()
+
+
+def start(database, *names, **settings):
+    return [SharedWorld(database, name, **settings) for name in names]
+
+
+def test_servers_that_live_are_left_alone_however_little_they_do(database):
+    one, two = start(database, "one", "two")
+    handle = two.connects().submits_bg()
+    pass_time(database, [one, two], 100)
+    assert database.handles_of("two") == {handle} and two.lives
+    assert [server.name for server in one.core.servers] == ["one", "two"]
+    assert all(server.silent <= 1 and not server.adopted_by for server in one.core.servers)
+
+
+def test_the_jobs_of_a_silent_server_are_taken_over_in_time(database, caplog):
+    caplog.set_level(logging.ERROR, "gearman_std")
+    one, two = start(database, "one", "two", take_over=5.0)
+    own = one.connects().submits_bg()
+    handles = [two.connects().submits_bg() for _ in range(8)]
+    two.sleeps = True
+    pass_time(database, [one, two], 4.5)
+    assert list(one.core.jobs) == [own]
+    pass_time(database, [one, two], 1.5)
+    assert list(one.core.jobs) == [own] + handles and database.handles_of("one") == set(one.core.jobs)
+    worker = one.worker(b"f")
+    assert [worker.grabs() for _ in range(10)] == [own] + handles + [None]
+    assert one.core.servers[-1].name == "two" and not one.core.servers[-1].adopted_by
+    pass_time(database, [one], 1)
+    assert one.core.servers[-1].adopted_by == "one"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2 and said[0].startswith("taking over the jobs of the server two, which has been silent for ")
+    assert said[1] == "8 jobs of the server two taken over"
+    database.now += 100
+    pass_time(database, [one], 20)
+    assert one.core.counters["jobs_adopted"] == 8 and len(caplog.records) == 2
+
+
+def test_one_that_wakes_up_after_that_says_nothing_more(database):
+    one, two = start(database, "one", "two")
+    client, worker, watching = two.connects(), two.worker(b"f"), two.connects()
+    handle = client.submits_bg()
+    other = client.submits_bg()
+    assert worker.grabs() == handle
+    two.sleeps = True  # while it has these in its hands
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"new")
+    worker.says(WORK_COMPLETE, handle, b"").says(GRAB_JOB)
+    watching.says(SUBMIT_JOB, b"g", b"", b"")
+    pass_time(database, [one, two], 10)
+    assert set(one.core.jobs) == {handle, other}
+    two.sleeps = False
+    two.after_step()
+    assert not two.lives and two.keeper.deposed is not None
+    assert client.heard() == worker.heard() == b"", "neither the new job nor the end, nor another job"
+    two.keeper.close()
+    assert two.keeper.complete and database.handles_of("one") == {handle, other}
+    again = SharedWorld(database, "two")
+    assert not again.core.jobs and database.servers["two"].epoch == 3
+    assert again.connects().submits_bg() not in (handle, other)
+    pass_time(database, [one, again], 30)
+    assert again.lives and len(again.core.jobs) == 1
+
+
+def test_of_several_exactly_one_takes_over(database):
+    worlds = start(database, "a", "b", "c", "d")
+    handles = {worlds[0].connects().submits_bg() for _ in range(5)}
+    worlds[0].sleeps = True
+    pass_time(database, worlds, 7)
+    assert sorted(len(world.core.jobs) for world in worlds[1:]) == [0, 0, 5]
+    assert all(world.lives for world in worlds[1:])
+    heir = next(world for world in worlds[1:] if world.core.jobs)
+    assert set(heir.core.jobs) == handles
+    heir.sleeps = True
+    pass_time(database, worlds, 7)
+    assert sorted(len(world.core.jobs) for world in worlds[1:] if world is not heir) == [0, 5], "and so on"
+
+
+def test_one_faster_is_not_disturbed(database):
+    one, two, three = start(database, "one", "two", "three")
+    three.connects().submits_bg()
+    database.now += 6
+    assert one.store.adopt("three", 1)
+    assert not two.store.adopt("three", 1) and not two.store.adopt("three", 2)
+
+
+def test_one_that_was_heard_of_in_the_last_moment_is_left_alone(database):
+    one, two = start(database, "one", "two")
+    two.sleeps = True
+    pass_time(database, [one, two], 4.5)
+    look = one.store.look_around
+
+    def look_around():
+        database.now += 1
+        found = look()
+        two.store.look_around()
+        return found
+    one.store.look_around = look_around
+    pass_time(database, [one], 0.5)
+    assert not database.servers["two"].adopted_by and one.lives
+
+
+def test_one_that_has_ended_in_order_is_taken_over_after_that_time_too(database):
+    one, two = start(database, "one", "two")
+    handle = two.connects().submits_bg()
+    two.keeper.close()
+    pass_time(database, [one], 4.5)
+    assert not one.core.jobs
+    pass_time(database, [one], 1.5)
+    assert list(one.core.jobs) == [handle]
+
+
+@pytest.mark.parametrize("first, second", [(0.0, 5.0), (5.0, 0.0)])
+def test_both_must_allow_it(database, first, second):
+    """One that is not told would hand its jobs out without asking whether they still are its."""
+    one, two = SharedWorld(database, "one", first), SharedWorld(database, "two", second)
+    two.connects().submits_bg()
+    two.sleeps = True
+    pass_time(database, [one], 100)
+    assert not one.core.jobs and not database.servers["two"].adopted_by
+
+
+def test_the_longer_time_of_both_counts(database):
+    one, two = SharedWorld(database, "one", 2.0), SharedWorld(database, "two", 20.0)
+    handle = two.connects().submits_bg()
+    two.sleeps = True
+    pass_time(database, [one], 19)
+    assert not one.core.jobs
+    pass_time(database, [one], 2)
+    assert list(one.core.jobs) == [handle]
+
+
+def test_how_jobs_ended_is_taken_over_too(database):
+    policy = FunctionPolicy(keep=3600.0)
+    one, two = start(database, "one", "two", policy=policy)
+    client, worker = two.connects(), two.worker(b"f")
+    handle = client.submits_bg()
+    assert worker.grabs() == handle
+    worker.says(WORK_COMPLETE, handle, b"result").hears()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (two.wall + 60), b"w").hears((JOB_CREATED, b"H:two:2"))
+    two.sleeps = True
+    pass_time(database, [one, two], 6)
+    assert one.core.results.find(handle, one.now).result == b"result"
+    assert [job.state for job in one.core.jobs.values()] == ["delayed"]
+    assert database.results[handle][0] == "one"
+
+
+def test_a_job_is_handed_out_only_with_a_proof(database):
+    one, = start(database, "one")
+    client, worker = one.connects(), one.worker(b"f")
+    handle = client.submits_bg()
+    before = one.store.writes
+    assert worker.grabs() == handle
+    assert one.store.writes == before + 1, "though there was nothing to be written"
+    foreground = client.submits()
+    assert worker.grabs() == foreground
+    assert one.store.writes == before + 1, "it is in no store"
+
+
+def test_without_take_over_no_proof_is_waited_for(database):
+    one = SharedWorld(database, "one", 0.0)
+    client, worker = one.connects(), one.worker(b"f")
+    client.submits_bg()
+    before = one.store.writes
+    worker.grabs()
+    assert one.store.writes == before
+
+
+def test_while_the_database_is_away_no_stored_job_is_handed_out_and_all_else_goes_on(database):
+    one, = start(database, "one")
+    client, worker, other = one.connects(), one.worker(b"f"), one.worker(b"g")
+    handle = client.submits_bg()
+    one.store.cut = True
+    worker.says(GRAB_JOB)
+    assert worker.heard() == b""
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    assert packets_of(client.takes())[0][:2] == ("ERROR", b"QUEUE_ERROR"), "refused at once"
+    foreground = client.submits(b"g")
+    assert other.grabs() == foreground
+    other.says(WORK_COMPLETE, foreground, b"")
+    client.hears((WORK_COMPLETE, foreground, b""))
+    pass_time(database, [one], 3)
+    assert worker.heard() == b""
+    one.store.cut = False
+    pass_time(database, [one], 3)
+    worker.hears((JOB_ASSIGN, handle, b"f", b"w"))
+    worker.says(WORK_COMPLETE, handle, b"").hears()
+    assert not database.jobs
+
+
+def test_one_that_was_cut_off_for_too_long_hands_nothing_out(database):
+    one, two = start(database, "one", "two")
+    client, worker, other = one.connects(), one.worker(b"f"), two.worker(b"f")
+    handle = client.submits_bg()
+    one.store.cut = True
+    worker.says(GRAB_JOB)
+    pass_time(database, [one, two], 7)
+    assert other.grabs() == handle
+    one.store.cut = False
+    pass_time(database, [one, two], 3)
+    assert not one.lives and worker.heard() == b""
+
+
+def test_an_answer_that_comes_too_late_is_not_good_enough(database):
+    """The server was stopped between the commit and what it would have said."""
+    one, two = start(database, "one", "two")
+    client, worker, other = one.connects(), one.worker(b"f"), two.worker(b"f")
+    handle = client.submits_bg()
+
+    def stop():
+        one.store.before_answer = None
+        one.now += 8
+        pass_time(database, [two], 8)
+    one.store.before_answer = stop
+    worker.says(GRAB_JOB)
+    assert not one.lives and worker.heard() == b""
+    assert other.grabs() == handle
+
+
+def test_an_answer_that_comes_late_is_proved_once_more(database):
+    """Nobody has taken over meanwhile."""
+    one, = start(database, "one")
+    client, worker = one.connects(), one.worker(b"f")
+    handle = client.submits_bg()
+
+    def stop():
+        one.store.before_answer = None
+        one.now += 8
+    one.store.before_answer = stop
+    before = one.store.writes
+    assert worker.grabs() == handle
+    assert one.store.writes == before + 2
+
+
+def test_after_the_database_was_away_nobody_is_taken_for_dead(database):
+    one, two = start(database, "one", "two")
+    two.connects().submits_bg()
+    pass_time(database, [one, two], 10)
+    one.store.cut = two.store.cut = True
+    pass_time(database, [one, two], 20)
+    one.store.cut = False
+    pass_time(database, [one, two], 4)
+    assert not one.core.jobs
+    two.store.cut = False
+    pass_time(database, [one, two], 20)
+    assert one.lives and two.lives and not one.core.jobs and len(two.core.jobs) == 1
+    two.sleeps = True
+    pass_time(database, [one, two], 6)
+    assert len(one.core.jobs) == 1
+
+
+def test_a_take_over_goes_on_where_the_database_broke_off(database):
+    one, two = start(database, "one", "two")
+    handles = [two.connects().submits_bg() for _ in range(10)]
+    two.sleeps = True
+    read, reads = one.store.read_adopted, []
+
+    def read_adopted():
+        reads.append(len(one.core.jobs))
+        if len(reads) == 3:
+            raise one.store.error("gone away")
+        return read()
+    one.store.read_adopted = read_adopted
+    pass_time(database, [one, two], 8)
+    assert list(one.core.jobs) == handles and len(reads) == 6
+
+
+def test_new_jobs_are_stored_while_a_take_over_goes_on(database):
+    one, two = start(database, "one", "two")
+    for _ in range(30):
+        two.connects().submits_bg()
+    two.sleeps = True
+    client = one.connects()
+    read, seen = one.store.read_adopted, []
+
+    def read_adopted():
+        some = read()
+        one.core.receive(client.peer, PacketReader().feed(pack_request(SUBMIT_JOB_BG, b"f", b"", b"own")))
+        seen.append(one.store.writes)
+        return some
+    one.store.read_adopted = read_adopted
+    pass_time(database, [one, two], 8)
+    assert len(seen) == 11 and len(set(seen)) == 11, "between two pieces there is a batch"
+    assert len(one.core.jobs) == 41
+
+
+def test_a_crash_in_the_middle_of_a_take_over_loses_nothing(database):
+    one, two = start(database, "one", "two")
+    handles = {two.connects().submits_bg() for _ in range(10)}
+    two.sleeps = True
+    read = one.store.read_adopted
+
+    def read_adopted():
+        if len(one.core.jobs) >= 3:
+            raise one.store.error("gone away")
+        return read()
+    one.store.read_adopted = read_adopted
+    pass_time(database, [one, two], 7)
+    assert len(one.core.jobs) == 3
+    database.now += 60
+    again = SharedWorld(database, "one")
+    assert set(again.core.jobs) == handles
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_acknowledged_job_is_lost_and_no_epoch_outlived_whatever_happens(database, seed):
+    """Three servers that are killed, stopped, cut off and started again at random; at the end every job is run."""
+    chance = random.Random(seed)
+    names, acknowledged, ended, handed_out = ["a", "b", "c"], set(), set(), 0
+    worlds = {name: SharedWorld(database, name) for name in names}
+    for _ in range(400):
+        name = chance.choice(names)
+        world = worlds[name]
+        what = chance.randrange(100)
+        if not world.lives:
+            worlds[name] = SharedWorld(database, name)
+            continue
+        if what < 30:
+            client = world.connects()
+            client.says(SUBMIT_JOB_BG, b"f", chance.choice([b"", b"u"]), b"w")
+            acknowledged.update(packet[1] for packet in packets_of(client.takes()) if packet[0] == "JOB_CREATED")
+        elif what < 60:
+            worker = world.worker(b"f")
+            worker.says(GRAB_JOB)
+            for packet in packets_of(worker.takes()):
+                if packet[0] == "JOB_ASSIGN":
+                    handed_out += 1
+                    assert database.servers[name].epoch == world.store.epoch, "handed out after the end of its epoch"
+                    if chance.randrange(3):
+                        worker.says(WORK_COMPLETE, packet[1], b"")
+                        ended.add(packet[1])
+        elif what < 65:
+            world.sleeps = not world.sleeps
+            world.after_step()
+        elif what < 70:
+            world.store.cut = not world.store.cut
+        elif what < 73 and not world.store.cut:  # killed, and started again after a while
+            database.servers[name].ended = True
+            worlds[name] = SharedWorld(database, name)
+        else:
+            pass_time(database, list(worlds.values()), chance.randrange(1, 4))
+    for name, world in worlds.items():
+        world.store.cut = world.sleeps = False
+    pass_time(database, list(worlds.values()), 10)
+    for name, world in worlds.items():
+        if not world.lives:
+            worlds[name] = SharedWorld(database, name)
+    left = set()
+    for world in worlds.values():
+        left |= set(world.core.jobs) | set(world.core.aside)
+    assert acknowledged - ended <= left and handed_out > 5
+    assert left == set(database.jobs)
