@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from gearman_std.client.client import Client
+from gearman_std.net.connection import make_waiter
 from gearman_std.net.system import System
 from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, OPTION_REQ, OPTION_RES,
                                        REQUEST_MAGIC, STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_HIGH,
@@ -194,6 +195,49 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+class Pace(Clock):
+    """Time that passes only while the client waits and nothing is there for it: all that it would wait, as fast as it asks;
+    or with a `pace` so many seconds, after which the script, which waits with `tick`, says the next word.
+
+    While a server that is not among `silent` may have something to say, the client waits for it as long as it takes.
+    """
+
+    def __init__(self, pace=None, silent=None):
+        super().__init__()
+        self.pace, self.silent = pace, silent
+        self.ended = False
+        self.ticks = threading.Semaphore(0)
+
+    def make_waiter(self, connections):
+        """What a System has of that name."""
+        connections = list(connections)
+        wait = make_waiter(connections)
+        hurries = self.silent is None or any(
+            getattr(connection, "address", None) in self.silent for connection, _ in connections)
+
+        def wait_in_this_time(timeout):
+            ready = wait(timeout if not hurries else 0)
+            if ready or not hurries or not timeout:
+                return ready
+            if self.pace is None or timeout < self.pace:
+                self.now += timeout
+                return ready
+            self.now += self.pace
+            self.ticks.release()
+            return wait(LONG)
+        return wait_in_this_time
+
+    def tick(self):
+        """Wait until the next word is to be said; return whether one is."""
+        assert self.ticks.acquire(timeout=LONG)
+        return not self.ended
+
+    def end(self):
+        """No script is to say anything any more."""
+        self.ended = True
+        self.ticks.release()
 
 
 def middle():

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, be_silent, in_threads, middle, obey, once, one_job,
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, Pace, be_silent, in_threads, middle, obey, once, one_job,
                           unused_address, vanish, worker_of)
 from gearman_std.server.access import Access
 from gearman_std.client.client import Client
@@ -476,31 +476,33 @@ def test_tasks_as_they_are_done_may_be_forgotten_anywhere(serve, make_client):
 
 
 def test_map_keeps_the_order_and_never_has_too_many_in_flight(serve, make_client):
+    pace = Pace(0.001)
+
     def script(peer):
+        """Whenever the client has nothing more to say, end all jobs, the last first."""
         most, open_jobs, count = 0, [], 0
-        while True:
-            if not select.select([peer.socket], [], [], 0.05 if open_jobs else None)[0]:
-                for handle, workload in reversed(open_jobs):
-                    peer.send(WORK_COMPLETE, handle, workload)
-                open_jobs = []
-                continue
-            data = peer.hear()
-            if not data:
-                return most, count
-            for packet_type, arguments in peer.reader.feed(data):
-                if packet_type == SUBMIT_JOB:
-                    count += 1
-                    open_jobs.append((b"H:%d" % count, arguments[2]))
-                    most = max(most, len(open_jobs))
-                    peer.send(JOB_CREATED, b"H:%d" % count)
-                else:
-                    peer.send(OPTION_RES, b"exceptions")
+        while pace.tick():
+            while select.select([peer.socket], [], [], 0)[0]:
+                for packet_type, arguments in peer.reader.feed(peer.hear()):
+                    if packet_type == SUBMIT_JOB:
+                        count += 1
+                        open_jobs.append((b"H:%d" % count, bytes(arguments[2])))
+                        most = max(most, len(open_jobs))
+                        peer.send(JOB_CREATED, b"H:%d" % count)
+                    else:
+                        peer.send(OPTION_RES, b"exceptions")
+            for handle, workload in reversed(open_jobs):
+                peer.send(WORK_COMPLETE, handle, workload)
+            open_jobs = []
+        return most, count
 
     server = serve(script)
-    client = make_client(server)
+    client = make_client(server, clock=pace, make_waiter=pace.make_waiter)
     workloads = [b"%d" % number for number in range(35)]
-    assert list(client.map("f", iter(workloads), in_flight=10)) == workloads
-    client.close()
+    try:
+        assert list(client.map("f", iter(workloads), in_flight=10)) == workloads
+    finally:
+        pace.end()
     most, count = server.outcome()
     assert (most, count) == (10, 35)
 

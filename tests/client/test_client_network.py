@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from client_tools import (CERTIFICATE, KEY, LONG, Clock, be_silent, client_of, hang_up, in_threads, middle, obey, once,
+from client_tools import (CERTIFICATE, KEY, LONG, Clock, Pace, be_silent, client_of, hang_up, in_threads, middle, obey, once,
                           one_job, unused_address, vanish)
 from gearman_std.client.client import Client
 from gearman_std.client.plan import plan_job
@@ -114,37 +114,44 @@ def test_a_silent_server_does_not_use_up_the_time_of_the_others(silent, serve, m
     lambda client: client.submit("f").wait(LONG) and client.submit("f", unique="u", background=True),
     lambda client: client.ping(), lambda client: client.status("H:1"), lambda client: client.status_unique("u"),
     lambda client: list(client.map("f", [b"1", b"2"])), lambda client: next(client.submit("f").stream()),
-    lambda client: client.submit("f", require_worker=True),
 ])
 def test_a_server_that_does_not_answer_is_a_command_timeout(serve, make_client, call):
     """Also for a foreground job without a job time-out: JOB_CREATED is the answer to a command."""
-    client = make_client(serve(be_silent), command_timeout=0.15)
-    began = time.monotonic()
-    with pytest.raises(CommandTimeout, match="within 0.15 s"):
+    pace = Pace()
+    client = make_client(serve(be_silent), command_timeout=15.0, clock=pace, make_waiter=pace.make_waiter)
+    began = pace.now
+    with pytest.raises(CommandTimeout, match="within 15.0 s"):
         call(client)
-    assert 0.14 < time.monotonic() - began < 5
+    assert pace.now - began in (15.0, 30.0)  # of one command, or of two
+
+
+def test_a_server_that_does_not_say_whether_somebody_can_do_a_function_is_a_command_timeout(serve, make_client):
+    with pytest.raises(CommandTimeout, match="within 0.1 s"):
+        make_client(serve(be_silent), command_timeout=0.1).submit("f", require_worker=True)
 
 
 @pytest.mark.parametrize("call", [lambda client: client.run("f"), lambda client: client.submit("f", background=True),
                                   lambda client: client.ping()])
 def test_bytes_that_trickle_do_not_put_the_command_timeout_off(serve, make_client, call):
-    over = threading.Event()
+    pace = Pace(0.5)
+    said = []
 
     def trickle(peer):
         peer.receive()
         for byte in b"\0RES" + b"\0\0\0\x08" + b"\0\0\0\x40" + b"H" * 64:
-            if over.wait(0.05):
+            if not pace.tick():
                 return
+            said.append(byte)
             peer.raw(bytes([byte]))
 
-    client = make_client(serve(trickle), command_timeout=0.3)
-    began = time.monotonic()
+    client = make_client(serve(trickle), command_timeout=15.0, clock=pace, make_waiter=pace.make_waiter)
+    began = pace.now
     try:
         with pytest.raises(CommandTimeout):
             call(client)
-        assert time.monotonic() - began < 2
+        assert 15.0 <= pace.now - began < 16.0 and len(said) > 10
     finally:
-        over.set()
+        pace.end()
 
 
 def test_a_job_that_takes_long_is_no_command_timeout(serve, make_client):
@@ -167,17 +174,22 @@ def test_a_job_that_takes_long_is_no_command_timeout(serve, make_client):
 
 
 def test_each_answer_gives_the_next_command_its_own_time(serve, make_client):
+    pace = Pace(0.5)
+
     def steady(peer):
         for number in range(4):
             peer.receive()
         for number in range(4):
-            assert not select.select([peer.socket], [], [], 0.3)[0]
+            assert pace.tick()
+            assert not select.select([peer.socket], [], [], 0)[0]
             peer.send(JOB_CREATED, b"H:%d" % number)
             peer.send(WORK_COMPLETE, b"H:%d" % number, b"")
         return peer.receive()
 
-    client = make_client(serve(steady), command_timeout=1.0)
+    client = make_client(serve(steady), command_timeout=1.5, clock=pace, make_waiter=pace.make_waiter)
+    began = pace.now
     assert [task.result() for task in client.submit_many([("f", b"")] * 4)] == [b""] * 4
+    assert pace.now - began > 1.5
 
 
 def test_answers_that_waited_while_nobody_read_are_in_time(serve, make_client):
@@ -200,7 +212,8 @@ def test_answers_that_waited_while_nobody_read_are_in_time(serve, make_client):
 
 def test_after_a_command_timeout_another_server_is_asked(serve, make_client):
     hung, good = serve(be_silent), serve()
-    client = make_client(hung, good, command_timeout=0.1, random=middle)
+    pace = Pace(silent=[hung.address])
+    client = make_client(hung, good, command_timeout=15.0, random=middle, clock=pace, make_waiter=pace.make_waiter)
     results = []
     for number in range(6):
         try:
@@ -217,16 +230,21 @@ def test_after_a_command_timeout_another_server_is_asked(serve, make_client):
 ])
 def test_the_time_of_a_command_begins_anew_with_each_answer(serve, make_client, call):
     """Whatever is asked last waits for all that was asked before."""
+    pace = Pace(0.5)
+
     def steady(peer):
         for number in range(8):
             peer.receive()
-            assert not select.select([], [], [], 0.1)[0]
+            assert pace.tick()
             peer.send(JOB_CREATED, b"H:%d" % number)
+        pace.silent = []
         return obey(peer)
 
-    client = make_client(serve(steady), command_timeout=0.4)
+    client = make_client(serve(steady), command_timeout=2.0, clock=pace, make_waiter=pace.make_waiter)
     tasks = client.submit_many([("f", b"")] * 8, background=True)
+    began = pace.now
     call(client, tasks)
+    assert pace.now - began > 2.0
     assert [task.handle for task in tasks] == [b"H:%d" % number for number in range(8)]
 
 

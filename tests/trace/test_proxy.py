@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import threading
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from gearman_std.trace.proxy import Proxy, Upstream
 from gearman_std.trace.tracer import Tracer
 from gearman_std.wire.protocol import ECHO_REQ, pack_request
 from gearman_std.worker.worker import Worker
+from patience import until
 from server_tools import receive
 from worker_tools import AtWork
 
@@ -52,10 +52,7 @@ class Running:
 
     def until(self, name, count=1):
         """Wait until there are `count` records of a name."""
-        deadline = time.monotonic() + LONG
-        while self.names().count(name) < count:
-            assert time.monotonic() < deadline, self.names()
-            time.sleep(0.001)
+        until(lambda: self.names().count(name) >= count)
 
 
 @contextlib.contextmanager

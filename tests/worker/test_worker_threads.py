@@ -91,7 +91,8 @@ signal.signal(signal.SIGINT, HANDLER)
 @worker.function("f")
 def f(job):
     job.send_data(b"started")
-    time.sleep(0.5 if HANDLER is worker_stop else 60)
+    while HANDLER is not worker_stop or not job.stopping:
+        time.sleep(0.005)  # as long as a function looks at it, now and then
 try:
     worker.work(signals=False)
 except BaseException as error:
