@@ -229,6 +229,13 @@ def test_jobs_set_aside_count_against_the_limits(make_world, limits):
     client.submits_bg()
 
 
+@pytest.mark.parametrize("name", [name for name in Limits.__slots__ if name != "bounds_jobs"])
+@pytest.mark.parametrize("value, error", [(-1, ValueError), (1.5, TypeError), ("5", TypeError)])
+def test_what_is_no_limit_is_refused(name, value, error):
+    with pytest.raises(error, match=name):
+        Limits(**{name: value})
+
+
 def test_functions_are_limited(make_world):
     world = make_world(limits=Limits(functions=2))
     client = world.connects()

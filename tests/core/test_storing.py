@@ -1,6 +1,7 @@
 """Background jobs and their store: what a start takes in, and what becomes of jobs that the disk refuses."""
 from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING
+from gearman_std.core.ledger import ADD, AddRecord
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, WORK_COMPLETE)
 
@@ -92,6 +93,13 @@ def test_a_client_that_joined_a_job_which_cannot_be_stored_keeps_it_in_the_foreg
     worker.says(WORK_COMPLETE, b"H:x:1", b"r")
     listener.hears((WORK_COMPLETE, b"H:x:1", b"r"))
     assert durable.recorded() == [("remove", b"H:x:1")]
+    assert not durable.core.foreground, "no graceful stop waits for it, as there is none"
+
+
+def test_a_restored_job_that_waits_has_waited_since_it_was_submitted(durable):
+    durable.core.restore(AddRecord(ADD, b"H:x:1", b"f", b"", b"w", None, 1, 0.0, 0, WAITING, b"", None, durable.wall - 100, 0))
+    durable.worker(b"f").grabs()
+    assert durable.core.jobs[b"H:x:1"].waited == 100.0
 
 
 def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
