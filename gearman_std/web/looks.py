@@ -54,18 +54,28 @@ const main = document.querySelector("main"), said = document.getElementById("sai
 const dialog = document.querySelector("dialog"), live = document.getElementById("live");
 let order = null, asking = false;
 function say(text, bad) { said.textContent = text; said.className = bad ? "bad" : "good"; }
+// Which control has the focus: what it leads to, or orders, without the order itself, and which of several with the same.
+function aim(control) { return control.getAttribute("href") || (control.dataset.order || "").replace(/[^/]*$/, ""); }
+function controls(target) { return [...main.querySelectorAll("a[href], button")].filter(one => aim(one) === target); }
+function replace(text) {
+  const focus = document.activeElement, target = main.contains(focus) ? aim(focus) : "";
+  const place = target ? controls(target).indexOf(focus) : 0;
+  const scrolled = [...main.querySelectorAll(".scroll")].map(one => one.scrollLeft);
+  main.innerHTML = text;
+  [...main.querySelectorAll(".scroll")].forEach((one, index) => { one.scrollLeft = scrolled[index] || 0; });
+  const found = target ? controls(target) : [], next = found[place] || found[0];
+  if (next) next.focus({ preventScroll: true });
+}
 async function renew() {
-  if (document.hidden || dialog.open || asking) return;
+  if (document.hidden || dialog.open || asking || !getSelection().isCollapsed) return;
   asking = true;
   const there = new URL(location.href);
   there.searchParams.set("part", "main");
   try {
     const response = await fetch(there, { headers: { Accept: "text/html" } });
     const text = await response.text();
-    const focus = document.activeElement && document.activeElement.id;
-    main.innerHTML = response.ok ? text : "<p class=notice></p>";
+    replace(response.ok ? text : "<p class=notice></p>");
     if (!response.ok) main.firstChild.textContent = text;
-    if (focus && document.getElementById(focus)) document.getElementById(focus).focus();
     live.textContent = "live";
   } catch (error) { live.textContent = "the server does not answer"; }
   asking = false;

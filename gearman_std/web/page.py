@@ -450,7 +450,7 @@ def _time(seconds: "Optional[float]") -> str:
         return ""
     seconds = max(0.0, seconds)
     if seconds < 1:
-        return "%d ms" % (seconds * 1000)
+        return ("%.2g ms" if seconds < 0.01 else "%d ms") % (seconds * 1000)
     if seconds < 100:
         return "%.1f s" % seconds
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)

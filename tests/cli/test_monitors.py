@@ -1,4 +1,5 @@
 """What monitors of the field ask, as one-liners, finds with ours what it finds with gearmand in the same state."""
+import re
 import socket
 import subprocess
 
@@ -74,3 +75,18 @@ def test_version_and_status_in_one_write_are_both_answered(ports):
     theirs, ours = [say(port, b"version\nstatus\n", b"\n.\n").split(b"\n") for port in ports]
     assert theirs[0].startswith(b"OK ") and ours[0].startswith(b"OK ")
     assert sorted(theirs[1:]) == sorted(ours[1:]) and len(ours) == 5 and theirs[-2:] == ours[-2:] == [b".", b""]
+
+
+@pytest.mark.parametrize("line", ["echo status | nc -N 127.0.0.1 PORT", "echo status | nc -q 1 127.0.0.1 PORT",
+                                  "printf 'version\\nstatus\\n' | nc -N 127.0.0.1 PORT | tail -n +2"])
+def test_a_peer_that_has_closed_its_half_gets_the_answer(ports, require, line):
+    """gearmand, asked with -N, answers at times only; what it says is what it says to a peer that waits."""
+    require("nc")
+    done = subprocess.run(["sh", "-c", line.replace("PORT", str(ports[1]))], stdout=subprocess.PIPE, timeout=30)
+    assert sorted(done.stdout.splitlines()) == sorted(say(ports[0], b"status\n", b"\n.\n").splitlines())
+
+
+def test_workers_are_lines_that_a_plugin_of_munin_takes_apart(ports):
+    for port in ports:
+        *workers, end, _ = say(port, b"workers\n", b".\n").split(b"\n")
+        assert end == b"." and workers and all(re.match(br"\d+ [\d.]+ \S+ :\s?", line) for line in workers), workers

@@ -170,6 +170,74 @@ def test_a_job_that_was_set_aside_is_requeued_after_a_question(chromium, server,
         worker.socket.close()
 
 
+def press(chromium, key, code, character=""):
+    for kind in ("keyDown", "keyUp"):
+        chromium.say("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                     **({"text": character} if character and kind == "keyDown" else {}))
+
+
+FOCUSED = """(() => { const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
+return one === document.body ? null : [one.tagName, one.textContent || one.name, style.outlineStyle,
+parseFloat(style.outlineWidth), box.width > 0 && box.height > 0] })()"""
+
+
+def test_every_control_is_reached_with_the_tab_key_in_its_order_and_shows_the_focus(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        for function in ("resize", "wc"):
+            client.submit(function, b"", background=True)
+        chromium.go(url)
+        chromium.value("renew = () => {}")  # the page stays as it is meanwhile
+        controls = chromium.value("[...document.querySelectorAll('a[href], button, input')].filter(one => one.offsetParent)"
+                                  ".map(one => [one.tagName, one.textContent || one.name])")
+        walked = []
+        for _ in controls:
+            press(chromium, "Tab", 9)
+            walked.append(chromium.value(FOCUSED))
+        assert [one[:2] for one in walked] == controls and ["INPUT", "search"] in controls and ["BUTTON", "Pause"] in controls
+        assert all(style == "solid" and width >= 2 and seen for _, _, style, width, seen in walked), walked
+
+
+def test_it_steers_with_the_keyboard_alone(chromium, server, url):
+    """The focus goes to the question, Escape takes it back to the button that asked, and so does an answer."""
+    with Client([server.addresses[0]]) as client:
+        client.submit("wc", b"", background=True)
+        chromium.go(url)
+
+        def reaches(text):
+            for _ in range(50):
+                press(chromium, "Tab", 9)
+                if (chromium.value(FOCUSED) or ["", ""])[1] == text:
+                    return
+            raise AssertionError("%s is not reached" % text)
+        reaches("Pause")
+        press(chromium, "Enter", 13, "\r")
+        assert chromium.value("document.querySelector('dialog').open")
+        assert chromium.value(FOCUSED)[1] == "No"  # the answer that does nothing
+        press(chromium, "Escape", 27)
+        assert not chromium.value("document.querySelector('dialog').open") and chromium.value(FOCUSED)[1] == "Pause"
+        press(chromium, "Enter", 13, "\r")
+        reaches("Yes")
+        press(chromium, "Enter", 13, "\r")
+        chromium.until("document.getElementById('said').textContent.includes('Done')")
+        chromium.until("document.body.innerText.includes('Resume')")
+        assert chromium.value(FOCUSED)[1] == "Resume"
+        done = threading.Event()
+        paused = []
+        server.call_soon(lambda: (paused.append(server.core.functions[b"wc"].paused), done.set()))
+        assert done.wait(WAIT) and paused == [True]
+
+
+def test_a_renewal_leaves_the_focus_where_it_is(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        for function in ("resize", "wc"):
+            client.submit(function, b"", background=True)
+        chromium.go(url)
+        focus = "[...document.querySelectorAll('main a')].find(one => one.textContent === 'wc').focus()"
+        chromium.value(focus)
+        chromium.say("Runtime.evaluate", expression="renew()", awaitPromise=True)
+        assert chromium.value(FOCUSED)[:2] == ["A", "wc"]
+
+
 def test_a_script_in_a_name_is_a_name(chromium, server, url):
     name = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">"
     with Client([server.addresses[0]]) as client:
@@ -233,3 +301,23 @@ def test_a_page_left_open_does_not_grow(chromium, server, url):
         nodes, size = after(200)
         assert after(1000)[0] == nodes > 50
         assert after(1)[1] < size + 160000
+
+
+def test_a_renewal_leaves_a_table_where_it_was_scrolled_to_and_waits_while_text_is_selected(chromium, server, url):
+    with Client([server.addresses[0]]) as client:
+        client.submit("resize", b"", background=True)
+        chromium.say("Emulation.setDeviceMetricsOverride", width=360, height=640, deviceScaleFactor=1, mobile=True)
+        try:
+            chromium.go(url)
+            chromium.value("document.querySelector('.scroll').scrollLeft = 40")
+            assert chromium.value("document.querySelector('.scroll').scrollLeft") == 40
+            again = "SCROLL.first = true, renew().then(() => SCROLL.first)".replace(
+                "SCROLL", "document.querySelector('.scroll')")
+            renewed = chromium.say("Runtime.evaluate", expression=again, awaitPromise=True, returnByValue=True)
+            assert renewed["result"].get("value") is None  # it is another one
+            assert chromium.value("document.querySelector('.scroll').scrollLeft") == 40
+            chromium.value("getSelection().selectAllChildren(document.querySelector('td'))")
+            renewed = chromium.say("Runtime.evaluate", expression=again, awaitPromise=True, returnByValue=True)
+            assert renewed["result"].get("value") is True and chromium.value("getSelection().toString()") == "resize"
+        finally:
+            chromium.say("Emulation.clearDeviceMetricsOverride")

@@ -242,3 +242,15 @@ def test_a_job_that_has_ended_shows_its_result_or_the_first_of_it(make_world):
     assert "Text " + EVIL.decode() in page and "failed" in page
     world.passes(100.0)
     browser.gets("/jobs/" + done.decode(), 404)
+
+
+def test_the_bounds_of_a_histogram_are_told_as_they_are(world, browser):
+    client, worker = world.connects(), world.worker(b"f")
+    for ran in (0.002, 0.004, 0.0005, 0.02):
+        handle = client.submits_bg()
+        worker.grabs()
+        world.passes(ran)
+        worker.says(WORK_COMPLETE, handle, b"")
+    page = " ".join(Reader(browser.gets("/functions/f")).words)
+    for bound in ("1 ms", "2.5 ms", "5 ms", "25 ms"):
+        assert "up to %s 1" % bound in page
