@@ -196,6 +196,7 @@ def make_server_line() -> CommandLine:
             setting_option("store.durability"),
             Option("--take-over", "AFTER", "in a database that several servers share: take over the jobs of one that has been "
                    "silent for so long, by the clock of the database, if it has this option, too", read_seconds),
+            Option("--check-store", "", "read the whole file at the start to see whether it is damaged, which takes a while"),
             Option("--standby", "", "if another server has the store, wait until that ends, and only then listen and serve"),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
             Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "

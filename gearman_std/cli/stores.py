@@ -34,7 +34,7 @@ def server_store(options: "Parsed") -> "Optional[Store]":
     path = options.sqlite3_db
     kind = options.queue_type or ("sqlite3" if path else "builtin")
     if kind == "builtin":
-        for key in ("durability", "import_gearmand", "standby"):
+        for key in ("durability", "import_gearmand", "standby", "check_store"):
             if getattr(options, key):
                 raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
         return None
@@ -42,7 +42,7 @@ def server_store(options: "Parsed") -> "Optional[Store]":
         raise UsageError("--store-queue-on-shutdown is not --durability %s" % options.durability)
     durability = EXIT if options.store_queue_on_shutdown else options.durability or EVERY
     if ":" in kind:
-        for key in ("sqlite3_db", "import_gearmand"):
+        for key in ("sqlite3_db", "import_gearmand", "check_store"):
             if getattr(options, key):
                 raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
         return _made_store(kind, durability)
@@ -56,7 +56,7 @@ def server_store(options: "Parsed") -> "Optional[Store]":
         if ":" in file and not os.path.exists(file):
             file, _, table = file.rpartition(":")
         gearmand_queue = file, table
-    return JobStore(path, durability, gearmand_queue)
+    return JobStore(path, durability, gearmand_queue, check=options.check_store)
 
 
 def _made_store(word: str, durability: str) -> Store:

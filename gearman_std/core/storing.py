@@ -1,7 +1,7 @@
 """Background jobs and their store: what a start, or a take-over, takes in; what waits for the disk, or is refused by it."""
 from ..schedule import Schedule
 from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
-from .transitions import due_by_the_clock, end_in_vain, enqueue, keep_aside, leave_aside, list_job, place, put_behind, take_back
+from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
 from .uniques import last_equal
 
 TYPE_CHECKING = False
@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 def restore_job(core: "CoreState", record: "AddRecord") -> Job:
     """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
     job = _take_in(core, record)
-    job.position = record.position
-    core.ledger.position = max(core.ledger.position, job.position)
+    job.position = position = record.position
+    if position > core.ledger.position:
+        core.ledger.position = position
     if record.state == SET_ASIDE:
         keep_aside(core, job)
         return job
     list_job(core, job)
     if record.state == HELD:
         _wait_for_equals(job)
-    core.uniques.add(job)
+    if job.unique:
+        core.uniques.add(job)
     if record.state == WAITING:
-        enqueue(core, job)
-        job.since = job.created
+        job.function.push(job)
+        if job.function.ability_sets:
+            core.roster.wake(job.function, core.now)
         return job
     _correct_due(core, job)
     place(core, job)
@@ -61,12 +64,15 @@ def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
 
 def _take_in(core: "CoreState", record: "AddRecord") -> Job:
     """A job as a store has it, counted and without a state."""
-    age = max(0.0, core.wall - record.created)  # the clock may have been set back
-    function = core.add_function(record.function)
-    job = Job(record.handle, function, record.unique, record.workload, record.priority, True, core.now - age)
-    job.reducer, job.due, job.attempts, job.error = record.reducer, record.due, record.attempts, record.error
-    if record.schedule is not None:
-        job.schedule = Schedule(record.schedule)
+    _, handle, name, unique, workload, reducer, priority, due, attempts, _, error, schedule, created, _ = record
+    age = core.wall - created  # less than nothing if the clock was set back
+    function = core.functions.get(name) or core.add_function(name)
+    job = Job(handle, function, unique, workload, priority, True, core.now - age if age > 0 else core.now)
+    job.attempts = attempts
+    if reducer is not None or due or error or schedule is not None:
+        job.reducer, job.due, job.error = reducer, due, error
+        if schedule is not None:
+            job.schedule = Schedule(schedule)
     take_back(core, job)
     return job
 

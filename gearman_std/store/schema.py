@@ -37,6 +37,8 @@
 
 A release with a newer schema brings the file up to date when it opens it; an older one refuses it.
 """
+from itertools import product
+
 from ..errors import StoreError
 from .files import APPLICATION_ID
 from .gearmand_queue import GEARMAND_TABLE, table_names
@@ -62,11 +64,11 @@ MIGRATIONS = (
     ("CREATE TABLE orders (name TEXT NOT NULL, function BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, function))",),
 )  # type: Sequence[Sequence[str]]
 
-# Of the columns of each table, those of bytes, those of bytes that may be missing, those of whole numbers, and of others.
-_KINDS = {"jobs": ("handle function unique_key state error workload", "reducer schedule", "priority attempts position",
-                   "due created"),
-          "results": ("handle function unique_key outcome text", "data result", "attempts", "ended waited ran")}
-_TYPES = "'blob', 'text'", "'blob', 'text', 'null'", "'integer'", "'real'"
+_BYTES, _PERHAPS, _WHOLE, _REAL = (bytes,), (bytes, type(None)), (int,), (float,)
+# What the columns of a row of jobs, and of results, may be, in the order in which they are read.
+JOB_KINDS = frozenset(product(_BYTES, _BYTES, _BYTES, _BYTES, _PERHAPS, _WHOLE, _REAL, _WHOLE, _BYTES, _BYTES, _PERHAPS, _REAL,
+                              _WHOLE, _WHOLE))
+END_KINDS = frozenset(product(_BYTES, _BYTES, _BYTES, _BYTES, _REAL, _REAL, _REAL, _WHOLE, _BYTES, _PERHAPS, _PERHAPS, _WHOLE))
 
 
 def read_pragma(connection: "Any", text: str) -> "Any":
@@ -96,32 +98,25 @@ def migrate(connection: "Any", migrations: "Sequence[Sequence[str]]", number: in
     connection.execute("PRAGMA user_version = %d" % (number + 1))
 
 
-def check_content(connection: "Any", path: str, imports: bool) -> None:
-    """Raise StoreError for a damaged file, and for jobs of a gearmand that nobody told us to take over."""
+def check_whole(connection: "Any", path: str) -> None:
+    """Raise StoreError for a damaged file; reads all of it."""
     verdict = read_pragma(connection, "quick_check(1)")
     if verdict != b"ok":
         raise StoreError("%s is damaged: %s" % (path, verdict.decode("latin-1").replace("\n", " ")))
-    if not imports and GEARMAND_TABLE in table_names(connection):
+
+
+def check_no_import(connection: "Any", path: str) -> None:
+    """Raise StoreError for jobs of a gearmand that nobody told us to take over."""
+    if GEARMAND_TABLE in table_names(connection):
         count = connection.execute('SELECT count(*) FROM "%s"' % GEARMAND_TABLE).fetchone()[0]
         if count:
             raise StoreError("%s holds %d jobs of a gearmand, which have to be imported (--import-gearmand)" % (path, count))
 
 
-def check_rows(connection: "Any", path: str) -> None:
-    """Raise StoreError if anybody has written to the tables what is none of ours."""
-    execute = connection.execute
-    for table in sorted(_KINDS.keys() & table_names(connection)):
-        kinds = _KINDS[table]
-        wrong = ["typeof(%s) NOT IN (%s)" % (column, types)
-                 for columns, types in zip(kinds, _TYPES) for column in columns.split()]
-        # What a record is about is known by the number at the end of its handle.
-        wrong.append("substr(CAST(handle AS BLOB), -length(number) - 1) <> CAST(':' || number AS BLOB)")
-        row = execute("SELECT number FROM %s WHERE %s LIMIT 1" % (table, " OR ".join(wrong))).fetchone()
-        if row is not None:
-            raise _senseless(path, "the row %d of the table %s makes no sense" % (row[0], table))
-    if execute("SELECT count(*) FROM settings WHERE name = 'handles' AND typeof(value) = 'integer'").fetchone() != (1,):
-        raise _senseless(path, "the row 'handles' of the table settings makes no sense")
-
-
-def _senseless(path: str, reason: str) -> StoreError:
-    return StoreError("%s: %s" % (path, reason), reason)
+def read_last_number(connection: "Any", path: str) -> int:
+    """Up to which number handles may have been given out."""
+    row = connection.execute("SELECT value FROM settings WHERE name = 'handles'").fetchone()
+    if row is None or type(row[0]) is not int:
+        reason = "the row 'handles' of the table settings makes no sense"
+        raise StoreError("%s: %s" % (path, reason), reason)
+    return row[0]

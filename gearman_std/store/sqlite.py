@@ -18,7 +18,8 @@ from ..errors import StoreError
 from .files import APPLICATION_ID, StoreFile, connect_sqlite
 from .gearmand_queue import GEARMAND_TABLE, import_gearmand, records_of_gearmand
 from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE, handle_number
-from .schema import MIGRATIONS, check_content, check_rows, migrate, read_pragma, schema_version
+from .schema import (END_KINDS, JOB_KINDS, MIGRATIONS, check_no_import, check_whole, migrate, read_last_number, read_pragma,
+                     schema_version)
 from .store import EVERY, Store
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ _FORGET = "DELETE FROM results WHERE number = ?"
 _SET_ORDER = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)"
 _TAKE_BACK = "DELETE FROM orders WHERE name = ? AND function = ?"
 _ORDERS = "SELECT name, function, value FROM orders"
-_KEPT = ("SELECT handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result FROM results "
+_KEPT = ("SELECT handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result, number FROM results "
          "ORDER BY ended, number")
 _INSERTS = {ADD: _INSERT, KEEP: _KEEP, ORDER: _SET_ORDER}
 _OUTCOMES_READ = {outcome.encode(): outcome for outcome in (END_COMPLETED, END_FAILED, END_CANCELLED)}
@@ -55,8 +56,10 @@ _IN_ORDER, _BY_NUMBER = _SELECT + " ORDER BY number", _SELECT + " WHERE number =
 # `place_of(number)`.
 _SQL_PLACE = ("(CASE WHEN number >> 32 THEN ((number >> 32) + %d << 17) + (number & %d) ELSE number END * %d)"
               % (1 << 15, HANDLE_BLOCK - 1, POSITIONS))
-_SELECT_EARLY = ("SELECT position, number FROM jobs WHERE position < %s AND state IN ('%s', '%s')"
-                 % (_SQL_PLACE, WAITING, SET_ASIDE))
+_IS_EARLY = "position < %s AND state IN ('%s', '%s')" % (_SQL_PLACE, WAITING, SET_ASIDE)
+_SELECT_EARLY = "SELECT position, number FROM jobs WHERE " + _IS_EARLY
+_LOOK_OVER = "SELECT count(*), max(number), sum(%s) FROM jobs" % _IS_EARLY
+_record_from = tuple.__new__  # type: Any # as the record's class does it, with a call less (a million rows)
 
 
 class JobStore(Store):
@@ -66,7 +69,8 @@ class JobStore(Store):
     after a power failure it may run again.
 
     `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection to a
-    path.
+    path.  With `check`, `open` reads the whole file to see whether it is damaged; without, what is damaged is found when it is
+    read or written.
 
     It stops being `usable` when what is on the disk cannot be told from what is in the system's memory only, or the file is not
     what it was.
@@ -76,7 +80,7 @@ class JobStore(Store):
 
     def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
                  gearmand_queue: "Optional[Tuple[str, str]]" = None, connect: "Optional[Callable[[str], Any]]" = None,
-                 migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
+                 migrations: "Sequence[Sequence[str]]" = MIGRATIONS, check: bool = False) -> None:
         check_path("path", path)
         self.path = os.path.realpath(os.fsdecode(path))
         super().__init__(self.path, durability)
@@ -87,6 +91,7 @@ class JobStore(Store):
         self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
         self._connect = connect or connect_sqlite
         self._migrations = migrations
+        self._check = check
         self._file = StoreFile(self.path)
         self._connection = None   # type: Any
         self._reader = None       # type: Any # keeps SQLite from touching the file when the connection is closed after an error
@@ -176,8 +181,8 @@ class JobStore(Store):
         try:
             for row in self._connection.execute(_IN_ORDER):
                 self.jobs_read += 1
-                size += ROW_SIZE + len(row[3])
                 record, position, number = self._record(row), row[12], row[13]
+                size += ROW_SIZE + len(row[3])
                 # A job whose time came while no server ran enters its queue behind those that were in it before; one that is
                 # held back has to find the job that holds it.
                 if record.state is DELAYED:
@@ -219,7 +224,8 @@ class JobStore(Store):
                     some = []
         except self._errors as error:
             raise self.error(error) from None
-        yield some
+        if some:
+            yield some
 
     def _load_ends(self) -> "Iterator[List[KeepRecord]]":
         """How the jobs ended of which that is kept, the first that ended first, some at a time."""
@@ -228,9 +234,9 @@ class JobStore(Store):
         try:
             for row in self._connection.execute(_KEPT):
                 outcome = _OUTCOMES_READ.get(row[3])
-                if outcome is None:
-                    raise self.error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
-                some.append(KeepRecord(KEEP, *(row[:3] + (outcome,) + row[4:])))
+                if outcome is None or tuple(map(type, row)) not in END_KINDS or not row[0].endswith(b":%d" % row[11]):
+                    raise self.error("the row %d of the table results makes no sense" % row[11])
+                some.append(KeepRecord(KEEP, *(row[:3] + (outcome,) + row[4:11])))
                 size += ROW_SIZE + len(row[9] or b"") + len(row[10] or b"")
                 if len(some) >= LOAD_STEP or size > LOAD_SIZE:
                     yield some
@@ -244,13 +250,13 @@ class JobStore(Store):
         return record or self._record(self._connection.execute(_BY_NUMBER, (number,)).fetchone())
 
     def _record(self, row: "Tuple[Any, ...]") -> AddRecord:
-        (handle, function, unique, workload, reducer, priority, due, attempts, stored, error, schedule, created, position,
-         _) = row
-        state = _STATES_READ.get(stored)
-        if state is None or priority not in PRIORITY_CLASSES:
-            raise self.error("the row of job %s makes no sense" % handle.decode("latin-1"))
-        return AddRecord(ADD, handle, function, unique, workload, reducer, priority, due, attempts, state, error, schedule,
-                         created, position)
+        """What a row says.  Raises StoreError for what others may have written there."""
+        state = _STATES_READ.get(row[8])
+        # What a record is about is known by the number at the end of its handle.
+        if (state is None or tuple(map(type, row)) not in JOB_KINDS or row[5] not in PRIORITY_CLASSES
+                or not row[0].endswith(b":%d" % row[13])):
+            raise self.error("the row %d of the table jobs makes no sense" % row[13])
+        return _record_from(AddRecord, (ADD,) + row[:8] + (state,) + row[9:13])  # type: ignore[no-any-return]
 
     @property
     def usable(self) -> bool:
@@ -416,7 +422,10 @@ class JobStore(Store):
                 raise self.error("interrupted")
             if self._pragma("journal_mode") == b"wal":
                 self._open_reader()
-            check_content(connection, self.path, self._gearmand_queue is not None)
+            if self._check:
+                check_whole(connection, self.path)
+            if self._gearmand_queue is None:
+                check_no_import(connection, self.path)
         if self._pragma("journal_mode = WAL") != b"wal":
             raise StoreError("%s: this file system cannot hold a database in WAL mode" % self.path)
         self._open_reader()
@@ -432,8 +441,7 @@ class JobStore(Store):
             self._pragma("application_id = %d" % APPLICATION_ID)
             connection.execute("COMMIT")
         if first:
-            check_rows(connection, self.path)
-            self.number, = connection.execute("SELECT value FROM settings WHERE name = 'handles'").fetchone()
+            self.number = read_last_number(connection, self.path)
             self.reserved = self.number + HANDLE_BLOCK
             self._look_over()
         # Now, so that trouble later does not make handles repeat; and it fails if the file is read-only or locked.
@@ -444,9 +452,9 @@ class JobStore(Store):
     def _look_over(self) -> None:
         """See how many jobs there are, up to which number, and which of them come before others of lower numbers."""
         execute = self._connection.execute
-        self.jobs_stored, highest = execute("SELECT count(*), max(number) FROM jobs").fetchone()
+        self.jobs_stored, highest, early = execute(_LOOK_OVER).fetchone()
         self.number = max(self.number, highest or 0)
-        self._early = sorted(execute(_SELECT_EARLY))
+        self._early = sorted(execute(_SELECT_EARLY)) if early else []
 
     def _open_reader(self) -> None:
         """Open the file once more, for reading only.

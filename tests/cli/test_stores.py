@@ -63,6 +63,8 @@ def test_a_factory_makes_it_of_the_durability():
     (["-q", "stores_of_mine:text"], "-q stores_of_mine:text has made a str, which is no gearman_std.store.Store"),
     (["-q", "stores_of_mine:always"], "-q stores_of_mine:always has made a store of --durability batch, not every"),
     (["-q", "stores_of_mine:Mine", "--sqlite3-db", "x"], "--sqlite3-db needs -q sqlite3"),
+    (["-q", "stores_of_mine:Mine", "--check-store"], "--check-store needs -q sqlite3"),
+    (["-q", "builtin", "--check-store"], "--check-store needs -q sqlite3"),
     (["-q", "stores_of_mine:Mine", "--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
     (["-q", "stores_of_mine:Mine", "--store-queue-on-shutdown", "--durability", "batch"], "--store-queue-on-shutdown is not")])
 def test_what_makes_no_store_is_told_in_one_line(words, complaint):

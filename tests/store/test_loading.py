@@ -110,7 +110,7 @@ def test_what_goes_wrong_in_the_thread_is_met_by_the_next_step(path, error):
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "interrupt"), reason="this Python, as PyPy, cannot interrupt SQLite")
 def test_a_check_that_takes_long_is_interrupted(path):
     checking = threading.Event()
-    _, loading = loading_of(JobStore(path, connect=lambda path: SlowToCheck(path, checking)))
+    _, loading = loading_of(JobStore(path, connect=lambda path: SlowToCheck(path, checking), check=True))
     done = begun(loading)
     assert checking.wait(TIMEOUT)
     loading.give_up()
@@ -135,7 +135,7 @@ def test_where_sqlite_cannot_be_interrupted_as_with_pypy_the_thread_is_left_to_i
                 self._checking.set()
                 assert go_on.wait(TIMEOUT)
             return self._real.execute(statement, *arguments)
-    _, loading = loading_of(JobStore(path, connect=lambda path: NeverInterrupted(path, checking)))
+    _, loading = loading_of(JobStore(path, connect=lambda path: NeverInterrupted(path, checking), check=True))
     done = begun(loading)
     assert checking.wait(TIMEOUT)
     loading.give_up()

@@ -16,8 +16,8 @@ from gearman_std.store import sqlite as sqlite_module
 from gearman_std.store.files import connect_sqlite
 from gearman_std.store.sqlite import JobStore
 from gearman_std.store.store import BATCH, DURABILITIES, EXIT
-from store_tools import (Faulty, Plan, add, again, changed, content, kept, load, load_all, load_ends, numbers, opened, refusal,
-                         removed, update)
+from store_tools import (OPENED, Faulty, Plan, add, again, changed, content, kept, load, load_all, load_ends, numbers, opened,
+                         refusal, removed, update)
 
 
 # --- What is written comes back.
@@ -219,15 +219,52 @@ def test_not_a_database(path):
     assert "not a database" in refusal(path)
 
 
-def test_a_damaged_file_is_refused(store):
-    store.write([add(n, workload=b"x" * 3000) for n in range(1, 200)], 200)
-    store.close(200)
-    with open(store.path, "r+b") as file:
-        for page in range(3, 40):
+def damage(path, pages):
+    """Spoil some pages of a file."""
+    with open(path, "r+b") as file:
+        for page in pages:
             file.seek(page * 4096)
             file.write(b"\xa5" * 100)
-    message = refusal(store.path)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_damaged_file_is_refused(store, check):
+    store.write([add(n, workload=b"x" * 3000) for n in range(1, 200)], 200)
+    store.close(200)
+    damage(store.path, range(3, 40))
+    message = refusal(store.path, check=check)
     assert "damaged" in message or "malformed" in message
+
+
+def test_what_is_damaged_where_no_job_is_is_found_by_a_check_of_the_whole_file(store):
+    store.write([add(n, workload=b"x" * 3000) for n in range(1, 200)], 200)
+    store.write([removed(n) for n in range(1, 200)] + [add(200)], 200)
+    store.close(200)
+    with sqlite3.connect(store.path) as connection:
+        free, = connection.execute("PRAGMA freelist_count").fetchone()
+        pages, = connection.execute("PRAGMA page_count").fetchone()
+    connection.close()
+    assert free > 100
+    damage(store.path, range(6, pages))
+    assert numbers(opened(store.path)) == [200]
+    OPENED[-1].abandon()
+    assert "damaged" in refusal(store.path, check=True)
+
+
+def test_damage_that_is_found_when_something_is_written_loses_nothing(store):
+    """Memory has all that was read, of which the file is written anew."""
+    store.write([add(n, workload=b"x" * 3000) for n in range(1, 200)], 200)
+    store.write([removed(n) for n in range(1, 200)] + [add(200)], 200)
+    store.close(200)
+    damage(store.path, range(6, os.path.getsize(store.path) // 4096))
+    store = opened(store.path)
+    records = load(store)
+    with pytest.raises(StoreError):
+        for n in range(201, 400):
+            store.write([add(n, workload=b"x" * 3000)], n)
+    assert not store.usable and store.uncertain
+    renewed(store, records + [add(500)], 500)
+    assert numbers(again(store)) == [200, 500]
 
 
 def test_another_programs_database_is_refused_and_left_alone(path):
@@ -249,7 +286,7 @@ def test_a_read_only_file_is_refused(store):
 
 def test_a_row_that_makes_no_sense_is_refused(store):
     store.write([add(1, priority=7)], 1)
-    with pytest.raises(StoreError, match="H:x:1 makes no sense"):
+    with pytest.raises(StoreError, match="the row 1 of the table jobs makes no sense"):
         load(store)
 
 
@@ -634,5 +671,5 @@ def test_replacing_and_renewing_keep_nothing_but_what_they_are_told(store):
 def test_a_row_with_an_outcome_that_there_is_not(store):
     store.write([kept(1)], 1)
     store._connection.execute("UPDATE results SET outcome = 'odd'")
-    with pytest.raises(StoreError, match="the row of the ended job H:x:1 makes no sense"):
+    with pytest.raises(StoreError, match="the row 1 of the table results makes no sense"):
         load_ends(store)
