@@ -93,7 +93,8 @@ class Crew:
         for name in self.conninfos:
             for call, count in ((self._submit, clients), (self._run, workers)):
                 for _ in range(count):
-                    self._threads.append(threading.Thread(target=self._go_on, args=(call, name)))
+                    self._threads.append(threading.Thread(
+                        target=self._go_on, args=(call, name), name="submits" if call == self._submit else "works"))
                     self._threads[-1].start()
 
     def _go_on(self, call, name):
@@ -149,6 +150,9 @@ class Crew:
     def finish(self):
         """Submit no more, and have all that is left be done; return how many jobs were lost, and how many ran twice."""
         self._submits.set()
+        for thread in self._threads:
+            if thread.name == "submits":
+                thread.join(60)
         until(lambda: self.rows("SELECT count(*) FROM gearman_std_jobs")[0][0] == 0, 60)
         self.end()
         ran = {}
