@@ -47,7 +47,7 @@ _LISTING_ACTIONS = {
     "status": ("status", "status"), "priority_status": ("prioritystatus", "priority_status"), "workers": ("workers", "workers"),
     "show_jobs": ("show jobs", "jobs"), "show_unique_jobs": ("show unique jobs", "unique_jobs"),
     "show_aside": ("show aside", "aside_details"), "show_functions": ("show functions json", "function_details"),
-    "show_totals": ("show totals", "totals"),
+    "show_totals": ("show totals", "totals"), "servers": ("show servers", "servers"),
 }
 
 _TABLES = ("jobs", "history", "schedules")
@@ -81,6 +81,8 @@ def make_admin_line() -> CommandLine:
                    "error *"),
             Option("--show-functions", "", "all about each function, also whether it is paused, as JSON *"),
             Option("--show-totals", "", "what the server has counted *"),
+            Option("--servers", "", "each server of the same database: name, whether it lives, ended, is silent or was "
+                   "adopted, for how many seconds it has been silent, which server has adopted its jobs *"),
             Option("--job", "HANDLE", "all about a job: state, since when, worker, progress, attempts, last error, next time, "
                    "or how it ended *", os.fsencode),
             Option("--watch", "", "--job: again and again, until it ends"),

@@ -256,6 +256,11 @@ class AdminClient:
         """
         return self._json(*_some_of("show history", limit, function))
 
+    def servers(self) -> "List[Dict[str, Any]]":
+        """The servers of the database that the server shares with others: server, state, silent, adopted_by and more; none if
+        it shares none."""
+        return self._json("show servers json")
+
     def aside_details(self) -> "List[Dict[str, Any]]":
         """The same about every job that was set aside."""
         return self._json("show aside json")

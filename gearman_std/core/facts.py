@@ -11,7 +11,7 @@ from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, Dict, List, Optional
     from .jobs import Function, Job
     from .ledger import KeepRecord
     from .peers import Peer
@@ -143,10 +143,29 @@ def _worker_facts(number: int, address: bytes, client_id: bytes) -> "Dict[str, A
     return {"number": number, "address": text_of(address), "client_id": text_of(client_id)}
 
 
+def neighbour_facts(core: "CoreState") -> "List[Dict[str, Any]]":
+    """The servers of the same database, as of the last look at them; none if the store is this server's alone.
+
+    `state` is "lives"; "ended" in order; "silent" for so long that its jobs are about to be taken over; or "adopted" by another
+    one, so many seconds ago.
+    """
+    return [{"server": server.name, "state": _state_of_server(server), "silent": round(max(0.0, server.silent), 3),
+             "take_over": server.take_over or None, "adopted_by": server.adopted_by or None,
+             "adopted_ago": round(server.adopted_ago, 3) if server.adopted_by else None} for server in core.servers]
+
+
+def _state_of_server(server: "Any") -> str:
+    if server.adopted_by:
+        return "adopted"
+    if server.ended:
+        return "ended"
+    return "silent" if 0 < server.take_over < server.silent else "lives"
+
+
 def server_facts(core: "CoreState") -> "Dict[str, Any]":
     """The server's own figures."""
     return {"version": text_of(core.version), "pid": core.pid, "time": round(core.wall, 3),
             "uptime": round(core.now - (core.began or 0.0), 3), "jobs": len(core.jobs),
             "aside": len(core.aside), "size": core.size, "functions": len(core.functions), "connections": len(core.peers),
             "draining": core.draining, "stopping": core.stopping or None, "store_trouble": text_of(core.store_trouble) or None,
-            "counters": dict(core.counters)}
+            "servers": neighbour_facts(core), "counters": dict(core.counters)}

@@ -3,13 +3,13 @@
 A command is a line of words; upper and lower case are the same.  Listings end with a line of one dot.  The replies to the
 commands that gearmand has are the same to the byte.  ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``, ``run``,
 ``result``, ``shutdown``, ``show aside``, ``show totals``, ``show jobs json``, ``show schedules``, ``show history``,
-``show functions json`` and the longer forms of ``cancel`` and ``drop`` are ours.
+``show functions json``, ``show servers`` and the longer forms of ``cancel`` and ``drop`` are ours.
 
 A reply that can take long is an iterator of steps, see the module turns.
 """
 from ..wire.protocol import parse_number
 from .choosing import count_busy, first_jobs, is_scheduled, last_ends
-from .facts import encode_facts, function_facts, job_facts
+from .facts import encode_facts, function_facts, job_facts, neighbour_facts
 from .jobs import RUNNING, Totals
 from .orders import cancel_job, drop_job, purge_job, requeue_job, run_now
 from .results import story_in_json
@@ -329,6 +329,12 @@ def _show_listing(core: "CoreState", words: "List[bytes]") -> "Reply":
                                                    b" ".join(job.error.split())) for job in _jobs(core.aside_chain))
     if what == [b"functions", b"json"]:
         return _functions_in_json(core, _functions(core))
+    if what == [b"servers"]:
+        return _listing(b"%s\t%s\t%.1f\t%s\n" % (
+            server["server"].encode(), server["state"].encode(), server["silent"], (server["adopted_by"] or "-").encode())
+            for server in neighbour_facts(core))
+    if what == [b"servers", b"json"]:
+        return _json_listing(iter(neighbour_facts(core)))
     if what == [b"totals"]:
         return _show_totals(core)
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"

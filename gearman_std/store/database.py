@@ -421,7 +421,7 @@ class DatabaseStore(Store):
     def look_around(self) -> "List[Neighbour]":
         """As any Store."""
         rows = self._transact(lambda connection: connection.rows(self._statements.neighbours()), self.reserved, False)
-        return [Neighbour(name, epoch, silent, take_over, bool(is_over), adopted_by, adopted_ago)
+        return [Neighbour(name, epoch, float(silent), float(take_over), bool(is_over), adopted_by, float(adopted_ago))
                 for name, epoch, silent, take_over, is_over, adopted_by, adopted_ago in rows if _is_name(name)]
 
     def adopt(self, name: str, epoch: int) -> bool:

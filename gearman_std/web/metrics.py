@@ -6,7 +6,7 @@ them, so that dashboards go on working.  Source: the Prometheus text exposition 
 from operator import add, attrgetter
 
 from ..core.choosing import count_busy
-from ..core.facts import text_of
+from ..core.facts import neighbour_facts, text_of
 from ..core.statistics import BUCKETS
 from .exchange import Answer, joined
 
@@ -93,10 +93,23 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
             ("draining", "Whether new jobs are refused", int(core.draining)),
             ("store_failing", "Whether background jobs are refused because the store fails", int(bool(core.store_trouble)))):
         yield _metric(openmetrics, "gearman_" + name, "gauge", what, value)
+    yield from _servers(core, openmetrics)
     for name, count in sorted(core.counters.items()):
         yield _metric(openmetrics, "gearman_server_%s_total" % name, "counter", "What `show totals` calls " + name, count)
     if openmetrics:
         yield b"# EOF\n"
+
+
+def _servers(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
+    """The servers of the same database, if it has others."""
+    servers = neighbour_facts(core)
+    for name, what, key in (("silent_seconds", "For how long a server of the same database has been silent", "silent"),
+                            ("adopted", "Whether another server has taken over its jobs since it started", "adopted_by")):
+        if servers:
+            yield _heading(openmetrics, "gearman_neighbour_" + name, "gauge", what) + "".join(
+                'gearman_neighbour_%s{server="%s"} %s\n' % (
+                    name, _escaped(server["server"]), int(bool(server[key])) if key == "adopted_by" else server[key])
+                for server in servers).encode()
 
 
 def _row(core: "Core", function: "Function", busy: int) -> "Sequence[float]":

@@ -1,11 +1,14 @@
 """Servers of one database: they show that they live, and take over the jobs of a silent one, which can say nothing more."""
+import json
 import logging
 import random
 
 import pytest
 
 from core_world import packets_of
+from gearman_std.core.facts import server_facts
 from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.web.metrics import _families
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        WORK_COMPLETE, PacketReader, pack_request)
 from shared_store import SharedDatabase, SharedWorld, pass_time
@@ -365,3 +368,37 @@ def test_no_acknowledged_job_is_lost_and_no_epoch_outlived_whatever_happens(data
         left |= set(world.core.jobs) | set(world.core.aside)
     assert acknowledged - ended <= left and handed_out > 5
     assert left == set(database.jobs)
+
+
+# --- What is told of them.
+
+
+def test_who_lives_and_who_adopted_what_is_told(database):
+    one, two, three = start(database, "one", "two", "three")
+    two.connects().submits_bg()
+    admin = one.connects()
+
+    def told():
+        return [line.split(b"\t")[1::2] for line in admin.asks(b"show servers").splitlines()[:-1]]
+    pass_time(database, [one, two, three], 2)
+    assert told() == [[b"lives", b"-"]] * 3
+    two.sleeps = True
+    three.keeper.close()
+    pass_time(database, [one, two], 4)
+    assert told() == [[b"lives", b"-"], [b"ended", b"-"], [b"lives", b"-"]]
+    pass_time(database, [one, two], 5)
+    assert told() == [[b"lives", b"-"], [b"adopted", b"one"], [b"adopted", b"one"]]
+    found = [json.loads(line) for line in admin.asks(b"show servers json").decode().splitlines()[:-1]]
+    assert found[2] == {"server": "two", "state": "adopted", "silent": found[2]["silent"], "take_over": 5.0,
+                        "adopted_by": "one", "adopted_ago": found[2]["adopted_ago"]}
+    assert 0 < found[2]["adopted_ago"] < 5 < found[2]["silent"] < 12
+    assert server_facts(one.core)["servers"] == found
+    text = b"".join(_families(one.core, False)).decode()
+    assert 'gearman_neighbour_silent_seconds{server="two"} %s\n' % found[2]["silent"] in text
+    assert 'gearman_neighbour_adopted{server="one"} 0\n' in text and 'gearman_neighbour_adopted{server="two"} 1\n' in text
+
+
+def test_a_server_alone_tells_of_none(world):
+    admin = world.connects()
+    assert admin.asks(b"show servers") == admin.asks(b"show servers json") == b".\n"
+    assert b"neighbour" not in b"".join(_families(world.core, False))
