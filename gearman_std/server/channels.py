@@ -269,9 +269,7 @@ class Channels:
                 peer.parked = True  # all of it waits for the store
                 continue
             if proved_until != NEVER and clock() >= proved_until:
-                core.unsent[:0] = unsent[unsent.index(peer):]
-                self.suspended = True
-                return False
+                return self._suspend(unsent, peer)
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
                 # next look.
@@ -288,6 +286,8 @@ class Channels:
                     continue
                 # One join and one send for all packets of a wake-up (benchmark: every round trip).
                 data = outgoing[0] if pieces == 1 else b"".join(outgoing)
+                if proved_until != NEVER and outgoing is peer.outgoing and clock() >= proved_until:  # as late as can be
+                    return self._suspend(unsent, peer)
                 outgoing.clear()
                 try:
                     sent = channel.send(data)
@@ -309,6 +309,12 @@ class Channels:
             self.proved_until = NEVER
         self.suspended = False
         return True
+
+    def _suspend(self, unsent: "List[Peer]", peer: "Peer") -> bool:
+        """It is too late to send what this peer, and those after it, are to get."""
+        self._core.unsent[:0] = unsent[unsent.index(peer):]
+        self.suspended = True
+        return False
 
     def release(self) -> None:
         """What has gathered is to be sent."""
