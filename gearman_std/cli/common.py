@@ -41,7 +41,10 @@ def find_servers(options: Parsed, environment: "Mapping[str, str]") -> "List[Tup
 
 def name_servers(text: "Optional[str]", number: "Optional[int]",
                  environment: "Mapping[str, str]") -> "List[Tuple[str, int]]":
-    """The same for the text of an option, and a port, None for none."""
+    """The addresses in the text of an option, with a port for those without one; None for what was not given.
+
+    Raises UsageError for an address that is not valid.
+    """
     port = number if number is not None else DEFAULT_PORT
     if text is None and number is None:
         text = environment.get("GEARMAN_SERVER") or environment.get("GEARMAN_SERVERS")
@@ -62,7 +65,7 @@ def find_tls(options: Parsed, environment: "Mapping[str, str]") -> "Any":
     if not options.tls:
         for name in ("ca", "certificate", "key", "hostname", "no_verify"):
             if getattr(options, "tls_" + name):
-                raise UsageError("--tls-%s needs --tls" % name.replace("_", "-"))  # rather than go on in clear text
+                raise UsageError("--tls-%s needs --tls" % name.replace("_", "-"))  # it would be worse to go on without TLS
         return None
     need_module("ssl", "TLS")
     settings = {"ca": options.tls_ca or environment.get("GEARMAND_CA_CERTIFICATE"),
@@ -84,14 +87,15 @@ def need_module(name: str, purpose: str) -> None:
 
 
 def ask_figures(admin: "AdminClient") -> "Tuple[List[Dict[str, Any]], bool]":
-    """The figures of each function, with the names of `show functions json`, and whether the server tells all of them; gearmand
-    and others tell only what waits and runs, and the workers.
+    """The figures of each function, with the names of `show functions json`, and whether the server tells all of them.
+
+    gearmand and others tell only how many jobs wait and run, and how many workers there are.
 
     Raises GearmanError.
     """
     try:
         return admin.function_details(), True
-    except ServerError:  # the server is not gearman_std's
+    except ServerError:  # the server is not one of gearman_std
         return [{"function": one.function.decode("utf-8", "backslashreplace"), "waiting": one.total - one.running,
                  "running": one.running, "workers": one.workers} for one in admin.status()], False
 
@@ -100,7 +104,7 @@ def ask_figures(admin: "AdminClient") -> "Tuple[List[Dict[str, Any]], bool]":
 
 
 def terminate() -> None:
-    """What SIGTERM does to a command that has something to clean up: raises Quit."""
+    """What SIGTERM calls in a command that has to clean up at its end: raises Quit."""
     raise Quit(TERMINATED)
 
 

@@ -1,4 +1,6 @@
-"""The command `completion`: scripts with which a shell completes commands, options and functions, from the data of the help.
+"""The command `completion`: prints a script with which a shell completes commands, options and functions.
+
+The scripts are made from the same data as the help.
 
 The scripts hold all commands and options; for names of functions they call this program, which asks the job server that the
 command line names.
@@ -32,7 +34,7 @@ _COMPLETION_STATUSES = """
 2  there is no such shell
 """
 _SHELLS = ("bash", "zsh", "fish")
-_ASK = "functions"     # what a script says in place of a shell's name, followed by the command line so far
+_ASK = "functions"     # the word that a script gives in place of a shell's name; the command line so far follows
 _ASK_TIMEOUT = 1.0     # seconds for a server to answer
 _MOST_NAMES = 1000
 # Names that need no quotes in any shell; others are not completed.
@@ -59,7 +61,7 @@ def run_completion(console: Console, arguments: "Sequence[str]", commands: "Comm
 
 
 def _ask_for_functions(words: "Sequence[str]") -> "List[bytes]":
-    """The names of functions at the servers that an incomplete command line names; none if no server answers."""
+    """The functions that are known at the servers of an incomplete command line; none if no server answers."""
     try:
         options = _read_address(words)
         names = set()  # type: Set[bytes]
@@ -72,7 +74,7 @@ def _ask_for_functions(words: "Sequence[str]") -> "List[bytes]":
 
 
 def _read_address(words: "Sequence[str]") -> Parsed:
-    """The options that say where the server is; all others are skipped.  bash makes a separate word of an equals sign."""
+    """The options that say where the server is; all others are skipped.  To bash, an equals sign is a word of its own."""
     line = CommandLine("", [], "", [address_options()])
     parsed = line.parse([])
     rest = [word for word in words if word != "="]
@@ -114,7 +116,7 @@ _BASH = """\
 _gearman_std() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} options="" index behind=0
     COMPREPLY=()
-    if [[ $cur == "=" ]]; then  # which bash makes a word of its own
+    if [[ $cur == "=" ]]; then  # to bash, an equals sign is a word of its own
         cur="" behind=1
     elif [[ $prev == "=" ]]; then
         prev=${COMP_WORDS[COMP_CWORD-2]} behind=1
@@ -300,5 +302,5 @@ def _fish_quoted(text: str) -> str:
 
 
 def _words_of(name: str, commands: "Commands") -> "Sequence[str]":
-    """The words that may follow a command."""
+    """The words that can be given after a command."""
     return {"help": tuple(commands), "completion": _SHELLS}.get(name, ())

@@ -15,7 +15,7 @@ INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141
 
 
 class Quit(BaseException):
-    """Ends the program with a status, whatever it is doing; no ``except Exception`` on the way catches it."""
+    """Raised to end the program with a status; as a BaseException, it passes every ``except Exception`` on the way."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -31,7 +31,7 @@ class Console:
     def __init__(self, command: str = "", stdin: "Any" = None, stdout: "Any" = None, stderr: "Any" = None) -> None:
         self.program = PROGRAM  # or one of gearmand's names, see the module names
         self.command = command
-        # Any of them is None if it was closed before the program started.
+        # Each is None if it was closed before the program started.
         self.stdin = stdin if stdin is not None else getattr(sys.stdin, "buffer", None)  # type: Any
         self.stdout = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)  # type: Any
         self.stderr = stderr if stderr is not None else getattr(sys.stderr, "buffer", None)  # type: Any
@@ -41,7 +41,7 @@ class Console:
 
     @property
     def label(self) -> str:
-        """What is run, as it is written on the command line."""
+        """The program and its command, as the user wrote them."""
         return " ".join(filter(None, (self.program, self.command)))
 
     def read(self) -> bytes:
@@ -86,7 +86,7 @@ class Console:
             raise OSError(error.errno, "cannot write to standard output: %s" % error.strerror) from None
 
     def warn(self, data: "Union[bytes, str]") -> None:
-        """Write to standard error; errors are ignored, because there is no other place to report them."""
+        """Write to standard error; errors are ignored, because there is no other place where to report them."""
         try:
             self.stderr.write(_readable(data) if isinstance(data, str) else data)
             self.stderr.flush()
@@ -105,7 +105,7 @@ class Console:
 
     @staticmethod
     def _give_up(stream: "Any") -> None:
-        """Discard what is left in the stream's buffer; otherwise the interpreter would complain about it at its end."""
+        """Throw away what is left in the stream's buffer; otherwise the interpreter would complain about it at its end."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -124,7 +124,7 @@ def _readable(text: str) -> bytes:
 
 
 def _is_non_blocking(stream: "Any") -> bool:
-    """Whether a stream returns at once if nothing is there yet; other programs may have set it so."""
+    """Whether reading a stream returns at once if nothing is there yet; another program may have set that."""
     try:
         return not os.get_blocking(stream.fileno())
     except (OSError, AttributeError):
@@ -163,7 +163,7 @@ def show(word: str) -> str:
 
 
 def read_words() -> "List[str]":
-    """The words of this process's command line, from which `os.fsencode` makes the bytes that they were.
+    """The words of this process's command line; `os.fsencode` turns them back into the bytes that they were.
 
     PyPy reads them as UTF-8 whatever the locale is, and cannot encode them in the locale C.
     """
@@ -177,7 +177,7 @@ def read_words() -> "List[str]":
 
 
 def fill_standard_descriptors() -> None:
-    """Open those of the descriptors 0 to 2 that are closed on /dev/null, so that no socket or log gets their numbers."""
+    """Open /dev/null for each of the descriptors 0 to 2 that is closed, so that no socket or log gets its number."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""A job watched until it ends: what its server tells of it, look by look, and how it ended if that can still be known."""
+"""A job is watched until it ends: its server is asked again and again, and in the end how the job ended, if that is known."""
 from ..errors import GearmanError, ServerError
 from ..timers import growing_pause
 from .console import DONE, FAILED, NOT_KNOWN, Console
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     Story = Dict[str, Any]  # what AdminClient.result tells of a job
 
 _FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.05, 1.0  # seconds from one look to the next
-# What is not known of a job that is only remembered among the last ends of its function.
+# What nobody knows of a job whose end is all that is remembered, or of which a server tells no more than its status.
 _NOT_TOLD = dict.fromkeys(("priority", "state", "background", "age", "attempts", "joins", "size", "due", "schedule", "worker",
                            "waiting", "running", "progress", "keep"))  # type: Story
 
 
 def look_for_job(admin: "AdminClient", handle: bytes, function: "Optional[str]" = None) -> "Optional[Story]":
-    """All that the server knows of a job, which may have ended; None if it is not known.
+    """All that the server knows of a job, which may have ended; None if the server does not know the job.
 
-    `function` is its function's name if that is known.  Raises GearmanError.
+    `function` is the name of the job's function if the caller knows it.  Raises GearmanError.
     """
     try:
         return admin.result(handle)
@@ -35,7 +35,7 @@ def look_for_job(admin: "AdminClient", handle: bytes, function: "Optional[str]" 
 
 
 def _ends_of(admin: "AdminClient", handle: bytes, function: "Optional[str]") -> "List[Story]":
-    """How the attempts of a job ended that are remembered, the newest first."""
+    """How those attempts of a job ended that the server remembers, the newest first."""
     shown = handle.decode("utf-8", "backslashreplace")
     try:
         ends = admin.history(function=function)
@@ -45,14 +45,15 @@ def _ends_of(admin: "AdminClient", handle: bytes, function: "Optional[str]") -> 
 
 
 def has_ended(story: "Story") -> bool:
-    """Whether nothing more will become of a job by itself."""
+    """Whether a job has ended, or will not go on by itself."""
     return story["state"] in ("ended", "set aside")
 
 
 def follow_job(admin: "AdminClient", handle: bytes, sleep: "Callable[[float], None]") -> "Iterator[Story]":
-    """What a server tells of a job again and again, up to its end; of one that recurs, up to the end of a run.
+    """What a server tells of a job, asked again and again until the job ends or, if it recurs, until a run of it ends.
 
-    The last has an `end`, None if nobody knows how it ended; there is none if the job is not known.  Raises GearmanError.
+    The last story has the `end`, None if nobody knows how the job ended.  Nothing comes if the server does not know the job.
+    Raises GearmanError.
     """
     story = look_for_job(admin, handle)
     if story is None:
@@ -79,7 +80,7 @@ def follow_job(admin: "AdminClient", handle: bytes, sleep: "Callable[[float], No
 def first_that_knows(admins: "Sequence[AdminClient]", handle: bytes) -> "Optional[AdminClient]":
     """Which of several servers has a job, or has had it.
 
-    Raises GearmanError if none does, and one cannot be asked.
+    None if none has it; raises GearmanError if none has it and one could not be asked.
     """
     trouble = None  # type: Optional[GearmanError]
     for admin in admins:

@@ -20,7 +20,7 @@ _BAR_WIDTH = 40
 
 
 class Listings:
-    """Shows what one server tells: as text, or a JSON document for each answer.
+    """Shows what one server tells, as text or as a JSON document for each answer.
 
     `client` asks the same server what that does not tell an admin; `wall` tells unix time, `sleep` waits.
 
@@ -110,11 +110,11 @@ class Listings:
         width = terminal_width(self._console.stdout)
         if width is None and not has_ended(story):
             return " ".join(filter(None, (printable(story["handle"]), story["state"], _percent(story["progress"])))) + "\n"
-        # A line that the terminal breaks would be two, and the next look would not go where this one began.
+        # No line may be broken by the terminal: the next look goes up by the number of lines, to draw over this one.
         return "".join(line[:None if width is None else width - 1] + "\n" for line in self.about(story))
 
     def about(self, story: "Entry") -> "List[str]":
-        """All about a job, a line a fact."""
+        """All about a job, with a line for each fact."""
         facts = [("handle", story["handle"]), ("function", "(no name)" if story["function"] == "" else story["function"]),
                  ("unique", story["unique"]), ("state", self._state(story))]  # type: List[Tuple[str, Optional[str]]]
         progress = story["progress"]

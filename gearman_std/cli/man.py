@@ -1,4 +1,4 @@
-"""The command `help`: what a command is for and all its options, as its own --help shows them, or as a page for `man`."""
+"""The command `help`: shows what a command is for and all its options, as its --help does, or as a page for `man`."""
 from ..version import VERSION
 from .console import DONE, PROGRAM, Console
 from .options import CommandLine, Option, UsageError, did_you_mean, note_rows
@@ -21,7 +21,7 @@ _HELP_STATUSES = """
 2  there is no such command
 """
 
-# What roff would take for an order, a hyphen or a quotation mark of print.
+# Letters that roff would take for a request, or print as another letter, such as a hyphen or a curly quotation mark.
 _ESCAPES = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "^": "\\(ha", "~": "\\(ti", "`": "\\(ga"}
 
 
@@ -47,7 +47,7 @@ def run_help(console: Console, arguments: "Sequence[str]", described: "Described
 
 
 def make_man_page(line: CommandLine, purpose: str, others: "Sequence[str]" = ()) -> str:
-    """The page of a command, which names others at its end."""
+    """The page of a command; at its end it names the other pages."""
     title = _page_name(line.name)
     lines = [".TH %s 1 \"\" \"gearman_std %s\" \"Gearman\"" % (_roff_word(title.upper()), VERSION), ".SH NAME",
              "%s \\- %s" % (_roff(title), _roff(purpose)), ".SH SYNOPSIS", ".nf"]
@@ -81,11 +81,11 @@ def _roff_label(option: Option) -> str:
 
 
 def _roff(text: str) -> str:
-    """A text that roff shows as it is."""
+    """A text, written so that roff prints it as it is."""
     shown = "".join(_ESCAPES.get(letter, letter if letter < "\x7f" else "\\[u%04X]" % ord(letter)) for letter in text)
     return "\\&" + shown if shown.startswith(".") else shown
 
 
 def _roff_word(text: str) -> str:
-    """A text as one word of a roff request."""
+    """A text, written so that it is one argument of a roff request."""
     return '"%s"' % _roff(text).replace('"', "\\(dq")

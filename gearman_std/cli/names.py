@@ -1,4 +1,4 @@
-"""The names of gearmand's programs: under such a name this program is that one, and `install-names` makes links for that."""
+"""The names of gearmand's programs: started under one of them, this program is that one; `install-names` makes links."""
 import os
 import re
 import sys
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Sequence
 
-# What each of them is here.
+# Which command of this program each of them is.
 OLD_NAMES = {"gearmand": "server", "gearman": "client", "gearadmin": "admin"}  # type: Dict[str, str]
 _SINGLE_FILE = "gearman_std.py"
 
@@ -31,7 +31,7 @@ gearman-std install-names --remove /usr/local/bin
 
 
 def find_old_name(argv: "Sequence[str]", first: str) -> str:
-    """The one of these names under which a process was started, "" for none.
+    """The name of these under which the process was started, "" for none.
 
     `argv` is the command line as Python shows it; `first` is its first word as the system has it, which `exec -a` and service
     managers can set.  `first` does not count if the command line says which command is meant.

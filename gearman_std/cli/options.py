@@ -86,7 +86,7 @@ class CommandLine:
     """The options of one command, in groups, and its help.
 
     With `once`, an option that is given twice is an error unless it may be repeated.  If there are `abbreviated` names, an
-    option may be cut short, as long as that fits only one of those names or, if it fits none of them, only one name.
+    option may be cut short.  The full name is looked for among these names first, then among all; only one may fit.
 
     Owner: nobody, it does not change.
     """
@@ -211,7 +211,11 @@ class CommandLine:
 
 
 def note_rows(text: str) -> "List[List[str]]":
-    """The rows of a note: a sentence, a command, or either with two blanks and its meaning; an indented line continues that."""
+    """The rows of a note, as [label, meaning].
+
+    Two blanks separate a label, such as a command, from its meaning, which may be empty.  An indented line continues the
+    meaning of the row above.
+    """
     rows = []  # type: List[List[str]]
     for line in text.strip("\n").split("\n"):
         label, _, meaning = line.partition("  ")
@@ -242,9 +246,9 @@ def _note_lines(text: str, width: int) -> "List[str]":
 
 
 def did_you_mean(word: str, words: "Iterable[str]") -> str:
-    """What to add to the error about an unknown word, if a known one is similar."""
+    """What to add to an error about an unknown word: a known one that is similar, or nothing."""
     from difflib import get_close_matches
-    by_name = {one.lstrip("-"): one for one in words if len(one) > 2}  # dashes do not make words similar
+    by_name = {one.lstrip("-"): one for one in words if len(one) > 2}  # common dashes do not make words similar
     guesses = get_close_matches(word.lstrip("-"), by_name, 1, 0.55) if len(word) > 2 else []
     return " (did you mean %s?)" % by_name[guesses[0]] if guesses else ""
 

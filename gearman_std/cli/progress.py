@@ -1,4 +1,4 @@
-"""What `client` tells of many jobs: how far they are, which inputs failed, and a file of these that can be run again."""
+"""What `client` tells about many jobs: how many are done, which inputs failed; and a file of these, to run them again."""
 import os
 import stat
 import time
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 
 _REDRAW = 0.2         # seconds between two bars on a terminal
-_LINE_EVERY = 10.0    # seconds between two lines where there is none
+_LINE_EVERY = 10.0    # seconds between two lines where there is no terminal
 _SHOWN_OF_INPUT = 60  # letters of an input that failed
 _BAR_COLUMNS = 22
 
 
 class Progress:
-    """How many jobs have ended, told on standard error; `total` is None if nobody knows how many there will be.
+    """Tells on standard error how many jobs have ended; `total` is None if nobody knows how many there will be.
 
     Owner: the thread that runs the command.
     """
@@ -38,21 +38,21 @@ class Progress:
         return "<Progress: %d done, %d failed>" % (self.done, self.failed)
 
     def note(self, failed: bool) -> None:
-        """A job has ended."""
+        """Note that a job has ended."""
         self.failed += failed
         self.done += not failed
         if self._clock() - self._told >= (_REDRAW if self._terminal else _LINE_EVERY):
             self._tell()
 
     def end(self) -> None:
-        """Tell the last time."""
+        """Tell it for the last time."""
         self._tell()
         if self._terminal:
             self._console.warn("\n")
             self._drawn = False
 
     def hide(self) -> None:
-        """Something else is to be written."""
+        """Make room on the terminal for something else that is to be written."""
         if self._drawn:
             self._console.warn("\r\x1b[K")
             self._drawn = False
@@ -67,7 +67,7 @@ class Progress:
         self._drawn = True
 
     def text(self) -> str:
-        """What there is to tell, in a line."""
+        """What there is to tell, in one line."""
         ended, passed = self.done + self.failed, self._clock() - self._began
         rate = ended / passed if passed > 0 else 0.0
         parts = ["%d done, %d failed" % (self.done, self.failed)]
@@ -81,9 +81,9 @@ class Progress:
 
 
 class Inputs:
-    """The inputs that are not done yet; those that failed are told of, and written to a file if there is one.
+    """The inputs that are not done yet.  Each one that fails is named on standard error, and written to a file if there is one.
 
-    At the end the file has all that is not done, also what was not submitted yet if standard input is a file.
+    At the end the file has all inputs that are not done; if standard input is a file, also those that were not submitted yet.
 
     Owner: the thread that runs the command.
     """
@@ -106,7 +106,7 @@ class Inputs:
         return "<Inputs: %d not done>" % len(self._pending)
 
     def count(self, workloads: "Iterable[bytes]") -> "Iterator[bytes]":
-        """The inputs, each of which counts as not done from now on."""
+        """The inputs, one by one; from the moment at which one is taken, it counts as not done."""
         for workload in workloads:
             self.last += 1
             self._pending[self.last] = workload
@@ -114,16 +114,16 @@ class Inputs:
             yield workload
 
     def done(self, number: int) -> None:
-        """A job of an input is done."""
+        """Note that a job of an input is done."""
         self._left[number] -= 1
         if not self._left[number]:
             self._pending.pop(number, None)
             del self._left[number]
 
     def fail(self, number: int) -> None:
-        """A job of an input failed."""
+        """Note that a job of an input failed, and tell of it."""
         workload = self._pending.pop(number, None)
-        if workload is None:  # another function's job of it failed already
+        if workload is None:  # another function's job for this input has failed already
             self.done(number)
             return
         shown = workload[:4 * _SHOWN_OF_INPUT].decode("utf-8", "backslashreplace").rstrip("\r\n")
@@ -132,7 +132,7 @@ class Inputs:
         self.done(number)
 
     def close(self, rest: "Iterator[bytes]") -> None:
-        """Write what is not done; `rest` gives what was not read yet."""
+        """Write the inputs that are not done; `rest` gives those that were not read yet."""
         if self._file is None:
             return
         try:
@@ -150,7 +150,7 @@ class Inputs:
 
 
 def is_file(stream: "Any") -> bool:
-    """Whether all that can be read of a stream is there already."""
+    """Whether a stream is a file, so that all that can be read of it is there already."""
     there = _status_of_stream(stream)
     return there is not None and stat.S_ISREG(there.st_mode)
 

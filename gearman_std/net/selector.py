@@ -8,24 +8,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
-MOST_ENDED = 256  # sockets whose other end is gone that are told of at once, as each of them may cost much
-
-MOST_READY = 512  # where the system does not tell which those are: sockets that are told of at once
+# One call of `select` returns at most this many sockets whose other end is gone, because each of them may cost much.
+MOST_ENDED = 256
+# The same for ready sockets of any kind, where the system does not tell which have lost their other end.
+MOST_READY = 512
 
 
 class BoundedSelector(selectors.DefaultSelector):
-    """A selector that tells of MOST_READY sockets at once, and of more that are ready in turn.
+    """A selector whose `select` returns at most MOST_READY sockets; if more are ready, they take turns.
 
     Owner: whoever made it.
     """
 
-    _turn = 0  # of the first of those that are ready, the next time
+    _turn = 0  # where the next answer begins among the sockets that are ready
 
     def __repr__(self) -> str:
         return "<BoundedSelector of %d>" % len(self.get_map() or ())
 
     def select(self, timeout: "Optional[float]" = None) -> "List[Tuple[SelectorKey, int]]":
-        """As every selector's, but for the bound."""
+        """Like `select` of every selector, with at most MOST_READY sockets."""
         ready = super().select(timeout)
         if len(ready) <= MOST_READY:
             return ready
@@ -39,13 +40,13 @@ if hasattr(select, "epoll"):
     _READ_MASK, _WRITE_MASK = select.EPOLLIN | _END_MASK, select.EPOLLOUT
     _MASKS = (0, _READ_MASK, _WRITE_MASK, _READ_MASK | _WRITE_MASK)  # by the events asked for
     _ENDED_MASK = _END_MASK | select.EPOLLHUP | select.EPOLLERR
-    _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}  # all else is news for both
+    _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}  # else both
 
     class PatientSelector(selectors.BaseSelector):
-        """A selector that tells of all sockets that are ready, but only of MOST_ENDED at once whose other end is gone.
+        """A selector whose `select` returns all ready sockets, but at most MOST_ENDED of those whose other end is gone.
 
-        Of more of those it tells in turn, so that who is there does not wait for thousands who have left together.  The data
-        of those that it did not tell of the last time is in `held_back`.
+        If there are more of these, they take turns: peers that are still there do not have to wait for thousands that left
+        together.  `held_back` has the data of the sockets that were left out the last time.
 
         Owner: whoever made it.
         """
@@ -53,14 +54,14 @@ if hasattr(select, "epoll"):
         def __init__(self) -> None:
             self._epoll = select.epoll()
             self._keys = {}  # type: Dict[int, SelectorKey] # by descriptor
-            self._turn = 0   # of the first of those whose end is gone, the next time
-            self.held_back = []  # type: List[Any] # one list for ever
+            self._turn = 0   # where the next answer begins among those whose other end is gone
+            self.held_back = []  # type: List[Any] # always the same list
 
         def __repr__(self) -> str:
             return "<PatientSelector of %d>" % len(self._keys)
 
         def register(self, fileobj: "Any", events: int, data: "Any" = None) -> SelectorKey:
-            """As every selector's."""
+            """The same as `register` of every selector."""
             key = SelectorKey(fileobj, fileobj.fileno(), events, data)
             if key.fd in self._keys:
                 raise KeyError("%r is registered already" % (fileobj,))
@@ -69,7 +70,7 @@ if hasattr(select, "epoll"):
             return key
 
         def modify(self, fileobj: "Any", events: int, data: "Any" = None) -> SelectorKey:
-            """As every selector's."""
+            """The same as `modify` of every selector."""
             before = self._keys[fileobj.fileno()]
             if events != before.events:
                 self._epoll.modify(before.fd, _MASKS[events])
@@ -77,17 +78,17 @@ if hasattr(select, "epoll"):
             return key
 
         def unregister(self, fileobj: "Any") -> SelectorKey:
-            """As every selector's."""
+            """The same as `unregister` of every selector."""
             key = self._keys.pop(fileobj.fileno())
             try:
                 self._epoll.unregister(key.fd)
-            except FileNotFoundError:  # it was closed, and its number is another's
+            except FileNotFoundError:  # it was closed, and another file may have its number now
                 pass
             return key
 
         def select(self, timeout: "Optional[float]" = None) -> "List[Tuple[SelectorKey, int]]":
-            """As every selector's, but for its patience."""
-            # Up to the next millisecond, or it would look again and again in the last one.
+            """Like `select` of every selector, with at most MOST_ENDED sockets whose other end is gone."""
+            # Rounded up to a whole millisecond: rounded down to 0, it would not wait at all in the last one.
             wait = -1.0 if timeout is None else ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0.0
             keys, ready = self._keys, []
             if self.held_back:
@@ -112,11 +113,11 @@ if hasattr(select, "epoll"):
             return [pair for pair in found if not pair[1] & _ENDED_MASK] + ended[first:self._turn]
 
         def get_map(self) -> "Dict[Any, SelectorKey]":
-            """As every selector's."""
+            """The same as `get_map` of every selector."""
             return {key.fileobj: key for key in self._keys.values()}
 
         def close(self) -> None:
-            """As every selector's."""
+            """The same as `close` of every selector."""
             self._epoll.close()
             self._keys.clear()
 else:

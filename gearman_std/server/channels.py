@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _logger_channels = logging.getLogger("gearman_std.server")
 
-READ_SIZE = 65536       # bytes read from a peer at once, but for large packets
+READ_SIZE = 65536       # bytes read from a peer at once, except for large packets
 GENEROUS = 64           # peers with half a packet, up to which each gets room for 1 MiB at once
 JOIN_PIECES = 64        # more small packets than that for one peer are looked at more closely before they are joined
 TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
@@ -61,8 +61,8 @@ class Channels:
         self.held_up = None          # type: Optional[Dict[Channel, None]] # by the reading of the store; None when that is over
         self.returning = deque()     # type: Deque[Channel] # those of them that have still to be taken back, when it is over
         self.turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
-        self.leaving = deque()       # type: Deque[Peer] # who is gone, and has still to be undone
-        self.unread = {}             # type: Dict[Channel, None] # what TLS holds of them, the selector does not see
+        self.leaving = deque()       # type: Deque[Peer] # who is gone, and of whom the core has still to forget what it knows
+        self.unread = {}             # type: Dict[Channel, None] # whose data TLS holds, where the selector does not see it
         self.gathering = []          # type: List[Peer] # those whose output waits for more of it
         self.gather_until = 0.0
         self.suspended = False       # nothing is sent before that is proved anew
@@ -84,12 +84,12 @@ class Channels:
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do though nothing happens."""
+        """Whether there is work to do even if no socket is ready."""
         return bool(self.turns or self.leaving or self.returning or self.unread)
 
     @property
     def answering(self) -> bool:
-        """Whether somebody is still to get something that was asked for."""
+        """Whether some peer still waits for something that it asked for."""
         return any(channel.backlog for channel in self.unfinished) or any(channel.peer.errand for channel in self.turns)
 
     def open(self, selector: "Any", clock: "Callable[[], float]") -> None:
@@ -104,7 +104,7 @@ class Channels:
     # --------------------------------------------------------------------------------------------------------- reading
 
     def read(self, channel: Channel) -> None:
-        """Read once from a peer, and obey, unless it is much."""
+        """Read once from a peer and obey what it sent; of many packets, the rest waits for a turn."""
         reader = channel.reader
         if channel.waiting:
             return  # there is enough of it to obey already
@@ -146,7 +146,7 @@ class Channels:
             self._give_up(channel)
 
     def read_on(self) -> None:
-        """Another turn for those whose data waits where the selector does not see it."""
+        """Give another turn to peers whose data waits where the selector does not see it."""
         unread, self.unread = self.unread, {}
         for channel in unread:
             if channel.state is not CLOSED:

@@ -1,6 +1,6 @@
-"""What packets and text commands mean, in words: who sends a packet, what its arguments are, what who gets it is to do.
+"""What packets and text commands mean, in words: who sends a packet, what its arguments are, what its receiver is to do.
 
-The numbers, names and arguments' names are those of the table in `protocol`; this one is for whoever explains the protocol.
+The numbers and names are in the table of `protocol`; the tables here are for programs that explain the protocol.
 """
 from collections import namedtuple
 
@@ -20,15 +20,15 @@ CLIENT, WORKER, SERVER = "client", "worker", "server"
 Meaning = namedtuple("Meaning", "ways says arguments expected answers later errors")
 Meaning.__doc__ = """What a packet means.
 
-`ways` are pairs of who sends it and who gets it; `says` is what it says; `arguments` has a few words for each of its arguments;
-`expected` tells what who gets it is to do, by who that is.  `answers` are the packets of which exactly one comes back, in the
-order of the requests, unless an ERROR does; `later` those that may follow at any time because of it, from who got it.
-`errors` are the codes of the ERRORs that answer this packet in particular; those of `GENERAL_ERRORS` answer any.
+`ways` are pairs of a sender and a receiver; `says` is what the packet says; `arguments` has a few words for each argument;
+`expected` says for each receiver what that is to do.  If there are `answers`, exactly one of them comes back, or an ERROR, in
+the order of the requests.  The packets in `later` may follow at any time, from the receiver.  `errors` are the codes of ERRORs
+that answer this packet in particular; those of `GENERAL_ERRORS` may answer any packet.
 """
 
 TextMeaning = namedtuple("TextMeaning", "says listing")
-TextMeaning.__doc__ = """What a text command means: what it says, and whether a listing answers it, which ends with a line of
-one dot, or one line; a line that begins with ERR is the whole answer in either case."""
+TextMeaning.__doc__ = """What a text command means: `says` is what it says.  With `listing`, the answer is lines up to one that
+has only a dot, else it is one line.  In both cases a line that begins with ERR is the whole answer."""
 
 _FROM_CLIENT = ((CLIENT, SERVER),)
 _FROM_WORKER = ((WORKER, SERVER),)
