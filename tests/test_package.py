@@ -260,9 +260,11 @@ def test_the_folder_and_an_archive_of_it_are_programs(sources, tmp_path):
     import zipapp
     assert gearman_std.__version__ in python(sources, "--version", cwd=str(tmp_path), env={})
     shutil.copytree(sources, str(tmp_path / "source" / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
-    zipapp.create_archive(str(tmp_path / "source"), str(tmp_path / "gearman.pyz"), main="gearman_std.cli:main")
-    printed = python(str(tmp_path / "gearman.pyz"), "demo", cwd=str(tmp_path), env={})
+    archive = str(tmp_path / "gearman.pyz")
+    zipapp.create_archive(str(tmp_path / "source"), archive, main="gearman_std.cli:run_and_exit")
+    printed = python(archive, "demo", cwd=str(tmp_path), env={})
     assert "gearman.pyz" in printed and "1 jobs in" in printed
+    assert subprocess.call([sys.executable, archive, "--nothing"], stderr=subprocess.DEVNULL, cwd=str(tmp_path)) == 2
 
 
 def test_no_syntax_newer_than_3_6(sources):

@@ -2,6 +2,6 @@
 
 Imports everything.
 """
-from .cli import main
+from .cli import main, run_and_exit
 
-__all__ = ["main"]
+__all__ = ["main", "run_and_exit"]

@@ -117,6 +117,11 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
     return run_command(console, _let_signals_in(name, _run_none), [name])
 
 
+def run_and_exit() -> None:
+    """Run the command line of this process and end it with the exit status; `zipapp` ignores what a function returns."""
+    sys.exit(main())
+
+
 def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
     """Run as one of gearmand's programs."""
     name = OLD_NAMES[old_name]
