@@ -224,8 +224,9 @@ def test_a_signal_ends_the_full_screen_and_leaves_the_terminal_as_it_was(number,
             while not shown.endswith(b"\x1b[?1l\x1b>"):  # what xterm is told last
                 shown += os.read(ours, 65536)
         finally:
-            watching.kill()
-            watching.communicate()
+            if watching.poll() is None:
+                watching.kill()
+                watching.communicate()
             os.close(ours)
             os.close(theirs)
 
