@@ -16,7 +16,7 @@ from gearman_std.worker.worker import Worker
 
 from patience import until
 
-WAIT = 10  # seconds until something that must happen is given up
+WAIT = 20  # seconds until something that must happen is given up
 
 
 class Peer:

@@ -393,3 +393,16 @@ def test_a_recurring_job_whose_next_time_is_beyond_the_calendar_is_set_aside(wor
     worker.says(WORK_COMPLETE, b"H:x:1", b"").hears()
     (handle, error), = world.aside()
     assert handle == b"H:x:1" and error == b"The schedule never comes due"
+
+
+def test_who_joined_a_job_that_was_set_aside_is_told_once_also_when_it_is_requeued(make_world):
+    world = make_world(policy=FunctionPolicy(retries=1))
+    listener, admin = world.connects(), world.connects()
+    handle = world.connects().submits_bg(b"f", b"u")
+    assert listener.submits(b"f", b"u") == handle
+    world.loses(1)
+    listener.hears((WORK_FAIL, handle))
+    assert not listener.peer.watching and admin.asks(b"requeue all") == b"OK 1\r\n"
+    worker = world.worker(b"f")
+    worker.says(WORK_COMPLETE, worker.grabs(), b"r")
+    listener.hears()

@@ -39,6 +39,14 @@ def test_with_the_unique_dash_the_workload_is_the_key(world):
     client.hears(*[(WORK_COMPLETE, first, b"r")] * 2)
 
 
+def test_equal_large_workloads_are_one_job_for_a_dash_too(world):
+    """They are views of what was received, which have no hash."""
+    client = world.connects()
+    for _ in range(2):
+        world.core.receive(client.peer, [(SUBMIT_JOB, [b"f", b"-", memoryview(bytearray(100000))])])
+    client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
+
+
 def test_with_the_unique_dash_an_empty_workload_never_coalesces(world):
     client = world.connects()
     assert client.submits(b"f", b"-", b"") != client.submits(b"f", b"-", b"")
