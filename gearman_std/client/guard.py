@@ -1,8 +1,8 @@
 """An object that one thread at a time changes, and that is mended when an exception has left it half changed.
 
 Python can raise anywhere: a signal's handler between any two instructions, RecursionError at every call, MemoryError at every
-allocation.  A lock that is taken by one instruction and released by another may then stay locked for ever.  So this one knows
-which thread has it, and that counts only as long as the call that took it goes on.
+allocation.  A lock that is taken by one instruction and released by another may then stay locked for ever.  So there is no lock
+here: the thread whose turn it is is written down, and that counts only while the call goes on that wrote it.
 """
 import os
 import sys
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Optional
     from types import CodeType
 
-_TURN_PATIENCE = 1.0  # seconds after which a thread wants its turn no more: whoever has it runs a signal's handler, or the like
-_TURN_LOOK = 0.05     # seconds after which a thread that waits for its turn looks whether it was forgotten
+_TURN_PATIENCE = 1.0  # seconds for which a thread waits for its turn, as whoever has it may be within a signal's handler
+_TURN_LOOK = 0.05     # seconds after which a thread that waits for its turn looks itself, lest nobody has woken it
 
 
 def goes_on(thread: int, code: "CodeType", name: str, value: "Any", times: int = 1) -> bool:
@@ -52,7 +52,7 @@ class Guarded:
 
     def _start_turns(self) -> None:
         self._turn = {}             # type: Dict[int, int] # the thread that has the turn, under 0
-        self._queue = deque()       # type: Deque[Any] # locks that those wait for who want it
+        self._queue = deque()       # type: Deque[Any] # the locks of those who wait for it
         self._healing = threading.Lock()
 
     def __repr__(self) -> str:
@@ -152,14 +152,14 @@ class Guarded:
         except IndexError:
             return  # another thread woke it
 
-    # ------------------------------------------------------------------------------------------------- for those derived of it
+    # --------------------------------------------------------------------------------------------------------- for subclasses
 
     def _mend(self, error: "Optional[BaseException]") -> None:
         """End what an exception has left half changed."""
         self._changing = None
 
     def _shut(self) -> None:
-        """It was closed: let go of everything.  Called after each change from then on."""
+        """Let go of everything; called after each change of what was closed."""
 
     def _leave_to_parent(self) -> None:
         """This is the child of a fork: what there was is the parent's."""

@@ -47,7 +47,7 @@ def read_status(answer: "Sequence[Data]") -> "Optional[JobStatus]":
 
 
 class Request:
-    """A question to one server: its answer's arguments, or the error.
+    """A question to one server, and the arguments of its answer, or the error that came instead.
 
     Owner: the client's lock.
     """
@@ -67,11 +67,11 @@ class Request:
         return self.answer is not None or self.error is not None
 
     def answered(self, arguments: "Sequence[Data]") -> None:
-        """The server has answered."""
+        """The server has answered, not with an error."""
         self.answer = arguments
 
     def refused(self, error: "GearmanError") -> None:
-        """It has not, or with an error."""
+        """The server has answered with an error, or will not answer."""
         self.error = error
 
 

@@ -1,7 +1,7 @@
 """All connections of a client.
 
-There is no thread behind it: see the module wait.  The network is changed inside `exclusively` only, by one thread at a time.
-Connecting, waiting for input and callbacks take time, and come between two changes.  An exception inside a change ends the
+There is no thread behind it: see the module wait.  The network is changed within `exclusively` only, by one thread at a time.
+What takes time comes between two changes: connecting, waiting for input, callbacks.  An exception within a change ends the
 connection that was being changed.
 """
 import logging
@@ -16,7 +16,7 @@ from ..net.connection import Deadline
 from ..net.forks import leave_in_children
 from .guard import goes_on
 from .link import APART, Link, Request
-from .ring import Ring
+from .servers import Servers
 from .submission import MAX_MOVES, SUBMITTED, UNPLACED, Finished, Submission
 from .wait import LONGEST_READ, Reading, Waiters
 
@@ -33,8 +33,8 @@ _logger_network = logging.getLogger("gearman_std.client")
 
 _MAX_UNSENT = 4194304   # bytes that may wait to be sent to one server before a submit waits for them
 _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent
-_IDLE = 0.01            # seconds without a word from a server after which its connection may have been closed unseen
-_LEAST_CONNECT = 0.01   # seconds to connect in, for one who does not wait at all
+_IDLE = 0.01            # seconds after which a connection that nobody has read from may have been closed unseen
+_LEAST_CONNECT = 0.01   # seconds in which to connect where the caller does not wait at all
 
 
 _fork_lock = threading.Lock()  # held while a network finds itself in another process
@@ -49,13 +49,11 @@ class Network(Waiters):
     def __init__(self, addresses: "Sequence[Address]", connect_timeout: "Optional[float]", command_timeout: "Optional[float]",
                  tls: "Any", system: "System") -> None:
         super().__init__(system.clock)
-        self.links = [Link(address) for address in addresses]
+        self.servers = Servers(addresses, system.random(), system.clock)
         self._connect_timeout = connect_timeout
         self.command_timeout = command_timeout
         self._tls = tls
         self._system = system
-        self._next = int(system.random() * len(self.links))
-        self._ring = Ring([join_address(address) for address in addresses]) if len(addresses) > 1 else None
         self._failures = 0         # attempts to connect that failed
 
     def __repr__(self) -> str:
@@ -63,6 +61,11 @@ class Network(Waiters):
             "%s%s" % (join_address(link.address), "" if link.connection else " (not connected)") for link in self.links)
 
     # ------------------------------------------------------------------------------------------ called by any thread
+
+    @property
+    def links(self) -> "List[Link]":
+        """The links to its servers."""
+        return self.servers.links
 
     def open(self, address: "Address", timeout: "Optional[float]") -> "Connection":
         """Connect to a server.  Raises NoServer, ConnectTimeout."""
@@ -90,7 +93,7 @@ class Network(Waiters):
         """
         try:
             if submission.callbacks is not None:
-                submission.callbacks.ring = self.ring
+                submission.callbacks.note = self.note_calls
             choices = self.exclusively(self._place, submission, links, send)
             if choices is not None:
                 self._connect_and_place(submission, limit, choices, send)
@@ -116,7 +119,7 @@ class Network(Waiters):
 
     def candidates(self, plan: "Plan", workload: "Data") -> "List[Link]":
         """The links in the order in which a job may go to them."""
-        return self.exclusively(self._candidates, plan, workload, False)  # type: ignore[no-any-return]
+        return self.exclusively(self.servers.choose, plan, workload, False)  # type: ignore[no-any-return]
 
     def confirm(self, submission: Submission, limit: Deadline) -> None:
         """Wait until the server has answered the submit; raise the error if it refused it, JobTimeout if the limit is over."""
@@ -125,13 +128,9 @@ class Network(Waiters):
         if submission.handle is None and submission.error is not None:
             raise submission.error.with_traceback(None)
 
-    def best_first(self, links: "List[Link]") -> "List[Link]":
-        """The links in their order, except that those that failed lately come last."""
-        now = self.clock()
-        return sorted(links, key=lambda link: link.connection is None and link.retry_at > now)
-
     def connect_deadline(self, limit: Deadline, shares: int = 1) -> Deadline:
-        """When the time to connect is over, at the latest with the limit; if the time has several shares, of the first one."""
+        """By when to be connected: within the connect time-out, or the limit if that is earlier; if that time is for several
+        attempts, which have equal `shares` of it, by the end of the first."""
         choices = [left / shares for left in (self._connect_timeout, limit.left()) if left is not None]
         return self._new_deadline(min(choices) if choices else None)
 
@@ -173,7 +172,7 @@ class Network(Waiters):
         raise NoServer("lost the connection to %s at once" % join_address(choices[-1].address))
 
     def _connect(self, link: Link, deadline: Deadline, counts: bool = True) -> None:
-        """Connect a link unless it is connected; with `counts`, a server that does not answer in that time counts as failed.
+        """Connect a link unless it is connected.  A server that does not answer in that time counts as failed, if it `counts`.
 
         Raises NoServer, ConnectTimeout, ClientBusy.
         """
@@ -202,9 +201,9 @@ class Network(Waiters):
         """Whether a thread that has claimed a link is still connecting it."""
         return link.connecting == thread and goes_on(thread, Network._connect.__code__, "link", link, times)
 
-    def _house(self, deadline: Deadline) -> None:
+    def _place_again(self, deadline: Deadline) -> None:
         """Place the jobs whose connection broke, as many as there is time for."""
-        link = self.exclusively(self._place_homeless)
+        link = self.exclusively(self._place_displaced)
         if link is not None:
             left, patience = deadline.left(), self._connect_timeout
             limit = Deadline(None if left is None else max(left, _LEAST_CONNECT), self.clock)
@@ -214,7 +213,7 @@ class Network(Waiters):
                 return  # which is known here already
 
     def _ease(self, link: Link, connection: "Connection", limit: Deadline) -> None:
-        """Wait until not so much is waiting to be sent to a server, but not beyond the limit."""
+        """Wait until less is waiting to be sent to a server, but not beyond the limit."""
         try:
             self.wait(lambda: link.connection is not connection
                       or connection.queued - connection.sent <= _MAX_UNSENT, limit)
@@ -258,8 +257,8 @@ class Network(Waiters):
             except BlockingIOError:
                 pass  # another one was quicker
         if self._others:
-            self._wake_others(tuple(self._ringing))
-        if self._reading is reading and not (over is True or over() or self._ringing or self._homeless or self._notes):
+            self._wake_others(tuple(self._with_calls))
+        if self._reading is reading and not (over is True or over() or self._with_calls or self._displaced or self._notes):
             return True
         self._stop_reading(reading, True)
         return False
@@ -326,33 +325,14 @@ class Network(Waiters):
 
     # ---------------------------------------------------------------------------------------- changes: which server
 
-    def _candidates(self, plan: "Plan", workload: "Data", settle: bool = True) -> "List[Link]":
-        """The links in the order in which a job may go to them, those that lately failed last; with `settle`, only the first
-        if that is connected."""
-        links, ring = self.links, self._ring
-        if ring is None:
-            return links
-        key = (plan.function, plan.unique) if plan.unique != b"-" else (plan.function, plan.unique, workload)
-        if plan.unique:
-            nearest = links[ring.nearest(*key)]
-        else:
-            self._next = (self._next + 1) % len(links)
-            nearest = links[self._next]
-        if settle and nearest.connection is not None:
-            return [nearest]
-        if plan.unique:
-            links = [links[index] for index in ring.walk(*key)]
-        else:
-            links = links[self._next:] + links[:self._next]
-        return self.best_first(links)
-
     def _place(self, submission: Submission, links: "Optional[List[Link]]", send: bool) -> "Optional[List[Link]]":
         """Give a submission to the server it should go to; if that is not connected, return those it may go to."""
+        servers = self.servers
         if self._reading is None:
-            for link in links or self.links:
+            for link in links or servers.links:
                 if link.connection is not None:
                     self._notice_end(link)
-        choices = links or (self.links if self._ring is None else self._candidates(submission.plan, submission.workload))
+        choices = links or (servers.links if servers.ring is None else servers.choose(submission.plan, submission.workload))
         return None if self._put(submission, choices[0], send) else choices
 
     def _put(self, submission: Submission, link: Link, send: bool) -> bool:
@@ -397,7 +377,7 @@ class Network(Waiters):
         if link.connection is not None and self._reading is None and self.clock() - link.heard > _IDLE:
             self._transfer(link)
             if self._others:
-                self._wake_others(tuple(self._ringing))
+                self._wake_others(tuple(self._with_calls))
             self._poke()  # a thread that has begun to read meanwhile
 
     def _claim(self, link: Link, me: int) -> "Optional[int]":
@@ -438,30 +418,30 @@ class Network(Waiters):
             self._version += 1
         self._settle()
 
-    def _place_homeless(self) -> "Optional[Link]":
+    def _place_displaced(self) -> "Optional[Link]":
         """Give jobs whose connection broke to servers that are connected; return the next to be connected for that."""
-        while self._homeless:
-            submission = self._homeless[0]
+        while self._displaced:
+            submission = self._displaced[0]
             if submission.state is UNPLACED:
-                failure = self._find_home(submission)
+                failure = self._find_server(submission)
                 if isinstance(failure, Link):
                     return failure
                 if failure is not None:
-                    self._refuse_homeless(submission, failure)
-            self._homeless.popleft()  # only now: an exception before must not lose it
+                    self._refuse_displaced(submission, failure)
+            self._displaced.popleft()  # only now: an exception before must not lose it
         self._settle()
         return None
 
-    def _find_home(self, submission: Submission) -> "Optional[Union[Link, GearmanError]]":
+    def _find_server(self, submission: Submission) -> "Optional[Union[Link, GearmanError]]":
         """Give a submission to a server; otherwise return which one to connect, or why there is none."""
         failure = None  # type: Optional[GearmanError]
         if submission.moves > MAX_MOVES:
             return submission.loss or NoServer("the call that submitted it was interrupted")
-        for link in self._candidates(submission.plan, submission.workload):
+        for link in self.servers.choose(submission.plan, submission.workload):
             if self._put(submission, link, True):
                 return None
             if link.failure_number <= submission.failures:  # it was not tried since
-                if submission.home_by is not None and not submission.home_by.over:
+                if submission.place_by is not None and not submission.place_by.over:
                     return link
                 failure = ConnectTimeout("%s did not answer in time" % join_address(link.address))
             else:
@@ -516,9 +496,9 @@ class Network(Waiters):
         for link in self.links:
             if link.connection is not None:
                 self._lose(link, ServerLost("the client was closed"))
-        while self._homeless:
-            self._refuse_homeless(self._homeless[0], ServerLost("the client was closed"))
-            self._homeless.popleft()
+        while self._displaced:
+            self._refuse_displaced(self._displaced[0], ServerLost("the client was closed"))
+            self._displaced.popleft()
         self._settle()
         if self._waker is not None and self._reading is None:
             for end in self._waker:
@@ -534,7 +514,7 @@ class Network(Waiters):
                 return  # another thread has done this
             leave_in_children(self)
             waiting = [waiting for link in self.links if link.connection is not None for waiting in link.session.waiting()]
-            waiting += [(submission, False) for submission in self._homeless]
+            waiting += [(submission, False) for submission in self._displaced]
             for link in self.links:
                 if link.state is not APART:
                     link.left()
@@ -561,13 +541,13 @@ class Network(Waiters):
             submission.loss = error
         safe = submission.loss is None or submission.plan.idempotent
         if safe and submission.moves < MAX_MOVES and not self.closed and not isinstance(error, CommandTimeout):
-            self._homeless.append(submission)
+            self._displaced.append(submission)
             submission.displaced(self._failures, self._new_deadline(self._connect_timeout))
         else:
-            self._refuse_homeless(submission, error)
+            self._refuse_displaced(submission, error)
 
     @staticmethod
-    def _refuse_homeless(submission: Submission, error: GearmanError) -> None:
+    def _refuse_displaced(submission: Submission, error: GearmanError) -> None:
         """End a job that no server accepted; if one may have done so before it was lost, the error says it."""
         loss = submission.loss
         if submission.ended:

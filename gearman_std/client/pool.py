@@ -65,7 +65,8 @@ class NetworkPool:
 
     def submit(self, submission: "Submission", limit: Deadline, require_worker: bool,
                moved: "Callable[[Network], None]") -> None:
-        """Give a submission to the first network; to a spare one if this thread, or for long another, is busy inside the first.
+        """Give a submission to the first network, or to a spare one if this thread was interrupted within the first, or another
+        thread has been busy there for long.
 
         Raises NoServer, ConnectTimeout, ClientBusy; with `require_worker` also what `_find_worker` raises.
         """
@@ -158,7 +159,7 @@ class NetworkPool:
         network = self._free_network()
         links = self.links(server, network)
         failure = None  # type: Optional[GearmanError]
-        for link in network.best_first(links):
+        for link in network.servers.best_first(links):
             try:
                 answer = network.ask(link, ask_one, network.connect_deadline(Deadline(None), len(links)))
             except (NoServer, ServerLost) as error:

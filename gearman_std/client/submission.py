@@ -75,14 +75,14 @@ class Callbacks:
     Owner: the client's lock; the calls are taken out by the thread that is in `caller`.
     """
 
-    __slots__ = ("calls", "caller", "thread", "face", "ring")
+    __slots__ = ("calls", "caller", "thread", "face", "note")
 
     def __init__(self, face: "Any") -> None:
         self.calls = deque()  # type: Deque[Tuple[Callable[..., Any], Tuple[Any, ...]]]
         self.caller = {}      # type: Dict[int, int] # the thread that calls them, under 0
         self.thread = get_ident()  # which submitted the job
         self.face = face
-        self.ring = None      # type: Optional[Callable[[Submission], None]] # tells the network that there are calls
+        self.note = None      # type: Optional[Callable[[Submission], None]] # tells the network that there are calls
 
     def __repr__(self) -> str:
         return "<Callbacks: %d to be called%s>" % (len(self.calls), ", which somebody does" if self.caller else "")
@@ -90,8 +90,8 @@ class Callbacks:
     def add(self, submission: "Submission", callback: "Callable[..., Any]", *arguments: "Any") -> None:
         """Note a callback that is to be called."""
         self.calls.append((callback, arguments if self.face is None else (self.face,) + arguments))
-        assert self.ring is not None
-        self.ring(submission)
+        assert self.note is not None
+        self.note(submission)
 
 
 class Submission:
@@ -100,7 +100,7 @@ class Submission:
     Owner: the client's lock, before it is placed its maker.
     """
 
-    __slots__ = ("plan", "workload", "state", "link", "end", "moves", "loss", "failures", "home_by", "handle", "outcome",
+    __slots__ = ("plan", "workload", "state", "link", "end", "moves", "loss", "failures", "place_by", "handle", "outcome",
                  "error", "progress", "warnings", "chunks", "listeners", "callbacks")
 
     def __init__(self, plan: "Plan", workload: "Data", face: "Any" = None) -> None:
@@ -112,7 +112,7 @@ class Submission:
         self.moves = 0
         self.loss = None            # type: Optional[ServerLost] # why it may have been queued by a server that was lost
         self.failures = 0           # of the network to connect, when its connection broke
-        self.home_by = None         # type: Optional[Deadline] # by which it must be placed again
+        self.place_by = None        # type: Optional[Deadline] # by which it must be placed again
         self.handle = None          # type: Optional[bytes]
         self.outcome = b""
         self.error = None           # type: Optional[GearmanError]
@@ -144,11 +144,11 @@ class Submission:
         self.link = link
         self.state = SUBMISSION_ARROWS[self.state, "placed"]
 
-    def displaced(self, failures: int, home_by: "Deadline") -> None:
+    def displaced(self, failures: int, place_by: "Deadline") -> None:
         """That connection broke, and it goes to another one."""
         self.moves += 1
         self.failures = failures
-        self.home_by = home_by
+        self.place_by = place_by
         self.link = None
         self.state = SUBMISSION_ARROWS[self.state, "displaced"]
 

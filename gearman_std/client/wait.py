@@ -1,8 +1,8 @@
 """The threads of a client that wait: one of them reads for all, and each calls the callbacks of its jobs.
 
-The others wait until they have what they wait for, or until it is their turn to read.  Each looks again after a moment: an
-exception may have prevented that it was woken, or the thread whose turn it is may be running a signal's handler.  Then it loses
-that moment and no more.  If two threads read at a time, because one seemed to be gone, no harm is done.
+The others wait until they have what they wait for, or until it is their turn to read.  Each also looks again after a moment, in
+case that an exception kept another thread from waking it, or that the thread that is to read is within a signal's handler.  If
+two threads read at a time, because one seemed to be gone, no harm is done.
 """
 import logging
 import os
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _logger_wait = logging.getLogger("gearman_std.client")
 
 LONGEST_READ = 1.0      # seconds of one wait for input
-_SHORT_WAIT = 0.0004    # seconds; after a wait as short as that, the next one begins with looking again and again,
-_SPINS = 200            # so often, which takes about as long; waking from sleep costs as much as the answer (benchmark: serial)
+_SHORT_WAIT = 0.0004    # seconds; if a wait was as short as that, the next one begins with looking, without sleep,
+_SPINS = 200            # so often, which takes as long: to wake from sleep costs as much as the answer (benchmark: serial)
 _LOOK_AGAIN = 0.25      # seconds after which a thread that waits for the one that reads looks whether there still is one
-_BUSY_LIMIT = 30        # times that a thread wants its turn in vain before it is told so
+_BUSY_LIMIT = 30        # times that a thread waits for its turn in vain before ClientBusy is raised
 
 _give_way = getattr(os, "sched_yield", int)
 
@@ -54,7 +54,7 @@ class Reading:
 class Waiters(Guarded):
     """Who waits for what.
 
-    Owner: the thread that has its turn; what each thread may do between turns is one instruction, as the containers are C.
+    Owner: the thread that has its turn; what other threads do to its containers is one instruction each, as those are C.
     """
 
     longest_read = LONGEST_READ
@@ -67,13 +67,14 @@ class Waiters(Guarded):
         self._begin()
 
     def _begin(self) -> None:
-        self._ringing = {}         # type: Dict[Submission, None] # those with callbacks that are to be called, in their order
-        self._homeless = deque()   # type: Deque[Submission] # those to be submitted again
+        self._with_calls = {}      # type: Dict[Submission, None] # those with callbacks that are to be called, in their order
+        self._displaced = deque()  # type: Deque[Submission] # those to be submitted again, as their connection broke
         self._notes = deque()      # type: Deque[str] # what the log is to be told
         self._reading = None       # type: Optional[Reading] # who waits for input just now
         self._idle = []            # type: List[Reading] # to be used again: a waiter is for one thread at a time
-        self._others = []          # type: List[Tuple[Callable[[], bool], Any, int, Any]] # who waits for it: for what, a lock
-        #                            to open, the thread, and the jobs whose callbacks it calls
+        # The threads that wait for the one that reads: whether it is done, a lock that is opened to wake it, the thread, and
+        # the jobs whose callbacks it calls.
+        self._others = []          # type: List[Tuple[Callable[[], bool], Any, int, Any]]
         self._waker = None         # type: Optional[Tuple[socket.socket, socket.socket]]
         self._version = 0          # of what to wait for
 
@@ -82,11 +83,11 @@ class Waiters(Guarded):
 
     # ------------------------------------------------------------------------------------------ between changes: waiting
 
-    def wait(self, done: "Callable[[], bool]", deadline: "Deadline", mine: "Any" = (), housing: bool = True) -> bool:
+    def wait(self, done: "Callable[[], bool]", deadline: "Deadline", mine: "Any" = (), placing: bool = True) -> bool:
         """Wait until something is done, reading for everybody while nobody else does; return whether it is.
 
         Callbacks are called meanwhile: those of `mine`, for which this thread waits, and of others that it submitted.  It
-        finds servers for jobs whose connection broke, unless `housing` is false.
+        finds servers for jobs whose connection broke, unless `placing` is false.
         """
         if self._forked:
             self.exclusively(bool)  # which begins anew
@@ -94,7 +95,7 @@ class Waiters(Guarded):
         reading = None  # type: Optional[Reading]
         try:
             while True:
-                if self._ringing or self._notes:
+                if self._with_calls or self._notes:
                     if reading is not None:
                         self._stop_reading(reading)
                         self._idle.append(reading)
@@ -106,12 +107,12 @@ class Waiters(Guarded):
                 if over:
                     return False
                 try:
-                    if housing and self._homeless:
+                    if placing and self._displaced:
                         if reading is not None:
                             self._stop_reading(reading)
                             self._idle.append(reading)
                             reading = None
-                        self._house(deadline)
+                        self._place_again(deadline)
                         over = deadline.over
                         if over or done():
                             continue
@@ -220,11 +221,11 @@ class Waiters(Guarded):
         except IndexError:
             return  # there is none
 
-    def _wake_others(self, rung: "Sequence[Submission]") -> None:
+    def _wake_others(self, called: "Sequence[Submission]") -> None:
         """Wake the threads that got what they wait for, or whose jobs have callbacks to be called."""
         for entry in list(self._others):
-            if entry[0]() or rung and any(
-                    one.callbacks.thread == entry[2] or one in entry[3] for one in rung if one.callbacks is not None):
+            if entry[0]() or called and any(
+                    one.callbacks.thread == entry[2] or one in entry[3] for one in called if one.callbacks is not None):
                 try:
                     self._others.remove(entry)
                 except ValueError:
@@ -251,9 +252,9 @@ class Waiters(Guarded):
 
     # ------------------------------------------------------------------------------------------ between changes: callbacks
 
-    def ring(self, submission: "Submission") -> None:
+    def note_calls(self, submission: "Submission") -> None:
         """One has another callback that is to be called."""
-        self._ringing[submission] = None
+        self._with_calls[submission] = None
 
     def calls_over(self, submission: "Submission", callbacks: "Callbacks") -> bool:
         """Whether all callbacks of what has ended have been called, as far as this thread can wait for that."""
@@ -270,7 +271,7 @@ class Waiters(Guarded):
         """Make the calls that are this thread's, and write what waits for the log; return whether anything was called."""
         called = False
         within = None  # type: Optional[bool]
-        for submission in list(self._ringing):
+        for submission in list(self._with_calls):
             callbacks = submission.callbacks
             assert callbacks is not None
             if submission not in mine:
@@ -298,7 +299,7 @@ class Waiters(Guarded):
                 if caller.setdefault(0, me) != me:
                     return False
                 while True:
-                    self._ringing.pop(submission, None)
+                    self._with_calls.pop(submission, None)
                     if not calls:
                         return called
                     called = True
@@ -311,7 +312,7 @@ class Waiters(Guarded):
             if caller.get(0) == me:
                 del caller[0]
             if calls:
-                self._ringing[submission] = None
+                self._with_calls[submission] = None
             self._wake_others((submission,) if calls else ())
             self._poke()
 
@@ -338,13 +339,13 @@ class Waiters(Guarded):
                     return  # another thread has told it
                 self._call(_logger_wait.info, ("%s", note))
 
-    # ------------------------------------------------------------------------------------------ for those derived of it
+    # --------------------------------------------------------------------------------------------------------- for subclasses
 
     def close(self) -> None:
         """End the waiting of everybody."""
         raise NotImplementedError
 
-    def _house(self, deadline: "Deadline") -> None:
+    def _place_again(self, deadline: "Deadline") -> None:
         """Find servers for the jobs that need another one."""
         raise NotImplementedError
 

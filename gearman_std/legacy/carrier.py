@@ -5,7 +5,6 @@ from threading import RLock
 from ..client.link import Link, Request
 from ..client.network import Network
 from ..client.plan import HIGH, LOW, NORMAL, Sharing, plan_job
-from ..client.ring import Ring
 from ..client.submission import Submission
 from ..errors import ServerLost
 from ..net.addresses import join_address
@@ -113,11 +112,7 @@ class CarrierNetwork(Network):
 
     def add(self, address: "Address") -> None:
         """Add a server."""
-        self.exclusively(self._add, Link(address))
-
-    def _add(self, link: Link) -> None:
-        self.links = self.links + [link]
-        self._ring = Ring([join_address(one.address) for one in self.links])
+        self.exclusively(self.servers.add, Link(address))
 
     def reach(self, link: Link) -> None:
         """Connect to a server, unless that is done.  Raises NoServer, ConnectTimeout, ClientBusy, OSError."""

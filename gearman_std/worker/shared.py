@@ -56,7 +56,7 @@ class Shared:
         try:
             self.waker.send(b"\0")
         except OSError:
-            pass  # full means that it is awake already, closed that it has gone home
+            pass  # full means that it is awake already, closed that the shift is over
 
     def send(self, link: "WorkerLink") -> None:
         """Send what the session has to say, as far as that is possible at once; called with the lock."""

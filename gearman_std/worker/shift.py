@@ -99,7 +99,7 @@ class Shift(Shared):
         except LeaveAtOnce:
             pass
         finally:
-            main.home.set()
+            main.away.set()
             self.break_off()
             if attendant is not None:
                 attendant.join()
@@ -140,7 +140,7 @@ class Shift(Shared):
         finally:
             self._unfinished = self.end()
             if self._main is not None:
-                self._main.urge_home()
+                self._main.urge_to_leave()
 
     def _loop(self) -> None:
         while True:

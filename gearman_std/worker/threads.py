@@ -16,8 +16,8 @@ URGE_INTERVAL = 1.0  # seconds until a function in the main thread that did not 
 
 
 class JobThread:
-    """A thread that runs jobs, one after the other; its gate opens when it is given one, when it is to go home, or to have a
-    look at signals.
+    """A thread that runs jobs, one after the other.  It waits at its gate, which is opened when it is given a job, when it is
+    to end, and when Python is to run handlers of signals in it.
 
     Owner: the shift's lock while it is idle, else itself.
     """
@@ -59,7 +59,7 @@ class JobThread:
             if run is None:
                 if shared.over:
                     return
-                continue  # the main thread, which has had a look at signals
+                continue  # the main thread, in which handlers of signals have run
             told = logs_jobs(logging.INFO)
             if told:
                 log_job(logging.DEBUG, "%s has started, attempt %d", run.job, run.job.attempt)
@@ -90,15 +90,15 @@ class MainThread(JobThread):
     Owner: as every `JobThread`.
     """
 
-    __slots__ = ("urgent", "home")
+    __slots__ = ("urgent", "away")
 
     def __init__(self, shared: "Shared", finish: "Callable[[JobThread, Run, Any, Any], str]") -> None:
         super().__init__(shared, finish)
         self.urgent = Urgent(self._leave_function)
-        self.home = threading.Event()  # it runs no more jobs
+        self.away = threading.Event()  # it runs no more jobs
 
     def __repr__(self) -> str:
-        return "<MainThread, %s>" % ("running a job" if self.running else "home" if self.home.is_set() else "idle")
+        return "<MainThread, %s>" % ("running a job" if self.running else "away" if self.away.is_set() else "idle")
 
     @property
     def takes_jobs(self) -> bool:
@@ -108,11 +108,11 @@ class MainThread(JobThread):
     def caught(self, error: BaseException) -> bool:
         return not ends_work(error)
 
-    def urge_home(self) -> None:
+    def urge_to_leave(self) -> None:
         """Make it leave the function that it runs; called by the thread that has ended the shift."""
-        while self.running and not self.home.is_set():
+        while self.running and not self.away.is_set():
             self.urgent.call()
-            if not self.home.wait(URGE_INTERVAL) and self._shared.worker.when_stuck is not None:
+            if not self.away.wait(URGE_INTERVAL) and self._shared.worker.when_stuck is not None:
                 self._shared.worker.when_stuck()
 
     def _leave_function(self) -> None:

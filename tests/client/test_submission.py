@@ -113,7 +113,7 @@ def test_data_is_kept_for_who_takes_it_unless_there_is_a_callback():
 def test_callbacks_are_kept_in_their_order_and_the_network_is_told(pass_task, before):
     rung = []
     submission = submit("face", on_status=max, on_data=len, on_warning=repr, pass_task=pass_task)
-    submission.callbacks.ring = rung.append
+    submission.callbacks.note = rung.append
     assert repr(submission.callbacks) == "<Callbacks: 0 to be called>"
     submission.progressed(1, 2)
     submission.received(memoryview(b"part"))
