@@ -172,7 +172,7 @@ class Network(Waiters):
         raise NoServer("lost the connection to %s at once" % join_address(choices[-1].address))
 
     def _connect(self, link: Link, deadline: Deadline, counts: bool = True) -> None:
-        """Connect a link unless it is connected.  A server that does not answer in that time counts as failed, if it `counts`.
+        """Connect a link unless it is connected.  Unless `counts` is false, a server that does not answer in time has failed.
 
         Raises NoServer, ConnectTimeout, ClientBusy.
         """
@@ -323,7 +323,7 @@ class Network(Waiters):
                 self._send(link)
                 self._changing = None
 
-    # ---------------------------------------------------------------------------------------- changes: which server
+    # ---------------------------------------------------------------------------------------- changes: placing
 
     def _place(self, submission: Submission, links: "Optional[List[Link]]", send: bool) -> "Optional[List[Link]]":
         """Give a submission to the server it should go to; if that is not connected, return those it may go to."""

@@ -101,7 +101,7 @@ def _tell_untold(untold: "List[Tuple[FailureKind, int]]") -> None:
 
 
 def _goes_to_nobody(logger: logging.Logger, level: int) -> bool:
-    """Whether nobody has said where what is logged at a level is to go, nor that it is to go nowhere."""
+    """Whether what is logged at a level has no handler, although nobody has switched it off."""
     return level >= logging.WARNING and logger.isEnabledFor(level) and not _has_handler(logger)
 
 

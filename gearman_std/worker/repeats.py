@@ -34,10 +34,10 @@ class Repeats:
         return "<Repeats: %d kinds>" % len(self._counts)
 
     def note(self, kind: FailureKind) -> "Tuple[int, bool, List[Tuple[FailureKind, int]]]":
-        """A failure has come: how many of its kind have by now, whether to tell of this one, and what is to be told of kinds
-        that are forgotten.
+        """Count a failure; return how many of its kind have come by now, whether this one is worth a line in the log, and what
+        is to be told of kinds that are forgotten for it.
 
-        The first is told, the second, so that one knows that there are more, then the 10th, the 100th and so on.
+        Worth a line are the second, so that one knows that there are more, the 10th, the 100th and so on.
         """
         with self._lock:
             counts = self._counts.setdefault(kind, [0, 0])
