@@ -65,3 +65,8 @@ class Handles:
             number = self.numbers(number)
             self._last = number + HANDLE_BLOCK - 1
         self.number = number
+
+
+def handle_number(handle: bytes) -> int:
+    """The number that a handle ends with."""
+    return int(handle[handle.rindex(b":") + 1:])

@@ -1,6 +1,8 @@
 """The records that the store has not got yet, and who waits until it has them."""
 from collections import namedtuple
+from itertools import islice
 
+from .handles import handle_number
 from .jobs import DELAYED, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, place_of
 from .uniques import predecessor_of
 
@@ -43,12 +45,12 @@ class Ledger:
     Positions order the jobs of one priority, and jobs that are due at the same time.  The position of a new job follows from
     the number of its handle.  A job that is put behind all others gets the position of the last number given out, plus a count.
 
-    Owner: the Core; the records of a batch are never changed once it is handed over.
+    Owner: the Core; the records of a batch are not changed between `hand_over` and `next_stored`.
     """
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
-                 "under_way", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving", "_limits",
-                 "_room", "_byte_room")
+                 "under_way", "going_on", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving",
+                 "_limits", "_room", "_byte_room")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
@@ -61,6 +63,7 @@ class Ledger:
         self.holding = []        # type: List[Peer] # who waits for the batch that gathers
         self.batch = 1           # the number of the batch that gathers
         self.under_way = None    # type: Optional[Batch] # the one that the store has been given
+        self.going_on = False    # the store has that batch, whose new jobs go on in steps
         self.holds_back = True   # peers wait for the store; while it refuses records, none does
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the new jobs whose records gather
@@ -222,12 +225,30 @@ class Ledger:
         self.size = 0
         return self.under_way.records  # type: ignore[no-any-return]
 
-    def kept(self) -> "List[Job]":
-        """The batch that was handed over is on disk; return the new jobs that waited for that."""
-        batch = self._take_back()
-        self.first_storing = self.first_gathered
-        self._release(batch)
-        return list(batch.storing)
+    def next_stored(self, most: int) -> "List[Job]":
+        """The batch that was handed over is on disk; return the next new jobs, `most` at most, that waited for that."""
+        if self.under_way is None:
+            self.hand_over()
+        batch = self.under_way
+        assert batch is not None
+        storing = batch.storing
+        self.going_on = len(storing) > most
+        if not self.going_on:
+            jobs = list(storing)
+            storing.clear()
+            self.first_storing = self.first_gathered
+            return jobs
+        jobs = list(islice(storing, most))
+        for job in jobs:
+            del storing[job]
+        for done in (batch.records, batch.promises):  # to free them takes as long as the rest
+            del done[-most:]
+        self.first_storing = next((handle_number(job.handle) for job in storing if job.state is STORING), self.first_gathered)
+        return jobs
+
+    def kept(self) -> None:
+        """All new jobs of the batch go on, so that who waited for it is answered."""
+        self._release(self._take_back())
 
     def broken(self, reason: bytes, written: bool) -> "List[Job]":
         """The store has refused the batch: turn all promises into errors; if some of it may be `written`, turn the records of
@@ -265,6 +286,7 @@ class Ledger:
         if self.under_way is None:
             self.hand_over()
         batch, self.under_way = self.under_way, None
+        self.going_on = False
         assert batch is not None
         self._make_room(0, 0)
         return batch

@@ -6,9 +6,12 @@ from .uniques import last_equal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Iterator, List, Optional
+    from ..wire.protocol import Data
     from .ledger import AddRecord
     from .state import CoreState
+
+STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
 
 
 def restore_job(core: "CoreState", record: "AddRecord") -> Job:
@@ -89,14 +92,30 @@ def _correct_due(core: "CoreState", job: Job) -> None:
 
 
 def let_stored_go_on(core: "CoreState") -> None:
-    """The records that were handed over are on disk (if none were, all are): what waited for them goes on."""
-    ledger = core.ledger
+    """The records that were handed over are on disk (if none were, all are): what waited for them goes on, in steps if it is
+    very much."""
     core.store_trouble = b""
-    ledger.holds_back = True
-    # Meanwhile, so many jobs were put behind all others that their positions lie beyond those of these new jobs.
-    late = bool(ledger.first_storing) and ledger.position > place_of(ledger.first_storing)
+    core.ledger.holds_back = True
+    core.turns.finish(_let_go_on(core))
+
+
+def _let_go_on(core: "CoreState") -> "Iterator[Data]":
+    ledger = core.ledger
+    while True:
+        first = ledger.first_storing
+        jobs = ledger.next_stored(STORED_STEP)
+        # Meanwhile, so many jobs were put behind all others that their positions lie beyond those of these new jobs.
+        _place_stored(core, jobs, bool(first) and ledger.position > place_of(first))
+        if not ledger.going_on:
+            ledger.kept()
+            return
+        yield b""
+
+
+def _place_stored(core: "CoreState", jobs: "List[Job]", late: bool) -> None:
+    """New jobs that are on disk enter their queues, maybe too late for the places that their handles give them."""
     now, wake = core.now, core.roster.wake
-    for job in ledger.kept():
+    for job in jobs:
         if job.state is STORING:
             function = job.function
             if job.extras is NO_EXTRAS and not job.unique and not late:

@@ -11,11 +11,6 @@ ROW_SIZE = 200         # bytes of a row besides its workload, about
 LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at once
 
 
-def handle_number(handle: bytes) -> int:
-    """The number that a handle ends with."""
-    return int(handle[handle.rindex(b":") + 1:])
-
-
 def time_to_write(record: "Record") -> int:
     """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
     kind = record.kind

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from ..arguments import check_kind, check_path
+from ..core.handles import handle_number
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, SET_ASIDE, STORED_STATES, WAITING,
                          place_of)
 from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, KeepRecord, OrderRecord
@@ -17,7 +18,7 @@ from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
 from .files import APPLICATION_ID, StoreFile, connect_sqlite
 from .gearmand_queue import GEARMAND_TABLE, import_gearmand, records_of_gearmand
-from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE, handle_number
+from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE
 from .schema import (END_KINDS, JOB_KINDS, MIGRATIONS, check_no_import, check_whole, migrate, read_last_number, read_pragma,
                      schema_version)
 from .store import EVERY, Store

@@ -1,10 +1,10 @@
 """All that is said to a database, as text: the tables, who may write, what a batch of records does, what a start reads."""
 import os
 
+from ..core.handles import handle_number
 from ..core.jobs import DELAYED, HELD, WAITING, place_of
 from ..core.ledger import ADD, CHANGE, KEEP, REMOVE, UPDATE, AddRecord
 from .dialects import JOBS_TABLE, META_TABLE, RESULTS_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES
-from .records import handle_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -136,7 +136,7 @@ class StoreKeeper:
     def settled(self) -> bool:
         """Whether nobody waits for the store, or nobody can wait any longer."""
         return not self._is_open or bool(not self._core.ledger.holds_back or not (
-            self._thread.busy or self._core.ledger.awaited))
+            self._thread.busy or self._core.ledger.going_on or self._core.ledger.awaited))
 
     def due(self) -> bool:
         """Whether `save` has something to do."""
@@ -146,6 +146,8 @@ class StoreKeeper:
         if core.store_trouble:
             return core.now >= self._retry_at
         ledger = core.ledger
+        if ledger.going_on:
+            return False
         return (bool(ledger.records or ledger.holding) or self._store.wants(core.number) or self._flush_due()
                 or core.now >= self._well_since + self._quiet or self._watch.due() or bool(self._watch.adopting)
                 or self._doubted)

@@ -414,3 +414,21 @@ def test_a_new_schedule_for_a_job_of_the_batch_under_way_is_in_the_next(make_wor
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
     assert 0 < world.wait <= 60
+
+
+def test_very_many_new_jobs_go_on_in_steps_and_then_who_waits_for_them_is_answered(writing, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.STORED_STEP", 2)
+    client, core = writing.connects(), writing.core
+    for _ in range(5):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    core.ledger.hand_over()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    core.stored()
+    for waiting in (2, 4):
+        assert [job.state for job in core.jobs.values()] == waiting * [WAITING] + (6 - waiting) * [STORING]
+        assert core.ledger.going_on and core.ledger.first_storing == waiting + 1 and ready(client) == []
+        core.turns.work()
+    assert ready(client) == [("JOB_CREATED", b"H:x:%d" % number) for number in range(1, 6)]
+    assert not core.turns.chores and not core.ledger.going_on and core.ledger.awaited and core.ledger.first_storing == 6
+    writing.stores()
+    assert ready(client) == [("JOB_CREATED", b"H:x:6")]

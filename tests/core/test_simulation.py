@@ -137,7 +137,7 @@ class Simulation:
     def run(self, steps=STEPS):
         sizes = [(module + ".STEP", self.step_size) for module in ("abilities", "clock", "core", "functions", "roster", "text")]
         sizes += [("chain.CHAIN_STEP", self.step_size), ("watchers.MANY_JOINS", self.step_size),
-                  ("roster.FEW_ABILITIES", self.step_size - 1)]
+                  ("roster.FEW_ABILITIES", self.step_size - 1), ("storing.STORED_STEP", self.step_size)]
         with ExitStack() as stack:
             for name, size in sizes:
                 stack.enter_context(mock.patch("gearman_std.core." + name, size))
@@ -399,6 +399,8 @@ class Simulation:
         Returns whether more of that is to come now.
         """
         chance, ledger = self.chance, self.core.ledger
+        if ledger.going_on:
+            return not faults
         if ledger.under_way is None:
             if not ledger.awaited or faults and chance.random() < 0.3:
                 return False
