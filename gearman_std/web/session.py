@@ -133,6 +133,12 @@ class WebSession(HTTPSession):
         self.end()
         return last
 
+    @property
+    def allowed(self) -> "Tuple[bytes, ...]":
+        if self.method not in self.methods:
+            return self.methods
+        return (b"GET", b"HEAD") if self.method == b"POST" else (b"POST",)  # a path takes questions or orders
+
     def answer(self, status: int, fields: "List[Tuple[bytes, bytes]]", body: "List[Data]") -> "List[Data]":
         if body and not any(name == b"Content-Type" for name, _ in fields):
             fields = fields + [(b"Content-Type", b"text/plain; charset=utf-8")]

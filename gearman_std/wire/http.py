@@ -267,12 +267,17 @@ class HTTPSession(PacketReader):
                     sent += self.on_packet(packet_type, arguments)
         return sent
 
+    @property
+    def allowed(self) -> "Tuple[bytes, ...]":
+        """The methods to use instead of the one that was refused."""
+        return self.methods
+
     def refuse(self, code: bytes, text: bytes) -> "List[Data]":
         """The response for an ERROR packet."""
         status = refusal_status(code)
         fields = refusal_fields(code, status)
         if status == 405:
-            fields.append((b"Allow", b", ".join(self.methods)))
+            fields.append((b"Allow", b", ".join(self.allowed)))
         return self.answer(status, fields, [text, b"\n"])
 
     def answer(self, status: int, fields: "List[Tuple[bytes, bytes]]", body: "List[Data]") -> "List[Data]":

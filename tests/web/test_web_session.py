@@ -57,6 +57,15 @@ def test_an_order_needs_the_header_that_no_form_can_send(world, browser):
     assert not world.core.functions[b"f"].paused
 
 
+@pytest.mark.parametrize("request_line, allowed", (
+    ("GET /api/functions/f/pause", "POST"), ("HEAD /api/functions/f/pause", "POST"), ("POST /api/functions", "GET, HEAD"),
+    ("PUT /api/functions", "GET, HEAD, POST")))
+def test_who_uses_the_wrong_method_is_told_the_right_one(world, browser, request_line, allowed):
+    world.connects().submits_bg()
+    status, headers, _ = browser.asks(request_line, b"X-Gearman-Steer: yes")
+    assert (status, headers["allow"]) == (405, allowed)
+
+
 def test_a_long_answer_comes_in_chunks_and_turns(world, browser):
     client = world.connects()
     for number in range(500):
