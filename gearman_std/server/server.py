@@ -22,6 +22,7 @@ from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..core.functions import Statistics
+from ..errors import StoreError
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
@@ -268,7 +269,8 @@ class Server:
     def stand_by(self, begun: "Optional[Callable[[], Any]]" = None) -> bool:
         """Wait, before it listens, until no other server has the store; return False if it is told to stop meanwhile.
 
-        `begun` is called if one has it.  Raises StoreError if the store cannot be used, and RuntimeError if there is none.
+        `begun` is called if one has it.  Raises StoreError if the store cannot be used at the first look (later it is tried
+        again and again), and RuntimeError if there is none.
         """
         if self._keeper is None:
             raise RuntimeError("a server that stands by needs a store")
@@ -278,13 +280,19 @@ class Server:
         self._standing_by = True
         if begun is not None:
             begun()
+        trouble = ""
         while True:
             self._make_calls()
             if self.core.stopping:
                 _logger_server.info("stopped while it stood by")
                 return False
-            if self._keeper.take():
-                break
+            try:
+                if self._keeper.take():
+                    break
+            except StoreError as error:  # such as that of a database that is started again
+                if str(error) != trouble:
+                    _logger_server.warning("still standing by: %s", error)
+                trouble = str(error)
             self._system.sleep(STANDBY_INTERVAL)
         _logger_server.warning("taking over: no other server has %s any longer", self._keeper.name)
         self._standing_by = False

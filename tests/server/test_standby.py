@@ -11,7 +11,9 @@ import pytest
 
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
+from gearman_std.errors import StoreError
 from gearman_std.server.server import Server
+from gearman_std.store.sqlite import JobStore
 from gearman_std.wire.protocol import JOB_CREATED, SUBMIT_JOB_BG
 from patience import until
 from programs import free_port
@@ -64,6 +66,28 @@ def test_a_store_that_nobody_has_is_not_waited_for(place, tmp_path):
     place.run(standby.server)
     with pytest.raises(RuntimeError, match="needs a store"):
         server_of().stand_by()
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(place, tmp_path, caplog):
+    """But not at the first look, which tells what is wrong with the options."""
+    class Away(JobStore):
+        reasons = ["", "gone", "gone", ""]
+
+        def take(self):
+            reason = self.reasons.pop(0) if self.reasons else ""
+            if reason:
+                raise self.error(reason)
+            super().take()
+    first = place.serve(store=tmp_path / "jobs.db")
+    standby = Standby(store=Away(tmp_path / "jobs.db"))
+    until(lambda: not Away.reasons)
+    first.stop()
+    assert standby.outcome()
+    assert [record.getMessage().endswith("jobs.db: gone") for record in caplog.records].count(True) == 1
+    place.run(standby.server)
+    Away.reasons = ["gone"]
+    with pytest.raises(StoreError, match="gone"):
+        server_of(store=Away(tmp_path / "other.db")).stand_by()
 
 
 def test_of_several_that_stand_by_one_takes_over(place, tmp_path):
