@@ -75,22 +75,45 @@ def require():
 
 
 @pytest.fixture(scope="session")
-def postgres_server(require):
-    """PostgreSQL, which runs until the tests are over."""
-    program = databases.find_postgres() or require.missing("PostgreSQL is not installed")
-    server = databases.PostgresServer(program, "fsync=off")
-    try:
-        yield server.start()
-    finally:
+def database_server(require):
+    """database_server(kind) is PostgreSQL or MariaDB, which runs until the tests are over."""
+    servers = {}
+
+    def database_server(kind):
+        if kind not in servers:
+            program = databases.find_postgres() if kind == "postgres" else databases.find_mysql()
+            if program is None:
+                require.missing("PostgreSQL is not installed" if kind == "postgres" else "MariaDB is not installed")
+            # Nothing has to outlive the machine.
+            servers[kind] = databases.PostgresServer(program, "fsync=off") if kind == "postgres" else databases.MysqlServer(
+                program, "--innodb-flush-log-at-trx-commit=2")
+            servers[kind].start()
+        return servers[kind]
+    yield database_server
+    for server in servers.values():
         server.remove()
 
 
-@pytest.fixture(params=databases.POSTGRES_DRIVERS)
-def postgres(request, postgres_server):
-    """postgres(database, user) is a database of PostgreSQL, without tables, by each driver that is installed."""
-    if not databases.is_installed(request.param):
-        request.getfixturevalue("require").missing("no driver of PostgreSQL is installed")
-    return databases.empty_postgres(postgres_server, request.param)
+@pytest.fixture
+def database_place(require, database_server):
+    """database_place(kind, driver) is an empty database, as `databases.Place`."""
+    def database_place(kind, driver=""):
+        if not databases.is_installed(driver or databases.INSTALLED[kind][0]):
+            require.missing("no driver of the database is installed: " + ", ".join(databases.DRIVERS[kind]))
+        return databases.Place(kind, database_server(kind), driver)
+    return database_place
+
+
+@pytest.fixture
+def postgres_server(database_server):
+    """PostgreSQL, which runs until the tests are over."""
+    return database_server("postgres")
+
+
+@pytest.fixture
+def postgres(database_place):
+    """postgres(name, user) is a database of PostgreSQL; the one that is meant without a name has no tables."""
+    return database_place("postgres").database
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 
-from gearman_std.store.drivers import PostgresDatabase
+from gearman_std.store.dialects import MYSQL, POSTGRES
+from gearman_std.store.drivers import MysqlDatabase, PostgresDatabase
 from patience import until
 
 
@@ -20,12 +21,10 @@ def is_installed(module):
     return importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
-def _installed(*modules):
-    """Those of the modules that are installed, or one of them, whose absence a test then tells."""
-    return list(filter(is_installed, modules)) or [modules[0]]
+DRIVERS = {"postgres": ["psycopg", "psycopg2", "pg8000.dbapi"], "mysql": ["MySQLdb", "pymysql"]}
+# Of each kind of database the drivers that are installed, or one of them, whose absence a test then tells.
+INSTALLED = {kind: list(filter(is_installed, modules)) or modules[-1:] for kind, modules in DRIVERS.items()}
 
-
-POSTGRES_DRIVERS = _installed("psycopg", "psycopg2", "pg8000.dbapi")
 
 # Runs a command as another user, and ends it by a signal when there is no more to read.
 _KEEPER = """
@@ -139,19 +138,87 @@ def find_postgres():
     return find_program("postgres", "/usr/lib/postgresql/*/bin")
 
 
-def empty_postgres(server, driver):
-    """Make databases by this driver; in the one named postgres there is no table."""
-    def make(database="postgres", user="gearman"):
-        return PostgresDatabase(server.conninfo(database, user), {}, driver)
-    connection = make().connect()
-    for name, in connection.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-        connection.run('DROP TABLE "%s"' % name)
-    connection.close()
-    return make
+class MysqlServer(DatabaseServer):
+    """MariaDB; `program` is its path."""
+
+    users = ("mysql",)
+
+    def __init__(self, program, *settings):
+        super().__init__()
+        self._program = program
+        self._settings = settings
+        self.socket = os.path.join(self.folder, "socket")
+        self.data = os.path.join(self.folder, "data")
+        self.run(find_program("mariadb-install-db"), "--no-defaults", "--datadir=" + self.data, "--skip-test-db",
+                 "--auth-root-authentication-method=normal", "--skip-name-resolve")
+
+    def command(self):
+        return [self._program, "--no-defaults", "--datadir=" + self.data, "--socket=" + self.socket, "--skip-networking",
+                "--pid-file=" + os.path.join(self.folder, "pid"), "--character-set-server=utf8mb4"] + list(self._settings)
+
+    def answers(self):
+        return "ready for connections" in self.told().rpartition("starting as process")[2]
+
+
+def find_mysql():
+    return find_program("mariadbd")
+
+
+class Place:
+    """An empty database of a server: `database(name, user)` makes what a store is told; `dialect` is that of its kind.
+
+    Without a driver that is named, the best is taken that is installed.
+    """
+
+    def __init__(self, kind, server, driver="", empty=True):
+        self.kind = kind
+        self.server = server
+        self._driver = driver
+        self.dialect = POSTGRES if kind == "postgres" else MYSQL
+        self.name = "postgres" if kind == "postgres" else "jobs"
+        if not empty:
+            return
+        if kind == "mysql":
+            self._do(self.database("mysql"), "DROP DATABASE IF EXISTS jobs",
+                     "CREATE DATABASE jobs CHARACTER SET utf8mb4")
+        else:
+            names = [name for name, in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+            self.run(*('DROP TABLE "%s"' % name for name in names))
+
+    def database(self, name=None, user=None):
+        if self.kind == "postgres":
+            return PostgresDatabase(self.server.conninfo(name or self.name, user or "gearman"), {}, self._driver)
+        return MysqlDatabase(self.server.socket, None, user or "root", "", name or self.name, {}, self._driver)
+
+    def options(self, name=None):
+        """Those of the command `server` that mean this database."""
+        if self.kind == "postgres":
+            return ["-q", "postgres", "--libpq-conninfo", self.server.conninfo(name or self.name)]
+        return ["-q", "mysql", "--mysql-host", self.server.socket, "--mysql-user", "root", "--mysql-db", name or self.name]
+
+    def run(self, *statements):
+        """Say this to the database, as somebody else."""
+        self._do(self.database(), *statements)
+
+    @staticmethod
+    def _do(database, *statements):
+        connection = database.connect()
+        try:
+            for statement in statements:
+                connection.run(statement)
+        finally:
+            connection.close()
+
+    def rows(self, query):
+        connection = self.database().connect()
+        try:
+            return list(map(tuple, connection.rows(query)))
+        finally:
+            connection.close()
 
 
 class Breaking:
-    """A database whose connections break: `breaks` has (when, beginning of a statement) for each time, "before" or "after"."""
+    """A database whose connections break: `breaks` has (when, part of a statement) for each time, "before" or "after"."""
 
     def __init__(self, database):
         self._database = database
@@ -179,8 +246,8 @@ class BreakingConnection:
 
     def _call(self, function, statement):
         when = None
-        for number, (some, beginning) in enumerate(self._owner.breaks):
-            if statement.startswith(beginning):
+        for number, (some, part) in enumerate(self._owner.breaks):
+            if part in statement:
                 when = some
                 del self._owner.breaks[number]
                 break

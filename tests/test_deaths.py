@@ -11,6 +11,7 @@ import time
 import pytest
 
 from crew import AFTER, Crew
+from databases import INSTALLED
 from patience import until
 
 TIMES = int(os.environ.get("GEARMAN_DEATHS", "2"))
@@ -20,10 +21,8 @@ GRACE = 2.0  # seconds beyond AFTER within which the jobs have to be taken over
 
 
 @pytest.fixture
-def crew(postgres, postgres_server, processes, tmp_path, request):
-    driver = request.node.callspec.params["postgres"]
-    if driver != "psycopg":
-        pytest.skip("one driver is enough here")
+def crew(postgres, postgres_server, processes, tmp_path):
+    driver = INSTALLED["postgres"][0]
     database = postgres()
     database.connect().close()
     crew = Crew(processes, tmp_path, dict.fromkeys(("one", "two"), postgres_server.conninfo()), driver)

@@ -16,7 +16,7 @@ from ..version import VERSION
 from .common import need_module
 from .daemon import LOG_LEVELS
 from .options import CommandLine, OneOf, Option, UsageError, read_port, read_seconds, read_size, some_text, whole_number
-from .stores import QueueType, server_store
+from .stores import DATABASE_TYPES, QueueType, is_database_option, server_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ _NOT_NEEDED = {
     "threads": "there is one thread, which is enough", "hashtable_buckets": "hash tables grow by themselves",
     "round_robin": "functions of the same priority always take turns", "keepalive": "it is always on",
 }
-_OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --libpq-conninfo --libpq-table --redis-server --redis-port "
-                 "--redis-password --redis-prefix --mysql-host --mysql-port --mysql-user --mysql-password --mysql-db "
-                 "--mysql-table").split()
+_OTHER_STORES = ("--libmemcached-servers --libmemcached-prefix --redis-server --redis-port --redis-password "
+                 "--redis-prefix").split()
+_TABLES_OF_GEARMAND = ["--libpq-table", "--mysql-table"]
 
 
 def _read_mode(text: str) -> int:
@@ -190,8 +190,8 @@ def make_server_line() -> CommandLine:
         ]),
         ("Background jobs on disk", [
             Option("-q --queue-type", "TYPE", "builtin: in memory only; sqlite3: on disk, too (default: sqlite3 if a file is "
-                   "named, else builtin); MODULE:FACTORY: in the Store that this Python callable makes of the durability",
-                   QueueType("builtin", "sqlite3", "libsqlite3")),
+                   "named, else builtin); postgres, mysql: in a database, see below; MODULE:FACTORY: in the Store that this "
+                   "Python callable makes of the durability", QueueType("builtin", "sqlite3", "libsqlite3", *DATABASE_TYPES)),
             setting_option("store.path"),
             setting_option("store.durability"),
             Option("--take-over", "AFTER", "in a database that several servers share: take over the jobs of one that has been "
@@ -200,8 +200,22 @@ def make_server_line() -> CommandLine:
             Option("--standby", "", "if another server has the store, wait until that ends, and only then listen and serve"),
             Option("--store-queue-on-shutdown", "", "the same as --durability exit"),
             Option("--import-gearmand", "FILE[:TABLE]", "take over the jobs that a gearmand's libsqlite3 queue left, once; the "
-                   "table (default: %s) is renamed" % GEARMAND_TABLE),
+                   "table (default: %s) is renamed; with -q postgres and mysql only TABLE, which is in the same "
+                   "database" % GEARMAND_TABLE, some_text),
             Option("--libsqlite3-table", "TABLE", "gearmand's table, for --import-gearmand"),
+        ]),
+        ("Background jobs in PostgreSQL or MySQL, by a driver that pip installs", [
+            Option("--server-name", "NAME", "what this server is called in the database, where several may have jobs "
+                   "(default: its HOST:PORT)", some_text),
+            Option("--libpq-conninfo", "TEXT", "where PostgreSQL is, such as host=db.example.org dbname=jobs, or a URI; what "
+                   "it does not say is in PGHOST, PGUSER, PGPASSWORD and so on, or in ~/.pgpass"),
+            Option("--mysql-host", "HOST", "where MySQL or MariaDB is, or its Unix socket; what these options do not say is in "
+                   "the group client of ~/.my.cnf, and the password in MYSQL_PWD", some_text),
+            Option("--mysql-port", "PORT", "its port", read_port),
+            Option("--mysql-user", "NAME", "who connects to it"),
+            Option("--mysql-password", "TEXT", "a password, which everybody can see who lists processes, unless it is given in "
+                   "the config file"),
+            Option("--mysql-db", "NAME", "the database"),
         ]),
         ("Limits; 0 is no limit", list(map(setting_option, (
             "max_packet_size", "max_line_size", "max_unsent", "max_connections", "limits.jobs", "limits.job_bytes",
@@ -227,7 +241,7 @@ def make_server_line() -> CommandLine:
             Option("-t --threads", "N", "the server has one thread", whole_number()),
             Option("--hashtable-buckets", "N", "hash tables grow by themselves", whole_number(1)),
             Option("--keepalive", "", "TCP keepalive is always on"),
-        ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES]),
+        ] + [Option(name, "TEXT", "of a store that is not here") for name in _OTHER_STORES + _TABLES_OF_GEARMAND]),
     ], [("Who", _SERVER_WHO), ("Signals", _SERVER_SIGNALS), ("Files and environment", _SERVER_FILES),
         ("Exit status", _SERVER_STATUSES), ("Examples", _SERVER_EXAMPLES)], help_names="-h -H --help", once=True,
         version_names="-V --version")
@@ -242,7 +256,10 @@ def options_without_effect(options: "Parsed") -> "List[str]":
             notes.append("%s has no effect without -r http" % name)
         elif key in _NOT_NEEDED:
             notes.append("%s has no effect: %s" % (name, _NOT_NEEDED[key]))
-        elif name in _OTHER_STORES:
+        elif name in _TABLES_OF_GEARMAND:
+            notes.append("%s has no effect: the tables' names begin with gearman_std_; --import-gearmand TABLE takes "
+                         "over those of a gearmand" % name)
+        elif name in _OTHER_STORES or is_database_option(key) and not is_database_option(key, options.queue_type or ""):
             notes.append("%s has no effect: that store is not in use" % name)
     return notes
 

@@ -1,6 +1,8 @@
 """Which store the options of the command `server` ask for."""
 import os
+import socket
 
+from ..net.addresses import DEFAULT_PORT
 from ..store.gearmand_queue import GEARMAND_TABLE
 from ..store.sqlite import JobStore
 from ..store.store import EVERY, EXIT, Store
@@ -11,7 +13,11 @@ from .options import OneOf, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
+    from ..store.drivers import Database
     from .options import Parsed
+
+
+DATABASE_TYPES = "postgres", "Postgres", "mysql", "MySQL"  # of -q; gearmand's have capital letters
 
 
 class QueueType(OneOf):
@@ -29,18 +35,27 @@ class QueueType(OneOf):
         return text if ":" in text else super().__call__(text)
 
 
+def is_database_option(key: str, queue_type: "Optional[str]" = None) -> bool:
+    """Whether an option says something of a database; of that in which this type of queue is, if one is given."""
+    beginnings = {"postgres": "libpq_", "mysql": "mysql_"}
+    return key.startswith(tuple(beginnings.values()) if queue_type is None else beginnings.get(queue_type.lower(), "-"))
+
+
 def server_store(options: "Parsed") -> "Optional[Store]":
     """The store that the options ask for, or None.  Raises UsageError."""
     path = options.sqlite3_db
     kind = options.queue_type or ("sqlite3" if path else "builtin")
     if kind == "builtin":
-        for key in ("durability", "import_gearmand", "standby", "check_store"):
+        for key in ("durability", "import_gearmand", "standby", "check_store", "server_name"):
             if getattr(options, key):
-                raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
+                raise UsageError("--%s needs -q %s" % (key.replace("_", "-"), "postgres or mysql" if key == "server_name"
+                                                       else "sqlite3"))
         return None
     if options.store_queue_on_shutdown and options.durability not in (None, EXIT):
         raise UsageError("--store-queue-on-shutdown is not --durability %s" % options.durability)
     durability = EXIT if options.store_queue_on_shutdown else options.durability or EVERY
+    if kind in DATABASE_TYPES:
+        return _database_store(options, kind.lower(), durability)
     if ":" in kind:
         for key in ("sqlite3_db", "import_gearmand", "check_store"):
             if getattr(options, key):
@@ -57,6 +72,25 @@ def server_store(options: "Parsed") -> "Optional[Store]":
             file, _, table = file.rpartition(":")
         gearmand_queue = file, table
     return JobStore(path, durability, gearmand_queue, check=options.check_store)
+
+
+def _database_store(options: "Parsed", kind: str, durability: str) -> Store:
+    """The store in PostgreSQL or MySQL."""
+    from ..store.database import DatabaseStore
+    from ..store.dialects import MYSQL, POSTGRES
+    from ..store.drivers import MysqlDatabase, PostgresDatabase
+    for key in ("sqlite3_db", "check_store"):
+        if getattr(options, key):
+            raise UsageError("--%s needs -q sqlite3" % key.replace("_", "-"))
+    name = options.server_name or "%s:%d" % (socket.gethostname(), options.port or DEFAULT_PORT)
+    try:
+        database = MysqlDatabase(
+            options.mysql_host, options.mysql_port, options.mysql_user, options.mysql_password,
+            options.mysql_db) if kind == "mysql" else PostgresDatabase(options.libpq_conninfo or "")  # type: Database
+        return DatabaseStore(database, MYSQL if kind == "mysql" else POSTGRES, name, durability,
+                             gearmand_table=options.import_gearmand)
+    except ValueError as error:
+        raise UsageError("-q %s: %s" % (kind, error)) from None
 
 
 def _made_store(word: str, durability: str) -> Store:

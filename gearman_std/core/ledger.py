@@ -9,6 +9,7 @@ from .uniques import predecessor_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
+    from ..wire.protocol import Data
     from .jobs import Job
     from .limits import Limits
     from .peers import Peer
@@ -50,7 +51,7 @@ class Ledger:
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
                  "under_way", "going_on", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving",
-                 "_limits", "_room", "_byte_room")
+                 "most_bytes", "_limits", "_room", "_byte_room")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
@@ -70,6 +71,7 @@ class Ledger:
         self.shared = False      # another server may take the jobs over: none is handed out without a proof that it has not
         self.proving = []        # type: List[Peer] # who waits for that with the batch that gathers, be there records or not
         self.anew = False        # the store is written anew, from the jobs as they are found one after the other
+        self.most_bytes = 0      # of a job that the store can take, 0 if it can take any
         self._limits = limits
         self._make_room(0, 0)
 
@@ -110,6 +112,10 @@ class Ledger:
                 storing[new] = storing.pop(old)
         if self.anew:
             self.records.append(record_of_job(new, now, wall))
+
+    def is_too_large(self, *fields: "Optional[Data]") -> bool:
+        """Whether the store cannot take a job with these fields."""
+        return 0 < self.most_bytes < sum(len(field) for field in fields if field is not None)
 
     def is_full(self, size: int) -> bool:
         """Whether so much waits for the store that a job of `size` bytes is too much."""

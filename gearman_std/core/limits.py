@@ -16,6 +16,7 @@ TOO_MANY_FUNCTION_JOBS = b"The function is full: too many jobs"
 TOO_MANY_FUNCTION_BYTES = b"The function is full: too many bytes"
 TOO_MANY_FUNCTIONS = b"Too many functions"
 TOO_MUCH_UNSTORED = b"The store does not keep up: too much waits for the disk"
+TOO_LARGE_TO_STORE = b"The job is too large for the store"
 TOO_MANY_ABILITIES = b"Too many abilities on this connection"
 REFUSAL_COUNTERS = {
     QUEUE_FULL: "refused_max_queue", DRAINING: "refused_draining", TOO_MANY_JOBS: "refused_jobs",

@@ -1,7 +1,7 @@
 """What a submit does: it is refused, or it joins or changes an equal job, or it makes a new one."""
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
-from .limits import DRAINING, QUEUE_FULL, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
+from .limits import DRAINING, QUEUE_FULL, TOO_LARGE_TO_STORE, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
 from .tables import LARGE_TABLE, in_parts
 from .transitions import delay_again, place, put_behind, recur
 from .uniques import unique_key
@@ -51,9 +51,13 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
         if reason:
             _refuse(core, peer, function, reason)
             return
-    if background and core.ledger.durable and core.ledger.is_full(size):
-        _refuse(core, peer, function, TOO_MUCH_UNSTORED)
-        return
+    if background and core.ledger.durable:
+        if core.ledger.most_bytes and core.ledger.is_too_large(name, unique, workload, reducer):
+            _refuse(core, peer, function, TOO_LARGE_TO_STORE)
+            return
+        if core.ledger.is_full(size):
+            _refuse(core, peer, function, TOO_MUCH_UNSTORED)
+            return
     handle = core.handles.new()
     job = Job(handle, function, unique, workload, priority, background, core.now)
     if due:
@@ -145,6 +149,10 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
     recurs = schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE)
     if background and core.store_trouble and (not job.background or action == REPLACE or recurs or priority < job.priority):
         _refuse(core, peer, function, core.store_trouble)
+        return
+    if (background or job.background) and core.ledger.is_too_large(
+            function.name, job.unique, workload if action == REPLACE else job.workload, job.reducer):
+        _refuse(core, peer, function, TOO_LARGE_TO_STORE)
         return
     if action == REPLACE:
         reason = core.limits.bytes_refusal(function, core.size, len(workload) - len(job.workload))

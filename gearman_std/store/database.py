@@ -10,12 +10,14 @@ import time
 from collections import deque
 from binascii import crc32
 
+from ..core.handles import handle_number
 from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
-from ..core.ledger import ADD, KEEP, AddRecord, KeepRecord
+from ..core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import Deposed, StoreError, StoreInUse
 from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
+from .gearmand_queue import check_gearmand_columns, gearmand_job, records_of_gearmand
 from .neighbours import LOOKS_IN_TIME
 from .records import LOAD_SIZE
 from .statements import Statements
@@ -46,7 +48,8 @@ class DatabaseStore(Store):
     """The jobs of the server `server` in a database.
 
     With `take_over`, they may be taken over by others of which that is said too, as theirs by this one, see the class Store.
-    `clock` returns monotonic seconds, `sleep` takes seconds.
+    `gearmand_table` is a table of the same database with jobs of a gearmand, which `open` takes over.  `clock` returns
+    monotonic seconds, `sleep` takes seconds.
 
     Owner: as that of any Store.
     """
@@ -54,9 +57,12 @@ class DatabaseStore(Store):
     is_shared = True
 
     def __init__(self, database: "Database", dialect: "Dialect", server: str, durability: str = EVERY, take_over: float = 0.0,
+                 gearmand_table: "Optional[str]" = None,
                  clock: "Callable[[], float]" = time.monotonic, sleep: "Callable[[float], Any]" = time.sleep) -> None:
         if not _is_name(server):
             raise ValueError("%.80r is no name for a server: up to 255 letters without quotes and backslashes" % server)
+        if gearmand_table is not None and not gearmand_table.replace("_", "a").isalnum():
+            raise ValueError("%.80r is no name of a table" % gearmand_table)
         super().__init__(database.name, durability)
         self.take_over = take_over
         self.server = server
@@ -64,6 +70,8 @@ class DatabaseStore(Store):
         self._database = database
         self._dialect = dialect
         self._statements = Statements(dialect, server)
+        self._lock_numbers = _LOCK_CLASS, crc32(server.encode("utf-8")) - (1 << 31)
+        self._gearmand_table = gearmand_table
         self._clock = clock
         self._sleep = sleep
         self._connection = None         # type: Optional[DriverConnection]
@@ -84,7 +92,6 @@ class DatabaseStore(Store):
 
     def open(self, handle_prefix: bytes, wall: float, numbers: "Optional[Callable[[int], int]]" = None) -> None:
         """As any Store."""
-        self._interrupted = False
         self.jobs_read = 0
         try:
             try:
@@ -92,10 +99,13 @@ class DatabaseStore(Store):
                 self._look_around(connection)
                 self._make_tables(connection)
                 self._claim(connection)
-                self._backend = connection.rows(self._dialect.backend)[0][0]
+                self._backend = str(connection.rows(self._dialect.backend)[0][0])
+                if self._gearmand_table is not None:
+                    self._import_gearmand(connection, self._gearmand_table, handle_prefix, wall, numbers or int)
                 self._job_keys = _keys(connection.rows(self._statements.job_keys()))
                 self._result_keys = _keys(connection.rows(self._statements.result_keys()))
                 self.jobs_stored = len(self._job_keys)
+                self._go_on_after_jobs()
                 self._check_interrupt()
             except self._database.errors as error:
                 raise self._failure(error) from None
@@ -140,7 +150,7 @@ class DatabaseStore(Store):
         try:
             for statement in self._dialect.session:
                 connection.run(statement)
-            if self.take_over:
+            if self.take_over and self._dialect.idle:
                 # Of a server that stands still in a transaction, the database would not let others take the jobs.
                 connection.run(self._dialect.idle % (1000 * self.take_over / 2))
             self._check_interrupt()
@@ -152,12 +162,13 @@ class DatabaseStore(Store):
     def _look_around(self, connection: "DriverConnection") -> None:
         """Raise StoreError for a database that is not fit for jobs; nothing is changed before."""
         (read_only, encoding, size, unsafe), = connection.rows(self._dialect.facts)
-        if read_only not in ("off", 0):
+        if str(read_only).lower() not in ("off", "0"):
             raise self.error("the database can only be read, as a replica's; name the one that can be written")
-        if encoding.lower().replace("-", "") not in self._dialect.encodings:
+        if encoding.lower() not in self._dialect.encodings:
             raise self.error("the encoding of the database is %s; make one whose encoding is %s" % (
                 encoding, self._dialect.encodings[0]))
         self._statements.limit(size)
+        self.most_bytes = self._statements.most_bytes
         if unsafe:
             _logger_database.warning("%s: a crash of the system may cost acknowledged jobs, because of its setting %s",
                                      self.name, unsafe)
@@ -212,9 +223,8 @@ class DatabaseStore(Store):
         (epoch, batch, handles, silent, is_over), = connection.rows(statements.look())
         if not (locked or is_over) and silent < SILENCE:
             connection.run("ROLLBACK")
-            reason = ("a server with the name %s is using the database, or was %d s ago: give this one another name "
-                      "(--server-name), or wait for %d s" % (self.server, silent, SILENCE - silent))
-            raise StoreInUse("%s: %s" % (self.name, reason), reason)
+            raise self._in_use("is using the database, or was %d s ago: give this one another name (--server-name), or wait "
+                               "for %d s" % (silent, SILENCE - silent))
         self.number = handles
         self.reserved = handles + HANDLE_BLOCK
         connection.run(statements.claim(epoch + 1, self.reserved, self.take_over))
@@ -222,19 +232,59 @@ class DatabaseStore(Store):
         self.epoch, self._batch = epoch + 1, batch + 1
         self._wrote_at = self._clock()
 
+    def _in_use(self, what: str) -> StoreInUse:
+        reason = "a server with the name %s %s" % (self.server, what)
+        return StoreInUse("%s: %s" % (self.name, reason), reason)
+
     def _lock_name(self, connection: "DriverConnection") -> bool:
         """Whether no other connection has the lock of our name, which is ours from now on.
 
         It tells at once that the server before us has ended, where the time since its last sign of life would have to be
         waited for; nothing else is built on it.
         """
-        found = connection.rows(self._dialect.lock.format(_LOCK_CLASS, crc32(self.server.encode("utf-8")) - (1 << 31)))
+        found = connection.rows(self._dialect.lock.format(*self._lock_numbers))
         return found[0][0] == 1  # type: ignore[no-any-return]
+
+    def _go_on_after_jobs(self) -> None:
+        """Reserve handles after those of all jobs that are there, wherever they come from."""
+        self.number = max([self.number] + [handle_number(handle) for handle, _ in self._job_keys])
+        if self.number >= self.reserved:
+            self.reserved = self.number + HANDLE_BLOCK
+            self.transact([], self.reserved)
+
+    def _import_gearmand(self, connection: "DriverConnection", table: str, handle_prefix: bytes, wall: float,
+                         numbers: "Callable[[int], int]") -> None:
+        """Take over the jobs of a gearmand's table, and rename the table so that they are taken over once only."""
+        def has_table(name: str) -> bool:
+            return bool(connection.rows(self._statements.columns_of(name)))
+        columns = [name for name, in connection.rows(self._statements.columns_of(table))]
+        old = table + "_imported"
+        if not columns:
+            if not has_table(old):
+                raise self.error("there is no table %s to import" % table)
+            _logger_database.info("%s: the table %s was imported before", self.name, table)
+            return
+        jobs = [gearmand_job(*map(_plain_value, row)) for row in connection.rows(
+            self._statements.gearmand_jobs(table, check_gearmand_columns(table, columns)))]
+        records, self.number = records_of_gearmand(jobs, handle_prefix, wall, self.number, numbers)
+        while has_table(old):
+            old += "_too"
+        # The table is renamed at last, since that ends the transaction in MySQL: after a crash before it, jobs are there twice
+        # rather than not at all.
+        self.reserved = self.number + HANDLE_BLOCK
+        self.transact(list(self._statements.write(records)) + [self._statements.rename(table, old)], self.reserved)
+        _logger_database.warning("%s: %d jobs imported from the table %s, which is now called %s", self.name, len(jobs), table,
+                                 old)
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
     def load_records(self) -> "Iterator[List[Record]]":
         """As any Store."""
+        def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
+            return connection.rows(self._statements.orders())
+        orders = [OrderRecord(ORDER, b"", *map(_plain_value, row)) for row in self._keep_trying(attempt)]
+        for start in range(0, len(orders), LOAD_ROWS):
+            yield orders[start:start + LOAD_ROWS]
         results, self._result_keys = self._result_keys, []
         for some in self._pieces(results):
             self._stay_alive()
@@ -267,9 +317,8 @@ class DatabaseStore(Store):
               record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
         def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
             return connection.rows(query(handles))
-        # Some drivers hand out views of bytes.
         found = {record[1]: record for record in (
-            record_of([bytes(value) if isinstance(value, (memoryview, bytearray)) else value for value in row])
+            record_of(list(map(_plain_value, row)))
             for row in self._keep_trying(attempt))}
         try:
             return [found[handle] for handle in handles]
@@ -385,9 +434,11 @@ class DatabaseStore(Store):
         try:
             if self._backend:
                 # Where the database has not noticed, it would keep the lock of our row until it does.
-                connection.rows(self._dialect.end_backend.format(self._backend))
+                dialect, words = self._dialect, (self._backend,) + self._lock_numbers
+                if connection.rows(dialect.has_backend.format(*words)):
+                    connection.run(dialect.end_backend.format(*words))
             self._lock_name(connection)
-            self._backend = connection.rows(self._dialect.backend)[0][0]
+            self._backend = str(connection.rows(self._dialect.backend)[0][0])
             connection.run("BEGIN")
             found = connection.rows(self._statements.look())
             connection.run("COMMIT")
@@ -519,7 +570,7 @@ class DatabaseStore(Store):
     def abandon(self) -> None:
         """As any Store."""
         self._disconnect()
-        self._usable = False
+        self._usable = self._interrupted = False
         self._job_keys, self._result_keys = [], []
         self._adopted.clear()
 
@@ -527,6 +578,11 @@ class DatabaseStore(Store):
 def _is_name(text: str) -> bool:
     """Whether a server can be called so."""
     return 0 < len(text) <= 255 and text.isprintable() and not set(text) & set("'\"\\")
+
+
+def _plain_value(value: "Any") -> "Any":
+    """A value as drivers hand it out, of whom some have views of bytes."""
+    return bytes(value) if isinstance(value, (memoryview, bytearray)) else value
 
 
 def _keys(rows: "Iterable[Sequence[Any]]") -> "List[Tuple[bytes, int]]":

@@ -19,10 +19,12 @@ Each table's name begins with gearman_std_:
     jobs      one row for each background job
         handle     the whole handle
         server     the name of the server that has it
-        function … workload   as in a file of SQLite, see the module schema
+        function_name … workload   as in a file of SQLite, see the module schema
     results   one row for each background job that has ended and whose end is kept
         handle, server   as in jobs
-        function … result   as in a file of SQLite
+        function_name … result   as in a file of SQLite
+    orders    one row for each order of a server that stands
+        server, name, function_name, value   as in a file of SQLite
 """
 from collections import namedtuple
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 META_TABLE, SERVERS_TABLE = "gearman_std_meta", "gearman_std_servers"
-JOBS_TABLE, RESULTS_TABLE = "gearman_std_jobs", "gearman_std_results"
+JOBS_TABLE, RESULTS_TABLE, ORDERS_TABLE = "gearman_std_jobs", "gearman_std_results", "gearman_std_orders"
 
 # The tables with their columns, and the type of each in a word that a dialect translates.
 TABLES = {
@@ -42,13 +44,15 @@ TABLES = {
         "name name PRIMARY KEY, epoch long NOT NULL, batch long NOT NULL, seen real NOT NULL, started real NOT NULL, "
         "handles long NOT NULL, take_over real NOT NULL, is_over short NOT NULL, adopted_by name, adopted_at real",
     JOBS_TABLE:
-        "handle key PRIMARY KEY, server name NOT NULL, function bytes NOT NULL, unique_key bytes NOT NULL, reducer bytes, "
+        "handle key PRIMARY KEY, server name NOT NULL, function_name bytes NOT NULL, unique_key bytes NOT NULL, reducer bytes, "
         "priority short NOT NULL, due real NOT NULL, attempts long NOT NULL, state word NOT NULL, error bytes NOT NULL, "
         "schedule bytes, created real NOT NULL, position long NOT NULL, workload bytes NOT NULL",
     RESULTS_TABLE:
-        "handle key PRIMARY KEY, server name NOT NULL, function bytes NOT NULL, unique_key bytes NOT NULL, "
+        "handle key PRIMARY KEY, server name NOT NULL, function_name bytes NOT NULL, unique_key bytes NOT NULL, "
         "outcome word NOT NULL, ended real NOT NULL, waited real NOT NULL, ran real NOT NULL, attempts long NOT NULL, "
         "text bytes NOT NULL, data bytes, result bytes",
+    ORDERS_TABLE:
+        "server name NOT NULL, name word NOT NULL, function_name bytes NOT NULL, value bytes NOT NULL",
 }
 
 
@@ -64,12 +68,13 @@ def column_names(table: str) -> "List[str]":
 # be on disk when it ends.  `facts` asks: can it only be read, which letters does it know, how long may a statement be,
 # and which settings make a commit less than safe.  `statement_size`: how many bytes a statement may have, and a row, if `facts`
 # says 0.  `encodings`: those with all letters.  `lock` asks for the lock of a name, given by two numbers: 1 if we have it.
-# `backend` asks what the server calls this connection, and `end_backend` ends that one.  `busy`: codes of errors after which a
-# transaction is tried again; `lost`: after which the connection is of no use.  `idle`: end a transaction in which nothing was
-# said for so many milliseconds.
+# `backend` asks what the server calls this connection; `has_backend` finds a row if that one is still there, and `end_backend`
+# ends it.  `busy`: codes of errors after which a transaction is tried again; `lost`: after which the connection is of no use.
+# `idle`: end a transaction in which nothing was said for so many milliseconds, if that can be set.  `text_value`: the bytes of
+# a text; `name_value`: a name of somebody else's; `insertion_order`: the order in which rows were added, if that can be known.
 Dialect = namedtuple(
     "Dialect", "title types table_ends table_end value clock schema add update update_row update_comma session unflushed facts "
-    "statement_size encodings lock backend end_backend busy lost idle")
+    "statement_size encodings lock backend has_backend end_backend busy lost idle text_value name_value insertion_order")
 
 POSTGRES = Dialect(
     title="PostgreSQL",
@@ -100,9 +105,49 @@ POSTGRES = Dialect(
     encodings=("utf8",),
     lock="SELECT CASE WHEN pg_try_advisory_lock({0}, {1}) THEN 1 ELSE 0 END",
     backend="SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-    end_backend="SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid || ' ' || extract(epoch FROM backend_start) = '{0}'",
+    has_backend="SELECT 1 FROM pg_stat_activity WHERE pid || ' ' || extract(epoch FROM backend_start) = '{0}'",
+    end_backend="SELECT pg_terminate_backend(split_part('{0}', ' ', 1)::int)",
     busy=("40001", "40P01", "55P03"),
     idle="SET idle_in_transaction_session_timeout = %d",
     lost=("25006", "57P01", "57P02", "57P03"),
+    text_value="convert_to(%s, 'UTF8')",
+    name_value='"%s"',
+    insertion_order="ORDER BY ctid",
+)
+
+MYSQL = Dialect(
+    title="MySQL",
+    types={"name": "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "word": "VARCHAR(32) CHARACTER SET ascii",
+           "key": "VARBINARY(255)", "bytes": "LONGBLOB", "real": "DOUBLE", "long": "BIGINT", "short": "SMALLINT"},
+    table_ends={},
+    table_end=" ENGINE=InnoDB",
+    value="x'%s'",
+    clock="(UNIX_TIMESTAMP(NOW(6)) + 0E0)",
+    schema="DATABASE()",
+    add={table: "REPLACE INTO %s VALUES %%s" % table for table in (JOBS_TABLE, RESULTS_TABLE)},
+    update="UPDATE " + JOBS_TABLE + " AS jobs JOIN (%s) AS new ON jobs.handle = new.handle SET jobs.state = new.state, "
+           "jobs.attempts = new.attempts, jobs.due = new.due, jobs.error = new.error, jobs.position = new.position",
+    update_row="SELECT x'%s' AS handle, '%s' AS state, %d AS attempts, %r AS due, x'%s' AS error, %d AS position",
+    update_comma=" UNION ALL ",
+    # The time zone, as hours of local time come twice a year.
+    session=("SET time_zone = '+00:00'", "SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+             "SET innodb_lock_wait_timeout = 5", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+    unflushed="",
+    facts="SELECT @@global.read_only, @@character_set_database, @@max_allowed_packet, "
+          "CASE WHEN @@innodb_flush_log_at_trx_commit <> 1 "
+          "THEN CONCAT('innodb_flush_log_at_trx_commit = ', @@innodb_flush_log_at_trx_commit) "
+          "WHEN @@log_bin <> 0 AND @@sync_binlog <> 1 THEN CONCAT('sync_binlog = ', @@sync_binlog) ELSE '' END",
+    statement_size=1 << 20,
+    encodings=("utf8mb4", "utf8mb3", "utf8"),
+    lock="SELECT GET_LOCK(CONCAT('gearman_std.', {1}, '.', MD5(DATABASE())), 0)",
+    backend="SELECT CONNECTION_ID()",
+    # The number may be that of another connection, after the server was started again.
+    has_backend="SELECT 1 FROM DUAL WHERE IS_USED_LOCK(CONCAT('gearman_std.', {2}, '.', MD5(DATABASE()))) = {0}",
+    end_backend="KILL {0}",
+    busy=("1205", "1213"),
+    lost=("1053", "1290", "1792", "1836", "1927"),
+    idle="",
+    text_value="CAST(%s AS BINARY)",
+    name_value="`%s`",
+    insertion_order="",
 )

@@ -9,7 +9,7 @@ from .files import connect_sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Sequence, Tuple
+    from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
     GearmandJob = Tuple[bytes, bytes, int, bytes, float]  # unique, function, priority, data, unix time
 
 _logger_import = logging.getLogger("gearman_std.store")
@@ -64,18 +64,26 @@ def read_gearmand_table(connection: "Any", table: str) -> "List[GearmandJob]":
     StoreError if it is no such table.
     """
     columns = [row[1].decode() for row in connection.execute("PRAGMA table_info(%s)" % _quoted(table))]
-    missing = sorted({"unique_key", "function_name", "priority", "data"} - set(columns))
+    when = "when_to_run" if check_gearmand_columns(table, columns) else "0"
+    return [gearmand_job(*row) for row in connection.execute(
+        "SELECT unique_key, function_name, priority, CAST(data AS BLOB), CAST(%s AS REAL) FROM %s ORDER BY rowid"
+        % (when, _quoted(table)))]
+
+
+def check_gearmand_columns(table: str, columns: "Iterable[str]") -> bool:
+    """Whether a gearmand's table with these columns knows when jobs are due.  Raises StoreError if it is no such table."""
+    missing = sorted({"unique_key", "function_name", "priority", "data"}.difference(columns))
     if missing:
         raise StoreError("the table %s is not gearmand's: it has no column %s" % (table, ", ".join(missing)))
-    when = "when_to_run" if "when_to_run" in columns else "0"
-    jobs = []
-    for unique, function, priority, data, due in connection.execute(
-            "SELECT unique_key, function_name, priority, CAST(data AS BLOB), CAST(%s AS REAL) FROM %s ORDER BY rowid"
-            % (when, _quoted(table))):
-        # A unique of 64 bytes was stored with a NUL in place of its last.
-        jobs.append(((unique or b"").partition(b"\0")[0], (function or b"").partition(b"\0")[0],
-                     priority if priority in PRIORITY_CLASSES else PRIORITY_NORMAL, data or b"", max(0.0, due or 0.0)))
-    return jobs
+    return "when_to_run" in columns
+
+
+def gearmand_job(unique: "Optional[bytes]", function: "Optional[bytes]", priority: int, data: "Optional[bytes]",
+                 due: "Optional[float]") -> "GearmandJob":
+    """A job of a row of such a table."""
+    # A unique of 64 bytes was stored with a NUL in place of its last.
+    return ((unique or b"").partition(b"\0")[0], (function or b"").partition(b"\0")[0],
+            priority if priority in PRIORITY_CLASSES else PRIORITY_NORMAL, data or b"", max(0.0, due or 0.0))
 
 
 def records_of_gearmand(jobs: "Sequence[GearmandJob]", handle_prefix: bytes, wall: float, number: int,

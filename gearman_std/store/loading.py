@@ -93,6 +93,7 @@ class Loading:
         if self._jobs is None:
             if self._failure is not None:
                 raise self._failure
+            core.ledger.most_bytes = self._store.most_bytes
             core.take_numbers(self._store.number)
             self._jobs = self._store.load_records()
         some = next(self._jobs, None)

@@ -3,20 +3,22 @@ import os
 
 from ..core.handles import handle_number
 from ..core.jobs import DELAYED, HELD, WAITING, place_of
-from ..core.ledger import ADD, CHANGE, KEEP, REMOVE, UPDATE, AddRecord
-from .dialects import JOBS_TABLE, META_TABLE, RESULTS_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES
+from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord
+from .dialects import JOBS_TABLE, META_TABLE, ORDERS_TABLE, RESULTS_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Set
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
     from ..core.ledger import KeepRecord, Record
     from .dialects import Dialect
 
 STATEMENT_SIZE = 1 << 20  # letters, about, of a statement that is about many rows
 MOST_ROWS = 1000          # that one statement is about, at most
+MOST_HANDLES = (1 << 63) - 1
 MOST_ERROR = 1 << 16      # bytes of what an attempt ended with that are stored
-_JOB = "handle, function, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, position"
-_RESULT = "handle, function, unique_key, outcome, ended, waited, ran, attempts, text, data, result"
+_JOB = ("handle, function_name, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
+        "position")
+_RESULT = "handle, function_name, unique_key, outcome, ended, waited, ran, attempts, text, data, result"
 
 
 class Statements:
@@ -38,6 +40,7 @@ class Statements:
             value, server, value, value, value, value)
         self._result_row = "(%s,'%s',%s,%s,'%%s',%%r,%%r,%%r,%%d,%s,%%s,%%s)" % (value, server, value, value, value)
         self._words = {"meta": META_TABLE, "servers": SERVERS_TABLE, "jobs": JOBS_TABLE, "results": RESULTS_TABLE,
+                       "orders": ORDERS_TABLE,
                        "server": server, "clock": dialect.clock, "schema": dialect.schema, "version": SCHEMA_VERSION}
         self.most_bytes = 0  # how large a workload may be, or a result with its data
         self._size = 0       # letters that a statement about many rows has, about
@@ -54,7 +57,7 @@ class Statements:
     def columns(self) -> str:
         """Which of our tables there are: names, each with the name of a column."""
         return self._text("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {schema} AND "
-                          "table_name IN ('{meta}', '{servers}', '{jobs}', '{results}')")
+                          "table_name IN ('{meta}', '{servers}', '{jobs}', '{results}', '{orders}')")
 
     def create(self, is_first: bool) -> "List[str]":
         """Make the tables that are missing; if `is_first`, say whose they are."""
@@ -77,7 +80,8 @@ class Statements:
     def rehearse(self) -> "List[str]":
         """What a server may have to do, done to nothing: these fail where rights are missing."""
         texts = []
-        for table, column in ((JOBS_TABLE, "state"), (RESULTS_TABLE, "outcome"), (SERVERS_TABLE, "name")):
+        for table, column in ((JOBS_TABLE, "state"), (RESULTS_TABLE, "outcome"), (ORDERS_TABLE, "name"),
+                              (SERVERS_TABLE, "name")):
             texts += ["SELECT count(*) FROM %s WHERE 1 = 0" % table, "UPDATE %s SET %s = '' WHERE 1 = 0" % (table, column),
                       "DELETE FROM %s WHERE 1 = 0" % table, "INSERT INTO %s SELECT * FROM %s WHERE 1 = 0" % (table, table)]
         return texts
@@ -98,12 +102,13 @@ class Statements:
         """A new epoch begins; up to this number, handles may be given out."""
         return self._text("UPDATE {servers} SET epoch = {epoch}, batch = batch + 1, seen = {clock}, started = {clock}, "
                           "handles = {handles}, take_over = {take_over}, is_over = 0, adopted_by = NULL, adopted_at = NULL "
-                          "WHERE name = '{server}'", epoch=epoch, handles=handles, take_over=take_over)
+                          "WHERE name = '{server}'", epoch=epoch, handles=min(handles, MOST_HANDLES), take_over=take_over)
 
     def prove(self, epoch: int, batch: int, handles: int) -> str:
         """The beginning of each transaction that writes: is about no row if the epoch is over."""
         return self._text("UPDATE {servers} SET batch = {batch}, seen = {clock}, handles = {handles} "
-                          "WHERE name = '{server}' AND epoch = {epoch}", epoch=epoch, batch=batch, handles=handles)
+                          "WHERE name = '{server}' AND epoch = {epoch}", epoch=epoch, batch=batch,
+                          handles=min(handles, MOST_HANDLES))
 
     def leave(self) -> str:
         """The server has ended in order."""
@@ -155,6 +160,23 @@ class Statements:
     def _list(self, handles: "Iterable[bytes]") -> str:
         return ",".join([self._value % handle.hex() for handle in handles])
 
+    # ---------------------------------------------------------------------------------------------------- gearmand's table
+
+    def columns_of(self, table: str) -> str:
+        """The columns of a table of somebody else's, none if there is no such table."""
+        return self._text("SELECT column_name FROM information_schema.columns WHERE table_schema = {schema} AND "
+                          "table_name = '{table}'", table=table)
+
+    def gearmand_jobs(self, table: str, times: bool) -> str:
+        """What a gearmand left, in its order: unique, function, priority, data and, with `times`, unix time."""
+        return "SELECT %s, %s, priority, data, %s FROM %s %s" % (
+            self._dialect.text_value % "unique_key", self._dialect.text_value % "function_name",
+            "when_to_run" if times else "0", self._dialect.name_value % table, self._dialect.insertion_order)
+
+    def rename(self, table: str, name: str) -> str:
+        """Give a table another name."""
+        return "ALTER TABLE %s RENAME TO %s" % (self._dialect.name_value % table, self._dialect.name_value % name)
+
     # ------------------------------------------------------------------------------------------------------------- writing
 
     def limit(self, size: int) -> None:
@@ -170,8 +192,20 @@ class Statements:
 
     def clear(self) -> "List[str]":
         """Forget all jobs of this server, and how others have ended."""
-        return [self._text("DELETE FROM {jobs} WHERE server = '{server}'"),
-                self._text("DELETE FROM {results} WHERE server = '{server}'")]
+        return [self._text("DELETE FROM %s WHERE server = '{server}'" % table) for table in ("{jobs}", "{results}", "{orders}")]
+
+    def orders(self) -> str:
+        """The orders of this server that stand, with the columns of an OrderRecord."""
+        return self._text("SELECT name, function_name, value FROM {orders} WHERE server = '{server}'")
+
+    def _order(self, name: str, function: bytes, value: "Optional[bytes]") -> "Iterator[str]":
+        """An order stands with this value, or no longer."""
+        written = self._value % function.hex()
+        yield self._text("DELETE FROM {orders} WHERE server = '{server}' AND name = '{name}' AND function_name = {function}",
+                         name=name, function=written)
+        if value is not None:
+            yield self._text("INSERT INTO {orders} VALUES ('{server}', '{name}', {function}, {value})",
+                             name=name, function=written, value=self._value % value.hex())
 
     def write(self, records: "Iterable[Record]") -> "Iterator[str]":
         """Carry out these records, which are merged first: of each job, each table gets what comes of all of them."""
@@ -181,6 +215,8 @@ class Statements:
         if merged.forgotten:
             yield from self._remove(RESULTS_TABLE, merged.forgotten)
         yield from self._add(JOBS_TABLE, map(self._row_of_job, merged.added.values()))
+        for (name, function), value in merged.orders.items():
+            yield from self._order(name, function, value)
         yield from self._add(RESULTS_TABLE, map(self._row_of_result, merged.kept.values()))
         yield from self._update(merged.updated.values())
         for handle, changes in merged.changed.items():
@@ -237,12 +273,12 @@ class Statements:
 
 class Merged:
     """What records come to, by handle: jobs `added`, in place of what is there, others `updated` and `changed`, or `removed`;
-    how jobs ended `kept`, or `forgotten`.
+    how jobs ended `kept`, or `forgotten`; and `orders` that stand, or not, by name and function.
 
     Owner: who made it.
     """
 
-    __slots__ = ("added", "updated", "changed", "removed", "kept", "forgotten")
+    __slots__ = ("added", "updated", "changed", "removed", "kept", "forgotten", "orders")
 
     def __init__(self, records: "Iterable[Record]") -> None:
         self.added = {}         # type: Dict[bytes, AddRecord]
@@ -251,6 +287,7 @@ class Merged:
         self.removed = set()    # type: Set[bytes]
         self.kept = {}          # type: Dict[bytes, KeepRecord]
         self.forgotten = set()  # type: Set[bytes]
+        self.orders = {}        # type: Dict[Tuple[str, bytes], Optional[bytes]]
         for record in records:
             handle, kind = record.handle, record.kind
             if kind == ADD:
@@ -267,6 +304,8 @@ class Merged:
             elif kind == UPDATE or kind == CHANGE:
                 if handle not in self.removed:
                     self._alter(record)
+            elif kind == ORDER:
+                self.orders[record.name, record.function] = record.value
             else:
                 self.kept.pop(handle, None)
                 self.forgotten.add(handle)

@@ -47,6 +47,7 @@ class Store:
     is_shared = False  # several servers may use the database, each with jobs of its own
     server = ""        # the name of this one among them
     take_over = 0.0    # after so many seconds of silence, the servers of the database take over each other's jobs; 0: never
+    most_bytes = 0    # of a job, or of what is kept of its end, all of its fields together; 0: as many as there are
     is_whole = False  # all that has to be in the store that is written anew has been given to it: only `end_anew` is missing
 
     def __init__(self, name: str, durability: str = EVERY) -> None:

@@ -293,7 +293,10 @@ def test_version(word):
 
 STORE_OPTIONS = """-q sqlite3 --sqlite3-db DB | -q libsqlite3 --libsqlite3-db DB | --queue-type=libsqlite3 --libsqlite3-db=DB
     --libsqlite3-table t | -q libsqlite3 --libsqlite3-db DB --store-queue-on-shutdown | --sqlite3-db DB --durability batch
-    | -q sqlite3 --sqlite3-db DB --import-gearmand old.db:queue | -q builtin --libsqlite3-db DB""".replace("\n", " ").split("|")
+    | -q sqlite3 --sqlite3-db DB --import-gearmand old.db:queue | -q builtin --libsqlite3-db DB
+    | -q postgres | -q Postgres --libpq-conninfo host=/tmp --libpq-table t --server-name a --import-gearmand queue
+    | -q mysql --mysql-host x --mysql-port 3306 --mysql-user u --mysql-password p --mysql-db d --mysql-table t | -q MySQL
+    --durability batch""".replace("\n", " ").split("|")
 
 
 @pytest.mark.parametrize("words", [words.strip() for words in STORE_OPTIONS])
@@ -309,6 +312,11 @@ def test_options_of_the_store(words, tmp_path):
     (["--durability", "batch"], "--durability needs -q sqlite3"),
     (["--import-gearmand", "x"], "--import-gearmand needs -q sqlite3"),
     (["--sqlite3-db", "x", "--durability", "never"], "--durability"),
+    (["--server-name", "a"], "--server-name needs -q postgres or mysql"),
+    (["-q", "postgres", "--sqlite3-db", "x"], "--sqlite3-db needs -q sqlite3"),
+    (["-q", "postgres", "--libpq-conninfo", "host"], "-q postgres: the conninfo is neither words such as host=NAME nor a URI"),
+    (["-q", "mysql", "--server-name", "a'b"], "-q mysql: \"a'b\" is no name for a server"),
+    (["-q", "mysql", "--import-gearmand", "a;b"], "-q mysql: 'a;b' is no name of a table"),
     (["--sqlite3-db", "x", "--durability", "batch", "--store-queue-on-shutdown"],
      "--store-queue-on-shutdown is not --durability"),
 ])

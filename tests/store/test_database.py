@@ -3,14 +3,14 @@ import itertools
 
 import pytest
 
-from databases import Breaking
+from databases import INSTALLED, Breaking
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, SET_ASIDE, WAITING
 from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
                                      KeepRecord, RemoveRecord, UpdateRecord)
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreError, StoreInUse
+from gearman_std.store.contract import StoreContract
 from gearman_std.store.database import RECONNECT_TIME, DatabaseStore
-from gearman_std.store.dialects import POSTGRES
 
 BYTES = bytes(range(256))
 
@@ -28,14 +28,15 @@ def keep(number, **fields):
 class Home:
     """Stores of one database, which are closed with the test."""
 
-    def __init__(self, make_database):
-        self._make_database = make_database
+    def __init__(self, place):
+        self.place = place
+        self.run, self.rows = place.run, place.rows
         self._stores = []
         self.now = 0.0
-        self.database = make_database()
 
     def store(self, name="a", database=None, **options):
-        store = DatabaseStore(database or self._make_database(), POSTGRES, name, clock=self.clock, sleep=self.sleep, **options)
+        store = DatabaseStore(database or self.place.database(), self.place.dialect, name, clock=self.clock, sleep=self.sleep,
+                              **options)
         self._stores.append(store)
         return store
 
@@ -44,37 +45,50 @@ class Home:
         store.open(b"H:x", 9.0)
         return store
 
+    def breaking(self):
+        return Breaking(self.place.database())
+
+    def our_tables(self):
+        return sorted(name for name, in self.rows(
+            "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'gearman_std%'"))
+
     def clock(self):
         return self.now
 
     def sleep(self, seconds):
         self.now += seconds
 
-    def run(self, *statements):
-        connection = self.database.connect()
-        try:
-            for statement in statements:
-                connection.run(statement)
-        finally:
-            connection.close()
-
-    def rows(self, query):
-        connection = self.database.connect()
-        try:
-            return list(map(tuple, connection.rows(query)))
-        finally:
-            connection.close()
-
     def close(self):
         for store in self._stores:
             store.abandon()
 
 
-@pytest.fixture
-def home(postgres):
-    home = Home(postgres)
+def opened_home(place):
+    home = Home(place)
     yield home
     home.close()
+
+
+@pytest.fixture(params=sorted(INSTALLED))
+def home(request, database_place):
+    yield from opened_home(database_place(request.param))
+
+
+@pytest.fixture(params=[(kind, driver) for kind, drivers in sorted(INSTALLED.items()) for driver in drivers],
+                ids=lambda pair: pair[1])
+def each_home(request, database_place):
+    """By each driver that is installed."""
+    yield from opened_home(database_place(*request.param))
+
+
+@pytest.fixture
+def postgres_home(database_place):
+    yield from opened_home(database_place("postgres"))
+
+
+@pytest.fixture
+def mysql_home(database_place):
+    yield from opened_home(database_place("mysql"))
 
 
 def loaded(store):
@@ -89,18 +103,18 @@ def again(home, store, name="a"):
 
 # -------------------------------------------------------------------------------------------------------------- what it keeps
 
-def test_what_is_written_is_read_by_the_next_server_byte_by_byte(home):
-    store = home.opened()
+def test_what_is_written_is_read_by_the_next_server_byte_by_byte(each_home):
+    store = each_home.opened()
     records = [add(1, function=BYTES, unique=BYTES, workload=BYTES * 9, reducer=BYTES, priority=2, attempts=3, error=BYTES,
                    schedule=b"* * * * *", created=1795737821.1398911, position=(1 << 62) + 1, due=1795737821.1398912,
                    state=DELAYED)]
     ends = [keep(7, function=BYTES, unique=BYTES, text=BYTES, data=BYTES, result=b"", ended=1795737821.1398911)]
     store.write(records + ends, 1)
-    assert again(home, store) == ends + records
+    assert again(each_home, store) == ends + records
 
 
-def test_all_kinds_of_records_are_carried_out(home):
-    store = home.opened()
+def test_all_kinds_of_records_are_carried_out(each_home):
+    store = each_home.opened()
     store.write([add(number) for number in range(1, 6)] + [keep(8), keep(9)], 9)
     store.write([UpdateRecord(UPDATE, b"H:x:%d" % number, SET_ASIDE, 2, 7.5, b"why", 90 + number) for number in (1, 2)] + [
         ChangeRecord(CHANGE, b"H:x:3", "workload", BYTES), ChangeRecord(CHANGE, b"H:x:3", "priority", 0),
@@ -111,7 +125,7 @@ def test_all_kinds_of_records_are_carried_out(home):
                  ChangeRecord(CHANGE, b"H:x:6", "priority", 0), add(4, schedule=b"* * * * *"),
                  ForgetRecord(FORGET, b"H:x:8")], 9)
     aside = {"state": SET_ASIDE, "attempts": 2, "due": 7.5, "error": b"why"}
-    assert again(home, store) == [
+    assert again(each_home, store) == [
         keep(9, text=b"other"), add(3, workload=BYTES, priority=0), add(4, schedule=b"* * * * *"),
         add(1, position=91, **aside), add(2, position=92, **aside)]
 
@@ -195,7 +209,7 @@ def test_each_start_is_a_new_epoch_and_each_transaction_counts(home):
     assert home.rows("SELECT name, epoch, batch, is_over, handles FROM gearman_std_servers") == [("a", 1, 4, 1, 1)]
     store = home.opened()
     assert store.epoch == 2
-    (seen, started, now), = home.rows("SELECT seen, started, %s FROM gearman_std_servers" % POSTGRES.clock)
+    (seen, started, now), = home.rows("SELECT seen, started, %s FROM gearman_std_servers" % home.place.dialect.clock)
     assert abs(seen - started) < 1 and 0 <= now - seen < 60
 
 
@@ -217,13 +231,13 @@ def test_one_that_seems_to_be_there_but_is_silent_for_long_is_not(home):
         store.write([add(1)], 1)
 
 
-def test_who_is_deposed_writes_nothing(home):
-    store = home.opened()
-    home.run("UPDATE gearman_std_servers SET epoch = epoch + 1")
+def test_who_is_deposed_writes_nothing(each_home):
+    store = each_home.opened()
+    each_home.run("UPDATE gearman_std_servers SET epoch = epoch + 1")
     for _ in range(2):
         with pytest.raises(Deposed, match="another server has taken the jobs of a$"):
             store.write([add(1)], 1)
-    assert home.rows("SELECT * FROM gearman_std_jobs") == []
+    assert each_home.rows("SELECT * FROM gearman_std_jobs") == []
 
 
 @pytest.mark.parametrize("name", ["", "a'b", 'a"b', "a\\b", "a\nb", "x" * 256])
@@ -235,38 +249,38 @@ def test_a_name_that_cannot_be(home, name):
 # --------------------------------------------------------------------------------------------------- broken connections
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("statement", ["BEGIN", "UPDATE gearman_std_servers", "INSERT INTO gearman_std_jobs", "COMMIT"])
-def test_a_connection_that_breaks_is_made_again_and_all_is_written_once(home, when, statement):
-    database = Breaking(home.database)
-    store = home.opened(database=database)
+@pytest.mark.parametrize("statement", ["BEGIN", "UPDATE gearman_std_servers", "INTO gearman_std_jobs", "COMMIT"])
+def test_a_connection_that_breaks_is_made_again_and_all_is_written_once(each_home, when, statement):
+    database = each_home.breaking()
+    store = each_home.opened(database=database)
     store.write([add(1)], 1)
     database.breaks = [(when, statement)]
     store.write([add(2), RemoveRecord(REMOVE, b"H:x:1")], 2)
     assert not database.breaks and database.connections == 2 and not store.uncertain
     store.write([add(3)], 3)
     # 1: the start; 2, 3, 4: those three, whether the second was committed at the first attempt or not.
-    assert home.rows("SELECT batch FROM gearman_std_servers") == [(4,)]
-    assert again(home, store) == [add(2), add(3)]
+    assert each_home.rows("SELECT batch FROM gearman_std_servers") == [(4,)]
+    assert again(each_home, store) == [add(2), add(3)]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committed_until_it_is_back(home, when):
-    database = Breaking(home.database)
-    store = home.opened(database=database)
+def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committed_until_it_is_back(each_home, when):
+    database = each_home.breaking()
+    store = each_home.opened(database=database)
     database.breaks = [(when, "COMMIT")]
     database.away = True
     with pytest.raises(StoreError, match="Connection refused"):
         store.write([add(1)], 1)
-    assert home.now >= RECONNECT_TIME and store.usable and store.uncertain
+    assert each_home.now >= RECONNECT_TIME and store.usable and store.uncertain
     database.away = False
     store.write([RemoveRecord(REMOVE, b"H:x:1"), add(2)], 2)
     assert not store.uncertain
-    assert home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
-    assert again(home, store) == [add(2)]
+    assert each_home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
+    assert again(each_home, store) == [add(2)]
 
 
 def test_if_the_database_is_away_before_the_end_nothing_was_written_for_sure(home):
-    database = Breaking(home.database)
+    database = home.breaking()
     store = home.opened(database=database)
     database.breaks = [("before", "BEGIN")]
     database.away = True
@@ -275,23 +289,23 @@ def test_if_the_database_is_away_before_the_end_nothing_was_written_for_sure(hom
     assert store.usable and not store.uncertain
 
 
-def test_a_session_that_does_not_notice_that_its_connection_is_gone_is_ended(home):
+def test_a_session_that_does_not_notice_that_its_connection_is_gone_is_ended(each_home):
     """It is in a transaction that has proved the epoch, and so holds the lock that the next one needs."""
-    database = Breaking(home.database)
-    store = home.opened(database=database)
+    database = each_home.breaking()
+    store = each_home.opened(database=database)
     hanging = store._connection
     store._connection = None
     hanging.run("BEGIN")
     hanging.run("UPDATE gearman_std_servers SET batch = batch + 1")
     store.write([add(1)], 1)
-    assert home.rows("SELECT batch FROM gearman_std_servers") == [(2,)]
+    assert each_home.rows("SELECT batch FROM gearman_std_servers") == [(2,)]
     with pytest.raises(database.errors):
         hanging.run("COMMIT")
     store._close(hanging)
 
 
 def test_who_was_deposed_while_the_connection_was_gone_is_told(home):
-    database = Breaking(home.database)
+    database = home.breaking()
     store = home.opened(database=database)
     database.breaks = [("before", "BEGIN")]
     home.run("UPDATE gearman_std_servers SET epoch = epoch + 1")
@@ -299,40 +313,52 @@ def test_who_was_deposed_while_the_connection_was_gone_is_told(home):
         store.write([add(1)], 1)
 
 
-def test_a_definite_refusal_is_told_at_once_and_nothing_is_stored(home):
-    store = home.opened()
-    home.run("ALTER TABLE gearman_std_jobs ADD CONSTRAINT small CHECK (octet_length(workload) < 10)")
+def test_a_definite_refusal_is_told_at_once_and_nothing_is_stored(each_home):
+    store = each_home.opened()
+    each_home.run("ALTER TABLE gearman_std_jobs ADD CONSTRAINT small CHECK (octet_length(workload) < 10)")
     with pytest.raises(StoreError, match="small"):
         store.write([add(1), add(2, workload=b"x" * 10)], 2)
-    assert home.now == 0.0 and store.usable and not store.uncertain
+    assert each_home.now == 0.0 and store.usable and not store.uncertain
     store.write([add(3)], 3)
-    assert again(home, store) == [add(3)]
+    assert again(each_home, store) == [add(3)]
 
 
-def test_reading_goes_on_with_a_new_connection(home):
-    store = home.opened()
+def test_reading_goes_on_with_a_new_connection(each_home):
+    store = each_home.opened()
     jobs = [add(number) for number in range(1, 600)]
     store.write(jobs, 600)
     store.abandon()
-    database = Breaking(home.database)
-    store = home.opened(database=database)
+    database = each_home.breaking()
+    store = each_home.opened(database=database)
     database.breaks = [("before", "SELECT handle, function")]
     assert loaded(store) == jobs
 
 
 # ------------------------------------------------------------------------------------------------------ starts in vain
 
-def test_a_database_that_can_only_be_read(home):
+READ_ONLY = "can only be read, as a replica's; name the one that can be written$"
+
+
+def test_a_postgres_that_can_only_be_read(postgres_home):
+    home = postgres_home
     home.run("ALTER ROLE gearman SET default_transaction_read_only = on")
     try:
-        with pytest.raises(StoreError, match="can only be read, as a replica's; name the one that can be written$"):
+        with pytest.raises(StoreError, match=READ_ONLY):
             home.opened()
     finally:
-        connection = home.database.connect()
-        connection.run("SET default_transaction_read_only = off")
-        connection.run("ALTER ROLE gearman RESET default_transaction_read_only")
-        connection.close()
-    assert home.rows("SELECT 1 FROM pg_tables WHERE tablename LIKE 'gearman%'") == []
+        home.run("SET default_transaction_read_only = off", "ALTER ROLE gearman RESET default_transaction_read_only")
+    assert home.our_tables() == []
+
+
+def test_a_mysql_that_can_only_be_read(mysql_home):
+    home = mysql_home
+    home.run("SET GLOBAL read_only = 1")
+    try:
+        with pytest.raises(StoreError, match=READ_ONLY):
+            home.opened()
+    finally:
+        home.run("SET GLOBAL read_only = 0")
+    assert home.our_tables() == []
 
 
 def test_the_schema_of_another_release(home):
@@ -343,37 +369,67 @@ def test_the_schema_of_another_release(home):
     assert home.rows("SELECT epoch FROM gearman_std_servers") == [(1,)]
 
 
-@pytest.mark.parametrize("table, reason", [
-    ("gearman_std_jobs (id INTEGER)", "the table gearman_std_jobs is not ours, as it has no column attempts, created"),
-    ("gearman_std_meta (name TEXT, value TEXT)", "tables gearman_std_meta are not ours, as gearman_std_meta does not say so")])
-def test_a_table_of_somebody_elses(home, table, reason):
-    home.run("CREATE TABLE " + table)
+@pytest.mark.parametrize("table, columns, reason", [
+    ("gearman_std_jobs", "(id INTEGER)", "the table gearman_std_jobs is not ours, as it has no column attempts, created"),
+    ("gearman_std_meta", "(name VARCHAR(9), value VARCHAR(9))", "gearman_std_meta are not ours, as gearman_std_meta does not")])
+def test_a_table_of_somebody_elses(home, table, columns, reason):
+    home.run("CREATE TABLE %s %s" % (table, columns))
     with pytest.raises(StoreError) as caught:
         home.opened()
-    assert reason in str(caught.value)
-    assert len(home.rows("SELECT 1 FROM pg_tables WHERE tablename LIKE 'gearman%'")) == 1
+    assert reason in str(caught.value) and home.our_tables() == [table]
 
 
-def test_names_are_right_but_rights_are_missing(home, postgres):
+def test_tables_that_were_not_all_made_are_made_at_the_next_start(home):
+    home.opened().close(1)
+    home.run("DROP TABLE gearman_std_results", "DROP TABLE gearman_std_jobs")
+    home.opened().write([add(1), keep(2)], 2)
+
+
+def guest_is_refused(home, *reasons, name=None):
+    with pytest.raises(StoreError) as caught:
+        home.opened(database=home.place.database(name, "guest"))
+    assert any(reason in str(caught.value) for reason in reasons) and "\n" not in str(caught.value)
+
+
+def test_rights_that_are_missing_in_postgres(postgres_home):
+    home = postgres_home
     home.opened().close(1)
     home.run("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
     try:
-        with pytest.raises(StoreError, match="permission denied for table gearman_std_jobs") as caught:
-            home.opened(database=postgres(user="guest"))
-        assert "\n" not in str(caught.value)
-        home.run("DROP TABLE gearman_std_meta, gearman_std_servers, gearman_std_jobs, gearman_std_results",
+        guest_is_refused(home, "permission denied for table gearman_std_jobs")
+        home.run("DROP TABLE gearman_std_meta, gearman_std_servers, gearman_std_jobs, gearman_std_results, "
+                 "gearman_std_orders",
                  "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        with pytest.raises(StoreError, match="permission denied for schema public"):
-            home.opened(database=postgres(user="guest"))
+        guest_is_refused(home, "permission denied for schema public")
     finally:
         home.run("DROP OWNED BY guest", "DROP ROLE guest")
+    assert home.our_tables() == []
 
 
-def test_an_encoding_without_all_letters(home, postgres):
-    home.run("DROP DATABASE IF EXISTS old", "CREATE DATABASE old ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+def test_rights_that_are_missing_in_mysql(mysql_home):
+    home = mysql_home
+    home.opened().close(1)
+    home.run("DROP USER IF EXISTS guest@localhost", "CREATE USER guest@localhost IDENTIFIED BY ''",
+             "GRANT SELECT ON jobs.* TO guest@localhost")
     try:
-        with pytest.raises(StoreError, match="the encoding of the database is LATIN1; make one whose encoding is utf8"):
-            home.opened(database=postgres("old"))
+        guest_is_refused(home, "command denied to user 'guest'@'localhost' for table")
+        home.run("DROP TABLE gearman_std_meta, gearman_std_servers, gearman_std_jobs, gearman_std_results, "
+                 "gearman_std_orders")
+        guest_is_refused(home, "command denied to user 'guest'@'localhost' for table")
+    finally:
+        home.run("DROP USER guest@localhost")
+    assert home.our_tables() == []
+
+
+def test_an_encoding_without_all_letters(home):
+    if home.place.kind == "postgres":
+        create = "CREATE DATABASE old ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+    else:
+        create = "CREATE DATABASE old CHARACTER SET latin1"
+    home.run("DROP DATABASE IF EXISTS old", create)
+    try:
+        with pytest.raises(StoreError, match="(?i)the encoding of the database is latin1; make one whose encoding is utf8"):
+            home.opened(database=home.place.database("old"))
     finally:
         home.run("DROP DATABASE old")
 
@@ -386,8 +442,8 @@ def test_a_row_that_makes_no_sense(home):
         again(home, store)
 
 
-def test_a_start_that_is_interrupted(home):
-    store = home.store()
+def test_a_start_that_is_interrupted(each_home):
+    store = each_home.store()
     connect = store._database.connect
 
     def interrupted():
@@ -399,3 +455,81 @@ def test_a_start_that_is_interrupted(home):
     store._database.connect = connect
     store.open(b"H:x", 9.0)
     assert store.usable
+
+
+def test_a_database_that_is_not_there(home):
+    with pytest.raises(StoreError, match="(?i)(does not exist|unknown database)"):
+        home.opened(database=home.place.database("nowhere"))
+
+
+# ------------------------------------------------------------------------------------------------------------ sizes
+
+def test_the_largest_job_that_is_taken_can_be_written_and_read(mysql_home):
+    home = mysql_home
+    size = home.rows("SELECT @@max_allowed_packet")[0][0]
+    store = home.opened()
+    assert size // 3 < store.most_bytes < size // 2
+    job = add(1, workload=b"\0\xff'\\" * (store.most_bytes // 4), function=b"")
+    end = keep(2, data=b"d" * (store.most_bytes - 9), result=b"123456789")
+    store.write([job, end, add(3)], 3)
+    assert again(home, store) == [end, job, add(3)]
+
+
+# ------------------------------------------------------------------------------------------------- the jobs of a gearmand
+
+def gearmands_table(home, name, when=True):
+    data = "BYTEA" if home.place.kind == "postgres" else "LONGBLOB"
+    home.run("CREATE TABLE %s (unique_key VARCHAR(64), function_name VARCHAR(255), priority INTEGER, data %s%s)" % (
+        name, data, ", when_to_run INTEGER" if when else ""))
+
+
+def test_the_jobs_of_a_gearmand_are_taken_over_once(home):
+    gearmands_table(home, "queue")
+    value = home.place.dialect.value
+    home.run("INSERT INTO queue VALUES ('ü', 'resize', 0, %s, 0), ('b', 'later', 9, NULL, 77)" % (value % BYTES.hex()))
+    store = home.opened(gearmand_table="queue")
+    one, two = sorted(loaded(store), key=lambda job: job.due)
+    assert one[1:9] == (b"H:x:1", b"resize", "ü".encode(), BYTES, None, 0, 0.0, 0) and one.state == WAITING
+    assert two[1:9] == (b"H:x:2", b"later", b"b", b"", None, 1, 77.0, 0) and two.state == DELAYED
+    assert store.number == 2 and store.reserved == 2 + HANDLE_BLOCK
+    store.close(2)
+    assert len(home.rows("SELECT priority FROM queue_imported")) == 2
+    store = home.opened(gearmand_table="queue")
+    assert len(loaded(store)) == 2
+    store.close(2)
+    gearmands_table(home, "queue", when=False)
+    store = home.opened(gearmand_table="queue")
+    assert len(loaded(store)) == 2 and home.rows("SELECT priority FROM queue_imported_too") == []
+
+
+def test_what_is_no_table_of_a_gearmand(home):
+    with pytest.raises(StoreError, match="there is no table queue to import$"):
+        home.opened(gearmand_table="queue")
+    home.run("CREATE TABLE queue (unique_key VARCHAR(64), data INTEGER)")
+    with pytest.raises(StoreError, match="the table queue is not gearmand's: it has no column function_name, priority$"):
+        home.opened(gearmand_table="queue")
+    with pytest.raises(ValueError, match="is no name of a table"):
+        home.store(gearmand_table="queue; DROP TABLE x")
+
+
+# --------------------------------------------------------------------------------------------------------- the contract
+
+class DatabaseContract(StoreContract):
+    """What every store must do, of one in a database."""
+
+    kind = ""
+
+    @pytest.fixture(autouse=True)
+    def in_place(self, database_place):
+        self.place = database_place(self.kind)
+
+    def make_store(self):
+        return DatabaseStore(self.place.database(), self.place.dialect, "a")
+
+
+class TestPostgres(DatabaseContract):
+    kind = "postgres"
+
+
+class TestMysql(DatabaseContract):
+    kind = "mysql"

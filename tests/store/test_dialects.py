@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from gearman_std.store.dialects import JOBS_TABLE, POSTGRES, RESULTS_TABLE, TABLES, column_names
+from gearman_std.store.dialects import JOBS_TABLE, MYSQL, POSTGRES, RESULTS_TABLE, TABLES, column_names
 
-DIALECTS = [POSTGRES]
+DIALECTS = [POSTGRES, MYSQL]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -23,4 +23,4 @@ def test_rows_are_added_to_the_tables_of_rows_and_one_text_is_left_open(dialect)
 
 
 def test_the_names_of_columns_are_in_the_order_of_the_tables():
-    assert column_names(JOBS_TABLE)[:3] == ["handle", "server", "function"] and column_names(JOBS_TABLE)[-1] == "workload"
+    assert column_names(JOBS_TABLE)[:3] == ["handle", "server", "function_name"] and column_names(JOBS_TABLE)[-1] == "workload"
