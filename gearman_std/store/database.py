@@ -84,6 +84,7 @@ class DatabaseStore(Store):
         self._result_keys = []          # type: List[Tuple[bytes, int]]
         self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[bytes]]] # how to read what is not read of it
         self._wrote_at = 0.0            # monotonic seconds
+        self._name_awaited = False      # another server had the name at an earlier look
 
     def __repr__(self) -> str:
         return "<DatabaseStore %s of %s, %s>" % (self.server, self.name, "epoch %d" % self.epoch if self.usable else "closed")
@@ -115,17 +116,19 @@ class DatabaseStore(Store):
         self._usable = True
 
     def take(self) -> None:
-        """As any Store; with `take_over` a server that lives has it, whatever its name."""
+        """As any Store.  A server of the same name has it; with `take_over`, if there was none, any other one that lives."""
         try:
             connection = self._connection = self._connection or self._connect()
             known = SERVERS_TABLE in [table for table, _ in connection.rows(self._statements.columns())]
-            others = connection.rows(self._statements.neighbours()) if known and self.take_over else []
+            if not self._lock_name(connection):
+                self._name_awaited = True
+                raise StoreInUse("%s: another server has the name %s" % (self.name, self.server))
+            wanted = known and self.take_over and not self._name_awaited
+            others = connection.rows(self._statements.neighbours()) if wanted else []
             for other in map(Neighbour._make, others):
                 if not (other.name == self.server or other.ended or other.adopted_by
                         or other.silent > max(self.take_over, other.take_over)):
                     raise StoreInUse("%s: the server %s lives" % (self.name, other.name))
-            if not self._lock_name(connection):
-                raise StoreInUse("%s: another server has the name %s" % (self.name, self.server))
         except self._database.errors as error:
             self._disconnect()
             raise self._failure(error) from None
