@@ -3,7 +3,7 @@
 
 All tests run in several processes: one more than there are processors, or as many as --lanes says.  If files or folders are
 named, one process runs them.  Needs only Python 3.6 or later, and pip: the first run makes an environment for this interpreter
-in the project's folder .venv-test, and installs pytest and pytest-timeout there.
+in the project's folder .venv-test, and installs pytest, pytest-timeout and drivers of PostgreSQL and MySQL.
 
 --single-file runs the tests against the single-file build of the package, in a folder that has only that file, tests/ and
 tools/.  --again runs a test that has failed once more when all others are done; if it passes then, that is printed, and it does
@@ -41,6 +41,9 @@ REQUIREMENTS = {
              "pluggy<=1.6.0", "pygments<=2.19.2", "tomli<=2.2.1", "typing-extensions<=4.15.0"],
 }
 NEWER = ["pytest>=8.3", "pytest-timeout>=2.4"]
+# What speaks to the databases in which background jobs may be.
+OLD_DRIVERS = ["pg8000<=1.23.0", "scramp<=1.4.1", "asn1crypto<=1.5.1", "PyMySQL<=1.0.2"]
+DRIVERS = ["psycopg[binary]>=3.2", "pg8000>=1.31", "PyMySQL>=1.1"]
 
 # The shares of the tests that a lane runs, each in a process of its own: the large ones first, so that with the last ones all
 # lanes end at about the same time.
@@ -182,7 +185,7 @@ def main(arguments):
         lists = shares(folder, given.lanes, places or ["tests"])
         arguments = [argument for argument in arguments if argument not in places]
         options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER)
+    requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER) + (DRIVERS if sys.version_info >= (3, 10) else OLD_DRIVERS)
     command = [environment(requirements), "-m", "pytest"] + arguments
     if given.coverage:
         command = covered.command(environment(requirements + covered.REQUIREMENTS, "coverage"), ["-m", "pytest"] + arguments)
