@@ -146,7 +146,7 @@ MYSQL = Dialect(
     end_backend="KILL {0}",
     busy=("1205", "1213"),
     lost=("1053", "1290", "1792", "1836", "1927"),
-    idle="",
+    idle="SET SESSION wait_timeout = %d DIV 1000 + 1",
     text_value="CAST(%s AS BINARY)",
     name_value="`%s`",
     insertion_order="",

@@ -4,36 +4,36 @@ import time
 
 import pytest
 
+from databases import INSTALLED
 from gearman_std.core.jobs import DELAYED, HELD, SET_ASIDE, WAITING
 from gearman_std.core.ledger import ADD, KEEP, AddRecord, KeepRecord, RemoveRecord
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreInUse
 from gearman_std.store import database as database_module
 from gearman_std.store.database import DatabaseStore
-from gearman_std.store.dialects import POSTGRES
 from patience import until
-
 
 AFTER = 50.0  # seconds, which the tests have pass in the database alone
 
 
+@pytest.fixture(params=sorted(INSTALLED))
+def home(request, database_place):
+    return database_place(request.param)
+
+
 @pytest.fixture
-def silence(postgres):
+def silence(home):
     """silence(name) has a server be silent for longer than AFTER."""
-    def silence(name):
-        connection = postgres().connect()
-        connection.run("UPDATE gearman_std_servers SET seen = seen - 51 WHERE name = '%s'" % name)
-        connection.close()
-    return silence
+    return lambda name: home.run("UPDATE gearman_std_servers SET seen = seen - 51 WHERE name = '%s'" % name)
 
 
 @pytest.fixture
-def opened(postgres):
+def opened(home):
     """opened(name, …) is a store of that name, which is open."""
     stores = []
 
     def opened(name, take_over=AFTER, **options):
-        store = DatabaseStore(postgres(), POSTGRES, name, take_over=take_over, **options)
+        store = DatabaseStore(home.database(), home.dialect, name, take_over=take_over, **options)
         stores.append(store)
         store.open(b"H:" + name.encode(), 9.0)
         return store
@@ -188,9 +188,9 @@ def test_a_start_that_takes_long_shows_that_it_lives(opened, silence, monkeypatc
     assert one.adopt("two", 2), "it is silent now"
 
 
-def test_a_standby_waits_for_its_name(opened, postgres):
+def test_a_standby_waits_for_its_name(opened, home):
     one = opened("one", 0.0)
-    standby = DatabaseStore(postgres(), POSTGRES, "one")
+    standby = DatabaseStore(home.database(), home.dialect, "one")
     with pytest.raises(StoreInUse, match="another server has the name one"):
         standby.take()
     one.abandon()
@@ -200,10 +200,10 @@ def test_a_standby_waits_for_its_name(opened, postgres):
     standby.abandon()
 
 
-def test_one_that_waits_for_its_name_waits_for_no_other(opened, postgres):
+def test_one_that_waits_for_its_name_waits_for_no_other(opened, home):
     """As the next release does, while the second of two servers goes on."""
     one, two = opened("one"), opened("two")
-    standby = DatabaseStore(postgres(), POSTGRES, "one", take_over=AFTER)
+    standby = DatabaseStore(home.database(), home.dialect, "one", take_over=AFTER)
     with pytest.raises(StoreInUse, match="another server has the name one"):
         standby.take()
     one.close(1)
@@ -221,8 +221,8 @@ def _takes(store):
         return False
 
 
-def test_a_standby_that_may_take_over_waits_as_long_as_another_server_lives(opened, silence, postgres):
-    standby = DatabaseStore(postgres(), POSTGRES, "two", take_over=AFTER)
+def test_a_standby_that_may_take_over_waits_as_long_as_another_server_lives(opened, silence, home):
+    standby = DatabaseStore(home.database(), home.dialect, "two", take_over=AFTER)
     standby.take()  # there is none, not even a table
     opened("one")
     with pytest.raises(StoreInUse, match="the server one lives"):
