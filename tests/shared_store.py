@@ -1,8 +1,8 @@
 """A database of several servers in memory, with a clock of its own, and servers that share it, without sockets."""
+from gearman_std.core.handles import handle_number
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, place_of
 from gearman_std.core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE
 from gearman_std.errors import Deposed, StoreInUse
-from gearman_std.store.records import handle_number
 from gearman_std.store.store import Neighbour, Store
 from gearman_std.store.storekeeper import StoreKeeper
 
