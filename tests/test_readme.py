@@ -11,6 +11,7 @@ import pytest
 
 import gearman_std
 from gearman_std import Client, Server, Worker
+from gearman_std.cli.cli import describe_commands
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,17 @@ def test_names_in_the_reference_exist(readme):
             owner = getattr(gearman_std, name)
             known = hasattr(owner, attribute) or "self.%s = " % attribute in inspect.getsource(owner)
             assert known, "%s.%s" % (name, attribute)
+
+
+# Options of other programs: of Perl's gearmand, curl, docker, useradd and tools/single_file.py.
+OTHERS = {"--accept", "--daemonize", "--debug", "--pidfile", "--wakeup", "--wakeup-delay", "--data", "--init", "--home-dir",
+          "--shell", "--system", "--legacy"}
+
+
+def test_options_that_it_names_exist(readme):
+    ours = {name for line, _ in describe_commands().values() for option in line.options for name in option.names}
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", readme)) - {"--help", "--version"}
+    assert len(named) > 100 and named - OTHERS - ours == set() and not OTHERS & ours
 
 
 def test_files_that_it_names_exist(readme, root):

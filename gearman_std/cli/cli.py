@@ -72,11 +72,11 @@ def _load(name: str) -> "Tuple[RunCommand, Callable[[], CommandLine]]":
         return run_demo, make_demo_line
     if name == "completion":
         from .completion import make_completion_line, run_completion
-        return lambda console, words: run_completion(console, words, _describe_commands()), make_completion_line
+        return lambda console, words: run_completion(console, words, describe_commands()), make_completion_line
     if name == "help":
         from .man import make_help_line, run_help
         return lambda console, words: run_help(
-            console, words, dict(_describe_commands(), **{"": (_make_main_line(), _PURPOSE)})), make_help_line
+            console, words, dict(describe_commands(), **{"": (_make_main_line(), _PURPOSE)})), make_help_line
     return run_names, make_names_line
 
 
@@ -90,7 +90,7 @@ def _make_main_line() -> CommandLine:
                        help_names="-h -H --help", version_names="-V --version")
 
 
-def _describe_commands() -> "Dict[str, Tuple[CommandLine, str]]":
+def describe_commands() -> "Dict[str, Tuple[CommandLine, str]]":
     """The options of each command, and what it is for."""
     return {name: (_load(name)[1](), purpose) for name, (purpose, _) in _COMMANDS.items()}
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gearman_std.cli.cli import _COMMANDS, _describe_commands, _load, main
+from gearman_std.cli.cli import _COMMANDS, describe_commands, _load, main
 from gearman_std.cli.completion import make_bash, make_fish, make_zsh
 from gearman_std.cli.console import Console
 from gearman_std.client.admin import AdminClient
@@ -62,7 +62,7 @@ def test_what_makes_no_sense(words, complaint):
 
 @pytest.mark.parametrize("make", [make_bash, make_zsh, make_fish])
 def test_every_command_and_option_is_in_every_script(make):
-    script = make(_describe_commands())
+    script = make(describe_commands())
     for name in _COMMANDS:
         assert name in script
         for option in _load(name)[1]().options:
