@@ -85,6 +85,26 @@ def test_while_a_batch_is_written_all_go_on_but_those_who_are_promised_something
     assert world.worker(b"f").grabs() == b"H:x:1"
 
 
+def test_the_next_batch_waits_until_all_of_one_that_is_written_goes_on(start, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.STORED_STEP", 2)
+    world = start()
+    client, keeper, core = world.connects(), world.keeper, world.core
+    for _ in range(6):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    world.writes()  # the first; the others are under way
+    client.hears(CREATED[1]).says(SUBMIT_JOB_BG, b"f", b"", b"")
+    keeper._thread.run_one()
+    keeper.save()
+    while core.ledger.going_on:
+        assert not keeper.due() and not keeper.settled
+        core.turns.work()
+    assert keeper.due() and not keeper.settled
+    world.after_step()
+    client.hears(*CREATED[2:7])
+    world.settles()
+    client.hears(CREATED[7])
+
+
 def test_what_comes_while_a_batch_is_written_is_the_next_one(start):
     world = start()
     client, other = world.connects(), world.connects()
