@@ -7,7 +7,7 @@
 from html import escape
 
 from ..core.choosing import count_busy
-from ..core.facts import function_story, job_facts, peer_facts, text_of
+from ..core.facts import function_story, job_facts, neighbour_facts, peer_facts, text_of
 from ..core.rights import STEER
 from .exchange import Answer, as_bytes, joined
 from .api import FUNCTION_ORDERS, choose_functions, choose_jobs, choose_schedules, find_function, find_job
@@ -126,6 +126,7 @@ def _overview(core: "Core", search: bytes, order: str, steers: bool) -> "Iterato
     if not search:
         yield from _schedules_section(core, steers)
         yield from _workers_section(core)
+        yield from _servers_section(core)
 
 
 def _tiles(core: "Core", steers: bool) -> "Iterator[str]":
@@ -300,6 +301,24 @@ def _workers_section(core: "Core") -> "Iterator[str]":
                    escape(facts["address"]), names + (" …" if facts["functions"] > 5 else ""),
                    jobs + (" …" if facts["running"] > 3 else ""), _count(facts["completed"]), _count(facts["failed"]),
                    _time(facts["heard"])))
+    yield "</tbody></table></div>\n"
+
+
+def _servers_section(core: "Core") -> "Iterator[str]":
+    """The servers that share a database with this one, if there are any."""
+    servers = neighbour_facts(core)
+    if not servers:
+        return
+    yield ("<h2>Servers of the same database <small>%d</small></h2>\n" % len(servers) +
+           '<div class="scroll"><table><thead><tr><th>Server</th><th>State</th><th class="n">Heard</th><th>Its jobs</th>'
+           "</tr></thead><tbody>\n")
+    for server in servers[:SHOWN]:
+        jobs = "are its own"
+        if server["adopted_by"]:
+            jobs = "taken over by %s %s ago" % (server["adopted_by"], _time(server["adopted_ago"]))
+        yield '<tr><td class="k">%s</td><td class="%s">%s</td><td class="n">%s ago</td><td>%s</td></tr>\n' % (
+            escape(server["server"]), {"lives": "good", "silent": "bad"}.get(server["state"], "wait"), server["state"],
+            _time(server["silent"]), escape(jobs))
     yield "</tbody></table></div>\n"
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.rights import ADMIN
+from gearman_std.store.store import Neighbour
 from gearman_std.wire.protocol import (SET_CLIENT_ID, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE,
                                        WORK_EXCEPTION, WORK_STATUS)
 from web_tools import Browser
@@ -82,6 +83,16 @@ def test_functions_jobs_and_workers_at_a_glance(world, browser):
     assert job[:4] == [handle.decode(), "resize", "photo", "running"] and "25" in job
     assert "mill" in page.words
     assert "/functions/resize" in page.links and "/jobs/" + handle.decode().replace(":", "%3A") in page.links
+
+
+def test_servers_of_the_same_database_if_there_are_any(world, browser):
+    assert "database" not in Reader(browser.gets("/")).words
+    world.core.servers = [Neighbour("one", 1, 0.5, 5.0, False, "", 0.0), Neighbour("two", 3, 90.0, 5.0, False, "o<b>", 61.0),
+                          Neighbour("three", 4, 7.0, 5.0, False, "", 0.0), Neighbour("four", 5, 7.0, 5.0, True, "", 0.0)]
+    page = Reader(browser.gets("/"))
+    assert page.row("one")[1:4] == ["lives", "500", "ms"]
+    assert page.row("two")[1] == "adopted" and " ".join(page.row("two")[5:11]) == "taken over by o<b> 61.0 s"
+    assert page.row("three")[1] == "silent" and page.row("four")[1] == "ended"
 
 
 def test_a_part_of_the_page_is_what_the_script_puts_in_its_place(browser):
