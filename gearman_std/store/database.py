@@ -35,6 +35,7 @@ _logger_database = logging.getLogger("gearman_std.store")
 RECONNECT_TIME = 4.0        # seconds for which a write tries to get a connection that broke back
 SHORTEST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two attempts
 SILENCE = 60.0              # seconds without a write after which a server of the same name is dead, though it seems connected
+LEAVING_TIME = 1.0          # seconds that the database may take to see that the connection of a killed server has ended
 LOAD_ROWS = 256             # that are read at once
 LARGEST_PROOF = 16 << 20    # bytes for which room is looked for after a disk was full, at most
 MAKING_ATTEMPTS = 3         # to make the tables, which another server may be making
@@ -218,6 +219,10 @@ class DatabaseStore(Store):
         """Begin a new epoch of this name.  Raises StoreInUse if another server has it."""
         statements = self._statements
         locked = self._lock_name(connection)
+        end = self._clock() + LEAVING_TIME
+        while not locked and self._clock() < end:
+            self._sleep(SHORTEST_PAUSE)
+            locked = self._lock_name(connection)
         connection.run("BEGIN")
         for statement in statements.rehearse():
             connection.run(statement)

@@ -223,6 +223,19 @@ def test_a_second_server_of_the_same_name_is_refused_while_the_first_one_is_ther
     assert again(home, store) == [add(1)]
 
 
+def test_a_start_waits_a_moment_for_the_connection_of_a_server_that_has_just_been_killed(home, monkeypatch):
+    first = home.opened()
+    second = home.store()
+
+    def sleep(seconds):
+        home.now += seconds
+        if home.now > 0.5:
+            first.abandon()
+    monkeypatch.setattr(second, "_sleep", sleep)
+    second.open(b"H:x", 9.0)
+    assert second.epoch == 2 and 0.5 < home.now < 2
+
+
 def test_one_that_seems_to_be_there_but_is_silent_for_long_is_not(home):
     store = home.opened()
     home.run("UPDATE gearman_std_servers SET seen = seen - 70")
