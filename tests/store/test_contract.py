@@ -10,7 +10,7 @@ from gearman_std.core.ledger import ADD, KEEP, ORDER, REMOVE
 from gearman_std.errors import StoreInUse
 from gearman_std.core.jobs import HANDLE_BLOCK, place_of
 from gearman_std.store.contract import StoreContract
-from gearman_std.store.records import handle_number
+from gearman_std.core.handles import handle_number
 from gearman_std.store.sqlite import JobStore
 from gearman_std.store.store import Store
 

@@ -7,7 +7,6 @@ from urllib.request import urlopen
 
 import pytest
 
-import gearman_std
 from gearman_std.client.client import Client
 from gearman_std.server.server import Server
 from gearman_std.wire.protocol import WORK_COMPLETE
@@ -109,11 +108,10 @@ def test_two_names_never_have_the_same_label(world, browser):
     assert len([1 for name, labels in samples if name == "gearman_jobs"]) == len(names)
 
 
-def test_the_manual_names_every_figure_and_no_other(world, browser):
+def test_the_manual_names_every_figure_and_no_other(world, browser, sources):
     """All but those whose name is not written out, of which there is one for each counter of the server."""
     world.connects().submits_bg()
-    folder = os.path.join(os.path.dirname(gearman_std.__file__), "docs")
-    with open(os.path.join(folder, "OPERATIONS.md"), encoding="utf-8") as file:
+    with open(os.path.join(sources, "docs", "OPERATIONS.md"), encoding="utf-8") as file:
         table = file.read().partition("| figures at `/metrics` |")[2].partition("\n\n")[0]
     text, _, _ = scrape(browser)
     told = set(re.findall(r"^# TYPE (\S+) ", text, re.M))
