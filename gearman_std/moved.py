@@ -59,4 +59,5 @@ class OldNames:
 
 def keep_old_names() -> None:
     """Let `import` find the modules by their old names."""
-    sys.meta_path.append(OldNames())
+    if not any(finder.__class__ is OldNames for finder in sys.meta_path):
+        sys.meta_path.append(OldNames())

@@ -112,12 +112,18 @@ def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Opti
         end_job(core, job)
 
 
+def may_be_unsent(core: "CoreState", job: "Job") -> bool:
+    """Whether a running job waits for the store's proof before its worker hears of it, or other packets to this worker do."""
+    return core.ledger.shared and job.background and bool(job.worker.holds)
+
+
 def attempt_lost(core: "CoreState", job: "Job", error: bytes) -> None:
     """A running job did not end: try it again, unless that has happened too often or nobody waits for it any longer."""
+    counts = not may_be_unsent(core, job)
     job.function.count("lost")
     note_end(core, job, END_LOST, error)
     take_out(core, job)
-    job.attempts += 1
+    job.attempts += counts
     if not job.background and not job.watchers:
         forget_job(core, job)
         return

@@ -1,5 +1,5 @@
 """What the time makes due: attempts that take too long end, and jobs whose time has come wait in their queues."""
-from .attempts import attempt_lost, note_end
+from .attempts import attempt_lost, may_be_unsent, note_end
 from .jobs import DELAYED
 from .statistics import END_LOST
 from .transitions import delay_again, due_by_the_clock, enqueue, fail_job, put_behind, take_out
@@ -20,7 +20,10 @@ def do_what_is_due(core: "CoreState") -> None:
         if job is None:
             break
         job.timer = None
-        if job.background:
+        time_limit = job.worker.time_limits.get(job.function)
+        if time_limit is not None and may_be_unsent(core, job):
+            job.timer = core.time_limits.add(now + time_limit, job)
+        elif job.background:
             attempt_lost(core, job, b"the time limit ran out")
         else:
             job.function.count("lost")

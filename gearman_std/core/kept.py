@@ -76,6 +76,8 @@ class Results:
         gone = []  # type: List[bytes]
         while len(gone) < STEP and self.crowded:
             oldest = next(iter(self._crowded)).behind if self._crowded else self._order.end.later
+            while oldest.__class__ is not _Kept:  # a place that a walk has reached
+                oldest = oldest.later
             gone.append(oldest.record.handle)
             self.forget(gone[-1])
         return gone

@@ -87,9 +87,12 @@ class Ledger:
 
     def add_again(self, job: "Job", now: float, wall: float) -> None:
         """A job whose record gathers has another workload, or another schedule."""
-        place = self.storing[job]
-        self.size += len(job.workload) - len(self.records[place].workload)
-        self.records[place] = record_of_job(job, now, wall)
+        place, record = self.storing[job], record_of_job(job, now, wall)
+        if place < len(self.records) and self.records[place].handle == job.handle:
+            self.size += len(job.workload) - len(self.records[place].workload)
+            self.records[place] = record
+        else:  # in trouble its record, or others before that, were written meanwhile; this one counts
+            self.records.append(record)
 
     def begin_anew(self) -> None:
         """The store is to be written anew from the jobs as they are, so that what was recorded of them is in vain."""

@@ -281,6 +281,8 @@ def _with_function(core: "CoreState", words: "List[bytes]", order: "Callable[[Co
     function = core.functions.get(words[2])
     if function is None:
         return FUNCTION_NOT_FOUND
+    if function in core.dropping:
+        return b"ERR the function is being dropped\r\n"
     order(core, function)
     return _OK
 

@@ -305,7 +305,7 @@ class Channels:
                     self._hang_up(channel)
             except Exception:
                 self.fault(channel)
-        if not core.unsent:
+        if not (core.unsent or core.ledger.going_on):  # what waits for the last step was proved with the rest
             self.proved_until = NEVER
         self.suspended = False
         return True

@@ -172,13 +172,13 @@ class StoreKeeper:
                 self._finish()
             else:
                 self._too_slow()
-        elif self._core.store_trouble:
+        elif self._core.store_trouble and not (self._doubted and self._core.ledger.under_way is not None):
             self._catch_up()
         else:
             if self._core.now >= self._well_since + self._quiet:
                 self._tell_the_end()
             if self._doubted:
-                self._order(self._after_write, self._store.write, [], self._core.number, False)
+                self._prove_anew()
             elif self._watch.due():
                 self._look_around()
             elif self._watch.adopting and (self._piece_next or not self._core.ledger.awaited):
@@ -196,11 +196,11 @@ class StoreKeeper:
         if store.durability == EXIT:
             ledger.hand_over()
             core.stored()
-            if wanted:
+            if wanted and not ledger.going_on:
                 self._order(self._after_write, store.write, [], core.number)
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
-        proving = bool(ledger.proving)
+        proving = bool(ledger.proving or self._doubted)
         records = ledger.hand_over()
         if not (records or flush or wanted or proving):
             core.stored()
@@ -215,6 +215,13 @@ class StoreKeeper:
     def doubt(self) -> None:
         """What was proved is not good enough any longer: prove it anew."""
         self._doubted = True
+
+    def _prove_anew(self) -> None:
+        """Write the batch that gathers, or nothing if one is under way already, which is written but came too late."""
+        if self._core.ledger.under_way is None:
+            self._write()
+        else:
+            self._order(self._after_write, self._store.write, [], self._core.number, False)
 
     def _look_around(self) -> None:
         wanted = self._watch.wanted
@@ -333,7 +340,8 @@ class StoreKeeper:
             len(record.workload) if record.kind == ADD else kept_size(record)
             for record in records if record.kind in (ADD, KEEP)))
         # Where nothing reached the disk, nothing of the refused jobs has to be removed from it.
-        core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"), written=self._store.uncertain)
+        core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"),
+                        written=self._store.uncertain or self._doubted)
 
     def _tell_the_end(self) -> None:
         _logger_keeper.error("%s can be written again", self._store.name)
@@ -358,6 +366,8 @@ class StoreKeeper:
             self._kept, ledger.records = ledger.records[:CATCH_UP], ledger.records[CATCH_UP:]
             self._order(self._after_catching_up, store.write, self._kept, core.number)
         else:
+            if ledger.under_way is None:
+                ledger.hand_over()  # nothing, so that what comes meanwhile belongs to the next batch
             self._order(self._after_proof, store.prove_room, self._room)
 
     def _after_compacting(self, failure: "Optional[StoreError]") -> None:
@@ -387,6 +397,8 @@ class StoreKeeper:
         elif self._note_proof():
             self._well_since = self._core.now
             self._core.stored()
+        else:
+            self._prove_anew()  # which takes less long
 
     def _still_refused(self, failure: StoreError) -> None:
         _logger_keeper.debug("still refused: %s", failure)

@@ -89,3 +89,18 @@ def test_a_walk_along_what_is_kept_goes_on_when_some_go():
         results.forget(b"%d" % number)
     results.keep(record(b"new", 0), policy, 1.0)
     assert [one.handle for one in walk][63:] == [b"199"]
+
+
+def test_room_is_made_although_the_store_is_written_anew_meanwhile():
+    results = Results(100 * KEPT_SIZE)
+    policy = FunctionPolicy(keep=100)
+    for number in range(100):
+        results.keep(record(b"H:%d" % number, 0), policy, 1.0)
+    written = results.records()
+    first = [next(written) for _ in range(10)]
+    for number in range(100, 200):
+        results.keep(record(b"H:%d" % number, 0), policy, 1.0)
+        while results.crowded:
+            results.make_room()
+    assert [one.handle for one in first] == [b"H:%d" % number for number in range(10)]
+    assert handles(results) == [b"H:%d" % number for number in range(100, 200)]

@@ -152,3 +152,11 @@ def test_orders_of_which_some_are_taken_back_while_they_are_listed(durable):
     recorded(durable, b"drop function f", b"maxqueue g", b"create function h", b"maxqueue h 5")
     rest = [first] + list(listed)
     assert order("create", b"g") in rest and order("create", b"h") not in rest
+
+
+def test_who_pauses_a_function_that_is_being_dropped_is_told(durable):
+    function = durable.core.add_function(b"f")
+    durable.core.dropping.add(function)
+    for word in (b"pause", b"resume"):
+        assert durable.connects().asks(word + b" function f") == b"ERR the function is being dropped\r\n"
+    assert not function.paused

@@ -7,10 +7,10 @@ import pytest
 
 from core_world import packets_of
 from gearman_std.core.facts import server_facts
-from gearman_std.core.jobs import FunctionPolicy
+from gearman_std.core.jobs import REPLACE, FunctionPolicy
 from gearman_std.web.metrics import _families
-from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
-                                       WORK_COMPLETE, PacketReader, pack_request)
+from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG,
+                                       SUBMIT_JOB_EPOCH, WORK_COMPLETE, PacketReader, pack_request)
 from shared_store import SharedDatabase, SharedWorld, pass_time
 
 
@@ -402,3 +402,114 @@ def test_a_server_alone_tells_of_none(world):
     admin = world.connects()
     assert admin.asks(b"show servers") == admin.asks(b"show servers json") == b".\n"
     assert b"neighbour" not in b"".join(_families(world.core, False))
+
+
+@pytest.fixture
+def stepped(database):
+    """A server whose store does something when `writes` is called, and a client of it."""
+    world = SharedWorld(database, "one", take_over=5.0)
+    thread = world.keeper._thread
+    thread.waits_for_test = True
+
+    def writes():
+        world.after_step()
+        while thread.busy:
+            thread.run_one()
+            world.after_step()
+    world.writes = writes
+    writes()
+    return world, world.connects()
+
+
+def let_time_pass(world, seconds):
+    world.now += seconds
+    world.core.tick(world.now, world.wall)
+
+
+def test_what_has_gathered_when_a_look_comes_too_late_is_stored_with_the_next_proof(database, stepped):
+    world, client = stepped
+    let_time_pass(world, 1.1)
+    world.after_step()
+    assert world.keeper._thread.busy, "it looks at the others"
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    let_time_pass(world, 4)
+    world.writes()
+    (handle,) = database.jobs
+    client.hears((JOB_CREATED, handle))
+
+
+def test_what_has_gathered_when_a_proof_is_doubted_is_stored_with_the_next_one(database, stepped):
+    world, client = stepped
+    world.core.receive(client.peer, [(SUBMIT_JOB_BG, [b"f", b"", b"w"])])
+    world.keeper.doubt()
+    world.writes()
+    (handle,) = database.jobs
+    client.hears((JOB_CREATED, handle))
+
+
+def test_of_a_batch_that_was_written_too_late_and_then_refused_nothing_stays(database, stepped):
+    world, client = stepped
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    world.keeper._thread.run_one()
+    assert database.jobs
+    let_time_pass(world, 4)
+    world.store.cut = True
+    world.writes()
+    assert packets_of(client.heard())[0][:2] == ("ERROR", b"QUEUE_ERROR")
+    world.store.cut = False
+    for _ in range(3):
+        let_time_pass(world, 0.5)
+        world.writes()
+    assert database.jobs == {} == world.core.jobs and not world.core.store_trouble
+    client.takes()
+
+
+def test_a_job_that_nobody_has_seen_while_the_database_was_away_has_lost_no_attempt(database):
+    world = SharedWorld(database, "one", take_over=5.0, policy=FunctionPolicy(retries=2))
+    handle = world.connects().submits_bg()
+    workers = [world.connects().says(CAN_DO_TIMEOUT, b"f", b"3") for _ in range(3)]
+    world.store.cut = True
+    world.goes_on(2.5)
+    for worker in workers:
+        worker.says(GRAB_JOB)
+    for _ in range(4):
+        world.goes_on(3.5)
+    job = world.core.jobs[handle]
+    first = job.worker
+    assert job.attempts == 0 and first in [worker.peer for worker in workers]
+    world.core.disconnect(first)
+    assert job.attempts == 0 and not world.core.aside
+    world.store.cut = False
+    for _ in range(3):
+        world.goes_on(1)
+    other = [worker for worker in workers if worker.peer is not first][0]
+    other.takes()
+    other.says(GRAB_JOB)
+    world.goes_on(1)
+    assert packets_of(other.takes()) == [("JOB_ASSIGN", handle, b"f", b"w")]
+
+
+def test_a_workload_may_be_replaced_after_a_look_took_very_long(database):
+    world = SharedWorld(database, "one", take_over=60.0, policy=FunctionPolicy(coalescing=REPLACE))
+    world.keeper._thread.waits_for_test = True
+    client, other = world.connects(), world.connects()
+    thread = world.keeper._thread
+    while thread.busy:
+        thread.run_one()
+        world.after_step()
+    let_time_pass(world, 2.5)
+    world.after_step()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"A").says(SUBMIT_JOB_BG, b"f", b"u", b"B")
+    let_time_pass(world, 11)
+    world.after_step()
+    assert world.core.store_trouble
+    thread.run_one()
+    world.after_step()
+    other.says(SUBMIT_JOB, b"f", b"u", b"C")
+    for _ in range(9):
+        if thread.busy:
+            thread.run_one()
+        world.goes_on(0.3)
+    assert sorted(record.workload for _, record in database.jobs.values()) == [b"A", b"C"]
+    for talker in (client, other):
+        talker.takes()

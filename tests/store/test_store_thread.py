@@ -553,3 +553,41 @@ def test_a_client_that_ends_what_it_sends_is_still_told_what_the_disk_says(place
             wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is gone")
             del disk.store._commit
         wire.ended()
+
+
+def test_what_happens_while_room_is_looked_for_after_trouble_is_stored_too(start):
+    world = start()
+    client, worker = world.connects(), world.worker(b"f")
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    world.settles()
+    client.hears(CREATED[1])
+    assert worker.grabs() == b"H:x:1"
+    world.broken = "disk I/O error"
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    world.settles()
+    client.hears(REFUSED)
+    world.broken = ""
+    while world.keeper._thread._function != world.store.prove_room:
+        if world.keeper._thread.busy:
+            world.writes()
+        else:
+            world.passes(0.3)
+    worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    recover(world)
+    world.settles()
+    assert world.crashes().handles() == []
+
+
+def test_numbers_of_handles_are_written_when_all_of_a_large_batch_goes_on(start, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.STORED_STEP", 2)
+    world = start("exit")
+    world.has_store = False
+    client = world.connects()
+    world.core.receive(client.peer, 5 * [(SUBMIT_JOB_BG, [b"f", b"", b""])])
+    monkeypatch.setattr(world.store, "wants", lambda number: True)
+    world.keeper.save()
+    assert world.core.ledger.going_on and not world.keeper._thread.busy
+    world.does_chores()
+    client.hears(*CREATED[1:6])
+    world.keeper.save()
+    assert world.keeper._thread.busy
