@@ -66,12 +66,11 @@ def end_drop(core: "CoreState", function: "Function") -> None:
 
 
 def drop_function(core: "CoreState", function: "Function") -> None:
-    """Forget a function, with its pause, unless it has workers or jobs."""
-    paused, kept = function.paused, function.kept
-    if core.registry.drop(function):
-        for name, stood in ((PAUSE, paused), (CREATE, kept)):
-            if stood:
-                core.ledger.order(name, function.name, None)
+    """Forget a function that has neither workers nor jobs, with its pause."""
+    for name, stands in ((PAUSE, function.paused), (CREATE, function.kept)):
+        if stands:
+            core.ledger.order(name, function.name, None)
+    core.registry.drop(function)
 
 
 def drain(core: "CoreState", draining: bool) -> None:

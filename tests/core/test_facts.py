@@ -4,7 +4,9 @@ from itertools import product
 
 import pytest
 
-from gearman_std.core.facts import function_facts, function_story, job_facts, peer_facts, server_facts, text_of
+from gearman_std.core.facts import (function_facts, function_story, job_facts, neighbour_facts, peer_facts, server_facts,
+                                    text_of)
+from gearman_std.store.store import Neighbour
 from gearman_std.wire.protocol import PRE_SLEEP, SET_CLIENT_ID, WORK_FAIL
 
 
@@ -79,3 +81,22 @@ def test_no_two_names_are_the_same_text():
     pieces = (b"\\", b"x", b"f", b"5", b"c", b"\xff", b"\xc3", b"\xa9", b"g")
     names = [b"".join(some) for size in range(1, 6) for some in product(pieces, repeat=size)]
     assert len(set(map(text_of, names))) == len(set(names)) > 60000
+
+
+@pytest.mark.parametrize("silent, take_over, ended, adopted_by, state", [
+    (0.5, 5.0, False, "", "lives"), (5.0, 5.0, False, "", "lives"), (5.5, 5.0, False, "", "silent"),
+    (9999.0, 0.0, False, "", "lives"), (9999.0, 5.0, True, "", "ended"), (9999.0, 5.0, False, "b", "adopted"),
+    (9999.0, 5.0, True, "b", "adopted")])
+def test_a_server_of_the_same_database_is_silent_only_if_its_jobs_may_be_taken_over(
+        world, silent, take_over, ended, adopted_by, state):
+    world.core.servers = [Neighbour("a", 3, silent, take_over, ended, adopted_by, 60.0)]
+    facts, = neighbour_facts(world.core)
+    assert facts == {"server": "a", "state": state, "silent": silent, "take_over": take_over or None,
+                     "adopted_by": adopted_by or None, "adopted_ago": 60.0 if adopted_by else None}
+    assert server_facts(world.core)["servers"] == [facts] == json.loads(json.dumps([facts]))
+
+
+def test_no_server_has_been_silent_for_less_than_no_time(world):
+    """The clock of a database may be set back."""
+    world.core.servers = [Neighbour("a", 3, -2.0, 5.0, False, "", 0.0)]
+    assert [(facts["state"], facts["silent"]) for facts in neighbour_facts(world.core)] == [("lives", 0.0)]

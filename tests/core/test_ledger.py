@@ -7,7 +7,8 @@ from gearman_std.core.limits import Limits
 from gearman_std.core.watchers import MANY_JOINS
 from gearman_std.wire.protocol import (CANT_DO, ECHO_REQ, GET_STATUS, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_CREATED, NOOP,
                                        PRE_SLEEP, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
-                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
+                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
+                                       WORK_FAIL)
 
 
 def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
@@ -399,6 +400,48 @@ def test_too_much_that_waits_for_the_store_is_refused(make_world):
     world.stores()
 
 
+TOO_LARGE = (b"QUEUE_ERROR", b"The job is too large for the store")
+
+
+def test_a_job_that_is_too_large_for_the_store_is_refused_alone(durable):
+    """Its function, unique, workload and reducer count; a foreground job may be as large as it likes."""
+    durable.core.ledger.most_bytes = 100
+    client = durable.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"x" * 99).says(SUBMIT_JOB_BG, b"f", b"u", b"x" * 98)
+    client.says(SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"", b"sum", b"x" * 97)
+    client.says(SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"", b"sum", b"x" * 96).says(SUBMIT_JOB, b"f", b"", b"x" * 999)
+    durable.stores()
+    refused = ("ERROR",) + TOO_LARGE
+    assert packets_of(client.takes()) == [refused] + [("JOB_CREATED", b"H:x:1"), refused] + [
+        ("JOB_CREATED", b"H:x:2"), ("JOB_CREATED", b"H:x:3")]
+    assert [len(job.workload) for job in durable.core.jobs.values()] == [98, 96, 999] and durable.totals().refused == 2
+
+
+def test_a_workload_that_is_too_large_for_the_store_replaces_none(make_world):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE))
+    world.core.ledger.most_bytes = 100
+    client = world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    world.stores()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"x" * 99).hears_error(*TOO_LARGE)
+    client.says(SUBMIT_JOB, b"f", b"u", b"x" * 99).hears_error(*TOO_LARGE)
+    assert world.core.jobs[b"H:x:1"].workload == b"w" and world.recorded() == [] and world.totals().refused == 2
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"x" * 98)
+    assert [record.value for record in world.core.records] == [b"x" * 98]
+    world.stores()
+    client.hears((JOB_CREATED, b"H:x:1"))
+
+
+def test_a_foreground_job_that_is_too_large_for_the_store_does_not_become_a_background_job(durable):
+    durable.core.ledger.most_bytes = 100
+    listener, submitter = durable.connects(), durable.connects()
+    handle = listener.submits(b"f", b"u", b"x" * 99)
+    submitter.says(SUBMIT_JOB_BG, b"f", b"u", b"small").hears_error(*TOO_LARGE)
+    assert durable.recorded() == [] and not durable.core.jobs[handle].background
+    assert submitter.submits(b"f", b"u") == handle
+
+
 def test_a_new_schedule_for_a_job_of_the_batch_under_way_is_in_the_next(make_world):
     world = make_world(durable=True, policy=FunctionPolicy(REPLACE))
     client = world.connects()
@@ -432,3 +475,56 @@ def test_very_many_new_jobs_go_on_in_steps_and_then_who_waits_for_them_is_answer
     assert not core.turns.chores and not core.ledger.going_on and core.ledger.awaited and core.ledger.first_storing == 6
     writing.stores()
     assert ready(client) == [("JOB_CREATED", b"H:x:6")]
+
+
+# --------------------------------------------------------------------------------- another server may take the jobs over
+
+@pytest.fixture
+def sharing(writing):
+    """A World of whose store another server may take the jobs over; the first two of them are stored."""
+    writing.core.ledger.shared = True
+    client = writing.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"1").says(SUBMIT_JOB_BG, b"f", b"", b"2")
+    writing.stores()
+    client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:2"))
+    return writing
+
+
+def test_a_stored_job_is_handed_out_only_with_a_proof_that_it_is_still_this_servers(sharing):
+    worker, ledger = sharing.worker(b"f"), sharing.core.ledger
+    worker.says(GRAB_JOB)
+    assert ready(worker) == [] and ledger.awaited and not ledger.records, "a proof is wanted, though nothing is to be written"
+    ledger.hand_over()
+    assert ready(worker) == [] and not ledger.awaited
+    sharing.stores()
+    assert ready(worker) == [("JOB_ASSIGN", b"H:x:1", b"f", b"1")]
+
+
+def test_a_foreground_job_is_nobody_elses_and_needs_no_proof(sharing):
+    client, worker = sharing.connects(), sharing.worker(b"g")
+    handle = client.submits(b"g")
+    assert worker.grabs() == handle and not sharing.core.ledger.awaited
+
+
+@pytest.mark.parametrize("handed_over", (False, True))
+def test_without_a_proof_only_those_go_on_that_were_promised_something(sharing, handed_over):
+    """What else was to be told is told when the store has proved that the jobs are still this server's."""
+    ledger, finisher, client = sharing.core.ledger, sharing.worker(b"f"), sharing.connects()
+    finisher.says(GRAB_JOB)
+    sharing.stores()
+    assert ready(finisher) == [("JOB_ASSIGN", b"H:x:1", b"f", b"1")]
+    worker = sharing.worker(b"f")
+    worker.says(GRAB_JOB).says(SUBMIT_JOB_BG, b"g", b"", b"")
+    finisher.says(WORK_COMPLETE, b"H:x:1", b"").says(ECHO_REQ, b"1")
+    client.says(SUBMIT_JOB_BG, b"g", b"", b"").says(ECHO_REQ, b"2")
+    if handed_over:
+        ledger.hand_over()
+    sharing.refuses_to_store()
+    assert ready(client) == [("ERROR",) + FULL, ("ECHO_RES", b"2")]
+    assert ready(worker) == ready(finisher) == [] and sharing.recorded()[0] == ("remove", b"H:x:1")
+    sharing.refuses_to_store()
+    assert ready(worker) == ready(finisher) == [], "however often it fails"
+    assert ledger.proving == [worker.peer], "the next write is to prove it, be there records or not"
+    sharing.stores()
+    assert ready(worker) == [("JOB_ASSIGN", b"H:x:2", b"f", b"2"), ("ERROR",) + FULL]
+    assert ready(finisher) == [("ECHO_RES", b"1")]

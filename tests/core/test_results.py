@@ -312,6 +312,18 @@ def test_what_is_kept_comes_back_from_a_store_for_the_rest_of_its_time():
     assert ask(without, handle) == UNKNOWN and kinds(without) == [FORGET]
 
 
+@pytest.mark.parametrize("keep_bytes, most", [(2 * (KEPT_SIZE + 1000), 0), (10 ** 7, 2 * (KEPT_SIZE + 1000))])
+def test_of_what_comes_back_from_a_store_the_oldest_goes_if_less_may_be_kept_now(keep_bytes, most):
+    world = keeping()
+    handles = [complete(world, b"x" * 1000) for _ in range(3)]
+    later = keeping(keep_bytes=keep_bytes, limits=Limits(kept_bytes=most), durable=True)
+    for record in world.core.results.records():
+        restore_end(later.core, record)
+    later.does_chores()
+    assert [ask(later, handle) == UNKNOWN for handle in handles] == [True, False, False]
+    assert [(record.kind, record.handle) for record in later.core.records] == [(FORGET, handles[0])]
+
+
 def test_outcomes_are_those_of_the_statistics():
     assert (END_COMPLETED, END_FAILED, END_CANCELLED) == ("completed", "failed", "cancelled")
 

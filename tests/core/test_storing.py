@@ -116,6 +116,13 @@ def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
     assert durable.core.size == 5
 
 
+def test_a_worker_that_sleeps_already_is_woken_for_a_restored_job(durable):
+    worker, other = durable.worker(b"f", sleeps=True), durable.worker(b"g", sleeps=True)
+    durable.restores(b"H:x:1")
+    other.hears()
+    worker.hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
+
+
 def test_a_restored_successor_waits_for_its_predecessor(make_world):
     world = make_world(durable=True, policy=FunctionPolicy(RERUN))
     world.restores(b"H:x:1", b"u")

@@ -6,6 +6,7 @@ import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
+from gearman_std.store.store import Neighbour
 from gearman_std.wire.protocol import (CAN_DO, JOB_CREATED, SET_CLIENT_ID, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_SCHED, TEXT_LINE,
                                        WORK_COMPLETE, WORK_FAIL)
@@ -443,3 +444,22 @@ def test_limits_for_functions_that_there_are_not_are_as_many_as_functions_may_be
     assert [admin.asks(b"maxqueue %b 5" % name) for name in (b"a", b"b", b"c", b"b")] == [
         b"OK\r\n", b"OK\r\n", b"ERR QUEUE_ERROR Too+many+functions\r\n", b"OK\r\n"]
     assert admin.asks(b"maxqueue a") == b"OK\r\n" and admin.asks(b"maxqueue c 5") == b"OK\r\n"
+
+
+# ------------------------------------------------------------------------------------------- the servers of the same database
+
+def test_a_server_that_has_its_store_for_itself_shows_no_servers(world):
+    admin = world.connects()
+    assert admin.asks(b"show servers") == b".\n"
+    assert admin.asks(b"show servers json") == b".\n"
+
+
+def test_servers_of_the_same_database_are_shown_with_their_states(world):
+    world.core.servers = [Neighbour("one", 1, 0.46, 5.0, False, "", 0.0), Neighbour("two", 3, 90.0, 5.0, False, "one", 61.0)]
+    admin = world.connects()
+    assert admin.asks(b"show servers") == b"one\tlives\t0.5\t-\ntwo\tadopted\t90.0\tone\n.\n"
+    *lines, end, rest = admin.asks(b"SHOW Servers JSON").split(b"\n")
+    assert (end, rest) == (b".", b"")
+    assert [json.loads(line.decode()) for line in lines] == [
+        {"server": "one", "state": "lives", "silent": 0.46, "take_over": 5.0, "adopted_by": None, "adopted_ago": None},
+        {"server": "two", "state": "adopted", "silent": 90.0, "take_over": 5.0, "adopted_by": "one", "adopted_ago": 61.0}]
