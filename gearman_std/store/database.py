@@ -84,7 +84,7 @@ class DatabaseStore(Store):
         self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
         self._result_keys = []          # type: List[Tuple[bytes, int]]
         self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[bytes]]] # how to read what is not read of it
-        self._wrote_at = 0.0            # monotonic seconds
+        self._begun_at = self._wrote_at = 0.0  # monotonic seconds: a transaction, and the end of the last one
         self._name_awaited = False      # another server had the name at an earlier look
 
     def __repr__(self) -> str:
@@ -226,6 +226,8 @@ class DatabaseStore(Store):
         connection.run("BEGIN")
         for statement in statements.rehearse():
             connection.run(statement)
+        if self.take_over:
+            self._rehearse_take_over(connection)
         if not connection.rows(statements.look()):
             connection.run(statements.enter())
         (epoch, batch, handles, silent, is_over), = connection.rows(statements.look())
@@ -239,6 +241,16 @@ class DatabaseStore(Store):
         connection.run("COMMIT")
         self.epoch, self._batch = epoch + 1, batch + 1
         self._wrote_at = self._clock()
+
+    def _rehearse_take_over(self, connection: "DriverConnection") -> None:
+        """Take over nobody.  Raises StoreError if the database cannot have that: otherwise the first death would tell."""
+        try:
+            connection.rows(self._statements.silent("", 0, self.take_over))
+        except self._database.errors as error:
+            if code_of(error) in self._dialect.unknown:
+                raise self.error("the database is too old for --take-over, which needs PostgreSQL 9.5, MySQL 8.0 or MariaDB "
+                                 "10.6 at least: start without that option") from None
+            raise
 
     def _in_use(self, what: str) -> StoreInUse:
         reason = "a server with the name %s %s" % (self.server, what)
@@ -305,8 +317,12 @@ class DatabaseStore(Store):
 
     def _stay_alive(self) -> None:
         """Show that the server lives, if it is time for that."""
-        if self.take_over and self._clock() >= self._wrote_at + self.take_over / LOOKS_IN_TIME:
+        if self._is_late(self._wrote_at):
             self.transact([], self.reserved, False)
+
+    def _is_late(self, shown_at: float) -> bool:
+        """Whether that was so long ago that it is time to show once more that the server lives."""
+        return bool(self.take_over) and self._clock() >= shown_at + self.take_over / LOOKS_IN_TIME
 
     @staticmethod
     def _pieces(keys: "List[Tuple[bytes, int]]") -> "Iterator[List[bytes]]":
@@ -407,6 +423,7 @@ class DatabaseStore(Store):
 
     def _begin(self, connection: "DriverConnection", batch: int, handles: int, flush: bool) -> None:
         """Begin a transaction, and prove that the epoch is still ours."""
+        self._begun_at = self._clock()
         connection.run("BEGIN")
         if not flush and self._dialect.unflushed:
             connection.run(self._dialect.unflushed)
@@ -414,6 +431,8 @@ class DatabaseStore(Store):
             self._depose()
 
     def _commit(self, connection: "DriverConnection", batch: int) -> None:
+        if self._is_late(self._begun_at):
+            connection.run(self._statements.stay())
         self._uncertain = True
         connection.run("COMMIT")
         self._uncertain = False
@@ -562,7 +581,7 @@ class DatabaseStore(Store):
         assert connection is not None
         try:
             connection.run("BEGIN")
-            connection.run(self._statements.fill(min(size, LARGEST_PROOF)))
+            connection.run(self._statements.fill(min(size, LARGEST_PROOF, self.most_bytes)))
             connection.run("ROLLBACK")
         except self._database.errors as error:
             self._roll_back(error)

@@ -69,12 +69,14 @@ def column_names(table: str) -> "List[str]":
 # and which settings make a commit less than safe.  `statement_size`: how many bytes a statement may have, and a row, if `facts`
 # says 0.  `encodings`: those with all letters.  `lock` asks for the lock of a name, given by two numbers: 1 if we have it.
 # `backend` asks what the server calls this connection; `has_backend` finds a row if that one is still there, and `end_backend`
-# ends it.  `busy`: codes of errors after which a transaction is tried again; `lost`: after which the connection is of no use.
+# ends it.  `busy`: codes of errors after which a transaction is tried again; `lost`: after which the connection is of no use;
+# `unknown`: of a statement that the database does not understand.
 # `idle`: end a transaction in which nothing was said for so many milliseconds, if that can be set.  `text_value`: the bytes of
 # a text; `name_value`: a name of somebody else's; `insertion_order`: the order in which rows were added, if that can be known.
 Dialect = namedtuple(
     "Dialect", "title types table_ends table_end value clock schema add update update_row update_comma session unflushed facts "
-    "statement_size encodings lock backend has_backend end_backend busy lost idle text_value name_value insertion_order")
+    "statement_size encodings lock backend has_backend end_backend busy lost unknown idle text_value name_value "
+    "insertion_order")
 
 POSTGRES = Dialect(
     title="PostgreSQL",
@@ -110,6 +112,7 @@ POSTGRES = Dialect(
     busy=("40001", "40P01", "55P03"),
     idle="SET idle_in_transaction_session_timeout = %d",
     lost=("25006", "57P01", "57P02", "57P03"),
+    unknown=("42601",),
     text_value="convert_to(%s, 'UTF8')",
     name_value='"%s"',
     insertion_order="ORDER BY ctid",
@@ -146,6 +149,7 @@ MYSQL = Dialect(
     end_backend="KILL {0}",
     busy=("1205", "1213"),
     lost=("1053", "1290", "1792", "1836", "1927"),
+    unknown=("1064",),
     idle="SET SESSION wait_timeout = %d DIV 1000 + 1",
     text_value="CAST(%s AS BINARY)",
     name_value="`%s`",

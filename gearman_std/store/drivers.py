@@ -118,11 +118,13 @@ class Database:
 
 def code_of(error: BaseException) -> str:
     """The database's own code for an error: five letters of PostgreSQL, a number of MySQL; empty if there is none."""
-    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     first = error.args[0] if error.args else ""
+    if isinstance(first, int):  # MySQL's drivers', of which some have five letters, too
+        return str(first)
+    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if not code and isinstance(first, dict):
         code = first.get("C")
-    return str(code or (first if isinstance(first, int) else ""))
+    return str(code or "")
 
 
 class PostgresDatabase(Database):

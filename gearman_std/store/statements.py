@@ -1,5 +1,6 @@
 """All that is said to a database, as text: the tables, who may write, what a batch of records does, what a start reads."""
 import os
+from binascii import crc32
 
 from ..core.handles import handle_number
 from ..core.jobs import DELAYED, HELD, WAITING, place_of
@@ -110,6 +111,10 @@ class Statements:
                           "WHERE name = '{server}' AND epoch = {epoch}", epoch=epoch, batch=batch,
                           handles=min(handles, MOST_HANDLES))
 
+    def stay(self) -> str:
+        """The end of a transaction that took long: the server lives, though it has not been seen since the beginning."""
+        return self._text("UPDATE {servers} SET seen = {clock} WHERE name = '{server}'")
+
     def leave(self) -> str:
         """The server has ended in order."""
         return self._text("UPDATE {servers} SET is_over = 1 WHERE name = '{server}'")
@@ -187,8 +192,9 @@ class Statements:
 
     def fill(self, size: int) -> str:
         """Write so many bytes, to see whether there is room for them."""
+        handle = b"room:%d" % crc32(self._server.encode("utf-8"))  # as of two servers with the same, one would wait
         return str(self._dialect.add[JOBS_TABLE]) % self._row_of_job(AddRecord(
-            ADD, b"room:0", b"", b"", os.urandom(size), None, 0, 0, 0, WAITING, b"", None, 0, 1))
+            ADD, handle, b"", b"", os.urandom(size), None, 0, 0, 0, WAITING, b"", None, 0, 1))
 
     def clear(self) -> "List[str]":
         """Forget all jobs of this server, and how others have ended."""

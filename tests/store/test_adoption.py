@@ -188,6 +188,22 @@ def test_a_start_that_takes_long_shows_that_it_lives(opened, silence, monkeypatc
     assert one.adopt("two", 2), "it is silent now"
 
 
+def test_a_transaction_that_takes_long_shows_at_its_end_that_the_server_lives(opened):
+    now = [0.0]
+    one, two = opened("one"), opened("two", clock=lambda: now[0])
+
+    def work(connection):
+        connection.run("UPDATE gearman_std_servers SET seen = seen - 51 WHERE name = 'two'")
+        now[0] += AFTER
+    two._transact(work, two.reserved, True)
+    assert not one.adopt("two", 1)
+    two.begin_anew(9, False)
+    two.add_anew([add(1)])
+    work(two._connection)
+    two.end_anew()
+    assert not one.adopt("two", 1) and seen(one, "two").silent < AFTER
+
+
 def test_a_standby_waits_for_its_name(opened, home):
     one = opened("one", 0.0)
     standby = DatabaseStore(home.database(), home.dialect, "one")

@@ -10,7 +10,7 @@ from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, 
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store.contract import StoreContract
-from gearman_std.store.database import RECONNECT_TIME, DatabaseStore
+from gearman_std.store.database import LARGEST_PROOF, RECONNECT_TIME, DatabaseStore
 
 BYTES = bytes(range(256))
 
@@ -470,6 +470,19 @@ def test_a_start_that_is_interrupted(each_home):
     assert store.usable
 
 
+def test_a_database_that_is_too_old_for_taking_over(each_home, monkeypatch):
+    """It takes these words for a mistake, and is told of none without that option."""
+    store = each_home.store(take_over=5.0)
+    silent = store._statements.silent
+    monkeypatch.setattr(store._statements, "silent", lambda *arguments: silent(*arguments).replace("SKIP LOCKED", "SKIP THEM"))
+    with pytest.raises(StoreError, match="too old for --take-over, which needs PostgreSQL 9.5, MySQL 8.0 or MariaDB 10.6 at "
+                                         "least: start without that option$"):
+        store.open(b"H:x", 9.0)
+    assert each_home.rows("SELECT * FROM gearman_std_servers") == []
+    store.take_over = 0.0
+    store.open(b"H:x", 9.0)
+
+
 def test_a_database_that_is_not_there(home):
     with pytest.raises(StoreError, match="(?i)(does not exist|unknown database)"):
         home.opened(database=home.place.database("nowhere"))
@@ -486,6 +499,20 @@ def test_the_largest_job_that_is_taken_can_be_written_and_read(mysql_home):
     end = keep(2, data=b"d" * (store.most_bytes - 9), result=b"123456789")
     store.write([job, end, add(3)], 3)
     assert again(home, store) == [end, job, add(3)]
+
+
+def test_room_is_looked_for_in_what_one_statement_can_have(mysql_home):
+    store = mysql_home.opened()
+    assert store.most_bytes < LARGEST_PROOF
+    store.prove_room(4 * LARGEST_PROOF)
+    store.write([add(1)], 1)
+
+
+def test_servers_that_look_for_room_do_not_wait_for_each_other(home):
+    one, two = home.opened("a"), home.opened("b" * 255)
+    one._connection.run("BEGIN")
+    one._connection.run(one._statements.fill(9))
+    two.prove_room(9)
 
 
 # ------------------------------------------------------------------------------------------------- the jobs of a gearmand

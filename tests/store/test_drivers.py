@@ -93,6 +93,9 @@ def test_the_code_of_an_error():
     error = ValueError("deadlock")
     error.pgcode = "40P01"
     assert code_of(error) == "40P01"
+    error = ValueError(1213, "deadlock")
+    error.sqlstate = "40001"  # as of newer releases of PyMySQL
+    assert code_of(error) == "1213"
     assert code_of(ValueError("?")) == code_of(ValueError()) == ""
 
 
