@@ -70,7 +70,7 @@ class Database:
     def __init__(self, name: str, secrets: "Tuple[str, ...]", driver: str = "") -> None:
         self.name = name
         self.errors = ()       # type: Tuple[Any, ...]
-        self._secrets = tuple(filter(None, secrets))
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)  # so that none is cut by a shorter one
         self._driver = driver  # the module to use, if not the best
         self._module = None    # type: Any
 
@@ -140,7 +140,8 @@ class PostgresDatabase(Database):
                                if variable in environment}, **given)
         name = "PostgreSQL" + "".join(word + self._settings[key] for word, key in ((" database ", "dbname"), (" at ", "host"))
                                       if key in self._settings)
-        super().__init__(name, (self._settings.get("password", ""), given.get("sslpassword", "")), driver)
+        secrets = (self._settings.get("password", ""), given.get("sslpassword", ""))
+        super().__init__(name, secrets + (_secrets_of_uri(conninfo) if _is_uri(conninfo) else ()), driver)
 
     def _connect(self, module: "Any") -> "Any":
         if module.__name__ == "pg8000.dbapi":
@@ -216,7 +217,7 @@ class MysqlDatabase(Database):
 
 def read_conninfo(text: str) -> "Dict[str, str]":
     """The settings of a conninfo of libpq: words KEY=VALUE, or a URI.  Raises ValueError, without what may be a secret."""
-    if text.startswith(("postgres://", "postgresql://")):
+    if _is_uri(text):
         return _read_uri(text)
     settings = {}
     rest = text.strip()
@@ -236,12 +237,28 @@ def read_conninfo(text: str) -> "Dict[str, str]":
     return settings
 
 
+def _is_uri(text: str) -> bool:
+    return text.startswith(("postgres://", "postgresql://"))
+
+
 def _read_uri(text: str) -> "Dict[str, str]":
     from urllib.parse import parse_qsl, unquote, urlsplit
-    uri = urlsplit(text)
+    try:
+        uri = urlsplit(text)
+    except ValueError:  # which may tell the password
+        raise ValueError("the conninfo is no URI such as postgresql://NAME, with %XX for special letters") from None
     user, _, password = uri.netloc.rpartition("@")[0].partition(":")
     places = [place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "")
               for place in uri.netloc.rpartition("@")[2].split(",")]
     settings = {"user": user, "password": password, "dbname": uri.path[1:], "host": ",".join(host for host, _, _ in places),
                 "port": ",".join(port for _, _, port in places).strip(",")}
     return dict({key: unquote(value) for key, value in settings.items() if value}, **dict(parse_qsl(uri.query)))
+
+
+def _secrets_of_uri(text: str) -> "Tuple[str, ...]":
+    """What libpq tells of a URI that it does not like: all of it, or a secret as it is written there."""
+    from urllib.parse import urlsplit
+    uri = urlsplit(text)
+    words = [word.partition("=") for word in uri.query.split("&")]
+    return (text, uri.netloc.rpartition("@")[0].partition(":")[2]) + tuple(
+        value for key, _, value in words if key in ("password", "sslpassword"))

@@ -38,7 +38,7 @@ class Lookout:
         self._store = store
         self._look_at = 0.0 if self.interval < ALONE else ALONE  # monotonic seconds
         self._noted_at = -ALONE      # when a look succeeded last, monotonic seconds
-        self._in_contact = -ALONE    # since when they have succeeded without a gap
+        self._in_contact = -ALONE    # since when they have succeeded without a gap, once one has
         self._taken = 0        # jobs of that server that the core has so far
         core.ledger.shared = bool(after)
 
@@ -61,8 +61,8 @@ class Lookout:
         """What a look has found: is one to be taken over?"""
         core, store = self._core, self._store
         self._look_at = core.now + self.interval
-        # While the database was away, or this server itself stood still, the others' silence tells nothing.
-        if -ALONE < self._noted_at < core.now - self.interval - store.take_over / 2:
+        # While the database was away, or this server stood still, or was not there, the others' silence tells nothing.
+        if self._noted_at < core.now - self.interval - store.take_over / 2:
             self._in_contact = core.now
         self._noted_at = core.now
         core.servers = list(servers)

@@ -87,6 +87,41 @@ def test_what_an_error_says_is_one_line_without_secrets(database):
     assert database.text_of(ValueError()) == "ValueError"
 
 
+@pytest.mark.parametrize("conninfo, text", [
+    ("postgresql://u:p%40ss@h/d", 'in IPv6 host address in URI: "postgresql://u:p%40ss@h/d"'),
+    ("postgresql://u:p%40ss@h/d", "no p%40ss"), ("postgresql://u:p%40ss@h/d", "no p@ss"),
+    ("postgresql://h/d?user=u&password=p%40ss", "no p%40ss"), ("postgresql://h/d?sslpassword=p%40ss", "no p%40ss"),
+    ("postgresql://u:p%zzss@h/d", 'invalid percent-encoded token: "p%zzss"')])
+def test_a_secret_of_a_uri_is_hidden_as_it_is_written_there_too(conninfo, text):
+    said = PostgresDatabase(conninfo, {}).text_of(ValueError(text))
+    assert "***" in said and "ss" not in said.replace("IPv6 host address", "")
+
+
+@pytest.mark.parametrize("conninfo", [
+    "postgresql://u:[secret]@h/d", "postgresql://u:se\u2100cret@h/d", "postgresql://u:secret@[::1/d"])
+def test_what_is_no_uri_is_told_without_its_text(conninfo):
+    try:
+        PostgresDatabase(conninfo, {})
+    except ValueError as error:
+        assert str(error) == "the conninfo is no URI such as postgresql://NAME, with %XX for special letters"
+        assert error.__suppress_context__
+    else:  # as older releases of Python let it pass
+        assert "[secret]" in conninfo
+
+
+def test_what_libpq_says_of_a_uri_is_told_without_its_secret():
+    psycopg = pytest.importorskip("psycopg")
+    conninfo = "postgresql://u:p%40ss@[::1]x/db"
+    try:
+        database = PostgresDatabase(conninfo, {}, "psycopg")
+    except ValueError as error:
+        assert "ss" not in str(error)
+        return
+    with pytest.raises(psycopg.Error) as caught:
+        database.connect()
+    assert "p%40ss" in str(caught.value) and "p%40ss" not in database.text_of(caught.value)
+
+
 def test_the_code_of_an_error():
     assert code_of(ValueError({"M": "deadlock", "C": "40P01"})) == "40P01"
     assert code_of(ValueError(1213, "deadlock")) == "1213"

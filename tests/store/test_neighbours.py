@@ -267,6 +267,27 @@ def test_after_the_database_was_away_nobody_is_taken_for_dead(database):
     assert len(one.core.jobs) == 1
 
 
+def test_one_that_has_just_started_takes_nobody_for_dead_before_it_has_watched_for_long_enough(database):
+    """As after the database was away for all, and this one is the first that is started again."""
+    two, = start(database, "two")
+    two.connects().submits_bg()
+    two.store.cut = True
+    pass_time(database, [two], 20)
+    one, = start(database, "one")
+    pass_time(database, [one, two], 4.5)
+    assert not one.core.jobs and two.lives
+    two.store.cut = False
+    pass_time(database, [one, two], 20)
+    assert not one.core.jobs and two.lives
+    two.sleeps = True
+    pass_time(database, [one, two], 6)
+    again, = start(database, "three")
+    assert len(one.core.jobs) == 1
+    one.sleeps = True
+    pass_time(database, [one, again], 7)
+    assert len(again.core.jobs) == 1
+
+
 def test_a_take_over_goes_on_where_the_database_broke_off(database):
     one, two = start(database, "one", "two")
     handles = [two.connects().submits_bg() for _ in range(10)]
