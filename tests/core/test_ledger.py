@@ -5,10 +5,10 @@ from core_world import FULL, packets_of
 from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
 from gearman_std.core.limits import Limits
 from gearman_std.core.watchers import MANY_JOINS
-from gearman_std.wire.protocol import (CANT_DO, ECHO_REQ, GET_STATUS, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_CREATED, NOOP,
-                                       PRE_SLEEP, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
-                                       SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND, WORK_COMPLETE,
-                                       WORK_FAIL)
+from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, GET_STATUS, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
+                                       JOB_CREATED, NOOP, PRE_SLEEP, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
+                                       SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB_BACKGROUND,
+                                       WORK_COMPLETE, WORK_FAIL)
 
 
 def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
@@ -276,6 +276,24 @@ def test_a_job_that_is_replaced_again_and_again_before_it_is_stored_has_one_reco
     assert [packet[0] for packet in packets_of(client.takes())] == ["JOB_CREATED"] * 11
 
 
+@pytest.mark.parametrize("written", (1, 2, 3))
+def test_a_workload_that_is_replaced_when_records_before_it_or_its_own_were_written_in_trouble_is_recorded(make_world, written):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE))
+    client, other = world.connects(), world.connects()
+    for unique in (b"", b"u", b""):
+        client.says(SUBMIT_JOB_BG, b"f", unique, b"old")
+    world.core.store_trouble = b"the disk is slow"
+    store = {record.handle: record.workload for record in world.core.ledger.records[:written]}
+    del world.core.ledger.records[:written]
+    assert other.submits(b"f", b"u", b"new") == b"H:x:2"
+    store.update((record.handle, record.workload) for record in world.core.records)
+    assert store == {b"H:x:1": b"old", b"H:x:2": b"new", b"H:x:3": b"old"}
+    world.stores()
+    client.hears(*[(JOB_CREATED, b"H:x:%d" % number) for number in (1, 2, 3)])
+    assert world.worker(b"f").says(GRAB_JOB).says(GRAB_JOB).hears(
+        (JOB_ASSIGN, b"H:x:1", b"f", b"old"), (JOB_ASSIGN, b"H:x:2", b"f", b"new"))
+
+
 def test_a_job_that_is_requeued_is_recorded_in_full_while_the_store_is_written_anew(durable):
     """The store may have passed the place where jobs stand that are not set aside."""
     handle = durable.connects().submits_bg()
@@ -528,3 +546,29 @@ def test_without_a_proof_only_those_go_on_that_were_promised_something(sharing, 
     sharing.stores()
     assert ready(worker) == [("JOB_ASSIGN", b"H:x:2", b"f", b"2"), ("ERROR",) + FULL]
     assert ready(finisher) == [("ECHO_RES", b"1")]
+
+
+def test_the_time_limit_of_a_job_that_waits_for_its_proof_begins_anew(sharing):
+    """Its worker may not know of the job yet."""
+    worker = sharing.connects().says(CAN_DO_TIMEOUT, b"f", b"3000").says(GRAB_JOB)
+    job = sharing.core.jobs[b"H:x:1"]
+    for _ in range(2):
+        sharing.passes(3.0)
+        assert job.worker is worker.peer and job.attempts == 0
+    sharing.stores()
+    assert ready(worker) == [("JOB_ASSIGN", b"H:x:1", b"f", b"1")]
+    sharing.passes(2.9)
+    assert job.worker is worker.peer
+    sharing.passes(0.1)
+    assert job.worker is None and job.attempts == 1
+
+
+@pytest.mark.parametrize("proved", (False, True))
+def test_a_worker_that_leaves_before_the_proof_has_had_no_attempt(sharing, proved):
+    worker = sharing.worker(b"f").says(GRAB_JOB)
+    if proved:
+        sharing.stores()
+        assert ready(worker) == [("JOB_ASSIGN", b"H:x:1", b"f", b"1")]
+    worker.leaves()
+    job = sharing.core.jobs[b"H:x:1"]
+    assert job.state is WAITING and job.attempts == proved
