@@ -18,7 +18,7 @@ from ..errors import Deposed, StoreError, StoreInUse
 from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
 from .gearmand_queue import check_gearmand_columns, gearmand_job, records_of_gearmand
-from .neighbours import LOOKS_IN_TIME
+from .neighbours import LOOKS_IN_TIME, look_interval
 from .records import LOAD_SIZE
 from .statements import Statements
 from .store import EVERY, Neighbour, Store
@@ -35,6 +35,7 @@ _logger_database = logging.getLogger("gearman_std.store")
 RECONNECT_TIME = 4.0        # seconds for which a write tries to get a connection that broke back
 SHORTEST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two attempts
 SILENCE = 60.0              # seconds without a write after which a server of the same name is dead, though it seems connected
+LOOKS_MISSED = 2            # so many signs of life have to be missing before a standby takes the name of a server
 LEAVING_TIME = 1.0          # seconds that the database may take to see that the connection of a killed server has ended
 LOAD_ROWS = 256             # that are read at once
 LARGEST_PROOF = 16 << 20    # bytes for which room is looked for after a disk was full, at most
@@ -121,15 +122,17 @@ class DatabaseStore(Store):
         try:
             connection = self._connection = self._connection or self._connect()
             known = SERVERS_TABLE in [table for table, _ in connection.rows(self._statements.columns())]
-            if not self._lock_name(connection):
+            servers = [Neighbour(*row) for row in connection.rows(self._statements.neighbours())] if known else []
+            alive = [server for server in servers if not (server.ended or server.adopted_by)]
+            # One whose connection broke has no lock until it has connected again, which it does when it looks at the others.
+            if any(server.name == self.server and server.silent <= LOOKS_MISSED * look_interval(server.take_over)
+                   for server in alive) or not self._lock_name(connection):
                 self._name_awaited = True
                 raise StoreInUse("%s: another server has the name %s" % (self.name, self.server))
-            wanted = known and self.take_over and not self._name_awaited
-            others = connection.rows(self._statements.neighbours()) if wanted else []
-            for other in map(Neighbour._make, others):
-                if not (other.name == self.server or other.ended or other.adopted_by
-                        or other.silent > max(self.take_over, other.take_over)):
-                    raise StoreInUse("%s: the server %s lives" % (self.name, other.name))
+            if self.take_over and not self._name_awaited:
+                for other in alive:
+                    if other.name != self.server and other.silent <= max(self.take_over, other.take_over):
+                        raise StoreInUse("%s: the server %s lives" % (self.name, other.name))
         except self._database.errors as error:
             self._disconnect()
             raise self._failure(error) from None

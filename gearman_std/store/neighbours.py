@@ -22,6 +22,11 @@ LEASE = 0.75           # of that time, for which a proof that the jobs are still
 ALONE = float("inf")
 
 
+def look_interval(after: float) -> float:
+    """Seconds between two looks, and so two signs of life, of a server that others may take over `after` so many; 0: never."""
+    return min(LOOK_INTERVAL, after / LOOKS_IN_TIME) if after else LOOK_INTERVAL
+
+
 class Lookout:
     """Decides when to look at the others, and whose jobs to take over; gives these to the core.
 
@@ -30,7 +35,7 @@ class Lookout:
 
     def __init__(self, core: "Core", store: "Store") -> None:
         after = store.take_over
-        self.interval = min(LOOK_INTERVAL, after / LOOKS_IN_TIME) if after else LOOK_INTERVAL if store.is_shared else ALONE
+        self.interval = look_interval(after) if store.is_shared else ALONE
         self.lease = LEASE * after if after else ALONE  # seconds
         self.wanted = None     # type: Optional[Neighbour] # whose jobs are to be taken over next
         self.adopting = ""     # the name of the server whose jobs are ours, and are being read

@@ -204,16 +204,46 @@ def test_a_transaction_that_takes_long_shows_at_its_end_that_the_server_lives(op
     assert not one.adopt("two", 1) and seen(one, "two").silent < AFTER
 
 
-def test_a_standby_waits_for_its_name(opened, home):
+def test_a_standby_waits_for_its_name(opened, home, silence):
     one = opened("one", 0.0)
     standby = DatabaseStore(home.database(), home.dialect, "one")
     with pytest.raises(StoreInUse, match="another server has the name one"):
         standby.take()
+    silence("one")
+    assert not _takes(standby), "its connection is there"
     one.abandon()
     until(lambda: _takes(standby))
     standby.open(b"H:one", 9.0)
     assert standby.epoch == 2
     standby.abandon()
+
+
+@pytest.mark.parametrize("take_over, interval", [(0.0, 2.0), (5.0, 1.0), (AFTER, 2.0)])
+def test_a_connection_that_broke_is_no_end_of_a_server_that_lives(opened, home, take_over, interval):
+    """It connects again, though it may be a while before it has something to say."""
+    one = opened("one", take_over)
+    standby = DatabaseStore(home.database(), home.dialect, "one", take_over=take_over)
+    one._disconnect()
+
+    def wrote(ago):
+        home.run("UPDATE gearman_std_servers SET seen = %s - %r" % (home.dialect.clock, ago))
+    for ago in (0.0, 2 * interval - 0.9):
+        wrote(ago)
+        with pytest.raises(StoreInUse, match="another server has the name one"):
+            standby.take()
+    one.write([add(1)], 1)
+    one._disconnect()
+    wrote(2 * interval + 0.1)
+    until(lambda: _takes(standby))
+    standby.open(b"H:one", 9.0)
+    with pytest.raises(Deposed):
+        one.write([add(2)], 2)
+    standby.abandon()
+
+
+def test_a_server_that_crashed_starts_again_at_once(opened):
+    opened("one").abandon()
+    assert opened("one").epoch == 2
 
 
 def test_one_that_waits_for_its_name_waits_for_no_other(opened, home):
