@@ -229,6 +229,9 @@ class World:
         return [one[:2] for one in self.core.records]
 
     def stores(self):
+        """The store has the batch that was handed over; if none was, the one that gathers."""
+        if self.core.ledger.under_way is None:
+            self.core.ledger.hand_over()
         self.core.stored()
         self.after_step()
 

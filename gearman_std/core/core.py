@@ -186,7 +186,7 @@ class Core(CoreState):
         return adopt_job(self, record)
 
     def stored(self) -> None:
-        """The records that were handed over are on disk (if none were, all are): what waited for them goes on."""
+        """The records that were handed over are on disk: what waited for them goes on."""
         let_stored_go_on(self)
 
     def not_stored(self, reason: bytes, written: bool = True) -> None:

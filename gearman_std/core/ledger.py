@@ -236,10 +236,8 @@ class Ledger:
 
     def next_stored(self, most: int) -> "List[Job]":
         """The batch that was handed over is on disk; return the next new jobs, `most` at most, that waited for that."""
-        if self.under_way is None:
-            self.hand_over()
         batch = self.under_way
-        assert batch is not None
+        assert batch is not None, self
         storing = batch.storing
         self.going_on = len(storing) > most
         if not self.going_on:

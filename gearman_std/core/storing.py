@@ -92,8 +92,7 @@ def _correct_due(core: "CoreState", job: Job) -> None:
 
 
 def let_stored_go_on(core: "CoreState") -> None:
-    """The records that were handed over are on disk (if none were, all are): what waited for them goes on, in steps if it is
-    very much."""
+    """The records that were handed over are on disk: what waited for them goes on, in steps if it is very much."""
     core.store_trouble = b""
     core.ledger.holds_back = True
     core.turns.finish(_let_go_on(core))

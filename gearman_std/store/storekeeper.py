@@ -197,6 +197,7 @@ class StoreKeeper:
             ledger.hand_over()
             core.stored()
             if wanted and not ledger.going_on:
+                ledger.hand_over()  # nothing
                 self._order(self._after_write, store.write, [], core.number)
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
@@ -535,6 +536,8 @@ class StoreKeeper:
             store.replace(core.snapshot(), core.number)
         elif core.ledger.records:
             store.write(core.ledger.records, core.number)
+        if core.ledger.under_way is None:
+            core.ledger.hand_over()
         core.stored()
         store.close(core.number)
 

@@ -347,6 +347,7 @@ def test_who_waits_for_the_store_is_given_work_after_it_only(writing, packet_typ
     worker = writing.worker(b"g")
     rest = writing.core.receive(worker.peer, [(SUBMIT_JOB_BG, [b"f", b"", b""]), (packet_type, [])])
     assert [kind for kind, _ in rest] == [packet_type] and worker.peer.put_off and ready(worker) == []
+    writing.core.ledger.hand_over()
     writing.core.stored()
     assert writing.core.ledger.resumed == [worker.peer] and not worker.peer.put_off
     assert writing.core.receive(worker.peer, rest) == []

@@ -22,6 +22,7 @@ def recorded(world, *lines):
         assert admin.asks(line).startswith(b"OK"), line
     found = [record for record in records if record.kind == ORDER]
     del records[:]
+    world.core.ledger.hand_over()
     world.core.stored()
     return found
 
@@ -64,6 +65,7 @@ def test_a_function_that_is_dropped_is_no_longer_paused_nor_kept(durable, comman
     recorded(durable, b"create function f", b"pause function f", b"maxqueue f 5")
     if force:
         durable.connects().submits_bg()
+        durable.core.ledger.hand_over()
         durable.core.stored()
     found = recorded(durable, command)
     assert sorted(found) == sorted([order("create", b"f", None), order("pause", b"f", None)])
@@ -74,6 +76,7 @@ def test_while_a_function_with_many_jobs_is_dropped_its_pause_is_no_order(durabl
     client = durable.connects()
     for _ in range(3 * STEP):
         client.submits_bg()
+    durable.core.ledger.hand_over()
     durable.core.stored()
     recorded(durable, b"pause function f")
     drop = obey(durable.core, frozenset([STEER]), [b"drop", b"function", b"f", b"force"])
