@@ -52,6 +52,25 @@ class StoredWorld(World):
         return list(iter(worker.grabs, None))
 
 
+class Stepped:
+    """For a World with a keeper: its store does something when the test says so."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.keeper._thread.waits_for_test = True
+
+    def writes(self):
+        """The store does what it was told, and the server notices."""
+        assert self.keeper._thread.busy and not self.keeper._thread.over
+        self.keeper._thread.run_one()
+        self.after_step()
+
+    def settles(self):
+        """The store does all there is to do."""
+        while self.keeper._thread.busy:
+            self.writes()
+
+
 class Connection:
     """An SQLite connection whose COMMIT fails when the world says so."""
 

@@ -113,8 +113,11 @@ def test_one_that_is_told_to_stop_meanwhile_does_so(place, tmp_path, graceful):
     assert standby.outcome() is False and standby.server.addresses == []
 
 
-def test_addresses_that_the_other_server_is_about_to_close_are_waited_for(place, tmp_path):
-    naps = []
+@pytest.fixture
+def heir(place, tmp_path):
+    """A server that stands by for one that ends at the first nap, and whose address another socket has; that socket; what to do
+    at the third nap, once that is known; and the naps."""
+    naps, third = [], []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
@@ -125,32 +128,25 @@ def test_addresses_that_the_other_server_is_about_to_close_are_waited_for(place,
                 first.stop()
                 first.join(TIMEOUT)
             elif len(naps) == 3:
-                taken.close()
+                third[0]()
         first = place.serve(store=tmp_path / "jobs.db")
-        second = server_of(store=tmp_path / "jobs.db", listen=[taken.getsockname()], sleep=nap)
-        assert second.stand_by()
-        place.run(second)
-        assert len(naps) == 3
+        yield server_of(store=tmp_path / "jobs.db", listen=[taken.getsockname()], sleep=nap), taken, third, naps
 
 
-def test_a_stop_while_they_are_waited_for(place, tmp_path):
-    naps = []
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
+def test_addresses_that_the_other_server_is_about_to_close_are_waited_for(place, heir):
+    server, taken, third, naps = heir
+    third.append(taken.close)
+    assert server.stand_by()
+    place.run(server)
+    assert len(naps) == 3
 
-        def nap(seconds):
-            naps.append(seconds)
-            if len(naps) == 1:
-                first.stop()
-                first.join(TIMEOUT)
-            elif len(naps) == 3:
-                second.stop()
-        first = place.serve(store=tmp_path / "jobs.db")
-        second = server_of(store=tmp_path / "jobs.db", listen=[taken.getsockname()], sleep=nap)
-        assert second.stand_by()
-        second.serve()
-        assert second.addresses == []
+
+def test_a_stop_while_they_are_waited_for(heir):
+    server, _, third, _ = heir
+    third.append(server.stop)
+    assert server.stand_by()
+    server.serve()
+    assert server.addresses == []
 
 
 def test_others_than_that_server_are_not_waited_for_longer(place, tmp_path):

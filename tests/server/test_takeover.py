@@ -112,6 +112,11 @@ def test_one_that_was_stopped_for_too_long_is_deposed_and_says_nothing_more(plac
     other.response(NO_JOB)
 
 
+def about_to_hand_out(channels):
+    """Whether what is to be sent has a job that was proved to be this server's."""
+    return channels.proved_until < float("inf") and any(peer.running and not peer.holds for peer in channels._core.unsent)
+
+
 def test_what_comes_too_late_to_be_sent_is_not_sent(place, reigns, database, monkeypatch):
     """The server is stopped between the release of what was proved and the send."""
     one = reigns("one")
@@ -124,8 +129,7 @@ def test_what_comes_too_late_to_be_sent_is_not_sent(place, reigns, database, mon
     flush, paused = Channels.flush, []
 
     def pause(channels, gather):
-        if channels.proved_until < float("inf") and not paused and any(
-                peer.running and not peer.holds for peer in channels._core.unsent):
+        if not paused and about_to_hand_out(channels):
             paused.append(channels.proved_until)
             reigns("two")
             until(lambda: database.servers["one"].adopted_by == "two")
@@ -147,8 +151,7 @@ def test_after_a_short_stop_it_is_sent_once_it_is_proved_anew(place, reigns, dat
     flush, paused = Channels.flush, []
 
     def pause(channels, gather):
-        if channels.proved_until < float("inf") and not paused and any(
-                peer.running and not peer.holds for peer in channels._core.unsent):
+        if not paused and about_to_hand_out(channels):
             paused.append(one.store.writes)
             until(lambda: time.monotonic() > channels.proved_until)
         sent = flush(channels, gather)

@@ -12,6 +12,7 @@ from gearman_std.web.metrics import _families
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, WORK_COMPLETE, PacketReader, pack_request)
 from shared_store import SharedDatabase, SharedWorld, pass_time
+from store_world import Stepped
 
 
 @pytest.fixture
@@ -425,20 +426,19 @@ def test_a_server_alone_tells_of_none(world):
     assert b"neighbour" not in b"".join(_families(world.core, False))
 
 
+class SteppedWorld(Stepped, SharedWorld):
+    """A SharedWorld whose store does something when the test says so."""
+
+    def settles(self):
+        self.after_step()
+        super().settles()
+
+
 @pytest.fixture
 def stepped(database):
-    """A server whose store does something when `writes` is called, and a client of it."""
-    world = SharedWorld(database, "one", take_over=5.0)
-    thread = world.keeper._thread
-    thread.waits_for_test = True
-
-    def writes():
-        world.after_step()
-        while thread.busy:
-            thread.run_one()
-            world.after_step()
-    world.writes = writes
-    writes()
+    """A server whose store does something when the test says so, and a client of it."""
+    world = SteppedWorld(database, "one", take_over=5.0)
+    world.settles()
     return world, world.connects()
 
 
@@ -454,7 +454,7 @@ def test_what_has_gathered_when_a_look_comes_too_late_is_stored_with_the_next_pr
     assert world.keeper._thread.busy, "it looks at the others"
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
     let_time_pass(world, 4)
-    world.writes()
+    world.settles()
     (handle,) = database.jobs
     client.hears((JOB_CREATED, handle))
 
@@ -463,7 +463,7 @@ def test_what_has_gathered_when_a_proof_is_doubted_is_stored_with_the_next_one(d
     world, client = stepped
     world.core.receive(client.peer, [(SUBMIT_JOB_BG, [b"f", b"", b"w"])])
     world.keeper.doubt()
-    world.writes()
+    world.settles()
     (handle,) = database.jobs
     client.hears((JOB_CREATED, handle))
 
@@ -475,12 +475,12 @@ def test_of_a_batch_that_was_written_too_late_and_then_refused_nothing_stays(dat
     assert database.jobs
     let_time_pass(world, 4)
     world.store.cut = True
-    world.writes()
+    world.settles()
     assert packets_of(client.heard())[0][:2] == ("ERROR", b"QUEUE_ERROR")
     world.store.cut = False
     for _ in range(3):
         let_time_pass(world, 0.5)
-        world.writes()
+        world.settles()
     assert database.jobs == {} == world.core.jobs and not world.core.store_trouble
     client.takes()
 
@@ -511,13 +511,10 @@ def test_a_job_that_nobody_has_seen_while_the_database_was_away_has_lost_no_atte
 
 
 def test_a_workload_may_be_replaced_after_a_look_took_very_long(database):
-    world = SharedWorld(database, "one", take_over=60.0, policy=FunctionPolicy(coalescing=REPLACE))
-    world.keeper._thread.waits_for_test = True
+    world = SteppedWorld(database, "one", take_over=60.0, policy=FunctionPolicy(coalescing=REPLACE))
     client, other = world.connects(), world.connects()
     thread = world.keeper._thread
-    while thread.busy:
-        thread.run_one()
-        world.after_step()
+    world.settles()
     let_time_pass(world, 2.5)
     world.after_step()
     client.says(SUBMIT_JOB_BG, b"f", b"", b"A").says(SUBMIT_JOB_BG, b"f", b"u", b"B")

@@ -18,26 +18,11 @@ from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ER
 
 from core_world import packets_of
 from server_tools import TIMEOUT, in_dispatcher
-from store_world import StoredWorld
+from store_world import Stepped, StoredWorld
 
 
-class SteppedWorld(StoredWorld):
+class SteppedWorld(Stepped, StoredWorld):
     """A StoredWorld whose store does something when the test says so."""
-
-    def __init__(self, *arguments, **settings):
-        super().__init__(*arguments, **settings)
-        self.keeper._thread.waits_for_test = True
-
-    def writes(self):
-        """The store does what it was told, and the server notices."""
-        assert self.keeper._thread.busy and not self.keeper._thread.over
-        self.keeper._thread.run_one()
-        self.after_step()
-
-    def settles(self):
-        """The store does all there is to do."""
-        while self.keeper._thread.busy:
-            self.writes()
 
     def crashes(self):
         self.store.abandon()
