@@ -67,7 +67,7 @@ class Ledger:
         self.going_on = False    # the store has that batch, whose new jobs go on in steps
         self.holds_back = True   # peers wait for the store; while it refuses records, none does
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
-        self.size = 0            # bytes of the new jobs whose records gather
+        self.size = 0            # bytes of the workloads in the records that gather
         self.shared = False      # another server may take the jobs over: none is handed out without a proof that it has not
         self.proving = []        # type: List[Peer] # who waits for that with the batch that gathers, be there records or not
         self.anew = False        # the store is written anew, from the jobs as they are found one after the other
@@ -123,7 +123,12 @@ class Ledger:
     def is_full(self, size: int) -> bool:
         """Whether so much waits for the store that a job of `size` bytes is too much."""
         return (len(self.records) >= self._room or self.size + size > self._byte_room
-                and (self.size > 0 or self.size_under_way > 0))
+                and (bool(self.records) or self.size_under_way > 0))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many submits wait for the store that one that joins a job, and would wait too, is too much."""
+        return 0 < self._limits.unstored_jobs <= self.promised
 
     def _make_room(self, records: int, size: int) -> None:
         """The batch that the store has been given has so many records, and bytes of new jobs."""
@@ -148,6 +153,8 @@ class Ledger:
         """Another property of a job has changed: its workload, its priority or its schedule."""
         if self.durable and job.background:
             self.records.append(ChangeRecord(CHANGE, job.handle, column, value))
+            if column == "workload":
+                self.size += len(value)
 
     def remove(self, job: "Job") -> None:
         """A job is gone."""

@@ -31,8 +31,8 @@ class Limits:
     `jobs` and `job_bytes` count every job that is not gone, those set aside included; `function_jobs` and
     `function_job_bytes` are the same for one function.  `functions` counts functions, `name_bytes` the bytes of their
     names, `abilities` the functions of one peer, `kept_bytes` what is kept of background jobs that have ended.
-    `unstored_jobs` and `unstored_job_bytes` bound what waits for the disk: the records of background jobs, and the bytes of
-    those that are new.
+    `unstored_jobs` and `unstored_job_bytes` bound what waits for the disk: the records of background jobs, also the submits
+    that joined one and wait for its record; and the bytes of workloads in these records.
 
     Owner: immutable once in use.
     """

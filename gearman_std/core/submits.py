@@ -147,8 +147,13 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
         _refuse(core, peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
         return
     recurs = schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE)
-    if background and core.store_trouble and (not job.background or action == REPLACE or recurs or priority < job.priority):
+    records = not job.background or action == REPLACE or recurs or priority < job.priority
+    if background and core.store_trouble and records:
         _refuse(core, peer, function, core.store_trouble)
+        return
+    if ledger.durable and (background and (records or ledger.stores(job)) and ledger.is_crowded
+                           or action == REPLACE and (background or job.background) and ledger.is_full(len(workload))):
+        _refuse(core, peer, function, TOO_MUCH_UNSTORED)
         return
     if (background or job.background) and core.ledger.is_too_large(
             function.name, job.unique, workload if action == REPLACE else job.workload, job.reducer):

@@ -419,6 +419,43 @@ def test_too_much_that_waits_for_the_store_is_refused(make_world):
     world.stores()
 
 
+TOO_MUCH = ("ERROR", b"QUEUE_ERROR", b"The store does not keep up: too much waits for the disk")
+
+
+def test_submits_that_join_a_job_and_wait_for_the_store_with_it_are_bounded(make_world):
+    world = make_world(durable=True, limits=Limits(unstored_jobs=3))
+    client, other = world.connects(), world.connects()
+    for _ in range(5):
+        client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    world.core.ledger.hand_over()
+    other.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"w").hears_error(*TOO_MUCH[1:])
+    assert other.submits(b"f", b"u") == b"H:x:1", "who waits for the job itself needs no store"
+    assert world.core.jobs[b"H:x:1"].priority == 1 and world.recorded() == []
+    world.stores()
+    assert packets_of(client.takes()) == [("JOB_CREATED", b"H:x:1")] * 3 + [TOO_MUCH] * 2
+    for _ in range(5):
+        assert other.submits_bg(b"f", b"u") == b"H:x:1", "stored jobs are joined without the store"
+    assert world.totals().refused == 3 and world.core.counters["refused_unstored"] == 3
+
+
+@pytest.mark.parametrize("packet_type", (SUBMIT_JOB, SUBMIT_JOB_BG))
+@pytest.mark.parametrize("limits, taken", [(Limits(unstored_jobs=2), 2), (Limits(unstored_job_bytes=70), 3)])
+def test_replaced_workloads_that_wait_for_the_store_are_bounded(make_world, packet_type, limits, taken):
+    world = make_world(durable=True, policy=FunctionPolicy(REPLACE), limits=limits)
+    client, other = world.connects(), world.connects()
+    client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+    world.stores()
+    client.hears((JOB_CREATED, b"H:x:1"))
+    for number in range(5):
+        other.says(packet_type, b"f", b"u", b"%d" % number * 20)
+    assert world.recorded() == [("change", b"H:x:1")] * taken and world.core.jobs[b"H:x:1"].workload == b"%d" % (taken - 1) * 20
+    world.stores()
+    assert [packet[0] for packet in packets_of(other.takes())] == ["JOB_CREATED"] * taken + ["ERROR"] * (5 - taken)
+    other.says(packet_type, b"f", b"u", b"x" * 100)
+    world.stores()
+    assert packets_of(other.takes())[0][0] == "JOB_CREATED", "one alone may be larger"
+
+
 TOO_LARGE = (b"QUEUE_ERROR", b"The job is too large for the store")
 
 
