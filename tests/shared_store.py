@@ -34,6 +34,7 @@ class SharedStore(Store):
     """The jobs of one server in a SharedDatabase; when it is `cut` off, nothing works."""
 
     is_shared = True
+    usable = True
     piece = 3  # jobs that are read at once
 
     def __init__(self, database, server, take_over=0.0, **settings):
@@ -41,6 +42,11 @@ class SharedStore(Store):
         self.database, self.server, self.take_over = database, server, take_over
         self.cut = False
         self.epoch, self.writes, self.before_answer, self.adopted = 0, 0, None, []
+        self.loses_answer, self.done, self.open_question = False, None, False
+
+    @property
+    def uncertain(self):
+        return self.open_question or not self.usable
 
     def _reach(self):
         if self.cut:
@@ -108,6 +114,10 @@ class SharedStore(Store):
 
     def adopt(self, name, epoch):
         self._prove()
+        self.open_question = False
+        done, self.done = self.done, None
+        if done == (name, epoch):
+            return True
         database, row = self.database, self.database.servers[name]
         if row.epoch != epoch or row.adopted_by or database.now - row.seen <= max(self.take_over, row.take_over):
             return False
@@ -115,12 +125,34 @@ class SharedStore(Store):
         row.epoch, row.adopted_by, row.adopted_at = row.epoch + 1, self.server, database.now
         for table in (database.jobs, database.results):
             table.update({handle: (self.server, record) for handle, (server, record) in table.items() if server == name})
+        if self.loses_answer:
+            self.done, self.open_question, self.cut = (name, epoch), True, True  # until it is mended
+            raise self.error("cut off")
         return True
 
     def read_adopted(self):
         self._reach()
         some, self.adopted = self.adopted[:self.piece], self.adopted[self.piece:]
         return some
+
+    def drop_connection(self):
+        self.usable = False
+
+    def begin_anew(self, number, is_empty):
+        self._prove()
+        self.anew = []
+
+    def add_anew(self, records):
+        self.anew += records
+
+    def end_anew(self):
+        self._prove()
+        for table in (self.database.jobs, self.database.results):
+            for handle in [handle for handle, (server, _) in table.items() if server == self.server]:
+                del table[handle]
+        for record in self.anew:
+            self._obey(record)
+        self.usable = True
 
     def prove_room(self, size):
         self._prove()

@@ -7,8 +7,8 @@ its last transaction was committed, finds that out by the count once it is conne
 """
 import logging
 import time
-from collections import deque
 from binascii import crc32
+from collections import deque, namedtuple
 
 from ..core.handles import handle_number
 from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
@@ -44,6 +44,9 @@ _LOCK_CLASS = 0x47534a51    # what distinguishes our locks from those of other p
 
 _STATES = frozenset(STORED_STATES)
 _OUTCOMES = frozenset((END_COMPLETED, END_FAILED, END_CANCELLED))
+
+# The transaction of this count has the jobs of a server and epoch taken over, if it is committed; what is then to be read.
+_Adoption = namedtuple("_Adoption", "batch name epoch pieces")
 
 
 class DatabaseStore(Store):
@@ -85,6 +88,7 @@ class DatabaseStore(Store):
         self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
         self._result_keys = []          # type: List[Tuple[bytes, int]]
         self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[bytes]]] # how to read what is not read of it
+        self._adoption = None           # type: Optional[_Adoption] # it has begun, and nobody was told yet how it ended
         self._begun_at = self._wrote_at = 0.0  # monotonic seconds: a transaction, and the end of the last one
         self._name_awaited = False      # another server had the name at an earlier look
 
@@ -480,6 +484,8 @@ class DatabaseStore(Store):
             self._depose()
         self._batch = found[0][1]
         self._uncertain = False
+        if self._adoption is not None and self._adoption.batch > self._batch:
+            self._adoption = None
         _logger_database.info("%s: connected again", self.name)
         return connection
 
@@ -509,19 +515,30 @@ class DatabaseStore(Store):
         """As any Store."""
         statements = self._statements
 
-        def work(connection: "DriverConnection") -> "Optional[List[Any]]":
+        def work(connection: "DriverConnection") -> None:
+            if self._adoption is not None and self._adoption.batch <= self._batch:
+                return  # it was committed at an earlier call, and only the answer got lost
+            self._adoption = None
             if not connection.rows(statements.silent(name, epoch, self.take_over)):
-                return None
+                return
             pieces = []  # type: List[Any]
             for keys, query, record_of in ((statements.result_keys(name), statements.results_of, self._kept_record),
                                            (statements.job_keys(name), statements.jobs_of, self._job_record)):
                 pieces += [(query, record_of, some) for some in self._pieces(_keys(connection.rows(keys)))]
             for statement in statements.adopt(name):
                 connection.run(statement)
-            return pieces
-        pieces = self._transact(work, self.reserved, True)
-        self._adopted.extend(pieces or ())
-        return pieces is not None
+            self._adoption = _Adoption(self._batch + 1, name, epoch, pieces)
+        try:
+            self._transact(work, self.reserved, True)
+        except BaseException:
+            if not self._uncertain:
+                self._adoption = None
+            raise
+        adoption, self._adoption = self._adoption, None
+        if adoption is None:
+            return False
+        self._adopted.extend(adoption.pieces)
+        return (adoption.name, adoption.epoch) == (name, epoch)
 
     def read_adopted(self) -> "List[Record]":
         """As any Store."""
@@ -603,6 +620,7 @@ class DatabaseStore(Store):
         self._usable = self._interrupted = False
         self._job_keys, self._result_keys = [], []
         self._adopted.clear()
+        self._adoption = None
 
 
 def _is_name(text: str) -> bool:

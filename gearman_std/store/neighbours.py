@@ -38,6 +38,7 @@ class Lookout:
         self.interval = look_interval(after) if store.is_shared else ALONE
         self.lease = LEASE * after if after else ALONE  # seconds
         self.wanted = None     # type: Optional[Neighbour] # whose jobs are to be taken over next
+        self.in_doubt = False  # whether they were: the answer got lost, and is asked for again before anything else is done
         self.adopting = ""     # the name of the server whose jobs are ours, and are being read
         self._core = core
         self._store = store
@@ -84,7 +85,7 @@ class Lookout:
 
     def begin(self, adopted: bool) -> None:
         """The jobs of the server that was wanted are this server's in the store, unless another one was faster."""
-        server, self.wanted = self.wanted, None
+        server, self.wanted, self.in_doubt = self.wanted, None, False
         assert server is not None
         if adopted:
             self.adopting, self._taken = server.name, 0
@@ -94,7 +95,7 @@ class Lookout:
 
     def give_up(self, reason: object) -> None:
         """The jobs of the server that was wanted cannot be taken over at present."""
-        server, self.wanted = self.wanted, None
+        server, self.wanted, self.in_doubt = self.wanted, None, False
         assert server is not None
         _logger_watch.warning("the jobs of the server %s cannot be taken over at present: %s", server.name, reason)
 

@@ -123,7 +123,7 @@ class Store:
 
     @property
     def uncertain(self) -> bool:
-        """After an error in `write`: whether some of its records may be in the store all the same, now or later."""
+        """After an error: whether what was to be written may be in the store all the same, now or later."""
         return not self.usable
 
     def prove_room(self, size: int) -> None:
@@ -156,6 +156,8 @@ class Store:
         """Have the jobs of another server, and how its jobs have ended, as this server's, all or none, and end its epoch.
 
         Returns False if it has been heard of meanwhile, if another server was faster, or if it cannot be told at present.
+        After an error that leaves the store `uncertain`, it is called again, before the store is written anew or another server
+        is adopted, and returns True also if that was done by the call before.
         """
         raise NotImplementedError
 

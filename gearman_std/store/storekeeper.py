@@ -227,7 +227,7 @@ class StoreKeeper:
     def _look_around(self) -> None:
         wanted = self._watch.wanted
         if wanted is not None:
-            self._order_result(self._after_adoption, self._store.adopt, wanted.name, wanted.epoch)
+            self._order_result(self._after_adoption, self._store.adopt, *wanted[:2])
         else:
             self._order_result(self._after_look, self._store.look_around)
 
@@ -240,16 +240,23 @@ class StoreKeeper:
             self._watch.note(servers)
 
     def _after_adoption(self, failure: "Optional[StoreError]", adopted: "Any") -> None:
-        if failure is not None:
+        if failure is None:
+            self._watch.begin(adopted)
+        elif not self._store.uncertain:
             self._watch.give_up(failure)
         else:
-            self._watch.begin(adopted)
+            self._watch.in_doubt = True
+            self._refused(failure)
 
     def _after_piece(self, failure: "Optional[StoreError]", records: "Any") -> None:
         if failure is None:
             self._watch.take_in(records)
             self._retry_at = self._core.now + 0.001
-        elif self._core.store_trouble:
+        else:
+            self._refused(failure)
+
+    def _refused(self, failure: StoreError) -> None:
+        if self._core.store_trouble:
             self._still_refused(failure)
         else:
             self._trouble_begins(failure)
@@ -356,6 +363,8 @@ class StoreKeeper:
         ledger = core.ledger
         if self._anew is not None:
             self._go_on_anew(self._anew)
+        elif self._watch.in_doubt:
+            self._look_around()
         elif not store.usable and self._watch.adopting:
             self._order_result(self._after_piece, store.read_adopted)  # or they would not be in what is written anew
         elif not store.usable:
@@ -524,6 +533,8 @@ class StoreKeeper:
     def _write_all(self) -> None:
         core, store = self._core, self._store
         if not store.usable:
+            if self._watch.wanted is not None and self._watch.in_doubt:
+                self._watch.begin(store.adopt(*self._watch.wanted[:2]))
             while self._watch.adopting:
                 self._watch.take_in(store.read_adopted())
             records = []  # type: List[Record]

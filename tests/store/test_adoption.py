@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from databases import INSTALLED
+from databases import INSTALLED, Breaking
 from gearman_std.core.jobs import DELAYED, HELD, SET_ASIDE, WAITING
 from gearman_std.core.ledger import ADD, KEEP, AddRecord, KeepRecord, RemoveRecord
 from gearman_std.core.statistics import END_FAILED
-from gearman_std.errors import Deposed, StoreInUse
+from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store import database as database_module
 from gearman_std.store.database import DatabaseStore
 from patience import until
@@ -32,8 +32,8 @@ def opened(home):
     """opened(name, …) is a store of that name, which is open."""
     stores = []
 
-    def opened(name, take_over=AFTER, **options):
-        store = DatabaseStore(home.database(), home.dialect, name, take_over=take_over, **options)
+    def opened(name, take_over=AFTER, database=None, **options):
+        store = DatabaseStore(database or home.database(), home.dialect, name, take_over=take_over, **options)
         stores.append(store)
         store.open(b"H:" + name.encode(), 9.0)
         return store
@@ -54,6 +54,28 @@ def all_of(store):
         if not some:
             return found
         found.append([record.handle for record in some])
+
+
+class Unanswered:
+    """A store called one whose database goes away with the answer to the COMMIT of an adoption of two, and comes back when it
+    is told to; `was_done` says whether that was committed."""
+
+    def __init__(self, home, opened, silence, was_done):
+        self.database = Breaking(home.database())
+        self.now = 0.0
+        self.store = opened("one", database=self.database, clock=lambda: self.now, sleep=self._sleep)
+        self.two = opened("two")
+        self.two.write([add(number) for number in (1, 2)], 2)
+        silence("two")
+        self.database.breaks = [("after" if was_done else "before", "COMMIT")]
+        self.database.away = True
+        with pytest.raises(StoreError, match="Connection refused"):
+            self.store.adopt("two", 1)
+        assert self.store.uncertain and self.store.read_adopted() == []
+        self.database.away = False
+
+    def _sleep(self, seconds):
+        self.now += seconds
 
 
 def seen(store, name):
@@ -158,6 +180,47 @@ def test_of_two_that_take_each_other_for_dead_one_remains_at_least(opened, silen
     assert sorted(map(str, outcomes.values())) in (["True", "deposed"], ["False", "True"], ["False", "False"])
     heir = two if outcomes["two"] is True else one
     assert sum(bool(server.adopted_by) for server in heir.look_around()) == (True in outcomes.values())
+
+
+@pytest.mark.parametrize("was_done", [True, False])
+@pytest.mark.parametrize("between", ["nothing", "a write", "a new beginning"])
+def test_an_adoption_whose_answer_got_lost_for_long_is_told_when_asked_for_again(home, opened, silence, was_done, between):
+    world = Unanswered(home, opened, silence, was_done)
+    one = world.store
+    if between == "a write":
+        one.write([add(9)], 9)
+    elif between == "a new beginning":
+        one.drop_connection()
+    assert one.adopt("two", 1) and one.uncertain == (between == "a new beginning")
+    assert all_of(one) == [[b"H:x:1", b"H:x:2"]]
+    if between == "a new beginning":
+        for _ in one.renew([add(number) for number in (1, 2)], 9):
+            continue
+    assert not one.adopt("two", 1), "it is told once"
+    one.close(9)
+    assert opened("one").jobs_stored == (3 if between == "a write" else 2)
+
+
+def test_one_that_was_heard_of_before_an_adoption_is_asked_for_again_is_left_alone(home, opened, silence):
+    world = Unanswered(home, opened, silence, False)
+    world.two.look_around()
+    assert not world.store.adopt("two", 1) and not world.store.uncertain
+
+
+def test_an_adoption_that_was_taken_back_is_done_anew(home, opened, silence):
+    """It was refused for sure; that as many transactions have been committed since as if it had not does not matter."""
+    one, two = opened("one"), opened("two")
+    two.write([add(1)], 1)
+    silence("two")
+    adopt, statements = one._statements.adopt, ["SELECT nothing"]
+    one._statements.adopt = lambda name: adopt(name) + statements
+    with pytest.raises(StoreError, match="nothing"):
+        one.adopt("two", 1)
+    assert not one.uncertain
+    one.write([add(9)], 9)
+    statements.clear()
+    assert seen(one, "two").silent > AFTER and one.adopt("two", 1)
+    assert all_of(one) == [[b"H:x:1"]]
 
 
 def test_one_that_stands_still_in_a_transaction_is_taken_over(opened):

@@ -305,6 +305,36 @@ def test_a_take_over_goes_on_where_the_database_broke_off(database):
     assert list(one.core.jobs) == handles and len(reads) == 6
 
 
+@pytest.mark.parametrize("written_anew", [False, True])
+def test_a_take_over_whose_answer_got_lost_is_found_out_about_before_anything_else(database, written_anew, caplog):
+    """Otherwise its jobs would wait for the next start, or be lost when the store is written anew without them."""
+    one, two = start(database, "one", "two")
+    own = one.connects().submits_bg()
+    handles = [two.connects().submits_bg() for _ in range(10)]
+    two.sleeps, one.store.loses_answer = True, True
+    pass_time(database, [one, two], 8)
+    assert one.store.cut and one.core.store_trouble and list(one.core.jobs) == [own]
+    one.store.cut = one.store.loses_answer = False
+    if written_anew:
+        one.store.usable = False
+    pass_time(database, [one, two], 8)
+    assert list(one.core.jobs) == [own] + handles and not one.core.store_trouble and one.store.usable
+    assert database.handles_of("one") == set(one.core.jobs)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("10 jobs of the server two taken over") == 1
+
+
+def test_one_that_ends_before_a_lost_answer_came_has_what_it_took_over_at_the_next_start(database):
+    one, two = start(database, "one", "two")
+    handles = [two.connects().submits_bg() for _ in range(10)]
+    two.sleeps, one.store.loses_answer = True, True
+    pass_time(database, [one, two], 8)
+    one.store.cut = one.store.loses_answer = one.store.usable = False
+    one.keeper.close()
+    assert one.keeper.complete
+    assert set(SharedWorld(database, "one").core.jobs) == set(handles)
+
+
 def test_new_jobs_are_stored_while_a_take_over_goes_on(database):
     one, two = start(database, "one", "two")
     for _ in range(30):
