@@ -17,8 +17,9 @@ from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB, JOB_ASSIGN, JOB_CREATED
                                        WORK_COMPLETE, PacketReader, pack_request)
 from patience import until
 
-AFTER = 2.0    # seconds, of --take-over
-PAUSE = 0.002  # seconds between two questions of an idle worker
+AFTER = 2.0     # seconds, of --take-over
+PAUSE = 0.01    # seconds between two jobs of a client, so that there is work all the time and a processor has time for more
+IDLE = 0.01     # seconds between two questions of a worker that has nothing to do
 
 
 def make_store(durability):
@@ -69,6 +70,7 @@ class Crew:
         self._lock = threading.Lock()
         self._submits, self._works = threading.Event(), threading.Event()
         self._threads = []
+        self._asks = None
         self.faults = []
 
     def path(self, name):
@@ -133,14 +135,13 @@ class Crew:
                 self.runs.put((int(arguments[2]), name, link.made, now))
                 asked = [pack_request(WORK_COMPLETE, arguments[0], b"")]
             elif kind == NO_JOB:
-                time.sleep(PAUSE)
+                time.sleep(IDLE)
 
     def rows(self, query):
-        connection = PostgresDatabase(self.conninfos["one"], {}, self._driver).connect()
-        try:
-            return connection.rows(query)
-        finally:
-            connection.close()
+        """What a query finds; all are asked on one connection, because another process of PostgreSQL for each is dear."""
+        if self._asks is None:
+            self._asks = PostgresDatabase(self.conninfos["one"], {}, self._driver).connect()
+        return self._asks.rows(query)
 
     def adoption(self, name, since):
         """When another server took over the jobs of this one, by the database's clock, if that was after a time; else 0."""
@@ -170,3 +171,6 @@ class Crew:
         self._works.set()
         for thread in self._threads:
             thread.join(60)
+        if self._asks is not None:
+            self._asks.close()
+            self._asks = None

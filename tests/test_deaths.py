@@ -15,7 +15,7 @@ from databases import INSTALLED
 from patience import until
 
 TIMES = int(os.environ.get("GEARMAN_DEATHS", "2"))
-pytestmark = [pytest.mark.skipif(os.name != "posix", reason="about signals as POSIX has them"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name != "posix", reason="about signals as POSIX has them"),
               pytest.mark.timeout(60 + 20 * TIMES)]
 GRACE = 2.0  # seconds beyond AFTER within which the jobs have to be taken over
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [--coverage] [pytest arguments]
 
-All tests run in several processes: one more than there are processors, or as many as --lanes says.  If files or folders are
+All tests run in several processes: two more than there are processors, or as many as --lanes says.  If files or folders are
 named, one process runs them.  Needs only Python 3.6 or later, and pip: the first run makes an environment for this interpreter
 in the project's folder .venv-test, and installs pytest, pytest-timeout and drivers of PostgreSQL and MySQL.
 
@@ -48,13 +48,19 @@ DRIVERS = ["psycopg[binary]>=3.2", "pg8000>=1.31", "PyMySQL>=1.1"]
 # The shares of the tests that a lane runs, each in a process of its own: the large ones first, so that with the last ones all
 # lanes end at about the same time.
 SHARES = (0.45, 0.3, 0.15, 0.1)
-# About how many seconds a file takes.  Any other file is taken to need a second for each 10,000 bytes.
+# About how many seconds a file takes.  Any other file is taken to need a second for each 25,000 bytes.
 SECONDS = {
-    "tests/cli/test_cli_worker.py": 40, "tests/test_single_file.py": 30, "tests/cli/test_cli_server.py": 25,
-    "tests/worker/test_worker_survival.py": 15, "tests/test_package.py": 15, "tests/cli/test_cli_client.py": 15,
-    "tests/client/test_client_network.py": 15, "tests/core/test_simulation.py": 10, "tests/core/test_core_functions.py": 8,
-    "tests/test_bench.py": 15, "tests/store/test_files.py": 12, "tests/cli/test_cli.py": 8, "tests/test_interop.py": 15,
-    "tests/stages/test_stages.py": 25, "tests/tour/test_tour.py": 10,
+    "tests/test_deaths.py": 32, "tests/store/test_database.py": 30, "tests/server/test_server_with_database.py": 20,
+    "tests/test_interop.py": 14, "tests/test_single_file.py": 12, "tests/store/test_adoption.py": 10,
+    "tests/worker/test_worker_survival.py": 9, "tests/stages/test_stages.py": 9, "tests/cli/test_cli_worker.py": 8,
+    "tests/cli/test_cli_server.py": 7, "tests/store/test_crash.py": 7, "tests/test_package.py": 5,
+    "tests/server/test_server_faults.py": 5, "tests/core/test_simulation.py": 5, "tests/worker/test_worker_forks.py": 5,
+    "tests/test_bench.py": 5, "tests/web/test_browser.py": 5, "tests/tour/test_tour.py": 4,
+    "tests/worker/test_worker_shift.py": 4, "tests/worker/test_command.py": 4, "tests/test_protocol_page.py": 4,
+    "tests/store/test_files.py": 4, "tests/cli/test_trace.py": 3, "tests/cli/test_demo.py": 3, "tests/test_survival.py": 3,
+    "tests/wire/test_protocol.py": 3, "tests/cli/test_side_by_side.py": 3, "tests/test_tools_test.py": 3,
+    "tests/server/test_standby.py": 3, "tests/test_interop_tls.py": 3, "tests/cli/test_cli.py": 2,
+    "tests/cli/test_completion.py": 2,
 }
 FAILED, NO_TESTS = 1, 5  # exit statuses of pytest: tests failed; the arguments select no test
 
@@ -96,7 +102,7 @@ def shares(folder, lanes, places=("tests",)):
             if name.startswith("test_") and name.endswith(".py"):
                 full = os.path.normpath(os.path.join(path, name))
                 place = os.path.relpath(full, folder).replace(os.sep, "/")
-                seconds[full] = SECONDS.get(place, os.path.getsize(full) / 10000)
+                seconds[full] = SECONDS.get(place, os.path.getsize(full) / 25000)
     lists = [(size, []) for size in SHARES for _ in range(lanes)][:len(seconds)]
     for full in sorted(seconds, key=lambda full: (-seconds[full], full)):
         min(lists, key=lambda one: sum(seconds[file] for file in one[1]) / one[0])[1].append(full)
@@ -164,7 +170,7 @@ def main(arguments):
                                      formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--single-file", action="store_true", help="test the single-file build")
     parser.add_argument("--again", action="store_true", help="run what fails once more")
-    parser.add_argument("--lanes", type=int, default=1 + (os.cpu_count() or 1), metavar="N",  # tests wait, too
+    parser.add_argument("--lanes", type=int, default=2 + (os.cpu_count() or 1), metavar="N",  # tests wait, too
                         help="how many processes run at a time (default: %(default)s)")
     parser.add_argument("--coverage", action="store_true", help="tell which lines and branches were run")
     given, arguments = parser.parse_known_args(arguments)

@@ -303,12 +303,11 @@ def test_what_keeps_it_from_taking_over_is_in_the_log(start, tmp_path):
     """Where nobody reads standard error any longer."""
     first = start("-L", "unix:%s" % (tmp_path / "one"))
     first.stdout.readline()
-    (tmp_path / "two").write_text("in the way")
-    second = start("-L", "unix:%s" % (tmp_path / "two"), "--standby", "-l", str(tmp_path / "log"))
+    second = start("-L", "unix:%s" % (tmp_path / "nowhere" / "two"), "--standby", "-l", str(tmp_path / "log"))
     until(lambda: (tmp_path / "log").exists() and "standing by" in (tmp_path / "log").read_text())
     first.kill()
     assert second.wait(TIMEOUT) == 1
-    assert "cannot listen on %s" % (tmp_path / "two") in (tmp_path / "log").read_text()
+    assert "cannot listen on %s: No such file" % (tmp_path / "nowhere" / "two") in (tmp_path / "log").read_text()
 
 
 def test_it_needs_a_store():
