@@ -41,7 +41,7 @@ class SharedStore(Store):
         super().__init__("shared", **settings)
         self.database, self.server, self.take_over = database, server, take_over
         self.cut = False
-        self.epoch, self.writes, self.before_answer, self.adopted = 0, 0, None, []
+        self.epoch, self.writes, self.looks, self.before_answer, self.adopted = 0, 0, 0, None, []
         self.loses_answer, self.done, self.open_question = False, None, False
 
     @property
@@ -108,6 +108,7 @@ class SharedStore(Store):
 
     def look_around(self):
         self._prove()
+        self.looks += 1
         return [Neighbour(name, row.epoch, self.database.now - row.seen, row.take_over, row.ended,
                           row.adopted_by, self.database.now - row.adopted_at)
                 for name, row in sorted(self.database.servers.items())]

@@ -23,6 +23,7 @@ from ..core.peers import Peer
 from ..net.streams import end_connection
 from ..wire.http import HTTPSession
 from ..wire.protocol import LARGE_BODY, PacketReader
+from .gate import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Channel:
     """
 
     __slots__ = ("socket", "send", "peer", "reader", "http", "waiting", "backlog", "backlog_size", "state", "moved", "moved_at",
-                 "_send_pieces")
+                 "proved_until", "late", "_send_pieces")
 
     def __init__(self, connection: "Any", peer: Peer, reader: PacketReader) -> None:
         self.socket = connection
@@ -73,6 +74,8 @@ class Channel:
         self.waiting = _NO_PACKETS  # packets that were read and not yet obeyed, the last one first
         self.backlog = deque()  # type: Deque[Data] # what the socket did not take at once
         self.backlog_size = 0   # bytes in backlog
+        self.proved_until = NEVER  # when the backlog may not be sent any longer, monotonic seconds
+        self.late = False       # it is too late for that, until it is proved anew
         self.state = OPEN       # changed by `move` alone
         self.moved = 0          # bytes of progress since moved_at, of a packet that is coming, or of a backlog that is sent
         self.moved_at = 0.0     # monotonic seconds

@@ -67,12 +67,15 @@ class Channels:
         self.gather_until = 0.0
         self.suspended = False       # nothing is sent before that is proved anew
         self.proved_until = NEVER    # when what has just been released may not be sent any longer, monotonic seconds
+        self.late = []               # type: List[Channel] # whose backlog waits for that, too
+        self.doubt = lambda: None    # type: Callable[[], Any] # called when a backlog has to be proved anew
         self.stalls = Stalls(stall_timeout or NEVER, deadlines, self.sweep)
         self.unfinished = self.stalls.unfinished  # who has something half sent or unread
         self.selector = None         # type: Any
         self.room_again = lambda: None  # type: Callable[[], Any] # called when there is one connection less
         self._core = core
         self._clock = None           # type: Any # it tells the time in monotonic seconds
+        self._boot_clock = None      # type: Any # the same of proofs
         self._faults = faults
         self._at_once = TURN_PACKETS  # packets that are obeyed at once; who sent more takes turns
         self._max_unsent = (max_unsent or NEVER) + max_packet_size
@@ -92,10 +95,11 @@ class Channels:
         """Whether some peer still waits for something that it asked for."""
         return any(channel.backlog for channel in self.unfinished) or any(channel.peer.errand for channel in self.turns)
 
-    def open(self, selector: "Any", clock: "Callable[[], float]") -> None:
+    def open(self, selector: "Any", clock: "Callable[[], float]", boot_clock: "Callable[[], float]") -> None:
         """Be ready for channels, which the selector watches."""
         self.selector = selector
         self._clock = clock
+        self._boot_clock = boot_clock
 
     def add(self, channel: Channel) -> None:
         """A connection that the selector watches."""
@@ -257,7 +261,7 @@ class Channels:
         Returns False if it is too late for something of that, before which nothing else is sent.
         """
         core, gathering = self._core, self.gathering
-        proved_until, clock = self.proved_until, self._clock
+        proved_until, clock = self.proved_until, self._boot_clock
         unsent = core.unsent[:FLUSH_PEERS]
         del core.unsent[:FLUSH_PEERS]
         for peer in unsent:
@@ -286,8 +290,13 @@ class Channels:
                     continue
                 # One join and one send for all packets of a wake-up (benchmark: every round trip).
                 data = outgoing[0] if pieces == 1 else b"".join(outgoing)
-                if proved_until != NEVER and outgoing is peer.outgoing and clock() >= proved_until:  # as late as can be
-                    return self._suspend(unsent, peer)
+                if proved_until != NEVER and clock() >= proved_until:  # as late as can be
+                    if outgoing is peer.outgoing:
+                        return self._suspend(unsent, peer)
+                    channel.put((data,))
+                    channel.proved_until = proved_until
+                    self._await_proof(channel)
+                    continue
                 outgoing.clear()
                 try:
                     sent = channel.send(data)
@@ -299,6 +308,7 @@ class Channels:
                     continue
                 if sent != len(data):
                     channel.put((memoryview(data)[sent:],))
+                    channel.proved_until = proved_until
                     self.watch(channel)
                     self.stalls.note(channel, sent, core.now)
                 elif peer.closing and not peer.outgoing:
@@ -331,6 +341,8 @@ class Channels:
             self.lose(channel)
             return
         channel.put(pieces)
+        if self.proved_until != NEVER:
+            channel.proved_until = self.proved_until
         pieces.clear()
         peer.bulky = channel.http is not None
         if channel.http is not None and channel.http.over and channel.state is OPEN:
@@ -338,7 +350,10 @@ class Channels:
         self.write(channel)
 
     def write(self, channel: Channel) -> None:
-        """Send as much of the backlog as the socket takes."""
+        """Send as much of the backlog as the socket takes, unless it has to be proved anew before."""
+        if channel.proved_until != NEVER and self._boot_clock() >= channel.proved_until:
+            self._await_proof(channel)
+            return
         try:
             channel.write()
         except OSError as error:
@@ -351,13 +366,36 @@ class Channels:
         self.watch(channel)
         if channel.backlog:
             self.stalls.note(channel, 0, self._core.now)
+        else:
+            channel.proved_until = NEVER
+
+    def _await_proof(self, channel: Channel) -> None:
+        """It is too late to send the backlog, which may have a job in it."""
+        if not channel.late:
+            channel.late = True
+            self.late.append(channel)
+            self.watch(channel)
+            self.doubt()
+
+    def prove(self, until: float) -> None:
+        """The jobs are still this server's: what that was waited for with may be sent until this time, in monotonic seconds."""
+        self.proved_until = until
+        late, self.late = self.late, []
+        for channel in late:
+            channel.late = False
+            channel.proved_until = until
+            if channel.state is not CLOSED:
+                try:
+                    self.write(channel)
+                except Exception:
+                    self.fault(channel)
 
     def watch(self, channel: Channel) -> None:
         """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
         if channel.state is CLOSED:
             return
         reading = self._may_read(channel)
-        writing = bool(channel.backlog)
+        writing = bool(channel.backlog) and not channel.late
         if channel.waiting and reading:
             self.turns[channel] = None
         if channel.__class__ is SecureChannel:
@@ -494,5 +532,5 @@ class Channels:
         self._let_go()
 
     def _let_go(self) -> None:
-        for those in (self.all, self.turns, self.leaving, self.returning, self.unread, self.unfinished):
+        for those in (self.all, self.turns, self.leaving, self.returning, self.unread, self.unfinished, self.late):
             those.clear()

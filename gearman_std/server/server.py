@@ -135,7 +135,7 @@ class Server:
             if not isinstance(store, Store):
                 check_path("store", store)
                 store = JobStore(store)
-            self._keeper = StoreKeeper(self.core, store, self._system.clock)
+            self._keeper = StoreKeeper(self.core, store, self._system.boot_clock)
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[ServerAddress] # where it listens, or did
         self._deadlines = Timers()    # of calls, in monotonic seconds
@@ -318,7 +318,7 @@ class Server:
             for listener in listeners:
                 listener.keepalive = self._keepalive
                 listener.patience = self._stall_timeout or NEVER  # otherwise the system would end slow readers sooner
-            self._channels.open(self._selector, self._system.clock)
+            self._channels.open(self._selector, self._system.clock, self._system.boot_clock)
             self._entrance.open(self._selector, listeners, self._system.clock, self._deadlines, self._handshake_timeout)
         except BaseException:
             self.close()
@@ -362,6 +362,7 @@ class Server:
         self._served = True
         if self._keeper is not None:
             self._channels.begin_early()
+            self._channels.doubt = self._keeper.doubt
         _logger_server.info("listening on %s", ", ".join(map(show_address, self.addresses)))
         try:
             with WokenBySignals(self._wake_sender.fileno()):
@@ -384,6 +385,8 @@ class Server:
             self.leave()
             return
         if self._keeper is not None:
+            if self._keeper.deposed is not None:
+                self._channels.close()  # at once, however long the store takes
             self._keeper.close()
         self._channels.close()
         self._entrance.close()
@@ -442,7 +445,8 @@ class Server:
                         self._failure = keeper.deposed
                         return
                     if keeper.proved_until != NEVER:
-                        channels.proved_until, keeper.proved_until = keeper.proved_until, NEVER
+                        channels.prove(keeper.proved_until)
+                        keeper.proved_until = NEVER
                     if core.ledger.resumed:
                         channels.resume()
                 elif core.unsent:
@@ -453,6 +457,8 @@ class Server:
                     if len(core.unsent) >= FLUSH_PEERS and not core.stopping:
                         break  # others get their turn before the rest is sent, unless this may be the last round
                 else:
+                    if keeper is not None and channels.proved_until != NEVER and not core.ledger.going_on:
+                        channels.proved_until = NEVER  # all that was released with that proof has been sent
                     break
                 core.settle()
             if core.stopping and self._may_end() or self._failure is not None:

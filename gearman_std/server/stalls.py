@@ -53,7 +53,8 @@ class Stalls:
             limit = self.timeout
             if channel.state is LINGERING:
                 limit = LINGER_TIME
-            elif channel.state is HELD_UP or channel.http is not None and channel.http.serving and not channel.backlog:
+            elif (channel.state is HELD_UP or channel.late
+                  or channel.http is not None and channel.http.serving and not channel.backlog):
                 channel.moved_at = now  # it waits for us
             elif channel.http is None and not channel.reader.held and not channel.backlog:
                 del self.unfinished[channel]

@@ -46,7 +46,7 @@ _REFUSAL = b"Background jobs cannot be stored at present: "
 
 
 class StoreKeeper:
-    """Keeps the background jobs of a core in a store.
+    """Keeps the background jobs of a core in a store.  `clock` tells for how long a proof is good, in monotonic seconds.
 
     Owner: the server's dispatcher thread.
     """

@@ -9,10 +9,11 @@ from gearman_std.client.client import Client
 from gearman_std.errors import NoServer
 from gearman_std.net.connection import make_waiter, open_connection
 from gearman_std.net.selector import PatientSelector
-from gearman_std.net.system import REAL_SYSTEM, System, throw_dice
+from gearman_std.net.system import REAL_SYSTEM, System, find_boot_clock, throw_dice
 
-REAL = {"clock": time.monotonic, "wall_clock": time.time, "random": throw_dice, "sleep": time.sleep,
-        "connect": open_connection, "make_selector": PatientSelector, "make_waiter": make_waiter}
+REAL = {"clock": time.monotonic, "boot_clock": REAL_SYSTEM.boot_clock, "wall_clock": time.time, "random": throw_dice,
+        "sleep": time.sleep, "connect": open_connection, "make_selector": PatientSelector,
+        "make_waiter": make_waiter}
 
 
 def test_the_real_system_is_this_machines():
@@ -51,3 +52,21 @@ def test_who_is_handed_a_system_asks_nobody_else(call):
     with pytest.raises(NoServer, match="no network here"):
         call(System(clock=lambda: 7.0, connect=connect))
     assert asked == [(("far", 7), 5.0, True)]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/uptime"), reason="where Linux tells how long ago it was booted")
+def test_the_boot_clock_goes_on_while_the_machine_sleeps():
+    """That of the system does."""
+    before = REAL_SYSTEM.boot_clock()
+    with open("/proc/uptime") as file:
+        uptime = float(file.read().split()[0])
+    assert before - 0.02 <= uptime <= REAL_SYSTEM.boot_clock() + 0.02
+
+
+def test_where_there_is_no_such_clock_the_other_one_counts(monkeypatch):
+    def refuse(number):
+        raise OSError(22, "Invalid argument")
+    monkeypatch.setattr(time, "clock_gettime", refuse, raising=False)
+    assert find_boot_clock() is time.monotonic
+    monkeypatch.delattr(time, "clock_gettime")
+    assert find_boot_clock() is time.monotonic

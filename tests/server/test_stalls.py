@@ -59,6 +59,18 @@ def test_who_is_through_is_forgotten_and_who_goes_on_has_more_time():
     assert world.look(219.8) == [stuck] and world.look(219.9) == [on, stuck]
 
 
+def test_who_is_kept_waiting_by_the_server_has_its_time_afterwards():
+    """It gets the rest of a job only when that is proved anew."""
+    world = World(60.0)
+    one = channel()
+    one.put([b"x" * 100])
+    one.late = True
+    world.stalls.begin(one, 100.0)
+    assert world.look(1000.0) == []
+    one.late = False
+    assert world.look(1059.9) == [] and world.look(1060.0) == [one]
+
+
 def test_who_was_told_the_end_has_a_time_of_its_own():
     world = World(60.0)
     one = half_a_packet()

@@ -6,12 +6,13 @@ import pytest
 
 from gearman_std.cli import server as cli_server
 from gearman_std.cli import server_options
+from gearman_std.core.peers import Peer
 from gearman_std.errors import Deposed, StoreError
 from gearman_std.server.channels import Channels
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
-                                       SUBMIT_JOB_BG, WORK_COMPLETE)
+                                       SUBMIT_JOB_BG, WORK_COMPLETE, pack_response)
 from patience import until
-from server_tools import TIMEOUT, HeldServer, in_dispatcher, server_command, server_of
+from server_tools import TIMEOUT, HeldServer, channel_of, in_dispatcher, server_command, server_of
 from shared_store import SharedDatabase, SharedStore
 
 
@@ -50,9 +51,9 @@ def database():
 class Reigning:
     """A server in a thread of its own that may be deposed."""
 
-    def __init__(self, database, name, take_over=0.5):
+    def __init__(self, database, name, take_over=0.5, **settings):
         self.store = LiveStore(database, name, take_over)
-        self.server = server_of(store=self.store, listen=["127.0.0.1"], handle_prefix="H:" + name)
+        self.server = server_of(store=self.store, listen=["127.0.0.1"], handle_prefix="H:" + name, **settings)
         self.server.bind()
         self.error = None
         self.ready = threading.Event()
@@ -75,8 +76,8 @@ class Reigning:
 def reigns(database):
     made = []
 
-    def make(*arguments):
-        made.append(Reigning(database, *arguments))
+    def make(*arguments, **settings):
+        made.append(Reigning(database, *arguments, **settings))
         return made[-1]
     yield make
     for one in made:
@@ -166,12 +167,119 @@ def test_after_a_short_stop_it_is_sent_once_it_is_proved_anew(place, reigns, dat
     assert not attempts[0][1] and attempts[-1][0] > attempts[0][0]
 
 
+def test_what_comes_too_late_while_more_waits_for_the_store_is_sent_once_it_is_proved_anew(place, reigns, monkeypatch):
+    """The time is over just before a part of what there is for a worker would be sent."""
+    ahead = [0.0]
+    one = reigns("one", boot_clock=lambda: time.monotonic() + ahead[0])
+    client, worker = place.wire(one.server), place.wire(one.server)
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:one:1")
+    worker.request(CAN_DO, b"f")
+    peer = channel_of(one.server).peer
+
+    def submit():
+        if peer.holds:
+            one.store.before_answer = None
+            worker.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+            until(lambda: len(peer.holds) == 2)
+    one.store.before_answer = submit
+    take_ready, await_proof, late = Peer.take_ready, Channels._await_proof, []
+
+    def take_late(peer):
+        if not late:
+            ahead[0] += one.store.take_over
+        return take_ready(peer)
+
+    def note(channels, channel):
+        late.append(channel.backlog_size)
+        await_proof(channels, channel)
+    monkeypatch.setattr(Peer, "take_ready", take_late)
+    monkeypatch.setattr(Channels, "_await_proof", note)
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:one:1", b"f", b"w")
+    worker.response(JOB_CREATED, b"H:one:2")
+    assert set(late) == {len(pack_response(JOB_ASSIGN, b"H:one:1", b"f", b"w"))}
+
+
+class HalfSent:
+    """A worker that was sent a part of a large job, and reads no more; while the server is held, `reads` what is on its way."""
+
+    def __init__(self, place, one):
+        client, self.worker = place.wire(one.server), place.wire(one.server, receive_buffer=4096)
+        workload = bytes(16 << 20)
+        client.request(SUBMIT_JOB_BG, b"f", b"", workload)
+        client.response(JOB_CREATED, b"H:one:1")
+        self.worker.request(CAN_DO, b"f")
+        self.worker.request(GRAB_JOB)
+        self.channel = channel_of(one.server)
+        until(lambda: in_dispatcher(one.server, lambda: self.channel.backlog_size))
+        self.left = len(pack_response(JOB_ASSIGN, b"H:one:1", b"f", workload))
+
+    def reads(self):
+        sent = self.left - self.channel.backlog_size
+        while sent:
+            size = len(self.worker.socket.recv(min(sent, 1 << 20)))
+            assert size
+            sent -= size
+            self.left -= size
+        assert self.left == self.channel.backlog_size > 0
+
+
+def test_the_rest_of_a_job_is_not_sent_by_one_that_is_deposed(place, reigns, database):
+    """The server stands still, and meanwhile the worker reads."""
+    one = reigns("one")
+    half = HalfSent(place, one)
+    reigns("two")
+    with HeldServer(one.server):
+        until(lambda: database.servers["one"].adopted_by == "two")
+        half.reads()
+        abandon, connected = one.store.abandon, []
+        one.store.abandon = lambda: connected.extend(one.server._channels.all) or abandon()
+    one.join()
+    assert isinstance(one.error, Deposed) and not connected, "whatever becomes of the database"
+    half.worker.ended()
+
+
+def test_the_rest_of_a_job_is_sent_once_it_is_proved_anew(place, reigns, database):
+    """The database is away meanwhile, and all else goes on."""
+    one = reigns("one")
+    half = HalfSent(place, one)
+    client = place.wire(one.server)
+    client.request(CAN_DO, b"g")
+    with HeldServer(one.server):
+        one.store.cut = True
+        half.reads()
+        began = time.monotonic()
+        until(lambda: time.monotonic() > began + one.store.take_over)
+    until(lambda: in_dispatcher(one.server, lambda: one.server.core.store_trouble))
+    for number in range(2, 5):
+        client.request(SUBMIT_JOB, b"g", b"", b"w")
+        client.response(JOB_CREATED, b"H:one:%d" % number)
+        client.request(GRAB_JOB)
+        client.response(JOB_ASSIGN, b"H:one:%d" % number, b"g", b"w")
+        client.request(WORK_COMPLETE, b"H:one:%d" % number, b"")
+        client.response(WORK_COMPLETE, b"H:one:%d" % number, b"")
+    assert in_dispatcher(one.server, lambda: half.channel.backlog_size) == half.left
+    one.store.cut = False
+    while half.left:
+        half.left -= len(half.worker.socket.recv(min(half.left, 1 << 20)))
+    half.worker.request(WORK_COMPLETE, b"H:one:1", b"")
+    half.worker.request(GRAB_JOB)
+    half.worker.response(NO_JOB)
+
+
 def test_foreground_jobs_go_on_while_the_database_is_away(place, reigns, database):
     one = reigns("one")
     client, worker = place.wire(one.server), place.wire(one.server)
     worker.request(CAN_DO, b"f")
+    worker.request(ECHO_REQ, b"")
+    worker.response(ECHO_RES, b"")
+    looks = one.store.looks
+    until(lambda: one.store.looks > looks + 1)  # with nothing to be sent
     one.store.cut = True
     until(lambda: in_dispatcher(one.server, lambda: one.server.core.store_trouble))
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + one.store.take_over)
     for number in range(1, 4):
         client.request(SUBMIT_JOB, b"f", b"", b"w")
         client.response(JOB_CREATED, b"H:one:%d" % number)
