@@ -19,6 +19,7 @@ from math import ceil
 from .arguments import check_kind
 from .client.client import Client
 from .client.network import Network
+from .client.wait import Reading
 from .core.core import Core
 from .core.orders import cancel_job
 from .core.peers import Peer
@@ -37,10 +38,9 @@ from .worker.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type, Union
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Type, Union
     from types import TracebackType
     from .client.task import Task
-    from .client.wait import Reading
     from .net.addresses import Address
     from .wire.protocol import Data, Packet
     from .wire.worker_session import Assignment
@@ -177,8 +177,9 @@ class ImmediateClient(Client):
         """Let time pass, and run what becomes due.  Raises ValueError for a time before now."""
         if seconds < 0:
             raise ValueError("a time before now: %r" % seconds)
-        end = self._stage.clock() + seconds
-        while self._stage.work(end):
+        stage = self._stage
+        end = stage.clock() + seconds
+        while stage.work(stage.clock()) or stage.rest(end) or stage.work(end):
             self._take_in()
         self._take_in()
 
@@ -188,7 +189,7 @@ class ImmediateClient(Client):
         if not stage.within_job:
             self._take_in()  # so that the handles are known
             handles = {task._submission.handle for task in tasks}
-            while stage.work(stage.clock(), handles):
+            while stage.work(stage.clock()) or stage.rest(None, handles=handles):
                 self._take_in()
             self._take_in()
 
@@ -199,7 +200,8 @@ class ImmediateClient(Client):
 
 
 _PLACE = "immediate"  # the name in place of a server's
-_GLANCE = 0.001       # real seconds from one look to the next at whether another thread has connected, or left a callback
+_NEVER = float("inf")
+_GLANCE = 0.001       # real seconds from one look to the next at what the other threads do
 
 
 class _ImmediateNetwork(Network):
@@ -211,10 +213,18 @@ class _ImmediateNetwork(Network):
     def __init__(self, addresses: "Sequence[Address]", stage: "_Stage", system: System) -> None:
         super().__init__(addresses, None, None, None, system)
         self._stage = stage
-        self._callers = []  # type: List[int] # the thread of each callback that is being called
 
     def __repr__(self) -> str:
         return "<Immediate%s" % super().__repr__()[1:]
+
+    def _start_reading(self, me: int) -> "Reading":
+        """Each thread reads for itself, as one that runs a job meanwhile may be at that for long."""
+        try:
+            reading = self._idle.pop()
+        except IndexError:
+            reading = Reading()
+        reading.thread = me
+        return reading
 
     def _watch(self, reading: "Reading") -> None:
         reading.version = self._version
@@ -232,34 +242,34 @@ class _ImmediateNetwork(Network):
                 self.exclusively(self._watch, reading)
             ready = stage.ready
             if ready or self.exclusively(done):  # which another thread may be about to take in, or has
+                stage.look_again()
                 return ready
             if stage.work(stage.clock()):
                 continue
-            if self._others_are_at_it():
-                self._stop_reading(reading)  # one of them may have to read
-                time.sleep(_GLANCE)
+            left = deadline.left()
+            end = None if left is None else stage.clock() + left
+            if stage.rest(end, self._connecting()):
                 return []
             if stage.ready or self.exclusively(done):
                 continue
-            left = deadline.left()
-            if not stage.work(None if left is None else stage.clock() + left):
+            if not stage.work(end):
                 if left is None:
                     raise stage.explain_stop()
                 return []
 
-    def _others_are_at_it(self) -> bool:
-        """Whether another thread connects, or calls a callback, which this one may wait for."""
-        me = threading.get_ident()
+    def _connecting(self) -> "Set[int]":
+        """The threads that connect, which others may wait for."""
         connecting = [(link, link.connecting) for link in self.links]
-        return any(thread not in (None, me) and self._connects(link, thread) for link, thread in connecting) or any(
-            one != me for one in self._callers)
+        return {thread for link, thread in connecting if thread is not None and self._connects(link, thread)}
 
     def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:
-        self._callers.append(threading.get_ident())
+        callers = self._stage.callers
+        callers.append(threading.get_ident())
         try:
             super()._call(callback, arguments)
         finally:
-            self._callers.remove(threading.get_ident())
+            callers.remove(threading.get_ident())
+            self._stage.look_again()
 
     def _callback_failed(self) -> None:
         raise  # so that failed assertions in a test's callbacks are seen
@@ -341,6 +351,8 @@ class _Wire:
 class _Stage:
     """A job server's core and one worker, run by the calling thread, with a clock of its own.
 
+    Threads that run jobs may wait for each other, see `rest`.
+
     Owner: its lock, which is not held while a function runs.
     """
 
@@ -353,6 +365,8 @@ class _Stage:
         self._now = 0.0
         self._began = float(ceil(time.time()))
         self._running = {}          # type: Dict[WorkerJob, int] # the thread of each job that runs
+        self.callers = []           # type: List[int] # the thread of each callback that is being called
+        self._resting = {}          # type: Dict[int, float] # the threads that rest, with the time when each goes on
         self._retries = Timers()    # when jobs are to be tried again
         self._count = 0
         self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
@@ -408,22 +422,45 @@ class _Stage:
         """Why nothing goes on, however long one waits."""
         with self.lock:
             names = [name for name, function in self.core.functions.items() if any(function.waiting)]
+            others = set(self._running.values()) - {threading.get_ident()}
         if names:
             missing = b", ".join(names).decode("utf-8", "replace")
             return NoWorker("this would wait for ever: no function was registered as %s" % missing)
-        return JobTimeout("this would wait for ever: nothing is left to run")
+        return JobTimeout("this would wait for ever: %s" % (
+            "all jobs that run wait, too" if others else "nothing is left to run"))
 
-    def work(self, end: "Optional[float]", handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
-        """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do.
+    def look_again(self) -> None:
+        """Something has happened, so that threads that rest may have something to do."""
+        self._resting.clear()
 
-        While other threads run jobs, or some of these `handles` if they are given, wait instead until one has ended.
+    def rest(self, end: "Optional[float]", busy: "Iterable[int]" = (),
+             handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
+        """This thread has nothing to do before the time `end`: if others may have, wait a moment; return whether it did.
+
+        Others are those that run jobs, or call callbacks, and these `busy` ones; with `handles`, those that run these jobs.
+        One that rests, too, has nothing to do either; but if its end is before this one's, time passes for that one first.
         """
+        me = threading.get_ident()
+        with self.lock:
+            until = _NEVER if end is None else end
+            if handles is not None:
+                goes_on = any(thread != me and job.handle in handles for job, thread in self._running.items())
+            else:
+                goes_on = any(thread != me and self._resting.get(thread, -1.0) < until
+                              for thread in [*self._running.values(), *self.callers, *busy])
+            if goes_on:
+                self._resting[me] = until
+                try:
+                    self._ended.wait(_GLANCE)
+                finally:
+                    self._resting.pop(me, None)
+        return goes_on
+
+    def work(self, end: "Optional[float]") -> bool:
+        """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do."""
         with self.lock:
             job = self._next_job()
             if job is None:
-                if self._others_run(handles):
-                    self._ended.wait()
-                    return True
                 return self._move_on(end)
             self._running[job] = threading.get_ident()
         outcome = False        # type: Any
@@ -435,14 +472,11 @@ class _Stage:
             with self.lock:
                 del self._running[job]
                 self._end(job, outcome, data)
+                self.look_again()
                 self._ended.notify_all()
         return True
 
     # ----------------------------------------------------------------------------------------------- called with the lock
-
-    def _others_run(self, handles: "Optional[Set[Optional[bytes]]]") -> bool:
-        me = threading.get_ident()
-        return any(thread != me and (handles is None or job.handle in handles) for job, thread in self._running.items())
 
     def _next_job(self) -> "Optional[WorkerJob]":
         self._link.learn(self.worker.abilities)
@@ -477,7 +511,9 @@ class _Stage:
         moves = due is not None and (end is None or due <= end)
         until = due if moves else end
         if until is not None:
-            self._now = max(self._now, until)
+            if until > self._now:
+                self._now = until
+                self.look_again()
             self.core.tick(self._now, self.wall_clock())
             if self.core.turns.chores:
                 self.core.turns.work()

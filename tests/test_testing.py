@@ -365,21 +365,23 @@ def test_a_result_that_another_thread_takes_in_while_this_one_reads(client, late
 @pytest.mark.parametrize("timeout", [None, 3600.0])
 def test_who_waits_until_another_thread_has_connected_does_not_wait_for_ever(client, monkeypatch, timeout):
     network, connecting, looked, go_on = client._pool.first, threading.Event(), [], threading.Event()
-    connect, others_are_at_it = network.open, network._others_are_at_it
+    connect, rest = network.open, client._stage.rest
 
     def connect_slowly(*arguments):
         connecting.set()
         go_on.wait(20)
         return connect(*arguments)
 
-    def look():
-        looked.append(others_are_at_it())
+    def look(*arguments, **jobs):
+        if jobs:
+            return rest(*arguments, **jobs)
+        looked.append(rest(*arguments))
         if len(looked) == 3:
             go_on.set()
         return looked[-1]
 
     monkeypatch.setattr(network, "open", connect_slowly)
-    monkeypatch.setattr(network, "_others_are_at_it", look)
+    monkeypatch.setattr(client._stage, "rest", look)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         other = pool.submit(client.run, "echo", "other")
         try:
@@ -392,22 +394,24 @@ def test_who_waits_until_another_thread_has_connected_does_not_wait_for_ever(cli
 
 
 def test_who_waits_for_a_callback_that_another_thread_is_in_does_not_wait_for_ever(client, monkeypatch):
-    network, called, looked, go_on = client._pool.first, threading.Event(), [], threading.Event()
-    others_are_at_it = network._others_are_at_it
+    called, looked, go_on = threading.Event(), [], threading.Event()
+    rest = client._stage.rest
 
     def on_data(data):
         called.set()
         go_on.wait(20)
 
-    def look():
-        looked.append(others_are_at_it())
+    def look(*arguments, **jobs):
+        if jobs:
+            return rest(*arguments, **jobs)
+        looked.append(rest(*arguments))
         if len(looked) == 3:
             go_on.set()
         return looked[-1]
 
     task = client.submit("late", on_data=on_data)
     client.worker.register("late", lambda job: job.send_data("part"))
-    monkeypatch.setattr(network, "_others_are_at_it", look)
+    monkeypatch.setattr(client._stage, "rest", look)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         other = pool.submit(task.result)
         try:
@@ -428,6 +432,83 @@ def test_a_callback_that_would_wait_for_ever_is_told_so_while_another_thread_wai
         assert task.result() == b""
         with pytest.raises(NoWorker):
             other.result(20)
+
+
+def run_all(client, names):
+    """Run a job of each name, each in a thread of its own; return what came of them."""
+    def one(name):
+        try:
+            return client.run(name)
+        except JobFailed as error:
+            return error.exception
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        return [future.result(20) for future in [pool.submit(one, name) for name in names]]
+
+
+@pytest.mark.parametrize("timeout", [None, 3600.0])
+def test_jobs_in_two_threads_may_each_wait_for_further_jobs(client, timeout):
+    both = threading.Barrier(2, timeout=20)
+    client.function("inner")(lambda job: client.run("echo", job.workload, timeout=timeout))
+
+    @client.function("outer")
+    def outer(job):
+        both.wait()
+        return b" ".join(client.run("inner", b"%d" % number, timeout=timeout) for number in range(20))
+
+    assert run_all(client, ["outer", "outer"]) == [b" ".join(b"%d" % number for number in range(20))] * 2
+    assert client._stage.clock() == 0.0
+
+
+def test_time_passes_for_jobs_of_two_threads_that_wait_the_earlier_end_first(client):
+    """Though nobody can do what they wait for."""
+    both, order = threading.Barrier(2, timeout=20), []
+
+    def wait(job, seconds):
+        both.wait()
+        with pytest.raises(JobTimeout):
+            client.run("missing", timeout=seconds)
+        order.append((seconds, client._stage.clock()))
+
+    client.function("long")(lambda job: wait(job, 60.0))
+    client.function("short")(lambda job: wait(job, 5.0))
+    assert run_all(client, ["long", "short"]) == [b""] * 2
+    assert order == [(5.0, 5.0), (60.0, 60.0)]
+
+
+def test_jobs_of_two_threads_that_wait_for_each_other_are_told_so(client):
+    both = threading.Barrier(2, timeout=20)
+
+    def wait_for(name):
+        both.wait()
+        return client.run(name, unique="one " + name)
+
+    client.function("left")(lambda job: wait_for("right"))
+    client.function("right")(lambda job: wait_for("left"))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(lambda name: client.run(name, unique="one " + name), name) for name in ("left", "right")]
+        failures = [task.exception(20) for task in tasks]
+    first = b"this would wait for ever: all jobs that run wait, too"
+    assert {failure.exception for failure in failures} <= {first, b"left failed: " + first, b"right failed: " + first}
+
+
+def test_a_job_may_wait_for_one_that_lets_time_pass_in_another_thread(client):
+    """By a retry's pause, and by advance."""
+    client.function("never")(lambda job: fail(job))
+    started = threading.Event()
+
+    @client.function("slow")
+    def slow(job):
+        started.set()
+        client.advance(30)
+        with pytest.raises(JobFailed):
+            client.run("never", attempts=3, backoff=10)
+        return b"%d" % (client._stage.clock() >= 50.0)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(client.run, "slow", unique="u")
+        assert started.wait(20)
+        client.function("join")(lambda job: client.run("slow", unique="u"))
+        assert client.run("join") == b"1" and other.result(20) == b"1"
 
 
 def test_a_submit_does_not_wait_for_the_jobs_of_other_threads(client):
