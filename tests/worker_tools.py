@@ -322,7 +322,8 @@ class World:
     def busy(self):
         shift = self.worker._shift
         return shift is not None and (
-            shift.running or any(server.connecting for server in shift.servers) and not shift._connector.arrivals)
+            shift.running or any(server.connecting for server in shift.links.servers)
+            and not shift.links.connector.arrivals)
 
     def advance(self):
         now = self.now

@@ -4,7 +4,7 @@ from collections import deque
 from ..net.addresses import join_address
 from ..timers import growing_pause
 from ..wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, PacketReader
-from ..wire.worker_session import GRAB_TYPES, WorkerSession
+from ..wire.worker_session import GRAB_TYPES, SESSION_ASLEEP, WorkerSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each ti
 LAST_RETRY = 10.0  # … up to this
 FRUITLESS = 20     # times that a server may wake a worker for nothing within a second before the worker takes its time
 LONGEST_REST = 0.25  # seconds that it takes at most
+PROBE_TIMEOUT = 3.0   # seconds for the first answer to a way of grabbing that the server may not know and ignore
+ANSWER_TIMEOUT = 60.0  # seconds without a byte for every other answer to a grab, and for a server to take what is sent
+SLEEP_TIMEOUT = 60.0  # seconds without a byte after which a sleeper asks for a job unbidden
+FOR_EVER = float("inf")
 
 
 class Lane:
@@ -176,6 +180,14 @@ class WorkerLink:
     def busy(self) -> bool:
         """Whether it has jobs, has asked for one, or has something to send."""
         return self.session.busy or self.connection.unsent
+
+    def patience(self, leaving: bool) -> float:
+        """How many seconds it may stand still; a worker that is leaving is less patient."""
+        if self.connection.unsent:
+            return ANSWER_TIMEOUT
+        if self.session.grabs:
+            return ANSWER_TIMEOUT if self.session.confirmed and not leaving else PROBE_TIMEOUT
+        return SLEEP_TIMEOUT if self.session.state is SESSION_ASLEEP and not leaving else FOR_EVER
 
     def learn(self, ability: "Ability") -> None:
         """Take jobs of one more function."""

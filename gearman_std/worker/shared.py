@@ -1,4 +1,5 @@
 """What the threads of a shift share: its lock, how far it is, what they send, and how to wake the one in the selector."""
+import logging
 import os
 import socket
 import threading
@@ -71,6 +72,11 @@ class Shared:
             link.error = error
         self.attention.append(link)
         self.wake()
+
+    def note_loss(self, job: "WorkerJob") -> None:
+        """Count and log a job whose server is lost, so that nobody wants to know how it ended."""
+        self.worker.totals["lost"] += 1
+        self.notices.say(logging.WARNING, "the end of %r is of no use, its server is lost", job)
 
 
 class LinkReporter(Reporter):

@@ -9,14 +9,15 @@ from ..net.threads import start_thread
 from ..wire.protocol import SET_CLIENT_ID, encode_data, pack_request
 from ..wire.worker_session import WorkerSession
 from .job import check_size, room_for
+from .link import CONNECTED, HEARD
 from .shift import Shift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional
+    from typing import Any, Callable, Deque, Dict, Optional
     from ..net.addresses import Address
     from .job import WorkerJob
-    from .link import Lane, WorkerLink, WorkerServer
+    from .link import WorkerLink, WorkerServer
     from .running import Run
     from .worker import Worker
 
@@ -51,7 +52,7 @@ class Taker(Shift):
 
     def __repr__(self) -> str:
         return "<Taker: %d to be taken, %d running, %d connections%s>" % (
-            len(self._ready), len(self.running) - len(self._ready), len(self._links), ", leaving" if self.leaving else "")
+            len(self._ready), len(self.running) - len(self._ready), len(self.slots.links), ", leaving" if self.leaving else "")
 
     # --- Called by any thread.
 
@@ -128,7 +129,7 @@ class Taker(Shift):
         """Tell the servers what the worker is called from now on."""
         with self.lock:
             self.worker.client_id = client_id
-            for link in list(self._links):
+            for link in list(self.slots.links):
                 link.session.outgoing.append(pack_request(SET_CLIENT_ID, client_id))
                 self.send(link)
 
@@ -147,7 +148,7 @@ class Taker(Shift):
 
     def _want(self, count: int) -> None:
         """See that so many jobs are asked for."""
-        missing = count - self.slots.free - sum(link.session.grabs for link in self._links)
+        missing = count - self.slots.free - sum(link.session.grabs for link in self.slots.links)
         if missing > 0:
             self.slots.free += missing
             self.slots.grab(self.clock(), self.send)
@@ -160,7 +161,7 @@ class Taker(Shift):
             link = run.link
             link.lane.taken -= 1
             if link.lost:
-                self._note_loss(job)
+                self.note_loss(job)
                 return False
             put(link.session, run.assignment, *arguments)
             self.send(link)
@@ -198,26 +199,19 @@ class Taker(Shift):
             if not run.link.lost:
                 run.link.session.release(run.assignment)
 
-    def _welcome(self, server: "WorkerServer", lanes: "List[Lane]", outcome: "Any", now: float) -> None:
-        super()._welcome(server, lanes, outcome, now)
-        if not isinstance(outcome, Exception):
-            self._troubles[server.name] = ""
-        self._tell_news()
-
-    def _drop(self, link: "WorkerLink") -> None:
-        super()._drop(link)
+    def _note_drop(self, link: "WorkerLink") -> None:
+        super()._note_drop(link)
         for run in [run for run in self._ready if run.link is link]:
             self._ready.remove(run)  # its server gives it to another worker
             del self.running[run.job]
             link.lane.taken -= 1
         self._tell_news()
 
-    def _note_state(self, server: "WorkerServer", event: str, reason: str = "") -> None:
+    def _note_state(self, server: "WorkerServer", event: str, before: str, after: str, reason: str) -> None:
         """Neither the log nor hooks need to be told: who takes jobs is."""
-        before, after = server.move(event)
-        if reason:
+        if event is CONNECTED or reason:
             self._troubles[server.name] = reason
-        if reason or before is not after:
+        if event is not HEARD or before is not after:
             self._tell_news()
 
     def _tell_news(self) -> None:

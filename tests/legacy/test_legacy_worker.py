@@ -20,7 +20,7 @@ from worker_tools import WAIT, AtWork
 @pytest.fixture(autouse=True)
 def short_farewell(monkeypatch):
     """Servers that tests play do not answer a worker's last echo, so let it not wait for that."""
-    monkeypatch.setattr("gearman_std.worker.shift.FAREWELL_TIMEOUT", 0.05)
+    monkeypatch.setattr("gearman_std.worker.departure.FAREWELL_TIMEOUT", 0.05)
 
 
 def answer(peer, *packets):

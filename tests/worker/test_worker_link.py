@@ -1,9 +1,11 @@
 """Servers as a worker keeps them in mind: when one that failed is tried again."""
 import pytest
 
-from gearman_std.worker.link import (CONNECTED, CUT, DOUBTFUL, DOWN, DROPPED, FIRST_RETRY, FRUITLESS, HEARD, LAST_RETRY,
-                                     LINK_ARROWS, LINK_LOST, LINK_STATES, LONGEST_REST, SERVER_ARROWS, SERVER_STATES, SILENT,
-                                     UNKNOWN, UP, Lane, WorkerLink, WorkerServer)
+from gearman_std.wire.protocol import NO_JOB
+from gearman_std.worker.link import (ANSWER_TIMEOUT, CONNECTED, CUT, DOUBTFUL, DOWN, DROPPED, FIRST_RETRY, FOR_EVER, FRUITLESS,
+                                     HEARD, LAST_RETRY, LINK_ARROWS, LINK_LOST, LINK_STATES, LONGEST_REST, PROBE_TIMEOUT,
+                                     SERVER_ARROWS, SERVER_STATES, SILENT, SLEEP_TIMEOUT, UNKNOWN, UP, Lane, WorkerLink,
+                                     WorkerServer)
 
 from states import drawn
 
@@ -66,6 +68,25 @@ def test_reprs_show_the_state():
     assert repr(server) == "<WorkerServer [::1]:4730, unknown: 0 connections, 0 failures>"
     assert repr(lane) == "<Lane []: 0 of 2 taken>"
     assert repr(link) == "<WorkerLink to [::1]:4730: <WorkerSession: awake, 0 grabs unanswered, 0 jobs>>"
+
+
+class Connection:
+    unsent = False
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_how_long_a_connection_may_stand_still(leaving):
+    link = WorkerLink(WorkerServer(("a", 4730)), Lane(None), Connection(), b"", 0.0, None)
+    assert link.patience(leaving) == FOR_EVER, "with a job, or with nothing to do"
+    link.session.grab()
+    assert link.patience(leaving) == PROBE_TIMEOUT, "whether the server knows this way to ask is not known yet"
+    link.session.receive(NO_JOB, ())
+    assert link.patience(leaving) == (FOR_EVER if leaving else SLEEP_TIMEOUT)
+    link.session.rouse()
+    link.session.grab()
+    assert link.patience(leaving) == (PROBE_TIMEOUT if leaving else ANSWER_TIMEOUT)
+    link.connection.unsent = True
+    assert link.patience(leaving) == ANSWER_TIMEOUT
 
 
 # --- States.
