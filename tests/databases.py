@@ -85,6 +85,9 @@ class DatabaseServer:
         assert process.returncode == 0, told.decode("utf-8", "replace")
 
     def start(self):
+        """Start it, unless it runs; return once it can be asked."""
+        if self._keeper is not None:
+            return self
         with open(self.log, "ab") as log:
             self._keeper = self._keep(self.stop_signal, self.command(), stdin=subprocess.PIPE, stdout=log, stderr=log)
         until(self._answers, 60)
@@ -170,14 +173,12 @@ class Place:
     Without a driver that is named, the best is taken that is installed.
     """
 
-    def __init__(self, kind, server, driver="", empty=True):
+    def __init__(self, kind, server, driver=""):
         self.kind = kind
         self.server = server
         self._driver = driver
         self.dialect = POSTGRES if kind == "postgres" else MYSQL
         self.name = "postgres" if kind == "postgres" else "jobs"
-        if not empty:
-            return
         if kind == "mysql":
             self._do(self.database("mysql"), "DROP DATABASE IF EXISTS jobs",
                      "CREATE DATABASE jobs CHARACTER SET utf8mb4")

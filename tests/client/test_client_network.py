@@ -46,16 +46,19 @@ def test_a_connect_timeout_is_its_own_error(silent, make_client):
         make_client(silent, connect_timeout=0.1).run("f")
 
 
-@pytest.mark.parametrize("call", [
-    lambda client: client.submit("f"), lambda client: client.submit("f", require_worker=True),
-    lambda client: client.ping(), lambda client: client.status("H:1"), lambda client: client.status_unique("u"),
-])
-def test_the_connect_timeout_is_for_all_servers_together(two_silent, make_client, call):
-    client = make_client(*two_silent, connect_timeout=1.0)
-    began = time.monotonic()
-    with pytest.raises(ConnectTimeout):
-        call(client)
-    assert time.monotonic() - began < 1.9
+def test_the_connect_timeout_is_for_all_servers_together(two_silent, make_client):
+    """Whatever is asked; five clients wait at the same time."""
+    calls = [lambda client: client.submit("f"), lambda client: client.submit("f", require_worker=True),
+             lambda client: client.ping(), lambda client: client.status("H:1"), lambda client: client.status_unique("u")]
+
+    def seconds(call):
+        client = make_client(*two_silent, connect_timeout=1.0)
+        began = time.monotonic()
+        with pytest.raises(ConnectTimeout):
+            call(client)
+        return time.monotonic() - began
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        assert max(pool.map(seconds, calls)) < 1.9
 
 
 @pytest.mark.parametrize("options", [dict(timeout=0.1), dict(timeout=0.1, require_worker=True),

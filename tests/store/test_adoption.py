@@ -13,6 +13,8 @@ from gearman_std.store import database as database_module
 from gearman_std.store.database import DatabaseStore
 from patience import until
 
+pytestmark = pytest.mark.long
+
 AFTER = 50.0  # seconds, which the tests have pass in the database alone
 
 

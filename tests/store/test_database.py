@@ -12,6 +12,8 @@ from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store.contract import StoreContract
 from gearman_std.store.database import LARGEST_PROOF, RECONNECT_TIME, DatabaseStore
 
+pytestmark = pytest.mark.long
+
 BYTES = bytes(range(256))
 
 
@@ -263,33 +265,33 @@ def test_a_name_that_cannot_be(home, name):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("statement", ["BEGIN", "UPDATE gearman_std_servers", "INTO gearman_std_jobs", "COMMIT"])
-def test_a_connection_that_breaks_is_made_again_and_all_is_written_once(each_home, when, statement):
-    database = each_home.breaking()
-    store = each_home.opened(database=database)
+def test_a_connection_that_breaks_is_made_again_and_all_is_written_once(home, when, statement):
+    database = home.breaking()
+    store = home.opened(database=database)
     store.write([add(1)], 1)
     database.breaks = [(when, statement)]
     store.write([add(2), RemoveRecord(REMOVE, b"H:x:1")], 2)
     assert not database.breaks and database.connections == 2 and not store.uncertain
     store.write([add(3)], 3)
     # 1: the start; 2, 3, 4: those three, whether the second was committed at the first attempt or not.
-    assert each_home.rows("SELECT batch FROM gearman_std_servers") == [(4,)]
-    assert again(each_home, store) == [add(2), add(3)]
+    assert home.rows("SELECT batch FROM gearman_std_servers") == [(4,)]
+    assert again(home, store) == [add(2), add(3)]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committed_until_it_is_back(each_home, when):
-    database = each_home.breaking()
-    store = each_home.opened(database=database)
+def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committed_until_it_is_back(home, when):
+    database = home.breaking()
+    store = home.opened(database=database)
     database.breaks = [(when, "COMMIT")]
     database.away = True
     with pytest.raises(StoreError, match="Connection refused"):
         store.write([add(1)], 1)
-    assert each_home.now >= RECONNECT_TIME and store.usable and store.uncertain
+    assert home.now >= RECONNECT_TIME and store.usable and store.uncertain
     database.away = False
     store.write([RemoveRecord(REMOVE, b"H:x:1"), add(2)], 2)
     assert not store.uncertain
-    assert each_home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
-    assert again(each_home, store) == [add(2)]
+    assert home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
+    assert again(home, store) == [add(2)]
 
 
 def test_if_the_database_is_away_before_the_end_nothing_was_written_for_sure(home):
