@@ -16,7 +16,7 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ.pop("GEARMAN_SERVERS", None)
-# No test needs the system's certificates, which a driver of MySQL would read for each connection: that takes longer than a test.
+# No test needs the system's certificates, which a driver of MySQL would read for each connection, and that takes long.
 os.environ["SSL_CERT_FILE"] = os.devnull
 
 import databases  # noqa: E402

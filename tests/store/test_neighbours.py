@@ -376,8 +376,9 @@ def test_a_crash_in_the_middle_of_a_take_over_loses_nothing(database):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5 * sys.version_info[1], 5 * sys.version_info[1] + 5))
 def test_no_acknowledged_job_is_lost_and_no_epoch_outlived_whatever_happens(database, seed):
-    """Three servers that are killed, stopped, cut off and started again at random; at the end every job is run.  Each Python has
-    chances of its own."""
+    """Three servers that are killed, stopped, cut off and started again at random; at the end every job is run.
+
+    Each Python has chances of its own."""
     chance = random.Random(seed)
     names, acknowledged, ended, handed_out = ["a", "b", "c"], set(), set(), 0
     worlds = {name: SharedWorld(database, name) for name in names}
