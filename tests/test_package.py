@@ -162,6 +162,21 @@ def test_the_architecture_names_every_module_and_no_other(modules, sources, root
     assert [name for name in named - exist if not os.path.exists(os.path.join(root, name))] == []
 
 
+def test_what_the_architecture_says_to_be_somewhere_is_there(sources):
+    """In its table "Where is …?": functions, and methods with their class, of the module that is named after them."""
+    with open(os.path.join(sources, "docs", "ARCHITECTURE.md"), encoding="utf-8") as file:
+        table = file.read().split("## Where is")[1].split("\n\n")[1]
+    named = 0
+    for place in re.findall(r"((?:`[\w.]+`(?:, | and | after [^`]*)?)+) in `([\w/]+\.py)`", table):
+        with open(os.path.join(sources, place[1]), encoding="utf-8") as file:
+            source = file.read()
+        for name in re.findall(r"`([\w.]+)`", place[0]):
+            pattern = r"^(?:class|def) %s\b" if "." not in name else r"^class %s\b(?:(?!^class)[\s\S])*?^    def %s\b"
+            assert re.search(pattern % tuple(name.split(".")), source, re.MULTILINE), "%s is not in %s" % (name, place[1])
+            named += 1
+    assert named > 25
+
+
 def test_no_file_is_longer_than_a_reader_can_bear_and_no_line_either(modules):
     for module in modules.values():
         for number, line in enumerate(module.lines, 1):
