@@ -190,41 +190,55 @@ BROKEN_RULES = {
 }
 
 
+@pytest.fixture(scope="module")
+def copied(root, sources, builder, tmp_path_factory):
+    """A copy of the sources, which keeps all rules."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(sources, str(folder / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(os.path.join(root, "setup.cfg"), str(folder))
+    builder.build(str(folder))
+    return folder
+
+
+@pytest.fixture
+def append(copied):
+    """append(file name, code) adds to a source of the copy until the test ends."""
+    before = {}
+
+    def append(file_name, code):
+        path = copied / "gearman_std" / file_name
+        before[path] = path.read_bytes()
+        path.write_bytes(before[path] + code.encode())
+    yield append
+    for path, data in before.items():
+        path.write_bytes(data)
+
+
 @pytest.mark.parametrize("rule", sorted(BROKEN_RULES))
-def test_says_which_rule_a_source_breaks(rule, root, sources, builder, tmp_path):
+def test_says_which_rule_a_source_breaks(rule, builder, copied, append):
     file_name, code, message = BROKEN_RULES[rule]
-    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
-    builder.build(str(tmp_path))
-    with open(str(tmp_path / "gearman_std" / file_name), "a", encoding="utf-8") as source:
-        source.write("\n\n" + code)
+    append(file_name, "\n\n" + code)
     with pytest.raises(builder.RuleBroken) as raised:
-        builder.build(str(tmp_path))
+        builder.build(str(copied))
     assert message in str(raised.value)
 
 
-def test_an_import_in_a_function_is_left_out(root, sources, builder, tmp_path):
+def test_an_import_in_a_function_is_left_out(builder, copied, append, tmp_path):
     """The name that it imports is a global one in the single file, and may be defined below."""
-    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
-    with open(str(tmp_path / "gearman_std" / "errors.py"), "a", encoding="utf-8") as source:
-        source.write("\n\ndef is_high_late(priority):\n    if priority:\n        from .client.plan import (HIGH,\n"
-                     "                                 LOW)\n        return priority == HIGH != LOW\n    return False\n")
-    text = builder.build(str(tmp_path))
+    append("errors.py", "\n\ndef is_high_late(priority):\n    if priority:\n        from .client.plan import (HIGH,\n"
+                        "                                 LOW)\n        return priority == HIGH != LOW\n    return False\n")
+    text = builder.build(str(copied))
     assert "def is_high_late(priority):\n    if priority:\n        return priority == HIGH != LOW\n" in text
     (tmp_path / "built.py").write_text(text, encoding="utf-8")
     in_folder(tmp_path, "-c", "import built; assert built.is_high_late(built.HIGH)")
 
 
-def test_sources_that_break_a_rule_make_no_file(root, sources, tool, tmp_path):
-    shutil.copytree(sources, str(tmp_path / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "tools").mkdir()
-    shutil.copy(tool, str(tmp_path / "tools"))
-    shutil.copy(os.path.join(root, "setup.cfg"), str(tmp_path))
-    with open(str(tmp_path / "gearman_std" / "errors.py"), "a", encoding="utf-8") as source:
-        source.write("\n\nWHO = __name__\n")
-    done = subprocess.run([sys.executable, str(tmp_path / "tools" / "single_file.py")], stderr=subprocess.PIPE,
+def test_sources_that_break_a_rule_make_no_file(copied, append, tool):
+    (copied / "tools").mkdir()
+    shutil.copy(tool, str(copied / "tools"))
+    append("arguments.py", "\n\nWHO = __name__\n")
+    done = subprocess.run([sys.executable, str(copied / "tools" / "single_file.py")], stderr=subprocess.PIPE,
                           universal_newlines=True, timeout=50)
     assert done.returncode == 1
     assert "__name__ is another thing" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "build").exists()
+    assert not (copied / "build").exists()

@@ -81,18 +81,26 @@ def test_what_ended_without_its_tests_having_run_is_not_run_again(runner, share,
 
 def test_every_file_is_in_one_share_and_the_slowest_are_not_in_the_same(runner, root):
     shares = runner.shares(root, 3)
-    assert len(shares) == 12
+    assert len(shares) == 9
     files = sorted(file for share in shares for file in share)
     assert files == sorted(glob.glob(os.path.join(root, "tests", "**", "test_*.py"), recursive=True))
     places = {os.path.relpath(file, root).replace(os.sep, "/") for file in files}
     assert set(runner.SECONDS) <= places
+    units = {place: sum(map(runner.SECONDS.get, group)) for group in runner.TOGETHER for place in group}
+    alone = {place: seconds for place, seconds in runner.SECONDS.items() if place not in units}
     first = {os.path.relpath(share[0], root).replace(os.sep, "/") for share in shares}
-    assert set(sorted(runner.SECONDS, key=runner.SECONDS.get)[-9:]) <= first
+    assert {group[0] for group in runner.TOGETHER} | set(sorted(alone, key=alone.get)[-6:]) == first
+
+
+def test_files_that_share_what_takes_long_to_make_are_in_one_share(runner, root):
+    for group in runner.TOGETHER:
+        files = {os.path.join(root, *place.split("/")) for place in group}
+        assert [len(files & set(share)) for share in runner.shares(root, 3) if files & set(share)] == [len(group)]
 
 
 def test_the_files_of_named_folders_are_dealt_out(runner, root):
     shares = runner.shares(root, 3, ["tests/wire", "tests/core/"])
-    assert len(shares) == 12
+    assert len(shares) == 9
     assert sorted(file for share in shares for file in share) == sorted(
         file for folder in ("wire", "core") for file in glob.glob(os.path.join(root, "tests", folder, "test_*.py")))
 

@@ -18,8 +18,8 @@ so on.
 """
 import argparse
 import ast
+import collections
 import configparser
-import io
 import os
 import re
 import sys
@@ -170,7 +170,6 @@ class Module:
             raise RuleBroken("%s: a carriage return or a tab" % file_name)
         self.lines = text.splitlines()
         self.tree = ast.parse(text, file_name)
-        self.ends = logical_lines(text)
         self.docstring = ast.get_docstring(self.tree) or ""
         self.needs = {}      # module: line, of the package-internal imports at top level
         self.wants = []      # (module, name, line), of all package-internal imports, also those for type checkers
@@ -186,7 +185,14 @@ class Module:
         return RuleBroken("%s/%s:%d: %s" % (PACKAGE, self.file_name, line, what))
 
     def drop(self, line):
-        self.dropped.update(range(line, self.ends[line] + 1))
+        self.dropped.update(range(line, self.end(line) + 1))
+
+    def end(self, line):
+        """The last line of the logical line that begins at a line."""
+        for token in tokenize.generate_tokens((text + "\n" for text in self.lines[line - 1:]).__next__):
+            if token.type == tokenize.NEWLINE:
+                return line - 1 + token.start[0]
+        raise AssertionError("no logical line begins at line %d" % line)
 
     def _check_everywhere(self):
         top_level = set()
@@ -195,10 +201,15 @@ class Module:
             if is_type_checking(node):
                 top_level.update(node.body)
         in_functions = set()
-        everywhere = list(ast.walk(self.tree))  # what is outside comes before what is inside
-        for node in everywhere:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node not in in_functions:
-                in_functions.update(ast.walk(node))
+        everywhere = []  # what is outside comes before what is inside
+        todo = collections.deque([(self.tree, False)])
+        while todo:
+            node, in_function = todo.popleft()
+            everywhere.append(node)
+            in_function = in_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            if in_function:
+                in_functions.add(node)
+            todo.extend([(child, in_function) for child in ast.iter_child_nodes(node)])
         for node in everywhere:
             if isinstance(node, ast.Name) and node.id in MODULE_DEPENDENT and not self.apart:
                 raise self.wrong(node.lineno, "%s is another thing in the single file" % node.id)
@@ -303,7 +314,7 @@ class Module:
                     self.drop(node.lineno)
             elif is_type_checking(node):
                 for inner in node.body:
-                    text = "\n".join(self.lines[inner.lineno - 1:self.ends[inner.lineno]])
+                    text = "\n".join(self.lines[inner.lineno - 1:self.end(inner.lineno)])
                     if is_typing_import(inner):
                         if first:
                             self.lines[inner.lineno - 1] = "\n        ".join(textwrap.wrap(
@@ -324,19 +335,6 @@ class Module:
         """The module's lines for the single file, without blank lines at the begin and the end."""
         kept = [line.rstrip() for number, line in enumerate(self.lines, 1) if number not in self.dropped]
         return re.sub(r"\n{4,}", "\n\n\n", "\n".join(kept)).strip("\n")
-
-
-def logical_lines(text):
-    """{first line: last line} of each logical line."""
-    ends, start = {}, None
-    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.NEWLINE:
-            ends[start] = token.start[0]
-            start = None
-        elif start is None and token.type not in skipped:
-            start = token.start[0]
-    return ends
 
 
 def is_typing_import(node):

@@ -47,11 +47,11 @@ DRIVERS = ["psycopg[binary]>=3.2", "pg8000>=1.31", "PyMySQL>=1.1"]
 
 # The shares of the tests that a lane runs, each in a process of its own: the large ones first, so that with the last ones all
 # lanes end at about the same time.
-SHARES = (0.45, 0.3, 0.15, 0.1)
+SHARES = (0.5, 0.3, 0.2)
 # About how many seconds a file takes.  Any other file is taken to need a second for each 25,000 bytes.
 SECONDS = {
-    "tests/test_deaths.py": 32, "tests/store/test_database.py": 30, "tests/server/test_server_with_database.py": 20,
-    "tests/test_interop.py": 14, "tests/test_single_file.py": 12, "tests/store/test_adoption.py": 10,
+    "tests/test_deaths.py": 32, "tests/store/test_database.py": 25, "tests/server/test_server_with_database.py": 12,
+    "tests/test_interop.py": 14, "tests/test_single_file.py": 11, "tests/legacy/test_legacy_file.py": 5, "tests/store/test_adoption.py": 8,
     "tests/worker/test_worker_survival.py": 9, "tests/stages/test_stages.py": 9, "tests/cli/test_cli_worker.py": 8,
     "tests/cli/test_cli_server.py": 7, "tests/store/test_crash.py": 7, "tests/test_package.py": 5,
     "tests/server/test_server_faults.py": 5, "tests/core/test_simulation.py": 5, "tests/worker/test_worker_forks.py": 5,
@@ -62,6 +62,12 @@ SECONDS = {
     "tests/server/test_standby.py": 3, "tests/test_interop_tls.py": 3, "tests/cli/test_cli.py": 2,
     "tests/cli/test_completion.py": 2,
 }
+# Files that need something which takes long to make: one process makes it for all of them.
+TOGETHER = (
+    ("tests/test_single_file.py", "tests/legacy/test_legacy_file.py"),       # the single file
+    ("tests/store/test_database.py", "tests/store/test_adoption.py"),        # PostgreSQL and MariaDB
+    ("tests/test_deaths.py", "tests/server/test_server_with_database.py"),
+)
 FAILED, NO_TESTS = 1, 5  # exit statuses of pytest: tests failed; the arguments select no test
 
 
@@ -103,9 +109,13 @@ def shares(folder, lanes, places=("tests",)):
                 full = os.path.normpath(os.path.join(path, name))
                 place = os.path.relpath(full, folder).replace(os.sep, "/")
                 seconds[full] = SECONDS.get(place, os.path.getsize(full) / 25000)
-    lists = [(size, []) for size in SHARES for _ in range(lanes)][:len(seconds)]
-    for full in sorted(seconds, key=lambda full: (-seconds[full], full)):
-        min(lists, key=lambda one: sum(seconds[file] for file in one[1]) / one[0])[1].append(full)
+    together = [[full for full in (os.path.normpath(os.path.join(folder, place)) for place in group) if full in seconds]
+                for group in TOGETHER]
+    grouped = set().union(*together)
+    units = [group for group in together if group] + [[full] for full in seconds if full not in grouped]
+    lists = [(size, []) for size in SHARES for _ in range(lanes)][:len(units)]
+    for unit in sorted(units, key=lambda unit: (-sum(map(seconds.get, unit)), unit)):
+        min(lists, key=lambda one: sum(map(seconds.get, one[1])) / one[0])[1].extend(unit)
     return [files for _, files in lists]
 
 
