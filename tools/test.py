@@ -50,14 +50,15 @@ DRIVERS = ["psycopg[binary]>=3.2", "pg8000>=1.31", "PyMySQL>=1.1"]
 SHARES = (0.5, 0.3, 0.2)
 # About how many seconds a file takes.  Any other file is taken to need a second for each 25,000 bytes.
 SECONDS = {
-    "tests/test_deaths.py": 32, "tests/store/test_database.py": 25, "tests/server/test_server_with_database.py": 12,
-    "tests/test_interop.py": 14, "tests/test_single_file.py": 11, "tests/legacy/test_legacy_file.py": 5, "tests/store/test_adoption.py": 8,
-    "tests/worker/test_worker_survival.py": 9, "tests/stages/test_stages.py": 9, "tests/cli/test_cli_worker.py": 8,
-    "tests/cli/test_cli_server.py": 7, "tests/store/test_crash.py": 7, "tests/test_package.py": 5,
-    "tests/server/test_server_faults.py": 5, "tests/core/test_simulation.py": 5, "tests/worker/test_worker_forks.py": 5,
-    "tests/test_bench.py": 5, "tests/web/test_browser.py": 5, "tests/tour/test_tour.py": 4,
-    "tests/worker/test_worker_shift.py": 4, "tests/worker/test_command.py": 4, "tests/test_protocol_page.py": 4,
-    "tests/store/test_files.py": 4, "tests/cli/test_trace.py": 3, "tests/cli/test_demo.py": 3, "tests/test_survival.py": 3,
+    "tests/test_deaths.py": 32, "tests/store/test_database.py": 25, "tests/test_interop.py": 14,
+    "tests/server/test_server_with_database.py": 12, "tests/test_single_file.py": 11,
+    "tests/worker/test_worker_survival.py": 9, "tests/stages/test_stages.py": 9, "tests/store/test_adoption.py": 8,
+    "tests/cli/test_cli_worker.py": 8, "tests/cli/test_cli_server.py": 7, "tests/store/test_crash.py": 7,
+    "tests/legacy/test_legacy_file.py": 5, "tests/test_package.py": 5, "tests/server/test_server_faults.py": 5,
+    "tests/core/test_simulation.py": 5, "tests/worker/test_worker_forks.py": 5, "tests/test_bench.py": 5,
+    "tests/web/test_browser.py": 5, "tests/tour/test_tour.py": 4, "tests/worker/test_worker_shift.py": 4,
+    "tests/worker/test_command.py": 4, "tests/test_protocol_page.py": 4, "tests/store/test_files.py": 4,
+    "tests/cli/test_trace.py": 3, "tests/cli/test_demo.py": 3, "tests/test_survival.py": 3,
     "tests/wire/test_protocol.py": 3, "tests/cli/test_side_by_side.py": 3, "tests/test_tools_test.py": 3,
     "tests/server/test_standby.py": 3, "tests/test_interop_tls.py": 3, "tests/cli/test_cli.py": 2,
     "tests/cli/test_completion.py": 2,
