@@ -113,7 +113,7 @@ def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Opti
 
 
 def may_be_unsent(core: "CoreState", job: "Job") -> bool:
-    """Whether a running job waits for the store's proof before its worker hears of it, or other packets to this worker do."""
+    """Whether the worker of a running job may not have been sent it yet: something for it waits for the store's proof."""
     return core.ledger.shared and job.background and bool(job.worker.holds)
 
 
@@ -143,7 +143,7 @@ def note_end(core: "CoreState", job: "Job", outcome: str, text: bytes = b"") -> 
     function, worker = job.function, job.worker
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    if worker is not None and not worker.gone and outcome is not END_FAILED:  # it may not know that, and end it all the same
+    if worker is not None and not worker.gone and outcome is not END_FAILED:  # it may not know that, and still end the job
         worker.lose(job)
     statistics = function.statistics
     if statistics is not None:

@@ -151,7 +151,7 @@ def on_set_client_id(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
 
 
 def _put_off(core: "CoreState", peer: "Peer", packet_type: int) -> None:
-    """Answer the grab of a peer that waits for the store later, because it could not be told of a job before."""
+    """Answer this grab later: the peer waits for the store, and could not be told of a job before that."""
     core.turns.put_off(packet_type)
     peer.put_off = True
 

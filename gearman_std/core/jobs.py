@@ -237,7 +237,7 @@ class Function:
         self.totals = Totals()
         self.noted = -1           # the second of which Statistics know that something happened
         self.statistics = None    # type: Optional[FunctionStatistics] # of functions that did something lately
-        # Takes what makes an End of a job that is complete (benchmark: every job); bool keeps nothing of it.
+        # Called with the fields of the End of each job that is complete (benchmark: every job); `bool` keeps nothing of them.
         self.note_success = bool  # type: Callable[[Any], Any]
 
     def __repr__(self) -> str:

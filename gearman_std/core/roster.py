@@ -90,7 +90,7 @@ class Roster:
         self.leaving.remove(abilities)
 
     def _own_set(self, peer: "Peer") -> "Optional[AbilitySet]":
-        """The abilities of a peer are about to change: return its ability set if it is the only member; else leave that, None.
+        """The abilities of a peer are about to change: return its set if it is the only member; else leave the set.
 
         If the peer sleeps, it looks for work, or for its new set, when all packets of this round are read.
         """

@@ -56,7 +56,7 @@ def begin_drop(core: "CoreState", function: "Function") -> None:
 
 
 def end_drop(core: "CoreState", function: "Function") -> None:
-    """That is done; if it was created again or new jobs have come meanwhile, the function stays."""
+    """A function has been dropped; if it was created again, or new jobs have come meanwhile, it stays."""
     core.dropping.discard(function)
     if core.functions.get(function.name) is function:
         if function.total or function.workers or function.kept:

@@ -38,7 +38,7 @@ class Histogram:
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)  # not longer than each bound, but than the one before; the last, than all
+        self.counts = [0] * (len(BUCKETS) + 1)  # durations up to each bound, above the one before; the last: above all
         self.seconds = 0.0
 
     def __repr__(self) -> str:
@@ -182,7 +182,7 @@ class FunctionStatistics:
         self.ran = Histogram()     # of jobs that are complete, from then to when the worker said so
         self.history = History()
         self.last_failure = None   # type: Optional[Tuple[Any, ...]] # what makes an End
-        # What makes an End each: plain tuples, as most are never looked at (benchmark: every job).
+        # The fields of each End, as plain tuples, because most are never looked at (benchmark: every job).
         self.fresh = []            # type: List[Tuple[Any, ...]] # of jobs that are complete, and not counted yet
         self._ends = deque(maxlen=ends)  # type: Deque[Tuple[Any, ...]] # the oldest first
         self._last_success = None  # type: Optional[Tuple[Any, ...]]
@@ -193,13 +193,13 @@ class FunctionStatistics:
 
     @property
     def ends(self) -> "Deque[Tuple[Any, ...]]":
-        """What makes an End each, the oldest first."""
+        """The fields of each End, the oldest first."""
         self.settle()
         return self._ends
 
     @property
     def last_success(self) -> "Optional[Tuple[Any, ...]]":
-        """What makes an End of the last job that was complete."""
+        """The fields of the End of the last job that was complete."""
         self.settle()
         return self._last_success
 

@@ -31,7 +31,7 @@ def list_job(core: "CoreState", job: "Job") -> None:
 
 
 def recur(core: "CoreState", job: "Job", schedule: "Schedule") -> None:
-    """Have a job come back by a schedule."""
+    """Let a job recur, by a schedule."""
     job.schedule = schedule
     core.recurring[job] = None
     core.recurring = grown(core.recurring)

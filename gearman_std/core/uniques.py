@@ -77,7 +77,7 @@ def predecessor_of(job: "Job") -> "Optional[Job]":
 
 
 def last_equal(job: "Job") -> "Optional[Job]":
-    """Of the jobs equal to this new one, the last: the others wait for each other's ends, and it for that of all."""
+    """The last of the jobs that are equal to this new one: each of them waits for the end of the one before it."""
     one = job.function.uniques.get(unique_key(job.unique, job.workload))
     while one is not None and one.successor is not None:
         one = one.successor

@@ -58,17 +58,17 @@ class Channels:
     def __init__(self, core: "Core", deadlines: "Timers", faults: Faults, max_unsent: int, max_packet_size: int,
                  stall_timeout: float) -> None:
         self.all = {}                # type: Dict[Channel, None]
-        self.held_up = None          # type: Optional[Dict[Channel, None]] # by the reading of the store; None when that is over
+        self.held_up = None          # type: Optional[Dict[Channel, None]] # while the store is read; None when that is over
         self.returning = deque()     # type: Deque[Channel] # those of them that have still to be taken back, when it is over
         self.turns = OrderedDict()   # type: OrderedDict[Channel, None] # who has packets waiting that can be obeyed
         self.leaving = deque()       # type: Deque[Peer] # who is gone, and of whom the core has still to forget what it knows
         self.unread = {}             # type: Dict[Channel, None] # whose data TLS holds, where the selector does not see it
         self.gathering = []          # type: List[Peer] # those whose output waits for more of it
         self.gather_until = 0.0
-        self.suspended = False       # nothing is sent before that is proved anew
-        self.proved_until = NEVER    # when what has just been released may not be sent any longer, monotonic seconds
-        self.late = []               # type: List[Channel] # whose backlog waits for that, too
-        self.doubt = lambda: None    # type: Callable[[], Any] # called when a backlog has to be proved anew
+        self.suspended = False       # nothing is sent before the next proof that the jobs are this server's
+        self.proved_until = NEVER    # until when what was released last may be sent, monotonic seconds
+        self.late = []               # type: List[Channel] # whose backlog waits for that proof, too
+        self.doubt = lambda: None    # type: Callable[[], Any] # called when a backlog waits for a new proof
         self.stalls = Stalls(stall_timeout or NEVER, deadlines, self.sweep)
         self.unfinished = self.stalls.unfinished  # who has something half sent or unread
         self.selector = None         # type: Any
@@ -161,7 +161,7 @@ class Channels:
         return channel.state is OPEN and channel.backlog_size <= limit
 
     def note_ended(self, held_back: "List[Any]") -> None:
-        """The selector knows of these that they have come to their end, and will tell of it later."""
+        """The selector knows that the connections of these have ended, and will say so later."""
         for channel in held_back:
             if isinstance(channel, Channel):
                 channel.peer.ended = True
@@ -207,7 +207,7 @@ class Channels:
             self.fault(channel)
 
     def begin_early(self) -> None:
-        """Obey what needs no jobs, and hold up who asks for anything else, until `begin`, as the store is not read yet."""
+        """Until `begin`, as the store is not read yet, obey only what needs no jobs; hold up who asks for anything else."""
         self.held_up = {}
         self._core.loading = True
         self._at_once = 0  # since each packet is looked at
@@ -220,7 +220,7 @@ class Channels:
         self._at_once = TURN_PACKETS
 
     def resume(self) -> None:
-        """Obey again those whose packets were put off until the store had what they wait for."""
+        """Go on with those whose packets were put off until the store had what they waited for."""
         ledger = self._core.ledger
         resumed, ledger.resumed = ledger.resumed, []
         self.returning.extend(peer.channel for peer in resumed)
@@ -258,7 +258,7 @@ class Channels:
     def flush(self, gather: bool) -> bool:
         """Send each peer what the core has for it; what is for clients, and not large, may gather.
 
-        Returns False if it is too late for something of that, before which nothing else is sent.
+        Returns False if the proof is too old for something of that; it then sends nothing that comes after that.
         """
         core, gathering = self._core, self.gathering
         proved_until, clock = self.proved_until, self._boot_clock
@@ -321,13 +321,13 @@ class Channels:
         return True
 
     def _suspend(self, unsent: "List[Peer]", peer: "Peer") -> bool:
-        """It is too late to send what this peer, and those after it, are to get."""
+        """The proof is too old for what this peer, and those after it, are to get: keep all of that for the next proof."""
         self._core.unsent[:0] = unsent[unsent.index(peer):]
         self.suspended = True
         return False
 
     def release(self) -> None:
-        """What has gathered is to be sent."""
+        """Let the next flush send what has gathered."""
         self._core.unsent += self.gathering
         self.gathering.clear()
 
@@ -370,7 +370,7 @@ class Channels:
             channel.proved_until = NEVER
 
     def _await_proof(self, channel: Channel) -> None:
-        """It is too late to send the backlog, which may have a job in it."""
+        """The proof is too old for the backlog, which may have a job in it: send it after the next proof."""
         if not channel.late:
             channel.late = True
             self.late.append(channel)
@@ -378,7 +378,7 @@ class Channels:
             self.doubt()
 
     def prove(self, until: float) -> None:
-        """The jobs are still this server's: what that was waited for with may be sent until this time, in monotonic seconds."""
+        """The jobs were proved to be this server's: what waited for that may be sent until this time, in monotonic seconds."""
         self.proved_until = until
         late, self.late = self.late, []
         for channel in late:
@@ -444,7 +444,7 @@ class Channels:
                 self.watch(channel)
 
     def _give_up(self, channel: Channel) -> None:
-        """The peer's stream, or the peer itself, has come to an end: see that it goes when it has been told."""
+        """The peer's stream, or the peer itself, has come to an end: close the connection when everything was sent."""
         peer, error = channel.peer, channel.reader.error
         if not peer.closing:
             if channel.waiting or error is None:
@@ -463,7 +463,7 @@ class Channels:
         channel.waiting.clear()
 
     def _hang_up(self, channel: Channel) -> None:
-        """All is sent that was to be sent: close, but let a peer that still sends come to the point where it reads why."""
+        """Everything was sent: close; but a peer that is still sending is first let finish, so that it reads why."""
         if channel.state is not CLOSING:
             self._close(channel, SENT if channel.state is FINISHING else LOST)
             return

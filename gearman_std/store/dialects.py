@@ -57,7 +57,7 @@ TABLES = {
 
 
 def column_names(table: str) -> "List[str]":
-    """Those of one of our tables."""
+    """The names of the columns of one of our tables."""
     return [column.split()[0] for column in TABLES[table].split(", ")]
 
 

@@ -41,12 +41,12 @@ class DriverConnection:
         return self._cursor.rowcount  # type: ignore[no-any-return]
 
     def rows(self, query: str) -> "List[Tuple[Any, ...]]":
-        """What there is."""
+        """Ask; return all rows of the answer."""
         self._cursor.execute(query)
         return self._cursor.fetchall()  # type: ignore[no-any-return]
 
     def cancel(self) -> None:
-        """Have what another thread waits for end with an error, if the driver can do that."""
+        """Make the statement that another thread waits for end with an error, if the driver can do that."""
         cancel = getattr(self._connection, "cancel", None)
         if cancel is not None:
             cancel()

@@ -12,7 +12,7 @@ LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at
 
 
 def time_to_write(record: "Record") -> int:
-    """How long a record takes to be written, in what a byte takes: most of the time of a small one is not that of its bytes."""
+    """What it costs to write a record, counted in bytes: its own, and those that could be written in the time of a row."""
     kind = record.kind
     return 8 * ROW_SIZE + len((record.workload if kind == ADD else record.result if kind == KEEP else record.value) or b"")
 

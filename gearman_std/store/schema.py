@@ -25,7 +25,7 @@
         ended       REAL     unix time
         waited, ran REAL     seconds
         text        BLOB     why it failed
-        data        BLOB     what its worker sent before its result; NULL, as that is, if they were too large
+        data        BLOB     what its worker sent before its result; `data` and `result` are NULL if they were too large
         result      BLOB
     orders    one row for each order that stands until it is taken back
         name        TEXT     'pause', 'maxqueue', 'create' or 'drain'

@@ -75,11 +75,11 @@ class Statements:
         return " ".join([name, self._dialect.types[kind]] + rest)
 
     def marks(self) -> str:
-        """What the table meta says."""
+        """Ask for the rows of the table meta."""
         return self._text("SELECT name, value FROM {meta}")
 
     def rehearse(self) -> "List[str]":
-        """What a server may have to do, done to nothing: these fail where rights are missing."""
+        """Each statement that a server may need, for no row: those fail for which rights are missing."""
         texts = []
         for table, column in ((JOBS_TABLE, "state"), (RESULTS_TABLE, "outcome"), (ORDERS_TABLE, "name"),
                               (SERVERS_TABLE, "name")):
