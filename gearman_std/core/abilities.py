@@ -2,6 +2,7 @@
 from .attempts import attempt_lost
 from .limits import TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, tell_refusal
 from .peers import ASLEEP
+from .tables import LARGE_TABLE, in_layers
 from .turns import MANY, STEP
 
 TYPE_CHECKING = False
@@ -73,5 +74,7 @@ def give_back(core: "CoreState", peer: "Peer", error: bytes) -> "Iterator[Data]"
                 peer.running[job.handle] = job
             else:
                 attempt_lost(core, job, error)
+        if len(peer.running) >= LARGE_TABLE:
+            peer.running = in_layers(peer.running)
         if jobs:
             yield b""

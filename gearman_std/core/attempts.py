@@ -4,6 +4,7 @@ from .jobs import NO_WATCHERS
 from .peers import ASLEEP, AWAKE, WOKEN
 from .results import keep_end
 from .statistics import END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE
+from .tables import LARGE_TABLE, in_layers
 from .transitions import end_job, enqueue, forget_job, give_up, put_behind, retry_after, set_job_aside, take_out
 from .turns import MANY
 from .watchers import tell_failure, unwatch
@@ -36,7 +37,10 @@ def assign(core: "CoreState", peer: "Peer") -> "Optional[Job]":
     job = ability_set.take(peer) if roster.handing_out else None
     if job is None:
         return None
-    peer.running[job.handle] = job
+    running = peer.running
+    running[job.handle] = job
+    if len(running) >= LARGE_TABLE:
+        peer.running = in_layers(running)
     now = core.now
     job.waited = now - job.since
     job.since = now

@@ -48,7 +48,7 @@ class Peer:
         self.time_limits = {}     # type: Dict[Function, float] # seconds
         self.ability_set = None   # type: Optional[AbilitySet] # None: not known since the abilities changed
         self.sleep = AWAKE
-        self.running = {}         # type: Dict[bytes, Job] # by handle
+        self.running = {}         # type: MutableMapping[bytes, Job] # by handle, in the order in which it got them
         self.watching = {}        # type: MutableMapping[Job, int] # how often it submitted each, and so gets every packet of it
         self.all_yours = 0        # after ALL_YOURS, the type of its last grab: it gets such answers without asking
         self.errand = None        # type: Optional[Iterator[Data]] # the rest of the long work that it asked for

@@ -30,6 +30,11 @@ def lists_of(table: "MutableMapping[Any, Any]") -> "Iterator[List[Any]]":
         yield list(table)
 
 
+def in_layers(table: "MutableMapping[Any, Any]") -> "MutableMapping[Any, Any]":
+    """A LayeredTable in place of a large dict; one that is layered already is returned as it is."""
+    return table if isinstance(table, LayeredTable) else LayeredTable(table)
+
+
 class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
     """A table that takes the place of a large dict: new entries are spread over many small dicts, by their hash.
 
@@ -104,3 +109,53 @@ class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
             self._later -= 1
             return self._parts[self._last].popitem()
         return self._first.popitem()
+
+
+class LayeredTable(abc.MutableMapping):  # type: ignore[type-arg]
+    """A table that takes the place of a large dict and keeps the order of its entries: when the newest of its dicts has become
+    large, too, further ones go into another.
+
+    Owner: that of the dict.
+    """
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, first: "Any") -> None:
+        self._layers = [first, {}]  # type: List[Any] # the last one takes new entries
+
+    def __repr__(self) -> str:
+        return "<LayeredTable of %d>" % len(self)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._layers))
+
+    def __iter__(self) -> "Iterator[Any]":
+        for layer in self._layers:
+            yield from layer
+
+    def _layer_of(self, key: "Any") -> "Any":
+        """The dict that has a key, or else would take it."""
+        for layer in self._layers:
+            if key in layer:
+                return layer
+        return layer
+
+    def __getitem__(self, key: "Any") -> "Any":
+        return self._layer_of(key)[key]
+
+    def __setitem__(self, key: "Any", value: "Any") -> None:
+        self._layer_of(key)[key] = value
+        if len(self._layers[-1]) >= LARGE_TABLE:
+            self._layers.append({})
+
+    def __delitem__(self, key: "Any") -> None:
+        layer = self._layer_of(key)
+        del layer[key]
+        if not layer and layer is not self._layers[-1]:
+            self._layers.remove(layer)
+
+    def popitem(self) -> "Any":
+        """Take out the newest entry; raises KeyError if there is none."""
+        while len(self._layers) > 1 and not self._layers[-1]:
+            self._layers.pop()
+        return self._layers[-1].popitem()

@@ -3,11 +3,11 @@ import random
 
 import pytest
 
-from gearman_std.core import core, submits, tables
+from gearman_std.core import abilities, attempts, core, submits, tables
 from gearman_std.core.jobs import Function, FunctionPolicy, Job
-from gearman_std.core.tables import PartedTable, in_parts, lists_of
+from gearman_std.core.tables import LayeredTable, PartedTable, in_layers, in_parts, lists_of
 from gearman_std.core.uniques import Uniques
-from gearman_std.wire.protocol import WORK_COMPLETE
+from gearman_std.wire.protocol import CAN_DO, CANT_DO, WORK_COMPLETE
 from core_world import World
 
 
@@ -53,10 +53,38 @@ def test_no_part_grows_large(make):
     assert len(table) == len(keys) and max(map(len, table._parts)) < 500
 
 
+def test_a_layered_table_does_what_a_dict_does_in_its_order(monkeypatch):
+    monkeypatch.setattr(tables, "LARGE_TABLE", 40)
+    chance = random.Random(7)
+    table, model = in_layers({number: number for number in range(50)}), {number: number for number in range(50)}
+    for step in range(20000):
+        key = chance.randrange(600)
+        what = chance.randrange(6)
+        if what < 3:
+            table[key] = model[key] = step
+        elif what == 3:
+            assert table.pop(key, None) == model.pop(key, None)
+        elif what == 4 and key in model:
+            del table[key], model[key]
+        elif what == 5 and model and not step % 5:
+            assert table.popitem() == model.popitem()
+        assert table.get(key) == model.get(key) and (key in table) == (key in model) and len(table) == len(model)
+        if not step % 100:
+            assert list(table.items()) == list(model.items())
+            assert max(map(len, table._layers)) <= 50 and all(table._layers[:-1])
+    assert len(table._layers) > 3
+    while model:
+        assert table.popitem() == model.popitem()
+    assert not table and repr(table) == "<LayeredTable of 0>" and in_layers(table) is table
+    for fails in (table.popitem, lambda: table[1], lambda: table.__delitem__(1)):
+        with pytest.raises(KeyError):
+            fails()
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Tables of 5 entries are large."""
-    for module in (core, submits, tables):
+    for module in (abilities, attempts, core, submits, tables):
         monkeypatch.setattr(module, "LARGE_TABLE", 5)
 
 
@@ -73,6 +101,25 @@ def test_the_jobs_of_a_core_and_those_that_a_peer_watches_go_on_in_parts(small):
         worker.says(WORK_COMPLETE, handle, b"")
         client.hears((WORK_COMPLETE, handle, b""))
     assert not jobs and not client.peer.watching and not function.uniques
+
+
+@pytest.mark.parametrize("keeps", ("f", "g"))
+def test_the_jobs_that_a_worker_runs_go_on_in_layers_and_go_back_in_their_order(small, keeps):
+    world = World()
+    client, worker, other = world.connects(), world.worker(b"f", b"g"), world.connects()
+    handles = [client.submits(b"f") for _ in range(20)]
+    assert [worker.grabs() for _ in handles] == handles and isinstance(worker.peer.running, LayeredTable)
+    worker.says(WORK_COMPLETE, handles[7], b"")
+    client.hears((WORK_COMPLETE, handles.pop(7), b""))
+    worker.says(CANT_DO, b"g" if keeps == "f" else b"f")
+    world.does_chores()
+    if keeps == "f":
+        worker.says(CANT_DO, b"g")
+        assert list(worker.peer.running) == handles and isinstance(worker.peer.running, LayeredTable)
+        worker.leaves()
+        world.does_chores()
+    other.says(CAN_DO, b"f")
+    assert [other.grabs() for _ in handles] == handles
 
 
 def test_what_a_peer_watches_that_joined_all_of_it_goes_on_in_parts(small):
