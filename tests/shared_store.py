@@ -1,7 +1,7 @@
 """A database of several servers in memory, with a clock of its own, and servers that share it, without sockets."""
 from gearman_std.core.handles import handle_number
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, place_of
-from gearman_std.core.ledger import ADD, CHANGE, FORGET, KEEP, REMOVE
+from gearman_std.core.ledger import ADD, CHANGE, FORGET, KEEP, ORDER, REMOVE, OrderRecord
 from gearman_std.errors import Deposed, StoreInUse
 from gearman_std.store.store import Neighbour, Store
 from gearman_std.store.storekeeper import StoreKeeper
@@ -25,6 +25,7 @@ class SharedDatabase:
         self.servers = {}  # Row by name
         self.jobs = {}     # by handle: the server's name and the record that adds the job
         self.results = {}  # the same of those that have ended
+        self.orders = {}   # by the server's name, that of the order, and the function: the value
 
     def handles_of(self, server):
         return {handle for handle, (name, _) in self.jobs.items() if name == server}
@@ -78,6 +79,8 @@ class SharedStore(Store):
                 + sorted((record for server, record in self.database.jobs.values() if server == name), key=place))
 
     def load_records(self):
+        yield [OrderRecord(ORDER, b"", name, function, value)
+               for (server, name, function), value in self.database.orders.items() if server == self.server]
         for record in self._order_of(self.server):
             yield [record._replace(position=record.position or place_of(handle_number(record.handle)))
                    if record.kind == ADD else record]
@@ -102,6 +105,10 @@ class SharedStore(Store):
             results[record.handle] = self.server, record
         elif record.kind == FORGET:
             results.pop(record.handle, None)
+        elif record.kind == ORDER:
+            self.database.orders.pop((self.server, record.name, record.function), None)
+            if record.value is not None:
+                self.database.orders[self.server, record.name, record.function] = record.value
         elif record.handle in jobs:
             new = {record.column: record.value} if record.kind == CHANGE else dict(record._asdict(), kind=ADD)
             jobs[record.handle] = self.server, jobs[record.handle][1]._replace(**new)
@@ -122,7 +129,13 @@ class SharedStore(Store):
         database, row = self.database, self.database.servers[name]
         if row.epoch != epoch or row.adopted_by or database.now - row.seen <= max(self.take_over, row.take_over):
             return False
-        self.adopted = self._order_of(name)
+        paused = {function for server, order, function in database.orders if (server, order) == (name, "pause")}
+        paused &= {record.function for server, record in database.jobs.values() if server == name}
+        pauses = [OrderRecord(ORDER, b"", "pause", function, b"") for function in sorted(paused)
+                  if (self.server, "pause", function) not in database.orders]
+        for record in pauses:
+            self._obey(record)
+        self.adopted = pauses + self._order_of(name)
         row.epoch, row.adopted_by, row.adopted_at = row.epoch + 1, self.server, database.now
         for table in (database.jobs, database.results):
             table.update({handle: (self.server, record) for handle, (server, record) in table.items() if server == name})
@@ -151,6 +164,8 @@ class SharedStore(Store):
         for table in (self.database.jobs, self.database.results):
             for handle in [handle for handle, (server, _) in table.items() if server == self.server]:
                 del table[handle]
+        for key in [key for key in self.database.orders if key[0] == self.server]:
+            del self.database.orders[key]
         for record in self.anew:
             self._obey(record)
         self.usable = True

@@ -13,14 +13,13 @@ from collections import deque, namedtuple
 from ..core.handles import handle_number
 from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
 from ..core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord
-from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import Deposed, StoreError, StoreInUse
 from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
 from .gearmand_queue import check_gearmand_columns, gearmand_job, records_of_gearmand
 from .neighbours import LOOKS_IN_TIME, look_interval
 from .records import LOAD_SIZE
-from .statements import Statements
+from .statements import OUTCOMES, Statements
 from .store import EVERY, Neighbour, Store
 
 TYPE_CHECKING = False
@@ -43,10 +42,10 @@ MAKING_ATTEMPTS = 3         # to make the tables, which another server may be ma
 _LOCK_CLASS = 0x47534a51    # what distinguishes our locks from those of other programs
 
 _STATES = frozenset(STORED_STATES)
-_OUTCOMES = frozenset((END_COMPLETED, END_FAILED, END_CANCELLED))
 
-# The transaction of this count has the jobs of a server and epoch taken over, if it is committed; what is then to be read.
-_Adoption = namedtuple("_Adoption", "batch name epoch pieces")
+# The transaction of this count has the jobs of a server and epoch taken over, if it is committed: pauses that came with them,
+# how to read them, and the handles of rows that were left where they are.
+_Adoption = namedtuple("_Adoption", "batch name epoch pauses pieces left")
 
 
 class DatabaseStore(Store):
@@ -87,7 +86,7 @@ class DatabaseStore(Store):
         self._interrupted = False
         self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
         self._result_keys = []          # type: List[Tuple[bytes, int]]
-        self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[bytes]]] # how to read what is not read of it
+        self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[Any]]] # how to read what is not read of it
         self._adoption = None           # type: Optional[_Adoption] # it has begun, and nobody was told yet how it ended
         self._begun_at = self._wrote_at = 0.0  # monotonic seconds: a transaction, and the end of the last one
         self._name_awaited = False      # another server had the name at an earlier look
@@ -102,8 +101,7 @@ class DatabaseStore(Store):
         self.jobs_read = 0
         try:
             try:
-                connection = self._connection = self._connection or self._connect()
-                self._look_around(connection)
+                connection = self._begin_to_open()
                 self._make_tables(connection)
                 self._claim(connection)
                 self._backend = str(connection.rows(self._dialect.backend)[0][0])
@@ -120,6 +118,19 @@ class DatabaseStore(Store):
             self.abandon()
             raise
         self._usable = True
+
+    def _begin_to_open(self) -> "DriverConnection":
+        """A connection to a database that is fit for jobs: that of `take`, unless it has broken meanwhile."""
+        if self._connection is not None:
+            try:
+                self._look_around(self._connection)
+                return self._connection
+            except self._database.errors as error:
+                _logger_database.debug("%s: %s", self.name, error)
+                self._disconnect()
+        self._connection = self._connect()
+        self._look_around(self._connection)
+        return self._connection
 
     def take(self) -> None:
         """As any Store.  A server of the same name has it; with `take_over`, if there was none, any other one that lives."""
@@ -309,7 +320,7 @@ class DatabaseStore(Store):
         """As any Store."""
         def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
             return connection.rows(self._statements.orders())
-        orders = [OrderRecord(ORDER, b"", *map(_plain_value, row)) for row in self._keep_trying(attempt)]
+        orders = list(map(_order_record, self._keep_trying(attempt)))
         for start in range(0, len(orders), LOAD_ROWS):
             yield orders[start:start + LOAD_ROWS]
         results, self._result_keys = self._result_keys, []
@@ -346,15 +357,16 @@ class DatabaseStore(Store):
 
     def _read(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]",
               record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
-        def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
-            return connection.rows(query(handles))
-        found = {record[1]: record for record in (
-            record_of(list(map(_plain_value, row)))
-            for row in self._keep_trying(attempt))}
+        found = {record[1]: record for record in map(record_of, self._rows(query, handles))}
         try:
             return [found[handle] for handle in handles]
         except KeyError as error:
             raise self.error("the job %s has gone while the jobs were read" % error) from None
+
+    def _rows(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]") -> "List[List[Any]]":
+        def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
+            return connection.rows(query(handles))
+        return [list(map(_plain_value, row)) for row in self._keep_trying(attempt)]
 
     def _job_record(self, row: "Sequence[Any]") -> AddRecord:
         if row[8] not in _STATES or row[5] not in PRIORITY_CLASSES:
@@ -362,7 +374,7 @@ class DatabaseStore(Store):
         return AddRecord(ADD, *row)
 
     def _kept_record(self, row: "Sequence[Any]") -> KeepRecord:
-        if row[3] not in _OUTCOMES:
+        if row[3] not in OUTCOMES:
             raise self.error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
         return KeepRecord(KEEP, *row)
 
@@ -521,13 +533,18 @@ class DatabaseStore(Store):
             self._adoption = None
             if not connection.rows(statements.silent(name, epoch, self.take_over)):
                 return
+            pauses = list(map(_order_record, connection.rows(statements.pauses(name))))
             pieces = []  # type: List[Any]
             for keys, query, record_of in ((statements.result_keys(name), statements.results_of, self._kept_record),
                                            (statements.job_keys(name), statements.jobs_of, self._job_record)):
                 pieces += [(query, record_of, some) for some in self._pieces(_keys(connection.rows(keys)))]
             for statement in statements.adopt(name):
                 connection.run(statement)
-            self._adoption = _Adoption(self._batch + 1, name, epoch, pieces)
+            for pause in pauses:
+                for statement in statements.order(pause.name, pause.function, pause.value):
+                    connection.run(statement)
+            left = [bytes(handle) for handle, in connection.rows(statements.left(name))]
+            self._adoption = _Adoption(self._batch + 1, name, epoch, pauses, pieces, left)
         try:
             self._transact(work, self.reserved, True)
         except BaseException:
@@ -537,17 +554,34 @@ class DatabaseStore(Store):
         adoption, self._adoption = self._adoption, None
         if adoption is None:
             return False
+        if adoption.left:
+            _logger_database.error("%s: %d rows of the server %s make no sense, and are left with it, such as that of job %s",
+                                   self.name, len(adoption.left), name, adoption.left[0].decode("latin-1"))
+        if adoption.pauses:
+            self._adopted.append((None, None, adoption.pauses))
         self._adopted.extend(adoption.pieces)
         return (adoption.name, adoption.epoch) == (name, epoch)
 
     def read_adopted(self) -> "List[Record]":
         """As any Store."""
-        if not self._adopted:
-            return []
-        query, record_of, some = self._adopted[0]
-        records = self._read(query, some, record_of)
-        self._adopted.popleft()
-        return records
+        while self._adopted:
+            query, record_of, some = self._adopted[0]
+            records = some if query is None else self._read_what_is_left(query, some, record_of)
+            self._adopted.popleft()
+            if records:
+                return records
+        return []
+
+    def _read_what_is_left(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]",
+                           record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
+        """As `_read`, but without rows that somebody has deleted or spoilt, which harm no others."""
+        found = {}  # type: Dict[bytes, Any]
+        for row in self._rows(query, handles):
+            try:
+                found[row[0]] = record_of(row)
+            except StoreError as error:
+                _logger_database.error("%s, and is left in the store", error)
+        return [found[handle] for handle in handles if handle in found]
 
     # ------------------------------------------------------------------------------------------------------- written anew
 
@@ -596,16 +630,12 @@ class DatabaseStore(Store):
 
     def prove_room(self, size: int) -> None:
         """As any Store: so many bytes are written, and then taken back."""
-        self.transact([], self.reserved)
-        connection = self._connection
-        assert connection is not None
-        try:
-            connection.run("BEGIN")
+        def work(connection: "DriverConnection") -> None:
+            connection.run("SAVEPOINT room")
             connection.run(self._statements.fill(min(size, LARGEST_PROOF, self.most_bytes)))
-            connection.run("ROLLBACK")
-        except self._database.errors as error:
-            self._roll_back(error)
-            raise self._failure(error) from None
+            connection.run("ROLLBACK TO SAVEPOINT room")
+        # Our row is locked meanwhile, so that nobody takes us for dead if it takes long.
+        self._transact(work, self.reserved, True)
 
     # ------------------------------------------------------------------------------------------------------------ the end
 
@@ -631,6 +661,10 @@ def _is_name(text: str) -> bool:
 def _plain_value(value: "Any") -> "Any":
     """A value as drivers hand it out, of whom some have views of bytes."""
     return bytes(value) if isinstance(value, (memoryview, bytearray)) else value
+
+
+def _order_record(row: "Sequence[Any]") -> OrderRecord:
+    return OrderRecord(ORDER, b"", *map(_plain_value, row))
 
 
 def _keys(rows: "Iterable[Sequence[Any]]") -> "List[Tuple[bytes, int]]":

@@ -2,6 +2,7 @@
 
 They are made as the DB-API says, and are imported when a store is opened that needs one.
 """
+import logging
 import os
 from importlib import import_module
 
@@ -10,6 +11,8 @@ from ..errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+_logger_drivers = logging.getLogger("gearman_std.store")
 
 CONNECT_TIME = 5   # seconds for making a connection, unless the user says otherwise
 ANSWER_TIME = 30   # seconds after which a database that has not acknowledged what was sent to it counts as gone
@@ -53,7 +56,17 @@ class DriverConnection:
 
     def close(self) -> None:
         """Close it, whatever state it is in."""
-        self._connection.close()
+        # Those of a connection that broke, pg8000 leaves to the garbage collector.
+        left = [getattr(self._connection, name, None) for name in ("_sock", "_usock")]
+        try:
+            self._connection.close()
+        finally:
+            for thing in left:
+                if thing is not None:
+                    try:
+                        thing.close()
+                    except OSError as error:  # what was still to be sent goes nowhere
+                        _logger_drivers.debug("closing a connection: %s", error)
 
 
 class Database:

@@ -4,8 +4,9 @@ Nobody's clock but the database's is believed: a server is silent since it wrote
 """
 import logging
 
-from ..core.ledger import KeepRecord
+from ..core.ledger import KeepRecord, OrderRecord
 from ..core.results import restore_end
+from ..core.standing import restore_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class Lookout:
             try:
                 if isinstance(record, KeepRecord):
                     restore_end(core, record)
+                elif isinstance(record, OrderRecord):
+                    restore_order(core, record)
+                    _logger_watch.error("the function %s is paused, as it was at the server %s",
+                                        record.function.decode("utf-8", "backslashreplace"), self.adopting)
                 elif core.adopt(record) is not None:
                     self._taken += 1
             except ValueError as mistake:

@@ -3,8 +3,10 @@ import os
 from binascii import crc32
 
 from ..core.handles import handle_number
-from ..core.jobs import DELAYED, HELD, WAITING, place_of
+from ..core.jobs import DELAYED, HELD, PRIORITY_CLASSES, STORED_STATES, WAITING, place_of
 from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord
+from ..core.standing import PAUSE
+from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from .dialects import JOBS_TABLE, META_TABLE, ORDERS_TABLE, RESULTS_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES
 
 TYPE_CHECKING = False
@@ -19,6 +21,10 @@ MOST_HANDLES = (1 << 63) - 1
 MOST_ERROR = 1 << 16      # bytes of what an attempt ended with that are stored
 _JOB = ("handle, function_name, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
         "position")
+OUTCOMES = END_COMPLETED, END_FAILED, END_CANCELLED
+# What is so of each row that makes sense.
+_SENSIBLE = {JOBS_TABLE: "state IN ('%s') AND priority IN %s" % ("', '".join(STORED_STATES), PRIORITY_CLASSES),
+             RESULTS_TABLE: "outcome IN ('%s')" % "', '".join(OUTCOMES)}
 _RESULT = "handle, function_name, unique_key, outcome, ended, waited, ran, attempts, text, data, result"
 
 
@@ -133,26 +139,41 @@ class Statements:
                           other=other, epoch=epoch, after=after)
 
     def adopt(self, other: str) -> "List[str]":
-        """End the epoch of another server, and have its jobs."""
+        """End the epoch of another server, and have its jobs, and how jobs ended, but for rows that make no sense."""
         return [self._text(text, other=other) for text in (
             "UPDATE {servers} SET epoch = epoch + 1, adopted_by = '{server}', adopted_at = {clock} WHERE name = '{other}'",
-            "UPDATE {jobs} SET server = '{server}' WHERE server = '{other}'",
-            "UPDATE {results} SET server = '{server}' WHERE server = '{other}'")]
+            "UPDATE {jobs} SET server = '{server}' WHERE server = '{other}' AND " + _SENSIBLE[JOBS_TABLE],
+            "UPDATE {results} SET server = '{server}' WHERE server = '{other}' AND " + _SENSIBLE[RESULTS_TABLE])]
+
+    def left(self, other: str) -> str:
+        """The handles of rows that another server still has."""
+        return self._text("SELECT handle FROM {jobs} WHERE server = '{other}' UNION ALL "
+                          "SELECT handle FROM {results} WHERE server = '{other}'", other=other)
+
+    def pauses(self, other: str) -> str:
+        """The pauses that stand at another server, of functions of which it has jobs, and not here: with the columns of an
+        OrderRecord."""
+        return self._text("SELECT name, function_name, value FROM {orders} AS theirs WHERE server = '{other}' AND "
+                          "name = '{pause}' AND EXISTS (SELECT 1 FROM {jobs} AS jobs WHERE jobs.server = '{other}' AND "
+                          "jobs.function_name = theirs.function_name) AND NOT EXISTS (SELECT 1 FROM {orders} AS ours WHERE "
+                          "ours.server = '{server}' AND ours.name = '{pause}' AND ours.function_name = theirs.function_name)",
+                          other=other, pause=PAUSE)
 
     # ------------------------------------------------------------------------------------------------------------- reading
 
-    def job_keys(self, owner: str = "") -> str:
-        """The handles of this server's jobs, or of another one's, in the order in which they are restored, each with the bytes
-        of its workload."""
-        return self._text("SELECT handle, octet_length(workload) FROM {jobs} WHERE server = '{owner}' ORDER BY "
+    def job_keys(self, other: str = "") -> str:
+        """The handles of this server's jobs, or of those of another one that make sense, in the order in which they are
+        restored, each with the bytes of its workload."""
+        return self._text("SELECT handle, octet_length(workload) FROM {jobs} WHERE server = '{owner}'{which} ORDER BY "
                           "CASE state WHEN '{delayed}' THEN 1 WHEN '{held}' THEN 2 ELSE 0 END, "
                           "CASE state WHEN '{delayed}' THEN due ELSE 0 END, position, handle", delayed=DELAYED, held=HELD,
-                          owner=owner or self._server)
+                          owner=other or self._server, which=" AND " + _SENSIBLE[JOBS_TABLE] if other else "")
 
-    def result_keys(self, owner: str = "") -> str:
+    def result_keys(self, other: str = "") -> str:
         """The same for how jobs have ended."""
         return self._text("SELECT handle, coalesce(octet_length(data), 0) + coalesce(octet_length(result), 0) FROM {results} "
-                          "WHERE server = '{owner}' ORDER BY ended, handle", owner=owner or self._server)
+                          "WHERE server = '{owner}'{which} ORDER BY ended, handle", owner=other or self._server,
+                          which=" AND " + _SENSIBLE[RESULTS_TABLE] if other else "")
 
     def jobs_of(self, handles: "Iterable[bytes]") -> str:
         """These jobs, in any order, with the columns of an AddRecord."""
@@ -204,7 +225,7 @@ class Statements:
         """The orders of this server that stand, with the columns of an OrderRecord."""
         return self._text("SELECT name, function_name, value FROM {orders} WHERE server = '{server}'")
 
-    def _order(self, name: str, function: bytes, value: "Optional[bytes]") -> "Iterator[str]":
+    def order(self, name: str, function: bytes, value: "Optional[bytes]") -> "Iterator[str]":
         """An order stands with this value, or no longer."""
         written = self._value % function.hex()
         yield self._text("DELETE FROM {orders} WHERE server = '{server}' AND name = '{name}' AND function_name = {function}",
@@ -222,7 +243,7 @@ class Statements:
             yield from self._remove(RESULTS_TABLE, merged.forgotten)
         yield from self._add(JOBS_TABLE, map(self._row_of_job, merged.added.values()))
         for (name, function), value in merged.orders.items():
-            yield from self._order(name, function, value)
+            yield from self.order(name, function, value)
         yield from self._add(RESULTS_TABLE, map(self._row_of_result, merged.kept.values()))
         yield from self._update(merged.updated.values())
         for handle, changes in merged.changed.items():

@@ -155,6 +155,7 @@ class Store:
     def adopt(self, name: str, epoch: int) -> bool:
         """Have the jobs of another server, and how its jobs have ended, as this server's, all or none, and end its epoch.
 
+        Where it has paused a function of which it has jobs, that pause stands here from then on, too; its other orders do not.
         Returns False if it has been heard of meanwhile, if another server was faster, or if it cannot be told at present.
         After an error that leaves the store `uncertain`, it is called again, before the store is written anew or another server
         is adopted, and returns True also if that was done by the call before.
@@ -162,7 +163,8 @@ class Store:
         raise NotImplementedError
 
     def read_adopted(self) -> "List[Record]":
-        """The next of these, in the order of `load_records`, or none if that was all; after an error, the same come again."""
+        """The next of these, pauses before all others, in the order of `load_records`, or none if that was all; after an error,
+        the same come again."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------------- written anew

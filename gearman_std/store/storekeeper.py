@@ -52,6 +52,8 @@ class StoreKeeper:
     """
 
     def __init__(self, core: "Core", store: "Store", clock: "Callable[[], float]" = time.monotonic) -> None:
+        if store.take_over and store.durability == EXIT:
+            raise ValueError("a store with take_over cannot have the durability exit: there would be nothing to be taken over")
         self.complete = True            # what was to be written at the end was written
         self._core = core
         self._store = store

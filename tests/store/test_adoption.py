@@ -6,7 +6,7 @@ import pytest
 
 from databases import INSTALLED, Breaking
 from gearman_std.core.jobs import DELAYED, HELD, SET_ASIDE, WAITING
-from gearman_std.core.ledger import ADD, KEEP, AddRecord, KeepRecord, RemoveRecord
+from gearman_std.core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord, RemoveRecord
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store import database as database_module
@@ -116,6 +116,56 @@ def test_jobs_and_ends_are_taken_over_in_one_go_and_read_in_their_order(opened, 
     assert seen(again, "two").adopted_by == "one"
     three.close(9)
     assert opened("three").jobs_stored == 1
+
+
+def order(name, function):
+    return OrderRecord(ORDER, b"", name, function, b"1 2 3" if name == "maxqueue" else b"")
+
+
+def test_of_functions_with_jobs_pauses_are_taken_over_first(opened, silence):
+    one, two = opened("one"), opened("two")
+    jobs = [add(1), add(2)._replace(function=b"g\0'"), add(3)._replace(function=b"both")]
+    theirs = [order("pause", b"g\0'"), order("pause", b"both"), order("pause", b"without jobs"), order("maxqueue", b"f"),
+              order("create", b"f"), order("drain", b"")]
+    two.write(jobs + theirs, 9)
+    one.write([order("pause", b"both"), order("create", b"f")], 9)
+    silence("two")
+    assert one.adopt("two", 1)
+    assert one.read_adopted() == [order("pause", b"g\0'")] and all_of(one) == [[job.handle for job in jobs]]
+    one.close(9)
+    assert sorted(next(opened("one").load_records())) == sorted([
+        order("create", b"f"), order("pause", b"both"), order("pause", b"g\0'")])
+    assert sorted(next(opened("two").load_records())) == sorted(theirs), "they stand where they were given"
+
+
+def test_rows_that_make_no_sense_are_left_and_told_of_and_all_others_are_taken_over(opened, home, silence, caplog):
+    """Nor do they keep the heir from starting again."""
+    one, two = opened("one"), opened("two")
+    end = KeepRecord(KEEP, b"H:x:8", b"f", b"", END_FAILED, 6.25, 1.5, 2.5, 1, b"why", None, None)
+    two.write([add(number) for number in range(1, 5)] + [end, end._replace(handle=b"H:x:9")], 9)
+    home.run("UPDATE gearman_std_jobs SET state = 'sleeping' WHERE position = 2",
+             "UPDATE gearman_std_jobs SET priority = 7 WHERE position = 3",
+             "UPDATE gearman_std_results SET outcome = 'unclear' WHERE handle = " + home.dialect.value % b"H:x:9".hex())
+    silence("two")
+    assert one.adopt("two", 1)
+    assert all_of(one) == [[b"H:x:8"], [b"H:x:1", b"H:x:4"]]
+    said = [record.getMessage() for record in caplog.records if "no sense" in record.getMessage()]
+    assert len(said) == 1
+    assert ": 3 rows of the server two make no sense, and are left with it, such as that of job H:x:" in said[0]
+    one.close(9)
+    assert len(sum(opened("one").load_records(), [])) == 3
+
+
+def test_a_row_that_is_spoilt_or_gone_before_it_is_read_is_left(opened, home, silence, caplog, monkeypatch):
+    monkeypatch.setattr(database_module, "LOAD_ROWS", 2)
+    one, two = opened("one"), opened("two")
+    two.write([add(number) for number in range(1, 6)], 9)
+    silence("two")
+    assert one.adopt("two", 1)
+    home.run("UPDATE gearman_std_jobs SET state = 'sleeping' WHERE position = 1",
+             "DELETE FROM gearman_std_jobs WHERE position IN (3, 4)")
+    assert all_of(one) == [[b"H:x:2"], [b"H:x:5"]]
+    assert sum("the row of job H:x:1 makes no sense, and is left" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_one_that_is_deposed_writes_nothing_more(opened, silence):
@@ -267,6 +317,24 @@ def test_a_transaction_that_takes_long_shows_at_its_end_that_the_server_lives(op
     work(two._connection)
     two.end_anew()
     assert not one.adopt("two", 1) and seen(one, "two").silent < AFTER
+
+
+def test_who_looks_for_room_for_long_lives(opened, home):
+    """As where the way to the database is slow."""
+    now = [0.0]
+    one, two = opened("one"), opened("two", clock=lambda: now[0])
+    prove, fill, outcomes = two._statements.prove, two._statements.fill, []
+    two._statements.prove = lambda *arguments: prove(*arguments).replace(
+        "seen = %s," % home.dialect.clock, "seen = %s - 51," % home.dialect.clock)
+
+    def fill_slowly(size):
+        now[0] += AFTER
+        outcomes.append(one.adopt("two", 1))
+        return fill(size)
+    two._statements.fill = fill_slowly
+    two.prove_room(1000)
+    assert outcomes == [False] and not one.adopt("two", 1)
+    assert home.rows("SELECT count(*) FROM gearman_std_jobs") == [(0,)]
 
 
 def test_a_standby_waits_for_its_name(opened, home, silence):

@@ -1,5 +1,6 @@
 """A store in a real database: what it keeps, whose it is, what it does when the connection breaks, and starts in vain."""
 import itertools
+import socket
 
 import pytest
 
@@ -292,6 +293,34 @@ def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committ
     assert not store.uncertain
     assert home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
     assert again(home, store) == [add(2)]
+
+
+def test_a_connection_that_breaks_between_two_steps_of_a_start_is_made_again(home):
+    """As MySQL ends one that is idle, and as any database does that is started again."""
+    store = home.store(take_over=5.0)
+    store.take()
+    backend = str(store._connection.rows(home.place.dialect.backend)[0][0])
+    home.run(home.place.dialect.end_backend.format(backend))
+    store.open(b"H:x", 9.0)
+    store.write([add(1)], 1)
+    assert again(home, store) == [add(1)]
+
+
+def test_of_a_connection_that_broke_nothing_is_left_open(each_home):
+    """pg8000 would leave it to the garbage collector."""
+    database = each_home.place.database()
+    connection = database.connect()
+    things = [thing for thing in (getattr(connection._connection, name, None) for name in ("_usock", "_sock"))
+              if thing is not None]
+    for thing in things:
+        if hasattr(thing, "shutdown"):
+            thing.shutdown(socket.SHUT_RDWR)
+    try:
+        connection.close()
+    except database.errors as error:
+        assert "network" in str(error)
+    for thing in things:
+        assert thing.fileno() == -1 if hasattr(thing, "shutdown") else thing.closed
 
 
 def test_if_the_database_is_away_before_the_end_nothing_was_written_for_sure(home):

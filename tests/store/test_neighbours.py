@@ -7,12 +7,14 @@ import sys
 import pytest
 
 from core_world import packets_of
+from gearman_std.core.core import Core
 from gearman_std.core.facts import server_facts
 from gearman_std.core.jobs import REPLACE, FunctionPolicy
+from gearman_std.store.storekeeper import StoreKeeper
 from gearman_std.web.metrics import _families
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, WORK_COMPLETE, PacketReader, pack_request)
-from shared_store import SharedDatabase, SharedWorld, pass_time
+from shared_store import SharedDatabase, SharedStore, SharedWorld, pass_time
 from store_world import Stepped
 
 
@@ -57,6 +59,32 @@ def test_the_jobs_of_a_silent_server_are_taken_over_in_time(database, caplog):
     assert one.core.counters["jobs_adopted"] == 8 and len(caplog.records) == 2
 
 
+def test_a_function_that_was_paused_is_so_at_the_heir_when_its_jobs_are_taken_over(database, caplog):
+    """No other order, and only if there are such jobs; that is so over restarts, and the pause at its own server stands."""
+    one, two = start(database, "one", "two")
+    admin, other = two.connects(), one.connects()
+    handles = [two.connects().submits_bg(function) for function in (b"f", b"h", b"f")]
+    for line in (b"create function i", b"create function g", b"pause function f", b"pause function g", b"maxqueue h 7",
+                 b"drain on"):
+        assert admin.asks(line).startswith(b"OK"), line
+    own = other.submits_bg(b"g")
+    two.sleeps = True
+    pass_time(database, [one, two], 7)
+    worker = one.worker(b"f", b"g", b"h", b"i")
+    assert {worker.grabs() for _ in range(3)} == {own, handles[1], None}
+    assert not (one.core.draining or one.core.registry.max_queues or one.core.functions[b"i"].kept)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("the function f is paused, as it was at the server two") == 1
+    one.store.abandon()
+    database.now += 60
+    again, back = start(database, "one", "two")
+    assert [name for name, function in again.core.functions.items() if function.paused] == [b"f"]
+    assert {name for name, function in back.core.functions.items() if function.paused} == {b"f", b"g"} and back.core.draining
+    worker, admin = again.worker(b"f"), again.connects()
+    assert worker.grabs() is None and admin.asks(b"resume function f") == b"OK\r\n"
+    assert [worker.grabs(), worker.grabs(), worker.grabs()] == [handles[0], handles[2], None]
+
+
 def test_one_that_wakes_up_after_that_says_nothing_more(database):
     one, two = start(database, "one", "two")
     client, worker, watching = two.connects(), two.worker(b"f"), two.connects()
@@ -94,6 +122,12 @@ def test_of_several_exactly_one_takes_over(database):
     heir.sleeps = True
     pass_time(database, worlds, 7)
     assert sorted(len(world.core.jobs) for world in worlds[1:] if world is not heir) == [0, 5], "and so on"
+
+
+def test_what_is_in_memory_alone_cannot_be_taken_over(database):
+    with pytest.raises(ValueError, match="take_over cannot have the durability exit"):
+        StoreKeeper(Core(b"H:x"), SharedStore(database, "one", 5.0, durability="exit"))
+    assert StoreKeeper(Core(b"H:x"), SharedStore(database, "one", 0.0, durability="exit"))
 
 
 def test_one_faster_is_not_disturbed(database):
