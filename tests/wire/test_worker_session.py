@@ -7,7 +7,7 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ
                                        NO_JOB, NOOP, OPTION_REQ, OPTION_RES, PRE_SLEEP, RESPONSE_MAGIC, SET_CLIENT_ID,
                                        TOO_FEW_ARGUMENTS, TOO_LARGE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
                                        WORK_STATUS, WORK_WARNING, WRONG_MAGIC, PacketReader, pack_request)
-from gearman_std.wire.worker_session import (RETIRING, SESSION_ARROWS, SESSION_ASLEEP, SESSION_AWAKE, SESSION_STATES,
+from gearman_std.wire.worker_session import (DRY, RETIRING, SESSION_ARROWS, SESSION_ASLEEP, SESSION_AWAKE, SESSION_STATES,
                                              Assignment, WorkerSession)
 
 from states import drawn
@@ -299,6 +299,120 @@ def test_what_else_is_too_large_is_a_protocol_error(story, packet):
 def test_what_makes_no_sense_is_a_protocol_error(story, packet):
     with pytest.raises(ProtocolError):
         story.gets(*packet)
+
+
+def test_a_packet_that_answers_nothing_is_a_protocol_error(story):
+    """An echo before the farewell, and a second answer about the option; the first may come at any time."""
+    for packet in ((ECHO_RES, b"bye"), (OPTION_RES, EXCEPTION_ENDS_JOB), (JOB_CREATED, b"H:1")):
+        with pytest.raises(ProtocolError):
+            story.gets(*packet)
+    early = Story(knows_option=False)
+    early.sends((CAN_DO, b"f"))
+    with pytest.raises(ProtocolError):
+        early.gets(JOB_CREATED, b"H:1")
+    assert early.gets(OPTION_RES, EXCEPTION_ENDS_JOB) is None
+    early.session.farewell()
+    early.sends((ECHO_REQ, b"bye"))
+    with pytest.raises(ProtocolError):
+        early.gets(JOB_CREATED, b"H:1")
+
+
+@pytest.mark.parametrize("answer", [(NO_JOB,), (JOB_ASSIGN, b"H:1", b"f", b"")])
+def test_any_answer_tells_that_the_server_knows_the_grab(story, answer):
+    session = story.session
+    session.grab()
+    assert not session.confirmed
+    story.gets(*answer)
+    assert session.confirmed
+    session.outgoing.clear()
+
+
+def test_it_is_busy_while_an_answer_or_the_end_of_a_job_is_outstanding(story):
+    session = story.session
+    assert not session.busy
+    session.grab()
+    assert session.busy
+    job = story.gets(JOB_ASSIGN, b"H:1", b"f", b"")
+    assert session.busy
+    session.exception(job, b"why")
+    assert not session.busy
+    session.outgoing.clear()
+
+
+def test_all_jobs_of_a_function_have_to_end_before_it_is_withdrawn(story):
+    session = story.session
+    jobs = []
+    for handle in (b"H:1", b"H:2", b"H:3"):
+        session.grab()
+        jobs.append(story.gets(JOB_ASSIGN, handle, b"f", b""))
+    session.outgoing.clear()
+    session.withdraw([b"f"])
+    session.fail(jobs[0])
+    session.fail(jobs[1])
+    story.sends((WORK_FAIL, b"H:1"), (WORK_FAIL, b"H:2"))
+    session.fail(jobs[2])
+    story.sends((WORK_FAIL, b"H:3"), (CANT_DO, b"f"))
+    assert not session.busy
+
+
+def test_a_job_does_not_make_it_ask_again_while_another_answer_is_missing_after_there_was_no_job(proven):
+    session = proven.session
+    session.grab()
+    proven.gets(JOB_ASSIGN, b"H:2", b"f", b"")
+    for _ in range(3):
+        session.grab()
+    proven.gets(NO_JOB)
+    proven.gets(JOB_ASSIGN, b"H:3", b"f", b"")
+    assert session.grabs == 1 and session.state is DRY
+    proven.gets(JOB_ASSIGN, b"H:4", b"f", b"")
+    assert session.state is SESSION_AWAKE
+    session.outgoing.clear()
+
+
+def test_an_error_about_something_else_is_no_answer_about_the_option():
+    story = Story(knows_option=False)
+    story.sends((CAN_DO, b"f"))
+    assert isinstance(story.gets(ERROR, b"TOO_MANY", b"functions"), ServerError)
+    assert story.gets(ERROR, b"UNKNOWN_OPTION", b"what") is None
+
+
+def test_a_function_without_jobs_is_withdrawn_at_once():
+    story = Story([(b"f", 0), (b"g", 0)])
+    story.sends((CAN_DO, b"f"), (CAN_DO, b"g"))
+    story.session.withdraw([b"f"])
+    story.sends((CANT_DO, b"f"))
+    assert story.session.can_grab, "for jobs of the other"
+
+
+def test_a_function_is_withdrawn_when_the_open_grab_has_its_answer():
+    """Until then no more are sent, which could bring more of its jobs."""
+    story = Story([(b"f", 0), (b"g", 0)])
+    story.sends((CAN_DO, b"f"), (CAN_DO, b"g"))
+    session = story.session
+    session.grab()
+    story.gets(JOB_ASSIGN, b"H:1", b"g", b"")  # from now on two grabs may be open
+    session.grab()
+    session.outgoing.clear()
+    session.withdraw([b"f"])
+    story.sends()
+    assert session.grabs == 1 and not session.can_grab
+    story.gets(JOB_ASSIGN, b"H:2", b"g", b"")
+    story.sends((CANT_DO, b"f"))
+    assert session.can_grab
+
+
+def test_a_function_that_is_registered_again_before_its_jobs_have_ended_stays(proven):
+    session = proven.session
+    session.withdraw([b"f"])
+    session.can_do(b"f")
+    session.complete(proven.job, b"")
+    proven.sends((CAN_DO, b"f"), (WORK_COMPLETE, b"H:1", b""))
+    assert session.can_grab
+
+
+def test_a_server_that_does_not_understand_something_else_is_not_asked_anew(story):
+    error = story.gets(ERROR, b"UNKNOWN_COMMAND", b"what")
+    assert isinstance(error, ServerError) and story.session.grab_type == GRAB_JOB_ALL and not story.session.grabs
 
 
 def test_repr_tells_the_state(proven):

@@ -325,6 +325,15 @@ def test_a_sleeper_asks_unbidden_in_the_end(scene):
     assert scene.check(100.0 + SLEEP_TIMEOUT) == [] and link.session.can_grab
 
 
+def test_a_server_that_does_not_take_what_is_sent_is_given_up(scene):
+    link = scene.arrive()
+    link.connection.slow = True
+    link.connection.put(b"\0REQ\0\0\0\x09\0\0\0\0")
+    assert scene.check(100.0 + ANSWER_TIMEOUT - 0.001) == [100.0 + ANSWER_TIMEOUT]
+    scene.check(100.0 + ANSWER_TIMEOUT)
+    assert link.lost and scene.take() == ["dropped", ("a", CUT, UP, DOUBTFUL, "a:4730 did not answer")]
+
+
 def test_one_that_rests_is_looked_at_again_when_it_has_rested(scene):
     link = scene.arrive()
     assert scene.check(100.0) == []
