@@ -1,4 +1,5 @@
 """What the tests share: the project's root, programs that may be missing, and processes that end with the test."""
+import gc
 import logging
 import os
 import random
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(config, items):
         places = {path: place for place, path in enumerate(chance.sample(files, len(files)))}
         chance.shuffle(items)
         items.sort(key=lambda item: places[item.fspath])
+
+
+def pytest_collection_finish():
+    """What is there now stays till the end; who looks for garbage during a test need not look at all of it again and again."""
+    if hasattr(gc, "freeze"):  # Python 3.7
+        gc.freeze()
 
 
 def pytest_runtest_teardown():
