@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List, Optional
+    from typing import Any, Iterable, Iterator, List, Optional
     from .jobs import Job
 
 CHAIN_STEP = 64  # jobs that a walk hands out at once
@@ -40,6 +40,15 @@ class Chain:
     def add(self, job: "Any") -> None:
         """Put a job behind all others."""
         _tie(job, self.end)
+
+    def extend(self, jobs: "Iterable[Any]") -> None:
+        """Put jobs behind all others, in their order."""
+        last = self.end.earlier
+        for job in jobs:
+            job.earlier = last
+            last.later = last = job
+        last.later = self.end
+        self.end.earlier = last
 
     def walk(self, after: "Optional[Job]" = None) -> "Iterator[List[Job]]":
         """The jobs that were there when the walk began, some at a time, without those that have gone before their turn; with

@@ -36,7 +36,7 @@ from .rights import ALL_RIGHTS
 from .standing import standing_orders
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
-from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job
+from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job, restore_jobs
 from .tables import LARGE_TABLE, in_parts
 from .transitions import end_in_vain
 from .turns import NO_PACKETS, STEP
@@ -179,6 +179,10 @@ class Core(CoreState):
     def restore(self, record: "AddRecord") -> "Job":
         """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
         return restore_job(self, record)
+
+    def restore_all(self, records: "Iterable[AddRecord]") -> None:
+        """The same for many, quickly; the error names the job."""
+        restore_jobs(self, records)
 
     def adopt(self, record: "AddRecord") -> "Optional[Job]":
         """Take in a job that another server had, in the order of its store, while this one runs; None if it is here already.

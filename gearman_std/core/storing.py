@@ -1,17 +1,56 @@
 """Background jobs and their store: what a start, or a take-over, takes in; what waits for the disk, or is refused by it."""
 from ..schedule import Schedule
 from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
+from .tables import grown
 from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
 from .uniques import last_equal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, List, Optional
+    from typing import Iterable, Iterator, List, Optional
     from ..wire.protocol import Data
     from .ledger import AddRecord
     from .state import CoreState
 
 STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
+
+
+def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
+    """Take in jobs from the store, in its order.  Raises ValueError, which names the job, if a schedule is not valid."""
+    functions, ledger, uniques, now, wall = core.functions, core.ledger, core.uniques, core.now, core.wall
+    usual = []  # type: List[Job]
+    for record in records:
+        _, handle, name, unique, workload, reducer, priority, due, attempts, state, error, schedule, created, position = record
+        if state != WAITING or reducer is not None or schedule is not None or due or error:
+            _list_usual(core, usual)  # so that all are listed in their order
+            usual = []
+            try:
+                restore_job(core, record)
+            except ValueError as mistake:
+                raise ValueError("job %s: %s" % (handle.decode("latin-1"), mistake)) from None
+            continue
+        # What `restore_job` does with a usual job (benchmark: start).
+        function = functions.get(name) or core.add_function(name)
+        job = Job(handle, function, unique, workload, priority, True, now - (wall - created) if created < wall else now)
+        job.attempts = attempts
+        job.position = position
+        if position > ledger.position:
+            ledger.position = position
+        usual.append(job)
+        function.push_restored(job)
+        if unique:
+            uniques.add(job)
+        if function.ability_sets:
+            core.roster.wake(function, now)
+    _list_usual(core, usual)
+
+
+def _list_usual(core: "CoreState", jobs: "List[Job]") -> None:
+    """What `list_job` and `take_back` do with jobs that do not recur."""
+    core.size += sum([len(job.workload) for job in jobs])
+    core.jobs.update([(job.handle, job) for job in jobs])
+    core.jobs = grown(core.jobs)
+    core.job_chain.extend(jobs)
 
 
 def restore_job(core: "CoreState", record: "AddRecord") -> Job:

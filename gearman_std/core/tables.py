@@ -86,6 +86,14 @@ class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
             self._last = _PARTS - 1
         part[key] = value
 
+    def update(self, pairs: "Any") -> None:  # type: ignore[override]
+        """As that of a dict, of pairs alone."""
+        parts, first = self._parts, self._first
+        for key, value in pairs:
+            (first if key in first else parts[hash(key) % _PARTS])[key] = value
+        self._later = sum(map(len, parts))
+        self._last = _PARTS - 1
+
     def __delitem__(self, key: "Any") -> None:
         part = self._parts[hash(key) % _PARTS]
         if key in part:

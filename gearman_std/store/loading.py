@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
-    from ..core.ledger import Record
+    from ..core.ledger import AddRecord, Record
     from .store import Store
 
 _logger_loading = logging.getLogger("gearman_std.store")
@@ -104,8 +104,11 @@ class Loading:
             if standing:
                 _logger_loading.warning("as ordered before: %s", standing)
             return True
-        for record in some:
-            self._restore(record)
+        if some and some[0].kind == ADD:  # and so are all that come after it
+            self._restore_jobs(some)
+        else:
+            for record in some:
+                self._restore(record)
         return False
 
     def give_up(self) -> None:
@@ -121,6 +124,12 @@ class Loading:
                 self._thread.join(0.02)
             if time.monotonic() >= end:
                 return
+
+    def _restore_jobs(self, records: "List[AddRecord]") -> None:
+        try:
+            self._core.restore_all(records)
+        except ValueError as mistake:
+            raise self._store.error(mistake) from None
 
     def _restore(self, record: "Record") -> None:
         kind = record.kind

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 PIECE = 4 << 20        # bytes that are written in one go while others wait
 ROW_SIZE = 200         # bytes of a row besides its workload, about
-LOAD_STEP, LOAD_SIZE = 64, 1 << 20  # jobs, and bytes, about, that are loaded at once
+LOAD_STEP, LOAD_SIZE = 256, 1 << 20  # jobs, and bytes, about, that are loaded at once
 
 
 def time_to_write(record: "Record") -> int:

@@ -66,8 +66,8 @@ MIGRATIONS = (
 
 _BYTES, _PERHAPS, _WHOLE, _REAL = (bytes,), (bytes, type(None)), (int,), (float,)
 # What the columns of a row of jobs, and of results, may be, in the order in which they are read.
-JOB_KINDS = frozenset(product(_BYTES, _BYTES, _BYTES, _BYTES, _PERHAPS, _WHOLE, _REAL, _WHOLE, _BYTES, _BYTES, _PERHAPS, _REAL,
-                              _WHOLE, _WHOLE))
+JOB_KINDS = frozenset(product(_BYTES, _BYTES, _BYTES, _BYTES, _WHOLE, _REAL, _WHOLE, _WHOLE, _PERHAPS, _REAL, _WHOLE, _BYTES,
+                              _BYTES, _PERHAPS))
 END_KINDS = frozenset(product(_BYTES, _BYTES, _BYTES, _BYTES, _REAL, _REAL, _REAL, _WHOLE, _BYTES, _PERHAPS, _PERHAPS, _WHOLE))
 
 

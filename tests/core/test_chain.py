@@ -34,6 +34,18 @@ def test_a_walk_finds_all_in_the_order_of_adding_some_at_a_time(chain, count):
     assert all(len(some) <= CHAIN_STEP for some in chain.walk())
 
 
+@pytest.mark.parametrize("count", (0, 1, 5))
+def test_many_are_added_behind_the_others_in_their_order(chain, count):
+    jobs = full(chain, 3) + make_jobs(count)
+    chain.extend(jobs[3:])
+    assert walked(chain.walk()) == jobs
+    chain.extend(jobs[:0])
+    jobs += full(chain, 2)
+    for job in jobs[::2]:
+        untie(job)
+    assert walked(chain.walk()) == jobs[1::2]
+
+
 def test_what_is_added_during_a_walk_is_not_in_it_and_what_goes_is_left_out(chain):
     jobs = full(chain, 4 * CHAIN_STEP)
     walk = chain.walk()

@@ -16,7 +16,7 @@ def test_it_does_what_a_dict_does():
     table, model = in_parts({number: number for number in range(50)}), {number: number for number in range(50)}
     for step in range(20000):
         key = chance.randrange(600)
-        what = chance.randrange(6)
+        what = chance.randrange(7)
         if what < 2:
             table[key] = model[key] = step
         elif what == 2:
@@ -26,6 +26,9 @@ def test_it_does_what_a_dict_does():
         elif what == 4 and model:
             key, value = table.popitem()
             assert model.pop(key) == value
+        elif what == 5:
+            for one in (table, model):
+                one.update([(key, step), (key + 300, -step), (key + 300, step)])
         assert table.get(key) == model.get(key) and (key in table) == (key in model) and len(table) == len(model)
         if not step % 100:
             assert sorted(key for keys in lists_of(table) for key in keys) == sorted(model) == sorted(*lists_of(model))

@@ -1,6 +1,11 @@
 """Background jobs and their store: what a start takes in, and what becomes of jobs that the disk refuses."""
+import random
+
+import pytest
+
 from core_world import FULL, packets_of
-from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING
+from gearman_std.core import tables
+from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING, Job
 from gearman_std.core.ledger import ADD, AddRecord
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, WORK_COMPLETE)
@@ -188,3 +193,56 @@ def test_a_job_that_was_held_back_by_what_is_gone_has_the_place_that_it_gets_now
     assert (record.handle, record.state, record.due) == (b"H:x:1", DELAYED, due)
     assert record.position == held.position > 0
     assert [job.handle for job in world.core.delayed.things()] == [b"H:x:2", b"H:x:1"]
+
+
+def restored_at_random(chance, wall, count):
+    """Records as a store might have them: waiting and set aside by their positions, the delayed and those held back at last."""
+    records = []
+    for number in range(1, count):
+        state = chance.choice([WAITING] * 6 + [DELAYED, HELD, SET_ASIDE])
+        records.append(AddRecord(
+            ADD, b"H:x:%d" % number, chance.choice([b"f", b"g"]), chance.choice([b"", b"", b"u", b"-"]), b"w" * (number % 5),
+            chance.choice([None] * 9 + [b"r"]), number % 3, wall + chance.choice([-5.0, 5.0]) if state == DELAYED else 0.0,
+            chance.choice([0, 0, 2]), state, chance.choice([b""] * 9 + [b"why"]),
+            b"* * * * *" if state == DELAYED and number % 2 else None, wall + chance.choice([-100.0, -3.0, 7.0]), number << 14))
+    order = {DELAYED: 1, HELD: 2}
+    return sorted(records, key=lambda record: (order.get(record.state, 0), record.due, record.position))
+
+
+def told_of(job):
+    """All that a job is, and its neighbours, by their handles."""
+    def show(value):
+        return value.handle if isinstance(value, Job) else repr(value)
+    return [show(getattr(job, name, None)) for name in Job.__slots__ if name not in ("extras", "timer")] + [
+        job.reducer, job.error, job.due, show(job.successor), job.schedule and job.schedule.text]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_are_restored_at_once_as_they_are_one_by_one(make_world, monkeypatch, seed):
+    monkeypatch.setattr(tables, "LARGE_TABLE", 50)
+    one_by_one, at_once = make_world(durable=True), make_world(durable=True)
+    records = restored_at_random(random.Random(seed), one_by_one.wall, 120)
+    for record in records:
+        one_by_one.core.restore(record)
+    for start in range(0, len(records), 50):
+        at_once.core.restore_all(records[start:start + 50])
+    found = []
+    for world in (one_by_one, at_once):
+        core = world.core
+        world.after_step()
+        found.append((
+            core.size, core.ledger.position, len(core.jobs), sorted(core.jobs), sorted(core.aside), core.records,
+            [told_of(job) for chain in (core.job_chain, core.aside_chain) for some in chain.walk() for job in some],
+            [(function.name, function.size, function.waiting, function.delayed, function.aside,
+              sorted(map(repr, function.uniques)), [job.handle for job in function.jobs_waiting()])
+             for function in core.functions.values()],
+            [job.handle for job in core.background_jobs()]))
+    assert found[0] == found[1] and found[0][2] > 60
+
+
+def test_of_many_the_one_whose_schedule_is_not_valid_is_named(make_world):
+    records = [AddRecord(ADD, b"H:x:%d" % number, b"f", b"", b"", None, 1, 9e9 if number == 3 else 0.0, 0,
+                         DELAYED if number == 3 else WAITING, b"", b"61 * * * *" if number == 3 else None, 0.0, number << 14)
+               for number in range(1, 5)]
+    with pytest.raises(ValueError, match="^job H:x:3: "):
+        make_world(durable=True).core.restore_all(records)

@@ -14,6 +14,7 @@ from gearman_std.core.ledger import FORGET, REMOVE, ForgetRecord, RemoveRecord
 from gearman_std.core.statistics import END_CANCELLED, END_FAILED
 from gearman_std.store import sqlite as sqlite_module
 from gearman_std.store.files import connect_sqlite
+from gearman_std.store.records import LOAD_STEP
 from gearman_std.store.sqlite import JobStore
 from gearman_std.store.store import BATCH, DURABILITIES, EXIT
 from store_tools import (OPENED, Faulty, Plan, add, again, changed, content, kept, load, load_all, load_ends, numbers, opened,
@@ -653,7 +654,7 @@ def test_a_later_end_takes_the_place_of_the_last(store):
 def test_many_come_in_pieces(store):
     records = [kept(number, ended=float(number)) for number in range(1, 200)]
     store.write(records, 200)
-    assert load_all(store) == records and max(map(len, store.load_records())) <= 64
+    assert load_all(store) == records and max(map(len, store.load_records())) <= LOAD_STEP
 
 
 def test_replacing_and_renewing_keep_nothing_but_what_they_are_told(store):
