@@ -51,7 +51,7 @@ class Ledger:
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
                  "under_way", "going_on", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving",
-                 "most_bytes", "_limits", "_room", "_byte_room")
+                 "submitters", "foreground", "most_bytes", "_limits", "_room", "_byte_room")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
@@ -62,6 +62,8 @@ class Ledger:
         self.position = 0        # the last position given to a job that was put behind all others
         self.promises = []       # type: List[Tuple[Peer, int]] # who was promised what, see there
         self.holding = []        # type: List[Peer] # who waits for the batch that gathers
+        self.submitters = 0      # how many of these wait because of a promise alone
+        self.foreground = 0      # jobs that have come while new jobs wait for the store, since a batch was handed over
         self.batch = 1           # the number of the batch that gathers
         self.under_way = None    # type: Optional[Batch] # the one that the store has been given
         self.going_on = False    # the store has that batch, whose new jobs go on in steps
@@ -186,6 +188,7 @@ class Ledger:
         if not holds or holds[-1][0] < self.batch:
             assert self.holds_back, self
             self.hold(peer)
+            self.submitters += 1
         self.promises.append((peer, peer.taken + len(peer.outgoing)))  # its place, for `break_promise`
         peer.send(reply)
 
@@ -230,13 +233,19 @@ class Ledger:
         """Whether anybody waits for the batch that gathers."""
         return bool(self.records or self.holding)
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether only clients that submit wait for the batch that gathers, and there is room for as much again."""
+        return (len(self.holding) == self.submitters and 2 * len(self.records) < self._room
+                and 2 * self.size < self._byte_room)
+
     def hand_over(self) -> "List[Any]":
         """Hand over the batch that has gathered; return its records."""
         assert self.under_way is None, self
         self.under_way = Batch(self.batch, self.records, self.promises, self.storing, self.holding, self.proving)
         self.batch += 1
         self.records, self.promises, self.storing, self.holding, self.proving = [], [], {}, [], []
-        self.first_gathered = 0
+        self.first_gathered = self.submitters = self.foreground = 0
         self._make_room(len(self.under_way.records), self.size)
         self.size = 0
         return self.under_way.records  # type: ignore[no-any-return]

@@ -90,6 +90,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
             peer.watching = in_parts(watching)
         if ledger.first_storing:
             ledger.put_behind(job, core.number)
+            ledger.foreground += 1
     elif ledger.durable:
         function.store(job)
         if not ledger.first_gathered:

@@ -16,6 +16,7 @@ from ..core.kept import kept_size
 from ..core.standing import standing_orders
 from ..errors import Deposed, StoreError, StoreInUse
 from .loading import Loading
+from .pace import gathers_until
 from .records import PIECE, ROW_SIZE, compact, time_to_write
 from .store import EVERY, EXIT
 from .thread import StoreThread
@@ -77,6 +78,7 @@ class StoreKeeper:
         self._doubted = False           # that is over, and a new proof is wanted before anything else is done
         self._result = None             # type: Any # of the last order
         self._watch = Lookout(core, store)
+        self._handed_over_at = -NOT_YET  # the last batch, monotonic seconds
         self._piece_next = False        # when both is to be done, a piece of what was taken over is read before the next batch
         self._unflushed_since = None    # type: Optional[float] # monotonic seconds, None if all is on disk
 
@@ -150,7 +152,8 @@ class StoreKeeper:
         ledger = core.ledger
         if ledger.going_on:
             return False
-        return (bool(ledger.records or ledger.holding) or self._store.wants(core.number) or self._flush_due()
+        return (bool(ledger.records or ledger.holding) and core.now >= self._gathers_until()
+                or self._store.wants(core.number) or self._flush_due()
                 or core.now >= self._well_since + self._quiet or self._watch.due() or bool(self._watch.adopting)
                 or self._doubted)
 
@@ -165,7 +168,15 @@ class StoreKeeper:
         when = min(self._well_since + self._quiet, self._watch.next_time())
         if self._unflushed_since is not None:
             when = min(when, self._unflushed_since + FLUSH_INTERVAL)
+        if self._core.ledger.awaited:
+            when = min(when, self._gathers_until())
         return when
+
+    def _gathers_until(self) -> float:
+        """When the batch that gathers is to be handed over, in monotonic seconds."""
+        ledger = self._core.ledger
+        patient = ledger.can_wait and not self._core.stopping and self._store.durability != EXIT
+        return gathers_until(self._handed_over_at, ledger.foreground, patient)
 
     def save(self) -> None:
         """Have what the core has recorded put on disk, and go on with what waited for that."""
@@ -204,6 +215,7 @@ class StoreKeeper:
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
         proving = bool(ledger.proving or self._doubted)
+        self._handed_over_at = core.now
         records = ledger.hand_over()
         if not (records or flush or wanted or proving):
             core.stored()
