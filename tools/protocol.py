@@ -120,7 +120,7 @@ class Page:
         self._described = []   # packets that have a section
         self._commands = []    # text commands that have a section
         self._provoked = {}    # by packet type: the codes of errors that were seen as its answer
-        self._recordings = [(one, packets_of_recording(one)) for one in conversations.load()]
+        self._recordings = recordings()
 
     def text(self):
         """The whole page.  Raises Wrong for an error in the source."""
@@ -367,6 +367,12 @@ def escaped(text):
 
 def recording_link(name):
     return "[%s](../../tests/conformance/conversations/%s.txt)" % (name, name)
+
+
+@functools.lru_cache(maxsize=None)
+def recordings():
+    """The recorded conversations, each with the types of its packets."""
+    return [(one, packets_of_recording(one)) for one in conversations.load()]
 
 
 def packets_of_recording(conversation):

@@ -236,6 +236,8 @@ def parse_packet(words, magic):
 
 def size_of(body):
     """The size of a packet, as in a template; where a handle is in it, it is not known beforehand."""
+    if "{" not in body:
+        return "%08x" % (len(body) // 2)
     count = 0
     for item in items(body):
         if item.startswith("{HANDLE") or item in PATTERNS:
