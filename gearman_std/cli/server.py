@@ -75,11 +75,9 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _become(options.user, log_file)
         elif options.user and options.standby:
             raise UsageError("--standby cannot become another user to listen on a port below 1024: it waits before it listens")
-        # The sockets of systemd stay open for a server that begins anew.
-        spare = [(name, one.dup()) for name, one in inherited] if getattr(settings["store"], "is_shared", False) else []
 
         def make_anew() -> Server:
-            return Server(**dict(server_settings(options, os.environ, [(name, one.dup()) for name, one in spare]), tls=tls))
+            return Server(**dict(server_settings(options, os.environ, inherited), tls=tls))
         reign = _Reign(Server(**dict(settings, tls=tls)), make_anew)
         handlers = {"SIGTERM": reign.stop, "SIGINT": reign.stop, "SIGUSR1": _Graceful(reign),
                     "SIGHUP": _Reload(reign, log_file)}  # type: Dict[str, Callable[[], Any]]
@@ -204,15 +202,18 @@ class _Reign:
     def serve(self, ready: "Callable[[], Any]") -> None:
         """As `Server.serve`, but also after it was deposed, unless it was told to stop."""
         while True:
+            self.server.hands_on = True
             try:
                 self.server.serve(ready)
                 return
             except Deposed as error:
                 deposed = str(error)
             if self._told_to_stop:
+                self.server.close_addresses()
                 return
             _logger_cli.error("%s; beginning anew", deposed)
-            self.server = self._make_anew()
+            before, self.server = self.server, self._make_anew()
+            self.server.take_place(before)
             if hasattr(gc, "unfreeze"):  # what the old one had is to go
                 gc.unfreeze()
             gc.collect()

@@ -100,11 +100,16 @@ class Gate:
 
     def close(self) -> None:
         """Close all listeners."""
+        for listener in self.hand_on():
+            listener.close()
+
+    def hand_on(self) -> "List[Listener]":
+        """Accept nothing more, and return the listeners, which stay open: who connects waits until another gate has them."""
         for listener in self.listeners:
             stop_watching(self._selector, listener.socket)
-            listener.close()
-        self.listeners = []
+        listeners, self.listeners = self.listeners, []
         self._end_pause()
+        return listeners
 
     def leave(self) -> None:
         """Close this process's sockets: the listeners belong to the parent process."""

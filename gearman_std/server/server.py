@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, NoReturn, Optional, Sequence, Tuple, Type, TypeVar, Union
     from types import TracebackType
     from ..net.addresses import ServerAddress
+    from .listeners import Listener
     ServerType = TypeVar("ServerType", bound="Server")
 
 _logger_server = logging.getLogger("gearman_std.server")
@@ -138,6 +139,8 @@ class Server:
             self._keeper = StoreKeeper(self.core, store, self._system.boot_clock)
         self.core.counters.update(dict.fromkeys(_COUNTERS, 0))
         self.addresses = []           # type: List[ServerAddress] # where it listens, or did
+        self.hands_on = False         # when it is deposed, its addresses stay open for the server that is to `take_place`
+        self._left = []               # type: List[Listener] # those
         self._deadlines = Timers()    # of calls, in monotonic seconds
         self._faults = Faults(self.core.counters)
         self._channels = Channels(self.core, self._deadlines, self._faults, max_unsent, max_packet_size or 0xffffffff,
@@ -327,7 +330,18 @@ class Server:
         if self._calls:  # calls that came before there was anything to wake
             self._wake_sender.send(b"\0")
 
+    def take_place(self, deposed: "Server") -> None:
+        """As `bind`, with the addresses of another server that was deposed and `hands_on`: who connected meanwhile is served.
+
+        So a server need not be allowed any longer to open them.
+        """
+        self._left, deposed._left = deposed._left, []
+        self.bind()
+
     def _open_listeners(self, places: "Any") -> "List[Any]":
+        if self._left:
+            listeners, self._left = self._left, []
+            return listeners
         while True:
             try:
                 return open_listeners(places, self._backlog_setting, self._socket_mode)
@@ -355,7 +369,7 @@ class Server:
         While the store is opened and read, only questions that are not about one job are answered, and all else waits; then
         `ready` is called.  Raises what `ready` raises, and Deposed when another server has taken over the jobs in the store:
         then all connections are closed at once, and nothing more is acknowledged or handed out; make another Server, which
-        begins anew.
+        begins anew, and may `take_place`.
         """
         self.bind()
         self._ready = ready
@@ -387,10 +401,18 @@ class Server:
         if self._keeper is not None:
             if self._keeper.deposed is not None:
                 self._channels.close()  # at once, however long the store takes
+                if self.hands_on and self._entrance.gate is not None:
+                    self._left = self._entrance.gate.hand_on()
+                    self.hands_on = False
             self._keeper.close()
         self._channels.close()
         self._entrance.close()
         self._let_go()
+
+    def close_addresses(self) -> None:
+        """Close what it left open when it was deposed, as no other server takes its place."""
+        while self._left:
+            self._left.pop().close()
 
     def leave(self) -> None:
         """In a child of a fork: close this process's sockets without telling the peers; the server goes on in the parent.
@@ -399,6 +421,8 @@ class Server:
         """
         self._channels.leave()
         self._entrance.leave()
+        while self._left:
+            self._left.pop().leave()
         self._calls.clear()
         self._let_go()
 

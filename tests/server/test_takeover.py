@@ -1,4 +1,5 @@
 """Servers with sockets that share a database: jobs of one that is silent are taken over, and it ends its connections."""
+import socket
 import threading
 import time
 
@@ -8,7 +9,9 @@ from gearman_std.cli import server as cli_server
 from gearman_std.cli import server_options
 from gearman_std.core.peers import Peer
 from gearman_std.errors import Deposed, StoreError
+from gearman_std.server import server as server_module
 from gearman_std.server.channels import Channels
+from gearman_std.server.listeners import open_listeners
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NO_JOB, SUBMIT_JOB,
                                        SUBMIT_JOB_BG, WORK_COMPLETE, pack_response)
 from patience import until
@@ -292,23 +295,33 @@ def test_foreground_jobs_go_on_while_the_database_is_away(place, reigns, databas
 
 
 def test_the_command_begins_anew(place, database, monkeypatch, tmp_path):
-    """With a new epoch and without jobs, in the same process; a stop ends it."""
+    """With a new epoch and without jobs, in the same process, on the sockets that it had, which it might not be allowed to
+    open any longer; a stop ends it."""
     servers, stores, ready = [], [], threading.Semaphore(0)
     make = cli_server.Server
 
     def make_server(**settings):
+        if servers:
+            early.extend(map(place.wire, servers[0].addresses))
         servers.append(make(**dict(settings, handle_prefix="H:one")))
         return servers[-1]
 
     def make_store(options):
         stores.append(LiveStore(database, "one"))
         return stores[-1]
+    early, opened = [], []  # connections made while no server is there; listeners
+
+    def open_once(*arguments):
+        assert not opened
+        opened.extend(open_listeners(*arguments))
+        return list(opened)
+    monkeypatch.setattr(server_module, "open_listeners", open_once)
     monkeypatch.setattr(cli_server, "Server", make_server)
     monkeypatch.setattr(cli_server, "notify_manager", lambda text: ready.release() if text.startswith("READY") else None)
     monkeypatch.setattr(server_options, "server_store", make_store)
     log, outcome = tmp_path / "log", []
-    thread = threading.Thread(target=lambda: outcome.append(server_command(
-        "-p", "0", "-L", "127.0.0.1", "--take-over", "2", "-l", str(log), "-P", str(tmp_path / "pid"))))
+    words = ["-p", "0", "-L", "127.0.0.1", "-L", str(tmp_path / "socket"), "-l", str(log), "-P", str(tmp_path / "pid")]
+    thread = threading.Thread(target=lambda: outcome.append(server_command("--take-over", "2", *words)))
     thread.start()
     assert ready.acquire(timeout=TIMEOUT)
     wire = place.wire(servers[0])
@@ -322,14 +335,29 @@ def test_the_command_begins_anew(place, database, monkeypatch, tmp_path):
         assert other.adopt("one", 1)
     wire.ended()
     assert ready.acquire(timeout=TIMEOUT)
-    wire = place.wire(servers[1])
-    wire.send(b"status\n")
-    wire.expect(b".\n")
+    for wire in early + list(map(place.wire, servers[1].addresses)):
+        wire.send(b"status\n")
+        wire.expect(b".\n")
+    assert len(early) == 2 and servers[1].addresses == servers[0].addresses == [listener.address for listener in opened]
     assert (tmp_path / "pid").exists() and len(servers) == 2 and database.servers["one"].epoch == 3
     servers[1].stop()
     thread.join(TIMEOUT)
     assert outcome[0][0] == 0 and "another server has the jobs of one; beginning anew" in log.read_text()
-    assert stores[1].take_over == 2 and not (tmp_path / "pid").exists()
+    assert stores[1].take_over == 2 and not (tmp_path / "pid").exists() and not (tmp_path / "socket").exists()
+
+
+def test_one_that_is_told_to_stop_while_it_is_deposed_leaves_no_address_open(place, reigns, database):
+    one = reigns("one")
+    one.server.hands_on = True
+    reigns("two")
+    with HeldServer(one.server):
+        until(lambda: database.servers["one"].adopted_by == "two")
+    one.join()
+    assert isinstance(one.error, Deposed)
+    place.wire(one.server).close()  # though nobody accepts
+    one.server.close_addresses()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(one.server.address)
 
 
 @pytest.mark.parametrize("words, complaint", [
@@ -354,6 +382,12 @@ def test_signals_reach_the_server_that_serves_now():
         def __init__(self, number):
             self.number = number
 
+        def take_place(self, deposed):
+            assert deposed.hands_on and deposed.number == self.number - 1
+
+        def close_addresses(self):
+            told.append("closed")
+
         def serve(self, ready):
             ready(self.number)
             if self.number < 3:
@@ -369,4 +403,4 @@ def test_signals_reach_the_server_that_serves_now():
     assert told[3:] == [(3, True)]
     reign = cli_server._Reign(Server(1), lambda: Server(next(numbers)))
     reign.serve(lambda number: reign.stop())
-    assert told[4:] == [(1, False)], "it begins no more"
+    assert told[4:] == [(1, False), "closed"], "it begins no more"
