@@ -22,7 +22,7 @@ class StoredWorld(World):
         self.path, self.durability, self.settings = path, durability, settings
         self.broken = ""  # what every COMMIT says
         self.commits = 0
-        self.store = JobStore(path, durability, connect=lambda path: Connection(path, self))
+        self.store = JobStore(path, durability, _connect=lambda path: Connection(path, self))
         self.keeper = StoreKeeper(self.core, self.store)
         self.keeper.open()
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+import gearman_std
 from gearman_std.arguments import check_callable, check_kind, check_number
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
@@ -134,6 +135,10 @@ def test_a_server_takes_nothing_that_it_does_not_know():
         Server(port=0, wal_clock=lambda: 5.0)
 
 
-def test_the_signatures_show_no_clock():
-    for kind, hidden in itertools.product((Server, Worker), ("clock", "wall_clock", "random", "connect", "make_selector")):
-        assert hidden not in inspect.signature(kind).parameters
+def test_the_signatures_show_nothing_that_only_tests_set():
+    public = [getattr(gearman_std, name) for name in gearman_std.__all__]
+    kinds = [kind for kind in public if inspect.isclass(kind) and not issubclass(kind, Exception)]
+    assert {Server, Worker, Client, JobStore} <= set(kinds)
+    for kind, hidden in itertools.product(kinds, ("clock", "wall_clock", "random", "sleep", "connect", "make_selector",
+                                                  "migrations")):
+        assert hidden not in inspect.signature(kind).parameters, "%s takes %s" % (kind.__name__, hidden)

@@ -70,9 +70,8 @@ class JobStore(Store):
     With `durability` BATCH, what is not flushed is in the WAL.  The end of a job is flushed within a second with EVERY, too:
     after a power failure it may run again.
 
-    `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  `connect` opens an SQLite connection to a
-    path.  With `check`, `open` reads the whole file to see whether it is damaged; without, what is damaged is found when it is
-    read or written.
+    `gearmand_queue` is (file, table) of a gearmand whose jobs `open` takes over.  With `check`, `open` reads the whole file to
+    see whether it is damaged; without, what is damaged is found when it is read or written.
 
     It stops being `usable` when what is on the disk cannot be told from what is in the system's memory only, or the file is not
     what it was.
@@ -81,8 +80,9 @@ class JobStore(Store):
     """
 
     def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
-                 gearmand_queue: "Optional[Tuple[str, str]]" = None, connect: "Optional[Callable[[str], Any]]" = None,
-                 migrations: "Sequence[Sequence[str]]" = MIGRATIONS, check: bool = False) -> None:
+                 gearmand_queue: "Optional[Tuple[str, str]]" = None, *, check: bool = False,
+                 _connect: "Callable[[str], Any]" = connect_sqlite,
+                 _migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
         check_path("path", path)
         self.path = os.path.realpath(os.fsdecode(path))
         super().__init__(self.path, durability)
@@ -91,8 +91,8 @@ class JobStore(Store):
             if len(gearmand_queue) != 2:
                 raise ValueError("gearmand_queue is %.80r, not a pair of file and table" % (gearmand_queue,))
         self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
-        self._connect = connect or connect_sqlite
-        self._migrations = migrations
+        self._connect = _connect
+        self._migrations = _migrations
         self._check = check
         self._file = StoreFile(self.path)
         self._connection = None   # type: Any

@@ -23,7 +23,7 @@ class Start:
 
     def __init__(self, path, **settings):
         self.go_on = threading.Event()
-        self.server = server_of(store=JobStore(path, connect=self._connect), **dict({"listen": ["127.0.0.1"]}, **settings))
+        self.server = server_of(store=JobStore(path, _connect=self._connect), **dict({"listen": ["127.0.0.1"]}, **settings))
         self.server.bind()
         self.error = None
         self._thread = threading.Thread(target=self._start)
@@ -250,7 +250,7 @@ def test_an_interrupted_start_stops_the_server(starts, monkeypatch):
             if threading.current_thread() is threading.main_thread():
                 raise KeyboardInterrupt
             return super().wait(timeout)
-    server = server_of(store=JobStore(start.server._keeper._store.path, connect=start._connect))
+    server = server_of(store=JobStore(start.server._keeper._store.path, _connect=start._connect))
     monkeypatch.setattr("gearman_std.server.server.threading.Event", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         server.start()

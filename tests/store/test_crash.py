@@ -49,7 +49,7 @@ class Connection:
             self.real.execute(statement)
         raise sqlite3.OperationalError("disk I/O error")
 from gearman_std.server.server import Server
-server = Server(0, ["127.0.0.1"], store=store.JobStore(sys.argv[2], connect=Connection))
+server = Server(0, ["127.0.0.1"], store=store.JobStore(sys.argv[2], _connect=Connection))
 server.bind()
 server.open_store()
 print("127.0.0.1:%d" % server.address[1], flush=True)

@@ -108,7 +108,7 @@ def test_taking_over_fails_at_the_nth_statement_for_every_n(path, tmp_path):
         plan = Plan()
         plan.arm(n)
         try:
-            store = opened(path, gearmand_queue=(path, "gearman_queue"), connect=lambda path: Faulty(path, plan))
+            store = opened(path, gearmand_queue=(path, "gearman_queue"), _connect=lambda path: Faulty(path, plan))
         except StoreError:
             store = opened(path, gearmand_queue=(path, "gearman_queue"))
         ended = plan.disarm()

@@ -89,7 +89,7 @@ def test_before_the_thread_is_done_a_step_does_nothing(path):
     def connect(path):
         assert go_on.wait(TIMEOUT)
         return connect_sqlite(path)
-    core, loading = loading_of(JobStore(path, connect=connect))
+    core, loading = loading_of(JobStore(path, _connect=connect))
     done = begun(loading)
     assert loading.waiting and not loading.step() and not core.jobs
     go_on.set()
@@ -101,7 +101,7 @@ def test_before_the_thread_is_done_a_step_does_nothing(path):
 def test_what_goes_wrong_in_the_thread_is_met_by_the_next_step(path, error):
     def connect(path):
         raise error
-    _, loading = loading_of(JobStore(path, connect=connect))
+    _, loading = loading_of(JobStore(path, _connect=connect))
     assert begun(loading).wait(TIMEOUT)
     with pytest.raises(type(error), match=str(error)):
         loading.step()
@@ -110,7 +110,7 @@ def test_what_goes_wrong_in_the_thread_is_met_by_the_next_step(path, error):
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "interrupt"), reason="this Python, as PyPy, cannot interrupt SQLite")
 def test_a_check_that_takes_long_is_interrupted(path):
     checking = threading.Event()
-    _, loading = loading_of(JobStore(path, connect=lambda path: SlowToCheck(path, checking), check=True))
+    _, loading = loading_of(JobStore(path, _connect=lambda path: SlowToCheck(path, checking), check=True))
     done = begun(loading)
     assert checking.wait(TIMEOUT)
     loading.give_up()
@@ -135,7 +135,7 @@ def test_where_sqlite_cannot_be_interrupted_as_with_pypy_the_thread_is_left_to_i
                 self._checking.set()
                 assert go_on.wait(TIMEOUT)
             return self._real.execute(statement, *arguments)
-    _, loading = loading_of(JobStore(path, connect=lambda path: NeverInterrupted(path, checking), check=True))
+    _, loading = loading_of(JobStore(path, _connect=lambda path: NeverInterrupted(path, checking), check=True))
     done = begun(loading)
     assert checking.wait(TIMEOUT)
     loading.give_up()
@@ -151,7 +151,7 @@ def test_a_thread_that_does_not_come_back_closes_the_store_when_it_does(path, mo
         connecting.set()
         assert go_on.wait(TIMEOUT)
         return connect_sqlite(path)
-    store = JobStore(path, connect=connect)
+    store = JobStore(path, _connect=connect)
     _, loading = loading_of(store)
     done = begun(loading)
     assert connecting.wait(TIMEOUT)

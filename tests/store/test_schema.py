@@ -75,7 +75,7 @@ def test_the_schema_is_as_documented(store, sources):
 def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
     store.write([add(1, workload=b"kept")], 1)
     store.close(1)
-    newer = opened(store.path, migrations=NEXT_VERSION)
+    newer = opened(store.path, _migrations=NEXT_VERSION)
     assert load(newer)[0].workload == b"kept"
     newer.close(1)
     connection = sqlite3.connect(store.path)
@@ -84,7 +84,7 @@ def test_an_old_file_is_brought_up_to_date_with_its_jobs(store):
 
 
 def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_other(path):
-    old = opened(path, migrations=MIGRATIONS[:1])
+    old = opened(path, _migrations=MIGRATIONS[:1])
     old.write([add(1, unique=b"u"), add(2, unique=b"u"), update(1), add(3, unique=b"-"), add(4, unique=b"-"), add(5), add(6),
                add(7, b"g", b"u"), add(8, unique=b"v", state=SET_ASIDE), add(9, unique=b"v")], 9)
     old.close(9)
@@ -93,7 +93,7 @@ def test_in_a_file_of_version_1_the_newer_of_two_equal_jobs_is_held_back_by_the_
 
 
 def test_a_file_of_version_3_gets_a_place_for_orders_and_keeps_all_that_is_in_it(path):
-    old = opened(path, migrations=MIGRATIONS[:3])
+    old = opened(path, _migrations=MIGRATIONS[:3])
     old.write([add(1, workload=b"x"), add(2, unique=b"u"), kept(3)], 3)
     old.close(3)
     store = opened(path)
@@ -104,17 +104,17 @@ def test_a_file_of_version_3_gets_a_place_for_orders_and_keeps_all_that_is_in_it
     assert load_all(store)[0] == pause
     store.abandon()
     assert "written by a newer release: its schema has version 4, this release knows 3" in refusal(path,
-                                                                                                   migrations=MIGRATIONS[:3])
+                                                                                                   _migrations=MIGRATIONS[:3])
 
 
 def test_a_newer_file_is_refused(path):
-    opened(path, migrations=NEXT_VERSION).close(0)
+    opened(path, _migrations=NEXT_VERSION).close(0)
     assert "newer release" in refusal(path)
 
 
 def test_an_update_of_the_schema_that_fails_leaves_the_file_as_it_was(store):
     store.write([add(1)], 1)
     store.close(1)
-    refusal(store.path, migrations=MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "nonsense"),))
+    refusal(store.path, _migrations=MIGRATIONS + (("ALTER TABLE jobs ADD COLUMN colour BLOB", "nonsense"),))
     store = opened(store.path)
     assert numbers(store) == [1]

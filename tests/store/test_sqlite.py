@@ -282,7 +282,7 @@ def test_a_read_only_file_is_refused(store):
 
     def connect(path):
         return sqlite3.connect("file:%s?mode=ro" % path, uri=True, isolation_level=None)
-    assert "readonly" in refusal(store.path, connect=connect)
+    assert "readonly" in refusal(store.path, _connect=connect)
 
 
 def test_a_row_that_makes_no_sense_is_refused(store):
@@ -322,7 +322,7 @@ def test_the_nth_statement_of_a_write_fails_for_every_n(path, late):
     for n in range(1, 50):
         fresh_folder(path)
         plan = Plan()
-        store = opened(path, connect=lambda path: Faulty(path, plan))
+        store = opened(path, _connect=lambda path: Faulty(path, plan))
         store.write(BEFORE, 3)
         plan.arm(n, late)
         try:
@@ -352,7 +352,7 @@ def test_writing_anew_fails_at_the_nth_statement_for_every_n(path, late):
         for crash in (True, False):
             fresh_folder(path)
             plan = Plan()
-            store = opened(path, connect=lambda path: Faulty(path, plan))
+            store = opened(path, _connect=lambda path: Faulty(path, plan))
             store.write(BEFORE, 3)
             plan.arm(1)
             with pytest.raises(StoreError):
@@ -406,7 +406,7 @@ def test_the_nth_statement_of_opening_fails_for_every_n(path):
             plan = Plan()
             plan.arm(n, for_long=for_long)
             try:
-                store = opened(path, connect=lambda path: Faulty(path, plan))
+                store = opened(path, _connect=lambda path: Faulty(path, plan))
             except StoreError as error:
                 assert for_long and "disk I/O error" in str(error)
                 continue
@@ -427,7 +427,7 @@ def test_a_full_disk_refuses_a_write_and_keeps_what_is_there(path):
     def connect(path):
         connections.append(connect_sqlite(path))
         return connections[-1]
-    store = opened(path, connect=connect)
+    store = opened(path, _connect=connect)
     store.write([add(1)], 1)
     pages = connections[0].execute("PRAGMA page_count").fetchone()[0]
     connections[0].execute("PRAGMA max_page_count = %d" % (pages + 1))
