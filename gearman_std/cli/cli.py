@@ -22,6 +22,7 @@ _COMMANDS = {
     "top": ("show what functions do, on a full screen", ""),
     "trace": ("show each packet that passes to and from a job server", ""),
     "check": ("say how a job server is, as a plugin of Nagios", ""),
+    "check-store": ("say whether the file of a server's jobs is damaged", ""),
     "demo": ("count words of files with a server and workers of its own", ""),
     "install-names": ("make links named gearmand, gearman and gearadmin", ""),
     "completion": ("have a shell complete commands, options and functions", ""),
@@ -67,6 +68,9 @@ def _load(name: str) -> "Tuple[RunCommand, Callable[[], CommandLine]]":
     if name == "check":
         from .check import make_check_line, run_check
         return run_check, make_check_line
+    if name == "check-store":
+        from .store_check import make_store_check_line, run_store_check
+        return run_store_check, make_store_check_line
     if name == "demo":
         from .demo import make_demo_line, run_demo
         return run_demo, make_demo_line
