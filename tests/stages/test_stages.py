@@ -265,12 +265,12 @@ def test_the_judge_tells_a_server_that(started, tmp_path, number, what, about, t
         re.escape(about), re.escape(os.path.basename(stage.file))), wrong[0]), wrong[0]
 
 
-@pytest.mark.parametrize("piece, told", [
-    (b"\0RES\0\0\0\x11\xff\xff\xff\xff" + b"x" * 65536, "got ECHO_RES with a size of 4294967295 bytes in its header"),
-    (b"x" * 65536, "bytes of a line without an end: xxxxx"),
-    (b"\0RES\0\0\0\6\0\0\0\0" * 1000, "expected the ECHO_RES of an ECHO_REQ within 0.4 s; "),
+@pytest.mark.parametrize("piece, patience, told", [
+    (b"\0RES\0\0\0\x11\xff\xff\xff\xff" + b"x" * 65536, LONG, "got ECHO_RES with a size of 4294967295 bytes in its header"),
+    (b"x" * 65536, LONG, "bytes of a line without an end: xxxxx"),
+    (b"\0RES\0\0\0\6\0\0\0\0" * 1000, SHORT, "expected the ECHO_RES of an ECHO_REQ within 0.4 s; "),
 ], ids=["a packet without an end", "a line without an end", "NOOP without an end"])
-def test_the_judge_does_not_listen_for_ever(piece, told):
+def test_the_judge_does_not_listen_for_ever(piece, patience, told):
     """A server that says the same again and again, whatever is sent to it."""
     def flood():
         connected, _ = listening.accept()
@@ -283,7 +283,7 @@ def test_the_judge_does_not_listen_for_ever(piece, told):
         listening.listen(1)
         thread = threading.Thread(target=flood)
         thread.start()
-        connection = judge.Connection(listening.getsockname(), SHORT)
+        connection = judge.Connection(listening.getsockname(), patience)
         try:
             with pytest.raises(judge.Wrong) as caught:
                 connection.settle()
