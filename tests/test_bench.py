@@ -50,7 +50,7 @@ def test_every_scenario_of_a_server_is_measured(tmp_path, capsys):
         assert name in output
         assert one.get("cpu_us", 1) > 0
     assert by_scenario["round trip, serial"]["gearman_std"][0]["p50_us"] > 1
-    assert (status == 0) == (bench.DURABLE_SCENARIO[0] in by_scenario)
+    assert (status == 0) == (bench.DURABLE_SCENARIO[0] in by_scenario) == bool(figures["beside"]["gearman_std"])
 
 
 def test_growth_and_idleness_are_measured(tmp_path, capsys):
@@ -70,6 +70,35 @@ def test_clients_and_workers_are_measured(tmp_path, capsys):
     for by_kind in figures["clients"].values():
         assert by_kind["gearman_std"][0]["per_second"] > 1
     assert "batches" in output
+
+
+def test_round_trips_are_measured_beside_durable_submits(tmp_path, capsys):
+    pytest.importorskip("sqlite3")
+    status, figures, output = run(tmp_path, capsys, "--only", "beside")
+    assert status == 0 and not figures["servers"]
+    pairs = figures["beside"]["gearman_std"]
+    assert len(pairs) == bench.BESIDE_PAIRS
+    for pair in pairs:
+        assert pair["durable_per_second"] >= 0  # so few trips may take less time than one of these
+        for key in ("alone", "beside"):
+            assert pair[key]["jobs"] == 5 and pair[key]["per_second"] > 1 and pair[key]["p99_us"] > 1
+    assert "rate x" in output and "p99 x" in output and "durable submits" in output
+
+
+def test_durable_jobs_are_counted_by_their_function(monkeypatch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(bench.socket, "create_connection", lambda *_: ours)
+        theirs.sendall(b"load0\t5\t0\t1\nstored\t37\t0\t0\nstored2\t9\t0\t0\n.\n")
+        assert bench.stored_jobs(4730) == 37
+        assert theirs.recv(100) == b"status\n"
+
+
+def test_a_server_that_takes_no_durable_jobs_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "SUBMITTER", "import sys; sys.exit('refused')")
+    status, figures, output = run(tmp_path, capsys, "--only", "beside")
+    assert status == 1 and figures["beside"]["gearman_std"] == []
+    assert "a durable job was not taken" in output
 
 
 def test_a_drain_without_the_submits_before_it_makes_them_first(tmp_path, capsys):

@@ -4,9 +4,10 @@
 Runs this package's server and, where it is installed, gearmand, in turn under the same load, round after round, and prints jobs
 per second, the server's CPU time per job and its memory, each with its ratio to gearmand.  A ratio is the median of the ratios
 of the rounds, so that a machine whose speed drifts disturbs both sides alike; on a busy machine CPU time is the steadiest.
-Then it measures how cost grows with size, the CPU time of an idle server, and this package's client and worker beside PHP's.
+Then it measures how cost grows with size, the CPU time of an idle server, this package's client and worker beside PHP's, and
+what round trips lose beside a client that submits durable jobs as fast as it can.
 
-The load comes from this process, on the cores that the server does not have; clients and workers share all cores with theirs.
+The load comes from this process, on the cores that the server does not have; in the last two, all share all cores.
 """
 import argparse
 import json
@@ -51,6 +52,8 @@ SERVER_SCENARIOS = [
 ]
 DURABLE_SCENARIO = ("durable background submit",
                     dict(packet=SUBMIT_JOB_BG, jobs=4000, clients=8, window=250, workers=0, size=64))
+BESIDE_SCENARIO = ("round trip, serial, beside durable submits", dict(jobs=2500))
+BESIDE_PAIRS = 5  # of round trips alone and beside, in each round
 QUEUE_SIZES = (10000, 100000, 1000000)
 CONNECTION_COUNTS = (100, 1000, 10000)
 FUNCTION_COUNTS = ((50, 5), (500, 50), (5000, 500))  # functions, workers that can do all of them
@@ -88,6 +91,20 @@ with Client("127.0.0.1:" + sys.argv[1]) as client:
         client.wait(client.submit_many([("reverse", "hello%d" % i) for i in range(batch)]))
     figures["batches"] = 3 * batch / (clock() - begin)
 print(json.dumps(figures))"""
+SUBMITTER = """import socket, sys
+from struct import pack
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+body = b"stored\\0\\0" + b"x" * 64
+submit, count = b"\\0REQ" + pack(">II", 18, len(body)) + body, 0
+while True:
+    connection.sendall(submit)
+    answer = connection.recv(4096)
+    if answer[:8] != b"\\0RES\\0\\0\\0\\x08":
+        sys.exit("got %r" % answer)
+    count += 1
+    if count == 1:
+        print("answered", flush=True)"""
 
 
 class Trouble(Exception):
@@ -444,7 +461,7 @@ class Bench:
             self._cores = self._all_cores[:1]
             os.sched_setaffinity(0, self._all_cores[1:])
         self.results = {"python": platform.python_version(), "machine": platform.platform(), "servers": {}, "growth": {},
-                        "idle": {}, "clients": {}}
+                        "idle": {}, "clients": {}, "beside": {}}
         self.troubles = []
 
     def __repr__(self):
@@ -591,15 +608,19 @@ class Bench:
             self.results["idle"][name] = share
             print("  %-14s %.3f %% of a core" % (name, share * 100))
 
+    def _share_cores(self):
+        """From now on, all programs have all cores."""
+        if self._cores:
+            self._cores = None
+            os.sched_setaffinity(0, self._all_cores)
+
     # clients
 
     def compare_clients(self):
         """Clients with workers of the same kind, on the yardstick's server."""
         if not self.wants("clients and workers"):
             return
-        if self._cores:
-            self._cores = None
-            os.sched_setaffinity(0, self._all_cores)
+        self._share_cores()
         python = [self._options.python, "-c"]
         pairs = {"gearman_std": (python + [OUR_CLIENT], python + [OUR_WORKER])}
         php = shutil.which("php")
@@ -638,6 +659,63 @@ class Bench:
             running.wait()
         return json.loads(done.stdout) if done.returncode == 0 else None
 
+    # round trips beside durable submits
+
+    def measure_beside(self):
+        """What a client that submits durable jobs, one after the other, costs round trips: beside it against without it."""
+        label, load = BESIDE_SCENARIO
+        if not self.wants(label):
+            return
+        self._share_cores()
+        load = self._load(load)
+        print("\n%s, against without" % label)
+        for name in [name for name in self._servers if self._servers[name][1]]:
+            pairs = self.results["beside"].setdefault(name, [])
+            try:
+                for _ in range(self._options.rounds):
+                    with self._start(name, durable=True) as server:
+                        pairs += [self._pair_of_trips(server, load) for _ in range(BESIDE_PAIRS)]
+            except (Trouble, OSError) as trouble:
+                self._note_trouble(label, name, trouble)
+            if pairs:
+                print("  %-14s %s" % (name, "  ".join(
+                    [form % statistics.median(pair["beside"][key] / pair["alone"][key] for pair in pairs) for key, form in (
+                        ("per_second", "rate x%.2f"), ("p50_us", "p50 x%.2f"), ("p99_us", "p99 x%.2f"))]
+                    + ["%s %.0f/s" % (key, statistics.median(pair[key]["per_second"] for pair in pairs)) for key in (
+                        "alone", "beside")]
+                    + ["durable submits %.0f/s" % statistics.median(pair["durable_per_second"] for pair in pairs)])))
+
+    def _pair_of_trips(self, server, load):
+        alone = measure(server, load)
+        submitter = subprocess.Popen([self._options.python, "-c", SUBMITTER, str(server.port)], stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL)
+        try:
+            if submitter.stdout.readline() != b"answered\n":
+                raise Trouble("a durable job was not taken")
+            before, begin = stored_jobs(server.port), time.perf_counter()
+            beside = measure(server, load)
+            rate = (stored_jobs(server.port) - before) / (time.perf_counter() - begin)
+            if submitter.poll() is not None:
+                raise Trouble("the client of durable jobs ended")
+        finally:
+            submitter.kill()
+            submitter.wait()
+            submitter.stdout.close()
+        return {"alone": alone, "beside": beside, "durable_per_second": rate}
+
+
+def stored_jobs(port):
+    """How many jobs SUBMITTER has submitted to the server so far."""
+    with socket.create_connection(("127.0.0.1", port), DEADLINE) as connection:
+        connection.sendall(b"status\n")
+        data = b""
+        while not data.endswith(b".\n"):
+            piece = connection.recv(65536)
+            if not piece:
+                raise Trouble("the server closed a connection")
+            data += piece
+    return sum(int(line.split(b"\t")[1]) for line in data.split(b"\n") if line.startswith(b"stored\t"))
+
 
 def allow_connections():
     """Let this process, and the servers it starts, have as many connections as the system allows."""
@@ -669,7 +747,7 @@ def main(arguments):
     if options.list:
         print("\n".join([name for name, _ in SERVER_SCENARIOS] + [
             DURABLE_SCENARIO[0], "growth: queued jobs", "growth: idle connections", "growth: functions x workers", "idle CPU",
-            "clients and workers"]))
+            "clients and workers", BESIDE_SCENARIO[0]]))
         return 0
     allow_connections()
     bench = Bench(options)
@@ -678,6 +756,7 @@ def main(arguments):
     bench.measure_growth()
     bench.measure_idleness()
     bench.compare_clients()
+    bench.measure_beside()
     if options.json:
         with open(options.json, "w") as file:
             json.dump(bench.results, file, indent=1)

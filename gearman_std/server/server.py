@@ -399,11 +399,11 @@ class Server:
             self.leave()
             return
         if self._keeper is not None:
-            if self._keeper.deposed is not None:
-                self._channels.close()  # at once, however long the store takes
-                if self.hands_on and self._entrance.gate is not None:
-                    self._left = self._entrance.gate.hand_on()
-                    self.hands_on = False
+            if self._keeper.deposed is not None or not self._keeper.settled:
+                self._channels.close()  # at once, however long the store takes: it has no answer for them
+            if self._keeper.deposed is not None and self.hands_on and self._entrance.gate is not None:
+                self._left = self._entrance.gate.hand_on()
+                self.hands_on = False
             self._keeper.close()
         self._channels.close()
         self._entrance.close()

@@ -517,6 +517,41 @@ def test_a_stop_waits_for_the_disk_and_answers_who_was_promised_something(place,
     store.abandon()
 
 
+def test_who_has_no_answer_when_a_stop_waits_no_longer_sees_the_end_while_the_disk_stands(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("gearman_std.server.server.STOP_TIME", 0.0)
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    submitter, worker = place.wire(server), place.wire(server)
+    disk.moves.clear()
+    submitter.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert disk.stands.wait(TIMEOUT)
+    server.stop()
+    submitter.ended()
+    worker.ended()
+    assert server._thread.is_alive()
+    disk.moves.set()
+    server.join(TIMEOUT)
+    assert server.stored and not server._thread.is_alive()
+
+
+def test_a_stop_ends_with_one_line_although_the_disk_never_moves_again(place, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("gearman_std.server.server.STOP_TIME", 0.0)
+    monkeypatch.setattr("gearman_std.store.storekeeper.DISK_TIME", 0.0)
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    wire = place.wire(server)
+    disk.moves.clear()
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert disk.stands.wait(TIMEOUT)
+    server.stop()
+    wire.ended()
+    server.join(TIMEOUT)
+    assert not server._thread.is_alive() and not server.stored
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "not all is stored, jobs that are done may run again: the disk does not answer"]
+    disk.moves.set()
+
+
 def test_a_client_that_ends_what_it_sends_is_still_told_what_the_disk_says(place, tmp_path):
     for moves in (True, False):
         disk = Disk(tmp_path / ("jobs%d.db" % moves))
