@@ -101,15 +101,18 @@ def test_of_a_foreground_job_nothing_is_kept_unless_a_background_submit_joined_i
     assert end_of(world, handle) == ("completed", "", b"", b"2")
 
 
-def test_pieces_of_data_are_kept_beside_the_result_those_of_the_last_attempt():
+@pytest.mark.parametrize("lost", [False, True])
+def test_pieces_of_data_are_kept_beside_the_result_those_of_the_last_attempt(lost):
     world = keeping(attempts=3, backoff=1)
     handle = world.connects().submits_bg()
     worker = world.worker(b"f")
     worker.grabs()
-    worker.says(WORK_DATA, handle, b"of the first").says(WORK_FAIL, handle)
-    world.passes(2.0)
-    worker.grabs()
-    worker.says(WORK_DATA, handle, b"of the second").leaves()
+    worker.says(WORK_DATA, handle, b"of the first")
+    if lost:
+        worker.leaves()
+    else:
+        worker.says(WORK_FAIL, handle)
+        world.passes(2.0)
     worker = world.worker(b"f")
     worker.grabs()
     worker.says(WORK_DATA, handle, b"one").says(WORK_DATA, handle, b"two").says(WORK_COMPLETE, handle, b"three")

@@ -106,8 +106,10 @@ class Scene:
     def arrive(self, now=100.0, server=0, outcome=None):
         """A connection to a server is made; returns it, greeted."""
         made = [Connection() for _ in self.slots.lanes] if outcome is None else outcome
+        self.links.servers[server].connecting = True
         self.links.connector.arrivals.append((self.links.servers[server], list(self.slots.lanes), made))
         self.links.advance(now)
+        assert not self.links.servers[server].connecting
         if outcome is None:
             made[0].said()
             self.take()
@@ -227,6 +229,12 @@ def test_a_grab_that_brings_nothing_frees_its_slot(scene):
     assert (scene.slots.free, link.lane.taken) == (2, 0), "a call to wake answers no grab"
 
 
+def test_a_server_that_has_answered_no_grab_is_not_known_to_understand_them(scene):
+    link = scene.arrive()
+    scene.receive(link, pack_response(NOOP))
+    assert not link.server.confirmed
+
+
 @pytest.mark.parametrize("data, reason", [
     (pack_response(JOB_CREATED, b"H:1"), "unexpected JOB_CREATED"),
     (b"\0RES\0\0\0\xff\0\0\0\0", "unknown"),
@@ -287,6 +295,54 @@ def test_what_a_thread_found_while_it_sent_loses_the_connection_once(scene):
     scene.shared.attention.extend([link, link])
     scene.links.advance(100.0)
     assert scene.take() == ["dropped", ("a", CUT, UP, DOUBTFUL, "broken")]
+
+
+def test_who_waits_for_room_is_told_when_something_has_left_and_when_nothing_will(scene):
+    told = []
+    scene.shared.drained = type("Condition", (), {"notify_all": lambda self: told.append(1)})()
+    link = scene.arrive()
+    scene.links.serve(link, WRITE, 100.0)
+    assert len(told) == 1
+    scene.links.drop(link)
+    assert len(told) == 2
+
+
+def test_nothing_is_received_on_a_connection_that_was_lost_while_it_sent(scene):
+    link = scene.arrive()
+    link.error = ServerLost("broken")
+    scene.links.serve(link, READ | WRITE, 100.0)
+    assert scene.take() == ["dropped", ("a", CUT, UP, DOUBTFUL, "broken")]
+
+
+def test_a_connection_that_was_dropped_is_watched_no_more(scene):
+    link = scene.arrive()
+    link.connection.slow = True
+    scene.slots.grab(100.0, scene.shared.send)
+    scene.links.drop(link)
+    assert list(scene.shared.attention) == [link]
+    scene.links.advance(100.0)
+    assert not scene.selector.watched
+
+
+def test_one_of_two_grabs_that_brings_nothing_does_not_count_as_a_call_for_nothing(scene):
+    link = scene.arrive()
+    scene.slots.grab(100.0, scene.shared.send)
+    scene.receive(link, pack_response(JOB_ASSIGN_ALL, b"H:1", b"f", b"", b"", b""))
+    scene.slots.free = 2
+    scene.slots.grab(100.0, scene.shared.send)
+    assert link.session.grabs == 2
+    scene.receive(link, pack_response(NO_JOB))
+    assert link.slept_at == 0.0
+    scene.receive(link, pack_response(NO_JOB))
+    assert link.slept_at == 100.0
+
+
+def test_what_a_server_says_of_its_limit_is_noted(scene):
+    link = scene.arrive()
+    scene.receive(link, pack_response(ERROR, b"ARGUMENT_TOO_LARGE", b"WORK_COMPLETE of 2000 bytes, the limit is 1000"))
+    assert link.reporter.largest == 1000 and link.told_limit
+    scene.receive(link, pack_response(ERROR, b"OTHER", b"what"))
+    assert link.reporter.largest == 1000
 
 
 # --- Giving up.
@@ -371,6 +427,16 @@ def test_a_limit_that_a_server_told_lasts_as_long_as_its_connection(scene):
     assert link.reporter.largest == 1000
     scene.receive(link, ServerLost("gone"))
     assert link.server.largest > 1000, "a server that begins anew may take more"
+
+
+@pytest.mark.parametrize("heard, failures", [(False, 4), (True, 1)])
+def test_only_a_server_that_has_answered_for_long_begins_with_a_short_wait(scene, heard, failures):
+    link = scene.arrive()
+    scene.links.servers[0].failures = 3
+    if heard:
+        scene.receive(link, pack_response(NOOP))
+    scene.receive(link, ServerLost("gone"), now=110.0)
+    assert scene.links.servers[0].failures == failures
 
 
 def test_nothing_is_tried_again_while_the_worker_leaves(scene):
