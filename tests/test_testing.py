@@ -494,11 +494,12 @@ def test_jobs_of_two_threads_that_wait_for_each_other_are_told_so(client):
 def test_a_job_may_wait_for_one_that_lets_time_pass_in_another_thread(client):
     """By a retry's pause, and by advance."""
     client.function("never")(lambda job: fail(job))
-    started = threading.Event()
+    started, joined = threading.Event(), threading.Event()
 
     @client.function("slow")
     def slow(job):
         started.set()
+        assert joined.wait(20)  # or this thread, as it waits, would run the other job within this one
         client.advance(30)
         with pytest.raises(JobFailed):
             client.run("never", attempts=3, backoff=10)
@@ -507,7 +508,7 @@ def test_a_job_may_wait_for_one_that_lets_time_pass_in_another_thread(client):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         other = pool.submit(client.run, "slow", unique="u")
         assert started.wait(20)
-        client.function("join")(lambda job: client.run("slow", unique="u"))
+        client.function("join")(lambda job: (joined.set(), client.run("slow", unique="u"))[1])
         assert client.run("join") == b"1" and other.result(20) == b"1"
 
 
