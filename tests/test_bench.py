@@ -63,6 +63,14 @@ def test_growth_and_idleness_are_measured(tmp_path, capsys):
     assert "growth: queued jobs" in output
 
 
+def test_a_start_with_stored_jobs_is_measured(tmp_path, capsys):
+    status, figures, output = run(tmp_path, capsys, "--unpinned", "--only", "stored jobs")
+    assert status == 0
+    found = figures["start"]["gearman_std"]
+    assert [one["size"] for one in found] == ["2000 x 64 bytes", "1000 x 4096 bytes", "10 x 1048576 bytes"]
+    assert all(0.05 < one["seconds"] < 60 for one in found) and "2000 x 64 bytes" in output
+
+
 def test_clients_and_workers_are_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--only", "clients and workers")
     assert status == 0

@@ -4,8 +4,8 @@
 Runs this package's server and, where it is installed, gearmand, in turn under the same load, round after round, and prints jobs
 per second, the server's CPU time per job and its memory, each with its ratio to gearmand.  A ratio is the median of the ratios
 of the rounds, so that a machine whose speed drifts disturbs both sides alike; on a busy machine CPU time is the steadiest.
-Then it measures how cost grows with size, the CPU time of an idle server, this package's client and worker beside PHP's, and
-what round trips lose beside a client that submits durable jobs as fast as it can.
+Then it measures how cost grows with size, how long a start with many stored jobs takes, the CPU time of an idle server, this
+package's client and worker beside PHP's, and what round trips lose beside a client that submits durable jobs as fast as it can.
 
 The load comes from this process, on the cores that the server does not have; in the last two, all share all cores.
 """
@@ -31,8 +31,8 @@ SLOWEST = 2000
 START = 15.0      # seconds that a server may take to listen
 IDLE_TIME = 2.0   # seconds during which an idle server is watched
 
-(CAN_DO, PRE_SLEEP, NOOP, SUBMIT_JOB, JOB_CREATED, GRAB_JOB, NO_JOB, JOB_ASSIGN, WORK_COMPLETE, ECHO_REQ, ECHO_RES,
- SUBMIT_JOB_BG) = 1, 4, 6, 7, 8, 9, 10, 11, 13, 16, 17, 18
+(CAN_DO, PRE_SLEEP, NOOP, SUBMIT_JOB, JOB_CREATED, GRAB_JOB, NO_JOB, JOB_ASSIGN, WORK_COMPLETE, GET_STATUS, ECHO_REQ, ECHO_RES,
+ SUBMIT_JOB_BG) = 1, 4, 6, 7, 8, 9, 10, 11, 13, 15, 16, 17, 18
 
 # The answer that a client counts, by what it sends.  It only looks for the head of such packets; no workload looks like one.
 ANSWERS = {SUBMIT_JOB: WORK_COMPLETE, SUBMIT_JOB_BG: JOB_CREATED, ECHO_REQ: ECHO_RES}
@@ -54,7 +54,9 @@ DURABLE_SCENARIO = ("durable background submit",
                     dict(packet=SUBMIT_JOB_BG, jobs=4000, clients=8, window=250, workers=0, size=64))
 BESIDE_SCENARIO = ("round trip, serial, beside durable submits", dict(jobs=2500))
 BESIDE_PAIRS = 5  # of round trips alone and beside, in each round
+STORED_TITLE = "start with stored jobs"
 QUEUE_SIZES = (10000, 100000, 1000000)
+STORED_JOBS = ((1000000, 64), (500000, 4096), (2000, 1 << 20))  # jobs, bytes of each
 CONNECTION_COUNTS = (100, 1000, 10000)
 FUNCTION_COUNTS = ((50, 5), (500, 50), (5000, 500))  # functions, workers that can do all of them
 
@@ -328,18 +330,19 @@ class Load:
 # -------------------------------------------------------------------------------------------------------------- the servers
 
 class ServerProcess:
-    """A job server in a process of its own, for a ``with`` block.
+    """A job server in a process of its own, for a ``with`` block; in a `folder` that stays, or in one of its own.
 
     Raises Trouble if it does not listen.
 
     Owner: the thread that made it.
     """
 
-    def __init__(self, command, cores=None):
+    def __init__(self, command, cores=None, folder=None):
         self._command = command
         self._cores = cores
         self._process = None
-        self._folder = None
+        self._stays = folder is not None
+        self._folder = folder
         self.port = 0
 
     def __repr__(self):
@@ -349,7 +352,8 @@ class ServerProcess:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self._folder = tempfile.mkdtemp()
+        if not self._stays:
+            self._folder = tempfile.mkdtemp()
         words = shlex.split(self._command.format(port=self.port, folder=self._folder))
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
         try:
@@ -368,7 +372,8 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._stays:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait_until_it_listens(self):
         end = time.monotonic() + START
@@ -382,6 +387,16 @@ class ServerProcess:
                 if time.monotonic() > end:
                     raise Trouble("it never listened")
                 time.sleep(0.02)
+
+    def wait_until_it_serves(self):
+        """Wait until it has read what it has stored: only then is anybody told about a job."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), DEADLINE) as connection:
+                connection.sendall(request(GET_STATUS, b"H:none:1"))
+                if not connection.recv(1):
+                    raise Trouble("it ended while it read what it has stored")
+        except OSError as error:
+            raise Trouble("it never served: %s" % error) from None
 
     def cpu(self):
         """CPU seconds used so far, or None where the system does not tell."""
@@ -461,7 +476,7 @@ class Bench:
             self._cores = self._all_cores[:1]
             os.sched_setaffinity(0, self._all_cores[1:])
         self.results = {"python": platform.python_version(), "machine": platform.platform(), "servers": {}, "growth": {},
-                        "idle": {}, "clients": {}, "beside": {}}
+                        "start": {}, "idle": {}, "clients": {}, "beside": {}}
         self.troubles = []
 
     def __repr__(self):
@@ -586,6 +601,35 @@ class Bench:
         return "%d x %d" % (functions, workers), {
             "us/CAN_DO": (begun - before) / functions / workers * 1e6, "us/job": (ended - begun) / load["jobs"] * 1e6,
             "MB": (server.memory() or 0) / 1e6}
+
+    # a start
+
+    def measure_start(self):
+        """How long a server with stored jobs takes until it serves."""
+        if not self.wants(STORED_TITLE):
+            return
+        print("\n" + STORED_TITLE)
+        for name in [name for name in self._servers if self._servers[name][1]]:
+            for jobs, size in STORED_JOBS:
+                count = self._scaled(jobs, 10)
+                folder = tempfile.mkdtemp()
+                try:
+                    with ServerProcess(self._servers[name][1], self._cores, folder) as server:
+                        measure(server, dict(packet=SUBMIT_JOB_BG, jobs=count, clients=8, workers=0, size=size, functions=100,
+                                             window=250 if size < 10000 else 2))
+                    begun = time.perf_counter()
+                    with ServerProcess(self._servers[name][1], self._cores, folder) as server:
+                        server.wait_until_it_serves()
+                        figures = {"seconds": time.perf_counter() - begun, "CPU seconds": server.cpu() or 0.0,
+                                   "MB": (server.memory() or 0) / 1e6}
+                except (Trouble, OSError) as trouble:
+                    self._note_trouble(STORED_TITLE, name, trouble)
+                    break
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+                label = "%d x %d bytes" % (count, size)
+                self.results["start"].setdefault(name, []).append(dict(figures, size=label))
+                print("  %-14s %22s  %s" % (name, label, "  ".join("%s %.2f" % pair for pair in figures.items())))
 
     # idleness
 
@@ -746,14 +790,15 @@ def main(arguments):
         options.rounds, options.load = 1, QUICK
     if options.list:
         print("\n".join([name for name, _ in SERVER_SCENARIOS] + [
-            DURABLE_SCENARIO[0], "growth: queued jobs", "growth: idle connections", "growth: functions x workers", "idle CPU",
-            "clients and workers", BESIDE_SCENARIO[0]]))
+            DURABLE_SCENARIO[0], "growth: queued jobs", "growth: idle connections", "growth: functions x workers", STORED_TITLE,
+            "idle CPU", "clients and workers", BESIDE_SCENARIO[0]]))
         return 0
     allow_connections()
     bench = Bench(options)
     print("Python %(python)s on %(machine)s" % bench.results)
     bench.compare_servers()
     bench.measure_growth()
+    bench.measure_start()
     bench.measure_idleness()
     bench.compare_clients()
     bench.measure_beside()
