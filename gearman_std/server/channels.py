@@ -65,7 +65,7 @@ class Channels:
         self.unread = {}             # type: Dict[Channel, None] # whose data TLS holds, where the selector does not see it
         self.gathering = []          # type: List[Peer] # those whose output waits for more of it
         self.gather_until = 0.0
-        self.suspended = False       # nothing is sent before the next proof that the jobs are this server's
+        self.unproved = []           # type: List[Peer] # what these are to get waits for the next proof
         self.proved_until = NEVER    # until when what was released last may be sent, monotonic seconds
         self.late = []               # type: List[Channel] # whose backlog waits for that proof, too
         self.doubt = lambda: None    # type: Callable[[], Any] # called when a backlog waits for a new proof
@@ -258,7 +258,7 @@ class Channels:
     def flush(self, gather: bool) -> bool:
         """Send each peer what the core has for it; what is for clients, and not large, may gather.
 
-        Returns False if the proof is too old for something of that; it then sends nothing that comes after that.
+        Returns False if the proof is too old for something of that; that, and all that comes after it, then waits for the next.
         """
         core, gathering = self._core, self.gathering
         proved_until, clock = self.proved_until, self._boot_clock
@@ -317,13 +317,19 @@ class Channels:
                 self.fault(channel)
         if not (core.unsent or core.ledger.going_on):  # what waits for the last step was proved with the rest
             self.proved_until = NEVER
-        self.suspended = False
         return True
 
     def _suspend(self, unsent: "List[Peer]", peer: "Peer") -> bool:
-        """The proof is too old for what this peer, and those after it, are to get: keep all of that for the next proof."""
-        self._core.unsent[:0] = unsent[unsent.index(peer):]
-        self.suspended = True
+        """The proof is too old for what this peer, and those after it, are to get: keep all of that for the next proof.
+
+        What others get from now on does not depend on it, unless the batch that was proved still goes on in steps.
+        """
+        core = self._core
+        self.unproved += unsent[unsent.index(peer):] + core.unsent + self.gathering
+        core.unsent.clear()
+        self.gathering.clear()
+        if not core.ledger.going_on:
+            self.proved_until = NEVER
         return False
 
     def release(self) -> None:
@@ -380,6 +386,8 @@ class Channels:
     def prove(self, until: float) -> None:
         """The jobs were proved to be this server's: what waited for that may be sent until this time, in monotonic seconds."""
         self.proved_until = until
+        self._core.unsent += self.unproved
+        self.unproved.clear()
         late, self.late = self.late, []
         for channel in late:
             channel.late = False
@@ -532,5 +540,6 @@ class Channels:
         self._let_go()
 
     def _let_go(self) -> None:
-        for those in (self.all, self.turns, self.leaving, self.returning, self.unread, self.unfinished, self.late):
+        for those in (self.all, self.turns, self.leaving, self.returning, self.unread, self.unfinished, self.late,
+                      self.unproved):
             those.clear()

@@ -600,7 +600,7 @@ class Server:
 
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait, for the core and for the server itself."""
-        if self._channels.busy or self.core.unsent and not self._channels.suspended or self._may_begin:
+        if self._channels.busy or self.core.unsent or self._may_begin:
             return 0.0
         wait = self.core.wait_time()
         planned = self._deadlines.next_time()

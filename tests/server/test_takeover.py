@@ -170,6 +170,44 @@ def test_after_a_short_stop_it_is_sent_once_it_is_proved_anew(place, reigns, dat
     assert not attempts[0][1] and attempts[-1][0] > attempts[0][0]
 
 
+def test_foreground_jobs_go_on_while_what_came_too_late_waits_for_a_database_that_is_away(place, reigns, database, monkeypatch):
+    one = reigns("one")
+    client, worker, other = [place.wire(one.server) for _ in range(3)]
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:one:1")
+    worker.request(CAN_DO, b"f")
+    other.request(CAN_DO, b"g")
+    other.request(ECHO_REQ, b"")
+    other.response(ECHO_RES, b"")
+    flush, attempts = Channels.flush, []  # whether it was sent
+
+    def pause(channels, gather):
+        if not about_to_hand_out(channels):
+            return flush(channels, gather)
+        proved_until = channels.proved_until
+        if not attempts:
+            one.store.cut = True
+            until(lambda: time.monotonic() > proved_until)
+        sent = flush(channels, gather)
+        attempts.append(sent)
+        return sent
+    monkeypatch.setattr(Channels, "flush", pause)
+    worker.request(GRAB_JOB)
+    until(lambda: attempts)
+    assert not attempts[0]
+    until(lambda: in_dispatcher(one.server, lambda: one.server.core.store_trouble))
+    for number in range(2, 5):
+        client.request(SUBMIT_JOB, b"g", b"", b"w")
+        client.response(JOB_CREATED, b"H:one:%d" % number)
+        other.request(GRAB_JOB)
+        other.response(JOB_ASSIGN, b"H:one:%d" % number, b"g", b"w")
+        other.request(WORK_COMPLETE, b"H:one:%d" % number, b"r")
+        client.response(WORK_COMPLETE, b"H:one:%d" % number, b"r")
+    assert not any(attempts)
+    one.store.cut = False
+    worker.response(JOB_ASSIGN, b"H:one:1", b"f", b"w")
+
+
 def test_what_comes_too_late_while_more_waits_for_the_store_is_sent_once_it_is_proved_anew(place, reigns, monkeypatch):
     """The time is over just before a part of what there is for a worker would be sent."""
     ahead = [0.0]
