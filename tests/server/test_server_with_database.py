@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -122,3 +123,72 @@ def test_a_start_in_vain_is_told_in_one_line_without_the_password(processes, pla
     assert done.returncode == 1 and b"secret" not in done.stderr
     assert done.stderr.strip().split(b"\n")[-1].startswith(b"gearman-std server: %s" % (
         b"PostgreSQL" if place.kind == "postgres" else b"MySQL"))
+
+
+class SmallPlace:
+    """A database of PostgreSQL called small whose tables are on a disk of some megabytes, which may grow; as a Place."""
+
+    def __init__(self, place):
+        self._place = place
+        self._folder = os.path.join(place.server.folder, "small")
+        os.makedirs(self._folder)
+        owner = os.stat(place.server.folder)
+        try:
+            self._mount("-t", "tmpfs", "-o", "size=32m,mode=700,uid=%d,gid=%d" % (owner.st_uid, owner.st_gid), "tmpfs")
+            place.run("CREATE TABLESPACE small LOCATION '%s'" % self._folder, "CREATE DATABASE small TABLESPACE small")
+        except BaseException:
+            self.remove()
+            raise
+
+    def _mount(self, *words):
+        process = subprocess.run(("mount",) + words + (self._folder,), stderr=subprocess.PIPE)
+        if process.returncode:
+            pytest.skip("a small disk cannot be mounted: %s" % process.stderr.decode("utf-8", "replace").strip())
+
+    def grow(self):
+        self._mount("-o", "remount,size=128m")
+
+    def options(self):
+        return self._place.options("small")
+
+    def remove(self):
+        try:
+            self._place.run("DROP DATABASE IF EXISTS small", "DROP TABLESPACE IF EXISTS small")
+        finally:
+            subprocess.run(["umount", "--lazy", self._folder], stderr=subprocess.DEVNULL)
+        os.rmdir(self._folder)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
+def test_while_the_disk_of_the_database_is_full_jobs_are_refused_and_none_is_lost(processes, database_place, tmp_path):
+    with ExitStack() as stack:
+        small = SmallPlace(database_place("postgres"))
+        stack.callback(small.remove)
+        life = Life(processes, small, tmp_path)
+        stack.callback(life.end, signal.SIGKILL)
+        acknowledged, refused = [], []
+
+        def submit():
+            workload = b"%d:" % len(acknowledged) + os.urandom(1 << 18)
+            with Client([life.address]) as client:
+                try:
+                    client.submit("work", workload, background=True)
+                except ServerError as error:
+                    refused.append(str(error))
+                    return False
+            acknowledged.append(workload)
+            return True
+        while len(acknowledged) < 1000 and submit():
+            pass
+        assert 20 < len(acknowledged) < 1000 and life.waiting() == len(acknowledged)
+        assert "cannot be stored at present" in refused[0] and "No space left" in refused[0]
+        small.grow()
+        until(submit)
+        until(lambda: "can be written again" in life.log())
+        assert submit()
+        life.end(signal.SIGKILL)
+        life = Life(processes, small, tmp_path)
+        stack.callback(life.end, signal.SIGKILL)
+        assert life.waiting() == len(acknowledged)
+        assert sorted(life.work(len(acknowledged))) == sorted(acknowledged)
