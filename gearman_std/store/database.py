@@ -36,6 +36,7 @@ SHORTEST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two attempts
 SILENCE = 60.0              # seconds without a write after which a server of the same name is dead, though it seems connected
 LOOKS_MISSED = 2            # so many signs of life have to be missing before a standby takes the name of a server
 LEAVING_TIME = 1.0          # seconds that the database may take to see that the connection of a killed server has ended
+FORGET_AFTER = 7 * 86400.0  # seconds of silence after which a server that nothing is stored for is forgotten
 LOAD_ROWS = 256             # that are read at once
 LARGEST_PROOF = 16 << 20    # bytes for which room is looked for after a disk was full, at most
 MAKING_ATTEMPTS = 3         # to make the tables, which another server may be making
@@ -104,6 +105,8 @@ class DatabaseStore(Store):
                 connection = self._begin_to_open()
                 self._make_tables(connection)
                 self._claim(connection)
+                if connection.rows(self._statements.useless(FORGET_AFTER)):
+                    self._forget_servers()
                 self._backend = str(connection.rows(self._dialect.backend)[0][0])
                 if self._gearmand_table is not None:
                     self._import_gearmand(connection, self._gearmand_table, handle_prefix, wall, numbers or int)
@@ -247,7 +250,7 @@ class DatabaseStore(Store):
         if self.take_over:
             self._rehearse_take_over(connection)
         if not connection.rows(statements.look()):
-            connection.run(statements.enter())
+            connection.run(statements.enter(*_numbers(connection.rows(statements.forgotten()))))
         (epoch, batch, handles, silent, is_over), = connection.rows(statements.look())
         if not (locked or is_over) and silent < SILENCE:
             connection.run("ROLLBACK")
@@ -259,6 +262,31 @@ class DatabaseStore(Store):
         connection.run("COMMIT")
         self.epoch, self._batch = epoch + 1, batch + 1
         self._wrote_at = self._clock()
+
+    def _forget_servers(self) -> None:
+        """Remove the rows of servers that will hardly come again, as of containers with names of their own.
+
+        What they have is theirs as long as there is any; one that does come again goes on with new numbers all the same.
+        """
+        statements = self._statements
+
+        def work(connection: "DriverConnection") -> "List[str]":
+            forgotten = connection.rows(statements.forgotten(True))
+            found = [row for row in connection.rows(statements.useless(FORGET_AFTER, True)) if _is_name(row[0])]
+            if found:
+                numbers = [max(column) for column in zip(_numbers(forgotten), *(row[1:] for row in found))]
+                for statement in statements.forget([row[0] for row in found], "%d %d" % tuple(numbers), not forgotten):
+                    connection.run(statement)
+            return [row[0] for row in found]
+        try:
+            names = self._transact(work, self.reserved, True)
+        except StoreError as error:  # such as another server that does the same; the next start does it
+            if isinstance(error, Deposed) or self._connection is None:
+                raise
+            _logger_database.debug("%s: %s", self.name, error)
+        else:
+            if names:
+                _logger_database.info("%s: servers that are no longer known: %s", self.name, ", ".join(names))
 
     def _rehearse_take_over(self, connection: "DriverConnection") -> None:
         """Take over nobody.  Raises StoreError if the database cannot have that: otherwise the first death would tell."""
@@ -661,6 +689,12 @@ def _is_name(text: str) -> bool:
 def _plain_value(value: "Any") -> "Any":
     """A value as drivers hand it out, of whom some have views of bytes."""
     return bytes(value) if isinstance(value, (memoryview, bytearray)) else value
+
+
+def _numbers(rows: "Sequence[Sequence[Any]]") -> "Tuple[int, int]":
+    """The largest epoch and the last handle that the table meta has of servers that have no row any longer."""
+    epoch, handles = map(int, rows[0][0].split()) if rows else (0, 0)
+    return epoch, handles
 
 
 def _order_record(row: "Sequence[Any]") -> OrderRecord:

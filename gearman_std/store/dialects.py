@@ -5,8 +5,9 @@ statement of many rows is one text, and nothing in a job can be taken for SQL.
 
 Each table's name begins with gearman_std_:
 
-    meta      two rows: 'application' is 'gearman_std', so that these tables are known as ours, 'version' is the schema's
-    servers   one row for each server that has ever written
+    meta      'application' is 'gearman_std', so that these tables are known as ours, 'version' is the schema's, 'forgotten' has
+              the largest epoch and the last handle of all servers whose rows were removed: a new row goes on after these
+    servers   one row for each server that has ever written, until nothing is stored for it and it has been silent for long
         name       what the server is called
         epoch      counts its starts, and how often another one has taken its jobs: who does not know it may not write
         batch      counts the transactions, so that whether one was committed can be told later

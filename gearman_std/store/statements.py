@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STATEMENT_SIZE = 1 << 20  # letters, about, of a statement that is about many rows
 MOST_ROWS = 1000          # that one statement is about, at most
+FORGOTTEN = "forgotten"   # the row of the table meta about servers that have none any longer
 MOST_HANDLES = (1 << 63) - 1
 MOST_ERROR = 1 << 16      # bytes of what an attempt ended with that are stored
 _JOB = ("handle, function_name, unique_key, workload, reducer, priority, due, attempts, state, error, schedule, created, "
@@ -101,9 +102,31 @@ class Statements:
         return self._text("SELECT epoch, batch, handles, {clock} - seen, CASE WHEN is_over = 1 OR adopted_by IS NOT NULL "
                           "THEN 1 ELSE 0 END FROM {servers} WHERE name = '{server}' FOR UPDATE")
 
-    def enter(self) -> str:
-        """A row for this server, which has none."""
-        return self._text("INSERT INTO {servers} VALUES ('{server}', 0, 0, 0, 0, 0, 0, 1, NULL, NULL)")
+    def enter(self, epoch: int, handles: int) -> str:
+        """A row for this server, which has none; epochs and handles go on after these."""
+        return self._text("INSERT INTO {servers} VALUES ('{server}', {epoch}, 0, 0, 0, {handles}, 0, 1, NULL, NULL)",
+                          epoch=epoch, handles=handles)
+
+    def forgotten(self, locked: bool = False) -> str:
+        """What the table meta says of servers whose rows were removed; if `locked`, nobody else changes that then."""
+        return self._text("SELECT value FROM {meta} WHERE name = '{forgotten}'{lock}", forgotten=FORGOTTEN,
+                          lock=" FOR UPDATE" * locked)
+
+    def useless(self, silence: float, locked: bool = False) -> str:
+        """The other servers that nothing is stored for, and that have been silent for so long: names, epochs and handles; if
+        `locked`, nobody else changes their rows then."""
+        unused = ["NOT EXISTS (SELECT 1 FROM %s AS theirs WHERE theirs.server = %s.name)" % (table, SERVERS_TABLE)
+                  for table in (JOBS_TABLE, RESULTS_TABLE, ORDERS_TABLE)]
+        return self._text("SELECT name, epoch, handles FROM {servers} WHERE name <> '{server}' AND seen < {clock} - {silence} "
+                          "AND {unused} ORDER BY name{lock}", silence=silence, unused=" AND ".join(unused),
+                          lock=" FOR UPDATE" * locked)
+
+    def forget(self, names: "Iterable[str]", forgotten: str, is_first: bool) -> "List[str]":
+        """Remove the rows of these servers, and note this of them."""
+        note = ("INSERT INTO {meta} VALUES ('%s', '%s')" if is_first else
+                "UPDATE {meta} SET value = '%s' WHERE name = '%s'") % (
+                    (FORGOTTEN, forgotten) if is_first else (forgotten, FORGOTTEN))
+        return [self._text(note), self._text("DELETE FROM {servers} WHERE name IN ('%s')" % "', '".join(names))]
 
     def claim(self, epoch: int, handles: int, take_over: float) -> str:
         """A new epoch begins; up to this number, handles may be given out."""

@@ -6,8 +6,8 @@ import pytest
 
 from databases import INSTALLED, Breaking
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, SET_ASIDE, WAITING
-from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
-                                     KeepRecord, RemoveRecord, UpdateRecord)
+from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, ORDER, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
+                                     KeepRecord, OrderRecord, RemoveRecord, UpdateRecord)
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store.contract import StoreContract
@@ -254,6 +254,43 @@ def test_who_is_deposed_writes_nothing(each_home):
         with pytest.raises(Deposed, match="another server has taken the jobs of a$"):
             store.write([add(1)], 1)
     assert each_home.rows("SELECT * FROM gearman_std_jobs") == []
+
+
+def test_servers_that_have_nothing_are_forgotten_after_a_week_and_their_numbers_never_come_again(home):
+    for name, records in (("gone", []), ("jobs", [add(1)]), ("ends", [keep(2)]), ("orders", [OrderRecord(
+            ORDER, b"", "pause", b"f", b"")]), ("lately", []), ("old", [])):
+        store = home.opened(name)
+        for _ in range(3 if name == "old" else 0):
+            store.abandon()
+            store = home.opened(name)
+        store.write(records, 50 if name == "gone" else 9)
+        store.close(50 if name == "gone" else 9)
+
+    def names():
+        return [name for name, in home.rows("SELECT name FROM gearman_std_servers ORDER BY name")]
+    home.run("UPDATE gearman_std_servers SET seen = seen - 604700")
+    home.opened("a").close(9)
+    assert len(names()) == 7
+    home.run("UPDATE gearman_std_servers SET seen = seen - 200 WHERE name <> 'lately'")
+    home.opened("a").close(9)
+    assert names() == ["a", "ends", "jobs", "lately", "orders"]
+    again = home.opened("gone")
+    assert (again.epoch, again.number) == (5, 50), "as if it had been each of those"
+    again.close(60)
+    home.run("UPDATE gearman_std_servers SET seen = seen - 700000 WHERE name IN ('gone', 'lately')")
+    home.opened("a").close(9)
+    assert names() == ["a", "ends", "jobs", "orders"]
+    assert home.rows("SELECT value FROM gearman_std_meta WHERE name = 'forgotten'") == [("5 60",)]
+
+
+def test_one_that_is_forgotten_and_comes_back_to_life_is_deposed(home):
+    store = home.opened("asleep")
+    home.run("UPDATE gearman_std_servers SET seen = seen - 700000")
+    home.opened("a")
+    again = home.opened("asleep")
+    with pytest.raises(Deposed):
+        store.write([add(1)], 1)
+    again.write([add(2)], 2)
 
 
 @pytest.mark.parametrize("name", ["", "a'b", 'a"b', "a\\b", "a\nb", "x" * 256])
