@@ -112,12 +112,13 @@ _TLS_HANDSHAKE = 22  # the first byte of TLS, whose sender would wait for ever f
 
 
 def _shapes(magic: bytes) -> "Dict[int, Tuple[int, int]]":
-    """By magic and type as one number: what a reader that expects this magic reports, and with how many arguments."""
+    """By magic and type as one number: what a reader that expects this magic reports, and the number of NULs between its
+    arguments, -1 if it has none."""
     shapes = {}
     for other in (REQUEST_MAGIC, RESPONSE_MAGIC):
         for packet_type in PACKETS:
             kind, _ = _HEADER_IN_TWO.unpack(_HEADER.pack(other, packet_type, 0))
-            shapes[kind] = (packet_type, _ARGUMENT_COUNTS[packet_type]) if other == magic else (WRONG_MAGIC, 0)
+            shapes[kind] = (packet_type, _ARGUMENT_COUNTS[packet_type] - 1) if other == magic else (WRONG_MAGIC, -1)
     return shapes
 
 
@@ -306,49 +307,47 @@ class PacketReader:
             data = self._resume(data, packets)
             if self.error is not None:
                 return packets
-        shapes, careful = self._shapes, self._careful
+        find_shape, careful = self._shapes.get, self._careful
         unpack, append = _HEADER_IN_TWO.unpack_from, packets.append
         position, end = 0, len(data)
+        last = end - HEADER_SIZE
         # One loop without calls and with guards that fail only for odd packets: it costs as much as all else the server
         # does for a job (benchmark: echo).
-        while position < end:
-            start = position + 12
-            kind, size = unpack(data, position) if start <= end else (None, 0)
-            shape = shapes.get(kind)
+        while position <= last:
+            kind, size = unpack(data, position)
+            shape = find_shape(kind)
             if shape is None or size > careful:
                 if data[position]:
                     position = self._line(data, position, packets)
                     if position < 0:
                         return packets
                     continue
-                if start > end:
-                    self._keep(data[position:], 12)
-                    return packets
                 self._check(data[position:position + 32])
                 if self.error is not None:
                     return packets
-            packet_type, count = shape  # type: ignore
+            packet_type, cuts = shape  # type: ignore
+            start = position + 12
             position = start + size
             if position > end:
-                if size < LARGE_BODY:
-                    self._keep(data[start - 12:], 12 + size)
-                else:
-                    self._large = bytearray(data[start:])
-                    self._skipping = size > self._max_size
-                    self._large_type = packet_type
-                    self._large_size = size
-                    self.held = 12 + end - start
+                self._keep_beginning(data[start - 12:], packet_type, size)
                 return packets
-            if count > 1:
-                arguments = data[start:position].split(b"\0", count - 1)  # type: List[Data] # type: ignore
-                if len(arguments) == count and size <= MAX_FIELD_SIZE:
+            if cuts > 0:
+                arguments = data[start:position].split(b"\0", cuts)  # type: List[Data] # type: ignore
+                if len(arguments) > cuts and size <= careful:
                     append((packet_type, arguments))
                     continue
                 self._odd_arguments(packet_type, arguments, packets)
                 if self.error is not None:
                     return packets
             else:
-                append((packet_type, (data[start:position],) if count else ()))
+                append((packet_type, () if cuts else (data[start:position],)))
+        while position < end:  # there is less than a header
+            if not data[position]:
+                self._keep(data[position:], HEADER_SIZE)
+                return packets
+            position = self._line(data, position, packets)
+            if position < 0:
+                return packets
         return packets
 
     def room(self, generous: bool = True) -> "Optional[memoryview]":
@@ -433,6 +432,17 @@ class PacketReader:
         self._pieces = []
         self.held = 0
         return data
+
+    def _keep_beginning(self, data: bytes, packet_type: int, size: int) -> None:
+        """Keep the beginning of a packet whose body has `size` bytes."""
+        if size < LARGE_BODY:
+            self._keep(data, HEADER_SIZE + size)
+            return
+        self._large = bytearray(memoryview(data)[HEADER_SIZE:])
+        self._skipping = size > self._max_size
+        self._large_type = packet_type
+        self._large_size = size
+        self.held = len(data)
 
     def _keep(self, data: bytes, needed: int) -> None:
         self._pieces = [data]
