@@ -5,7 +5,7 @@ from .peers import ASLEEP, AWAKE, WOKEN
 from .results import keep_end
 from .statistics import END_COMPLETED, END_FAILED, END_LOST, MAX_TEXT_SIZE
 from .tables import LARGE_TABLE, in_layers
-from .transitions import end_job, enqueue, forget_job, give_up, put_behind, retry_after, set_job_aside, take_out
+from .transitions import end_job, enqueue, forget_job, give_up, put_behind, retry_after, set_job_aside, strike_off, take_out
 from .turns import MANY
 from .watchers import tell_failure, unwatch
 
@@ -76,15 +76,18 @@ def finish(core: "CoreState", job: "Job") -> None:
     if job.timer is not None:
         core.time_limits.cancel(job.timer)
         job.timer = None
-    function.stop(job, completed=True)
     if job.extras.schedule is not None:
+        function.stop(job)
+        function.count("completed")
         end_job(core, job)
         return
     # What `end_job` and `unwatch` do (benchmark: every job).
-    for peer in job.watchers:
-        peer.watching.pop(job, None)
-    job.watchers = NO_WATCHERS
-    forget_job(core, job)
+    if job.watchers:
+        for peer in job.watchers:
+            peer.watching.pop(job, None)
+        job.watchers = NO_WATCHERS
+    function.complete(job)
+    strike_off(core, job)
 
 
 def attempt_failed(core: "CoreState", job: "Job", error: bytes, exception: "Optional[Data]", handle: bytes) -> None:

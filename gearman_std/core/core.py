@@ -109,9 +109,12 @@ class Core(CoreState):
 
     def tick(self, now: float, wall: float) -> None:
         """Take note of the time, monotonic and unix, and do what is due."""
-        set_back = wall - now < self.wall - self.now - CLOCK_STEP
         self.now = now
         self.wall = wall
+        ahead = wall - now
+        if ahead < self.ahead - CLOCK_STEP:  # it was set back
+            self.turns.finish(bring_forward(self))
+        self.ahead = ahead
         if now >= self.second_ends:
             self.second = int(now)
             self.second_ends = self.second + 1
@@ -123,15 +126,13 @@ class Core(CoreState):
                 self.jobs = in_parts(self.jobs)
             if self.results.overdue(now):
                 self.turns.finish(forget_overdue(self))
-        if set_back:
-            self.turns.finish(bring_forward(self))
+            if self.registry.overdue(now):
+                self.turns.finish(self.registry.forget_unused(now))
         if self.time_limits.entries or self.delayed.entries or self.retries.entries:
             do_what_is_due(self)
         escalations = self.roster.escalations
         if escalations and escalations[0][0] <= now:
             self.roster.escalate(now)
-        if now >= self.registry.forget_at:
-            self.registry.forget_unused(now)
 
     def settle(self) -> None:
         """Finish what the packets of one wake-up began."""
@@ -158,8 +159,6 @@ class Core(CoreState):
         when = self.retries.next_time()
         if when is not None:
             waits.append(when - self.now)
-        if self.registry.overdue(self.now):
-            waits.append(0.0)  # jobs that become due later are not urgent
         when = self.roster.next_escalation()
         if when is not None:
             waits.append(when - self.now)

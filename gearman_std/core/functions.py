@@ -24,7 +24,7 @@ class Registry:
     Owner: the Core.
     """
 
-    __slots__ = ("by_name", "dropped", "max_queues", "unused", "name_size", "totals", "forget_at", "_limits", "_policy",
+    __slots__ = ("by_name", "dropped", "max_queues", "unused", "name_size", "totals", "_limits", "_policy",
                  "_policies", "_statistics")
 
     def __init__(self, limits: "Limits", policy: "FunctionPolicy", policies: "Dict[bytes, FunctionPolicy]",
@@ -35,7 +35,6 @@ class Registry:
         self.unused = OrderedDict()  # type: OrderedDict[Function, float] # since when, the longest first; or used again
         self.name_size = 0          # bytes of the names of all functions
         self.totals = Totals()      # of functions that are gone, and what belongs to no function
-        self.forget_at = 0.0        # nothing is to be forgotten before, by `now`, so that most rounds need not look
         self._limits = limits
         self._policy = policy
         self._policies = policies
@@ -115,17 +114,17 @@ class Registry:
             if not count % STEP:
                 yield b""
 
-    def forget_unused(self, now: float) -> None:
-        """Forget functions that nobody has used for long, some at a time."""
-        for _ in range(STEP):
-            function = next(iter(self.unused), None)
-            self.forget_at = UNUSED_TIME + (self.unused[function] if function is not None else now)
-            if function is None or self.forget_at > now:
-                break
-            self._forget(function)
+    def forget_unused(self, now: float) -> "Iterator[bytes]":
+        """Forget functions that nobody has used for long, in steps."""
+        while True:
+            for _ in range(STEP):
+                if not self.overdue(now):
+                    return
+                self._forget(next(iter(self.unused)))
+            yield b""
 
     def overdue(self, now: float) -> bool:
-        """Whether there are more to forget right now."""
+        """Whether a function may be one that nobody has used for long."""
         return bool(self.unused) and next(iter(self.unused.values())) + UNUSED_TIME <= now
 
     def _forget(self, function: Function) -> None:

@@ -264,7 +264,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
         _refuse_late(core, peer, handle, b"Job given in work result not found")
         return
     watchers = job.watchers
-    if job.background:
+    if job.background and core.ledger.durable:
         # A stored job has ended only when the store knows of it.
         core.ledger.hold(peer)  # and its watchers, who have all joined it, by `held`
     if watchers:

@@ -159,9 +159,8 @@ class Ledger:
                 self.size += len(value)
 
     def remove(self, job: "Job") -> None:
-        """A job is gone."""
-        if self.durable and job.background:
-            self.records.append(_new_record(RemoveRecord, (REMOVE, job.handle)))
+        """A background job is gone; only with a store."""
+        self.records.append(_new_record(RemoveRecord, (REMOVE, job.handle)))
 
     def keep(self, record: KeepRecord) -> None:
         """Record how a job ended."""

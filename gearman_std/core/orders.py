@@ -66,4 +66,5 @@ def purge_job(core: "CoreState", job: Job) -> None:
     if job.state is SET_ASIDE:
         keep_end(core, job, END_FAILED, 0.0, job.error)
         leave_aside(core, job)
-        core.ledger.remove(job)
+        if core.ledger.durable:
+            core.ledger.remove(job)

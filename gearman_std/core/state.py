@@ -45,6 +45,7 @@ class CoreState:
         self.wall = 0.0  # unix time, as of the last tick
         self.second = 0  # the whole seconds of `now`
         self.second_ends = float("-inf")  # when the next second begins, by `now`
+        self.ahead = float("-inf")  # by how much the wall clock is ahead of the monotonic one, as of the last tick
         self.began = None               # type: Optional[float] # the first `now`
         self.loading = False            # the server is still reading its store
         self.statistics = statistics or Statistics()

@@ -192,6 +192,12 @@ def end_in_vain(core: "CoreState", job: "Job") -> None:
 
 def forget_job(core: "CoreState", job: "Job") -> None:
     """End a job that was taken out of its last state."""
+    job.function.end(job)
+    strike_off(core, job)
+
+
+def strike_off(core: "CoreState", job: "Job") -> None:
+    """Forget a job that is gone."""
     del core.jobs[job.handle]
     # What `untie` does (benchmark: every job).
     earlier, later = job.earlier, job.later
@@ -199,14 +205,12 @@ def forget_job(core: "CoreState", job: "Job") -> None:
     later.earlier = earlier
     job.earlier = job.later = None
     core.size -= len(job.workload)
-    function = job.function
-    function.end(job)
-    if not function.workers:
-        core.registry.note_unused(function, core.now)
+    if not job.function.workers:
+        core.registry.note_unused(job.function, core.now)
     if job.unique:
         core.uniques.remove(job)
         _let_go(core, job)
-    if job.background:
+    if job.background and core.ledger.durable:
         core.ledger.remove(job)
 
 

@@ -40,7 +40,8 @@ if hasattr(select, "epoll"):
     _READ_MASK, _WRITE_MASK = select.EPOLLIN | _END_MASK, select.EPOLLOUT
     _MASKS = (0, _READ_MASK, _WRITE_MASK, _READ_MASK | _WRITE_MASK)  # by the events asked for
     _ENDED_MASK = _END_MASK | select.EPOLLHUP | select.EPOLLERR
-    _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}  # else both
+    _MEANINGS = {select.EPOLLIN: EVENT_READ, _READ_MASK: EVENT_READ, select.EPOLLOUT: EVENT_WRITE}
+    _OTHER_MEANING = EVENT_READ | EVENT_WRITE
 
     class PatientSelector(selectors.BaseSelector):
         """A selector whose `select` returns all ready sockets, but at most MOST_ENDED of those whose other end is gone.
@@ -99,7 +100,7 @@ if hasattr(select, "epoll"):
             for descriptor, mask in found:
                 key = keys.get(descriptor)
                 if key is not None:
-                    ready.append((key, _MEANINGS.get(mask, EVENT_READ | EVENT_WRITE) & key.events))
+                    ready.append((key, _MEANINGS.get(mask, _OTHER_MEANING) & key.events))
             return ready
 
         def _some_of(self, found: "List[Tuple[int, int]]") -> "List[Tuple[int, int]]":

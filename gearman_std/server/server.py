@@ -473,6 +473,7 @@ class Server:
                         keeper.proved_until = NEVER
                     if core.ledger.resumed:
                         channels.resume()
+                    core.settle()
                 elif core.unsent:
                     if not channels.flush(gather):
                         assert keeper is not None
@@ -484,7 +485,6 @@ class Server:
                     if keeper is not None and channels.proved_until != NEVER and not core.ledger.going_on:
                         channels.proved_until = NEVER  # all that was released with that proof has been sent
                     break
-                core.settle()
             if core.stopping and self._may_end() or self._failure is not None:
                 return
             # A peer that just got something may answer at once, so look a few times before going to sleep, which costs more
