@@ -263,18 +263,19 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
     if job is None:
         _refuse_late(core, peer, handle, b"Job given in work result not found")
         return
+    if job.background:
+        if core.ledger.durable:
+            # A stored job has ended only when the store knows of it.
+            core.ledger.hold(peer)  # and its watchers, who have all joined it, by `held`
+        if job.function.policy.keep:
+            keep_end(core, job, END_COMPLETED, core.now - job.since, b"", data)
     watchers = job.watchers
-    if job.background and core.ledger.durable:
-        # A stored job has ended only when the store knows of it.
-        core.ledger.hold(peer)  # and its watchers, who have all joined it, by `held`
     if watchers:
         if job.extras.joins or len(data) >= LARGE_BODY:
             _relay(core, job, WORK_COMPLETE, handle, data, None)
         else:
             # What `_relay` does, with a call less (benchmark: every round trip).
             watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
-    if job.background and job.function.policy.keep:
-        keep_end(core, job, END_COMPLETED, core.now - job.since, b"", data)
     finish(core, job)
 
 

@@ -1,9 +1,11 @@
 """The handles of new jobs: a prefix, and a number that is given out once."""
+from operator import length_hint
+
 from .jobs import HANDLE_BLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Callable, Iterator, Optional
 
 _ROUND = 1000  # numbers that differ only in their last digits, which are made beforehand (benchmark: every submit)
 _FIRST_ENDS = tuple(b"%d" % number for number in range(_ROUND))
@@ -19,15 +21,15 @@ class Handles:
     Owner: the Core.
     """
 
-    __slots__ = ("prefix", "numbers", "_last", "_base", "_place", "_most", "_head", "_ends")
+    __slots__ = ("prefix", "numbers", "round", "_last", "_end", "_ends")
 
     def __init__(self, prefix: bytes, numbers: "Optional[Callable[[int], int]]" = None) -> None:
         self.prefix = prefix
         self.numbers = numbers
-        self._last = 0 if numbers is not None else 1 << 63  # of the block
-        self._base = self._place = self._most = 0           # the last number is base + place, the round's last one base + most
-        self._head = b""
-        self._ends = _ENDS
+        self.round = iter(())  # type: Iterator[bytes] # the next handles, those of one round
+        self._last = 0 if numbers is not None else 1 << 63  # number of the block
+        self._end = 0          # the last number of the round
+        self._ends = iter(())  # type: Iterator[bytes] # the last digits of the handles of the round that are left
         self.number = 0
 
     def __repr__(self) -> str:
@@ -36,27 +38,26 @@ class Handles:
     @property
     def number(self) -> int:
         """The number of the last handle that was given out."""
-        return self._base + self._place
+        return self._end - length_hint(self._ends)
 
     @number.setter
     def number(self, number: int) -> None:
-        base = self._base = (number + 1) // _ROUND * _ROUND
-        self._place = number - base
-        self._most = min(_ROUND - 1, self._last - base)
-        self._head = b"%b:%b" % (self.prefix, b"%d" % (base // _ROUND) if base else b"")
-        self._ends = _ENDS if base else _FIRST_ENDS
+        base = (number + 1) // _ROUND * _ROUND
+        self._end = max(number, min(base + _ROUND - 1, self._last))
+        self._ends = iter((_ENDS if base else _FIRST_ENDS)[number + 1 - base:self._end + 1 - base])
+        self.round = map((b"%b:%b" % (self.prefix, b"%d" % (base // _ROUND) if base else b"")).__add__, self._ends)
 
     def new(self) -> bytes:
         """The next handle."""
-        place = self._place + 1
-        if place > self._most:
-            if self.number < self._last:
-                self.number = self.number  # the next round begins
-            else:
-                self.take_block()
-            place = self._place + 1
-        self._place = place
-        return self._head + self._ends[place]
+        return next(self.round, b"") or self.next_round()
+
+    def next_round(self) -> bytes:
+        """Begin the next round; return its first handle."""
+        if self.number < self._last:
+            self.number = self.number
+        else:
+            self.take_block()
+        return next(self.round)
 
     def take_block(self, after: int = 0) -> None:
         """Number the next handles from a new block, beyond all numbers that were given out and beyond `after`."""

@@ -256,11 +256,6 @@ class Function:
 
     # ------------------------------------------------------------------------- the arrows: out of one state, into the next
 
-    def admit(self, job: Job) -> None:
-        """Count a new job as its own; the arrow into the job's first state follows."""
-        self.size += len(job.workload)
-        self.totals.submitted += 1
-
     def readmit(self, job: Job) -> None:
         """Count a job again that comes from the store or was set aside; the arrow into the job's state follows."""
         self.size += len(job.workload)
@@ -299,8 +294,9 @@ class Function:
         end.behind = behind = job.behind
         behind.ahead = end
         job.ahead = job.behind = None
-        self.waiting[priority] -= 1
-        if not self.waiting[priority]:
+        waiting = self.waiting
+        waiting[priority] -= 1
+        if behind is end:
             self._unready(priority)
         job.state = RUNNING
         job.worker = worker
@@ -337,7 +333,6 @@ class Function:
 
     def complete(self, job: Job) -> None:
         """What `stop`, `count` and `end` do with a job that is complete (benchmark: every job)."""
-        assert job.state is RUNNING, job
         job.state = GONE
         job.worker = None
         self.running -= 1
@@ -487,14 +482,16 @@ class AbilitySet:
 
     def take(self, peer: "Any") -> "Optional[Job]":
         """Start the next job for a member: highest priority first, within it one function after the other."""
-        high, normal, low = self.ready
-        ready, priority = ((high, PRIORITY_HIGH) if high else (normal, PRIORITY_NORMAL) if normal else (low, PRIORITY_LOW))
-        if not ready:
-            return None
-        function = next(iter(ready))
-        if len(ready) > 1:
-            ready.move_to_end(function)
-        return function.start(priority, peer)
+        priority = PRIORITY_HIGH
+        for ready in self.ready:
+            if ready:
+                for function in ready:  # the first
+                    break
+                if len(ready) > 1:
+                    ready.move_to_end(function)
+                return function.start(priority, peer)
+            priority += 1
+        return None
 
 
 class Totals:

@@ -262,6 +262,7 @@ class Channels:
         """
         core, gathering = self._core, self.gathering
         proved_until, clock = self.proved_until, self._boot_clock
+        proved = proved_until != NEVER
         unsent = core.unsent[:FLUSH_PEERS]
         del core.unsent[:FLUSH_PEERS]
         for peer in unsent:
@@ -269,10 +270,11 @@ class Channels:
             channel = peer.channel
             if not outgoing or channel is None:  # it has been closed
                 continue
-            if peer.holds and not peer.holds[0][1]:
+            holds = peer.holds
+            if holds and not holds[0][1]:
                 peer.parked = True  # all of it waits for the store
                 continue
-            if proved_until != NEVER and clock() >= proved_until:
+            if proved and clock() >= proved_until:
                 return self._suspend(unsent, peer)
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
@@ -282,7 +284,7 @@ class Channels:
                         self.gather_until = core.now + GATHER_TIME
                     gathering.append(peer)
                     continue
-                if peer.holds:
+                if holds:
                     outgoing = peer.take_ready()
                 pieces = len(outgoing)
                 if channel.backlog or peer.bulky or pieces > JOIN_PIECES:
@@ -290,7 +292,7 @@ class Channels:
                     continue
                 # One join and one send for all packets of a wake-up (benchmark: every round trip).
                 data = outgoing[0] if pieces == 1 else b"".join(outgoing)
-                if proved_until != NEVER and clock() >= proved_until:  # as late as can be
+                if proved and clock() >= proved_until:  # as late as can be
                     if outgoing is peer.outgoing:
                         return self._suspend(unsent, peer)
                     channel.put((data,))
@@ -315,7 +317,7 @@ class Channels:
                     self._hang_up(channel)
             except Exception:
                 self.fault(channel)
-        if not (core.unsent or core.ledger.going_on):  # what waits for the last step was proved with the rest
+        if proved and not (core.unsent or core.ledger.going_on):  # what waits for the last step was proved with the rest
             self.proved_until = NEVER
         return True
 

@@ -157,18 +157,13 @@ def test_a_function_in_use_is_never_forgotten_however_much_room_is_needed(make_w
 
 
 def test_many_functions_are_forgotten_in_turns(world):
-    """Each tick forgets some, and is wanted again at once while there are more."""
+    """Each step forgets some, and is wanted again at once while there are more."""
     worker = world.worker(*[b"f%d" % number for number in range(4 * STEP + 1)])
     worker.leaves()
-    world.passes(UNUSED_TIME)
-    ticks = 1
-    while len(world.core.functions):
-        assert world.wait == 0.0
-        before = len(world.core.functions)
-        world.passes(0.0)
-        assert before - len(world.core.functions) <= STEP
-        ticks += 1
-    assert ticks == 5 and world.wait is None
+    world.core.tick(world.now + UNUSED_TIME, world.wall)
+    assert len(world.core.functions) == 3 * STEP + 1 and world.core.wait_time() == 0.0
+    assert world.does_chores() == 4
+    assert not world.core.functions and world.wait is None
 
 
 def test_a_function_that_is_in_use_cannot_be_dropped_whoever_asks(world):
