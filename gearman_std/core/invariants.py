@@ -25,7 +25,7 @@ def check_core(core: "CoreState") -> None:
         assert (job.timer is not None) == (job.state is DELAYED) or job.state is RUNNING, job
         assert (job.state is RUNNING) == (job.worker is not None), job
         assert core.functions.get(job.function.name) is job.function, job
-        assert job.state is RUNNING or job.background or job.watchers, job
+        assert job.state is RUNNING or job.background or job.watchers or job.state is STORING and core.turns.chores, job
         assert all(watcher.gone or job in watcher.watching for watcher in job.watchers), job
         assert isinstance(job.watchers, tuple) and len(job.watchers) < 2 or isinstance(job.watchers, dict) and job.watchers, job
         assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < (1 if job.background else 2), job

@@ -2,6 +2,7 @@
 from collections import namedtuple
 from itertools import islice
 
+from ..wire.protocol import ERROR, pack_response
 from .handles import handle_number
 from .jobs import DELAYED, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, place_of
 from .uniques import predecessor_of
@@ -283,9 +284,10 @@ class Ledger:
         batches = [self._take_back()]
         self.hand_over()
         batches.append(self._take_back())
+        refusal = pack_response(ERROR, b"QUEUE_ERROR", reason)
         for batch in batches:
             for peer, place in batch.promises:
-                peer.break_promise(place, reason)
+                peer.break_promise(place, refusal)
         self.first_storing = 0
         self.holds_back = self.shared
         for batch in batches:

@@ -138,11 +138,11 @@ class Peer:
         put_off, self.put_off = self.put_off, False
         return put_off
 
-    def break_promise(self, place: int, reason: bytes) -> None:
-        """The store has refused a job: replace the promised JOB_CREATED by an ERROR, which is held until its turn."""
+    def break_promise(self, place: int, refusal: bytes) -> None:
+        """The store has refused a job: replace the promised JOB_CREATED by this ERROR, which is held until its turn."""
         place -= self.taken
-        assert self.outgoing[place][:len(_CREATED)] == _CREATED, self
-        self.outgoing[place] = pack_response(ERROR, b"QUEUE_ERROR", reason)
+        assert self.outgoing[place].startswith(_CREATED), self  # type: ignore[union-attr]
+        self.outgoing[place] = refusal
 
     def error(self, code: bytes, text: bytes) -> None:
         """Answer with an ERROR packet."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .state import CoreState
 
 STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
+REFUSED_STEP = 1000  # the same for those that are not
 
 
 def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
@@ -179,13 +180,26 @@ def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
     ledger = core.ledger
     core.store_trouble = reason
     core.registry.refuse(ledger.promised)
-    for job in ledger.broken(reason, written):
-        _refuse_stored(core, job)
+    jobs = ledger.broken(reason, written)
+    for job in jobs:
+        job.background = False
+    core.turns.finish(_refuse_jobs(core, jobs))
 
 
-def _refuse_stored(core: "CoreState", job: Job) -> None:
+def _refuse_jobs(core: "CoreState", jobs: "List[Job]") -> "Iterator[Data]":
+    """Go on with new jobs that are not stored, in their order, in steps if they are very many."""
+    jobs.reverse()
+    while True:
+        for job in [jobs.pop() for _ in range(min(len(jobs), REFUSED_STEP))]:
+            if not job.background:  # otherwise a later submit has joined it, and it waits for the store once more
+                _refuse_job(core, job)
+        if not jobs:
+            return
+        yield b""
+
+
+def _refuse_job(core: "CoreState", job: Job) -> None:
     """A job is no longer a background job: it goes on only if a client waits for it, and runs once."""
-    job.background = False
     job.schedule = None
     core.recurring.pop(job, None)
     if job.watchers and core.stopping:  # so that a graceful stop waits for it

@@ -533,6 +533,43 @@ def test_very_many_new_jobs_go_on_in_steps_and_then_who_waits_for_them_is_answer
     assert ready(client) == [("JOB_CREATED", b"H:x:6")]
 
 
+def test_very_many_new_jobs_that_are_refused_end_in_steps(writing, monkeypatch):
+    """Who waits is told at once; those that a client waits for go on in their order; who submits one again is not misled."""
+    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 2)
+    client, core = writing.connects(), writing.core
+    for number in range(6):
+        client.says(SUBMIT_JOB_BG, b"f", b"u%d" % number, b"")
+    listener = writing.connects()
+    listener.says(SUBMIT_JOB, b"f", b"u5", b"").says(SUBMIT_JOB, b"f", b"u4", b"")
+    core.ledger.hand_over()
+    core.not_stored(b"The disk is full")
+    assert ready(client) == 6 * [("ERROR", b"QUEUE_ERROR", b"The disk is full")]
+    assert len(core.jobs) == 4 and core.turns.chores and core.background_jobs() == []
+    client.peer.handlers[SUBMIT_JOB_BG](core, client.peer, (b"f", b"u3", b""))
+    assert ready(client) == [("ERROR", b"QUEUE_ERROR", b"The disk is full")]
+    listener.peer.handlers[SUBMIT_JOB](core, listener.peer, (b"f", b"u2", b""))
+    assert writing.does_chores() == 2
+    assert [job.handle for job in core.functions[b"f"].jobs_waiting()] == [b"H:x:3", b"H:x:5", b"H:x:6"]
+    assert len(core.jobs) == 3 and writing.worker(b"f").grabs() == b"H:x:3"
+    listener.hears((JOB_CREATED, b"H:x:6"), (JOB_CREATED, b"H:x:5"), (JOB_CREATED, b"H:x:3"))
+
+
+def test_a_job_that_is_stored_after_all_before_its_turn_to_be_refused_goes_on(writing, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 1)
+    client, core = writing.connects(), writing.core
+    client.says(SUBMIT_JOB_BG, b"f", b"u1", b"").says(SUBMIT_JOB_BG, b"f", b"u2", b"")
+    core.ledger.hand_over()
+    core.not_stored(b"The disk is full")
+    core.ledger.hand_over()
+    core.stored()
+    client.peer.handlers[SUBMIT_JOB_BG](core, client.peer, (b"f", b"u2", b""))
+    writing.does_chores()
+    assert list(core.jobs) == [b"H:x:2"] and core.jobs[b"H:x:2"].state is STORING
+    core.ledger.hand_over()
+    core.stored()
+    assert ready(client)[-1] == ("JOB_CREATED", b"H:x:2") and core.jobs[b"H:x:2"].state is WAITING
+
+
 # --------------------------------------------------------------------------------- another server may take the jobs over
 
 @pytest.fixture

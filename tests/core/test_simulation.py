@@ -137,7 +137,8 @@ class Simulation:
     def run(self, steps=STEPS):
         sizes = [(module + ".STEP", self.step_size) for module in ("abilities", "clock", "core", "functions", "roster", "text")]
         sizes += [("chain.CHAIN_STEP", self.step_size), ("watchers.MANY_JOINS", self.step_size),
-                  ("roster.FEW_ABILITIES", self.step_size - 1), ("storing.STORED_STEP", self.step_size)]
+                  ("roster.FEW_ABILITIES", self.step_size - 1), ("storing.STORED_STEP", self.step_size),
+                  ("storing.REFUSED_STEP", self.step_size)]
         with ExitStack() as stack:
             for name, size in sizes:
                 stack.enter_context(mock.patch("gearman_std.core." + name, size))
