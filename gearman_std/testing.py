@@ -240,6 +240,7 @@ class _ImmediateNetwork(Network):
         while True:
             if reading.version != self._version:
                 self.exclusively(self._watch, reading)
+            news = stage.news
             ready = stage.ready
             if ready or self.exclusively(done):  # which another thread may be about to take in, or has
                 stage.look_again()
@@ -248,7 +249,7 @@ class _ImmediateNetwork(Network):
                 continue
             left = deadline.left()
             end = None if left is None else stage.clock() + left
-            if stage.rest(end, self._connecting()):
+            if stage.rest(end, self._connecting(), news):
                 return []
             if stage.ready or self.exclusively(done):
                 continue
@@ -256,6 +257,10 @@ class _ImmediateNetwork(Network):
                 if left is None:
                     raise stage.explain_stop()
                 return []
+
+    def _transfer(self, link: "Link") -> None:
+        super()._transfer(link)
+        self._stage.look_again()  # another thread may have what it waits for
 
     def _connecting(self) -> "Set[int]":
         """The threads that connect, which others may wait for."""
@@ -366,6 +371,7 @@ class _Stage:
         self._began = float(ceil(time.time()))
         self._running = {}          # type: Dict[WorkerJob, int] # the thread of each job that runs
         self.callers = []           # type: List[int] # the thread of each callback that is being called
+        self.news = 0               # how often something has happened
         self._resting = {}          # type: Dict[int, float] # the threads that rest, with the time when each goes on
         self._retries = Timers()    # when jobs are to be tried again
         self._count = 0
@@ -431,9 +437,11 @@ class _Stage:
 
     def look_again(self) -> None:
         """Something has happened, so that threads that rest may have something to do."""
-        self._resting.clear()
+        with self.lock:
+            self.news += 1
+            self._resting.clear()
 
-    def rest(self, end: "Optional[float]", busy: "Iterable[int]" = (),
+    def rest(self, end: "Optional[float]", busy: "Iterable[int]" = (), news: "Optional[int]" = None,
              handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
         """This thread has nothing to do before the time `end`: if others may have, wait a moment; return whether it did.
 
@@ -442,6 +450,8 @@ class _Stage:
         """
         me = threading.get_ident()
         with self.lock:
+            if news is not None and news != self.news:
+                return True  # something has happened since it looked
             until = _NEVER if end is None else end
             if handles is not None:
                 goes_on = any(thread != me and job.handle in handles for job, thread in self._running.items())

@@ -256,6 +256,11 @@ class Function:
 
     # ------------------------------------------------------------------------- the arrows: out of one state, into the next
 
+    def admit(self, job: Job) -> None:
+        """Count a new job as its own; the arrow into the job's first state follows."""
+        self.size += len(job.workload)
+        self.totals.submitted += 1
+
     def readmit(self, job: Job) -> None:
         """Count a job again that comes from the store or was set aside; the arrow into the job's state follows."""
         self.size += len(job.workload)

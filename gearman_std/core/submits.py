@@ -76,9 +76,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     core.size += size
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    # Its function counts it, without a call (benchmark: every submit).
-    function.size += size
-    function.totals.submitted += 1
+    function.admit(job)
     if predecessor is not None:
         predecessor.successor = job
     elif unique:

@@ -240,17 +240,17 @@ def test_a_signal_that_comes_while_the_store_is_read(monkeypatch, tmp_path, numb
         for _ in range(3):
             client.submit("f", background=True)
     seen = []
-    restore = Core.restore
+    restore_all = Core.restore_all
 
-    def slow_restore(core, job):
-        seen.append(job)
+    def slow_restore_all(core, jobs):
+        seen.extend(jobs)
         if len(seen) == 1:
             os.kill(os.getpid(), number)
-        restore(core, job)
+        restore_all(core, jobs)
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGUSR1)  # the last of them, so that it ends
             os.kill(os.getpid(), signal.SIGUSR1)
-    monkeypatch.setattr(Core, "restore", slow_restore)
+    monkeypatch.setattr(Core, "restore_all", slow_restore_all)
     monkeypatch.setattr("gearman_std.store.sqlite.LOAD_STEP", 1)
     monkeypatch.setattr("gearman_std.server.server.READ_TIME", 0.0)
     stream = io.TextIOWrapper(io.BytesIO())

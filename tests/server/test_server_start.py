@@ -221,9 +221,9 @@ def test_a_store_that_cannot_be_read_ends_the_start_with_its_error(place, starts
 
 
 def test_whatever_goes_wrong_in_reading_ends_the_start(starts, monkeypatch):
-    def restore(core, record):
+    def restore_all(core, records):
         raise MemoryError("odd")
-    monkeypatch.setattr("gearman_std.core.core.Core.restore", restore)
+    monkeypatch.setattr("gearman_std.core.core.Core.restore_all", restore_all)
     start = starts()
     start.finish()
     assert isinstance(start.error, MemoryError) and not start.server.running
