@@ -40,6 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Type, Union
     from types import TracebackType
+    from .client.link import Link
     from .client.task import Task
     from .net.addresses import Address
     from .wire.protocol import Data, Packet

@@ -145,7 +145,8 @@ def test_one_of_two_is_killed_again_and_again(pairs, capsys):
             TIMES, time.monotonic() - begun, acknowledged, lost, sum(twice for _, _, twice in outcomes),
             sum(waits) / TIMES, max(waits)))
     assert lost == 0 and acknowledged > 20 * TIMES and len(waits) == TIMES
-    assert sorted(waits)[TIMES * 9 // 10 - 1] < QUICK + GRACE, "nine of ten, as the machine may have much else to do"
+    late = [wait for wait in waits if wait >= QUICK + GRACE]
+    assert len(late) <= TIMES // 100, "the system itself may let a process wait"
 
 
 def check_late(late):

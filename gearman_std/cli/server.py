@@ -244,8 +244,9 @@ class _Reign:
         self.server.reload()
 
     def end(self) -> None:
-        """As `Server.close`."""
+        """As `Server.close`; no other takes its place."""
         self.server.close()
+        self.server.close_addresses()
 
 
 class _Graceful:

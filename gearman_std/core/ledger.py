@@ -100,6 +100,7 @@ class Ledger:
     def begin_anew(self) -> None:
         """The store is to be written anew from the jobs as they are, so that what was recorded of them is in vain."""
         self.records = []
+        self.size = 0
         self.anew = True
 
     def note_first(self, number: int) -> None:

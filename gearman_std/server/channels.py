@@ -223,7 +223,7 @@ class Channels:
         """Go on with those whose packets were put off until the store had what they waited for."""
         ledger = self._core.ledger
         resumed, ledger.resumed = ledger.resumed, []
-        self.returning.extend(peer.channel for peer in resumed)
+        self.returning.extend(peer.channel for peer in resumed if peer.channel is not None)  # else it has been closed
 
     def _take_back(self, channel: Channel) -> None:
         if channel.state is HELD_UP:
@@ -279,7 +279,8 @@ class Channels:
             try:
                 # TLS that has come to the end of what it receives may send nothing more, so there an answer goes out before the
                 # next look.
-                if gather and not (peer.abilities or peer.bulky or peer.closing or channel.__class__ is SecureChannel):
+                if gather and not (peer.abilities or peer.bulky or peer.closing or proved
+                                   or channel.__class__ is SecureChannel):
                     if not gathering:
                         self.gather_until = core.now + GATHER_TIME
                     gathering.append(peer)
@@ -415,7 +416,7 @@ class Channels:
             reading, writing = (reading and not stream.receive_waits_to_send or writing and stream.send_waits_to_receive,
                                 writing and not stream.send_waits_to_receive or reading and stream.receive_waits_to_send)
         events = (EVENT_READ if reading else 0) | (EVENT_WRITE if writing else 0)
-        if channel.state is not HELD_UP:
+        if channel.state is OPEN or channel.state is LINGERING:
             self.selector.modify(channel.socket, events, channel)
             return
         stop_watching(self.selector, channel.socket)  # if it is watched; selectors take no socket to look for nothing
@@ -450,8 +451,7 @@ class Channels:
                 return
             channel.move(ENDED)
             self._forget(channel.peer)
-            if channel.backlog:
-                self.watch(channel)
+            self.watch(channel)  # no longer for reading: its end would be told again and again
 
     def _give_up(self, channel: Channel) -> None:
         """The peer's stream, or the peer itself, has come to an end: close the connection when everything was sent."""
@@ -463,9 +463,9 @@ class Channels:
             self._count({"packet": "packets_too_large", "line": "lines_too_long"}.get(error.limit, "streams_refused"))
             self._core.refuse(peer, error)
         self._close_when_sent(channel)
-        if channel.backlog:
+        if channel.backlog or peer.outgoing:
             self.watch(channel)
-        elif not peer.outgoing:
+        else:
             self._hang_up(channel)
 
     def _close_when_sent(self, channel: Channel) -> None:
@@ -485,7 +485,8 @@ class Channels:
             return
         channel.move(SENT)
         self._forget(channel.peer)
-        self.selector.modify(channel.socket, EVENT_READ, channel)
+        stop_watching(self.selector, channel.socket)
+        self.selector.register(channel.socket, EVENT_READ, channel)
         self.stalls.begin(channel, self._core.now)
 
     def _forget(self, peer: Peer) -> None:

@@ -22,7 +22,7 @@ from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
 from ..core.functions import Statistics
-from ..errors import StoreError
+from ..errors import Deposed, StoreError
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
 from ..net.signals import WokenBySignals
@@ -399,11 +399,14 @@ class Server:
             self.leave()
             return
         if self._keeper is not None:
-            if self._keeper.deposed is not None or not self._keeper.settled:
+            deposed = self._keeper.deposed is not None or isinstance(self._failure, Deposed)  # the latter while it was read
+            if deposed or not self._keeper.settled:
                 self._channels.close()  # at once, however long the store takes: it has no answer for them
-            if self._keeper.deposed is not None and self.hands_on and self._entrance.gate is not None:
+            if deposed and self.hands_on and self._entrance.gate is not None:
                 self._left = self._entrance.gate.hand_on()
                 self.hands_on = False
+            if deposed or not self._keeper.settled:
+                self._entrance.close()  # or they would connect again, and wait as long
             self._keeper.close()
         self._channels.close()
         self._entrance.close()
@@ -471,8 +474,6 @@ class Server:
                     if keeper.proved_until != NEVER:
                         channels.prove(keeper.proved_until)
                         keeper.proved_until = NEVER
-                    if core.ledger.resumed:
-                        channels.resume()
                     core.settle()
                 elif core.unsent:
                     if not channels.flush(gather):
@@ -485,6 +486,8 @@ class Server:
                     if keeper is not None and channels.proved_until != NEVER and not core.ledger.going_on:
                         channels.proved_until = NEVER  # all that was released with that proof has been sent
                     break
+            if core.ledger.resumed:  # by `save`, or by the last step of a batch whose new jobs went on in steps
+                channels.resume()
             if core.stopping and self._may_end() or self._failure is not None:
                 return
             # A peer that just got something may answer at once, so look a few times before going to sleep, which costs more
@@ -623,7 +626,7 @@ class Server:
 
     def _has_settled(self) -> bool:
         """Whether the peers that wait for the store have their answers, or the time for that is over."""
-        if self._keeper is None or self._keeper.settled:
+        if self._keeper is None or self._keeper.settled and not (self._channels.unproved or self._channels.late):
             return True
         now = self.core.now
         if self._settle_by is None:

@@ -107,6 +107,8 @@ class DatabaseStore(Store):
                 self._claim(connection)
                 if connection.rows(self._statements.useless(FORGET_AFTER)):
                     self._forget_servers()
+                    assert self._connection is not None
+                    connection = self._connection  # which may have been made again
                 self._backend = str(connection.rows(self._dialect.backend)[0][0])
                 if self._gearmand_table is not None:
                     self._import_gearmand(connection, self._gearmand_table, handle_prefix, wall, numbers or int)

@@ -495,10 +495,10 @@ class StoreKeeper:
         if not self._is_open:
             self._loading.give_up()
             return
-        if not self._wait():
-            self._give_up("the disk does not answer")
-            return
-        if self._thread.busy:
+        while self._thread.busy and self.deposed is None:  # what follows an order may be another one
+            if not self._wait():
+                self._give_up("the disk does not answer")
+                return
             self._finish()
         self._is_open = False
         if self.deposed is not None:

@@ -170,6 +170,43 @@ def test_after_a_short_stop_it_is_sent_once_it_is_proved_anew(place, reigns, dat
     assert not attempts[0][1] and attempts[-1][0] > attempts[0][0]
 
 
+@pytest.mark.parametrize("graceful", [False, True])
+def test_a_stop_sends_what_came_too_late_once_it_is_proved_anew(place, reigns, monkeypatch, graceful):
+    one = reigns("one")
+    client = place.wire(one.server)
+    flush, too_late = Channels.flush, []
+
+    def pause(channels, gather):
+        proved_until = channels.proved_until
+        if not too_late and proved_until < float("inf") and any(not peer.holds for peer in channels._core.unsent):
+            until(lambda: time.monotonic() > proved_until)
+            one.server.core.stop(graceful)
+            too_late.append(not flush(channels, gather))
+            return False
+        return flush(channels, gather)
+    monkeypatch.setattr(Channels, "flush", pause)
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:one:1")
+    one.join()
+    assert too_late == [True] and one.error is None
+
+
+def test_one_that_is_deposed_while_it_reads_hands_its_addresses_on(database):
+    class Slow(SharedStore):
+        def load_records(self):
+            yield []
+            raise Deposed("another server has the jobs of one")
+    server = server_of(store=Slow(database, "one", 0.5), listen=["127.0.0.1"])
+    server.hands_on = True
+    server.bind()
+    with pytest.raises(Deposed):
+        server.serve()
+    another = server_of(store=SharedStore(database, "one", 0.5), listen=["127.0.0.1"])
+    another.take_place(server)
+    assert another.address == server.address
+    another.close()
+
+
 def test_foreground_jobs_go_on_while_what_came_too_late_waits_for_a_database_that_is_away(place, reigns, database, monkeypatch):
     one = reigns("one")
     client, worker, other = [place.wire(one.server) for _ in range(3)]

@@ -599,3 +599,24 @@ def test_a_workload_may_be_replaced_after_a_look_took_very_long(database):
     assert sorted(record.workload for _, record in database.jobs.values()) == [b"A", b"C"]
     for talker in (client, other):
         talker.takes()
+
+
+def test_a_proof_of_room_that_comes_too_late_during_the_end_is_not_the_last_that_is_done(database):
+    world = SteppedWorld(database, "one", take_over=5.0)
+    keeper, store, client = world.keeper, world.store, world.connects()
+    store.cut = True
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    while not world.core.store_trouble:
+        world.settles()
+        world.goes_on(0.3)
+    client.takes()
+    store.cut = False
+    while keeper._thread._function != store.prove_room:
+        world.settles()
+        world.goes_on(0.3)
+    keeper._thread.run_one()
+    world.now += 4.5
+    world.core.tick(world.now, world.wall)
+    keeper._thread.waits_for_test = False
+    keeper.close()
+    assert database.servers["one"].ended

@@ -1,5 +1,6 @@
 """The store's thread: what goes on while a batch is written, step by step without the thread, and with it and a stuck disk."""
 import logging
+import socket
 import threading
 import time
 
@@ -8,15 +9,17 @@ import pytest
 from gearman_std.core.jobs import REPLACE, FunctionPolicy, STORING
 from gearman_std.core.limits import Limits
 from gearman_std.errors import StoreError
+from gearman_std.server.channel import Channel
 from gearman_std.store import thread as thread_module
 from gearman_std.store.sqlite import JobStore, connect_sqlite
 from gearman_std.store.storekeeper import QUIET, SLOW_DISK
 from gearman_std.store.thread import StoreThread
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG,
-                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL)
+                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
 
 from core_world import packets_of
+from patience import until
 from server_tools import TIMEOUT, in_dispatcher
 from store_world import Stepped, StoredWorld
 
@@ -482,6 +485,70 @@ def test_a_worker_that_waits_for_a_stuck_disk_is_not_read_from_and_goes_on_where
     wire.response(ECHO_RES, b"later")
 
 
+def test_who_waited_for_a_batch_whose_new_jobs_go_on_in_steps_is_obeyed_again(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.STORED_STEP", 2)
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    client, worker = place.wire(server), place.wire(server)
+    worker.request(CAN_DO, b"f")
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(JOB_CREATED, b"H:t:1")
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"w")
+    disk.moves.clear()
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert disk.stands.wait(TIMEOUT)
+    client.send(5 * pack_request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+    until(lambda: in_dispatcher(server, lambda: len(server.core.jobs)) == 7)
+    worker.send(pack_request(WORK_COMPLETE, b"H:t:1", b"") + pack_request(GRAB_JOB))
+    until(lambda: in_dispatcher(server, lambda: any(peer.put_off for peer in server.core.peers)))
+    disk.moves.set()
+    worker.response(JOB_ASSIGN, b"H:t:2", b"f", b"w")
+    for number in range(2, 8):
+        client.response(JOB_CREATED, b"H:t:%d" % number)
+
+
+def test_a_worker_that_is_lost_while_it_waits_for_the_disk_harms_nobody(place, tmp_path):
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    worker, other = place.wire(server), place.wire(server)
+    disk.moves.clear()
+    worker.send(pack_request(CAN_DO, b"f") + pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") + pack_request(GRAB_JOB))
+    until(lambda: in_dispatcher(server, lambda: any(peer.put_off for peer in server.core.peers)))
+
+    def lose():
+        server._channels.lose(next(peer for peer in server.core.peers if peer.put_off).channel)
+    in_dispatcher(server, lose)
+    disk.moves.set()
+    worker.ended()
+    until(lambda: in_dispatcher(server, lambda: server.stored))
+    other.request(ECHO_REQ, b"x")
+    other.response(ECHO_RES, b"x")
+    assert server.core.counters["faults"] == 0
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("end", ["half_close", "abandon"])
+def test_who_is_gone_while_it_waits_for_the_disk_is_not_looked_at_again_and_again(place, tmp_path, refused, end):
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store, max_packet_size=1000)
+    wire = place.wire(server)
+    disk.moves.clear()
+    wire.send(pack_request(SUBMIT_JOB_BG, b"f", b"", b"w") + (pack_request(ECHO_REQ, bytes(2000)) if refused else b""))
+    assert disk.stands.wait(TIMEOUT)
+    getattr(wire, end)()
+    until(lambda: in_dispatcher(server, lambda: [key.data for key in server._selector.get_map().values()
+                                                 if isinstance(key.data, Channel)]) == [])
+    disk.moves.set()
+    if end == "half_close":
+        wire.response(JOB_CREATED, b"H:t:1")
+        if refused:
+            assert wire.packet()[0] == ERROR
+        wire.ended()
+    until(lambda: in_dispatcher(server, lambda: not server._channels.all))
+    assert server.core.counters["faults"] == 0
+
+
 def test_a_file_locked_by_another_process_is_waited_for(place, tmp_path):
     server = place.serve(store=tmp_path / "jobs.db")
     wire, other = place.wire(server), place.wire(server)
@@ -517,6 +584,14 @@ def test_a_stop_waits_for_the_disk_and_answers_who_was_promised_something(place,
     store.abandon()
 
 
+def refuses(address):
+    try:
+        socket.create_connection(address).close()
+    except OSError:
+        return True
+    return False
+
+
 def test_who_has_no_answer_when_a_stop_waits_no_longer_sees_the_end_while_the_disk_stands(place, tmp_path, monkeypatch):
     monkeypatch.setattr("gearman_std.server.server.STOP_TIME", 0.0)
     disk = Disk(tmp_path / "jobs.db")
@@ -529,6 +604,7 @@ def test_who_has_no_answer_when_a_stop_waits_no_longer_sees_the_end_while_the_di
     submitter.ended()
     worker.ended()
     assert server._thread.is_alive()
+    until(lambda: refuses(server.address))  # who came now would wait as long
     disk.moves.set()
     server.join(TIMEOUT)
     assert server.stored and not server._thread.is_alive()
