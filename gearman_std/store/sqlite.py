@@ -204,7 +204,7 @@ class JobStore(Store):
                         heappush(delayed, (record.due, position, number, record))
                     elif record.state is HELD:
                         heappush(held, (position, number, record))
-                    elif position > usual_position:
+                    elif position > usual_position and number not in early:
                         heappush(moved, (position, number, record))
                     elif number not in early:
                         while moved and moved[0][0] < position:
