@@ -490,8 +490,7 @@ class AbilitySet:
         priority = PRIORITY_HIGH
         for ready in self.ready:
             if ready:
-                for function in ready:  # the first
-                    break
+                function = next(iter(ready))
                 if len(ready) > 1:
                     ready.move_to_end(function)
                 return function.start(priority, peer)

@@ -125,6 +125,19 @@ def test_the_jobs_that_a_worker_runs_go_on_in_layers_and_go_back_in_their_order(
     assert [other.grabs() for _ in handles] == handles
 
 
+def test_the_jobs_that_a_worker_keeps_go_on_in_layers_when_it_gives_others_back(small):
+    world = World()
+    client, worker, other = world.connects(), world.worker(b"f", b"g"), world.connects()
+    kept = [client.submits(b"f") for _ in range(8)]
+    given_back = client.submits(b"g")
+    for _ in range(9):
+        worker.grabs()
+    worker.says(CANT_DO, b"g")
+    assert list(worker.peer.running) == kept and isinstance(worker.peer.running, LayeredTable)
+    other.says(CAN_DO, b"g")
+    assert other.grabs() == given_back
+
+
 def test_what_a_peer_watches_that_joined_all_of_it_goes_on_in_parts(small):
     world = World()
     client, other, worker = world.connects(), world.connects(), world.worker(b"f")

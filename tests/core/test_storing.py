@@ -107,6 +107,15 @@ def test_a_restored_job_that_waits_has_waited_since_it_was_submitted(durable):
     assert durable.core.jobs[b"H:x:1"].waited == 100.0
 
 
+def test_jobs_that_are_restored_together_wake_who_sleeps_and_may_come_in_any_order(durable):
+    worker = durable.worker(b"f", sleeps=True)
+    durable.core.restore_all([AddRecord(ADD, b"H:x:%d" % number, b"f", b"", b"w", None, 1, 0.0, 0, WAITING, b"", None,
+                                        durable.wall, number << 14) for number in (2, 1)])
+    durable.after_step()
+    worker.hears((NOOP,))
+    assert [worker.grabs(), worker.grabs()] == [b"H:x:2", b"H:x:1"] and durable.core.ledger.position == 2 << 14
+
+
 def test_restored_jobs_run_in_their_order_at_their_time_and_are_joined(durable):
     durable.restores(b"H:x:7", b"u")
     durable.restores(b"H:x:5")
