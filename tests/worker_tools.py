@@ -191,6 +191,7 @@ class _Selector:
         self.rounds = 0
         self.waits = None  # for how many seconds at most, in this round; None for ever
         self.closed = False
+        self.poked_in = 0   # the round that the last poke has ended
         self.changed = threading.Condition()
         self.poke, self.poked = socket.socketpair()
         self.real.register(self.poked, selectors.EVENT_READ, self)
@@ -204,15 +205,16 @@ class _Selector:
         for key, mask in events:
             if key.data is self:
                 self.poked.recv(4096)
+                self.poked_in = self.rounds
         return [(key, mask) for key, mask in events if key.data is not self]
 
     def begin_a_round(self):
-        """Return when one has begun, or there will be no more."""
+        """End the one that is under way, and return when the next has begun, or there will be no more."""
         with self.changed:
             if not self.closed:
-                self.poke.send(b"x")
                 seen = self.rounds
-                assert self.changed.wait_for(lambda: self.closed or self.rounds > seen, WAIT)
+                self.poke.send(b"x")
+                assert self.changed.wait_for(lambda: self.closed or self.rounds > self.poked_in >= seen, WAIT)
 
     def close(self):
         with self.changed:
