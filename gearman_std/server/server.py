@@ -400,12 +400,11 @@ class Server:
             return
         if self._keeper is not None:
             deposed = self._keeper.deposed is not None or isinstance(self._failure, Deposed)  # the latter while it was read
-            if deposed or not self._keeper.settled:
-                self._channels.close()  # at once, however long the store takes: it has no answer for them
             if deposed and self.hands_on and self._entrance.gate is not None:
                 self._left = self._entrance.gate.hand_on()
                 self.hands_on = False
             if deposed or not self._keeper.settled:
+                self._channels.close()  # at once, however long the store takes: it has no answer for them
                 self._entrance.close()  # or they would connect again, and wait as long
             self._keeper.close()
         self._channels.close()
