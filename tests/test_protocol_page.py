@@ -282,8 +282,8 @@ class TestPictures:
     def pictures(self, tool):
         """By name: layout, table, and the SVG."""
         files = tool.made()
-        return {name: (layout, getattr(tool.module(where), arrows), files[name + ".svg"])
-                for name, layout, where, arrows in tool.PICTURES}
+        return {machine.name: (tool.PICTURES[machine.name], tool.states.arrows_of(machine), files[machine.name + ".svg"])
+                for machine in tool.states.MACHINES if machine.name in tool.PICTURES}
 
     def test_all_arrows_are_drawn(self, tool, pictures):
         """As often as the table has an event that no frame has, and once for each frame that has it."""

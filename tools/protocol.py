@@ -18,6 +18,7 @@ import sys
 
 import diagrams
 import scenes
+import states
 from scenes import FOLDERS, ROOT, conversations, number_of, play
 
 sys.path[:0] = FOLDERS
@@ -38,12 +39,10 @@ COMMAND = "python3 tools/protocol.py"
 NOTICE = "<!-- Made by `%s` from tools/protocol.md and the code; change these. -->\n\n" % COMMAND
 MOST_RECORDINGS = 4  # recordings that are named with a packet
 
-# The pictures, by the names of their files: the layout, and where its table is.
-PICTURES = [("job", diagrams.JOB, "core.jobs", "JOB_ARROWS"), ("connection", diagrams.CONNECTION, "server.channel", "ARROWS"),
-            ("worker", diagrams.WORKER, "wire.worker_session", "SESSION_ARROWS"),
-            ("client", diagrams.CLIENT, "client.submission", "SUBMISSION_ARROWS"),
-            ("link", diagrams.LINK, "client.link", "CONNECTION_ARROWS"),
-            ("servers", diagrams.SERVERS, "worker.link", "SERVER_ARROWS")]
+# The pictures: what has these states, and how they are laid out.
+PICTURES = collections.OrderedDict([
+    ("job", diagrams.JOB), ("connection", diagrams.CONNECTION), ("worker", diagrams.WORKER), ("client", diagrams.CLIENT),
+    ("link", diagrams.LINK), ("servers", diagrams.SERVERS)])
 
 NUMBERS = {PACKETS[number][0]: number for number in PACKETS}
 SUBMITS = {number for number, meaning in MEANINGS.items() if protocol.JOB_CREATED in meaning.answers}
@@ -178,8 +177,7 @@ class Page:
         return code(lanes(play(body)))
 
     def make_diagram(self, argument, body):
-        layout = {name: layout for name, layout, _, _ in PICTURES}[argument]
-        return "![%s](%s.svg)" % (layout.title, argument)
+        return "![%s](%s.svg)" % (PICTURES[argument].title, argument)
 
     def make_docstring(self, argument, body):
         """The docstring of a module or a class without its first paragraph; with a number, at most so many paragraphs."""
@@ -429,8 +427,9 @@ def made():
     """All files that are made, by name, as they should be."""
     with open(SOURCE, encoding="utf-8") as file:
         files = {PAGE: Page(file.read()).text()}
-    for name, layout, where, arrows in PICTURES:
-        files[name + ".svg"] = diagrams.Picture(layout, getattr(module(where), arrows)).svg()
+    for machine in states.MACHINES:
+        if machine.name in PICTURES:
+            files[machine.name + ".svg"] = diagrams.Picture(PICTURES[machine.name], states.arrows_of(machine)).svg()
     return files
 
 

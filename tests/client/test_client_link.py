@@ -9,7 +9,7 @@ from gearman_std.client.link import APART, CONNECTING, CONNECTION_ARROWS, CONNEC
 from gearman_std.errors import NoServer, ServerLost
 from gearman_std.wire.protocol import OPTION_REQ, pack_request
 
-from states import drawn
+from pictures import drawn
 
 
 class Recorder:

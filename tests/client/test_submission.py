@@ -11,7 +11,7 @@ from gearman_std.client.submission import (SUBMISSION_ARROWS, SUBMISSION_ENDED, 
                                            Finished, Submission)
 from gearman_std.errors import JobFailed, NoServer
 from gearman_std.net.system import REAL_SYSTEM
-from states import drawn
+from pictures import drawn
 
 LINK = Link(("h", 4730))
 # How each arrow is called, and the attributes by which one sees that it was.

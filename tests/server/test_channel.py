@@ -8,7 +8,7 @@ from gearman_std.server.channel import (AGREED, ARROWS, CLOSED, ENDED, OPEN, PIE
                                         STATES, Channel)
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import LARGE_BODY, PacketReader
-from states import drawn
+from pictures import drawn
 
 
 class FakeSocket:

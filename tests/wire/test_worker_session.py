@@ -10,7 +10,7 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ
 from gearman_std.wire.worker_session import (DRY, RETIRING, SESSION_ARROWS, SESSION_ASLEEP, SESSION_AWAKE, SESSION_STATES,
                                              Assignment, WorkerSession)
 
-from states import drawn
+from pictures import drawn
 from worker_tools import World
 
 

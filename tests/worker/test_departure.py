@@ -6,7 +6,7 @@ from gearman_std.worker.departure import (CONFIRMED, DEPARTURE_ARROWS, DEPARTURE
                                           FINISHING_JOBS, LEAVES, LEFT, PARTING, TIME_IS_UP, WORKING, Departure)
 from gearman_std.worker.settings import WorkerSettings
 
-from states import drawn
+from pictures import drawn
 
 
 def make_departure(now=100.0, random=0.5, **settings):

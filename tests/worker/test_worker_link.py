@@ -7,7 +7,7 @@ from gearman_std.worker.link import (ANSWER_TIMEOUT, CONNECTED, CUT, DOUBTFUL, D
                                      SERVER_ARROWS, SERVER_STATES, SILENT, SLEEP_TIMEOUT, UNKNOWN, UP, Lane, WorkerLink,
                                      WorkerServer)
 
-from states import drawn
+from pictures import drawn
 
 
 def fail(server, now=0.0, random=1.0, lived=0.0):
