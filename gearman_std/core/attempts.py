@@ -72,7 +72,7 @@ def finish(core: "CoreState", job: "Job") -> None:
     function.note_success((
         job.handle, job.unique, END_COMPLETED, core.wall, job.waited, core.now - job.since, worker.identity, b""))
     worker.completed += 1
-    worker.running.pop(job.handle, None)
+    del worker.running[job.handle]
     if job.timer is not None:
         core.time_limits.cancel(job.timer)
         job.timer = None

@@ -108,6 +108,11 @@ class Channel:
         if self.http is not None:
             pieces = self.http.respond(pieces)
             self.peer.closing = self.peer.closing or self.http.over
+        size = sum(map(len, pieces))
+        if size < LARGE_BODY:  # as of many small answers (benchmark: background submit)
+            if size:
+                self._put(b"".join(pieces))
+            return
         small = []  # type: List[Data]
         size = 0
         for piece in pieces:
