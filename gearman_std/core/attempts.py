@@ -63,9 +63,9 @@ def push_job(core: "CoreState", peer: "Peer") -> None:
             core.roster.fall_asleep(peer)
 
 
-def finish(core: "CoreState", job: "Job") -> None:
-    """A running job is complete."""
-    function, worker = job.function, job.worker
+def finish(core: "CoreState", worker: "Peer", job: "Job") -> None:
+    """A worker has completed its job."""
+    function = job.function
     # What `note_end` and `take_out` do (benchmark: every job).
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)

@@ -276,7 +276,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
         else:
             # What `_relay` does, with a call less (benchmark: every round trip).
             watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
-    finish(core, job)
+    finish(core, peer, job)
 
 
 def on_work_fail(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None:
