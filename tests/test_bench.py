@@ -6,8 +6,6 @@ import socket
 
 import pytest
 
-pytestmark = pytest.mark.long
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -38,6 +36,7 @@ def run(tmp_path, capsys, *arguments):
         return status, json.load(file), capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_every_scenario_of_a_server_is_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--unpinned", "--only", "round trip,background,echo")
     by_scenario = figures["servers"]
@@ -53,6 +52,7 @@ def test_every_scenario_of_a_server_is_measured(tmp_path, capsys):
     assert (status == 0) == (bench.DURABLE_SCENARIO[0] in by_scenario) == bool(figures["beside"]["gearman_std"])
 
 
+@pytest.mark.long
 def test_growth_and_idleness_are_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--unpinned", "--only", "growth,idle CPU")
     assert status == 0
@@ -63,6 +63,7 @@ def test_growth_and_idleness_are_measured(tmp_path, capsys):
     assert "growth: queued jobs" in output
 
 
+@pytest.mark.long
 def test_a_start_with_stored_jobs_is_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--unpinned", "--only", "stored jobs")
     assert status == 0
@@ -71,6 +72,7 @@ def test_a_start_with_stored_jobs_is_measured(tmp_path, capsys):
     assert all(0.05 < one["seconds"] < 60 for one in found) and "2000 x 64 bytes" in output
 
 
+@pytest.mark.long
 def test_clients_and_workers_are_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--only", "clients and workers")
     assert status == 0
@@ -80,6 +82,7 @@ def test_clients_and_workers_are_measured(tmp_path, capsys):
     assert "batches" in output
 
 
+@pytest.mark.long
 def test_round_trips_are_measured_beside_durable_submits(tmp_path, capsys):
     pytest.importorskip("sqlite3")
     status, figures, output = run(tmp_path, capsys, "--only", "beside")
@@ -102,6 +105,7 @@ def test_durable_jobs_are_counted_by_their_function(monkeypatch):
         assert theirs.recv(100) == b"status\n"
 
 
+@pytest.mark.long
 def test_a_server_that_takes_no_durable_jobs_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, "SUBMITTER", "import sys; sys.exit('refused')")
     status, figures, output = run(tmp_path, capsys, "--only", "beside")
@@ -109,12 +113,14 @@ def test_a_server_that_takes_no_durable_jobs_is_told(tmp_path, capsys, monkeypat
     assert "a durable job was not taken" in output
 
 
+@pytest.mark.long
 def test_a_drain_without_the_submits_before_it_makes_them_first(tmp_path, capsys):
     status, figures, _ = run(tmp_path, capsys, "--only", "background drain")
     assert status == 0
     assert list(figures["servers"]) == ["background submit", "background drain"]
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_start_is_told_and_the_others_are_measured(tmp_path, capsys):
     status, figures, output = run(tmp_path, capsys, "--only", "echo", "--server", "broken=false {port}")
     assert status == 1

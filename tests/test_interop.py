@@ -179,6 +179,7 @@ def pattern(size):
     return b"".join(b"%015d\n" % number for number in range(size // 16))
 
 
+@pytest.mark.long
 def test_64_mib_come_back_intact(require, server, processes, tmp_path):
     """Through PHP's client and ours, to our worker and that of `gearman`, whose client takes hours to read as much."""
     data = pattern(64 << 20)

@@ -8,6 +8,8 @@ import pytest
 from gearman_std import timers as timers_module
 from gearman_std.timers import Timers, growing_pause
 
+from samples import few
+
 
 def test_things_come_when_due_the_earliest_first():
     timers = Timers()
@@ -43,8 +45,7 @@ def test_a_thing_taken_back_is_let_go_of_at_once_and_its_entry_before_long():
     assert len(timers) == 1 and len(timers.entries) <= 34
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("sweep", (1, 3, 64))
+@pytest.mark.parametrize("sweep", few((1, 3, 64)))
 @pytest.mark.parametrize("chance_of_cancel", (0.8, 0.95))
 def test_it_agrees_with_a_sorted_list(monkeypatch, sweep, chance_of_cancel):
     """Whether it is filled, emptied, or has most of its timers taken back."""

@@ -85,11 +85,20 @@ def test_every_file_is_in_one_share_and_the_slowest_are_not_in_the_same(runner, 
     files = sorted(file for share in shares for file in share)
     assert files == sorted(glob.glob(os.path.join(root, "tests", "**", "test_*.py"), recursive=True))
     places = {os.path.relpath(file, root).replace(os.sep, "/") for file in files}
-    assert set(runner.SECONDS) <= places
-    units = {place: sum(map(runner.SECONDS.get, group)) for group in runner.TOGETHER for place in group}
-    alone = {place: seconds for place, seconds in runner.SECONDS.items() if place not in units}
+    named = set(runner.SECONDS) | set(runner.LONG_SECONDS)
+    assert named <= places
+    grouped = {place for group in runner.TOGETHER for place in group}
+    alone = {place: runner.seconds_of(place, 0, True) for place in named - grouped}
     first = {os.path.relpath(share[0], root).replace(os.sep, "/") for share in shares}
     assert {group[0] for group in runner.TOGETHER} | set(sorted(alone, key=alone.get)[-6:]) == first
+
+
+def test_what_is_marked_long_runs_only_if_it_is_asked_for(runner):
+    assert not runner.is_choice(["-q", "--maxfail=1", "-x", "--ignore=tests/web"], [])
+    for arguments, places in [(["tests/core"], ["tests/core"]), (["-k", "kill"], []), (["-mlong"], [])]:
+        assert runner.is_choice(arguments, places)
+    assert [runner.seconds_of("tests/test_deaths.py", 50000, everything) > 0 for everything in (False, True)] == [False, True]
+    assert runner.seconds_of("tests/test_new.py", 50000, False) == 2
 
 
 def test_files_that_share_what_takes_long_to_make_are_in_one_share(runner, root):

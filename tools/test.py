@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Run the tests:  python3 tools/test.py [--single-file] [--lanes N] [--again] [--coverage] [pytest arguments]
+"""Run the tests:  python3 tools/test.py [--all] [--single-file] [--lanes N] [--again] [--coverage] [pytest arguments]
 
-All tests run in several processes: two more than there are processors, or as many as --lanes says.  If files or folders are
-named, one process runs them.  Needs only Python 3.6 or later, and pip: the first run makes an environment for this interpreter
-in the project's folder .venv-test, and installs pytest, pytest-timeout and drivers of PostgreSQL and MySQL.
+All tests but those marked `long` run, in several processes: two more than there are processors, or as many as --lanes says.
+--all runs the long ones, too.  If files or folders are named, one process runs all that is in them; -k and -m choose among all
+tests.  Needs only Python 3.6 or later, and pip: the first run makes an environment for this interpreter in the project's folder
+.venv-test, and installs pytest, pytest-timeout and drivers of PostgreSQL and MySQL.
 
 --single-file runs the tests against the single-file build of the package, in a folder that has only that file, tests/ and
 tools/.  --again runs a test that has failed once more when all others are done; if it passes then, that is printed, and it does
-not count as failed.  --coverage prints which lines and branches of the package were run, and fails if a folder has less than
-tools/covered.py says.  If folders of tests are named, such as tests/wire tests/core, only the folders of the same names count;
-if files are named, or tests with -k, none does.  It needs Python 3.10 or later, and installs coverage.py in an environment of
-its own.
+not count as failed.  --coverage also runs the long ones, prints which lines and branches of the package were run, and fails if
+a folder has less than tools/covered.py says.  If folders of tests are named, such as tests/wire tests/core, only the folders of
+the same names count; if files are named, or tests with -k, none does.  It needs Python 3.10 or later, and installs coverage.py
+in an environment of its own.
 """
 import argparse
 import concurrent.futures
@@ -48,20 +49,25 @@ DRIVERS = ["psycopg[binary]>=3.2", "pg8000>=1.31", "PyMySQL>=1.1"]
 # The shares of the tests that a lane runs, each in a process of its own: the large ones first, so that with the last ones all
 # lanes end at about the same time.
 SHARES = (0.5, 0.3, 0.2)
-# About how many seconds a file takes.  Any other file is taken to need a second for each 25,000 bytes.
+# About how many seconds a file takes without what is marked long, and how many that takes.  Any file that is in neither is
+# taken to need a second for each 25,000 bytes.
 SECONDS = {
-    "tests/test_deaths.py": 32, "tests/store/test_database.py": 25, "tests/test_interop.py": 14,
-    "tests/server/test_server_with_database.py": 12, "tests/test_single_file.py": 11,
-    "tests/worker/test_worker_survival.py": 9, "tests/stages/test_stages.py": 9, "tests/store/test_adoption.py": 8,
-    "tests/cli/test_cli_worker.py": 8, "tests/cli/test_cli_server.py": 7, "tests/store/test_crash.py": 7,
-    "tests/legacy/test_legacy_file.py": 5, "tests/test_package.py": 5, "tests/server/test_server_faults.py": 5,
-    "tests/core/test_simulation.py": 5, "tests/worker/test_worker_forks.py": 5, "tests/test_bench.py": 5,
-    "tests/web/test_browser.py": 5, "tests/tour/test_tour.py": 4, "tests/worker/test_worker_shift.py": 4,
-    "tests/worker/test_command.py": 4, "tests/test_protocol_page.py": 4, "tests/store/test_files.py": 4,
-    "tests/cli/test_trace.py": 3, "tests/cli/test_demo.py": 3, "tests/test_survival.py": 3,
-    "tests/wire/test_protocol.py": 3, "tests/cli/test_side_by_side.py": 3, "tests/test_tools_test.py": 3,
-    "tests/server/test_standby.py": 3, "tests/test_interop_tls.py": 3, "tests/cli/test_cli.py": 2,
-    "tests/cli/test_completion.py": 2,
+    "tests/test_interop.py": 12, "tests/cli/test_cli_worker.py": 8, "tests/stages/test_stages.py": 7,
+    "tests/cli/test_cli_server.py": 7, "tests/test_package.py": 5, "tests/server/test_server_faults.py": 5,
+    "tests/worker/test_worker_forks.py": 5, "tests/tour/test_tour.py": 4, "tests/worker/test_worker_shift.py": 4,
+    "tests/worker/test_command.py": 4, "tests/test_protocol_page.py": 4, "tests/cli/test_trace.py": 3,
+    "tests/cli/test_demo.py": 3, "tests/wire/test_protocol.py": 3, "tests/cli/test_side_by_side.py": 3,
+    "tests/test_tools_test.py": 3, "tests/server/test_standby.py": 3, "tests/test_interop_tls.py": 3,
+    "tests/cli/test_cli.py": 2, "tests/cli/test_completion.py": 2, "tests/store/test_crash.py": 1,
+    "tests/store/test_files.py": 1, "tests/core/test_simulation.py": 1,
+}
+LONG_SECONDS = {
+    "tests/test_deaths.py": 32, "tests/store/test_database.py": 25, "tests/server/test_server_with_database.py": 12,
+    "tests/test_single_file.py": 11, "tests/worker/test_worker_survival.py": 9, "tests/store/test_adoption.py": 8,
+    "tests/store/test_crash.py": 6, "tests/legacy/test_legacy_file.py": 5, "tests/test_bench.py": 5,
+    "tests/web/test_browser.py": 5, "tests/core/test_simulation.py": 5, "tests/test_survival.py": 3,
+    "tests/store/test_files.py": 3, "tests/web/test_long_answers.py": 3, "tests/store/test_neighbours.py": 2,
+    "tests/test_interop.py": 2,
 }
 # Files that need something which takes long to make: one process makes it for all of them.
 TOGETHER = (
@@ -101,7 +107,19 @@ def single_file_folder():
     return folder
 
 
-def shares(folder, lanes, places=("tests",)):
+def is_choice(arguments, places):
+    """Whether these arguments tell which tests are to run."""
+    return bool(places) or any(argument.startswith(("-m", "-k")) for argument in arguments)
+
+
+def seconds_of(place, size, everything):
+    """About how long a test file of this size takes, with what is marked long or without."""
+    if place not in SECONDS and place not in LONG_SECONDS:
+        return size / 25000
+    return SECONDS.get(place, 0) + (LONG_SECONDS.get(place, 0) if everything else 0)
+
+
+def shares(folder, lanes, places=("tests",), everything=True):
     """The test files in these places, dealt into lists for so many lanes, in the order in which they are to run."""
     seconds = {}
     for path, _, names in (found for place in places for found in os.walk(os.path.join(folder, place))):
@@ -109,7 +127,7 @@ def shares(folder, lanes, places=("tests",)):
             if name.startswith("test_") and name.endswith(".py"):
                 full = os.path.normpath(os.path.join(path, name))
                 place = os.path.relpath(full, folder).replace(os.sep, "/")
-                seconds[full] = SECONDS.get(place, os.path.getsize(full) / 25000)
+                seconds[full] = seconds_of(place, os.path.getsize(full), everything)
     together = [[full for full in (os.path.normpath(os.path.join(folder, place)) for place in group) if full in seconds]
                 for group in TOGETHER]
     grouped = set().union(*together)
@@ -179,6 +197,7 @@ def main(arguments):
         sys.exit("tools/test.py needs Python 3.6 or later, this is %s" % sys.version.split()[0])
     parser = argparse.ArgumentParser(usage="python3 tools/test.py [OPTIONS] [PYTEST ARGUMENTS]", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--all", action="store_true", help="also run what is marked long")
     parser.add_argument("--single-file", action="store_true", help="test the single-file build")
     parser.add_argument("--again", action="store_true", help="run what fails once more")
     parser.add_argument("--lanes", type=int, default=2 + (os.cpu_count() or 1), metavar="N",  # tests wait, too
@@ -197,9 +216,12 @@ def main(arguments):
         options["env"].setdefault("GEARMAN_STD_GEAR", gear())
     lists = [[]]
     places = [argument for argument in arguments if os.path.exists(os.path.join(folder, argument.partition("::")[0]))]
+    everything = given.all or given.coverage or is_choice(arguments, places)
+    if not everything:
+        arguments = ["-m", "not long"] + arguments
     # One process shows the output of named tests at once.  Measuring takes twice as long, so measured folders are shared out.
     if given.lanes > 1 and (not places or given.coverage and all(os.path.isdir(os.path.join(folder, one)) for one in places)):
-        lists = shares(folder, given.lanes, places or ["tests"])
+        lists = shares(folder, given.lanes, places or ["tests"], everything)
         arguments = [argument for argument in arguments if argument not in places]
         options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     requirements = REQUIREMENTS.get(sys.version_info[:2], NEWER) + (DRIVERS if sys.version_info >= (3, 10) else OLD_DRIVERS)

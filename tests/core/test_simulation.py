@@ -33,7 +33,7 @@ from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_D
                                        TEXT_LINE, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, WORK_STATUS,
                                        WORK_WARNING, PacketReader, pack_request)
 
-pytestmark = pytest.mark.long
+from samples import few
 
 STEPS = 150
 FUNCTIONS = (b"join", b"rerun", b"replace", b"reject")
@@ -531,10 +531,10 @@ def simulate(seed):
         raise
 
 
-GROUPS = 5
+GROUPS = 10
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", few(range(GROUPS)))
 def test_nothing_acknowledged_is_lost_and_nobody_waits_for_ever(group):
     for seed in seeds():
         if seed % GROUPS == group:
@@ -546,6 +546,7 @@ def test_the_same_seed_gives_the_same_bytes():
     assert simulate(seed)[0] == simulate.__wrapped__(seed)[0] != simulate(seed + 1)[0]
 
 
+@pytest.mark.long
 def test_what_happens_to_jobs_is_what_the_table_of_their_states_says(make_world):
     """No other arrow, and each of them: a state that a job cannot come out of, or into, would be one too many."""
     with watched_arrows() as seen:

@@ -17,10 +17,10 @@ from gearman_std.core.limits import Limits
 from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB_UNIQ, JOB_ASSIGN_UNIQ, JOB_CREATED, PACKETS, REQUEST_MAGIC,
                                        RESPONSE_MAGIC, SUBMIT_JOB, WORK_COMPLETE, pack_request)
 
+from samples import few
 from server_tools import TIMEOUT, check, in_dispatcher
 
-pytestmark = pytest.mark.long
-
+FEW = 2000
 COUNT = int(os.environ.get("GEARMAN_STD_FUZZ") or 20000)
 SEED = int(os.environ.get("GEARMAN_STD_FUZZ_SEED") or time.time() * 1000 % 1e9)
 
@@ -195,8 +195,9 @@ def open_files():
 
 
 @pytest.mark.timeout(60 + COUNT // 200)
-def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_served(place):
-    print("seed %d: GEARMAN_STD_FUZZ_SEED=%d GEARMAN_STD_FUZZ=%d repeats this" % (SEED, SEED, COUNT))
+@pytest.mark.parametrize("size", few([FEW, COUNT]))
+def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_served(place, size):
+    print("seed %d: GEARMAN_STD_FUZZ_SEED=%d GEARMAN_STD_FUZZ=%d repeats this" % (SEED, SEED, size))
     server = place.serve(max_packet_size=MAX_PACKET, limits=Limits(function_jobs=10, functions=1000))
     client, worker = place.wire(server), place.wire(server)
     worker.request(CAN_DO, b"good")
@@ -211,7 +212,7 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
         obeyed.append(len(packets))
         return receive(peer, packets)
     in_dispatcher(server, setattr, server.core, "receive", count)
-    while sent < COUNT:
+    while sent < size:
         fuzzers = [Fuzzer(server.address, "%d %d" % (SEED, number + offset)) for offset in range(TOGETHER)]
         number += TOGETHER
         sent += sum(fuzzer.units for fuzzer in fuzzers)
@@ -229,7 +230,8 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
     totals = client.totals()
     assert totals["connections_accepted"] == number + 2
     assert totals["faults"] == 0
-    assert totals["streams_refused"] > 0 and totals["packets_too_large"] > 0 and totals["refused"] > 0
+    if size > FEW:
+        assert totals["streams_refused"] > 0 and totals["packets_too_large"] > 0 and totals["refused"] > 0
     assert totals["peers_dropped_stalled"] == totals["peers_dropped_unread"] == 0
 
 

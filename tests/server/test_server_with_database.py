@@ -11,6 +11,8 @@ from databases import INSTALLED
 from gearman_std import AdminClient, Client, ServerError, Worker
 from patience import until
 
+pytestmark = pytest.mark.long
+
 SERVER = [sys.executable, "-m", "gearman_std", "server", "--config-file", os.devnull, "-L", "127.0.0.1", "-p", "0"]
 
 
@@ -159,7 +161,6 @@ class SmallPlace:
         os.rmdir(self._folder)
 
 
-@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
 def test_while_the_disk_of_the_database_is_full_jobs_are_refused_and_none_is_lost(processes, database_place, tmp_path):
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from gearman_std.store.storekeeper import StoreKeeper
 from gearman_std.web.metrics import _families
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, SUBMIT_JOB, SUBMIT_JOB_BG,
                                        SUBMIT_JOB_EPOCH, WORK_COMPLETE, PacketReader, pack_request)
+from samples import few
 from shared_store import SharedDatabase, SharedStore, SharedWorld, pass_time
 from store_world import Stepped
 
@@ -407,8 +408,7 @@ def test_a_crash_in_the_middle_of_a_take_over_loses_nothing(database):
     assert set(again.core.jobs) == handles
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(5 * sys.version_info[1], 5 * sys.version_info[1] + 5))
+@pytest.mark.parametrize("seed", few(range(5 * sys.version_info[1], 5 * sys.version_info[1] + 5)))
 def test_no_acknowledged_job_is_lost_and_no_epoch_outlived_whatever_happens(database, seed):
     """Three servers that are killed, stopped, cut off and started again at random; at the end every job is run.
 

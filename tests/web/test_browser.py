@@ -13,7 +13,7 @@ from gearman_std.server.server import Server
 from gearman_std.wire.protocol import (CAN_DO, GRAB_JOB, JOB_ASSIGN, RESPONSE_MAGIC, WORK_FAIL, WORK_STATUS, PacketReader,
                                        pack_request)
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.long]
 
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe"]

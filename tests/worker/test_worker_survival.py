@@ -18,9 +18,8 @@ from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
 
 from patience import until
+from samples import few
 from worker_tools import WAIT, AtWork, World
-
-pytestmark = pytest.mark.long
 
 
 def live_through(world, caplog, seed, threads=2):
@@ -46,6 +45,7 @@ def changes_told(lines, name):
             if " %s:4730" % name in line + " " and ("connected to" in line or "tried again until" in line)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", (2 * sys.version_info[1], 2 * sys.version_info[1] + 1))
 def test_an_hour_of_servers_that_come_and_go(seed, caplog):
     """Servers refuse, hang up, fall silent, talk nonsense, answer once and fail, wake without a reason.  In the end every job
@@ -62,7 +62,7 @@ def test_an_hour_of_servers_that_come_and_go(seed, caplog):
         assert all(one != two for one, two in zip(told, told[1:])), "one line for each change of state"
 
 
-@pytest.mark.parametrize("mode", World.MODES)
+@pytest.mark.parametrize("mode", few(World.MODES))
 def test_half_an_hour_of_one_kind_of_trouble(mode, caplog):
     """A server in trouble all the time neither busies the worker nor keeps it from the jobs of a good one."""
     world = World(0, ["good", "bad"], (mode,), hours=0.5)
@@ -85,6 +85,7 @@ class NobodyThere(World):
         pass
 
 
+@pytest.mark.long
 def test_an_hour_in_which_every_server_is_down(caplog):
     """There is hardly anything to do, and a line of log for each server."""
     world = NobodyThere(0, ["a", "b"])
@@ -173,6 +174,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60 + SECONDS)
 def test_servers_that_come_and_go_in_real_time(caplog):
     """GEARMAN_STD_SURVIVAL is for how many seconds, by default two.  A client submits what was lost again; every job is done
