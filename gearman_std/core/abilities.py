@@ -1,7 +1,8 @@
 """Which functions a worker says it can do, and which of its jobs go back into their queues when it can do fewer or is lost."""
+from ..wire.protocol import PRE_SLEEP
 from .attempts import attempt_lost
 from .limits import TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, tell_refusal
-from .peers import ASLEEP
+from .peers import ASLEEP, AWAKE
 from .tables import LARGE_TABLE, in_layers
 from .turns import MANY, STEP
 
@@ -19,10 +20,16 @@ def register_ability(core: "CoreState", peer: "Peer", name: bytes, time_limit: f
     most = core.limits.abilities
     if name not in peer.abilities and most and len(peer.abilities) >= most:
         tell_refusal(core.counters, peer, TOO_MANY_ABILITIES)
-    elif not core.registry.make_room_for(name):
+        return
+    room = core.registry.make_room_for(name)
+    if room is None:
+        core.turns.undertake(peer, core.registry.find_room_for(
+            name, lambda: register_ability(core, peer, name, time_limit)), lasts=False)
+    elif not room:
         tell_refusal(core.counters, peer, TOO_MANY_FUNCTIONS)
     else:
         core.roster.register(peer, core.add_function(name), time_limit)
+        _rejoin(core, peer)
 
 
 def unregister_ability(core: "CoreState", peer: "Peer", name: bytes) -> None:
@@ -32,8 +39,16 @@ def unregister_ability(core: "CoreState", peer: "Peer", name: bytes) -> None:
     function = core.functions[name]
     core.roster.unregister(peer, function)
     _after_unregistering(core, function, peer.sleep != ASLEEP)
+    _rejoin(core, peer)
     if peer.running and function.running:
         core.turns.undertake(peer, give_back(core, peer, b"the worker gave it back"), lasts=True)
+
+
+def _rejoin(core: "CoreState", peer: "Peer") -> None:
+    """A sleeper whose many abilities have changed falls asleep anew, as it joins its new set in several turns."""
+    if peer.sleep == ASLEEP and peer.ability_set is None and len(peer.abilities) > MANY:
+        peer.sleep = AWAKE
+        core.turns.put_off(PRE_SLEEP)
 
 
 def unregister_all(core: "CoreState", peer: "Peer") -> None:

@@ -8,7 +8,7 @@ from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
 
@@ -44,15 +44,26 @@ class Registry:
         return "<Registry: %d functions, %d dropped, %d perhaps unused>" % (
             len(self.by_name), len(self.dropped), len(self.unused))
 
-    def make_room_for(self, name: bytes) -> bool:
-        """Whether there is a function of that name, or room for it; those unused for the longest time go if that makes room."""
+    def make_room_for(self, name: bytes) -> "Optional[bool]":
+        """Whether there is a function of that name, or room for it; those unused for the longest time go if that makes room.
+
+        None if it is not known yet, because very many have to be looked at: ask again in a later turn.
+        """
         if name in self.by_name:
             return True
-        while self._limits.lack_room(len(self.by_name), self.name_size, len(name)):
+        for _ in range(4 * STEP):
+            if not self._limits.lack_room(len(self.by_name), self.name_size, len(name)):
+                return True
             if not self.unused:
                 return False
             self._forget(next(iter(self.unused)))
-        return True
+        return None
+
+    def find_room_for(self, name: bytes, then: "Callable[[], Any]") -> "Iterator[bytes]":
+        """In steps, look until it is known; then call something that asks again."""
+        while self.make_room_for(name) is None:
+            yield b""
+        then()
 
     def policy_of(self, name: bytes) -> "FunctionPolicy":
         """The policy for the function of that name, whether it exists now or not."""

@@ -19,7 +19,7 @@ from .rights import SUBMIT, WORK, permitted
 from .statistics import END_COMPLETED
 from .submits import submit
 from .text import answer, is_order, needs_no_jobs, permitted_commands
-from .turns import ASK, GO_ON
+from .turns import ASK, GO_ON, MANY
 from .watchers import count_watchers, tell
 
 TYPE_CHECKING = False
@@ -92,6 +92,8 @@ def on_get_status_unique(core: "CoreState", peer: "Peer", arguments: "Arguments"
     unique = _before_nul(unique)
     job = core.uniques.find(unique)
     watchers = count_watchers(job) if job is not None else 0
+    if job is not None and len(job.watchers) > MANY:
+        core.turns.enough()  # each of them was looked at
     peer.send(pack_response(STATUS_RES_UNIQUE, unique, *(_status_of(job) + (b"%d" % watchers,))))
 
 

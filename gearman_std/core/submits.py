@@ -25,7 +25,12 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     """A peer submits a job."""
     function = core.functions.get(name)
     if function is None:
-        if not core.registry.make_room_for(name):
+        room = core.registry.make_room_for(name)
+        if room is None:
+            core.turns.undertake(peer, core.registry.find_room_for(name, lambda: submit(
+                core, peer, name, unique, workload, priority, background, due, reducer, schedule)), lasts=False)
+            return
+        if not room:
             core.registry.refuse()
             tell_refusal(core.counters, peer, TOO_MANY_FUNCTIONS)
             return

@@ -138,13 +138,22 @@ def _maxqueue(core: "CoreState", words: "List[bytes]") -> bytes:
     return _OK
 
 
-def _create(core: "CoreState", words: "List[bytes]") -> bytes:
+def _create(core: "CoreState", words: "List[bytes]") -> "Reply":
     if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
-    if not core.registry.make_room_for(words[2]):
+    room = core.registry.make_room_for(words[2])
+    if room is None:
+        return _create_later(core, words)
+    if not room:
         return _NO_ROOM
     keep_function(core, core.add_function(words[2]))
     return _OK
+
+
+def _create_later(core: "CoreState", words: "List[bytes]") -> "Iterator[bytes]":
+    reply = []  # type: List[Any]
+    yield from core.registry.find_room_for(words[2], lambda: reply.append(_create(core, words)))
+    yield from reply
 
 
 def _drop(core: "CoreState", words: "List[bytes]") -> "Reply":

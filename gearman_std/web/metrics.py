@@ -12,7 +12,7 @@ from .exchange import Answer, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, List, Sequence
+    from typing import Any, Iterator, List, Sequence
     from ..core.core import Core
     from ..core.jobs import Function
     from ..core.peers import Peer
@@ -84,10 +84,12 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
             if made >= _SAMPLES:
                 yield b""
                 made = 0
+    yield from _freed(rows)
     for name, what, attribute in (("gearman_job_waiting_seconds", "How long jobs waited before they ran", "waited"),
                                   ("gearman_job_running_seconds", "How long the completed jobs ran", "ran")):
         yield _heading(openmetrics, name, "histogram", what)
         yield from _histograms(name, functions, labels, attribute)
+    yield from _freed(labels)
     for name, what, value in (
             ("connections", "Connections", len(core.peers)), ("functions", "Functions", len(functions)),
             ("draining", "Whether new jobs are refused", int(core.draining)),
@@ -98,6 +100,13 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
         yield _metric(openmetrics, "gearman_server_%s_total" % name, "counter", "What `show totals` calls " + name, count)
     if openmetrics:
         yield b"# EOF\n"
+
+
+def _freed(things: "List[Any]") -> "Iterator[bytes]":
+    """Empty a list in steps: to free very many things at once takes long, too."""
+    while things:
+        del things[-_SAMPLES:]
+        yield b""
 
 
 def _servers(core: "Core", openmetrics: bool) -> "Iterator[bytes]":

@@ -1,14 +1,14 @@
 """Functions that nobody uses are listed for a while, and never take the room of others."""
 import pytest
 
+from core_world import packets_of
 from gearman_std.core.functions import UNUSED_TIME
 from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.limits import Limits
 from gearman_std.core.turns import STEP
-from gearman_std.wire.protocol import (CANT_DO, CAN_DO, GRAB_JOB, RESET_ABILITIES, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
-                                       WORK_FAIL)
-
+from gearman_std.wire.protocol import (CANT_DO, CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, RESET_ABILITIES, SUBMIT_JOB,
+                                       SUBMIT_JOB_BG, TEXT_LINE, WORK_COMPLETE, WORK_FAIL)
 
 TOO_MANY = (b"QUEUE_ERROR", b"Too many functions")
 
@@ -164,6 +164,56 @@ def test_many_functions_are_forgotten_in_turns(world):
     assert len(world.core.functions) == 3 * STEP + 1 and world.core.wait_time() == 0.0
     assert world.does_chores() == 4
     assert not world.core.functions and world.wait is None
+
+
+LOOKS = 4 * STEP  # functions that are looked at in one turn, when room is needed
+ASKED = {"submit": [(SUBMIT_JOB_BG, [b"new", b"", b"w"])], "ability": [(CAN_DO, [b"new"]), (GRAB_JOB, [])],
+         "admin": [(TEXT_LINE, (b"create function new",))]}
+
+
+@pytest.mark.parametrize("how, reply", (
+    ("submit", [("ERROR",) + TOO_MANY]), ("ability", [("ERROR",) + TOO_MANY, ("NO_JOB",)]),
+    ("admin", [b"ERR QUEUE_ERROR Too+many+functions\r\n"])))
+def test_that_there_is_no_room_among_very_many_functions_in_use_is_found_in_turns(make_world, how, reply):
+    world = make_world(limits=Limits(functions=6 * LOOKS))
+    world.worker(*[b"f%d" % number for number in range(6 * LOOKS)])
+    one, other = world.connects(), world.connects()
+    rest = world.core.receive(one.peer, ASKED[how] + [(ECHO_REQ, [b"x"])])
+    assert rest and one.heard() == b""
+    other.says(ECHO_REQ, b"y").hears((ECHO_RES, b"y"))
+    assert world.does(one, rest) > 2
+    *answers, last = packets_of(one.takes()) if how != "admin" else one.takes().partition(b"\n")[::2]
+    if how == "admin":
+        assert (answers[0] + b"\n", packets_of(last)) == (reply[0], [("ECHO_RES", b"x")])
+    else:
+        assert answers == reply and last == ("ECHO_RES", b"x")
+    assert not world.core.registry.unused and len(world.core.functions) == 6 * LOOKS
+    assert world.core.receive(other.peer, ASKED[how]) == [] and other.takes(), "all that is known now"
+
+
+@pytest.mark.parametrize("how", sorted(ASKED))
+def test_very_many_unused_functions_make_room_for_a_long_name_in_turns(make_world, how):
+    world = make_world(limits=Limits(name_bytes=5 * 6 * LOOKS))
+    world.worker(*[b"%05d" % number for number in range(6 * LOOKS)]).leaves()
+    world.does_chores()
+    long = b"n" * 5 * 6 * LOOKS
+    one = world.connects()
+    packets = [(kind, [bytes(words[0]).replace(b"new", long)] + list(words[1:]) if words else []) for kind, words in ASKED[how]]
+    assert world.does(one, packets) > 4
+    assert list(world.core.functions) == [long] and b"ERR" not in one.takes().replace(long, b"")
+
+
+def test_who_leaves_while_room_is_looked_for_has_submitted_nothing(make_world):
+    world = make_world(limits=Limits(functions=6 * LOOKS))
+    world.worker(*[b"f%d" % number for number in range(6 * LOOKS)]).leaves()
+    world.does_chores()
+    world.worker(*[b"f%d" % number for number in range(5 * LOOKS)])
+    one = world.connects()
+    assert world.core.receive(one.peer, ASKED["submit"])
+    one.leaves()
+    world.does_chores()
+    assert not world.core.jobs and b"new" not in world.core.functions and one.takes() == b""
+    world.connects().submits_bg(b"new")
 
 
 def test_a_function_that_is_in_use_cannot_be_dropped_whoever_asks(world):

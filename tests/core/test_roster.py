@@ -6,6 +6,7 @@ from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECH
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
                                        SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, TEXT_LINE, WORK_COMPLETE)
 from gearman_std.core.invariants import check_core
+from gearman_std.core.peers import ASLEEP
 from gearman_std.core.roster import ESCALATION_DELAY, FEW_ABILITIES, AbilitySet
 from gearman_std.core.turns import STEP
 
@@ -528,6 +529,36 @@ def test_a_job_that_comes_while_a_peer_looks_what_there_is_wakes_it(world, few_a
     client.submits(NAMES[0])
     world.does(worker, rest)
     worker.hears((NOOP,))
+
+
+@pytest.mark.parametrize("change", ((CAN_DO, [b"new"]), (CANT_DO, [NAMES[3]])))
+def test_a_sleeper_of_a_shared_set_of_very_many_functions_that_changes_one_falls_asleep_anew_in_turns(
+        world, few_are_many, change):
+    one, other = world.connects(), world.connects()
+    for worker in (one, other):
+        world.does(worker, [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])])
+    shared = one.peer.ability_set
+    assert shared is other.peer.ability_set
+    rest = world.core.receive(one.peer, [change, (ECHO_REQ, [b"x"])])
+    world.core.settle()
+    assert rest and one.peer.ability_set is None, "it has not joined its new set at once"
+    check_core(world.core)
+    assert world.does(one, rest) > len(NAMES) // 4 and one.peer.ability_set not in (None, shared)
+    one.hears((ECHO_RES, b"x"))
+    assert one.peer.sleep == ASLEEP
+    world.connects().submits(b"new" if change[0] == CAN_DO else NAMES[0])
+    assert len(woken([one, other])) == 1
+
+
+def test_a_job_that_comes_meanwhile_wakes_it(world, few_are_many):
+    client, one, other = world.connects(), world.connects(), world.connects()
+    for worker in (one, other):
+        world.does(worker, [(CAN_DO, [name]) for name in NAMES] + [(PRE_SLEEP, [])])
+    rest = world.core.receive(one.peer, [(CAN_DO, [b"new"])])
+    client.submits(b"new")
+    assert woken([one, other]) == []
+    world.does(one, rest)
+    one.hears((NOOP,))
 
 
 @pytest.mark.parametrize("steps", range(6))

@@ -3,9 +3,9 @@ import pytest
 
 from gearman_std.core.invariants import check_core
 from gearman_std.core.watchers import MANY_JOINS
-from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, LARGE_BODY, OPTION_REQ, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG,
-                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, PacketReader,
-                                       pack_response)
+from gearman_std.wire.protocol import (GET_STATUS_UNIQUE, JOB_CREATED, LARGE_BODY, OPTION_REQ, STATUS_RES_UNIQUE, SUBMIT_JOB,
+                                       SUBMIT_JOB_BG, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+                                       PacketReader, pack_response)
 
 
 def join(world, talker, count, packet_type=SUBMIT_JOB):
@@ -29,6 +29,15 @@ def test_a_peer_that_joins_a_job_often_watches_it_once_with_a_count(world):
     other.says(GET_STATUS_UNIQUE, b"u").hears((STATUS_RES_UNIQUE, b"u", b"1", b"0", b"0", b"0", b"70001"))
     client.leaves()
     assert job.watchers == {other.peer: None}
+
+
+def test_asking_again_and_again_how_many_wait_for_a_job_holds_up_nobody(world, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.handlers.MANY", 4)
+    clients = [world.connects() for _ in range(5)]
+    for count, client in enumerate(clients, 1):
+        turns = world.does(client, [(SUBMIT_JOB, [b"f", b"u", b""])] + [(GET_STATUS_UNIQUE, [b"u"])] * 3)
+        assert turns == (3 if count == 5 else 1)
+        client.hears(*[(JOB_CREATED, b"H:x:1")] + [(STATUS_RES_UNIQUE, b"u", b"1", b"0", b"0", b"0", b"%d" % count)] * 3)
 
 
 @pytest.mark.parametrize("count", (1, MANY_JOINS - 1, MANY_JOINS + 1, 10 * MANY_JOINS))

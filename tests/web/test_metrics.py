@@ -9,10 +9,11 @@ import pytest
 
 from gearman_std.client.client import Client
 from gearman_std.server.server import Server
+from gearman_std.web import metrics
 from gearman_std.wire.protocol import WORK_COMPLETE
 from patience import until
 from programs import free_port
-from web_tools import Browser
+from web_tools import HOST, Browser
 
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\[\\"n])*"(?:,le="[^"]+")?\})? (\d+(?:\.\d+)?)\Z')
 
@@ -98,6 +99,25 @@ def test_many_functions_are_told_in_turns(world, browser):
         world.core.add_function(b"f%d" % number)
     _, samples, _ = scrape(browser)
     assert sum(name == "gearman_jobs" for name, _ in samples) == 1000 and browser.turns > 20
+
+
+def test_what_was_made_for_many_functions_is_freed_in_turns(world, browser, monkeypatch):
+    freed, before = [], 0
+
+    class Row(tuple):
+        def __del__(self):
+            freed.append(self)
+    make = metrics._row
+    monkeypatch.setattr(metrics, "_row", lambda *arguments: Row(make(*arguments)))
+    monkeypatch.setattr(metrics, "_SAMPLES", 50)
+    for number in range(1000):
+        world.core.add_function(b"f%d" % number)
+    packets = browser.session.feed(b"GET /metrics HTTP/1.1\r\nHost: %s\r\n\r\n" % HOST)
+    while packets:
+        packets = world.core.receive(browser.peer, packets)
+        assert len(freed) - before <= 50
+        before = len(freed)
+    assert before == 1000
 
 
 def test_two_names_never_have_the_same_label(world, browser):
