@@ -1,6 +1,5 @@
 """A queue of timers that can be cancelled, and pauses that grow."""
 from heapq import heappop, heappush
-from operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,10 +70,6 @@ class Timers:
                 heappush(kept, entry)
         if not heap:
             self.entries, self._kept = kept, None
-
-    def things(self) -> "List[Any]":
-        """All things whose timers are set, in the order in which they are due."""
-        return [entry[2] for entry in sorted(self.entries + (self._kept or []), key=itemgetter(0, 1)) if entry[2] is not None]
 
     def next_time(self) -> "Optional[float]":
         """When the earliest timer is due, or None."""

@@ -4,6 +4,7 @@ Requests go in as bytes, through a PacketReader; replies are compared as bytes. 
 checked; while the core has very much, after some, as that looks at everything.
 """
 from contextlib import contextmanager
+from operator import itemgetter
 from unittest import mock
 
 from gearman_std.core.core import Core
@@ -226,7 +227,7 @@ class World:
 
     def recorded(self):
         """The kinds of the records that wait for the store, with their handles."""
-        return [one[:2] for one in self.core.records]
+        return [one[:2] for one in self.core.ledger.records]
 
     def stores(self):
         """The store has the batch that was handed over; if none was, the one that gathers."""
@@ -245,6 +246,11 @@ class World:
             check_core(self.core)
         for talker in self.talkers:
             assert talker.heard() == b"", (talker.peer, packets_of(talker.heard()))
+
+
+def things_of(timers):
+    """All things whose timers are set, in the order in which they are due."""
+    return [thing for _, _, thing in sorted(timers.entries + (timers._kept or []), key=itemgetter(0, 1)) if thing is not None]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from heapq import heappush
 
 import pytest
 
+from core_world import things_of
 from gearman_std import timers as timers_module
 from gearman_std.timers import Timers, growing_pause
 
@@ -66,7 +67,7 @@ def test_it_agrees_with_a_sorted_list(monkeypatch, sweep, chance_of_cancel):
         assert len(timers) == len(model) and bool(timers.entries) >= bool(model)
         assert timers.next_time() == (model[0][0] if model else None)
         if not step % 50:
-            assert timers.things() == [thing for _, thing, _ in model]
+            assert things_of(timers) == [thing for _, thing, _ in model]
 
 
 def test_taking_one_back_never_looks_at_all_the_others(monkeypatch):
@@ -81,7 +82,7 @@ def test_taking_one_back_never_looks_at_all_the_others(monkeypatch):
         timers.cancel(entry)
         most = max(most, len(looks))
         assert len(timers) == 4000 - count - 1
-    assert 0 < most <= 64 and timers.things() == list(range(10)) and len(timers.entries) < 100
+    assert 0 < most <= 64 and things_of(timers) == list(range(10)) and len(timers.entries) < 100
 
 
 def test_repr_shows_how_many():

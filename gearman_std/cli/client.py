@@ -247,10 +247,9 @@ class _Submission:
     Owner: the thread that runs the command.
     """
 
-    __slots__ = ("function", "workload", "number", "attempt", "task", "live", "_held", "_print", "_clock", "_began")
+    __slots__ = ("function", "workload", "number", "attempt", "task", "live", "_held", "_print", "_began")
 
-    def __init__(self, function: str, workload: bytes, print_event: "Callable[[str, Any], None]",
-                 clock: "Callable[[], float]" = time.monotonic) -> None:
+    def __init__(self, function: str, workload: bytes, print_event: "Callable[[str, Any], None]") -> None:
         self.function = function
         self.workload = workload
         self.number = 0  # the number of its input, if inputs are counted
@@ -259,7 +258,6 @@ class _Submission:
         self.live = False
         self._held = []   # type: List[Any]
         self._print = print_event
-        self._clock = clock
         self._began = 0.0
 
     def __repr__(self) -> str:
@@ -268,7 +266,7 @@ class _Submission:
     def begin(self, submit: "Callable[..., Any]") -> None:
         """Submit it, for the first time or again."""
         self.attempt += 1
-        self._began = self._clock()
+        self._began = time.monotonic()
         self.task = submit(self, on_status=lambda *numbers: self._hear("status", numbers),
                            on_data=lambda data: self._hear("data", data),
                            on_warning=lambda data: self._hear("warning", data))
@@ -277,7 +275,7 @@ class _Submission:
         """The seconds that are left for its result."""
         if timeout_ms is None or timeout_ms < 0:
             return None
-        return max(0.0, self._began + timeout_ms / 1000.0 - self._clock())
+        return max(0.0, self._began + timeout_ms / 1000.0 - time.monotonic())
 
     def go_live(self) -> None:
         """Its turn has come: print its output so far, and from now on print at once."""
@@ -300,14 +298,13 @@ class _Submitter:
     """
 
     def __init__(self, client: Client, console: Console, options: "Parsed", servers: "Sequence[Address]" = (),
-                 tls: "Any" = None, sleep: "Callable[[float], None]" = time.sleep, progress: "Optional[Progress]" = None,
+                 tls: "Any" = None, progress: "Optional[Progress]" = None,
                  inputs: "Optional[Inputs]" = None) -> None:
         self._client = client
         self._servers = servers
         self._tls = tls
         self._console = console
         self._options = options
-        self._sleep = sleep
         self._progress = progress
         self._inputs = inputs
         self._status = DONE
@@ -389,7 +386,7 @@ class _Submitter:
         """Whether to submit a job again; if not, say what is wrong with it."""
         options = self._options
         if submission.attempt < options.attempts:
-            self._sleep(growing_pause(0.5, 60.0, submission.attempt - 1))
+            time.sleep(growing_pause(0.5, 60.0, submission.attempt - 1))
             submission.live = False
             return True
         # The shortest time-out counts, so that the time-out of any step may be that of -t.

@@ -357,7 +357,7 @@ class OneLineFormatter(logging.Formatter):
         return super().format(record)
 
 
-def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "Any" = None) -> "Optional[LogFile]":
+def open_log(level: str, path: str = "stderr", syslog: bool = False) -> "Optional[LogFile]":
     """Set up the package's log: at a level of LOG_LEVELS, to a file, to "stderr" or to "none", and also to syslog if told.
 
     Returns the file, None if there is none.  If there is no syslog, the log says so.  Raises OSError if the file
@@ -374,7 +374,7 @@ def open_log(level: str, path: str = "stderr", syslog: bool = False, stream: "An
     logger.setLevel(LOG_LEVELS[level])
     log_file = None  # type: Optional[LogFile]
     if path == "stderr":
-        logger.addHandler(_formatted(logging.StreamHandler(stream), LOG_FORMAT))
+        logger.addHandler(_formatted(logging.StreamHandler(), LOG_FORMAT))
     elif path != "none":
         try:
             log_file = LogFile(path)

@@ -4,7 +4,6 @@ There is no thread behind it: see the module wait.  The network is changed withi
 What takes time comes between two changes: connecting, waiting for input, callbacks.  An exception within a change ends the
 connection that was being changed.
 """
-import logging
 import os
 import socket
 import threading
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .plan import Plan
 
-_logger_network = logging.getLogger("gearman_std.client")
 
 _MAX_UNSENT = 4194304   # bytes that may wait to be sent to one server before a submit waits for them
 _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent

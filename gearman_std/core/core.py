@@ -1,8 +1,8 @@
 """The core: everything that the job server decides.  Here is its whole interface, and a table of where each decision is made.
 
 The core has no socket, thread, lock or clock.  In: `connect`, `receive`, `disconnect`, `tick`, `restore`, `stored`, `stop`.
-Out: bytes in `peer.outgoing`, each such peer listed once in `unsent`; `records` for the store; `peer.closing`; `stopping`.  A
-peer's mistake never raises: it is answered with an ERROR packet.
+Out: bytes in `peer.outgoing`, each such peer listed once in `unsent`; `ledger.records` for the store; `peer.closing`;
+`stopping`.  A peer's mistake never raises: it is answered with an ERROR packet.
 
 What the core knows is in the module state.  Who may ask for what is in the module handlers for packets, and in the module text
 for text commands.  The states of a job, and the arrows between them, are a table in the module jobs.  These functions decide

@@ -15,8 +15,9 @@ _ENDS = tuple(b"%03d" % number for number in range(_ROUND))
 class Handles:
     """Gives out one handle after the other.
 
-    Each begins with `prefix`, a colon and a number.  When a block of numbers is used up, `numbers` is called with the last one
-    and returns the number before the next block; without it, handles are counted from 1.
+    The next handle is the next one of `round` or, if there is none, `next_round()`.  Each has `prefix`, a colon and a number.
+    When a block of numbers is used up, `numbers` is called with the last one and returns the number before the next block;
+    without it, handles are counted from 1.
 
     Owner: the Core.
     """
@@ -46,10 +47,6 @@ class Handles:
         self._end = max(number, min(base + _ROUND - 1, self._last))
         self._ends = iter((_ENDS if base else _FIRST_ENDS)[number + 1 - base:self._end + 1 - base])
         self.round = map((b"%b:%b" % (self.prefix, b"%d" % (base // _ROUND) if base else b"")).__add__, self._ends)
-
-    def new(self) -> bytes:
-        """The next handle."""
-        return next(self.round, b"") or self.next_round()
 
     def next_round(self) -> bytes:
         """Begin the next round; return its first handle."""

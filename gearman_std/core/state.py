@@ -85,11 +85,6 @@ class CoreState:
             type(self).__name__, len(self.peers), len(self.functions), len(self.jobs), len(self.aside))
 
     @property
-    def records(self) -> "List[Any]":
-        """What the store has to be told."""
-        return self.ledger.records
-
-    @property
     def handle_prefix(self) -> bytes:
         """What stands before the colon and the number in every handle."""
         return self.handles.prefix

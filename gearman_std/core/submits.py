@@ -64,7 +64,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
             _refuse(core, peer, function, TOO_MUCH_UNSTORED)
             return
     handles = core.handles
-    handle = next(handles.round, b"") or handles.next_round()  # what `new` does (benchmark: every submit)
+    handle = next(handles.round, b"") or handles.next_round()
     job = Job(handle, function, unique, workload, priority, background, core.now)
     if due:
         job.due = due

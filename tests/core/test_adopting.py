@@ -47,7 +47,7 @@ def noted(durable):
     hand_over = durable.stores
 
     def stores():
-        durable.records += durable.core.records
+        durable.records += durable.core.ledger.records
         hand_over()
     durable.stores = stores
     return durable

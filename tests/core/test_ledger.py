@@ -16,12 +16,13 @@ def test_a_background_job_is_given_to_nobody_before_it_is_stored(durable):
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
     worker.hears()
     assert durable.core.jobs[b"H:x:1"].state is STORING
-    assert durable.core.records == [("add", b"H:x:1", b"f", b"u", b"w", None, 1, 0.0, 0, WAITING, b"", None, durable.wall, 0)]
+    assert durable.core.ledger.records == [
+        ("add", b"H:x:1", b"f", b"u", b"w", None, 1, 0.0, 0, WAITING, b"", None, durable.wall, 0)]
     durable.stores()
     client.hears((JOB_CREATED, b"H:x:1"))
     worker.hears((NOOP,)).says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"w"))
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
-    assert durable.core.records == [("remove", b"H:x:1")]
+    assert durable.core.ledger.records == [("remove", b"H:x:1")]
 
 
 def test_a_foreground_job_waits_for_no_store_and_is_not_recorded(durable):
@@ -30,7 +31,7 @@ def test_a_foreground_job_waits_for_no_store_and_is_not_recorded(durable):
     assert worker.grabs() == handle
     worker.says(WORK_COMPLETE, handle, b"r")
     client.hears((WORK_COMPLETE, handle, b"r"))
-    assert durable.core.records == []
+    assert durable.core.ledger.records == []
 
 
 def test_without_a_store_nothing_is_recorded(world):
@@ -38,7 +39,7 @@ def test_without_a_store_nothing_is_recorded(world):
     handle = client.submits_bg()
     worker.grabs()
     worker.says(WORK_COMPLETE, handle, b"")
-    assert world.core.records == []
+    assert world.core.ledger.records == []
 
 
 def test_a_background_submit_that_joins_a_foreground_job_is_stored_before_it_is_acknowledged(durable):
@@ -77,7 +78,7 @@ def test_a_background_submit_that_joins_a_stored_job_needs_no_store(durable):
     handle = client.submits_bg(b"f", b"u")
     durable.stores()
     assert client.submits_bg(b"f", b"u") == handle
-    assert durable.core.records == []
+    assert durable.core.ledger.records == []
 
 
 def test_a_join_that_changes_a_stored_job_is_recorded(make_world):
@@ -86,8 +87,8 @@ def test_a_join_that_changes_a_stored_job_is_recorded(make_world):
     handle = client.submits_bg(b"f", b"u", b"1")
     world.stores()
     client.submits_bg(b"f", b"u", b"2", SUBMIT_JOB_HIGH_BG)
-    assert world.core.records == [("change", handle, "workload", b"2"), ("change", handle, "priority", 0),
-                                  ("update", handle, WAITING, 0, 0.0, b"", POSITIONS + 1)]
+    assert world.core.ledger.records == [("change", handle, "workload", b"2"), ("change", handle, "priority", 0),
+                                         ("update", handle, WAITING, 0, 0.0, b"", POSITIONS + 1)]
 
 
 def test_a_workload_that_is_replaced_before_it_is_stored_is_recorded_once(make_world):
@@ -95,7 +96,7 @@ def test_a_workload_that_is_replaced_before_it_is_stored_is_recorded_once(make_w
     client = world.connects()
     client.submits_bg(b"f", b"u", b"1")
     client.submits_bg(b"f", b"u", b"2")
-    assert [one[4] for one in world.core.records] == [b"2"]
+    assert [one[4] for one in world.core.ledger.records] == [b"2"]
     world.stores()
     world.worker(b"f").says(GRAB_JOB).hears((JOB_ASSIGN, b"H:x:1", b"f", b"2"))
 
@@ -160,21 +161,21 @@ def test_a_lost_attempt_a_retry_a_time_come_and_setting_aside_are_recorded(make_
     world.stores()
     worker.grabs()
     worker.says(CANT_DO, b"f")
-    assert world.core.records == [("update", handle, WAITING, 1, 0.0, b"the worker gave it back", POSITIONS + 1)]
+    assert world.core.ledger.records == [("update", handle, WAITING, 1, 0.0, b"the worker gave it back", POSITIONS + 1)]
     world.stores()
     worker = world.worker(b"f")
     worker.grabs()
     worker.says(WORK_FAIL, handle)
-    (kind, _, state, attempts, due, error, place), = world.core.records
+    (kind, _, state, attempts, due, error, place), = world.core.ledger.records
     assert (kind, state, attempts, error) == ("update", DELAYED, 2, b"the worker failed it") and due > world.wall
     assert place == POSITIONS + 2
     world.stores()
     world.passes(5)
-    assert world.core.records == [("update", handle, WAITING, 2, due, b"the worker failed it", POSITIONS + 3)]
+    assert world.core.ledger.records == [("update", handle, WAITING, 2, due, b"the worker failed it", POSITIONS + 3)]
     world.stores()
     worker.grabs()
     worker.says(WORK_FAIL, handle)
-    assert world.core.records == [("update", handle, SET_ASIDE, 3, due, b"the worker failed it", POSITIONS + 4)]
+    assert world.core.ledger.records == [("update", handle, SET_ASIDE, 3, due, b"the worker failed it", POSITIONS + 4)]
     client.asks(b"purge all")
     assert world.recorded() == [("update", handle), ("remove", handle)]
 
@@ -182,14 +183,14 @@ def test_a_lost_attempt_a_retry_a_time_come_and_setting_aside_are_recorded(make_
 def test_a_scheduled_job_keeps_its_record_and_gets_its_next_time(durable):
     client, worker = durable.connects(), durable.worker(b"f")
     client.says(SUBMIT_JOB_SCHED, b"f", b"", b"*/2", b"*", b"*", b"*", b"*", b"w")
-    assert durable.core.records[0][9:12] == (DELAYED, b"", b"*/2 * * * *")
+    assert durable.core.ledger.records[0][9:12] == (DELAYED, b"", b"*/2 * * * *")
     durable.stores()
     client.hears((JOB_CREATED, b"H:x:1"))
     durable.passes(durable.wait)
     durable.stores()
     assert worker.grabs() == b"H:x:1"
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
-    assert durable.core.records == [("update", b"H:x:1", DELAYED, 0, durable.wall + 120, b"", POSITIONS + 2)]
+    assert durable.core.ledger.records == [("update", b"H:x:1", DELAYED, 0, durable.wall + 120, b"", POSITIONS + 2)]
 
 
 # --------------------------------------------------------------------------------------------------------- restored at a start
@@ -233,8 +234,9 @@ def test_a_new_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record(make_w
     client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"v")
     due = world.core.jobs[b"H:x:1"].due
     assert 0 < due - world.wall <= 60
-    assert world.core.records == [("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall,
-                                   0), ("update", b"H:x:1", DELAYED, 0, due, b"", 0)]
+    assert world.core.ledger.records == [
+        ("add", b"H:x:1", b"f", b"u", b"v", None, 1, due, 0, DELAYED, b"", b"* * * * *", world.wall, 0),
+        ("update", b"H:x:1", DELAYED, 0, due, b"", 0)]
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))
     assert 0 < world.wait <= 60
@@ -246,7 +248,7 @@ def test_a_first_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record_and_
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
     if recurs:
         client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
-    assert [(one.handle, one.due, one.state, one.schedule) for one in durable.core.records] == [
+    assert [(one.handle, one.due, one.state, one.schedule) for one in durable.core.ledger.records] == [
         (b"H:x:1", 0.0, WAITING, b"* * * * *" if recurs else None)]
     durable.stores()
     client.hears(*[(JOB_CREATED, b"H:x:1")] * (1 + recurs))
@@ -258,7 +260,7 @@ def test_a_first_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record_and_
 def test_a_foreground_job_that_is_put_behind_others_is_not_recorded(durable):
     client, worker = durable.connects(), durable.worker(b"f")
     first, last = client.submits(b"f", b"u"), client.submits(b"f", packet_type=SUBMIT_JOB_HIGH)
-    assert client.submits(b"f", b"u", packet_type=SUBMIT_JOB_HIGH) == first and durable.core.records == []
+    assert client.submits(b"f", b"u", packet_type=SUBMIT_JOB_HIGH) == first and durable.core.ledger.records == []
     assert [worker.grabs(), worker.grabs()] == [last, first]
 
 
@@ -270,8 +272,8 @@ def test_a_job_that_is_replaced_again_and_again_before_it_is_stored_has_one_reco
         client.says(SUBMIT_JOB_BG, b"f", b"", b"")
     client.says(SUBMIT_JOB_HIGH_BG, b"f", b"u", b"y" * 100)
     assert world.recorded() == [("add", b"H:x:%d" % number) for number in range(1, 7)] + [("change", b"H:x:1")]
-    assert world.core.records[0].workload == b"y" * 100 and world.core.ledger.size == 100
-    assert world.core.records[-1].value == 0
+    assert world.core.ledger.records[0].workload == b"y" * 100 and world.core.ledger.size == 100
+    assert world.core.ledger.records[-1].value == 0
     world.stores()
     assert [packet[0] for packet in packets_of(client.takes())] == ["JOB_CREATED"] * 11
 
@@ -286,7 +288,7 @@ def test_a_workload_that_is_replaced_when_records_before_it_or_its_own_were_writ
     store = {record.handle: record.workload for record in world.core.ledger.records[:written]}
     del world.core.ledger.records[:written]
     assert other.submits(b"f", b"u", b"new") == b"H:x:2"
-    store.update((record.handle, record.workload) for record in world.core.records)
+    store.update((record.handle, record.workload) for record in world.core.ledger.records)
     assert store == {b"H:x:1": b"old", b"H:x:2": b"new", b"H:x:3": b"old"}
     world.stores()
     client.hears(*[(JOB_CREATED, b"H:x:%d" % number) for number in (1, 2, 3)])
@@ -484,7 +486,7 @@ def test_a_workload_that_is_too_large_for_the_store_replaces_none(make_world):
     client.says(SUBMIT_JOB, b"f", b"u", b"x" * 99).hears_error(*TOO_LARGE)
     assert world.core.jobs[b"H:x:1"].workload == b"w" and world.recorded() == [] and world.totals().refused == 2
     client.says(SUBMIT_JOB_BG, b"f", b"u", b"x" * 98)
-    assert [record.value for record in world.core.records] == [b"x" * 98]
+    assert [record.value for record in world.core.ledger.records] == [b"x" * 98]
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"))
 
@@ -506,9 +508,9 @@ def test_a_new_schedule_for_a_job_of_the_batch_under_way_is_in_the_next(make_wor
     client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
     due = world.core.jobs[b"H:x:1"].due
     assert 0 < due - world.wall <= 60
-    assert [record[:4] for record in world.core.records if record.kind == "change"][-1] == (
+    assert [record[:4] for record in world.core.ledger.records if record.kind == "change"][-1] == (
         "change", b"H:x:1", "schedule", b"* * * * *")
-    assert [(record.state, record.due) for record in world.core.records if record.kind == "update"] == [(DELAYED, due)]
+    assert [(record.state, record.due) for record in world.core.ledger.records if record.kind == "update"] == [(DELAYED, due)]
     world.stores()
     world.stores()
     client.hears((JOB_CREATED, b"H:x:1"), (JOB_CREATED, b"H:x:1"))

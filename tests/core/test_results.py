@@ -84,7 +84,7 @@ def test_without_the_policy_nothing_is_kept(world):
     worker.says(WORK_DATA, worker.grabs(), b"data")
     worker.says(WORK_COMPLETE, handle, b"result")
     assert ask(world, handle) == UNKNOWN
-    assert not len(world.core.results) and not world.core.records
+    assert not len(world.core.results) and not world.core.ledger.records
 
 
 def test_of_a_foreground_job_nothing_is_kept_unless_a_background_submit_joined_it():
@@ -262,7 +262,7 @@ def test_a_large_result_takes_the_place_of_very_many_small_ones_in_steps():
     assert len(world.core.results) > 400 and world.core.turns.chores
     assert world.does_chores() > 4
     assert [record.handle for record in world.core.results.records()] == small[400:] + [large]
-    assert [one.handle for one in world.core.records if one.kind == FORGET] == small[:400]
+    assert [one.handle for one in world.core.ledger.records if one.kind == FORGET] == small[:400]
 
 
 def test_a_large_result_comes_in_pieces():
@@ -278,7 +278,7 @@ def test_a_large_result_comes_in_pieces():
 # ---------------------------------------------------------------------------------------------------------------- the store
 
 def kinds(world):
-    return [record.kind for record in world.core.records]
+    return [record.kind for record in world.core.ledger.records]
 
 
 def test_the_store_is_told_of_a_jobs_end_in_the_same_go_in_which_it_is_removed():
@@ -289,7 +289,7 @@ def test_the_store_is_told_of_a_jobs_end_in_the_same_go_in_which_it_is_removed()
     world.stores()
     worker.grabs()
     worker.says(WORK_COMPLETE, handle, b"r")
-    assert kinds(world) == [KEEP, REMOVE] and {record.handle for record in world.core.records} == {handle}
+    assert kinds(world) == [KEEP, REMOVE] and {record.handle for record in world.core.ledger.records} == {handle}
     world.stores()
     world.passes(HOUR)
     assert kinds(world) == [FORGET]
@@ -324,7 +324,7 @@ def test_of_what_comes_back_from_a_store_the_oldest_goes_if_less_may_be_kept_now
         restore_end(later.core, record)
     later.does_chores()
     assert [ask(later, handle) == UNKNOWN for handle in handles] == [True, False, False]
-    assert [(record.kind, record.handle) for record in later.core.records] == [(FORGET, handles[0])]
+    assert [(record.kind, record.handle) for record in later.core.ledger.records] == [(FORGET, handles[0])]
 
 
 def test_outcomes_are_those_of_the_statistics():

@@ -16,7 +16,7 @@ import pytest
 
 from gearman_std.core.invariants import check_core
 from gearman_std.core.core import Core
-from core_world import packets_of, watched_arrows
+from core_world import packets_of, things_of, watched_arrows
 from gearman_std.core.jobs import JOB_ARROWS, COALESCING, DELAYED, HELD, POSITIONS, RERUN, RUNNING, SET_ASIDE, FunctionPolicy
 from gearman_std.core.ledger import ADD, ORDER, REMOVE, UPDATE
 from gearman_std.core.limits import Limits
@@ -204,7 +204,7 @@ class Simulation:
         for _ in range(len(self.core.jobs) + 1):  # each does one step of what is due
             self.core.tick(self.now, self.wall)
         self.flush(faults=False)
-        assert not self.core.records
+        assert not self.core.ledger.records
         core, started = self.core, self.start(self.core.number)
         for name, function in core.functions.items():
             restored = list(started.functions[name].jobs_waiting()) if name in started.functions else []
@@ -220,9 +220,9 @@ class Simulation:
                 theirs = [job.handle for job in restored if job.priority == priority
                           and core.jobs[job.handle].state is not DELAYED]
                 assert set(theirs[:len(running)]) == running and theirs[len(running):] == mine, (name, priority)
-        assert [job.handle for job in core.delayed.things()] == [
-            job.handle for job in started.delayed.things() if core.jobs[job.handle].state is not HELD]
-        assert {job.handle for job in started.retries.things()} <= {job.handle for job in core.retries.things()}
+        assert [job.handle for job in things_of(core.delayed)] == [
+            job.handle for job in things_of(started.delayed) if core.jobs[job.handle].state is not HELD]
+        assert {job.handle for job in things_of(started.retries)} <= {job.handle for job in things_of(core.retries)}
         assert list(core.aside) == list(started.aside)
         for handle, job in started.jobs.items():
             assert job.state is not HELD or core.jobs[handle].state is HELD
@@ -498,7 +498,7 @@ class Simulation:
         assert not any(count for person in self.people for count in person.waiting.values()), "somebody waits for ever"
         assert all(function.total == 0 and not function.uniques for function in self.core.functions.values())
         assert self.core.size == sum(len(job.workload) for job in self.core.aside.values())
-        assert not self.core.records
+        assert not self.core.ledger.records
         assert not self.durable or sorted(self.shelf.rows) == sorted(self.core.aside), "what is done is off the disk"
 
     def do_all(self, worker):

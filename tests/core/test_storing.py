@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from core_world import FULL, packets_of
+from core_world import FULL, packets_of, things_of
 from gearman_std.core import tables
 from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING, Job
 from gearman_std.core.ledger import ADD, AddRecord
@@ -47,7 +47,7 @@ def test_what_cannot_be_stored_is_refused_and_forgotten(durable):
     durable.refuses_to_store()
     assert packets_of(client.takes()) == [("ERROR",) + FULL, ("JOB_CREATED", b"H:x:2"), ("ERROR",) + FULL]
     assert list(durable.core.jobs) == [b"H:x:2"] and durable.totals().refused == 2
-    assert durable.core.records == [("remove", b"H:x:1")], "its row may be there although writing it failed"
+    assert durable.core.ledger.records == [("remove", b"H:x:1")], "its row may be there although writing it failed"
 
 
 def test_while_the_store_is_in_trouble_background_jobs_are_refused_at_once_and_foreground_jobs_go_on(durable):
@@ -175,7 +175,7 @@ def test_a_job_whose_time_comes_while_it_is_stored_waits_in_its_queue_and_a_rest
     durable.passes(5)
     durable.stores()
     client.hears((JOB_CREATED, b"H:x:1"))
-    assert [(record.kind, record.state) for record in durable.core.records] == [("update", "waiting")]
+    assert [(record.kind, record.state) for record in durable.core.ledger.records] == [("update", "waiting")]
     assert durable.worker(b"f").grabs() == b"H:x:1"
 
 
@@ -187,7 +187,7 @@ def test_what_is_stored_behind_a_job_whose_time_came_meanwhile_is_behind_it_afte
     client.takes()
     waiting = list(durable.core.functions[b"f"].jobs_waiting())
     assert [job.handle for job in waiting] == [b"H:x:1", b"H:x:2"]
-    positions = [record.position for record in durable.core.records]
+    positions = [record.position for record in durable.core.ledger.records]
     assert positions == [job.position for job in waiting] and 0 < positions[0] < positions[1]
 
 
@@ -198,10 +198,10 @@ def test_a_job_that_was_held_back_by_what_is_gone_has_the_place_that_it_gets_now
     world.restores(b"H:x:2", due=due)
     held = world.restores(b"H:x:1", b"u", due=due, state=HELD)
     assert held.state is DELAYED
-    (record,) = world.core.records
+    (record,) = world.core.ledger.records
     assert (record.handle, record.state, record.due) == (b"H:x:1", DELAYED, due)
     assert record.position == held.position > 0
-    assert [job.handle for job in world.core.delayed.things()] == [b"H:x:2", b"H:x:1"]
+    assert [job.handle for job in things_of(world.core.delayed)] == [b"H:x:2", b"H:x:1"]
 
 
 def restored_at_random(chance, wall, count):
@@ -240,7 +240,7 @@ def test_many_are_restored_at_once_as_they_are_one_by_one(make_world, monkeypatc
         core = world.core
         world.after_step()
         found.append((
-            core.size, core.ledger.position, len(core.jobs), sorted(core.jobs), sorted(core.aside), core.records,
+            core.size, core.ledger.position, len(core.jobs), sorted(core.jobs), sorted(core.aside), core.ledger.records,
             [told_of(job) for chain in (core.job_chain, core.aside_chain) for some in chain.walk() for job in some],
             [(function.name, function.size, function.waiting, function.delayed, function.aside,
               sorted(map(repr, function.uniques)), [job.handle for job in function.jobs_waiting()])

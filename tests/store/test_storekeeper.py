@@ -812,11 +812,11 @@ def test_much_that_was_outstanding_is_written_bit_by_bit(start, monkeypatch):
     assert world.connects().asks(b"cancel function f") == b"OK %d\r\n" % 201
     world.broken = ""
     world.passes(RETRY_INTERVAL)
-    assert len(world.core.records) == 101
+    assert len(world.core.ledger.records) == 101
     client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(
         (19, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: database is locked"))
     world.passes(0.001)
-    assert len(world.core.records) == 1
+    assert len(world.core.ledger.records) == 1
     world.passes(0.001)
     assert client.submits_bg()
     world = world.crashes()
@@ -883,7 +883,7 @@ def test_records_do_not_pile_up_during_trouble(start):
         worker.grabs()
         worker.leaves()
         world.passes(RETRY_INTERVAL)
-    assert len(world.core.records) <= 2
+    assert len(world.core.ledger.records) <= 2
 
 
 def test_records_are_compacted_by_the_thread_and_only_when_they_may_have_doubled(start, monkeypatch):
@@ -903,7 +903,7 @@ def test_records_are_compacted_by_the_thread_and_only_when_they_may_have_doubled
         worker.grabs()
         worker.leaves()
         world.passes(RETRY_INTERVAL)
-        assert len(world.core.records) <= 7
+        assert len(world.core.ledger.records) <= 7
     assert world.core.store_trouble and 5 <= len(compacted) <= 10 and max(compacted) <= 7
     mend_disk(world)
     assert world.crashes().core.jobs
