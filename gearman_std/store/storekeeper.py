@@ -16,7 +16,7 @@ from ..core.kept import kept_size
 from ..core.standing import standing_orders
 from ..errors import Deposed, StoreError, StoreInUse
 from .loading import Loading
-from .pace import gathers_until
+from .pace import Pace
 from .records import PIECE, ROW_SIZE, compact, time_to_write
 from .store import EVERY, EXIT
 from .thread import StoreThread
@@ -78,7 +78,7 @@ class StoreKeeper:
         self._doubted = False           # that is over, and a new proof is wanted before anything else is done
         self._result = None             # type: Any # of the last order
         self._watch = Lookout(core, store)
-        self._handed_over_at = -NOT_YET  # the last batch, monotonic seconds
+        self._pace = Pace()
         self._piece_next = False        # when both is to be done, a piece of what was taken over is read before the next batch
         self._unflushed_since = None    # type: Optional[float] # monotonic seconds, None if all is on disk
 
@@ -176,7 +176,7 @@ class StoreKeeper:
         """When the batch that gathers is to be handed over, in monotonic seconds."""
         ledger = self._core.ledger
         patient = ledger.can_wait and not self._core.stopping and self._store.durability != EXIT
-        return gathers_until(self._handed_over_at, ledger.foreground, patient)
+        return self._pace.gathers_until(ledger.foreground, patient)
 
     def save(self) -> None:
         """Have what the core has recorded put on disk, and go on with what waited for that."""
@@ -215,7 +215,7 @@ class StoreKeeper:
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
         proving = bool(ledger.proving or self._doubted)
-        self._handed_over_at = core.now
+        self._pace.hand_over(core.now, ledger.foreground)
         records = ledger.hand_over()
         if not (records or flush or wanted or proving):
             core.stored()

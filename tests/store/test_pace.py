@@ -2,7 +2,7 @@
 import pytest
 
 from gearman_std.core.limits import Limits
-from gearman_std.store.pace import PACE, gathers_until
+from gearman_std.store.pace import PACE, STREAM, Pace
 from gearman_std.store.store import BATCH, EVERY, EXIT
 from gearman_std.wire.protocol import JOB_CREATED, SUBMIT_JOB_BG, WORK_COMPLETE, pack_request
 
@@ -42,10 +42,22 @@ def waits(world):
     return world.keeper.next_time() - world.now
 
 
-@pytest.mark.parametrize("foreground, patient, wait", [
-    (0, True, 0), (0, False, 0), (3, False, 0), (1, True, PACE), (3, True, PACE)])
-def test_only_foreground_jobs_are_waited_for_and_only_with_patience(foreground, patient, wait):
-    assert gathers_until(7.0, foreground, patient) == 7.0 + wait
+@pytest.mark.parametrize("before, foreground, patient, wait", [
+    (0, 0, True, 0), (0, 0, False, 0), (0, 3, False, 0), (0, 1, True, PACE), (0, 3, True, PACE),
+    (STREAM - 1, 0, True, 0), (STREAM, 0, True, PACE), (STREAM, 0, False, 0), (1000, 5, True, PACE)])
+def test_only_foreground_jobs_are_waited_for_and_only_with_patience(before, foreground, patient, wait):
+    pace = Pace()
+    assert pace.gathers_until(foreground, patient) == float("-inf")  # the first batch does not wait for anything
+    pace.hand_over(7.0, before)
+    assert pace.gathers_until(foreground, patient) == 7.0 + wait
+
+
+def test_a_stream_that_has_ended_delays_one_batch_and_no_more():
+    pace = Pace()
+    pace.hand_over(7.0, STREAM)
+    assert repr(pace) == "<Pace, a stream of foreground jobs>"
+    pace.hand_over(pace.gathers_until(0, True), 0)
+    assert pace.gathers_until(0, True) == 7.0 + PACE and repr(pace) == "<Pace>"
 
 
 @pytest.mark.parametrize("durability", [EVERY, BATCH])
@@ -76,6 +88,25 @@ def test_without_foreground_jobs_each_commit_follows_at_once(start):
         client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
         world.writes()
         client.hears(CREATED[number])
+
+
+def test_a_disk_that_is_faster_than_the_next_foreground_job_does_not_end_the_pace(start):
+    world = start()
+    client, other = begin(world)
+    world.writes()
+    client.hears(CREATED[1]).says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    for _ in range(STREAM):
+        other.submits(b"g")
+    world.passes(PACE)
+    world.writes()
+    client.takes()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert waits(world) == pytest.approx(PACE)  # although none has come yet since the last batch
+    world.passes(PACE)
+    world.writes()
+    client.takes()
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    world.writes()  # they come no longer
 
 
 def test_a_commit_that_took_long_is_rest_enough(start):
