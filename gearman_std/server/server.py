@@ -403,12 +403,10 @@ class Server:
             if deposed and self.hands_on and self._entrance.gate is not None:
                 self._left = self._entrance.gate.hand_on()
                 self.hands_on = False
-            if deposed or not self._keeper.settled:
-                self._channels.close()  # at once, however long the store takes: it has no answer for them
-                self._entrance.close()  # or they would connect again, and wait as long
+        self._channels.close()  # before the store, however long that takes: it has no answer for them any longer
+        self._entrance.close()  # or they would connect again, and wait as long
+        if self._keeper is not None:
             self._keeper.close()
-        self._channels.close()
-        self._entrance.close()
         self._let_go()
 
     def close_addresses(self) -> None:

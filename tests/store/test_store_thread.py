@@ -610,6 +610,36 @@ def test_who_has_no_answer_when_a_stop_waits_no_longer_sees_the_end_while_the_di
     assert server.stored and not server._thread.is_alive()
 
 
+def test_a_stop_while_a_disk_that_refused_stands_keeps_nobody_waiting(place, tmp_path):
+    """In trouble nobody is promised anything, but the store's thread may still be inside a call that does not return."""
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    client, worker = place.wire(server), place.wire(server)
+    stands, moves, prove_room = threading.Event(), threading.Event(), disk.store.prove_room
+
+    def refuse(*_):
+        raise StoreError("the disk is full", "the disk is full")
+
+    def slow_proof(size):
+        stands.set()
+        assert moves.wait(TIMEOUT)
+        prove_room(size)
+    disk.store._commit = refuse
+    disk.store.prove_room = slow_proof
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is full")
+    assert stands.wait(TIMEOUT)
+    server.stop()
+    client.ended()
+    worker.ended()
+    until(lambda: refuses(server.address))  # who came now would wait as long
+    assert server._thread.is_alive()
+    del disk.store._commit
+    moves.set()
+    server.join(TIMEOUT)
+    assert server.stored and not server._thread.is_alive()
+
+
 def test_a_stop_ends_with_one_line_although_the_disk_never_moves_again(place, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("gearman_std.server.server.STOP_TIME", 0.0)
     monkeypatch.setattr("gearman_std.store.storekeeper.DISK_TIME", 0.0)
