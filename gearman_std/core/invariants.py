@@ -25,7 +25,7 @@ def check_core(core: "CoreState") -> None:
         assert (job.timer is not None) == (job.state is DELAYED) or job.state is RUNNING, job
         assert (job.state is RUNNING) == (job.worker is not None), job
         assert core.functions.get(job.function.name) is job.function, job
-        assert job.state is RUNNING or job.background or job.watchers or job.state is STORING and core.turns.chores, job
+        assert job.state is RUNNING or job.background or job.watchers, job
         assert all(watcher.gone or job in watcher.watching for watcher in job.watchers), job
         assert isinstance(job.watchers, tuple) and len(job.watchers) < 2 or isinstance(job.watchers, dict) and job.watchers, job
         assert job.joins or sum(watcher.watching.get(job, 1) for watcher in job.watchers) < (1 if job.background else 2), job
@@ -73,15 +73,17 @@ def check_core(core: "CoreState") -> None:
 
 def _check_holds(core: "CoreState", peer: "Peer") -> None:
     """A peer's output waits for batches of the store in their order, and the batch that it waits for knows the peer."""
-    batches = [batch for batch, _ in peer.holds]
+    numbers = [number for number, _ in peer.holds]
     places = [place for _, place in peer.holds]
-    assert batches == sorted(set(batches)) and places == sorted(places), peer
+    assert numbers == sorted(set(numbers)) and places == sorted(places), peer
     assert all(0 <= place <= len(peer.outgoing) for place in places), peer
     ledger = core.ledger
     holding = {ledger.batch: ledger.holding}
     if ledger.under_way is not None:
         holding[ledger.under_way.number] = ledger.under_way.holding
-    assert all(any(batch <= later and peer in held for later, held in holding.items()) for batch in batches), peer
+    for batch in ledger.refusal.batches if ledger.refusal is not None else ():
+        holding[batch.number] = batch.holding
+    assert all(any(number <= later and peer in held for later, held in holding.items()) for number in numbers), peer
 
 
 def _check_function(core: "CoreState", function: "Function") -> "List[Job]":

@@ -2,7 +2,6 @@
 from collections import namedtuple
 from itertools import islice
 
-from ..wire.protocol import ERROR, pack_response
 from .handles import handle_number
 from .jobs import DELAYED, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, place_of
 from .uniques import predecessor_of
@@ -51,8 +50,9 @@ class Ledger:
     """
 
     __slots__ = ("durable", "records", "storing", "first_storing", "first_gathered", "promises", "holding", "position", "batch",
-                 "under_way", "going_on", "holds_back", "resumed", "size", "size_under_way", "anew", "shared", "proving",
-                 "submitters", "foreground", "most_bytes", "_limits", "_room", "_byte_room")
+                 "under_way", "going_on", "refusal", "refused_batch", "refused_size", "holds_back", "resumed", "size",
+                 "size_under_way", "anew", "shared", "proving", "submitters", "foreground", "most_bytes", "_limits", "_room",
+                 "_byte_room")
 
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
@@ -68,6 +68,9 @@ class Ledger:
         self.batch = 1           # the number of the batch that gathers
         self.under_way = None    # type: Optional[Batch] # the one that the store has been given
         self.going_on = False    # the store has that batch, whose new jobs go on in steps
+        self.refusal = None      # type: Any # the Refusal of the last batches, as long as that goes on in steps
+        self.refused_batch = 0   # the number of the last batch that was refused since the store was in order
+        self.refused_size = 0    # bytes of all new jobs and results that were refused since the store was in order
         self.holds_back = True   # peers wait for the store; while it refuses records, none does
         self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the workloads in the records that gather
@@ -112,11 +115,17 @@ class Ledger:
         """Whether the store is to get a job that it does not have yet."""
         return job in self.storing or self.under_way is not None and job in self.under_way.storing
 
+    def refuses(self, job: "Job") -> bool:
+        """Whether the store has refused the job, which does not know yet."""
+        return self.refusal is not None and self.refusal.has(job)
+
     def exchange(self, old: "Job", new: "Job", now: float, wall: float) -> None:
         """One Job object takes the place of another with the same handle."""
         for storing in (self.storing,) if self.under_way is None else (self.storing, self.under_way.storing):
             if old in storing:
                 storing[new] = storing.pop(old)
+        if self.refusal is not None:
+            self.refusal.exchange(old, new)
         if self.anew:
             self.records.append(record_of_job(new, now, wall))
 
@@ -195,7 +204,8 @@ class Ledger:
 
     def hold(self, peer: "Peer", batch: int = 0) -> None:
         """Whatever is sent to a peer from now on waits until the store has this batch; 0 is the batch that gathers."""
-        batch = batch or self.batch
+        if batch <= self.refused_batch:
+            batch = self.batch  # if it was refused, what has to be kept of it is written before the one that gathers
         holds = peer.holds
         if self.holds_back and self.durable and (not holds or holds[-1][0] < batch):
             if batch == self.batch:
@@ -272,42 +282,13 @@ class Ledger:
 
     def kept(self) -> None:
         """All new jobs of the batch go on, so that who waited for it is answered."""
-        self._release(self._take_back())
+        batch = self.take_back()
+        self.refused_batch = self.refused_size = 0
+        for peer in batch.holding:
+            self.release(peer, batch.number)
 
-    def broken(self, reason: bytes, written: bool) -> "List[Job]":
-        """The store has refused the batch: turn all promises into errors; if some of it may be `written`, turn the records of
-        new jobs into removals.
-
-        Who waits for the store no longer does so.  But if another server may have taken the jobs over, only those go on that
-        were promised something, and the others wait for the next batch.  Returns the new jobs, also those that have gathered
-        since.
-        """
-        batches = [self._take_back()]
-        self.hand_over()
-        batches.append(self._take_back())
-        refusal = pack_response(ERROR, b"QUEUE_ERROR", reason)
-        for batch in batches:
-            for peer, place in batch.promises:
-                peer.break_promise(place, refusal)
-        self.first_storing = 0
-        self.holds_back = self.shared
-        for batch in batches:
-            self._release(batch._replace(holding=self._keep_waiting(batch)) if self.shared else batch)
-        storing = [job for batch in batches for job in batch.storing]
-        refused = {job.handle for job in storing}
-        self.records = [record for batch in batches for record in batch.records if record.handle not in refused]
-        if written:
-            self.records += [RemoveRecord(REMOVE, job.handle) for job in batches[0].storing]
-        return storing
-
-    def _keep_waiting(self, batch: Batch) -> "List[Peer]":
-        """Let those wait on whom only the next batch may release; return the others of a batch."""
-        proving, promised = set(batch.proving), {peer for peer, _ in batch.promises}
-        self.proving += batch.proving
-        self.holding += [peer for peer in batch.holding if peer in proving or peer not in promised]
-        return [peer for peer in batch.holding if peer in promised and peer not in proving]
-
-    def _take_back(self) -> Batch:
+    def take_back(self) -> Batch:
+        """Take back the batch that was handed over, or else the one that gathers."""
         if self.under_way is None:
             self.hand_over()
         batch, self.under_way = self.under_way, None
@@ -316,10 +297,10 @@ class Ledger:
         self._make_room(0, 0)
         return batch
 
-    def _release(self, batch: Batch) -> None:
-        for peer in batch.holding:
-            if peer.release(batch.number):
-                self.resumed.append(peer)
+    def release(self, peer: "Peer", number: int) -> None:
+        """A peer no longer waits for this batch, nor for one before that."""
+        if peer.release(number):
+            self.resumed.append(peer)
 
 
 def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:

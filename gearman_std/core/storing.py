@@ -1,6 +1,9 @@
 """Background jobs and their store: what a start, or a take-over, takes in; what waits for the disk, or is refused by it."""
+import itertools
+
 from ..schedule import Schedule
 from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
+from .refusal import Refusal
 from .tables import grown
 from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
 from .uniques import last_equal
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from .state import CoreState
 
 STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
-REFUSED_STEP = 1000  # the same for those that are not
+REFUSED_STEP = 500  # promises, new jobs or records of what is not
 
 
 def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
@@ -178,24 +181,33 @@ def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
     may have reached the disk although the write failed.
     """
     ledger = core.ledger
+    assert ledger.refusal is None, ledger
     core.store_trouble = reason
     core.registry.refuse(ledger.promised)
-    jobs = ledger.broken(reason, written)
-    for job in jobs:
-        job.background = False
-    core.turns.finish(_refuse_jobs(core, jobs))
+    ledger.refusal = Refusal(ledger)
+    ledger.refused_batch = ledger.batch - 1
+    ledger.first_storing = 0
+    ledger.holds_back = ledger.shared
+    core.turns.finish(_refuse_in_steps(core, ledger.refusal, reason, written))
 
 
-def _refuse_jobs(core: "CoreState", jobs: "List[Job]") -> "Iterator[Data]":
-    """Go on with new jobs that are not stored, in their order, in steps if they are very many."""
-    jobs.reverse()
-    while True:
-        for job in [jobs.pop() for _ in range(min(len(jobs), REFUSED_STEP))]:
-            if not job.background:  # otherwise a later submit has joined it, and it waits for the store once more
-                _refuse_job(core, job)
-        if not jobs:
-            return
-        yield b""
+def _refuse_in_steps(core: "CoreState", refusal: Refusal, reason: bytes, written: bool) -> "Iterator[Data]":
+    """Do all of that, in steps if it is very much."""
+    done = 0
+    for count in itertools.chain(refusal.break_promises(reason, REFUSED_STEP), _refuse_jobs(core, refusal, written),
+                                 refusal.keep_the_rest(REFUSED_STEP)):
+        done += count
+        if done >= REFUSED_STEP:
+            yield b""
+            done = 0
+    core.ledger.refusal = None
+
+
+def _refuse_jobs(core: "CoreState", refusal: Refusal, written: bool) -> "Iterator[int]":
+    for jobs in refusal.jobs(written, REFUSED_STEP):
+        for job in jobs:
+            _refuse_job(core, job)
+        yield len(jobs)
 
 
 def _refuse_job(core: "CoreState", job: Job) -> None:

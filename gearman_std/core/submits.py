@@ -154,7 +154,7 @@ def _coalesce(core: "CoreState", peer: "Peer", action: str, job: "Job", workload
         _refuse(core, peer, function, b"A job with this unique exists: " + job.handle, b"JOB_EXISTS")
         return
     recurs = schedule is not None and (job.schedule is None or function.policy.coalescing == REPLACE)
-    records = not job.background or action == REPLACE or recurs or priority < job.priority
+    records = not job.background or action == REPLACE or recurs or priority < job.priority or ledger.refuses(job)
     if background and core.store_trouble and records:
         _refuse(core, peer, function, core.store_trouble)
         return

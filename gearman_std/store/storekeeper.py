@@ -11,8 +11,6 @@ import logging
 import time
 
 from ..core.jobs import GONE
-from ..core.ledger import ADD, KEEP
-from ..core.kept import kept_size
 from ..core.standing import standing_orders
 from ..errors import Deposed, StoreError, StoreInUse
 from .loading import Loading
@@ -139,17 +137,18 @@ class StoreKeeper:
     @property
     def settled(self) -> bool:
         """Whether nobody waits for the store, or nobody can wait any longer."""
-        return not self._is_open or bool(not self._core.ledger.holds_back or not (
-            self._thread.busy or self._core.ledger.going_on or self._core.ledger.awaited))
+        ledger = self._core.ledger
+        return not self._is_open or ledger.refusal is None and (not ledger.holds_back or not (
+            self._thread.busy or ledger.going_on or ledger.awaited))
 
     def due(self) -> bool:
         """Whether `save` has something to do."""
         core = self._core
         if self._thread.busy:
             return self._thread.over or core.now >= self._slow_at
-        if core.store_trouble:
-            return core.now >= self._retry_at
         ledger = core.ledger
+        if core.store_trouble:
+            return ledger.refusal is None and core.now >= self._retry_at
         if ledger.going_on:
             return False
         return (bool(ledger.records or ledger.holding) and core.now >= self._gathers_until()
@@ -352,15 +351,11 @@ class StoreKeeper:
 
     def _trouble_begins(self, error: StoreError) -> None:
         """The store has refused the batch: refuse the new jobs."""
-        core, ledger = self._core, self._core.ledger
+        core = self._core
         self._tell_the_beginning(error)
         self._unflushed_since = None
         self._compacted = 0
         self._retry_at = core.now + RETRY_INTERVAL
-        records = ledger.records + (ledger.under_way.records if ledger.under_way is not None else [])
-        self._room = max(self._room, ROOM + 2 * sum(
-            len(record.workload) if record.kind == ADD else kept_size(record)
-            for record in records if record.kind in (ADD, KEEP)))
         # Where nothing reached the disk, nothing of the refused jobs has to be removed from it.
         core.not_stored(_REFUSAL + error.reason.encode("utf-8", "backslashreplace"),
                         written=self._store.uncertain or self._doubted)
@@ -392,6 +387,7 @@ class StoreKeeper:
         else:
             if ledger.under_way is None:
                 ledger.hand_over()  # nothing, so that what comes meanwhile belongs to the next batch
+            self._room = max(self._room, ROOM + 2 * ledger.refused_size)
             self._order(self._after_proof, store.prove_room, self._room)
 
     def _after_compacting(self, failure: "Optional[StoreError]") -> None:
@@ -500,6 +496,8 @@ class StoreKeeper:
                 self._give_up("the disk does not answer")
                 return
             self._finish()
+        while self._core.ledger.refusal is not None:  # or what is to be written would be neither with it nor in the ledger
+            self._core.turns.work()
         self._is_open = False
         if self.deposed is not None:
             self._store.abandon()

@@ -535,43 +535,6 @@ def test_very_many_new_jobs_go_on_in_steps_and_then_who_waits_for_them_is_answer
     assert ready(client) == [("JOB_CREATED", b"H:x:6")]
 
 
-def test_very_many_new_jobs_that_are_refused_end_in_steps(writing, monkeypatch):
-    """Who waits is told at once; those that a client waits for go on in their order; who submits one again is not misled."""
-    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 2)
-    client, core = writing.connects(), writing.core
-    for number in range(6):
-        client.says(SUBMIT_JOB_BG, b"f", b"u%d" % number, b"")
-    listener = writing.connects()
-    listener.says(SUBMIT_JOB, b"f", b"u5", b"").says(SUBMIT_JOB, b"f", b"u4", b"")
-    core.ledger.hand_over()
-    core.not_stored(b"The disk is full")
-    assert ready(client) == 6 * [("ERROR", b"QUEUE_ERROR", b"The disk is full")]
-    assert len(core.jobs) == 4 and core.turns.chores and core.background_jobs() == []
-    client.peer.handlers[SUBMIT_JOB_BG](core, client.peer, (b"f", b"u3", b""))
-    assert ready(client) == [("ERROR", b"QUEUE_ERROR", b"The disk is full")]
-    listener.peer.handlers[SUBMIT_JOB](core, listener.peer, (b"f", b"u2", b""))
-    assert writing.does_chores() == 2
-    assert [job.handle for job in core.functions[b"f"].jobs_waiting()] == [b"H:x:3", b"H:x:5", b"H:x:6"]
-    assert len(core.jobs) == 3 and writing.worker(b"f").grabs() == b"H:x:3"
-    listener.hears((JOB_CREATED, b"H:x:6"), (JOB_CREATED, b"H:x:5"), (JOB_CREATED, b"H:x:3"))
-
-
-def test_a_job_that_is_stored_after_all_before_its_turn_to_be_refused_goes_on(writing, monkeypatch):
-    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 1)
-    client, core = writing.connects(), writing.core
-    client.says(SUBMIT_JOB_BG, b"f", b"u1", b"").says(SUBMIT_JOB_BG, b"f", b"u2", b"")
-    core.ledger.hand_over()
-    core.not_stored(b"The disk is full")
-    core.ledger.hand_over()
-    core.stored()
-    client.peer.handlers[SUBMIT_JOB_BG](core, client.peer, (b"f", b"u2", b""))
-    writing.does_chores()
-    assert list(core.jobs) == [b"H:x:2"] and core.jobs[b"H:x:2"].state is STORING
-    core.ledger.hand_over()
-    core.stored()
-    assert ready(client)[-1] == ("JOB_CREATED", b"H:x:2") and core.jobs[b"H:x:2"].state is WAITING
-
-
 # --------------------------------------------------------------------------------- another server may take the jobs over
 
 @pytest.fixture
@@ -616,13 +579,36 @@ def test_without_a_proof_only_those_go_on_that_were_promised_something(sharing, 
         ledger.hand_over()
     sharing.refuses_to_store()
     assert ready(client) == [("ERROR",) + FULL, ("ECHO_RES", b"2")]
-    assert ready(worker) == ready(finisher) == [] and sharing.recorded()[0] == ("remove", b"H:x:1")
+    assert ready(worker) == ready(finisher) == [] and ("remove", b"H:x:1") in sharing.recorded()
     sharing.refuses_to_store()
     assert ready(worker) == ready(finisher) == [], "however often it fails"
     assert ledger.proving == [worker.peer], "the next write is to prove it, be there records or not"
     sharing.stores()
     assert ready(worker) == [("JOB_ASSIGN", b"H:x:2", b"f", b"2"), ("ERROR",) + FULL]
     assert ready(finisher) == [("ECHO_RES", b"1")]
+
+
+def test_who_is_told_the_end_of_a_job_after_the_store_has_refused_it_waits_for_the_batch_that_has_it(sharing):
+    """Many joined the job, so that the last of them are told when the batch with its end has been refused."""
+    core, worker, client = sharing.core, sharing.worker(b"g"), sharing.connects()
+    client.says(SUBMIT_JOB_BG, b"g", b"u", b"3")
+    sharing.stores()
+    client.takes()
+    worker.says(GRAB_JOB)
+    sharing.stores()
+    assert ready(worker) == [("JOB_ASSIGN", b"H:x:3", b"g", b"3")]
+    clients = [sharing.connects() for _ in range(2 * MANY_JOINS)]
+    for client in clients:
+        core.receive(client.peer, [(SUBMIT_JOB, (b"g", b"u", b""))])
+        assert ready(client) == [("JOB_CREATED", b"H:x:3")]
+    core.receive(worker.peer, [(WORK_COMPLETE, (b"H:x:3", b"r"))])
+    core.ledger.hand_over()
+    core.not_stored(FULL[1])
+    while core.turns.chores:
+        core.turns.work()
+    assert not any(ready(client) for client in clients)
+    sharing.stores()
+    assert all(ready(client) == [("WORK_COMPLETE", b"H:x:3", b"r")] for client in clients)
 
 
 def test_the_time_limit_of_a_job_that_waits_for_its_proof_begins_anew(sharing):

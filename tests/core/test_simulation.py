@@ -400,7 +400,7 @@ class Simulation:
         Returns whether more of that is to come now.
         """
         chance, ledger = self.chance, self.core.ledger
-        if ledger.going_on:
+        if ledger.going_on or ledger.refusal is not None:
             return not faults
         if ledger.under_way is None:
             if not ledger.awaited or faults and chance.random() < 0.3:

@@ -85,7 +85,7 @@ def test_other_records_are_kept_while_the_store_is_in_trouble(durable):
     client.says(SUBMIT_JOB_BG, b"f", b"", b"")
     durable.refuses_to_store()
     client.hears_error(*FULL)
-    assert durable.recorded() == [("remove", old), ("remove", b"H:x:2")]
+    assert durable.recorded() == [("remove", b"H:x:2"), ("remove", old)]
 
 
 def test_a_client_that_joined_a_job_which_cannot_be_stored_keeps_it_in_the_foreground(durable):

@@ -1,4 +1,5 @@
 """The store's thread: what goes on while a batch is written, step by step without the thread, and with it and a stuck disk."""
+import itertools
 import logging
 import socket
 import threading
@@ -12,7 +13,7 @@ from gearman_std.errors import StoreError
 from gearman_std.server.channel import Channel
 from gearman_std.store import thread as thread_module
 from gearman_std.store.sqlite import JobStore, connect_sqlite
-from gearman_std.store.storekeeper import QUIET, SLOW_DISK
+from gearman_std.store.storekeeper import QUIET, ROOM, SLOW_DISK
 from gearman_std.store.thread import StoreThread
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG,
@@ -291,6 +292,76 @@ def recover(world):
         world.passes(max(0.0, min(world.keeper.next_time() - world.now, 1.0)))
         world.settles()
     assert not world.core.store_trouble
+
+
+@pytest.fixture
+def refusing(start, monkeypatch):
+    """Makes a world whose first job is stored and running, and whose store has just refused others, in steps of which the test
+    does so many."""
+    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 1)
+
+    def refusing(steps):
+        world = start()
+        client, worker = world.connects(), world.worker(b"f")
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+        world.settles()
+        client.takes()
+        stored = worker.grabs()
+        world.broken = "disk I/O error"
+        world.does_chores = lambda: 0
+        for _ in range(5):
+            client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+        worker.says(WORK_COMPLETE, stored, b"")
+        world.writes()
+        for _ in range(steps):
+            if world.core.ledger.refusal is None:
+                return None
+            world.core.turns.work()
+        return world
+    return refusing
+
+
+def test_nothing_is_written_before_all_that_was_refused_has_ended(refusing):
+    world = refusing(0)
+    for steps in itertools.count():
+        if world.core.ledger.refusal is None:
+            break
+        world.broken = ""
+        world.passes(10.0)
+        assert not world.keeper.due() and not world.keeper.settled and not world.keeper._thread.busy, steps
+        world.core.turns.work()
+    assert steps > 12 and world.keeper.due() and world.keeper.settled
+    recover(world)
+    world.talkers[0].hears(*5 * [REFUSED])
+    assert world.crashes().handles() == []
+
+
+def test_a_server_that_ends_while_it_refuses_what_its_store_does_not_have_writes_all_else(refusing):
+    for steps in itertools.count():
+        world = refusing(steps)
+        if world is None:
+            break
+        world.broken, world.keeper._thread.waits_for_test = "", False
+        world.keeper.close()
+        assert world.keeper.complete and world.core.store_trouble == b""
+        world = world.crashes()
+        assert world.handles() == [], steps
+        world.store.abandon()
+    assert steps > 12
+
+
+def test_room_is_looked_for_twice_as_much_as_was_refused(start, monkeypatch):
+    world = start()
+    client = world.connects()
+    world.broken = "disk I/O error"
+    client.says(SUBMIT_JOB_BG, b"f", b"", b"x" * 100000).says(SUBMIT_JOB_BG, b"f", b"", b"x" * 100)
+    world.settles()
+    client.hears(REFUSED, REFUSED)
+    wanted = []
+    monkeypatch.setattr(world.store, "prove_room", wanted.append)
+    world.broken = ""
+    recover(world)
+    assert wanted == [ROOM + 2 * 100100]
 
 
 def test_who_waits_for_the_end_of_a_job_waits_no_more_when_the_disk_refuses(start):
@@ -679,6 +750,37 @@ def test_a_client_that_ends_what_it_sends_is_still_told_what_the_disk_says(place
             wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is gone")
             del disk.store._commit
         wire.ended()
+
+
+@pytest.mark.parametrize("graceful", (False, True))
+def test_a_stop_while_the_store_refuses_very_many_waits_until_all_are_told(place, tmp_path, monkeypatch, graceful):
+    monkeypatch.setattr("gearman_std.core.storing.REFUSED_STEP", 1)
+    monkeypatch.setattr("gearman_std.server.channels.TURN_TIME", 0.0)
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store)
+    wire = place.wire(server)
+    disk.moves.clear()
+    wire.send(50 * pack_request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+    assert disk.stands.wait(TIMEOUT)
+    until(lambda: in_dispatcher(server, lambda: len(server.core.jobs)) == 50)
+
+    def refuse(*_):
+        raise StoreError("the disk is gone", "the disk is gone")
+    disk.store._commit = refuse
+    not_stored = server.core.not_stored
+
+    def refuse_and_stop(*arguments, **options):
+        not_stored(*arguments, **options)
+        assert server.core.ledger.refusal is not None
+        server.stop(graceful)
+    server.core.not_stored = refuse_and_stop
+    disk.moves.set()
+    for _ in range(50):
+        wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is gone")
+    del disk.store._commit
+    wire.ended()
+    server.join(TIMEOUT)
+    assert server.stored
 
 
 def test_what_happens_while_room_is_looked_for_after_trouble_is_stored_too(start):
