@@ -269,11 +269,16 @@ def test_works_vendored(tmp_path, root):
     assert printed.strip() == gearman_std.__version__
 
 
-def test_the_folder_and_an_archive_of_it_are_programs(sources, tmp_path):
-    """`python3 gearman_std` from anywhere, and what `zipapp` makes of it."""
+def test_the_folder_is_a_program(sources, tmp_path):
+    """`python3 gearman_std` from anywhere."""
+    assert gearman_std.__version__ in python(sources, "--version", cwd=str(tmp_path), env={})
+
+
+@pytest.mark.long
+def test_an_archive_of_the_folder_is_a_program(sources, tmp_path):
+    """What `zipapp` makes of it."""
     import shutil
     import zipapp
-    assert gearman_std.__version__ in python(sources, "--version", cwd=str(tmp_path), env={})
     shutil.copytree(sources, str(tmp_path / "source" / "gearman_std"), ignore=shutil.ignore_patterns("__pycache__"))
     archive = str(tmp_path / "gearman.pyz")
     zipapp.create_archive(str(tmp_path / "source"), archive, main="gearman_std.cli:run_and_exit")

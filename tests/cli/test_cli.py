@@ -9,6 +9,7 @@ import pytest
 from gearman_std.cli.cli import _COMMANDS, main
 from gearman_std.cli.console import Console
 from gearman_std.server.server import Server
+from samples import few
 
 COMMANDS = sorted(_COMMANDS)
 
@@ -106,8 +107,8 @@ os.execv(sys.executable, [sys.executable, "-m", "gearman_std"] + sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("command", [[command] for command in COMMANDS if command not in ("server", "worker")] + [
-    [], ["--version"], ["nothing"]])
+@pytest.mark.parametrize("command", few([["--version"], ["client"], ["nothing"], []] + [
+    [command] for command in COMMANDS if command not in ("server", "worker", "client")], 3))
 def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback(command):
     done = subprocess.run([sys.executable, "-c", _INTERRUPTED] + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=50)

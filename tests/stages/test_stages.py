@@ -100,6 +100,7 @@ def started():
         server.end()
 
 
+@pytest.mark.long
 def test_our_server_is_killed_and_loses_nothing(started, tmp_path):
     server = started(sys.executable, "-m", "gearman_std", "server", "-L", "127.0.0.1", "-p", "{port}", "-q", "sqlite3",
                      "--sqlite3-db", str(tmp_path / "jobs"))
@@ -355,6 +356,7 @@ def real_server(require, kind, folder):
 
 
 @pytest.mark.interop
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [GEARMAND, PERL])
 def test_real_servers_keep_what_the_table_says_and_nothing_else(require, started, tmp_path, kind):
     command = real_server(require, kind, tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from gearman_std.wire.protocol import CANT_DO, WORK_COMPLETE, WORK_EXCEPTION
 from gearman_std.worker.threads import JobThread, MainThread
 
+from samples import few
 from worker_tools import GRAB, HELLO, WAIT
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGURG"), reason="where the main thread cannot be interrupted, "
@@ -177,7 +178,7 @@ with JobServer() as server, server.client(job_timeout=20) as client:
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", few([2, 1]))
 def test_an_interrupt_at_any_point(processes, threads):
     """Ctrl-C before each line that the main thread runs: KeyboardInterrupt, nothing else; the job is done by who works next."""
     process = processes.start([sys.executable, "-c", BEGIN + INTERRUPTED, "localhost", str(threads)], stdout=subprocess.PIPE,
