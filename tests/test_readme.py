@@ -144,15 +144,14 @@ def test_helpers_for_tests(examples, capsys):
 def test_commands_of_the_first_example(readme, root, tmp_path):
     """A server, a worker that is any program, and a client, as they stand but for port and file."""
     block = re.search(r"A server, a worker.*?\n\n((?:    .*\n)+)", readme).group(1)
-    server, worker, client = [line.strip().rstrip(" &") for line in block.splitlines()]
+    server, worker, client = [line.split("#")[0].strip().rstrip(" &") for line in block.splitlines()]
+    (end,) = re.findall("`(.*)` ends it", block)
     ours = "%s -m gearman_std" % sys.executable
-    processes = []
+    command = (server + " -p 0 --print-address").replace("gearman-std", ours, 1)
+    address = subprocess.check_output(command.split(), universal_newlines=True, timeout=30).strip()
+    environment = dict(os.environ, GEARMAN_SERVERS=address)
     try:
-        command = (server + " -p 0 --print-address").replace("gearman-std", ours, 1)
-        processes.append(subprocess.Popen(command.split(), stdout=subprocess.PIPE, universal_newlines=True))
-        address = processes[0].stdout.readline().strip()
-        environment = dict(os.environ, GEARMAN_SERVERS=address)
-        processes.append(subprocess.Popen(worker.replace("gearman-std", ours, 1).split(), env=environment))
+        process = subprocess.Popen(worker.replace("gearman-std", ours, 1).split(), env=environment)
         assert client.endswith("< /etc/hosts")
         (tmp_path / "hosts").write_bytes(b"x" * 1234)
         with open(str(tmp_path / "hosts"), "rb") as file:
@@ -160,11 +159,9 @@ def test_commands_of_the_first_example(readme, root, tmp_path):
                                   stdout=subprocess.PIPE, env=environment, timeout=30)
         assert (done.returncode, done.stdout.strip()) == (0, b"1234")
     finally:
-        for process in processes:
-            process.terminate()
-            process.wait(10)
-            if process.stdout is not None:
-                process.stdout.close()
+        process.terminate()
+        process.wait(10)
+        assert subprocess.call(end.replace("gearman-std", ours, 1).split(), env=environment, timeout=30) == 0
 
 
 def test_names_in_the_reference_exist(readme):

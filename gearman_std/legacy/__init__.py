@@ -1,6 +1,6 @@
 """The API of python-gearman 2.0 over gearman_std's client and worker, for scripts that say `import gearman`.
 
-Imports client, worker, server, core, net, wire, timers, errors, version and arguments.
+Imports client, worker, server, core, net, wire, timers, errors and arguments.
 
     import gearman_std.legacy as gearman    # or, once, before the script says `import gearman`:
 

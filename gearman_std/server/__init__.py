@@ -1,6 +1,6 @@
 """Sockets for the core: the job server, where it listens, and who may do what.
 
-Imports core, store, net, wire, timers, errors and arguments.
+Imports core, store, web, net, wire, timers, errors, version and arguments.
 """
 from .access import Access
 from .server import Server
