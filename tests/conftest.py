@@ -114,6 +114,25 @@ def database_place(require, database_server):
 
 
 @pytest.fixture
+def small_place(database_place):
+    """small_place(kind) is a `databases.SmallPlace`."""
+    places = []
+
+    def small_place(kind):
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+            pytest.skip("only root can mount a small disk")
+        server = database_place(kind).server
+        try:
+            places.append(databases.SmallPlace(kind, server))
+        except subprocess.CalledProcessError as error:
+            pytest.skip("a small disk cannot be mounted: %s" % error)
+        return places[-1]
+    yield small_place
+    for place in places:
+        place.remove()
+
+
+@pytest.fixture
 def postgres_server(database_server):
     """PostgreSQL, which runs until the tests are over."""
     return database_server("postgres")

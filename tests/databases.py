@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,11 @@ class DatabaseServer:
         assert self._keeper.poll() is None, self.told()
         return self.answers()
 
+    def lives(self):
+        """Whether somebody listens at its socket."""
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(self.socket) == 0
+
     def told(self):
         with open(self.log, encoding="utf-8", errors="replace") as log:
             return log.read()
@@ -122,6 +128,7 @@ class PostgresServer(DatabaseServer):
         super().__init__()
         self._program = program
         self._settings = settings
+        self.socket = os.path.join(self.folder, ".s.PGSQL.5432")
         self.data = os.path.join(self.folder, "data")
         self.run(os.path.join(os.path.dirname(os.path.realpath(program)), "initdb"), "-D", self.data, "-U", "gearman", "-A",
                  "trust", "-E", "UTF8", "--no-locale", "-N")
@@ -160,7 +167,7 @@ class MysqlServer(DatabaseServer):
                 "--pid-file=" + os.path.join(self.folder, "pid"), "--character-set-server=utf8mb4"] + list(self._settings)
 
     def answers(self):
-        return "ready for connections" in self.told().rpartition("starting as process")[2]
+        return "ready for connections" in self.told().rpartition(" as process ")[2]
 
 
 def find_mysql():
@@ -218,21 +225,68 @@ class Place:
             connection.close()
 
 
+class SmallPlace(Place):
+    """One called small whose tables are on a disk of 20 megabytes, which may grow; only root can have it, and the database
+    server may end itself when the disk is full."""
+
+    def __init__(self, kind, server):
+        super().__init__(kind, server)
+        self.name = "small"
+        self._folder = os.path.join(server.folder if kind == "postgres" else server.data, "small")
+        os.makedirs(self._folder)
+        owner = os.stat(server.folder)
+        self._mount("-t", "tmpfs", "-o", "size=20m,mode=700,uid=%d,gid=%d" % (owner.st_uid, owner.st_gid), "tmpfs")
+        try:
+            if kind == "postgres":  # to MariaDB, the folder is a database
+                self._do(self.database("postgres"), "CREATE TABLESPACE small LOCATION '%s'" % self._folder,
+                         "CREATE DATABASE small TABLESPACE small")
+        except BaseException:
+            self.remove()
+            raise
+
+    def _mount(self, *words):
+        subprocess.run(("mount",) + words + (self._folder,), check=True)
+
+    def grow(self):
+        """Make room; a server that has ended itself is started again, as the system would do it."""
+        self._mount("-o", "remount,size=128m")
+        if not self.server.lives():
+            self.server.stop()
+            self.server.start()
+
+    def remove(self):
+        try:
+            self.grow()
+            if self.kind == "postgres":
+                self._do(self.database("postgres"), "DROP DATABASE IF EXISTS small", "DROP TABLESPACE IF EXISTS small")
+            else:
+                self.run(*("DROP TABLE " + name for name, in self.rows(
+                    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'small'")))
+        finally:
+            subprocess.run(["umount", "--lazy", self._folder], stderr=subprocess.DEVNULL)
+            os.rmdir(self._folder)
+
+
 class Breaking:
-    """A database whose connections break: `breaks` has (when, part of a statement) for each time, "before" or "after"."""
+    """A database whose connections break: `breaks` has (when, part of a statement) for each time, "before" or "after", or
+    "instead": then the connection remains.
+
+    `error` is what is raised then, and `away`, if it is not None, when somebody connects.
+    """
 
     def __init__(self, database):
         self._database = database
         self.breaks = []
+        self.error = OSError(104, "Connection reset by peer")
+        self.away = None
         self.connections = 0
-        self.away = False
 
     def __getattr__(self, name):
         return getattr(self._database, name)
 
     def connect(self):
-        if self.away:
-            raise OSError(111, "Connection refused")
+        if self.away is not None:
+            raise self.away
         self.connections += 1
         return BreakingConnection(self._database.connect(), self)
 
@@ -252,6 +306,8 @@ class BreakingConnection:
                 when = some
                 del self._owner.breaks[number]
                 break
+        if when == "instead":
+            raise self._owner.error
         if self._broken or when == "before":
             self._break()
         result = function(statement)
@@ -262,7 +318,7 @@ class BreakingConnection:
     def _break(self):
         self._broken = True
         self._connection.close()
-        raise OSError(104, "Connection reset by peer")
+        raise self._owner.error
 
     def run(self, statement):
         return self._call(self._connection.run, statement)

@@ -662,7 +662,8 @@ class DatabaseStore(Store):
         """As any Store: so many bytes are written, and then taken back."""
         def work(connection: "DriverConnection") -> None:
             connection.run("SAVEPOINT room")
-            connection.run(self._statements.fill(min(size, LARGEST_PROOF, self.most_bytes)))
+            for statement in self._statements.fill(min(size, LARGEST_PROOF)):
+                connection.run(statement)
             connection.run("ROLLBACK TO SAVEPOINT room")
         # Our row is locked meanwhile, so that nobody takes us for dead if it takes long.
         self._transact(work, self.reserved, True)

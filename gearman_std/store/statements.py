@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dialects import Dialect
 
 STATEMENT_SIZE = 1 << 20  # letters, about, of a statement that is about many rows
+ROOM_ROW = 1500           # bytes, at most, of a row that looks for room
 MOST_ROWS = 1000          # that one statement is about, at most
 FORGOTTEN = "forgotten"   # the row of the table meta about servers that have none any longer
 MOST_HANDLES = (1 << 63) - 1
@@ -234,11 +235,16 @@ class Statements:
         self._size = min(STATEMENT_SIZE, size // 4)
         self.most_bytes = (size - self._size) // 2
 
-    def fill(self, size: int) -> str:
-        """Write so many bytes, to see whether there is room for them."""
-        handle = b"room:%d" % crc32(self._server.encode("utf-8"))  # as of two servers with the same, one would wait
-        return str(self._dialect.add[JOBS_TABLE]) % self._row_of_job(AddRecord(
-            ADD, handle, b"", b"", os.urandom(size), None, 0, 0, 0, WAITING, b"", None, 0, 1))
+    def fill(self, size: int) -> "Iterator[str]":
+        """Write so many bytes, to see whether there is room for them, in rows that fit into a page of their table.
+
+        InnoDB adds such a row only if there is room left to take it back.  A large one it stores in other pages, up to the last
+        that there is; then it cannot take the row back, and ends itself.
+        """
+        server = crc32(self._server.encode("utf-8"))  # where two servers wrote the same row, one would wait
+        return self._add(JOBS_TABLE, (
+            self._row_of_job(AddRecord(ADD, b"room:%d:%d" % (server, place), b"", b"", os.urandom(min(size - place, ROOM_ROW)),
+                                       None, 0, 0, 0, WAITING, b"", None, 0, 1)) for place in range(0, size, ROOM_ROW)))
 
     def clear(self) -> "List[str]":
         """Forget all jobs of this server, and how others have ended."""

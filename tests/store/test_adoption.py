@@ -70,11 +70,11 @@ class Unanswered:
         self.two.write([add(number) for number in (1, 2)], 2)
         silence("two")
         self.database.breaks = [("after" if was_done else "before", "COMMIT")]
-        self.database.away = True
+        self.database.away = OSError(111, "Connection refused")
         with pytest.raises(StoreError, match="Connection refused"):
             self.store.adopt("two", 1)
         assert self.store.uncertain and self.store.read_adopted() == []
-        self.database.away = False
+        self.database.away = None
 
     def _sleep(self, seconds):
         self.now += seconds

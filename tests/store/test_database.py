@@ -1,6 +1,7 @@
 """A store in a real database: what it keeps, whose it is, what it does when the connection breaks, and starts in vain."""
 import itertools
 import socket
+from importlib import import_module
 
 import pytest
 
@@ -92,6 +93,11 @@ def postgres_home(database_place):
 @pytest.fixture
 def mysql_home(database_place):
     yield from opened_home(database_place("mysql"))
+
+
+def mysql_error(*arguments):
+    """What the driver raises."""
+    return import_module(INSTALLED["mysql"][0]).OperationalError(*arguments)
 
 
 def loaded(store):
@@ -321,11 +327,11 @@ def test_if_the_database_stays_away_it_is_uncertain_whether_the_last_was_committ
     database = home.breaking()
     store = home.opened(database=database)
     database.breaks = [(when, "COMMIT")]
-    database.away = True
+    database.away = OSError(111, "Connection refused")
     with pytest.raises(StoreError, match="Connection refused"):
         store.write([add(1)], 1)
     assert home.now >= RECONNECT_TIME and store.usable and store.uncertain
-    database.away = False
+    database.away = None
     store.write([RemoveRecord(REMOVE, b"H:x:1"), add(2)], 2)
     assert not store.uncertain
     assert home.rows("SELECT batch FROM gearman_std_servers") == [(3 if when == "after" else 2,)]
@@ -364,7 +370,7 @@ def test_if_the_database_is_away_before_the_end_nothing_was_written_for_sure(hom
     database = home.breaking()
     store = home.opened(database=database)
     database.breaks = [("before", "BEGIN")]
-    database.away = True
+    database.away = OSError(111, "Connection refused")
     with pytest.raises(StoreError):
         store.write([add(1)], 1)
     assert store.usable and not store.uncertain
@@ -402,6 +408,62 @@ def test_a_definite_refusal_is_told_at_once_and_nothing_is_stored(each_home):
     assert each_home.now == 0.0 and store.usable and not store.uncertain
     store.write([add(3)], 3)
     assert again(each_home, store) == [add(3)]
+
+
+def test_a_disk_that_is_full_is_told_at_once_and_harms_nothing(mysql_home):
+    """What MariaDB says of a small row; the connection remains."""
+    database = mysql_home.breaking()
+    store = mysql_home.opened(database=database)
+    database.error = mysql_error(1114, "The table 'gearman_std_jobs' is full")
+    database.breaks = [("instead", "INTO gearman_std_jobs")] * 2
+    with pytest.raises(StoreError, match="The table 'gearman_std_jobs' is full$"):
+        store.write([add(1)], 1)
+    with pytest.raises(StoreError, match="The table 'gearman_std_jobs' is full$"):
+        store.prove_room(9)
+    assert mysql_home.now == 0.0 and store.usable and not store.uncertain and database.connections == 1
+    store.prove_room(9)
+    store.write([add(2)], 2)
+    assert again(mysql_home, store) == [add(2)]
+
+
+@pytest.mark.parametrize("statement, lost", [("INTO gearman_std_jobs", True), ("COMMIT", False)])
+def test_a_database_that_has_ended_itself_is_used_again_when_it_is_back(mysql_home, statement, lost):
+    """As MariaDB does if the disk becomes full within a large row; with a binary log there, COMMIT waits, and then is lost."""
+    database = mysql_home.breaking()
+    store = mysql_home.opened(database=database)
+    database.error = mysql_error(2013, "Lost connection to MySQL server during query")
+    database.away = mysql_error(2003, "Can't connect to MySQL server on 'localhost' ([Errno 111])")
+    database.breaks = [("before", statement)]
+    with pytest.raises(StoreError, match="Can't connect to MySQL server"):
+        store.write([add(1)], 1)
+    assert store.usable and store.uncertain is not lost
+    with pytest.raises(StoreError, match="Can't connect to MySQL server"):
+        store.prove_room(9)
+    database.away = None
+    store.prove_room(9)
+    assert not store.uncertain
+    store.write([add(2)], 2)
+    assert again(mysql_home, store) == [add(2)]
+
+
+def test_large_jobs_do_not_fit_on_a_full_disk_and_looking_for_room_ends_nobody(small_place):
+    """MariaDB would end itself if it had stored a part of a large row on the last of the disk."""
+    home = Home(small_place("mysql"))
+    try:
+        store = home.opened()
+        numbers = itertools.count(1)
+        with pytest.raises(StoreError, match="is full"):
+            while True:
+                store.write([add(next(numbers), workload=b"w" * 2000) for _ in range(100)], 1)
+        for size in (1 << 20, LARGEST_PROOF):
+            with pytest.raises(StoreError, match="is full"):
+                store.prove_room(size)
+        assert home.place.server.lives()
+        home.place.grow()
+        store.prove_room(LARGEST_PROOF)
+        store.write([add(next(numbers))], 1)
+    finally:
+        home.close()
 
 
 def test_reading_goes_on_with_a_new_connection(each_home):
@@ -579,7 +641,8 @@ def test_room_is_looked_for_in_what_one_statement_can_have(mysql_home):
 def test_servers_that_look_for_room_do_not_wait_for_each_other(home):
     one, two = home.opened("a"), home.opened("b" * 255)
     one._connection.run("BEGIN")
-    one._connection.run(one._statements.fill(9))
+    for statement in one._statements.fill(9):
+        one._connection.run(statement)
     two.prove_room(9)
 
 

@@ -1,12 +1,14 @@
 """What is said to a database, as text: what records come to, and that nothing in a job is ever taken for SQL."""
+import re
+
 import pytest
 
 from gearman_std.core.jobs import DELAYED, SET_ASIDE, WAITING, place_of
 from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
                                      KeepRecord, RemoveRecord, UpdateRecord)
 from gearman_std.core.statistics import END_COMPLETED
-from gearman_std.store.dialects import JOBS_TABLE, POSTGRES, RESULTS_TABLE, TABLES, column_names
-from gearman_std.store.statements import MOST_ROWS, MOST_ERROR, STATEMENT_SIZE, Merged, Statements
+from gearman_std.store.dialects import JOBS_TABLE, MYSQL, POSTGRES, RESULTS_TABLE, TABLES, column_names
+from gearman_std.store.statements import MOST_ERROR, MOST_ROWS, ROOM_ROW, STATEMENT_SIZE, Merged, Statements
 
 
 def added(number, workload=b"w", **fields):
@@ -117,3 +119,14 @@ def test_a_long_reason_is_cut():
 def test_a_row_has_a_value_for_each_column(table, record):
     row = write(record)[0].partition(" VALUES ")[2].partition(" ON ")[0]
     assert row.count(",") == len(column_names(table)) - 1 == TABLES[table].count(", ")
+
+
+@pytest.mark.parametrize("size", [1, ROOM_ROW, 3 * ROOM_ROW + 7, 3 * STATEMENT_SIZE])
+def test_room_is_looked_for_in_rows_that_fit_into_a_page(size):
+    """A larger one MariaDB would put elsewhere, and end itself if there is room for some of it only."""
+    texts = list(Statements(MYSQL, "a").fill(size))
+    rows = re.findall(r"\(x'([0-9a-f]+)','a',.*?,x'([0-9a-f]*)'\)", "".join(texts))
+    assert len({handle for handle, _ in rows}) == len(rows) and sum(len(workload) // 2 for _, workload in rows) == size
+    assert max(len(workload) // 2 for _, workload in rows) <= ROOM_ROW < 16384 // 8
+    assert all(len(text) < 2 * STATEMENT_SIZE for text in texts)
+    assert not set(rows).intersection(re.findall(r"\(x'([0-9a-f]+)'", "".join(Statements(MYSQL, "b").fill(size))))
