@@ -113,6 +113,7 @@ class Loading:
 
     def give_up(self) -> None:
         """Close the store, as far as it is open; a thread that does not come back soon will do so."""
+        self._jobs = None  # what it has open would keep the file in use
         with self._lock:
             self._given_up = True
             if not self._opening:
