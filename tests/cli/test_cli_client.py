@@ -442,8 +442,9 @@ def test_nobody_is_told_that_no_worker_can_do_what_one_is_doing():
 
 
 @pytest.mark.parametrize("words", [["-t", "0"], ["-t", "1"], ["-t", "1", "-b"], ["-t", "1", "-v"], ["-t", "1", "-j", "3"]])
-def test_whatever_takes_too_long_it_is_a_time_out(silent, serve, words):
+def test_whatever_takes_too_long_it_is_a_time_out(silent, serve, monkeypatch, words):
     """Connecting too."""
+    monkeypatch.setattr("gearman_std.cli.client._NOBODY_WAIT", 0.01)  # for each job, it asks in vain what workers can do
     for server in (silent, serve(be_silent).name):
         status, output, errors = client(server, "-f", "f", *words, "--", "x", "y")
         assert (status, output) == (4, b"")
