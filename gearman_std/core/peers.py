@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 AWAKE, ASLEEP, WOKEN = range(3)
 
 NO_HOLDS = ()  # type: Any # most peers never wait for the store
+PIECE_COST = 100   # bytes of memory that a piece of output costs besides its contents
 MOST_TAKEN_AWAY = 100  # jobs that were taken away from a worker, and are remembered
 
 _CREATED = response_head(JOB_CREATED, 0)[:8]
@@ -29,7 +30,7 @@ class Peer:
     __slots__ = ("number", "address", "client_id", "channel", "handlers", "rights", "outgoing", "unsent", "bulky", "closing",
                  "ended", "exceptions", "abilities", "time_limits", "ability_set", "sleep", "running", "watching",
                  "all_yours", "errand", "errand_lasts", "gone", "heard", "completed", "failed", "identity", "holds", "taken",
-                 "parked", "put_off", "taken_away")
+                 "parked", "put_off", "taken_away", "measured", "held_size")
 
     def __init__(self, number: int, address: bytes, channel: "Any" = None) -> None:
         self.number = number      # the first column of the text command `workers`
@@ -62,6 +63,8 @@ class Peer:
         self.holds = NO_HOLDS     # type: Sequence[List[int]] # what in outgoing waits for the store, see `hold`
         self.taken = 0            # pieces taken out of outgoing since something in it began to wait for the store
         self.parked = False       # the server found nothing to send: all that is in outgoing waits for the store
+        self.measured = 0         # pieces in outgoing whose bytes are in held_size, see `measure`
+        self.held_size = 0
         self.put_off = False      # its next packets are obeyed when the store has what the peer waits for
 
     def __repr__(self) -> str:
@@ -119,10 +122,18 @@ class Peer:
         ready = self.outgoing[:place]
         del self.outgoing[:place]
         self.taken += place
+        self.measured = self.held_size = 0
         for hold in self.holds:
             hold[1] -= place
         self.parked = bool(self.outgoing)
         return ready
+
+    def measure(self) -> int:
+        """Bytes of memory, about, of what is outgoing while it waits for the store; each piece is looked at once."""
+        outgoing = self.outgoing
+        self.held_size += sum(map(len, outgoing[self.measured:])) + PIECE_COST * (len(outgoing) - self.measured)
+        self.measured = len(outgoing)
+        return self.held_size
 
     def release(self, batch: int) -> bool:
         """The store has a batch of records; return whether packets that were put off are to be obeyed now."""
@@ -131,7 +142,7 @@ class Peer:
             del holds[0]  # type: ignore[attr-defined]
         if not holds:
             self.holds = NO_HOLDS
-            self.taken = 0
+            self.taken = self.measured = self.held_size = 0
         if self.parked:
             self.parked = False
             self.unsent.append(self)

@@ -19,7 +19,7 @@ leaves the states open and closing.  With TLS, shaking hands comes first (see th
 """
 from collections import deque
 
-from ..core.peers import Peer
+from ..core.peers import PIECE_COST, Peer
 from ..net.streams import end_connection
 from ..wire.http import HTTPSession
 from ..wire.protocol import LARGE_BODY, PacketReader
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data, Packet
 
 SEND_PIECES = 64   # pieces given to the system in one sendmsg
-PIECE_COST = 100   # bytes of memory that a piece in a backlog costs besides its contents
 
 SHAKING, OPEN, HELD_UP, CLOSING, FINISHING, LINGERING, CLOSED = STATES = (
     "shaking hands", "open", "held up", "closing", "finishing", "lingering", "closed")

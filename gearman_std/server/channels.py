@@ -10,6 +10,7 @@ No peer may harm the others, so everything that one can make the server do is bo
 - TLS: handshakes get HANDSHAKE_TIME seconds in each round of the loop (see the module tls).
 - Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
   disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
+  The same holds for who cannot be sent much because it waits for the store; it is read from again when the store has answered.
 - Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
 """
 import logging
@@ -43,6 +44,7 @@ TURN_PACKETS = 64       # packets obeyed at once; who sent more takes turns
 TURN_TIME = 0.002       # seconds for the turns of all peers in one round of the loop
 ANSWER_AHEAD = 65536    # bytes of a long answer that may be unsent before more of it is made
 FLUSH_PEERS = 256       # peers that are sent something before others are heard again
+HELD_INTERVAL = 1.0     # seconds between looks at how much waits for the store
 GATHER_TIME = 0.001     # seconds for which output for clients may gather
 
 
@@ -79,6 +81,8 @@ class Channels:
         self._faults = faults
         self._at_once = TURN_PACKETS  # packets that are obeyed at once; who sent more takes turns
         self._max_unsent = (max_unsent or NEVER) + max_packet_size
+        self._deadlines = deadlines
+        self._held_sweep = None      # type: Any # the timer of the next look at how much waits for the store
         self._clogged_at = min(max_unsent or MAX_PACKET_SIZE, MAX_PACKET_SIZE) // 16  # bytes unsent
 
     def __repr__(self) -> str:
@@ -93,7 +97,8 @@ class Channels:
     @property
     def answering(self) -> bool:
         """Whether some peer still waits for something that it asked for."""
-        return any(channel.backlog for channel in self.unfinished) or any(channel.peer.errand for channel in self.turns)
+        return (any(channel.backlog for channel in self.unfinished)
+                or any(channel.peer.errand for those in (self.turns, self.returning) for channel in those))
 
     def open(self, selector: "Any", clock: "Callable[[], float]", boot_clock: "Callable[[], float]") -> None:
         """Be ready for channels, which the selector watches."""
@@ -148,6 +153,8 @@ class Channels:
             self.stalls.note(channel, PROGRESS if packets else size, self._core.now)
         if reader.error is not None or peer.closing:
             self._give_up(channel)
+        if peer.holds:
+            self._look_at_held(channel)
 
     def read_on(self) -> None:
         """Give another turn to peers whose data waits where the selector does not see it."""
@@ -203,6 +210,8 @@ class Channels:
             channel.moved += PROGRESS
             if channel.reader.error is not None or channel.peer.closing:
                 self._give_up(channel)
+            if channel.peer.holds:
+                self._look_at_held(channel)
         except Exception:
             self.fault(channel)
 
@@ -239,6 +248,27 @@ class Channels:
         channel.move(UNREADY)
         self.watch(channel)
 
+    def _look_at_held(self, channel: Channel) -> None:
+        """Put a peer off if much of what it is to get waits for the store."""
+        peer = channel.peer
+        if channel.state is OPEN and not peer.closing and peer.measure() > self._clogged_at:
+            peer.put_off = True
+            self._put_off(channel)
+
+    def _sweep_held(self) -> None:
+        """Drop peers for whom too much waits for the store, such as what others send them."""
+        ledger, self._held_sweep = self._core.ledger, None
+        held = ledger.holding + (ledger.under_way.holding if ledger.under_way is not None else [])
+        for peer in held:
+            channel = peer.channel
+            if channel is not None and peer.holds and peer.measure() > self._max_unsent:
+                self._drop_unread(channel, "waits for the store", peer.held_size)
+        if held:
+            self._plan_held_sweep()
+
+    def _plan_held_sweep(self) -> None:
+        self._held_sweep = self._deadlines.add(self._core.now + HELD_INTERVAL, self._sweep_held)
+
     def _hold_up(self, channel: Channel, packets: "List[Packet]") -> None:
         assert self.held_up is not None
         channel.put_back(packets)
@@ -273,6 +303,8 @@ class Channels:
             holds = peer.holds
             if holds and not holds[0][1]:
                 peer.parked = True  # all of it waits for the store
+                if self._held_sweep is None:
+                    self._plan_held_sweep()
                 continue
             if proved and clock() >= proved_until:
                 return self._suspend(unsent, peer)
@@ -345,9 +377,7 @@ class Channels:
         peer = channel.peer
         unsent = channel.cost() + sum(map(len, pieces))
         if unsent > self._max_unsent:
-            _logger_channels.warning("%r does not read, dropping it with %d bytes unsent", peer, unsent)
-            self._count("peers_dropped_unread")
-            self.lose(channel)
+            self._drop_unread(channel, "does not read", unsent)
             return
         channel.put(pieces)
         if self.proved_until != NEVER:
@@ -357,6 +387,11 @@ class Channels:
         if channel.http is not None and channel.http.over and channel.state is OPEN:
             self._close_when_sent(channel)
         self.write(channel)
+
+    def _drop_unread(self, channel: Channel, why: str, unsent: int) -> None:
+        _logger_channels.warning("%r %s, dropping it with %d bytes unsent", channel.peer, why, unsent)
+        self._count("peers_dropped_unread")
+        self.lose(channel)
 
     def write(self, channel: Channel) -> None:
         """Send as much of the backlog as the socket takes, unless it has to be proved anew before."""

@@ -10,18 +10,20 @@ import pytest
 from gearman_std.core.jobs import REPLACE, FunctionPolicy, STORING
 from gearman_std.core.limits import Limits
 from gearman_std.errors import StoreError
-from gearman_std.server.channel import Channel
+from gearman_std.server.channel import HELD_UP, Channel
+from gearman_std.server.channels import READ_SIZE
 from gearman_std.store import thread as thread_module
 from gearman_std.store.sqlite import JobStore, connect_sqlite
 from gearman_std.store.storekeeper import QUIET, ROOM, SLOW_DISK
 from gearman_std.store.thread import StoreThread
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ERROR, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
                                        JOB_ASSIGN_UNIQ, JOB_CREATED, NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG,
-                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL, pack_request)
+                                       SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL,
+                                       pack_request)
 
 from core_world import packets_of
 from patience import until
-from server_tools import TIMEOUT, in_dispatcher
+from server_tools import TIMEOUT, VERSION_LINE, in_dispatcher
 from store_world import Stepped, StoredWorld
 
 
@@ -554,6 +556,106 @@ def test_a_worker_that_waits_for_a_stuck_disk_is_not_read_from_and_goes_on_where
     disk.moves.set()
     wire.response(JOB_ASSIGN, b"H:t:2", b"f", b"w")
     wire.response(ECHO_RES, b"later")
+
+
+def unsent_of(server, peer):
+    return in_dispatcher(server, lambda: sum(map(len, peer.outgoing)))
+
+
+def test_who_waits_for_a_stuck_disk_and_asks_on_and_on_is_not_read_from_when_that_is_much(place, tmp_path):
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store, max_unsent=1600000)  # a sixteenth of which is much
+    wire, other = place.wire(server), place.wire(server)
+    disk.moves.clear()
+    wire.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert disk.stands.wait(TIMEOUT)
+    peer, = in_dispatcher(server, lambda: [peer for peer in server.core.peers if peer.holds])
+    data, count = b"x" * 10000, 3000  # 30 MB, more than all the buffers between take
+    sender = threading.Thread(target=lambda: [wire.request(ECHO_REQ, data) for _ in range(count)])
+    sender.start()
+    until(lambda: in_dispatcher(server, lambda: peer.put_off))
+    for _ in range(50):
+        other.request(ECHO_REQ, b"x")
+        other.response(ECHO_RES, b"x")
+    assert 100000 < unsent_of(server, peer) < 100000 + READ_SIZE + len(data)
+    assert sender.is_alive() and in_dispatcher(server, lambda: peer.channel.state) == HELD_UP
+    disk.moves.set()
+    wire.response(JOB_CREATED, b"H:t:1")
+    for _ in range(count):
+        wire.response(ECHO_RES, data)
+    sender.join(TIMEOUT)
+    assert not peer.holds and (peer.measured, peer.held_size) == (0, 0)
+
+
+def test_a_listing_for_who_waits_for_a_stuck_disk_is_made_a_part_at_a_time(place, tmp_path):
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store, max_unsent=160000)
+    wire, worker = place.wire(server), place.wire(server)
+    names = [b"function%d" % number for number in range(3000)]
+    worker.send(*[pack_request(CAN_DO, name) for name in names])
+    worker.request(ECHO_REQ, b"")
+    worker.response(ECHO_RES, b"")
+    disk.moves.clear()
+    wire.send(b"pause function function7\nstatus\nversion\n")
+    assert disk.stands.wait(TIMEOUT)
+    peer, = in_dispatcher(server, lambda: [peer for peer in server.core.peers if peer.holds])
+    until(lambda: in_dispatcher(server, lambda: peer.put_off))
+    worker.request(ECHO_REQ, b"")
+    worker.response(ECHO_RES, b"")
+    assert 9000 < unsent_of(server, peer) < 20000 and in_dispatcher(server, lambda: peer.errand) is not None
+    disk.moves.set()
+    wire.expect(b"OK\r\n")
+    assert {line.split(b"\t")[0] for line in wire.listing()} == set(names)
+    wire.expect(VERSION_LINE)
+
+
+def test_a_stop_finishes_the_listing_of_who_waited_for_the_disk(place, tmp_path):
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store, max_unsent=160000)
+    wire, worker = place.wire(server), place.wire(server)
+    worker.send(*[pack_request(CAN_DO, b"function%d" % number) for number in range(3000)])
+    worker.request(ECHO_REQ, b"")
+    worker.response(ECHO_RES, b"")
+    disk.moves.clear()
+    wire.send(b"pause function function7\nstatus\n")
+    until(lambda: in_dispatcher(server, lambda: any(peer.put_off for peer in server.core.peers)))
+    server.stop(graceful=True)
+    disk.moves.set()
+    wire.expect(b"OK\r\n")
+    assert len(wire.listing()) == 3000
+    wire.ended()
+    worker.ended()
+    server.join(TIMEOUT)
+
+
+def test_who_waits_for_a_stuck_disk_is_dropped_when_others_have_too_much_for_it(place, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("gearman_std.server.channels.HELD_INTERVAL", 0.01)
+    disk = Disk(tmp_path / "jobs.db")
+    server = place.serve(store=disk.store, max_unsent=1000000, max_packet_size=200000)
+    client, good, worker = place.wire(server), place.wire(server), place.wire(server)
+    for wire in (client, good):
+        wire.request(SUBMIT_JOB, b"f", b"same", b"w")
+        wire.response(JOB_CREATED, b"H:t:1")
+    worker.request(CAN_DO, b"f")
+    worker.request(GRAB_JOB)
+    worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"w")
+    disk.moves.clear()
+    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert disk.stands.wait(TIMEOUT)
+    peer, = in_dispatcher(server, lambda: [peer for peer in server.core.peers if peer.holds])
+    data, sent = b"x" * 100000, 0
+    while in_dispatcher(server, lambda: peer.channel is not None) and sent < 1000:
+        worker.request(WORK_DATA, b"H:t:1", data)
+        good.response(WORK_DATA, b"H:t:1", data)
+        sent += 1
+    assert 11 <= sent < 1000
+    client.ended()
+    assert "waits for the store, dropping it" in caplog.text
+    assert good.totals()["peers_dropped_unread"] == 1
+    disk.moves.set()
+    worker.request(WORK_COMPLETE, b"H:t:1", b"r")
+    good.response(WORK_COMPLETE, b"H:t:1", b"r")
+    until(lambda: in_dispatcher(server, lambda: server._channels._held_sweep is None))
 
 
 def test_who_waited_for_a_batch_whose_new_jobs_go_on_in_steps_is_obeyed_again(place, tmp_path, monkeypatch):
