@@ -8,6 +8,7 @@ import sys
 import threading
 
 from ..errors import GearmanError
+from ..net.logs import own_logger
 from ..net.signals import make_handler, release_signals
 from .opening import open_to_write
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
-_logger_daemon = logging.getLogger("gearman_std.daemon")
+_logger_daemon = own_logger("gearman_std.daemon")
 
 LOG_FORMAT = "%(levelname)7s %(asctime)s [ %(threadName)s ] %(message)s"
 _SYSLOG_DEVICES = ("/dev/log", "/var/run/syslog")

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from ..errors import Deposed, GearmanError
 from ..net.addresses import show_address
+from ..net.logs import own_logger
 from ..net.threads import start_thread
 from ..server.listeners import Listener, read_places
 from ..server.server import Server
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Sequence
     from .options import Parsed
 
-_logger_cli = logging.getLogger("gearman_std.cli")
+_logger_cli = own_logger("gearman_std.cli")
 
 _KEPT_MEMORY = 8 * 1024 * 1024
 _TELL_INTERVAL = 1.0  # seconds between two messages about a start that takes long

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 
+from ..net.logs import own_logger
 from ..net.signals import hold_signals, make_handler, release_signals
 from ..net.system import REAL_SYSTEM
 from ..net.threads import start_thread
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
     from ..net.system import System
 
-_logger_supervisor = logging.getLogger("gearman_std.supervisor")
+_logger_supervisor = own_logger("gearman_std.supervisor")
 
 SUPERVISED = "GEARMAN_STD_SUPERVISED"  # set in the environment of a child
 AT_WORK, LEAVING = b"w", b"l"  # what a child tells its parent by a descriptor, whose number is in SUPERVISED

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from ..net.addresses import machine_name
 from ..net.forks import exit_at_once
+from ..net.logs import own_logger
 from ..worker.command import Command
 from ..worker.job import Retry
 from ..worker.worker import Worker
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..worker.job import WorkerJob
     from .options import Parsed
 
-_logger_output = logging.getLogger("gearman_std.output")
+_logger_output = own_logger("gearman_std.output")
 
 _WORKER_ABOUT = """
 Do jobs.  With -f, COMMAND is run for each job, with the job's data as its standard input; its standard output is the result,

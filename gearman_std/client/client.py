@@ -1,5 +1,4 @@
 """Submitting jobs and waiting for them, over several servers."""
-import logging
 import os
 from collections import deque
 from itertools import islice
@@ -8,6 +7,7 @@ from ..arguments import check_number
 from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, copy_error
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, check_timeout, check_tls_kind, start_deadline
+from ..net.logs import own_logger
 from ..net.system import REAL_SYSTEM
 from ..timers import growing_pause
 from ..wire.protocol import encode, encode_handle, encode_unique
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
                    on_status: "Optional[Callable[..., Any]]" = None, on_data: "Optional[Callable[..., Any]]" = None,
                    on_warning: "Optional[Callable[..., Any]]" = None) -> "Future[Any]": ...
 
-_logger_client = logging.getLogger("gearman_std.client")
+_logger_client = own_logger("gearman_std.client")
 
 _NO_LIMIT = Deadline(None)
 _ONCE, _BACKOFF, _BACKOFF_MAX = 1, 0.5, 60.0
@@ -394,14 +394,14 @@ class Client:
 
     # --------------------------------------------------------------------------------------------------------------- asking
 
-    def status(self, handle: "Text", server: "Optional[str]" = None) -> JobStatus:
-        """What the servers, or the one named, know of a job by its handle.
+    def status(self, handle: "Union[Task, Text]", server: "Optional[str]" = None) -> JobStatus:
+        """What the servers, or the one named, know of a job by its handle, or of a Task.
 
         Raises ValueError for what is no handle and for a server that the client does not have, NoServer, CommandTimeout,
         ServerLost.
         """
-        wanted = encode_handle(handle)
-        return self._pool.status(wanted, server)
+        wanted, place = _find(handle, server)
+        return self._pool.status(wanted, place)
 
     def status_unique(self, unique: "Text", server: "Optional[str]" = None) -> JobStatus:
         """What the servers, or the one named, know of a job by its unique.
@@ -443,13 +443,11 @@ class Client:
         text, if the job failed, was cancelled or was set aside; ResultNotKept; JobTimeout; what `loads` of the client's
         serializer raises; and what `cancel` raises.
         """
-        handle = job.handle if isinstance(job, Task) else encode_handle(job)
-        if isinstance(job, Task):
-            server = job.server
+        handle, place = _find(job, server)
         if timeout is None:
             timeout = self.job_timeout
         deadline = Deadline(timeout, self._system.clock)
-        admins = [self._ask_at(link.address) for link in self._pool.links(server)]
+        admins = [self._ask_at(link.address) for link in self._pool.links(place)]
         try:
             return self.serializer.loads(fetch_result(admins, handle, deadline, self._system))
         finally:
@@ -467,10 +465,8 @@ class Client:
         Raises ValueError and TypeError for what is no handle and for a server that the client does not have, ServerError if the
         server refuses, NoServer, CommandTimeout, ServerLost.
         """
-        handle = job.handle if isinstance(job, Task) else encode_handle(job)
-        if isinstance(job, Task):
-            server = job.server
-        return any([self._cancel_at(link.address, handle) for link in self._pool.links(server)])
+        handle, place = _find(job, server)
+        return any([self._cancel_at(link.address, handle) for link in self._pool.links(place)])
 
     def _cancel_at(self, address: "Address", handle: bytes) -> bool:
         with self._ask_at(address) as admin:
@@ -481,6 +477,11 @@ class Client:
                     raise
                 return False
         return True
+
+
+def _find(job: "Union[Task, Text]", server: "Optional[str]") -> "Tuple[bytes, Optional[str]]":
+    """The handle of a job, and the server to ask for it: that of a Task is its own."""
+    return (job.handle, job.server) if isinstance(job, Task) else (encode_handle(job), server)
 
 
 def _tasks_of(tasks: "Any") -> "List[Task]":

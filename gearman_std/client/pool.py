@@ -1,9 +1,9 @@
 """The networks of a client: one, and spares for what interrupts a thread in the middle of using that one."""
-import logging
 
 from ..errors import ClientBusy, NoServer, NoWorker, ServerError, ServerLost
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, ask
+from ..net.logs import own_logger
 from .link import JobStatus, read_status
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .submission import Finished, Submission
 
-_logger_pool = logging.getLogger("gearman_std.client")
+_logger_pool = own_logger("gearman_std.client")
 
 _MOST_SPARES = 8   # networks beside the first
 _SLICE = 0.02      # seconds of waiting in one of several networks

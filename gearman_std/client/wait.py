@@ -4,13 +4,13 @@ The others wait until they have what they wait for, or until it is their turn to
 case that an exception kept another thread from waking it, or that the thread that is to read is within a signal's handler.  If
 two threads read at a time, because one seemed to be gone, no harm is done.
 """
-import logging
 import os
 import socket
 import threading
 from collections import deque
 
 from ..errors import ClientBusy
+from ..net.logs import own_logger
 from .guard import Guarded, goes_on
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..net.connection import Deadline
     from .submission import Callbacks, Submission
 
-_logger_wait = logging.getLogger("gearman_std.client")
+_logger_wait = own_logger("gearman_std.client")
 
 LONGEST_READ = 1.0      # seconds of one wait for input
 _SHORT_WAIT = 0.0004    # seconds; if a wait was as short as that, the next one begins with looking, without sleep,

@@ -1,6 +1,6 @@
 """What python-gearman's client, worker and admin client have in common: servers, encoders, and the loop that waits."""
-import logging
 
+from ..net.logs import own_logger
 from .connection import GearmanConnection
 from .errors import GearmanError, ServerUnavailable
 from .job import GearmanJob, GearmanJobRequest
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Tuple
 
-gearman_logger = logging.getLogger("gearman_std.legacy")
+gearman_logger = own_logger("gearman_std.legacy")
 
 _SSL_KEYS = ("host", "port", "keyfile", "certfile", "ca_certs")
 

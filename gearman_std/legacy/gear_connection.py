@@ -1,5 +1,4 @@
 """A connection of the library gear's client or worker; it sends packets and administrative requests."""
-import logging
 import threading
 import time
 from collections import deque
@@ -7,6 +6,7 @@ from collections import deque
 from ..errors import NoServer, ProtocolError, ServerLost
 from ..net.addresses import join_address, split_address
 from ..net.connection import Deadline, open_connection
+from ..net.logs import own_logger
 from ..net.streams import certificate_error
 from ..wire.protocol import LARGEST_SIZE, RESPONSE_MAGIC, TEXT_LINE, TOO_FEW_ARGUMENTS, WRONG_MAGIC, PacketReader
 from .gear_constants import ECHO_REQ, RES
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..net.connection import Connection as Stream
     from .gear_packets import AdminRequest
 
-_logger_gear = logging.getLogger("gearman_std.gear")
+_logger_gear = own_logger("gearman_std.gear")
 
 CONNECT_TIMEOUT = 10.0  # seconds
 

@@ -13,13 +13,13 @@ No peer may harm the others, so everything that one can make the server do is bo
   The same holds for who cannot be sent much because it waits for the store; it is read from again when the store has answered.
 - Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
 """
-import logging
 import socket
 from collections import OrderedDict, deque
 from selectors import EVENT_READ, EVENT_WRITE
 
 from ..core.handlers import obeyed_early
 from ..core.peers import Peer
+from ..net.logs import own_logger
 from ..net.streams import acknowledge_at_once
 from ..wire.protocol import MAX_PACKET_SIZE
 from .channel import (CLOSED, CLOSING, ENDED, FINISHING, HELD_UP, LINGERING, LOST, OPEN, READY, REFUSED, SENT, UNREADY, Channel,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..timers import Timers
     from ..wire.protocol import Data, Packet
 
-_logger_channels = logging.getLogger("gearman_std.server")
+_logger_channels = own_logger("gearman_std.server")
 
 READ_SIZE = 65536       # bytes read from a peer at once, except for large packets
 GENEROUS = 64           # peers with half a packet, up to which each gets room for 1 MiB at once

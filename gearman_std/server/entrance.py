@@ -1,10 +1,10 @@
 """The way in: an accepted connection is turned away, or agrees on TLS if needed and becomes a channel."""
-import logging
 from selectors import EVENT_READ
 
 from ..core.peers import Peer
 from ..core.results import replay
 from ..core.turns import ASK
+from ..net.logs import own_logger
 from ..net.streams import TLSStream, end_connection
 from ..web.session import WebSession
 from ..web.sharing import SharedAnswers
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .listeners import Place
     from .tls import ServerTLS
 
-_logger_entrance = logging.getLogger("gearman_std.server")
+_logger_entrance = own_logger("gearman_std.server")
 
 
 def check_security(access: Access, tls: "Optional[ServerTLS]", places: "Sequence[Place]") -> None:

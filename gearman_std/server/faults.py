@@ -1,12 +1,13 @@
 """Exceptions that nobody expected: counted, logged, and kept from ending the server."""
-import logging
 import os
+
+from ..net.logs import own_logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict
 
-_logger_faults = logging.getLogger("gearman_std.server")
+_logger_faults = own_logger("gearman_std.server")
 
 
 class Faults:

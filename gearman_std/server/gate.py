@@ -1,7 +1,8 @@
 """Where connections come in: the listeners of a server, which pause while there is no room for more."""
 import errno
-import logging
 from selectors import EVENT_READ
+
+from ..net.logs import own_logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from .access import PeerFacts
     from .listeners import Listener
 
-_logger_gate = logging.getLogger("gearman_std.server")
+_logger_gate = own_logger("gearman_std.server")
 
 ACCEPT_PAUSE = 1.0   # seconds without accepting after file descriptors ran out
 ACCEPT_COUNT = 64    # connections accepted in one round of the loop

@@ -10,7 +10,6 @@ A connection comes in by the gate and the entrance and becomes a channel; the mo
 peer harms the others.
 """
 import errno
-import logging
 import os
 import selectors
 import socket
@@ -25,6 +24,7 @@ from ..core.functions import Statistics
 from ..errors import Deposed, StoreError
 from ..net.addresses import DEFAULT_PORT, show_address
 from ..net.forks import leave_in_children
+from ..net.logs import own_logger
 from ..net.signals import WokenBySignals
 from ..net.streams import KEEPALIVE
 from ..net.system import REAL_SYSTEM, System
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .listeners import Listener
     ServerType = TypeVar("ServerType", bound="Server")
 
-_logger_server = logging.getLogger("gearman_std.server")
+_logger_server = own_logger("gearman_std.server")
 
 STOP_TIME = 10.0        # seconds that a stop waits until the peers that wait for the store have their answers
 READ_TIME = 0.004       # seconds for reading the store in one round of the loop

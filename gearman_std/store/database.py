@@ -5,7 +5,6 @@ takes its jobs; each transaction begins by proving that it is still the same, an
 server that others gave up for dead can write nothing any more; and one whose connection broke, and that does not know whether
 its last transaction was committed, finds that out by the count once it is connected again.
 """
-import logging
 import time
 from binascii import crc32
 from collections import deque, namedtuple
@@ -14,6 +13,7 @@ from ..core.handles import handle_number
 from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
 from ..core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord
 from ..errors import Deposed, StoreError, StoreInUse
+from ..net.logs import own_logger
 from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
 from .gearmand_queue import check_gearmand_columns, gearmand_job, records_of_gearmand
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .drivers import Database, DriverConnection
 
-_logger_database = logging.getLogger("gearman_std.store")
+_logger_database = own_logger("gearman_std.store")
 
 RECONNECT_TIME = 4.0        # seconds for which a write tries to get a connection that broke back
 SHORTEST_PAUSE, LAST_PAUSE = 0.02, 0.5  # seconds between two attempts

@@ -2,17 +2,17 @@
 
 They are made as the DB-API says, and are imported when a store is opened that needs one.
 """
-import logging
 import os
 from importlib import import_module
 
 from ..errors import StoreError
+from ..net.logs import own_logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-_logger_drivers = logging.getLogger("gearman_std.store")
+_logger_drivers = own_logger("gearman_std.store")
 
 CONNECT_TIME = 5   # seconds for making a connection, unless the user says otherwise
 ANSWER_TIME = 30   # seconds after which a database that has not acknowledged what was sent to it counts as gone

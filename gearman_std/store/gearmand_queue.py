@@ -1,10 +1,10 @@
 """The jobs that a gearmand left in a table of its own, taken over once."""
-import logging
 import os
 
 from ..core.jobs import DELAYED, HANDLE_BLOCK, PRIORITY_CLASSES, PRIORITY_NORMAL, WAITING
 from ..core.ledger import ADD, AddRecord
 from ..errors import StoreError
+from ..net.logs import own_logger
 from .files import connect_sqlite
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
     GearmandJob = Tuple[bytes, bytes, int, bytes, float]  # unique, function, priority, data, unix time
 
-_logger_import = logging.getLogger("gearman_std.store")
+_logger_import = own_logger("gearman_std.store")
 
 GEARMAND_TABLE = "gearman_queue"
 

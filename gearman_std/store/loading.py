@@ -1,11 +1,11 @@
 """What a start does with a store while others are served: a thread opens it, and steps give its jobs to the core."""
-import logging
 import threading
 import time
 
 from ..core.ledger import ADD, KEEP, ORDER
 from ..core.results import restore_end
 from ..core.standing import restore_order, tell_standing
+from ..net.logs import own_logger
 from ..net.threads import start_thread
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..core.ledger import AddRecord, Record
     from .store import Store
 
-_logger_loading = logging.getLogger("gearman_std.store")
+_logger_loading = own_logger("gearman_std.store")
 
 LEAVE_TIME = 1.0  # seconds that `give_up` waits for the thread, should the store be slow to notice
 

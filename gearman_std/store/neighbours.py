@@ -2,11 +2,11 @@
 
 Nobody's clock but the database's is believed: a server is silent since it wrote last, as the database saw it.
 """
-import logging
 
 from ..core.ledger import KeepRecord, OrderRecord
 from ..core.results import restore_end
 from ..core.standing import restore_order
+from ..net.logs import own_logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..core.core import Core
     from .store import Neighbour, Store
 
-_logger_watch = logging.getLogger("gearman_std.store")
+_logger_watch = own_logger("gearman_std.store")
 
 LOOK_INTERVAL = 2.0    # seconds between two looks at the other servers
 LOOKS_IN_TIME = 5      # how often a server looks, at least, in the time after which others take its jobs over

@@ -3,7 +3,6 @@
 The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
 second server out, and FILE-new while it is written anew.  The module schema says what its tables are.
 """
-import logging
 import os
 from heapq import heappop, heappush
 from itertools import groupby
@@ -16,6 +15,7 @@ from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSE
 from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, KeepRecord, OrderRecord
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
+from ..net.logs import own_logger
 from .files import APPLICATION_ID, StoreFile, connect_sqlite
 from .gearmand_queue import GEARMAND_TABLE, import_gearmand, records_of_gearmand
 from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..core.ledger import Record, UpdateRecord
     from .gearmand_queue import GearmandJob
 
-_logger_store = logging.getLogger("gearman_std.store")
+_logger_store = own_logger("gearman_std.store")
 
 WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
 MANY_ROWS = 50         # rows that one statement adds, whose values are no more than the 999 that any SQLite takes

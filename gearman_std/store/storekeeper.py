@@ -7,12 +7,12 @@ While the store cannot be written, the core refuses new background jobs and all 
 stored is kept in memory until the store can be written again, which is tried several times a second.
 """
 import itertools
-import logging
 import time
 
 from ..core.jobs import GONE
 from ..core.standing import standing_orders
 from ..errors import Deposed, StoreError, StoreInUse
+from ..net.logs import own_logger
 from .loading import Loading
 from .pace import Pace
 from .records import PIECE, ROW_SIZE, compact, time_to_write
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Then = Callable[[Optional[StoreError]], None]  # is called with what went wrong
     from .store import Store
 
-_logger_keeper = logging.getLogger("gearman_std.store")
+_logger_keeper = own_logger("gearman_std.store")
 
 RETRY_INTERVAL = 0.25  # seconds between attempts to write to a store that is in trouble
 FLUSH_INTERVAL = 1.0   # seconds that what is written, but promised to nobody, may wait for the disk

@@ -1,14 +1,14 @@
 """The thread that writes the store: it carries out one order after the other while the dispatcher serves its peers."""
-import logging
 import threading
 
+from ..net.logs import own_logger
 from ..net.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-_logger_store_thread = logging.getLogger("gearman_std.store")
+_logger_store_thread = own_logger("gearman_std.store")
 
 
 class StoreThread:

@@ -1,6 +1,5 @@
 """Running a command for each job: the workload on its standard input, its standard output as the result."""
 import errno
-import logging
 import os
 import select
 import signal
@@ -9,13 +8,14 @@ import time
 
 from ..arguments import check_kind, check_number
 from ..errors import GearmanError
+from ..net.logs import own_logger
 from ..net.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
-_logger_command = logging.getLogger("gearman_std.command")
+_logger_command = own_logger("gearman_std.command")
 
 STDERR_TAIL = 8192   # bytes kept of what a command says on standard error
 _PIPE_SIZE = 65536

@@ -6,6 +6,7 @@ import threading
 from traceback import print_exc
 
 from ..net.forks import end_child
+from ..net.logs import own_logger
 from .job import WorkerJob, show_name
 from .repeats import Repeats, kind_of
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from .repeats import FailureKind
     from .settings import WorkerSettings
 
-_logger_worker = logging.getLogger("gearman_std.worker")
-_logger_jobs = logging.getLogger("gearman_std.jobs")
+_logger_worker = own_logger("gearman_std.worker")
+_logger_jobs = own_logger("gearman_std.jobs")
 
 _NEXT_TOLD = "; of such failures the 10th, 100th and so on are told, and at the end how many there were"
 _ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")

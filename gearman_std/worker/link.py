@@ -36,6 +36,7 @@ LONGEST_REST = 0.25  # seconds that it takes at most
 PROBE_TIMEOUT = 3.0   # seconds for the first answer to a way of grabbing that the server may not know and ignore
 ANSWER_TIMEOUT = 60.0  # seconds without a byte for every other answer to a grab, and for a server to take what is sent
 SLEEP_TIMEOUT = 60.0  # seconds without a byte after which a sleeper asks for a job unbidden
+USELESS_QUIET = 60.0  # seconds without a result that nobody has a use for after which such trouble is over
 FOR_EVER = float("inf")
 
 
@@ -94,7 +95,8 @@ class WorkerServer:
     Owner: the shift's lock.
     """
 
-    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "state", "grab_type", "confirmed", "largest")
+    __slots__ = ("address", "name", "links", "connecting", "failures", "retry_at", "state", "grab_type", "confirmed", "largest",
+                 "useless_at", "untold")
 
     def __init__(self, address: "Address") -> None:
         self.address = address
@@ -107,6 +109,8 @@ class WorkerServer:
         self.grab_type = GRAB_TYPES[0]
         self.confirmed = False
         self.largest = LARGEST_SIZE  # bytes of a packet that it takes, as far as it told before it ended the last connection
+        self.useless_at = -FOR_EVER  # when it had no use for a result the last time
+        self.untold = 0         # for how many since the log was told last
 
     def __repr__(self) -> str:
         return "<WorkerServer %s, %s: %d connections, %d failures>" % (self.name, self.state, len(self.links), self.failures)

@@ -6,7 +6,7 @@ from ..errors import ProtocolError, ServerError, ServerLost
 from ..wire.protocol import LARGEST_SIZE, told_limit
 from ..wire.worker_session import GRAB_TYPES, SESSION_ASLEEP
 from .connector import Connector
-from .link import CONNECTED, CUT, DROPPED, FOR_EVER, HEARD, SILENT, Lane, WorkerLink, WorkerServer
+from .link import CONNECTED, CUT, DROPPED, FOR_EVER, HEARD, SILENT, USELESS_QUIET, Lane, WorkerLink, WorkerServer
 from .shared import LinkReporter
 
 TYPE_CHECKING = False
@@ -68,6 +68,11 @@ class Links:
                 self._give_up(link, now)
             else:
                 link.session.rouse()
+        for server in self.servers:
+            if server.untold and now - server.useless_at >= USELESS_QUIET:
+                self._tell_untold(server)
+            elif server.untold:
+                due.append(server.useless_at + USELESS_QUIET)
 
     def connect(self, now: float, due: "List[float]") -> None:
         """Begin to make the connections that are missing, but to servers that are to be left alone for a while."""
@@ -125,6 +130,9 @@ class Links:
         """Drop all connections, and those that were made just now; the selector is closed later, without the lock."""
         for link in list(self._slots.links):
             self.drop(link)
+        for server in self.servers:
+            if server.untold:
+                self._tell_untold(server)
         for connection in self.connector.connections():
             connection.close()
 
@@ -189,20 +197,32 @@ class Links:
             self.selector.modify(link.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0), link)
 
     def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
-        """Count and log what a server refused; log once a second at most, since a job that was taken away may go on talking."""
+        """Count and log what a server refused; log once a second at most, and of jobs that were taken away, which may be many
+        and go on talking, only the first, and at the end how many more."""
         limit = told_limit(error)
         if limit is not None:
             link.reporter.largest, link.told_limit = limit, True
         gone = error.code == "JOB_NOT_FOUND"
-        self._shared.worker.totals["refused"] += gone
-        if now - link.refused_at < 1.0:
-            return
-        link.refused_at = now
-        notices = self._shared.notices
         if gone:
-            notices.say(logging.WARNING, "%s has no use for a result any more: %s", link.name, error)
+            self._shared.worker.totals["refused"] += 1
+            self._note_useless(link.server, error, now)
+        elif now - link.refused_at >= 1.0:
+            link.refused_at = now
+            self._shared.notices.say(logging.ERROR, "%s refused something: %s", link.name, error)
+
+    def _note_useless(self, server: WorkerServer, error: ServerError, now: float) -> None:
+        if now - server.useless_at < USELESS_QUIET:
+            server.untold += 1
         else:
-            notices.say(logging.ERROR, "%s refused something: %s", link.name, error)
+            if server.untold:
+                self._tell_untold(server)
+            self._shared.notices.say(logging.WARNING, "%s has no use for a result any more: %s", server.name, error)
+        server.useless_at = now
+
+    def _tell_untold(self, server: WorkerServer) -> None:
+        self._shared.notices.say(logging.WARNING, "%s had no use for %s since then", server.name,
+                                 "one more" if server.untold == 1 else "%d more" % server.untold)
+        server.untold = 0
 
     def _give_up(self, link: WorkerLink, now: float) -> None:
         """Drop a connection on which nothing moves; ask in another way next time, if this server has never answered."""

@@ -311,6 +311,24 @@ def test_a_callback_that_fails_hurts_nobody(serve, make_client, caplog):
     assert "oops" in caplog.text
 
 
+def test_a_logging_handler_that_raises_hurts_nobody(serve, make_client, capsys):
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise ValueError("a bad handler")
+
+    server = serve(one_job((WORK_DATA, b"H:1", b"a"), (WORK_COMPLETE, b"H:1", b"c")))
+    client, logger = make_client(server), logging.getLogger("gearman_std.client")
+    handler = Raising()
+    logger.addHandler(handler)
+    try:
+        assert client.submit("f", on_data=int).result(LONG) == b"c"  # which logs that the callback failed
+        client._pool.first._notes.append("connection lost")
+        client.close()
+    finally:
+        logger.removeHandler(handler)
+    assert capsys.readouterr().err.count("ValueError: a bad handler") >= 1
+
+
 def test_data_can_be_iterated_over_as_it_comes(serve, make_client):
     may_go_on = threading.Event()
 

@@ -189,6 +189,7 @@ def test_a_job_is_cancelled_and_seen_to_be_over():
         waiting = client.submit("f", b"x", background=True)
         joined = client.submit("g", b"x", unique="u")
         assert not waiting.ended() and not joined.ended()
+        assert client.status(waiting) == client.status(waiting.handle) and client.status(waiting).known
         assert client.cancel(waiting) is True and client.cancel(waiting.handle) is False
         assert waiting.ended() and repr(waiting).endswith(": accepted>")
         assert client.cancel(joined.handle.decode(), server.name) is True

@@ -710,6 +710,24 @@ def break_disk(world):
     world.broken = "disk I/O error"
 
 
+def test_a_logging_handler_that_raises_when_trouble_is_logged_costs_that_line_alone(start, capsys):
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise ValueError("a bad handler")
+
+    world, logger, handler = start(), logging.getLogger("gearman_std.store"), Raising()
+    logger.addHandler(handler)
+    try:
+        break_disk(world)
+        client = world.connects()
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"w").hears(REFUSED)
+        mend_disk(world)
+        client.submits_bg()
+    finally:
+        logger.removeHandler(handler)
+    assert "a bad handler" in capsys.readouterr().err and len(world.crashes().handles()) == 1
+
+
 def mend_disk(world):
     world.broken = ""
     world.passes(RETRY_INTERVAL)

@@ -257,17 +257,38 @@ def test_a_connection_lost_before_anything_came_is_called_cut(scene):
     assert scene.take() == ["dropped", ("a", CUT, UP, DOUBTFUL, "gone")]
 
 
+REFUSED = pack_response(ERROR, b"JOB_NOT_FOUND", b"no such job")
+NO_USE = "a:4730 has no use for a result any more: JOB_NOT_FOUND: no such job"
+
+
 def test_refusals_are_counted_and_logged_once_a_second(scene, caplog):
-    link = scene.arrive()
-    refused = pack_response(ERROR, b"JOB_NOT_FOUND", b"no such job")
+    link, other = scene.arrive(), pack_response(ERROR, b"OTHER", b"what")
     scene.receive(link, pack_response(NOOP))
-    scene.receive(link, refused, now=100.0)
-    scene.receive(link, refused, now=100.999)
-    assert scene.settings.totals["refused"] == 2
-    assert scene.logged(caplog) == ["a:4730 has no use for a result any more: JOB_NOT_FOUND: no such job"]
-    scene.receive(link, pack_response(ERROR, b"OTHER", b"what"), now=101.0)
-    assert scene.logged(caplog) == ["a:4730 refused something: OTHER: what"]
-    assert scene.settings.totals["refused"] == 2, "what is not of a job is none that was refused"
+    for now in (100.0, 100.999, 101.0):
+        scene.receive(link, other, now=now)
+    assert scene.logged(caplog) == 2 * ["a:4730 refused something: OTHER: what"]
+    assert scene.settings.totals["refused"] == 0, "what is not of a job is none that was refused"
+
+
+def test_of_results_that_a_server_has_no_use_for_the_first_is_logged_and_how_many_came_before_a_quiet_minute(scene, caplog):
+    link = scene.arrive()
+    scene.receive(link, pack_response(NOOP))
+    for number in range(500):
+        scene.receive(link, REFUSED, now=100.0 + number)
+    assert scene.settings.totals["refused"] == 500 and scene.logged(caplog) == [NO_USE]
+    due = []
+    scene.links.check(658.9, due)
+    assert scene.logged(caplog) == [] and 659.0 in due
+    scene.links.check(659.0, [])
+    scene.links.check(660.0, [])
+    assert scene.logged(caplog) == ["a:4730 had no use for 499 more since then"]
+    scene.receive(link, REFUSED, now=700.0)
+    scene.receive(link, REFUSED, now=701.0)
+    scene.receive(link, REFUSED, now=800.0)
+    assert scene.logged(caplog) == [NO_USE, "a:4730 had no use for one more since then", NO_USE]
+    scene.receive(link, REFUSED, now=801.0)
+    scene.links.close()
+    assert scene.logged(caplog) == ["a:4730 had no use for one more since then"]
 
 
 def test_results_count_when_they_have_left(scene):
