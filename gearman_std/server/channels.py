@@ -6,12 +6,13 @@ No peer may harm the others, so everything that one can make the server do is bo
 - Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
   waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
   is made as its peer reads it.
-- Undone at once: peers that have left wait for turns in the same time, as many may leave at once, and each may leave much.
+- Forgotten at once: what peers leave behind when they go is cleared away in the same turns, because many may go at once.
 - TLS: handshakes get HANDSHAKE_TIME seconds in each round of the loop (see the module tls).
-- Unsent: who has much unread is neither read from nor obeyed until it has read; who has `max_unsent` unread when more comes is
-  disconnected.  Those whose packets it did not read are not held up: a slow client must not stop a worker that others need.
-  The same holds for who cannot be sent much because it waits for the store; it is read from again when the store has answered.
-- Time: who has left a packet half sent, or its output unread, and does not go on for `stall_timeout` seconds is disconnected.
+- Unsent: a peer that has much unread is neither read from nor obeyed until it has read; one that has `max_unsent` bytes unread
+  when more comes is disconnected.  The peers whose packets it does not read are not held up: a slow client must not stop a
+  worker that others need.  A peer that cannot be sent much because it waits for the store is not read from either, until the
+  store has answered.
+- Time: a peer that leaves a packet half sent, or its output unread, for `stall_timeout` seconds is disconnected.
 """
 import socket
 from collections import OrderedDict, deque
@@ -437,7 +438,7 @@ class Channels:
                     self.fault(channel)
 
     def watch(self, channel: Channel) -> None:
-        """Have the selector look for what is possible, and the peer take turns; but not while it has much unread itself."""
+        """Let the selector report what the peer can do next, and let it take turns; while it has much unread, only writing."""
         if channel.state is CLOSED:
             return
         reading = self._may_read(channel)

@@ -19,7 +19,7 @@ APPLICATION_ID = 0x47534a51
 BUSY_TIMEOUT = 0.01           # seconds to wait for a lock of another process; the whole server may wait meanwhile
 SQLITE_LOCKS = 1 << 30, 512   # the bytes of a database that SQLite locks: the first one, and how many
 OUR_LOCK = (1 << 30) + 4096, 1
-UNSTEADY_AFTER = 5            # commits in a row after which a file's time may differ from what was noted, if nothing else does
+UNSTEADY_AFTER = 5            # times in a row that only a file's time has changed, after which that counts as harmless
 _F_OFD_SETLK = 37             # of Linux; the module fcntl has it from Python 3.9 on
 _TELLS_TIMES = os.name == "posix"  # elsewhere the time of an open file is not always up to date
 _CHANGED = "the file was moved, deleted, replaced or changed"

@@ -1,6 +1,6 @@
-"""Background jobs on disk: add, finish, replay.
+"""Background jobs on disk, in an SQLite file.
 
-The file is an SQLite database in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
+It is in WAL mode, with FILE-wal and FILE-shm beside it while it is open, FILE-lock, which keeps a
 second server out, and FILE-new while it is written anew.  The module schema says what its tables are.
 """
 import os
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _logger_store = own_logger("gearman_std.store")
 
 WAL_SIZE = 4 << 20     # bytes, about, that are written to the WAL before they are copied to the file
-MANY_ROWS = 50         # rows that one statement adds, whose values are no more than the 999 that any SQLite takes
-ATTEMPTS = 3           # to open it: a disk may fail for a moment, and what it failed to write is written again
+MANY_ROWS = 50         # rows that one statement adds; with more, it might have more values than the 999 that every SQLite takes
+ATTEMPTS = 3           # to open it: a disk may fail for a moment, so what it failed to write is written again
 MOST_ROOM = 64 << 20   # bytes for which room is looked for after a disk was full, at most
 
 _INSERT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -103,7 +103,7 @@ class JobStore(Store):
         self._unmoved = 0         # bytes, about, in the WAL that are not in the file yet
         self._new = None          # type: Any # the connection to FILE-new, while that is written
         self._synchronous = ""
-        self._patience = 0.0      # seconds to wait for another program that has the file locked, 0 for those of a connection
+        self._patience = 0.0      # seconds to wait for another program that has the file locked; 0: as a connection does
 
     def __repr__(self) -> str:
         return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
@@ -151,7 +151,7 @@ class JobStore(Store):
             raise
 
     def interrupt(self) -> None:
-        """Have `open`, which another thread has called, end soon, with an error if it comes to that before its end."""
+        """Make `open`, which another thread is in, end soon, with an error unless it was just about to end."""
         self._interrupted = True
         interrupt = getattr(self._connection, "interrupt", None)  # PyPy's connections have none
         if interrupt is not None:
@@ -246,7 +246,7 @@ class JobStore(Store):
             yield some
 
     def _load_ends(self) -> "Iterator[List[KeepRecord]]":
-        """How the jobs ended of which that is kept, the first that ended first, some at a time."""
+        """The ends of jobs that are kept, in the order in which the jobs ended, some at a time."""
         some = []  # type: List[KeepRecord]
         size = 0
         try:
@@ -285,7 +285,7 @@ class JobStore(Store):
         return self._connection is not None
 
     def be_patient(self, seconds: float) -> None:
-        """Wait so long for another program that has the file locked, as nobody else waits meanwhile."""
+        """From now on, wait that many seconds for another program that has the file locked: nobody else waits meanwhile."""
         self._patience = seconds
         self._set_patience()
 
@@ -301,7 +301,7 @@ class JobStore(Store):
         self._commit(records, number, flush, False)
 
     def replace(self, records: "Iterable[Union[AddRecord, KeepRecord]]", number: int) -> None:
-        """Have what these records add in the file, and nothing else."""
+        """Replace all that is in the file by what these records add."""
         self._commit(records, number, True, True)
 
     def begin_anew(self, number: int, is_empty: bool) -> None:
@@ -314,7 +314,7 @@ class JobStore(Store):
         self._anew(self._add_to_new, records)
 
     def end_anew(self) -> None:
-        """Put the new file, to which nothing is missing, in the place of the old one."""
+        """Put the new file, which now has everything, in the place of the old one."""
         if not self.is_whole:
             self._anew(self._make_whole)
         self._anew(self._put_in_place)
@@ -379,7 +379,7 @@ class JobStore(Store):
         return size < self._file.size() // 2 and (not size or room is None or room > size + size // 4 + PIECE)
 
     def prove_room(self, size: int) -> None:
-        """Have so many bytes written, and forget them: a disk that was full has room again."""
+        """Write that many bytes and delete them again, which fails as long as the disk is full."""
         try:
             for statement in ("INSERT OR REPLACE INTO settings VALUES ('room', zeroblob(%d))" % min(size, MOST_ROOM),
                               "DELETE FROM settings WHERE name = 'room'"):
@@ -398,7 +398,7 @@ class JobStore(Store):
         try:
             if self._connection is not None:
                 self._file.check()
-                self._checkpoint("PASSIVE")  # and have all on disk that waited for it
+                self._checkpoint("PASSIVE")  # so that everything is on disk that was not flushed before
                 self._set_synchronous("FULL")
                 if number != self.reserved:
                     self._connection.execute("UPDATE settings SET value = ? WHERE name = 'handles'", (number,))
@@ -415,7 +415,7 @@ class JobStore(Store):
         self.abandon()
 
     def drop_connection(self) -> None:
-        """Have the file written anew before anything else, as nobody knows what happened to it."""
+        """Close the connection and leave the files as they are, whatever happened; give up a new file that was begun."""
         self._drop_new()
 
     def abandon(self) -> None:
@@ -544,10 +544,10 @@ class JobStore(Store):
         self._unmoved += 3 * 4096
 
     def _fail(self, error: BaseException) -> None:
-        """After an error of SQLite, close the file unless it is as it was before, which can only be said of two of them.
+        """After an error of SQLite, close the file, except after the two errors that are known to leave it as it was.
 
-        Where another program had locked it, nothing was written; where the disk had no room, the system said so at once and
-        has what was written before.  After all others, what counts as written may not be on the disk, nor ever get there.
+        If another program had locked it, nothing was written; if the disk had no room, the system said so at once, and still
+        has what was written before.  After any other error, what counts as written may never get to the disk.
         """
         text = str(error)
         if "locked" in text or "disk is full" in text:
@@ -590,7 +590,7 @@ class JobStore(Store):
             execute(_REMOVE if kind == REMOVE else _FORGET, [(handle_number(record.handle),) for record in group])
 
     def _insert(self, rows: "Iterator[Tuple[Any, ...]]") -> None:
-        """Many rows with one statement, as each gives the other thread a turn that this one then waits for."""
+        """Insert many rows with each statement: after each, the other thread may take its turn, and this one waits for that."""
         some = list(rows)
         whole = len(some) - len(some) % MANY_ROWS
         for start in range(0, whole, MANY_ROWS):

@@ -26,16 +26,17 @@ class Store:
     `close` and `abandon`; also `begin_anew`, `add_anew` and `end_anew`, by a store that may stop being `usable`.
 
     `name` says in messages which store it is, without secrets.  `durability` says when a record is safe from a crash of the
-    system: EVERY before `write` returns; BATCH within a second; EXIT when the server stops, until when `write` is called for
-    the numbers of handles alone.  Once the store is open, `number` is that of the last handle that an earlier server may have
-    given out, and `jobs_stored` says how many jobs there are to be read; `jobs_read`, how many of them `load_records` has
-    read.  Up to the number `reserved` handles may be given out: the store has that number, after which the next start goes on.
+    system: EVERY before `write` returns; BATCH within a second; EXIT when the server stops (before that, `write` is
+    called only for the numbers of handles).  Once the store is open, `number` is that of the last handle that an earlier
+    server may have given out, `jobs_stored` says how many jobs there are to be read, and `jobs_read` how many of them
+    `load_records` has read.  Handles may be given out up to the number `reserved`: the store has that number, after which the
+    next start goes on.
 
     The records are those of the module core.ledger: of the kind ADD for a job as a whole, UPDATE and CHANGE for what is
-    different about it, REMOVE when it is gone; KEEP for how one ended, and FORGET when that is no longer kept.  Which job is
-    meant tells the number at the end of the handle, which is used once only.  ORDER is for an order that stands, and tells by
-    its name and function which one it is; with the value None that it stands no longer.  To carry out a record once more must
-    do no harm: ADD, KEEP and ORDER take the place of what is there, the others do nothing where there is nothing.
+    different about it, REMOVE when it is gone; KEEP for how one ended, and FORGET when that is no longer kept.  The number at
+    the end of the handle, which is used only once, tells which job is meant.  ORDER is for an order that stands, and its name
+    and function tell which one; with the value None it stands no longer.  To carry out a record once more must do no harm:
+    ADD, KEEP and ORDER take the place of what is there, the others do nothing where there is nothing.
 
     What fails raises StoreError (`error` makes one), with the reason in one line and without secrets; nothing else is raised
     on purpose.  A server that has opened a store has it for itself until `abandon` or `close`, or its process ends.  One thread
@@ -64,7 +65,7 @@ class Store:
         return "<%s %s>" % (type(self).__name__, self.name)
 
     def error(self, reason: object) -> StoreError:
-        """What to raise."""
+        """The StoreError for a reason, which is a text or an exception."""
         text = str(getattr(reason, "strerror", None) or reason)
         return StoreError("%s: %s" % (self.name, text), text)
 
@@ -83,7 +84,7 @@ class Store:
         raise NotImplementedError
 
     def interrupt(self) -> None:
-        """Have `open`, which another thread is in, end soon, with an error if it comes to that; once more does no harm."""
+        """Make `open`, which another thread is in, end soon, if need be with an error; may be called more than once."""
 
     def load_records(self) -> "Iterator[List[Record]]":
         """What is in the store, as records of the kinds ORDER, KEEP and ADD: some at a time, so that others are served in
@@ -186,7 +187,7 @@ class Store:
         raise NotImplementedError
 
     def end_anew(self) -> None:
-        """Nothing is missing: have what was written anew in the place of what was there, and be usable."""
+        """Everything was added: put what was written anew in the place of what was there; the store is usable again."""
         raise NotImplementedError
 
     def renew(self, records: "Iterable[Record]", number: int) -> "Iterator[None]":
