@@ -1,5 +1,5 @@
 """How a job goes from one state into another, with all that goes along with it."""
-from gearman_std.core.jobs import FunctionPolicy, POSITIONS
+from gearman_std.core.jobs import DELAYED, WAITING, FunctionPolicy, POSITIONS
 from gearman_std.wire.protocol import WORK_COMPLETE
 
 
@@ -44,3 +44,26 @@ def test_a_running_job_whose_clients_have_left_does_not_come_back_from_a_lost_wo
     client.leaves()
     worker.leaves()
     assert world.core.jobs == {}
+
+
+def test_a_job_to_be_tried_again_is_restored_to_the_rest_of_its_pause(make_world):
+    """Which is over at once if its time came while no server ran, and is no longer than any pause if the clock was set back."""
+    policy = FunctionPolicy(attempts=9, backoff=8.0, backoff_max=100.0)
+    world = make_world(durable=True, policy=policy)
+    over = world.restores(b"H:x:1", due=world.wall - 1, attempts=1)
+    soon = world.restores(b"H:x:2", due=world.wall + 3, attempts=2)
+    late = world.restores(b"H:x:3", due=world.wall + 5000, attempts=2)
+    assert [job.state for job in (over, soon, late)] == [WAITING, DELAYED, DELAYED]
+    assert world.core.retries.next_time() == world.now + 3
+    longest = policy.delay(2, 1.0)
+    assert late.due == world.wall + longest == world.wall + 20.0
+    world.passes(3)
+    assert soon.state is WAITING and late.state is DELAYED
+    world.passes(17)
+    assert late.state is WAITING
+
+
+def test_a_restored_job_that_has_not_failed_waits_for_its_date(make_world):
+    world = make_world(durable=True)
+    due = world.wall + 5000
+    assert world.restores(b"H:x:1", due=due).due == due and len(world.core.delayed) == 1 and not len(world.core.retries)
