@@ -230,7 +230,7 @@ def test_many_threads_that_fork_at_once():
     with JobServer() as server:
         server.start_worker({"f": function}, threads=8)
         with server.client(job_timeout=60) as client:
-            assert list(client.map("f", map(str, range(40)))) == [b"%d" % number for number in range(40)]
+            assert list(client.map("f", map(str, range(24)))) == [b"%d" % number for number in range(24)]
 
 
 INHERITING = """
