@@ -238,10 +238,10 @@ class _ImmediateNetwork(Network):
         Raises NoWorker or JobTimeout for a wait that would never end.
         """
         stage = self._stage
+        news = stage.news  # while this one works, another thread may leave it callbacks to call
         while True:
             if reading.version != self._version:
                 self.exclusively(self._watch, reading)
-            news = stage.news
             ready = stage.ready
             if ready or self.exclusively(done):  # which another thread may be about to take in, or has
                 stage.look_again()

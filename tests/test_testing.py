@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from client_tools import CERTIFICATE, KEY
+from client_tools import CERTIFICATE, KEY, in_threads
 from gearman_std.client.client import Client
 from gearman_std.client.plan import HIGH, LOW
 from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
@@ -600,3 +600,27 @@ print(json.dumps([task.handle.decode() for task in client.as_completed(tasks)]))
 def test_it_shows_its_state(client, caplog):
     caplog.set_level(logging.CRITICAL)
     assert repr(client).startswith("<ImmediateClient of <_Stage after 0.000 s: <Core: 1 peers")
+
+
+def test_callbacks_of_a_job_whose_result_another_thread_takes_in_are_called():
+    """It does so while this thread, which waits within a job, runs what it waits for."""
+    client, seen = ImmediateClient(), []
+
+    @client.function("inner")
+    def inner(job):
+        job.send_data(b"part")
+        return b"result"
+
+    @client.function("outer")
+    def outer(job):
+        return client.run("inner", on_data=seen.append)
+
+    stage, work = client._stage, client._stage.work
+
+    def work_and_take_in(end):
+        did = work(end)
+        if did and stage.within_job:
+            in_threads(1, lambda _: client._take_in())
+        return did
+    stage.work = work_and_take_in
+    assert client.run("outer") == b"result" and seen == [b"part"]

@@ -116,6 +116,9 @@ class Console:
 
 def _readable(text: str) -> bytes:
     """A text as UTF-8, with \\x and two digits for each byte of the command line in it that is no text."""
+    if "\\udc" in text:  # a word of the command line, in a locale that has no such letters, and then in quotes
+        import re
+        text = re.sub(r"(?<!\\)\\ud(c[89a-f][0-9a-f])", lambda found: chr(int("d" + found.group(1), 16)), text)
     try:
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # there are surrogates that stand for no byte

@@ -4,11 +4,12 @@ from collections import OrderedDict
 from ..arguments import check_numbers
 from .jobs import Function, Totals
 from .statistics import END_SIZE, FunctionStatistics
+from .tables import LARGE_TABLE, in_layers
 from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, MutableMapping, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
 
@@ -32,7 +33,8 @@ class Registry:
         self.by_name = {}           # type: Dict[bytes, Function] # listed whole, which a plain dict does quickest
         self.dropped = {}           # type: Dict[bytes, Function] # by name: no functions any longer, but of jobs set aside
         self.max_queues = {}        # type: Dict[bytes, Tuple[int, int, int]]
-        self.unused = OrderedDict()  # type: OrderedDict[Function, float] # since when, the longest first; or used again
+        # Since when, the longest first; or used again.
+        self.unused = OrderedDict()  # type: MutableMapping[Function, float]
         self.name_size = 0          # bytes of the names of all functions
         self.totals = Totals()      # of functions that are gone, and what belongs to no function
         self._limits = limits
@@ -78,6 +80,8 @@ class Registry:
             function.max_queue = self.max_queues.get(name)
             self.name_size += len(name)
             self.note_unused(function, now)
+            if len(self.unused) >= LARGE_TABLE:
+                self.unused = in_layers(self.unused)
         return function
 
     def drop(self, function: Function) -> bool:

@@ -121,7 +121,7 @@ class PartedTable(abc.MutableMapping):  # type: ignore[type-arg]
 
 class LayeredTable(abc.MutableMapping):  # type: ignore[type-arg]
     """A table that takes the place of a large dict and keeps the order of its entries: when the newest of its dicts has become
-    large, too, further ones go into another.
+    large, too, further ones go into another, of the same kind.
 
     Owner: that of the dict.
     """
@@ -129,7 +129,7 @@ class LayeredTable(abc.MutableMapping):  # type: ignore[type-arg]
     __slots__ = ("_layers",)
 
     def __init__(self, first: "Any") -> None:
-        self._layers = [first, {}]  # type: List[Any] # the last one takes new entries
+        self._layers = [first, type(first)()]  # type: List[Any] # the last one takes new entries
 
     def __repr__(self) -> str:
         return "<LayeredTable of %d>" % len(self)
@@ -154,7 +154,7 @@ class LayeredTable(abc.MutableMapping):  # type: ignore[type-arg]
     def __setitem__(self, key: "Any", value: "Any") -> None:
         self._layer_of(key)[key] = value
         if len(self._layers[-1]) >= LARGE_TABLE:
-            self._layers.append({})
+            self._layers.append(type(self._layers[-1])())
 
     def __delitem__(self, key: "Any") -> None:
         layer = self._layer_of(key)

@@ -121,7 +121,9 @@ def test_complaints_take_one_line():
 
 
 @pytest.mark.parametrize("text, shown", [("\udcff\udcfe", b"\\xff\\xfe"), ("\udcc3\udca4", "\xe4".encode()),
-                                         ("\xe4", "\xe4".encode()), ("\ud800 \udcff", b"\\ud800 \\udcff")])
+                                         ("\xe4", "\xe4".encode()), ("\ud800 \udcff", b"\\ud800 \\udcff"),
+                                         ("no module %r" % "n\udcc3\udca4", "no module 'n\xe4'".encode()),
+                                         (repr("\udcff"), b"'\\xff'"), (repr("\\udcc3"), repr("\\udcc3").encode())])
 def test_bytes_of_the_command_line_that_are_no_text_are_shown_as_bytes(text, shown):
     """Where Python takes the locale C for ASCII, all other letters are such bytes, too."""
     there = Console("test", stderr=io.BytesIO())

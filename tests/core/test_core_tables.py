@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from gearman_std.core import abilities, attempts, core, submits, tables
+from gearman_std.core import abilities, attempts, core, functions, submits, tables
 from gearman_std.core.jobs import Function, FunctionPolicy, Job
 from gearman_std.core.tables import LayeredTable, PartedTable, in_layers, in_parts, lists_of
 from gearman_std.core.uniques import Uniques
@@ -87,7 +87,7 @@ def test_a_layered_table_does_what_a_dict_does_in_its_order(monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Tables of 5 entries are large."""
-    for module in (abilities, attempts, core, submits, tables):
+    for module in (abilities, attempts, core, functions, submits, tables):
         monkeypatch.setattr(module, "LARGE_TABLE", 5)
 
 
@@ -104,6 +104,25 @@ def test_the_jobs_of_a_core_and_those_that_a_peer_watches_go_on_in_parts(small):
         worker.says(WORK_COMPLETE, handle, b"")
         client.hears((WORK_COMPLETE, handle, b""))
     assert not jobs and not client.peer.watching and not function.uniques
+
+
+def test_the_functions_that_nobody_uses_go_on_in_layers_and_the_longest_unused_are_forgotten_first(small):
+    world = World()
+    client, admin = world.connects(), world.connects()
+    for number in range(20):
+        world.passes(1.0)
+        client.submits_bg(b"f%d" % number)
+        admin.asks(b"cancel function f%d" % number)
+    client.submits_bg(b"f3")
+    admin.asks(b"cancel function f3")
+    registry = world.core.registry
+    order = [b"f%d" % number for number in list(range(3)) + list(range(4, 20)) + [3]]
+    assert isinstance(registry.unused, LayeredTable) and [function.name for function in registry.unused] == order
+    while registry.unused:
+        world.passes(functions.UNUSED_TIME / 1000)
+        assert list(registry.by_name) == sorted(order[-len(registry.by_name):], key=lambda name: int(name[1:])) or (
+            not registry.by_name)
+    assert not registry.by_name
 
 
 @pytest.mark.parametrize("keeps", ("f", "g"))
