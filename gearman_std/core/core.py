@@ -36,7 +36,7 @@ from .rights import ALL_RIGHTS
 from .standing import standing_orders
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
-from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job, restore_jobs
+from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job, restore_jobs, restore_usual_jobs
 from .tables import LARGE_TABLE, in_parts
 from .transitions import end_in_vain
 from .turns import NO_PACKETS, STEP
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ..errors import ProtocolError
     from ..wire.protocol import Data, Packet
     from .jobs import Job
-    from .ledger import AddRecord
+    from .ledger import AddRecord, UsualJobs
     from .peers import Peer
 
 CLOCK_STEP = 1.0       # seconds that the wall clock may drift from the monotonic one between two looks unless it was set
@@ -175,6 +175,11 @@ class Core(CoreState):
 
     # ------------------------------------------------------------------------------------------------------- for the store
 
+    def expect_jobs(self, count: int) -> None:
+        """So many jobs are to be restored."""
+        if count > LARGE_TABLE // 2:
+            self.jobs = in_parts(self.jobs)  # while it is small, as all that is in it then is looked up once more each time
+
     def restore(self, record: "AddRecord") -> "Job":
         """Take in a job from the store, in the order of the store.  Raises ValueError if its schedule is not valid."""
         return restore_job(self, record)
@@ -182,6 +187,10 @@ class Core(CoreState):
     def restore_all(self, records: "Iterable[AddRecord]") -> None:
         """The same for many, quickly; the error names the job."""
         restore_jobs(self, records)
+
+    def restore_usual(self, jobs: "UsualJobs") -> None:
+        """The same for jobs that have nothing unusual, more quickly still."""
+        restore_usual_jobs(self, jobs)
 
     def adopt(self, record: "AddRecord") -> "Optional[Job]":
         """Take in a job that another server had, in the order of its store, while this one runs; None if it is here already.

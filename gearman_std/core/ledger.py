@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .peers import Peer
     Record = Any  # one of the seven
+    Piece = Any  # what a store gives back at once: a list of records, or UsualJobs
 
 # What a store is told, by the record's `kind`; all but the last are about a job.  Times are in unix seconds; the schema of the
 # store explains `created` and the other fields.
@@ -30,11 +31,21 @@ ForgetRecord = namedtuple("ForgetRecord", "kind handle")
 # An order that stands, see the module standing, for a function or, if that is empty, for the server; with the value None it is
 # taken back.  Its handle is empty.
 OrderRecord = namedtuple("OrderRecord", "kind handle name function value")
+# Many jobs that wait for the first time and have nothing unusual, as a store gives them back: what the AddRecords would have,
+# each field a sequence of as many values; what is not here is as in a new job without a reducer, a date or a schedule.
+UsualJobs = namedtuple("UsualJobs", "handles functions uniques workloads priorities created")
 _NO_BOUND = float("inf")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
 
 # What the store is given at once, and who waits for it.
 Batch = namedtuple("Batch", "number records promises storing holding proving")
+
+
+def records_of_usual(jobs: UsualJobs) -> "List[AddRecord]":
+    """The records that add these jobs."""
+    return [AddRecord(ADD, handle, function, unique, workload, None, priority, 0.0, 0, WAITING, b"", None, created,
+                      place_of(handle_number(handle)))
+            for handle, function, unique, workload, priority, created in zip(*jobs)]
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 import itertools
 
 from ..schedule import Schedule
-from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
+from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of, push_all
 from .refusal import Refusal
 from .tables import grown
 from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable, Iterator, List, Optional
     from ..wire.protocol import Data
-    from .ledger import AddRecord
+    from .ledger import AddRecord, UsualJobs
     from .state import CoreState
 
 STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
@@ -49,10 +49,28 @@ def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
     _list_usual(core, usual)
 
 
+def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
+    """What `restore_job` does with jobs that have nothing unusual (benchmark: start)."""
+    functions, now, wall = core.functions, core.now, core.wall
+    named = {name: functions.get(name) or core.add_function(name) for name in dict.fromkeys(usual.functions)}
+    jobs = [Job(handle, named[name], unique, workload, priority, True, now - (wall - created) if created < wall else now)
+            for handle, name, unique, workload, priority, created in zip(*usual)]
+    push_all(jobs)
+    if any(usual.uniques):
+        for job in jobs:
+            if job.unique:
+                core.uniques.add(job)
+    if any([function.ability_sets for function in named.values()]):
+        for job in jobs:
+            if job.function.ability_sets:
+                core.roster.wake(job.function, now)
+    _list_usual(core, jobs)
+
+
 def _list_usual(core: "CoreState", jobs: "List[Job]") -> None:
     """What `list_job` and `take_back` do with jobs that do not recur."""
     core.size += sum([len(job.workload) for job in jobs])
-    core.jobs.update([(job.handle, job) for job in jobs])
+    core.jobs.update(zip([job.handle for job in jobs], jobs))
     core.jobs = grown(core.jobs)
     core.job_chain.extend(jobs)
 

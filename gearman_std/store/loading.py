@@ -2,7 +2,7 @@
 import threading
 import time
 
-from ..core.ledger import ADD, KEEP, ORDER
+from ..core.ledger import ADD, KEEP, ORDER, UsualJobs
 from ..core.results import restore_end
 from ..core.standing import restore_order, tell_standing
 from ..net.logs import own_logger
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
-    from ..core.ledger import AddRecord, Record
+    from ..core.ledger import AddRecord, Piece, Record
     from .store import Store
 
 _logger_loading = own_logger("gearman_std.store")
@@ -30,7 +30,7 @@ class Loading:
         self._core = core
         self._store = store
         self._began = time.monotonic()
-        self._jobs = None         # type: Optional[Iterator[List[Any]]] # those that the core does not have yet
+        self._jobs = None         # type: Optional[Iterator[Piece]] # those that the core does not have yet
         self._thread = None       # type: Optional[threading.Thread] # which opens the store
         self._lock = threading.Lock()
         # Guarded by the lock.
@@ -95,7 +95,8 @@ class Loading:
                 raise self._failure
             core.ledger.most_bytes = self._store.most_bytes
             core.take_numbers(self._store.number)
-            self._jobs = self._store.load_records()
+            core.expect_jobs(self._store.jobs_stored)
+            self._jobs = self._store.load_pieces()
         some = next(self._jobs, None)
         if some is None:
             _logger_loading.info("%s: %d jobs read in %.1f s", self._store.name, self._store.jobs_read,
@@ -104,7 +105,9 @@ class Loading:
             if standing:
                 _logger_loading.warning("as ordered before: %s", standing)
             return True
-        if some and some[0].kind == ADD:  # and so are all that come after it
+        if isinstance(some, UsualJobs):
+            core.restore_usual(some)
+        elif some and some[0].kind == ADD:  # and so are all that come after it
             self._restore_jobs(some)
         else:
             for record in some:

@@ -12,7 +12,8 @@ from ..arguments import check_kind, check_path
 from ..core.handles import handle_number
 from ..core.jobs import (DELAYED, HANDLE_BLOCK, HELD, POSITIONS, PRIORITY_CLASSES, SET_ASIDE, STORED_STATES, WAITING,
                          place_of)
-from ..core.ledger import ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, KeepRecord, OrderRecord
+from ..core.ledger import (ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, KeepRecord, OrderRecord, UsualJobs,
+                           records_of_usual)
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
 from ..net.logs import own_logger
@@ -26,7 +27,7 @@ from .store import EVERY, Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
-    from ..core.ledger import Record, UpdateRecord
+    from ..core.ledger import Piece, Record, UpdateRecord
     from .gearmand_queue import GearmandJob
 
 _logger_store = own_logger("gearman_std.store")
@@ -52,16 +53,25 @@ _KEPT = ("SELECT handle, function, unique_key, outcome, ended, waited, ran, atte
 _INSERTS = {ADD: _INSERT, KEEP: _KEEP, ORDER: _SET_ORDER}
 _OUTCOMES_READ = {outcome.encode(): outcome for outcome in (END_COMPLETED, END_FAILED, END_CANCELLED)}
 _SELECT = ("SELECT handle, function, unique_key, workload, priority, created, position, number, reducer, due, attempts, state, "
-           "error, schedule FROM jobs")
-_IN_ORDER, _BY_NUMBER = _SELECT + " ORDER BY number", _SELECT + " WHERE number = ?"
-_USUAL_END = (None, 0.0, 0, WAITING.encode(), b"", None)  # of the row of a job that waits for the first time
+           "error, schedule")
+_SOME = " FROM jobs WHERE number > ? ORDER BY number LIMIT ?"
+_SOME_IN_FULL = _SELECT + _SOME
+_BY_NUMBER = _SELECT + " FROM jobs WHERE number = ?"
 # `place_of(number)`.
 _SQL_PLACE = ("(CASE WHEN number >> 32 THEN ((number >> 32) + %d << 17) + (number & %d) ELSE number END * %d)"
               % (1 << 15, HANDLE_BLOCK - 1, POSITIONS))
 _IS_EARLY = "position < %s AND state IN ('%s', '%s')" % (_SQL_PLACE, WAITING, SET_ASIDE)
 _SELECT_EARLY = "SELECT position, number FROM jobs WHERE " + _IS_EARLY
 _LOOK_OVER = "SELECT count(*), max(number), sum(%s) FROM jobs" % _IS_EARLY
-_record_from = tuple.__new__  # type: Any # as the record's class does it, with a call less (a million rows)
+# Of jobs that wait for the first time and have nothing unusual, which most have not, all that there is to know; of others,
+# no workload.  The handle begins with a text that is given.
+_SOME_USUAL = (
+    "SELECT handle, function, unique_key, CASE WHEN state = '%s' AND position = %s AND handle = CAST(? || number AS BLOB) AND "
+    "length(workload) <= %d AND due = 0 AND attempts = 0 AND error = x'' AND reducer IS NULL AND schedule IS NULL AND "
+    "priority IN %s THEN workload END, priority, created"
+    % (WAITING, _SQL_PLACE, LOAD_SIZE // LOAD_STEP, PRIORITY_CLASSES) + _SOME)
+_USUAL_KINDS = [{bytes}, {bytes}, {bytes}, {bytes}, {int}, {float}]
+_MOST_IN_FULL = 15     # pieces
 
 
 class JobStore(Store):
@@ -162,16 +172,23 @@ class JobStore(Store):
 
     def load(self) -> "Iterator[Tuple[Any, ...]]":
         """All jobs, in the order in which to restore them, each a row: handle, function, unique and so on, as in AddRecord."""
-        for records in self._load_jobs():
+        for records in self.load_records():
             for record in records:
-                yield tuple(record[1:])
+                if record.kind == ADD:
+                    yield tuple(record[1:])
 
     def load_records(self) -> "Iterator[List[Record]]":
+        """As any Store."""
+        for piece in self.load_pieces():
+            yield records_of_usual(piece) if isinstance(piece, UsualJobs) else piece
+
+    def load_pieces(self) -> "Iterator[Piece]":
+        """As any Store."""
         yield from self._load_orders()
         yield from self._load_ends()
         yield from self._load_jobs()
 
-    def _load_jobs(self) -> "Iterator[List[AddRecord]]":
+    def _load_jobs(self) -> "Iterator[Piece]":
         """All jobs, in the order in which to restore them, some at a time, or none when more have to be read first."""
         # Heaps; in `moved` stands None for what is read by its number when it has its turn.
         moved = [(position, number, None) for position, number in self._early]  # type: List[Tuple[int, int, Any]]
@@ -179,44 +196,53 @@ class JobStore(Store):
         delayed = []  # type: List[Any]
         held = []     # type: List[Any]
         some = []     # type: List[AddRecord]
-        count = size = block = place = 0
+        number = float("-inf")  # type: Any # the last one that was read
+        prefix = b""  # of handles
+        in_full = patience = 0  # pieces that are read in full before the next one is asked for usual jobs alone
+        execute = self._connection.execute
         try:
-            for row in self._connection.execute(_IN_ORDER):
-                handle, function, unique, workload, priority, created, position, number = row[:8]
-                offset = number - block
-                if not 0 <= offset < HANDLE_BLOCK:  # as in `_rows`
-                    offset = number % HANDLE_BLOCK
-                    block = number - offset
-                    place = place_of(block)
-                usual_position = place + offset * POSITIONS
-                if (row[8:] == _USUAL_END and position == usual_position and (not moved or position < moved[0][0])
-                        and handle.__class__ is function.__class__ is unique.__class__ is workload.__class__ is bytes
-                        and priority in PRIORITY_CLASSES and created.__class__ is float and handle.endswith(b":%d" % number)):
-                    # What the rest does with most jobs (benchmark: start).
-                    some.append(_record_from(AddRecord, (
-                        ADD, handle, function, unique, workload, None, priority, 0.0, 0, WAITING, b"", None, created,
-                        position)))
-                else:
-                    record = self._record(row)
+            while True:
+                if not in_full:
+                    columns = list(zip(*execute(_SOME_USUAL, (prefix, number, LOAD_STEP)).fetchall()))
+                    if not columns:
+                        break
+                    if [set(map(type, column)) for column in columns] == _USUAL_KINDS:
+                        last = handle_number(columns[0][-1])
+                        if not moved or moved[0][0] > place_of(last):
+                            number, patience = last, 0
+                            self.jobs_read += len(columns[0])
+                            yield UsualJobs(*columns)
+                            continue
+                    in_full = patience = min(2 * patience + 1, _MOST_IN_FULL)
+                in_full -= 1
+                count = size = 0
+                rows = execute(_SOME_IN_FULL, (number, LOAD_STEP))
+                for row in rows:
+                    record, number = self._record(row), row[7]
                     # A job whose time came while no server ran enters its queue behind those that were in it before; one that
                     # is held back has to find the job that holds it.
                     if record.state is DELAYED:
-                        heappush(delayed, (record.due, position, number, record))
+                        heappush(delayed, (record.due, record.position, number, record))
                     elif record.state is HELD:
-                        heappush(held, (position, number, record))
-                    elif position > usual_position and number not in early:
-                        heappush(moved, (position, number, record))
+                        heappush(held, (record.position, number, record))
                     elif number not in early:
-                        while moved and moved[0][0] < position:
-                            some.append(self._moved(heappop(moved)))
-                        some.append(record)
-                count += 1
-                size += len(workload)
-                if count >= LOAD_STEP or size > LOAD_SIZE:
-                    self.jobs_read += count
-                    yield some
-                    some, count, size = [], 0, 0
-            self.jobs_read += count
+                        if record.position > place_of(number):
+                            heappush(moved, (record.position, number, record))
+                        else:
+                            while moved and moved[0][0] < record.position:
+                                some.append(self._moved(heappop(moved)))
+                            some.append(record)
+                    count += 1
+                    size += len(record.workload)
+                    if size > LOAD_SIZE:
+                        break
+                rows.close()
+                if not count:
+                    break
+                prefix = record.handle[:record.handle.rindex(b":") + 1]
+                self.jobs_read += count
+                yield some
+                some = []
             while moved:
                 some.append(self._moved(heappop(moved)))
                 if len(some) >= LOAD_STEP:

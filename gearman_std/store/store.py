@@ -8,7 +8,7 @@ from .records import PIECE, time_to_write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional
-    from ..core.ledger import Record
+    from ..core.ledger import Piece, Record
 
 # When a background job is safe: before its JOB_CREATED is sent; within a second; when the server stops.
 EVERY, BATCH, EXIT = DURABILITIES = ("every", "batch", "exit")
@@ -96,6 +96,10 @@ class Store:
         their positions.  The position of a job that was added with none is `place_of` its number.
         """
         raise NotImplementedError
+
+    def load_pieces(self) -> "Iterator[Piece]":
+        """The same for the server's start: instead of some records there may be UsualJobs, which are read more quickly."""
+        yield from self.load_records()
 
     # ------------------------------------------------------------------------------------------------------------ writing
 

@@ -4,9 +4,11 @@ import random
 import pytest
 
 from core_world import FULL, packets_of, things_of
+from gearman_std.core import core as core_module
 from gearman_std.core import tables
-from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING, Job
-from gearman_std.core.ledger import ADD, AddRecord
+from gearman_std.core.handles import handle_number
+from gearman_std.core.jobs import DELAYED, FunctionPolicy, HELD, RERUN, SET_ASIDE, WAITING, Job, place_of
+from gearman_std.core.ledger import ADD, AddRecord, UsualJobs, records_of_usual
 from gearman_std.wire.protocol import (GRAB_JOB, JOB_ASSIGN, JOB_CREATED, NOOP, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH,
                                        SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, WORK_COMPLETE)
 
@@ -247,6 +249,58 @@ def test_many_are_restored_at_once_as_they_are_one_by_one(make_world, monkeypatc
              for function in core.functions.values()],
             [job.handle for job in core.background_jobs()]))
     assert found[0] == found[1] and found[0][2] > 60
+
+
+def usual_at_random(chance, wall, count):
+    return UsualJobs(*zip(*[
+        (b"H:x:%d" % number, chance.choice([b"f", b"g", b"h"]), chance.choice([b"", b"", b"u", b"v%d" % number, b"-"]),
+         b"w" * (number % 5), chance.choice([0, 1, 1, 2]), wall + chance.choice([-100.0, -3.0, 7.0]))
+        for number in range(1, count)]))
+
+
+@pytest.mark.parametrize("expected", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_usual_jobs_are_restored_as_their_records_are_one_by_one(make_world, monkeypatch, seed, expected):
+    monkeypatch.setattr(tables, "LARGE_TABLE", 50)
+    monkeypatch.setattr(core_module, "LARGE_TABLE", 50)
+    one_by_one, at_once = make_world(durable=True), make_world(durable=True)
+    usual = usual_at_random(random.Random(seed), one_by_one.wall, 120)
+    for world in (one_by_one, at_once):
+        for functions in ((b"f",), (b"g", b"f")):
+            world.worker(*functions, sleeps=True)
+        world.core.functions[b"g"].pause()
+    for record in records_of_usual(usual):
+        assert record.position == place_of(handle_number(record.handle)) and record.state is WAITING
+        one_by_one.core.restore(record)
+    if expected:
+        at_once.core.expect_jobs(119)
+        assert isinstance(at_once.core.jobs, tables.PartedTable)
+    for start in range(0, 119, 50):
+        at_once.core.restore_usual(UsualJobs(*(column[start:start + 50] for column in usual)))
+    found = []
+    for world in (one_by_one, at_once):
+        core = world.core
+        world.after_step()
+        for job in core.jobs.values():
+            job.position = job.position or place_of(handle_number(job.handle))  # 0 says the same
+        found.append((
+            core.size, sorted(core.jobs), core.ledger.records,
+            [told_of(job) for some in core.job_chain.walk() for job in some],
+            [(function.name, function.size, function.waiting, function.delayed, function.aside, function.escalating,
+              sorted(map(repr, function.uniques)), [job.handle for job in function.jobs_waiting()])
+             for function in core.functions.values()],
+            repr(core.uniques), [packets_of(talker.takes()) for talker in world.talkers]))
+    assert found[0] == found[1] and len(found[0][1]) == 119 and found[0][-1] == [[("NOOP",)], [("NOOP",)]]
+
+
+def test_a_restored_usual_job_stands_in_the_store_where_it_stood(make_world):
+    """Without a position of its own, it has that of a new job of its number."""
+    world = make_world(durable=True)
+    world.core.restore_usual(UsualJobs([b"H:x:7"], [b"f"], [b""], [b"w"], [1], [world.wall - 5.0]))
+    (record,) = world.core.snapshot()
+    assert record == AddRecord(ADD, b"H:x:7", b"f", b"", b"w", None, 1, 0.0, 0, WAITING, b"", None, world.wall - 5.0, 0)
+    world.core.ledger.update(world.core.jobs[b"H:x:7"], world.wall)
+    assert world.core.ledger.records[-1].position == 0
 
 
 def test_of_many_the_one_whose_schedule_is_not_valid_is_named(make_world):

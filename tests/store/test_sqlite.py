@@ -10,7 +10,8 @@ import pytest
 
 from gearman_std.errors import StoreError
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
-from gearman_std.core.ledger import FORGET, REMOVE, ForgetRecord, RemoveRecord
+from gearman_std.core.handles import handle_number
+from gearman_std.core.ledger import FORGET, REMOVE, ForgetRecord, RemoveRecord, UsualJobs, records_of_usual
 from gearman_std.core.statistics import END_CANCELLED, END_FAILED
 from gearman_std.store import sqlite as sqlite_module
 from gearman_std.store.files import connect_sqlite
@@ -77,6 +78,80 @@ def test_jobs_of_all_states_come_back_in_order_wherever_they_were_put(store, mon
     pieces = list(store.load_records())
     assert [row for some in pieces for row in some] == expected
     assert len(pieces) > 10 and store.jobs_read == len(rows)
+
+
+def is_usual(record):
+    """Whether it is read the quick way: it waits for the first time, where a new job of its number stands, and is small."""
+    return record == record._replace(
+        state=WAITING, reducer=None, due=0.0, attempts=0, error=b"", schedule=None,
+        position=place_of(handle_number(record.handle))) and len(record.workload) <= 4096
+
+
+def unusual_at_random(chance, number, record):
+    """The same job, with something that few have."""
+    return record._replace(**chance.choice([
+        dict(state=DELAYED, due=float(chance.randrange(5))), dict(state=DELAYED, due=7.5, schedule=b"* * * * *"),
+        dict(state=HELD), dict(state=SET_ASIDE, error=b"no", attempts=3), dict(state=SET_ASIDE), dict(attempts=1),
+        dict(error=b"lost"), dict(reducer=b"r"), dict(due=5.0), dict(workload=b"x" * 4097),
+        dict(position=place_of(chance.randrange(1, 900)) + number)]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_usual_jobs_are_read_the_quick_way_and_others_as_they_are(store, monkeypatch, seed, share):
+    monkeypatch.setattr("gearman_std.store.sqlite.LOAD_STEP", 7)
+    chance = random.Random(seed)
+    base = chance.choice([0, 1700000000 << 32, (1700000000 << 32) + HANDLE_BLOCK * 5 - 400])
+    records = []
+    for number in range(base + 1, base + 701):
+        record = add(number, chance.choice([b"f", b"g\xff"]), chance.choice([b"", b"-", b"u\0"]),
+                     chance.choice([b"", b"w\0\xff", b"x" * 4096]), priority=chance.choice([0, 1, 2]),
+                     created=chance.choice([0.0, 1e9, 1234.5, -3.25]))
+        prefix = b"H:other:" if 300 <= number - base < 400 else b"H:x:"
+        record = record._replace(position=place_of(number), handle=prefix + b"%d" % number)
+        records.append(unusual_at_random(chance, number, record) if chance.random() < share else record)
+    store.write(records, records[-1].position)
+    order = {DELAYED: 1, HELD: 2}
+    expected = sorted(records, key=lambda row: (order.get(row.state, 0), row.due if row.state == DELAYED else 0, row.position))
+    store = again(store)
+    pieces = list(store.load_pieces())
+    quickly = [record for piece in pieces if isinstance(piece, UsualJobs) for record in records_of_usual(piece)]
+    assert all(map(is_usual, quickly)) and store.jobs_read == len(records)
+    assert len(quickly) >= {0.0: 640, 0.002: 500, 0.02: 300}.get(share, 0)
+    assert [record for piece in pieces for record in (
+        records_of_usual(piece) if isinstance(piece, UsualJobs) else piece)] == expected == load(store)
+
+
+def test_where_few_jobs_are_usual_it_is_seldom_asked_for_them(path, monkeypatch):
+    monkeypatch.setattr("gearman_std.store.sqlite.LOAD_STEP", 5)
+    plan = Plan()
+    store = opened(path, _connect=lambda path: Faulty(path, plan))
+    store.write([add(number, attempts=1) for number in range(1, 501)], 500)
+    plan.disarm()
+    assert len(load(store)) == 500
+    assert -plan.left < 120, "a hundred pieces, and a dozen questions"
+
+
+def test_what_other_programs_wrote_as_text_is_read_as_bytes(store):
+    store.write([add(number, b"f", b"u", b"work") for number in range(1, 600)], 600)
+    expected = load(store)
+    for column in ("handle", "function", "unique_key", "workload", "error"):
+        store._connection.execute("UPDATE jobs SET %s = CAST(%s AS TEXT) WHERE number %% 4 = 1" % (column, column))
+        assert load(store) == expected
+
+
+@pytest.mark.parametrize("number", [1, 500, 599])
+@pytest.mark.parametrize("change", [
+    "handle = x'483a783a3939'", "handle = CAST('H:x' || number AS BLOB)", "handle = 5", "handle = CAST('H:x:0' || number AS BLOB)",
+    "function = 7", "function = 7.5", "unique_key = 0", "workload = 12", "workload = 1.5", "priority = 3", "priority = 1.5",
+    "priority = 'high'", "due = 'soon'", "due = x'00'", "attempts = 0.5", "attempts = 'none'", "state = 'lost'", "state = ''",
+    "state = x'00'", "error = 0", "schedule = 1", "reducer = 1", "created = 'today'", "created = x'00'", "position = 0.5",
+    "position = 'first'"])
+def test_a_row_that_makes_no_sense_is_refused_wherever_it_is(store, change, number):
+    store.write([add(number) for number in range(1, 600)], 600)
+    store._connection.execute("UPDATE jobs SET %s WHERE number = %d" % (change, number))
+    with pytest.raises(StoreError, match="the row %d of the table jobs makes no sense" % number):
+        list(store.load_pieces())
 
 
 def test_where_the_file_has_the_place_of_a_new_job():
