@@ -279,7 +279,7 @@ class Function:
         last.behind = end.ahead = job
         waiting = self.waiting
         if not waiting[priority] and not self.paused:
-            self.note_ready(priority)
+            self._ready(priority)
         waiting[priority] += 1
 
     def push_stored(self, job: Job) -> None:
@@ -291,6 +291,22 @@ class Function:
         """What `readmit` and `push` do with a job that a store gives back (benchmark: start)."""
         self.size += len(job.workload)
         self.push(job)
+
+    @staticmethod
+    def push_all(jobs: "Iterable[Job]") -> None:
+        """What `push_restored` does, with many jobs of any functions (benchmark: start)."""
+        for job in jobs:
+            function = job.function
+            priority = job.priority
+            function.size += len(job.workload)
+            job.state = WAITING
+            job.behind = end = function.queues[priority]
+            job.ahead = last = end.ahead
+            last.behind = end.ahead = job
+            waiting = function.waiting
+            if not waiting[priority] and not function.paused:
+                function._ready(priority)
+            waiting[priority] += 1
 
     def start(self, priority: int, worker: "Any") -> Job:
         """The job whose turn it is runs; there must be one."""
@@ -413,7 +429,7 @@ class Function:
             self.paused = False
             for priority in PRIORITY_CLASSES:
                 if self.waiting[priority]:
-                    self.note_ready(priority)
+                    self._ready(priority)
 
     def jobs_waiting(self) -> "Iterator[Job]":
         """All waiting jobs in the order of their turns; none may come or go meanwhile."""
@@ -428,30 +444,13 @@ class Function:
         since = [end.behind.since for end in self.queues if end.behind is not end]
         return max(0.0, now - min(since)) if since else None
 
-    def note_ready(self, priority: int) -> None:
-        """Jobs of this priority wait: members of its ability sets may get them."""
+    def _ready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             ability_set.ready[priority][self] = None
 
     def _unready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             del ability_set.ready[priority][self]
-
-
-def push_all(jobs: "Iterable[Job]") -> None:
-    """What `push_restored` does with each of very many jobs (benchmark: start)."""
-    for job in jobs:
-        function = job.function
-        priority = job.priority
-        function.size += len(job.workload)
-        job.state = WAITING
-        job.behind = end = function.queues[priority]
-        job.ahead = last = end.ahead
-        last.behind = end.ahead = job
-        waiting = function.waiting
-        if not waiting[priority] and not function.paused:
-            function.note_ready(priority)
-        waiting[priority] += 1
 
 
 class AbilitySet:

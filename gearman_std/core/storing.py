@@ -2,7 +2,7 @@
 import itertools
 
 from ..schedule import Schedule
-from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of, push_all
+from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Function, Job, place_of
 from .refusal import Refusal
 from .tables import grown
 from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
@@ -55,7 +55,7 @@ def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
     named = {name: functions.get(name) or core.add_function(name) for name in dict.fromkeys(usual.functions)}
     jobs = [Job(handle, named[name], unique, workload, priority, True, now - (wall - created) if created < wall else now)
             for handle, name, unique, workload, priority, created in zip(*usual)]
-    push_all(jobs)
+    Function.push_all(jobs)
     if any(usual.uniques):
         for job in jobs:
             if job.unique:

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from gearman_std.errors import StoreError
-from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
 from gearman_std.core.handles import handle_number
+from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, POSITIONS, SET_ASIDE, WAITING, place_of
 from gearman_std.core.ledger import FORGET, REMOVE, ForgetRecord, RemoveRecord, UsualJobs, records_of_usual
 from gearman_std.core.statistics import END_CANCELLED, END_FAILED
 from gearman_std.store import sqlite as sqlite_module
@@ -142,9 +142,9 @@ def test_what_other_programs_wrote_as_text_is_read_as_bytes(store):
 
 @pytest.mark.parametrize("number", [1, 500, 599])
 @pytest.mark.parametrize("change", [
-    "handle = x'483a783a3939'", "handle = CAST('H:x' || number AS BLOB)", "handle = 5", "handle = CAST('H:x:0' || number AS BLOB)",
-    "function = 7", "function = 7.5", "unique_key = 0", "workload = 12", "workload = 1.5", "priority = 3", "priority = 1.5",
-    "priority = 'high'", "due = 'soon'", "due = x'00'", "attempts = 0.5", "attempts = 'none'", "state = 'lost'", "state = ''",
+    "handle = x'483a783a3939'", "handle = CAST('H:x' || number AS BLOB)", "handle = CAST('H:x:0' || number AS BLOB)",
+    "handle = 5", "function = 7", "function = 7.5", "unique_key = 0", "workload = 12", "workload = 1.5", "priority = 3",
+    "priority = 1.5", "priority = 'high'", "due = 'soon'", "due = x'00'", "attempts = 0.5", "attempts = 'none'", "state = 'lost'", "state = ''",
     "state = x'00'", "error = 0", "schedule = 1", "reducer = 1", "created = 'today'", "created = x'00'", "position = 0.5",
     "position = 'first'"])
 def test_a_row_that_makes_no_sense_is_refused_wherever_it_is(store, change, number):
