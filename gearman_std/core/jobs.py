@@ -292,20 +292,18 @@ class Function:
         self.size += len(job.workload)
         self.push(job)
 
-    @staticmethod
-    def push_all(jobs: "Iterable[Job]") -> None:
-        """What `push_restored` does, with many jobs of any functions (benchmark: start)."""
+    def push_all(self, jobs: "List[Job]") -> None:
+        """What `push_restored` does, with many jobs (benchmark: start)."""
+        queues, waiting = self.queues, self.waiting
+        self.size += sum([len(job.workload) for job in jobs])
         for job in jobs:
-            function = job.function
-            priority = job.priority
-            function.size += len(job.workload)
             job.state = WAITING
-            job.behind = end = function.queues[priority]
+            priority = job.priority
+            job.behind = end = queues[priority]
             job.ahead = last = end.ahead
             last.behind = end.ahead = job
-            waiting = function.waiting
-            if not waiting[priority] and not function.paused:
-                function._ready(priority)
+            if not waiting[priority] and not self.paused:
+                self._ready(priority)
             waiting[priority] += 1
 
     def start(self, priority: int, worker: "Any") -> Job:

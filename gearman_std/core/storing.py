@@ -2,7 +2,7 @@
 import itertools
 
 from ..schedule import Schedule
-from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Function, Job, place_of
+from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
 from .refusal import Refusal
 from .tables import grown
 from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
@@ -10,8 +10,9 @@ from .uniques import last_equal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable, Iterator, List, Optional
+    from typing import Dict, Iterable, Iterator, List, Optional, Tuple
     from ..wire.protocol import Data
+    from .jobs import Function
     from .ledger import AddRecord, UsualJobs
     from .state import CoreState
 
@@ -52,15 +53,21 @@ def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
 def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
     """What `restore_job` does with jobs that have nothing unusual (benchmark: start)."""
     functions, now, wall = core.functions, core.now, core.wall
-    named = {name: functions.get(name) or core.add_function(name) for name in dict.fromkeys(usual.functions)}
-    jobs = [Job(handle, named[name], unique, workload, priority, True, now - (wall - created) if created < wall else now)
-            for handle, name, unique, workload, priority, created in zip(*usual)]
-    Function.push_all(jobs)
+    named = {name: (functions.get(name) or core.add_function(name), []) for name in dict.fromkeys(
+        usual.functions)}  # type: Dict[bytes, Tuple[Function, List[Job]]] # with its jobs
+    jobs = []
+    for handle, name, unique, workload, priority, created in zip(*usual):
+        function, some = named[name]
+        job = Job(handle, function, unique, workload, priority, True, now - (wall - created) if created < wall else now)
+        jobs.append(job)
+        some.append(job)
+    for function, some in named.values():
+        function.push_all(some)
     if any(usual.uniques):
         for job in jobs:
             if job.unique:
                 core.uniques.add(job)
-    if any([function.ability_sets for function in named.values()]):
+    if any([function.ability_sets for function, _ in named.values()]):
         for job in jobs:
             if job.function.ability_sets:
                 core.roster.wake(job.function, now)

@@ -143,10 +143,10 @@ def test_what_other_programs_wrote_as_text_is_read_as_bytes(store):
 @pytest.mark.parametrize("number", [1, 500, 599])
 @pytest.mark.parametrize("change", [
     "handle = x'483a783a3939'", "handle = CAST('H:x' || number AS BLOB)", "handle = CAST('H:x:0' || number AS BLOB)",
-    "handle = 5", "function = 7", "function = 7.5", "unique_key = 0", "workload = 12", "workload = 1.5", "priority = 3",
-    "priority = 1.5", "priority = 'high'", "due = 'soon'", "due = x'00'", "attempts = 0.5", "attempts = 'none'", "state = 'lost'", "state = ''",
-    "state = x'00'", "error = 0", "schedule = 1", "reducer = 1", "created = 'today'", "created = x'00'", "position = 0.5",
-    "position = 'first'"])
+    "handle = 5", "function = 7", "function = 7.5", "unique_key = 0", "workload = 12", "workload = 1.5",
+    "priority = 3", "priority = 1.5", "priority = 'high'", "due = 'soon'", "due = x'00'", "attempts = 0.5",
+    "attempts = 'none'", "state = 'lost'", "state = ''", "state = x'00'", "error = 0", "schedule = 1", "reducer = 1",
+    "created = 'today'", "created = x'00'", "position = 0.5", "position = 'first'"])
 def test_a_row_that_makes_no_sense_is_refused_wherever_it_is(store, change, number):
     store.write([add(number) for number in range(1, 600)], 600)
     store._connection.execute("UPDATE jobs SET %s WHERE number = %d" % (change, number))
