@@ -224,7 +224,7 @@ def test_the_database_is_started_again(crew, capsys, seconds):
         time.sleep(seconds)
         crew.database.start()
         before = len(crew.acknowledged)
-        until(lambda: len(crew.acknowledged) > before + 20)
+        until(lambda: len(crew.acknowledged) > before + 20, 60)
     lost, twice = crew.finish()
     with capsys.disabled():
         print("\ndatabase %d times started again, %d acknowledged jobs, %d lost, %d ran twice" % (

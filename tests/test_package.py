@@ -25,7 +25,7 @@ IMPORTS = {
     "wire": "errors",
     "core": "arguments wire schedule timers errors",
     "net": "wire errors",
-    "store": "arguments core net errors",
+    "store": "arguments core net errors schedule",
     "web": "core wire errors",
     "server": "arguments core store web net wire timers version errors",
     "trace": "net wire errors",

@@ -1,6 +1,6 @@
 """Where background jobs outlive the server.
 
-Imports core, net, errors and arguments.
+Imports core, net, schedule, errors and arguments.
 """
 from .sqlite import JobStore
 from .store import Store

@@ -7,24 +7,23 @@ its last transaction was committed, finds that out by the count once it is conne
 """
 import time
 from binascii import crc32
-from collections import deque, namedtuple
 
 from ..core.handles import handle_number
-from ..core.jobs import HANDLE_BLOCK, PRIORITY_CLASSES, STORED_STATES
-from ..core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord
+from ..core.jobs import HANDLE_BLOCK
 from ..errors import Deposed, StoreError, StoreInUse
 from ..net.logs import own_logger
+from .adoption import Adoption
 from .dialects import META_TABLE, SCHEMA_VERSION, SERVERS_TABLE, TABLES, column_names
 from .drivers import code_of
 from .gearmand_queue import check_gearmand_columns, gearmand_job, records_of_gearmand
 from .neighbours import LOOKS_IN_TIME, look_interval
-from .records import LOAD_SIZE
-from .statements import OUTCOMES, Statements
+from .rows import LOAD_ROWS, job_record, kept_record, keys_of, order_record, pieces_of, plain_row
+from .statements import Statements
 from .store import EVERY, Neighbour, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
     from ..core.ledger import Record
     from .dialects import Dialect
     from .drivers import Database, DriverConnection
@@ -37,16 +36,9 @@ SILENCE = 60.0              # seconds without a write after which a server of th
 LOOKS_MISSED = 2            # so many signs of life have to be missing before a standby takes the name of a server
 LEAVING_TIME = 1.0          # seconds that the database may take to see that the connection of a killed server has ended
 FORGET_AFTER = 7 * 86400.0  # seconds of silence after which a server that nothing is stored for is forgotten
-LOAD_ROWS = 256             # that are read at once
 LARGEST_PROOF = 16 << 20    # bytes for which room is looked for after a disk was full, at most
 MAKING_ATTEMPTS = 3         # to make the tables, which another server may be making
 _LOCK_CLASS = 0x47534a51    # what distinguishes our locks from those of other programs
-
-_STATES = frozenset(STORED_STATES)
-
-# The transaction of this count has the jobs of a server and epoch taken over, if it is committed: pauses that came with them,
-# how to read them, and the handles of rows that were left where they are.
-_Adoption = namedtuple("_Adoption", "batch name epoch pauses pieces left")
 
 
 class DatabaseStore(Store):
@@ -87,8 +79,7 @@ class DatabaseStore(Store):
         self._interrupted = False
         self._job_keys = []             # type: List[Tuple[bytes, int]] # what is to be read: handles with sizes
         self._result_keys = []          # type: List[Tuple[bytes, int]]
-        self._adopted = deque()         # type: Deque[Tuple[Any, Any, List[Any]]] # how to read what is not read of it
-        self._adoption = None           # type: Optional[_Adoption] # it has begun, and nobody was told yet how it ended
+        self._adoption = Adoption(database.name, self._statements)
         self._begun_at = self._wrote_at = 0.0  # monotonic seconds: a transaction, and the end of the last one
         self._name_awaited = False      # another server had the name at an earlier look
 
@@ -112,8 +103,8 @@ class DatabaseStore(Store):
                 self._backend = str(connection.rows(self._dialect.backend)[0][0])
                 if self._gearmand_table is not None:
                     self._import_gearmand(connection, self._gearmand_table, handle_prefix, wall, numbers or int)
-                self._job_keys = _keys(connection.rows(self._statements.job_keys()))
-                self._result_keys = _keys(connection.rows(self._statements.result_keys()))
+                self._job_keys = keys_of(connection.rows(self._statements.job_keys()))
+                self._result_keys = keys_of(connection.rows(self._statements.result_keys()))
                 self.jobs_stored = len(self._job_keys)
                 self._go_on_after_jobs()
                 self._check_interrupt()
@@ -332,7 +323,7 @@ class DatabaseStore(Store):
                 raise self.error("there is no table %s to import" % table)
             _logger_database.info("%s: the table %s was imported before", self.name, table)
             return
-        jobs = [gearmand_job(*map(_plain_value, row)) for row in connection.rows(
+        jobs = [gearmand_job(*plain_row(row)) for row in connection.rows(
             self._statements.gearmand_jobs(table, check_gearmand_columns(table, columns)))]
         records, self.number = records_of_gearmand(jobs, handle_prefix, wall, self.number, numbers)
         while has_table(old):
@@ -348,20 +339,18 @@ class DatabaseStore(Store):
 
     def load_records(self) -> "Iterator[List[Record]]":
         """As any Store."""
-        def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
-            return connection.rows(self._statements.orders())
-        orders = list(map(_order_record, self._keep_trying(attempt)))
+        orders = list(map(order_record, self._rows(self._statements.orders())))
         for start in range(0, len(orders), LOAD_ROWS):
             yield orders[start:start + LOAD_ROWS]
         results, self._result_keys = self._result_keys, []
-        for some in self._pieces(results):
+        for some in pieces_of(results):
             self._stay_alive()
-            yield self._read(self._statements.results_of, some, self._kept_record)
+            yield self._read(self._statements.results_of(some), some, kept_record)
         jobs, self._job_keys = self._job_keys, []
-        for some in self._pieces(jobs):
+        for some in pieces_of(jobs):
             self.jobs_read += len(some)
             self._stay_alive()
-            yield self._read(self._statements.jobs_of, some, self._job_record)
+            yield self._read(self._statements.jobs_of(some), some, job_record)
 
     def _stay_alive(self) -> None:
         """Show that the server lives, if it is time for that."""
@@ -372,41 +361,20 @@ class DatabaseStore(Store):
         """Whether that was so long ago that it is time to show once more that the server lives."""
         return bool(self.take_over) and self._clock() >= shown_at + self.take_over / LOOKS_IN_TIME
 
-    @staticmethod
-    def _pieces(keys: "List[Tuple[bytes, int]]") -> "Iterator[List[bytes]]":
-        some = []  # type: List[bytes]
-        total = 0
-        for handle, size in keys:
-            if len(some) >= LOAD_ROWS or some and total + size > LOAD_SIZE:
-                yield some
-                some, total = [], 0
-            some.append(handle)
-            total += size
-        if some:
-            yield some
-
-    def _read(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]",
-              record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
-        found = {record[1]: record for record in map(record_of, self._rows(query, handles))}
+    def _read(self, query: str, handles: "List[bytes]", record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
+        try:
+            found = {record[1]: record for record in map(record_of, map(plain_row, self._rows(query)))}
+        except ValueError as mistake:
+            raise self.error(mistake) from None
         try:
             return [found[handle] for handle in handles]
         except KeyError as error:
             raise self.error("the job %s has gone while the jobs were read" % error) from None
 
-    def _rows(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]") -> "List[List[Any]]":
+    def _rows(self, query: str) -> "List[Any]":
         def attempt(connection: "DriverConnection") -> "List[Tuple[Any, ...]]":
-            return connection.rows(query(handles))
-        return [list(map(_plain_value, row)) for row in self._keep_trying(attempt)]
-
-    def _job_record(self, row: "Sequence[Any]") -> AddRecord:
-        if row[8] not in _STATES or row[5] not in PRIORITY_CLASSES:
-            raise self.error("the row of job %s makes no sense" % row[0].decode("latin-1"))
-        return AddRecord(ADD, *row)
-
-    def _kept_record(self, row: "Sequence[Any]") -> KeepRecord:
-        if row[3] not in OUTCOMES:
-            raise self.error("the row of the ended job %s makes no sense" % row[0].decode("latin-1"))
-        return KeepRecord(KEEP, *row)
+            return connection.rows(query)
+        return self._keep_trying(attempt)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -526,8 +494,7 @@ class DatabaseStore(Store):
             self._depose()
         self._batch = found[0][1]
         self._uncertain = False
-        if self._adoption is not None and self._adoption.batch > self._batch:
-            self._adoption = None
+        self._adoption.drop(self._batch)
         _logger_database.info("%s: connected again", self.name)
         return connection
 
@@ -555,63 +522,21 @@ class DatabaseStore(Store):
 
     def adopt(self, name: str, epoch: int) -> bool:
         """As any Store."""
-        statements = self._statements
+        adoption = self._adoption
 
         def work(connection: "DriverConnection") -> None:
-            if self._adoption is not None and self._adoption.batch <= self._batch:
-                return  # it was committed at an earlier call, and only the answer got lost
-            self._adoption = None
-            if not connection.rows(statements.silent(name, epoch, self.take_over)):
-                return
-            pauses = list(map(_order_record, connection.rows(statements.pauses(name))))
-            pieces = []  # type: List[Any]
-            for keys, query, record_of in ((statements.result_keys(name), statements.results_of, self._kept_record),
-                                           (statements.job_keys(name), statements.jobs_of, self._job_record)):
-                pieces += [(query, record_of, some) for some in self._pieces(_keys(connection.rows(keys)))]
-            for statement in statements.adopt(name):
-                connection.run(statement)
-            for pause in pauses:
-                for statement in statements.order(pause.name, pause.function, pause.value):
-                    connection.run(statement)
-            left = [bytes(handle) for handle, in connection.rows(statements.left(name))]
-            self._adoption = _Adoption(self._batch + 1, name, epoch, pauses, pieces, left)
+            adoption.take_over(connection, self._batch + 1, name, epoch, self.take_over)
         try:
             self._transact(work, self.reserved, True)
         except BaseException:
             if not self._uncertain:
-                self._adoption = None
+                adoption.drop()
             raise
-        adoption, self._adoption = self._adoption, None
-        if adoption is None:
-            return False
-        if adoption.left:
-            _logger_database.error("%s: %d rows of the server %s make no sense, and are left with it, such as that of job %s",
-                                   self.name, len(adoption.left), name, adoption.left[0].decode("latin-1"))
-        if adoption.pauses:
-            self._adopted.append((None, None, adoption.pauses))
-        self._adopted.extend(adoption.pieces)
-        return (adoption.name, adoption.epoch) == (name, epoch)
+        return adoption.settle() == (name, epoch)
 
     def read_adopted(self) -> "List[Record]":
         """As any Store."""
-        while self._adopted:
-            query, record_of, some = self._adopted[0]
-            records = some if query is None else self._read_what_is_left(query, some, record_of)
-            self._adopted.popleft()
-            if records:
-                return records
-        return []
-
-    def _read_what_is_left(self, query: "Callable[[List[bytes]], str]", handles: "List[bytes]",
-                           record_of: "Callable[[Sequence[Any]], Any]") -> "List[Any]":
-        """As `_read`, but without rows that somebody has deleted or spoilt, which harm no others."""
-        found = {}  # type: Dict[bytes, Any]
-        for row in self._rows(query, handles):
-            try:
-                found[row[0]] = record_of(row)
-            except StoreError as error:
-                _logger_database.error("%s, and is left in the store", error)
-        return [found[handle] for handle in handles if handle in found]
+        return self._adoption.read(self._rows)
 
     # ------------------------------------------------------------------------------------------------------- written anew
 
@@ -680,8 +605,7 @@ class DatabaseStore(Store):
         self._disconnect()
         self._usable = self._interrupted = False
         self._job_keys, self._result_keys = [], []
-        self._adopted.clear()
-        self._adoption = None
+        self._adoption.clear()
 
 
 def _is_name(text: str) -> bool:
@@ -689,20 +613,7 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= 255 and text.isprintable() and not set(text) & set("'\"\\")
 
 
-def _plain_value(value: "Any") -> "Any":
-    """A value as drivers hand it out, of whom some have views of bytes."""
-    return bytes(value) if isinstance(value, (memoryview, bytearray)) else value
-
-
 def _numbers(rows: "Sequence[Sequence[Any]]") -> "Tuple[int, int]":
     """The largest epoch and the last handle that the table meta has of servers that have no row any longer."""
     epoch, handles = map(int, rows[0][0].split()) if rows else (0, 0)
     return epoch, handles
-
-
-def _order_record(row: "Sequence[Any]") -> OrderRecord:
-    return OrderRecord(ORDER, b"", *map(_plain_value, row))
-
-
-def _keys(rows: "Iterable[Sequence[Any]]") -> "List[Tuple[bytes, int]]":
-    return [(bytes(handle), size) for handle, size in rows]

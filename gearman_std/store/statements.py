@@ -11,7 +11,7 @@ from .dialects import JOBS_TABLE, META_TABLE, ORDERS_TABLE, RESULTS_TABLE, SCHEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
     from ..core.ledger import KeepRecord, Record
     from .dialects import Dialect
 
@@ -162,11 +162,17 @@ class Statements:
                           "take_over > 0 AND seen < {clock} - greatest(take_over, {after}) FOR UPDATE SKIP LOCKED",
                           other=other, epoch=epoch, after=after)
 
-    def adopt(self, other: str) -> "List[str]":
-        """End the epoch of another server, and have its jobs, and how jobs ended, but for rows that make no sense."""
+    def schedules(self, other: str) -> str:
+        """The handles of another server's recurring jobs, with their schedules."""
+        return self._text("SELECT handle, schedule FROM {jobs} WHERE server = '{other}' AND schedule IS NOT NULL", other=other)
+
+    def adopt(self, other: str, spoilt: "Sequence[bytes]" = ()) -> "List[str]":
+        """End the epoch of another server, and have its jobs, and how jobs ended, but for rows that make no sense, and the jobs
+        `spoilt`."""
+        but = " AND handle NOT IN (%s)" % self._list(spoilt) if spoilt else ""
         return [self._text(text, other=other) for text in (
             "UPDATE {servers} SET epoch = epoch + 1, adopted_by = '{server}', adopted_at = {clock} WHERE name = '{other}'",
-            "UPDATE {jobs} SET server = '{server}' WHERE server = '{other}' AND " + _SENSIBLE[JOBS_TABLE],
+            "UPDATE {jobs} SET server = '{server}' WHERE server = '{other}'" + but + " AND " + _SENSIBLE[JOBS_TABLE],
             "UPDATE {results} SET server = '{server}' WHERE server = '{other}' AND " + _SENSIBLE[RESULTS_TABLE])]
 
     def left(self, other: str) -> str:

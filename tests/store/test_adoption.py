@@ -9,7 +9,7 @@ from gearman_std.core.jobs import DELAYED, HELD, SET_ASIDE, WAITING
 from gearman_std.core.ledger import ADD, KEEP, ORDER, AddRecord, KeepRecord, OrderRecord, RemoveRecord
 from gearman_std.core.statistics import END_FAILED
 from gearman_std.errors import Deposed, StoreError, StoreInUse
-from gearman_std.store import database as database_module
+from gearman_std.store import rows as rows_module
 from gearman_std.store.database import DatabaseStore
 from patience import until
 
@@ -95,7 +95,7 @@ def test_who_lives_and_how_long_the_others_have_been_silent(opened, silence):
 
 
 def test_jobs_and_ends_are_taken_over_in_one_go_and_read_in_their_order(opened, silence, monkeypatch):
-    monkeypatch.setattr(database_module, "LOAD_ROWS", 3)
+    monkeypatch.setattr(rows_module, "LOAD_ROWS", 3)
     one, two, three = opened("one"), opened("two"), opened("three")
     states = {1: (WAITING, 0.0, 70), 2: (HELD, 0.0, 10), 3: (DELAYED, 9.0, 20), 4: (SET_ASIDE, 0.0, 60), 5: (WAITING, 0.0, 50),
               6: (DELAYED, 8.0, 99), 7: (WAITING, 0.0, 90)}
@@ -142,22 +142,26 @@ def test_rows_that_make_no_sense_are_left_and_told_of_and_all_others_are_taken_o
     """Nor do they keep the heir from starting again."""
     one, two = opened("one"), opened("two")
     end = KeepRecord(KEEP, b"H:x:8", b"f", b"", END_FAILED, 6.25, 1.5, 2.5, 1, b"why", None, None)
-    two.write([add(number) for number in range(1, 5)] + [end, end._replace(handle=b"H:x:9")], 9)
+    times = {5: b"* * * * *", 6: b"soon, and often", 7: b"* * 30 2 *", 10: b"\xff"}
+    two.write([add(number) for number in range(1, 5)] + [add(number)._replace(schedule=text) for number, text in times.items()]
+              + [end, end._replace(handle=b"H:x:9")], 10)
     home.run("UPDATE gearman_std_jobs SET state = 'sleeping' WHERE position = 2",
              "UPDATE gearman_std_jobs SET priority = 7 WHERE position = 3",
              "UPDATE gearman_std_results SET outcome = 'unclear' WHERE handle = " + home.dialect.value % b"H:x:9".hex())
     silence("two")
     assert one.adopt("two", 1)
-    assert all_of(one) == [[b"H:x:8"], [b"H:x:1", b"H:x:4"]]
+    assert all_of(one) == [[b"H:x:8"], [b"H:x:1", b"H:x:4", b"H:x:5"]]
     said = [record.getMessage() for record in caplog.records if "no sense" in record.getMessage()]
     assert len(said) == 1
-    assert ": 3 rows of the server two make no sense, and are left with it, such as that of job H:x:" in said[0]
-    one.close(9)
-    assert len(sum(opened("one").load_records(), [])) == 3
+    assert ": 6 rows of the server two make no sense, and are left with it, such as that of job H:x:" in said[0]
+    one.close(10)
+    assert len(sum(opened("one").load_records(), [])) == 4
+    two.abandon()
+    assert opened("two").jobs_stored == 5, "nothing is lost"
 
 
 def test_a_row_that_is_spoilt_or_gone_before_it_is_read_is_left(opened, home, silence, caplog, monkeypatch):
-    monkeypatch.setattr(database_module, "LOAD_ROWS", 2)
+    monkeypatch.setattr(rows_module, "LOAD_ROWS", 2)
     one, two = opened("one"), opened("two")
     two.write([add(number) for number in range(1, 6)], 9)
     silence("two")
@@ -265,7 +269,7 @@ def test_an_adoption_that_was_taken_back_is_done_anew(home, opened, silence):
     two.write([add(1)], 1)
     silence("two")
     adopt, statements = one._statements.adopt, ["SELECT nothing"]
-    one._statements.adopt = lambda name: adopt(name) + statements
+    one._statements.adopt = lambda *arguments: adopt(*arguments) + statements
     with pytest.raises(StoreError, match="nothing"):
         one.adopt("two", 1)
     assert not one.uncertain
@@ -290,7 +294,7 @@ def test_one_that_stands_still_in_a_transaction_is_taken_over(opened):
 
 
 def test_a_start_that_takes_long_shows_that_it_lives(opened, silence, monkeypatch):
-    monkeypatch.setattr(database_module, "LOAD_ROWS", 1)
+    monkeypatch.setattr(rows_module, "LOAD_ROWS", 1)
     store = opened("two")
     store.write([add(number) for number in range(1, 4)], 9)
     store.close(9)
