@@ -42,8 +42,11 @@ def test_a_folder_that_has_less_than_it_must_is_named(covered, monkeypatch):
 def test_only_the_folders_that_were_asked_about_are_judged(covered, monkeypatch):
     monkeypatch.setattr(covered, "LEAST", {"wire": 100, "core": 99.5, "net": 90, "": 60})
     counts = covered.figures(REPORT)
+    monkeypatch.setattr(covered, "ALONE", {"wire": 100, "core": 99, "net": 90})
     failed = [covered.judge(counts, folders)[1] for folders in (None, {"core"}, {"wire"}, set())]
-    assert failed == [["", "core"], ["core"], [], []]
+    assert failed == [["", "core"], [], [], []]
+    monkeypatch.setattr(covered, "ALONE", {"wire": 100, "core": 99.5})
+    assert covered.judge(counts, {"core"})[1] == ["core"]
     assert not any("must be" in line for line in covered.judge(counts, {"wire"})[0])
 
 
@@ -54,7 +57,7 @@ def test_only_the_folders_that_were_asked_about_are_judged(covered, monkeypatch)
     (["tests/core", "tests/core/test_core.py"], [], {"core"}),
     (["tests/core/test_core.py"], [], set()),
     (["tests/core/test_core.py::test_x"], [], set()),
-    (["tests/tour"], [], set()),
+    (["tests/tour", "tests/cli"], [], set()),
     (["tests/core"], ["-k", "turns"], set()),
     ([], ["-kturns"], set()),
 ])
@@ -70,7 +73,8 @@ def test_a_new_folder_has_to_be_covered_whole_until_the_table_says_otherwise(cov
 def test_the_table_has_the_folders_that_there_are(covered, sources):
     folders = {name for name in os.listdir(sources) if os.path.exists(os.path.join(sources, name, "__init__.py"))}
     assert set(covered.LEAST) == folders | {""}
-    assert covered.LEAST["wire"] == covered.LEAST["core"] == 100
+    assert covered.LEAST["wire"] == covered.LEAST["core"] == covered.ALONE["wire"] == covered.ALONE["core"] == 100
+    assert all(least <= covered.LEAST[folder] for folder, least in covered.ALONE.items())
 
 
 def test_what_is_left_out_says_why_in_place(sources):

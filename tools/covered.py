@@ -1,7 +1,7 @@
 """Which lines and branches of the package the tests run, and the gate: no folder may have less than LEAST says.
 
 If all tests run, apart from those that a marker leaves out, all folders are judged.  If folders of tests are named, the folders
-of the same names are judged; if files are named, or tests with -k, none is.
+of the same names are judged by ALONE; if files are named, or tests with -k, none is.
 """
 import json
 import os
@@ -10,6 +10,9 @@ import subprocess
 # Percent of lines and branches together, by folder; "" means the modules beside the folders.  The numbers may only grow.
 LEAST = {"wire": 100, "core": 100, "": 96, "cli": 95, "client": 96, "legacy": 95, "net": 95, "server": 96, "store": 95,
          "trace": 94, "web": 95, "worker": 97}
+# What the tests of the same folder alone must run, without what is marked long.  It is less, as tests/cli and those beside the
+# folders ask what processes do, and what the commands make of a folder.
+ALONE = {"wire": 100, "core": 100, "client": 95, "net": 88, "server": 92, "worker": 96}
 PACKAGE = "gearman_std"
 REQUIREMENTS = ["coverage>=7.10"]  # it also measures programs that the tests start
 
@@ -41,14 +44,15 @@ def judged(places, arguments):
     if any(argument.startswith("-k") for argument in arguments):
         return set()
     named = {os.path.normpath(place).replace(os.sep, "/") for place in places}
-    return None if not named or "tests" in named else {folder for folder in LEAST if "tests/" + folder in named}
+    return None if not named or "tests" in named else {folder for folder in ALONE if "tests/" + folder in named}
 
 
 def judge(counts, folders=None):
     """A line for each folder, and a list of the folders that have too little; `folders` are those to judge, None means all."""
+    table = LEAST if folders is None else ALONE
     lines, failed = [], []
     for folder, (there, run) in sorted(counts.items()):
-        percent, least = 100.0 * run / there if there else 100.0, LEAST.get(folder, 100)
+        percent, least = 100.0 * run / there if there else 100.0, table.get(folder, 100)
         too_little = percent < least and (folders is None or folder in folders)
         if too_little:
             failed.append(folder)

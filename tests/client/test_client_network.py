@@ -69,7 +69,7 @@ def test_the_time_of_a_run_is_for_connecting_too(silent, make_client, options):
     began = time.monotonic()
     with pytest.raises(ConnectTimeout):
         client.run("f", **options)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("call", [
@@ -102,7 +102,7 @@ def test_the_time_of_a_run_is_for_sending_too(serve, make_client, options):
     began = time.monotonic()
     with pytest.raises(JobTimeout):
         client.run("f", bytes(64000000), **options)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     done.set()
 
 
@@ -265,7 +265,7 @@ def test_a_time_out_is_kept_while_jobs_are_to_be_submitted_again(silent, serve, 
         except GearmanError:
             continue
     assert not tasks[0].done() and client.wait(tasks, 0.1) == ([], tasks)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_one_failed_attempt_to_connect_ends_all_jobs_that_wait_for_it(serve, make_client):
@@ -282,7 +282,7 @@ def test_a_run_in_the_background_keeps_its_time(serve, make_client):
     began = time.monotonic()
     with pytest.raises(JobTimeout):
         make_client(serve(be_silent)).run("f", background=True, timeout=0.1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_a_job_timeout_is_its_own_error(serve, make_client):

@@ -298,7 +298,7 @@ def test_a_name_server_that_is_silent_is_a_connect_timeout(listener, closing, mo
     began = time.monotonic()
     with pytest.raises(ConnectTimeout, match="did not answer within 0.1 s"):
         open_connection(name, 0.1)
-    assert time.monotonic() - began < 5 and asked.is_set()
+    assert time.monotonic() - began < 15 and asked.is_set()
     over.set()
     closing(open_connection(name, 5.0))
 
