@@ -6,11 +6,12 @@ makes the functions for all of them.
 from ..schedule import Schedule
 from ..wire.protocol import (ALL_YOURS, CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, ECHO_RES, EXCEPTION_ENDS_JOB, GET_STATUS,
                              GET_STATUS_UNIQUE, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ, JOB_ASSIGN, LARGE_BODY, NO_JOB,
-                             OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, SET_CLIENT_ID, STATUS_RES,
-                             STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
+                             OPTION_REQ, OPTION_RES, PACKETS, PRE_SLEEP, RESET_ABILITIES, RESPONSE_MAGIC, SET_CLIENT_ID,
+                             STATUS_RES, STATUS_RES_UNIQUE, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH,
                              SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB,
                              SUBMIT_REDUCE_JOB_BACKGROUND, TEXT_LINE, TOO_FEW_ARGUMENTS, WORK_COMPLETE, WORK_DATA,
-                             WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_response, parse_number)
+                             WORK_EXCEPTION, WORK_FAIL, WORK_STATUS, WORK_WARNING, WRONG_MAGIC, pack_header, pack_response,
+                             parse_number)
 from .abilities import register_ability, unregister_ability, unregister_all
 from .attempts import assign, attempt_failed, finish, joins_in_turns
 from .jobs import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, RUNNING
@@ -181,8 +182,12 @@ def on_grab_job(core: "CoreState", peer: "Peer", arguments: "Arguments") -> None
     if job is None:
         peer.send(_NO_JOB_PACKET)
     elif len(job.workload) < LARGE_BODY:
-        # What `Peer.hand_over` would send, with two calls less (benchmark: every round trip).
-        peer.send(pack_response(JOB_ASSIGN, job.handle, job.function.name, job.workload))
+        # What `Peer.hand_over` does, with four calls less (benchmark: every round trip).
+        body = b"\0".join((job.handle, job.function.name, job.workload))
+        outgoing = peer.outgoing
+        if not outgoing:
+            core.unsent.append(peer)
+        outgoing.append(pack_header(RESPONSE_MAGIC, JOB_ASSIGN, len(body)) + body)
     else:
         peer.hand_over(job, GRAB_JOB)
 
@@ -276,8 +281,13 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
         if job.extras.joins or len(data) >= LARGE_BODY:
             _relay(core, job, WORK_COMPLETE, handle, data, None)
         else:
-            # What `_relay` does, with a call less (benchmark: every round trip).
-            watchers[0].send(pack_response(WORK_COMPLETE, handle, data))
+            # What `_relay` does, with three calls less (benchmark: every round trip).
+            (watcher,) = watchers
+            outgoing = watcher.outgoing
+            if not outgoing:
+                core.unsent.append(watcher)
+            body = b"\0".join(arguments)
+            outgoing.append(pack_header(RESPONSE_MAGIC, WORK_COMPLETE, len(body)) + body)
     finish(core, peer, job)
 
 

@@ -335,7 +335,8 @@ class Channels:
                     continue
                 outgoing.clear()
                 try:
-                    sent = channel.send(data)
+                    send = channel.send
+                    sent = send(data)
                 except (BlockingIOError, InterruptedError):
                     sent = 0
                 except OSError as error:

@@ -96,6 +96,7 @@ MAX_LINE_SIZE = 8192
 LARGE_BODY = 65536  # a body this long is collected in place and its last argument handed on as a memoryview
 
 _HEADER = Struct(">4sII")
+pack_header = _HEADER.pack  # magic, packet type, size of the body
 _HEADER_IN_TWO = Struct(">QI")  # the same with magic and type as one number
 _ARGUMENT_COUNTS = {number: len(arguments) for number, (_, _, arguments) in PACKETS.items()}
 _ENDS_WITH_DATA = frozenset(number for number, (_, _, arguments) in PACKETS.items()
