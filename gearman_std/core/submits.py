@@ -1,6 +1,4 @@
 """What a submit does: it is refused, or it joins or changes an equal job, or it makes a new one."""
-from functools import partial
-
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
 from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
 from .limits import DRAINING, QUEUE_FULL, TOO_LARGE_TO_STORE, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
@@ -11,7 +9,7 @@ from .watchers import watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Tuple
+    from typing import Any, Optional, Tuple
     from ..schedule import Schedule
     from ..wire.protocol import Data
     from .jobs import Function
@@ -29,8 +27,7 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     if function is None:
         room = core.registry.make_room_for(name)
         if room is None:
-            again = partial(submit, core, peer, name, unique, workload, priority, background, due, reducer, schedule)
-            core.turns.undertake(peer, core.registry.find_room_for(name, again), lasts=False)
+            _find_room(core, peer, name, unique, workload, priority, background, due, reducer, schedule)
             return
         if not room:
             core.registry.refuse()
@@ -116,6 +113,11 @@ def submit(core: "CoreState", peer: "Peer", name: bytes, unique: bytes, workload
     if not outgoing:
         core.unsent.append(peer)
     outgoing.append(_CREATED_HEADS[len(handle)] + handle)
+
+
+def _find_room(core: "CoreState", peer: "Peer", name: bytes, *others: "Any") -> None:
+    """Look in steps for room for the function of a submit, which then goes on."""
+    core.turns.undertake(peer, core.registry.find_room_for(name, lambda: submit(core, peer, name, *others)), lasts=False)
 
 
 def _refusal(core: "CoreState", function: "Function", priority: int, size: int, background: bool) -> bytes:
