@@ -302,11 +302,12 @@ class Channels:
             if not outgoing or channel is None:  # it has been closed
                 continue
             holds = peer.holds
-            if holds and not holds[0][1]:
-                peer.parked = True  # all of it waits for the store
+            if holds:
                 if self._held_sweep is None:
                     self._plan_held_sweep()
-                continue
+                if not holds[0][1]:
+                    peer.parked = True  # all of it waits for the store
+                    continue
             if proved and clock() >= proved_until:
                 return self._suspend(unsent, peer)
             try:

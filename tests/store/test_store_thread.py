@@ -628,7 +628,8 @@ def test_a_stop_finishes_the_listing_of_who_waited_for_the_disk(place, tmp_path)
     server.join(TIMEOUT)
 
 
-def test_who_waits_for_a_stuck_disk_is_dropped_when_others_have_too_much_for_it(place, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("also", [b"", pack_request(ECHO_REQ, b"at once")])
+def test_who_waits_for_a_stuck_disk_is_dropped_when_others_have_too_much_for_it(place, tmp_path, monkeypatch, caplog, also):
     monkeypatch.setattr("gearman_std.server.channels.HELD_INTERVAL", 0.01)
     disk = Disk(tmp_path / "jobs.db")
     server = place.serve(store=disk.store, max_unsent=1000000, max_packet_size=200000)
@@ -640,7 +641,9 @@ def test_who_waits_for_a_stuck_disk_is_dropped_when_others_have_too_much_for_it(
     worker.request(GRAB_JOB)
     worker.response(JOB_ASSIGN, b"H:t:1", b"f", b"w")
     disk.moves.clear()
-    client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
+    client.send(also + pack_request(SUBMIT_JOB_BG, b"f", b"", b"w"))
+    if also:
+        client.response(ECHO_RES, b"at once")
     assert disk.stands.wait(TIMEOUT)
     peer, = in_dispatcher(server, lambda: [peer for peer in server.core.peers if peer.holds])
     data, sent = b"x" * 100000, 0
