@@ -21,7 +21,7 @@ def load_callable(path: str, word: str, form: str) -> "Any":
         folder = os.path.join(folder, "" if parent == os.curdir else parent).rstrip(os.sep) or os.sep
     if not module_name or not attributes or module_name.startswith(".") or os.sep in module_name:
         raise UsageError("%r is not %s, nor is there such a file" % (word, form))
-    if folder not in sys.path and ("" not in sys.path or folder != os.getcwd()):
+    if folder and folder not in sys.path and ("" not in sys.path or folder != _system_folder()):
         sys.path.insert(0, folder)
     from importlib import import_module
     try:
@@ -50,9 +50,18 @@ def _place(error: BaseException) -> str:
 
 
 def logical_folder() -> str:
-    """The current folder as the shell knows it: its path may have links, which can later point elsewhere."""
+    """The current folder as the shell knows it: its path may have links, which can later point elsewhere.  Empty if it was
+    deleted."""
     named = os.environ.get("PWD", "")
     try:
         return named if os.path.isabs(named) and os.path.samefile(named, os.curdir) else os.getcwd()
     except OSError:
+        return _system_folder()
+
+
+def _system_folder() -> str:
+    """The current folder as the system knows it; empty if it was deleted."""
+    try:
         return os.getcwd()
+    except OSError:
+        return ""

@@ -124,7 +124,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
                 become_user(options.user)
         servers, tls = find_servers(options, os.environ), find_tls(options, os.environ)
         if (options.processes or options.reload) and not supervised:
-            folder = logical_folder()
+            folder = logical_folder() or None
             supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE,
                                     start=lambda argv: start_child(argv, folder=folder))
             if detached is not None:

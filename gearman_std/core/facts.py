@@ -11,7 +11,7 @@ from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
     from .jobs import Function, Job
     from .ledger import KeepRecord
     from .peers import Peer
@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 
 PRIORITY_NAMES = ("high", "normal", "low")
 MOST_NAMED = 20  # functions and jobs of one connection that are named
+NAMED_BYTES = 4096  # no further ones are named when the names have so many bytes
 RECENT = 300     # seconds: what `recent` counts
+
+_ESCAPES = {0xdc00 + byte: "\\x%02x" % byte for byte in range(128, 256)}  # how surrogateescape reads it: how it is written
 
 encode_facts = JSONEncoder(check_circular=False).encode
 
 
 def text_of(value: bytes) -> str:
     """Bytes as text: no two different ones are the same text."""
-    text = value.decode("utf-8", "backslashreplace")
-    if "\\x" not in text:
-        return text
-    first, *rest = value.decode("utf-8", "surrogateescape").split("\\x")
-    parts = [("\\x5cx" if len(part) > 1 and part[0] in hexdigits and part[1] in hexdigits else "\\x") + part for part in rest]
-    return "".join([first] + parts).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        text, is_text = value.decode(), True
+    except UnicodeDecodeError:
+        text, is_text = value.decode("utf-8", "surrogateescape"), False
+    if b"\\x" in value:
+        first, *rest = text.split("\\x")
+        text = first + "".join([("\\x5cx" if len(part) > 1 and part[0] in hexdigits and part[1] in hexdigits else "\\x") + part
+                                for part in rest])
+    return text if is_text else text.translate(_ESCAPES)  # backslashreplace would take three times as long
 
 
 def job_facts(core: "CoreState", job: "Job") -> "Dict[str, Any]":
@@ -129,14 +135,24 @@ def ended_facts(kept: "KeepRecord") -> "Dict[str, Any]":
 
 
 def peer_facts(core: "CoreState", peer: "Peer") -> "Dict[str, Any]":
-    """All about a connection; if it has many functions or jobs, only the first are named."""
+    """All about a connection; if it has many functions or jobs, or long names, only the first are named."""
     return dict(
         _worker_facts(peer.number, peer.address, peer.client_id), functions=len(peer.abilities),
-        some_functions=[text_of(name) for name, _ in zip(peer.abilities, range(MOST_NAMED))], watching=len(peer.watching),
-        jobs=[{"handle": text_of(job.handle), "function": text_of(job.function.name),
-               "running": round(core.now - job.since, 3)} for job, _ in zip(peer.running.values(), range(MOST_NAMED))],
+        some_functions=[text_of(name) for name in _first_named(peer.abilities, len)], watching=len(peer.watching),
+        jobs=[{"handle": text_of(job.handle), "function": text_of(job.function.name), "running": round(core.now - job.since, 3)}
+              for job in _first_named(peer.running.values(), lambda job: len(job.function.name))],
         running=len(peer.running), completed=peer.completed, failed=peer.failed, heard=round(core.now - peer.heard, 3),
         asleep=("no", "yes", "woken")[peer.sleep] == "yes")
+
+
+def _first_named(things: "Iterable[Any]", size_of: "Callable[[Any], int]") -> "Iterator[Any]":
+    """The first of some things, as many as are named; `size_of` says how long a name is."""
+    size = 0
+    for thing, _ in zip(things, range(MOST_NAMED)):
+        yield thing
+        size += size_of(thing)
+        if size >= NAMED_BYTES:
+            return
 
 
 def _worker_facts(number: int, address: bytes, client_id: bytes) -> "Dict[str, Any]":

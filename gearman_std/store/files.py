@@ -13,7 +13,7 @@ from .records import PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Optional, Tuple
+    from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 APPLICATION_ID = 0x47534a51
 BUSY_TIMEOUT = 0.01           # seconds to wait for a lock of another process; the whole server may wait meanwhile
@@ -251,6 +251,14 @@ def connect_sqlite(path: str) -> "Any":
     if os.fsencode(path) != path.encode("utf-8", "replace"):  # Python 3.6 would take another file for such a name
         name, uri = "file:" + "".join("%%%02x" % byte for byte in os.fsencode(path)), True
     return connect(name, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def real_path(path: "Union[str, bytes, os.PathLike[Any]]") -> str:
+    """A path from the root on, without links.  Raises OSError if it is in the current folder, and that was deleted."""
+    try:
+        return os.path.realpath(os.fsdecode(path))
+    except OSError as error:
+        raise OSError(error.errno, "%s: the current folder: %s" % (os.fsdecode(path), error.strerror)) from None
 
 
 def _file_identity(path: str) -> "Optional[Tuple[int, int]]":

@@ -17,7 +17,7 @@ from ..core.ledger import (ADD, CHANGE, KEEP, ORDER, REMOVE, UPDATE, AddRecord, 
 from ..core.statistics import END_CANCELLED, END_COMPLETED, END_FAILED
 from ..errors import StoreError
 from ..net.logs import own_logger
-from .files import APPLICATION_ID, StoreFile, connect_sqlite
+from .files import APPLICATION_ID, StoreFile, connect_sqlite, real_path
 from .gearmand_queue import GEARMAND_TABLE, import_gearmand, records_of_gearmand
 from .records import LOAD_SIZE, LOAD_STEP, PIECE, ROW_SIZE
 from .schema import (END_KINDS, JOB_KINDS, MIGRATIONS, check_no_import, check_whole, migrate, read_last_number, read_pragma,
@@ -94,13 +94,13 @@ class JobStore(Store):
                  _connect: "Callable[[str], Any]" = connect_sqlite,
                  _migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
         check_path("path", path)
-        self.path = os.path.realpath(os.fsdecode(path))
+        self.path = real_path(path)
         super().__init__(self.path, durability)
         if gearmand_queue is not None:
             check_kind("gearmand_queue", gearmand_queue, (tuple, list), "a pair of file and table")
             if len(gearmand_queue) != 2:
                 raise ValueError("gearmand_queue is %.80r, not a pair of file and table" % (gearmand_queue,))
-        self._gearmand_queue = gearmand_queue and (os.path.realpath(gearmand_queue[0]), gearmand_queue[1])
+        self._gearmand_queue = gearmand_queue and (real_path(gearmand_queue[0]), gearmand_queue[1])
         self._connect = _connect
         self._migrations = _migrations
         self._check = check

@@ -11,9 +11,9 @@ from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
 from ..core.tables import lists_of
 from ..core.text import FUNCTION_NOT_FOUND, JOB_NOT_FOUND, obey
-from ..core.turns import STEP
+from ..core.turns import NAME_COST, STEP, STEP_COST
 from ..wire.http import refused
-from .exchange import LIMIT, MOST, Answer, as_bytes, joined, json_answer
+from .exchange import LIMIT, MOST, PIECE_SIZE, Answer, as_bytes, joined, json_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,25 +70,31 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
     def place(function: "Function") -> "Any":
         return text_of(function.name) if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
     chosen = yield from _first_of([list(core.functions.values())], limit, lambda function: (
-        place(function) if (not after or text_of(function.name) > behind) and search in function.name.lower() else None))
+        place(function) if (not after or text_of(function.name) > behind) and search in function.name.lower() else None),
+        lambda function: len(function.name))
     return chosen
 
 
-def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], Any]") -> "Generator[bytes, None, List[Any]]":
+def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], Any]",
+              size_of: "Callable[[Any], int]") -> "Generator[bytes, None, List[Any]]":
     """The first `limit` things in the order of their places, found in steps, none of which sorts all things.
 
-    `place` returns None for a thing that is not wanted; no two things have the same place.
+    `place` returns None for a thing that is not wanted; no two things have the same place.  `size_of` is how many bytes of a
+    thing it looks at.
     """
     best = []  # type: List[Tuple[Any, Any]]
     for things in lists:
-        for start in range(0, len(things), 4 * STEP):
-            for thing in things[start:start + 4 * STEP]:
-                where = place(thing)
-                if where is not None:
-                    best.append((where, thing))
-            best.sort(key=itemgetter(0))  # nearly all of it is sorted already, so this is fast
-            del best[limit:]
-            yield b""
+        cost, last = 0, len(things)
+        for count, thing in enumerate(things, 1):
+            where = place(thing)
+            if where is not None:
+                best.append((where, thing))
+            cost += NAME_COST + size_of(thing)
+            if cost >= STEP_COST or count == last:
+                best.sort(key=itemgetter(0))  # nearly all of it is sorted already, so this is fast
+                del best[limit:]
+                yield b""
+                cost = 0
     return [thing for _, thing in best]
 
 
@@ -226,7 +232,7 @@ def choose_schedules(core: "Core", function: bytes, limit: int,
             return None
         where = _place_of_schedule(job)
         return where if after is None or where > after else None
-    chosen = yield from _first_of(lists_of(core.recurring), limit, place)
+    chosen = yield from _first_of(lists_of(core.recurring), limit, place, lambda job: 0)
     return chosen
 
 
@@ -278,11 +284,15 @@ def choose_peers(core: "Core", limit: int, after: int) -> "Generator[bytes, None
 def _api_listing(name: str, entries: "Iterable[Dict[str, Any]]", following: "Any") -> "Iterator[bytes]":
     """A listing as JSON, some entries in each step; `following` is the value of `next`."""
     lead = b'{"%b": [' % name.encode()
-    for count, entry in enumerate(entries, 1):
-        yield lead + b"\n" + encode_facts(entry).encode()
+    size = 0
+    for entry in entries:
+        text = encode_facts(entry).encode()
+        yield lead + b"\n" + text
         lead = b","
-        if not count % 16:
+        size += 1024 + len(text)
+        if size >= PIECE_SIZE:
             yield b""
+            size = 0
     yield (lead if lead != b"," else b"") + b'\n], "next": %b}\n' % encode_facts(following).encode()
 
 

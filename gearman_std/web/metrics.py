@@ -8,11 +8,12 @@ from operator import add, attrgetter
 from ..core.choosing import count_busy
 from ..core.facts import neighbour_facts, text_of
 from ..core.statistics import BUCKETS
+from ..core.turns import NAME_COST, STEP_COST
 from .exchange import Answer, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List, Sequence
+    from typing import Any, Iterator, List, Sequence, Tuple
     from ..core.core import Core
     from ..core.jobs import Function
     from ..core.peers import Peer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 # So many of these are made in a step, which takes less than a millisecond.  Fewer would cost more rounds of the server's loop.
-_ROWS, _SAMPLES, _HISTOGRAMS = 256, 2048, 64
+_SAMPLES, _HISTOGRAMS = 2048, 64
 _MOST_OF_A_STEP = 1 << 20  # bytes, more than that
 
 # What is told of each function: name, kind, what it is, in the order of the figures in `_row`.
@@ -69,19 +70,23 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
     functions = list(core.functions.values())
     rows = []    # type: List[Sequence[float]]
     labels = []  # type: List[str]
-    for count, function in enumerate(functions, 1):
+    cost = 0
+    for function in functions:
         rows.append(_row(core, function, busy.get(function, 0)))
         labels.append('{function="%s"} ' % _escaped(text_of(function.name)))
-        if not count % _ROWS:
+        cost += NAME_COST + len(function.name)
+        if cost >= STEP_COST:
             yield b""
+            cost = 0
+    parts = list(_parts(labels, _SAMPLES))
     made = 0
     for place, (name, kind, what) in enumerate(_OF_FUNCTIONS):
         yield _heading(openmetrics, name, kind, what)
-        for start in range(0, len(rows), _SAMPLES):
-            some = [str(row[place]) for row in rows[start:start + _SAMPLES]]
-            yield ("%s%s\n" % (name, ("\n" + name).join(map(add, labels[start:start + _SAMPLES], some)))).encode()
+        for start, end in parts:
+            some = [str(row[place]) for row in rows[start:end]]
+            yield ("%s%s\n" % (name, ("\n" + name).join(map(add, labels[start:end], some)))).encode()
             made += len(some)
-            if made >= _SAMPLES:
+            if made >= _SAMPLES or len(parts) > 1:
                 yield b""
                 made = 0
     yield from _freed(rows)
@@ -100,6 +105,18 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
         yield _metric(openmetrics, "gearman_server_%s_total" % name, "counter", "What `show totals` calls " + name, count)
     if openmetrics:
         yield b"# EOF\n"
+
+
+def _parts(labels: "List[str]", most: int) -> "Iterator[Tuple[int, int]]":
+    """Where parts of the labels begin and end, each of which makes a step: `most` labels, fewer if they are long."""
+    start = cost = 0
+    for end, label in enumerate(labels, 1):
+        cost += NAME_COST + len(label)
+        if cost >= 2 * NAME_COST * most:
+            yield start, end
+            start, cost = end, 0
+    if start < len(labels):
+        yield start, len(labels)
 
 
 def _freed(things: "List[Any]") -> "Iterator[bytes]":
@@ -145,9 +162,9 @@ def _histograms(name: str, functions: "List[Function]", labels: "List[str]", att
     """One of the histograms of all functions, which are most of what there is to tell."""
     lines = ['%s_bucket\0,le="%s"} %%d\n' % (name, bound) for bound in BUCKETS + ("+Inf",)]  # NUL stands for a label
     form = "".join(lines) + "%s_sum\0} %%s\n%s_count\0} %%d\n" % (name, name)
-    for start in range(0, len(functions), _HISTOGRAMS):
+    for start, end in _parts(labels, _HISTOGRAMS):
         texts = []
-        for function, label in zip(functions[start:start + _HISTOGRAMS], labels[start:start + _HISTOGRAMS]):
+        for function, label in zip(functions[start:end], labels[start:end]):
             if function.statistics is not None:
                 function.statistics.settle()
                 histogram = getattr(function.statistics, attribute)

@@ -49,6 +49,21 @@ def test_where_a_module_fails_is_told(folder):
         load_callable("callables_two:x", "", "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a folder that is in use can be deleted")
+def test_a_module_that_is_elsewhere_is_found_when_the_current_folder_was_deleted(folder, tmp_path_factory, monkeypatch):
+    other, gone = tmp_path_factory.mktemp("other"), str(folder / "gone")
+    os.rename(str(folder / "callables_one.py"), str(other / "callables_one.py"))
+    monkeypatch.syspath_prepend(str(other))
+    os.mkdir(gone)
+    monkeypatch.chdir(gone)
+    os.rmdir(gone)
+    monkeypatch.setenv("PWD", gone)
+    assert logical_folder() == ""
+    assert load_callable("callables_one:later", "", "")() == 5 and "" not in sys.path[:1]
+    with pytest.raises(UsageError, match="cannot import callables_two: ModuleNotFoundError"):
+        load_callable("callables_two:x", "", "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links")
 def test_the_folder_is_the_one_that_the_shell_names(folder, monkeypatch):
     link = str(folder / "link")

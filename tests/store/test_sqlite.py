@@ -750,3 +750,14 @@ def test_a_row_with_an_outcome_that_there_is_not(store):
     store._connection.execute("UPDATE results SET outcome = 'odd'")
     with pytest.raises(StoreError, match="the row 1 of the table results makes no sense"):
         load_ends(store)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder that is in use can be deleted")
+def test_a_path_in_a_current_folder_that_was_deleted_is_an_error_that_says_so(tmp_path, monkeypatch):
+    gone = str(tmp_path / "gone")
+    os.mkdir(gone)
+    monkeypatch.chdir(gone)
+    os.rmdir(gone)
+    with pytest.raises(OSError, match="jobs.db: the current folder: No such file or directory"):
+        JobStore("jobs.db")
+    assert JobStore(str(tmp_path / "jobs.db")).path == str(tmp_path / "jobs.db")

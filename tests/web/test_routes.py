@@ -1,8 +1,11 @@
 """Which paths can be asked for, by whom, and the errors for everything else."""
 import pytest
 
+from gearman_std.core import facts
 from gearman_std.core.rights import ADMIN, STEER, SUBMIT, WORK
-from web_tools import Browser
+from gearman_std.web import api, metrics, page
+from gearman_std.wire.protocol import CAN_DO, GRAB_JOB, SUBMIT_JOB_BG
+from web_tools import HOST, Browser
 
 
 @pytest.fixture
@@ -37,3 +40,32 @@ def test_what_cannot_be_answered(browser, path, status, words):
     got, _, body = browser.asks("GET " + path)
     assert got == status and words in body.decode()
     assert browser.asks("GET /healthz")[0] == 200
+
+
+LONG = 8191  # bytes: no name is longer
+
+
+@pytest.mark.parametrize("path", ["/", "/?sort=oldest", "/?search=a", "/metrics", "/api/functions?limit=100",
+                                  "/api/functions?sort=waiting&limit=100", "/api/jobs?limit=100", "/api/workers"])
+def test_of_long_names_few_are_looked_at_in_one_turn(world, browser, monkeypatch, path):
+    """Names of thousands of bytes that are not UTF-8, as someone who scans ports leaves them, hold up nobody."""
+    looked_at = []
+
+    def look(value, text_of=facts.text_of):
+        looked_at.append(len(value))
+        return text_of(value)
+    for module in (facts, api, metrics, page):
+        monkeypatch.setattr(module, "text_of", look)
+    names = [b"\xff" * (LONG - 2) + b"%02d" % number for number in range(60)]
+    client, worker = world.connects(), world.connects()
+    for packet_type, rest in ((SUBMIT_JOB_BG, [b"", b"w"]), (CAN_DO, []), (GRAB_JOB, [])):
+        one = worker if packet_type != SUBMIT_JOB_BG else client
+        world.does(one, [(packet_type, [name] + rest if packet_type != GRAB_JOB else []) for name in names])
+        one.takes()
+    packets = browser.session.feed(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (path.encode(), HOST))
+    while packets:
+        packets = world.core.receive(browser.peer, packets)
+        assert sum(looked_at) <= 6 * LONG and len(b"".join(browser.peer.outgoing)) < 2 * 44 * 4 * LONG
+        looked_at.clear()
+        browser.peer.outgoing.clear()
+        world.core.unsent.clear()
