@@ -64,7 +64,7 @@ def plan_job(sharing: Sharing, function: "Text", unique: "Optional[Text]" = None
     Raises ValueError for what the protocol cannot carry, TypeError for what is of a wrong type.
     """
     name = encode_function(function)
-    key = encode_unique(unique) if unique is not None and unique not in ("", b"") else b""
+    key = b"" if unique is None or isinstance(unique, (str, bytes, bytearray)) and not unique else encode_unique(unique)
     if on_status is not None or on_data is not None or on_warning is not None:
         for what, callback in (("on_status", on_status), ("on_data", on_data), ("on_warning", on_warning)):
             if callback is not None:

@@ -2,6 +2,8 @@
 import ast
 import inspect
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -132,3 +134,10 @@ def test_a_workload_that_is_too_large_for_a_packet_is_refused(monkeypatch):
     assert dump_workload(plan, bytes(9)) == bytes(9)
     with pytest.raises(ValueError, match="a workload of 10 bytes does not fit into a packet"):
         dump_workload(plan, bytes(10))
+
+
+def test_where_python_refuses_to_compare_bytes_with_text_all_uniques_go_on():
+    code = ("from gearman_std.testing import ImmediateClient\nclient = ImmediateClient({'f': lambda job: job.unique})\n"
+            "print([client.run('f', b'w', unique=unique) for unique in ('u', b'u', '', b'')])")
+    done = subprocess.run([sys.executable, "-bb", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.stdout.split() == [b"[b'u',", b"b'u',", b"b'',", b"b'']"], done.stdout.decode()
