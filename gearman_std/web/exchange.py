@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 LIMIT, MOST = 100, 1000  # entries of a listing: without limit= in the request, and at most
+_MOST_PARTS = 16         # parts of a path that are told apart; none that is served has more than four
+_MOST_FIELDS = 100       # values of a query; more of them would take long to read
 PIECE_SIZE = 16384       # bytes: a piece of a body is sent as soon as it has so many
 
 
@@ -21,7 +23,7 @@ class WebRequest:
     def __init__(self, target: bytes) -> None:
         from urllib.parse import unquote
         path, _, query = target.partition(b"?")
-        self.parts = [unquote(part, errors="surrogateescape") for part in path.decode("latin-1").split("/")[1:]]
+        self.parts = [unquote(part, errors="surrogateescape") for part in path.decode("latin-1").split("/", _MOST_PARTS)[1:]]
         self.query = {}  # type: Dict[str, str]
         self.accept = b""
         if query:
@@ -36,8 +38,10 @@ class WebRequest:
         return "/" + "/".join(self.parts)
 
     def read(self, query: bytes) -> None:
-        """Add the values of a query, or of a form."""
+        """Add the values of a query, or of a form.  Raises ProtocolError if they are too many."""
         from urllib.parse import parse_qsl
+        if query.count(b"&") + query.count(b";") > _MOST_FIELDS:
+            raise refused(400, "more than %d values" % _MOST_FIELDS)
         self.query.update(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
 
     def number(self, name: str, usual: int, most: int) -> int:

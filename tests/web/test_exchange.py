@@ -16,6 +16,20 @@ def test_a_request():
     assert request.query["force"] == "1"
 
 
+@pytest.mark.parametrize("separator", (b"&", b";"))
+def test_a_query_of_very_many_values_is_refused_unread(separator):
+    assert len(WebRequest(b"/?" + b"&".join(b"v%d=1" % number for number in range(101))).query) == 101
+    request = WebRequest(b"/")
+    with pytest.raises(ProtocolError, match="more than 100 values"):
+        request.read(separator.join([b"a"] * 102))
+    assert not request.query
+
+
+def test_of_a_path_of_very_many_parts_few_are_told_apart():
+    request = WebRequest(b"/%41" * 20000)
+    assert request.parts == ["A"] * 15 + ["A" + "/A" * 19984] and request.shown == "/A" * 20000
+
+
 def test_bytes_that_are_no_text_come_back_as_they_were():
     request = WebRequest(b"/functions/%FF%C3%BC\xfe?search=%80")
     assert as_bytes(request.parts[1]) == b"\xff\xc3\xbc\xc3\xbe" and request.bytes_of("search") == b"\x80"

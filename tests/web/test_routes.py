@@ -42,6 +42,13 @@ def test_what_cannot_be_answered(browser, path, status, words):
     assert browser.asks("GET /healthz")[0] == 200
 
 
+def test_a_query_or_a_form_of_very_many_values_is_a_400(world, browser):
+    many = b"&".join([b"a"] * 5000)
+    assert browser.asks("GET /api/jobs?" + many.decode())[0] == 400
+    browser = Browser(world)
+    assert "more than 100 values" in browser.orders("/api/server/drain", 400, body=many) and not world.core.draining
+
+
 LONG = 8191  # bytes: no name is longer
 
 
