@@ -23,7 +23,7 @@ MOST_NAMED = 20  # functions and jobs of one connection that are named
 NAMED_BYTES = 4096  # no further ones are named when the names have so many bytes
 RECENT = 300     # seconds: what `recent` counts
 
-_ESCAPES = {0xdc00 + byte: "\\x%02x" % byte for byte in range(128, 256)}  # how surrogateescape reads it: how it is written
+_BYTE_ESCAPES = {0xdc00 + byte: "\\x%02x" % byte for byte in range(128, 256)}  # how surrogateescape reads it: how it is written
 
 encode_facts = JSONEncoder(check_circular=False).encode
 
@@ -38,7 +38,7 @@ def text_of(value: bytes) -> str:
         first, *rest = text.split("\\x")
         text = first + "".join([("\\x5cx" if len(part) > 1 and part[0] in hexdigits and part[1] in hexdigits else "\\x") + part
                                 for part in rest])
-    return text if is_text else text.translate(_ESCAPES)  # backslashreplace would take three times as long
+    return text if is_text else text.translate(_BYTE_ESCAPES)  # backslashreplace would take three times as long
 
 
 def job_facts(core: "CoreState", job: "Job") -> "Dict[str, Any]":
