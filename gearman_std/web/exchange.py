@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 LIMIT, MOST = 100, 1000  # entries of a listing: without limit= in the request, and at most
-_MOST_PARTS = 16         # parts of a path that are told apart; none that is served has more than four
+_PATH_PARTS = 16         # parts of a path that are told apart; none that is served has more than four
 _MOST_FIELDS = 100       # values of a query; more of them would take long to read
 PIECE_SIZE = 16384       # bytes: a piece of a body is sent as soon as it has so many
 
@@ -23,7 +23,7 @@ class WebRequest:
     def __init__(self, target: bytes) -> None:
         from urllib.parse import unquote
         path, _, query = target.partition(b"?")
-        self.parts = [unquote(part, errors="surrogateescape") for part in path.decode("latin-1").split("/", _MOST_PARTS)[1:]]
+        self.parts = [unquote(part, errors="surrogateescape") for part in path.decode("latin-1").split("/", _PATH_PARTS)[1:]]
         self.query = {}  # type: Dict[str, str]
         self.accept = b""
         if query:
