@@ -1,6 +1,9 @@
 """How a job goes from one state into another, with all that goes along with it."""
+import pytest
+
 from gearman_std.core.jobs import DELAYED, WAITING, FunctionPolicy, POSITIONS
-from gearman_std.wire.protocol import WORK_COMPLETE
+from gearman_std.core.ledger import UPDATE
+from gearman_std.wire.protocol import JOB_CREATED, NOOP, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, pack_response
 
 
 def test_when_the_places_between_two_numbers_are_used_up_the_number_goes_on(make_world, monkeypatch):
@@ -67,3 +70,44 @@ def test_a_restored_job_that_has_not_failed_waits_for_its_date(make_world):
     world = make_world(durable=True)
     due = world.wall + 5000
     assert world.restores(b"H:x:1", due=due).due == due and len(world.core.delayed) == 1 and not len(world.core.retries)
+
+
+@pytest.mark.parametrize("wakeup, woken", [(None, 3), (0, 3), (1, 1), (2, 2)])
+def test_a_submit_for_a_date_wakes_as_many_as_gearmand_would(make_world, wakeup, woken):
+    world = make_world(wakeup=wakeup)
+    workers = [world.worker(b"f", sleeps=True) for _ in range(3)]
+    client = world.connects()
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 60), b"").hears((JOB_CREATED, b"H:x:1"))
+    assert [worker.takes() for worker in workers] == [pack_response(NOOP)] * woken + [b""] * (3 - woken)
+
+
+def test_a_job_that_comes_back_to_its_queue_has_waited_since_then(world):
+    world.connects().submits_bg()
+    world.passes(30)
+    worker = world.worker(b"f")
+    worker.grabs()
+    world.passes(30)
+    worker.leaves()
+    world.passes(5)
+    assert world.core.functions[b"f"].oldest(world.now) == 5
+
+
+def test_without_a_store_nothing_is_recorded(make_world):
+    world = make_world(policy=FunctionPolicy(retries=2))
+    world.connects().submits_bg()
+    world.loses(2)
+    assert [job.position for job in world.core.aside.values()] == [0] and world.core.ledger.records == []
+
+
+def test_a_recurring_job_that_becomes_due_earlier_by_a_clock_set_back_is_recorded_so(make_world):
+    world = make_world(durable=True)
+    client = world.connects()
+    client.says(SUBMIT_JOB_SCHED, b"f", b"", b"*", b"*", b"*", b"*", b"*", b"w")
+    world.stores()
+    client.takes()
+    before = world.core.jobs[b"H:x:1"].due
+    world.core.ledger.records = []
+    world.sets_clock(-7200)
+    due = world.core.jobs[b"H:x:1"].due
+    assert due == before - 7200
+    assert [(record.kind, record.handle, record.due) for record in world.core.ledger.records] == [(UPDATE, b"H:x:1", due)]
