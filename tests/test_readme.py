@@ -173,9 +173,9 @@ def test_names_in_the_reference_exist(readme):
             assert known, "%s.%s" % (name, attribute)
 
 
-# Options of other programs: of Perl's gearmand, curl, docker, useradd, and of tools/single_file.py and tools/bench.py.
-OTHERS = {"--accept", "--daemonize", "--debug", "--pidfile", "--wakeup", "--wakeup-delay", "--data", "--init", "--home-dir",
-          "--shell", "--system", "--legacy", "--only"}
+# Options of other programs: of Perl's gearmand, curl, docker, useradd, and of programs in tools/.
+OTHERS = {"--accept", "--all", "--daemonize", "--debug", "--pidfile", "--wakeup", "--wakeup-delay", "--data", "--init",
+          "--home-dir", "--shell", "--system", "--legacy", "--only"}
 
 
 def test_options_that_it_names_exist(readme):
