@@ -34,6 +34,12 @@ class BoundedSelector(selectors.DefaultSelector):
         self._turn = first + MOST_READY
         return ready[first:self._turn]
 
+    def modify(self, fileobj: "Any", events: int, data: "Any" = None) -> SelectorKey:
+        """Like `modify` of every selector, and also for no events, of which select and kqueue know nothing."""
+        if fileobj in self.get_map():
+            self.unregister(fileobj)
+        return self.register(fileobj, events, data) if events else SelectorKey(fileobj, fileobj.fileno(), 0, data)
+
 
 if hasattr(select, "epoll"):
     _END_MASK = getattr(select, "EPOLLRDHUP", 0x2000)  # for which PyPy has no name

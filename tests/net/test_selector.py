@@ -1,6 +1,7 @@
 """The selector that tells of a bounded number of sockets at once whose other end is gone."""
 import os
 import select
+import selectors
 import socket
 from selectors import EVENT_READ, EVENT_WRITE
 
@@ -96,3 +97,23 @@ def test_it_leaves_no_descriptor_open(pairs):
     with PatientSelector() as selector:
         selector.register(pairs[0][0], EVENT_READ)
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("name", ["SelectSelector", "PollSelector", "EpollSelector", "DefaultSelector"])
+def test_a_socket_may_be_looked_at_for_nothing_for_a_while_whatever_the_system_has(name):
+    """As that of a peer whose packets wait and that is to get nothing at present: select would refuse that."""
+    bounded = type(name, (getattr(selectors, name),), {"modify": BoundedSelector.modify})
+    ours, theirs = socket.socketpair()
+    with bounded() as selector, ours, theirs:
+        selector.register(ours, EVENT_READ, "reads")
+        theirs.send(b"x")
+        for _ in range(2):
+            key = selector.modify(ours, 0, "nothing")
+            assert (key.fileobj, key.fd, key.events, key.data) == (ours, ours.fileno(), 0, "nothing")
+            assert selector.select(0) == []
+        selector.modify(ours, EVENT_WRITE, "writes")
+        selector.modify(ours, EVENT_READ, "reads")
+        (key, events), = selector.select(0)
+        assert (key.data, events) == ("reads", EVENT_READ)
+        selector.unregister(ours)
+        assert not selector.get_map()
