@@ -222,14 +222,14 @@ class Roster:
         return False
 
     def escalate(self, now: float) -> None:
-        """Where woken workers did not come in time for a job, wake twice as many as the last time."""
+        """Where woken workers did not come in time for a job, wake twice as many as the last time, MANY at most."""
         for _ in range(min(len(self.escalations), STEP)):
             if self.escalations[0][0] > now:
                 break
             function = self.escalations.popleft()[1]
             count, function.escalating = function.escalating, 0
             if any(function.waiting) and not function.paused and self.handing_out and self.rouse(function, count):
-                function.escalating = count * 2
+                function.escalating = min(count * 2, MANY)
                 self.escalations.append((now + ESCALATION_DELAY, function))
 
     def next_escalation(self) -> "Optional[float]":

@@ -5,6 +5,7 @@ The table in the module core names the functions that decide this.
 from .chain import untie
 from .jobs import HELD, POSITIONS, RUNNING, place_of
 from .tables import grown
+from .turns import STEP
 from .uniques import predecessor_of, unique_key
 from .watchers import tell_failure, unwatch
 
@@ -45,7 +46,8 @@ def place(core: "CoreState", job: "Job") -> None:
         retry_after(core, job, min(job.due - core.wall, job.function.policy.delay(job.attempts, 1.0)))
     elif job.due > core.wall:
         delay_until(core, job, job.due)
-        core.roster.rouse(job.function, core.roster.wakeup or 0)  # as gearmand does; the job itself will wake them again
+        # As gearmand does, though the job itself will wake them again; not thousands, which would keep the others waiting.
+        core.roster.rouse(job.function, STEP if core.roster.wakeup is None else core.roster.wakeup)
     else:
         enqueue(core, job)
 

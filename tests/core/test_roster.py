@@ -93,6 +93,17 @@ def test_one_worker_is_woken_for_a_job_and_more_while_it_still_waits(world):
     assert woken(workers) == workers[7:] and world.wait is None
 
 
+def test_not_very_many_are_woken_at_once(world, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.roster.MANY", 3)
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(10)]
+    client.submits()
+    counts = [len(woken(workers))]
+    while world.wait is not None:
+        world.passes(ESCALATION_DELAY)
+        counts.append(len(woken(workers)))
+    assert counts == [1, 2, 3, 3, 1]
+
+
 def test_more_are_woken_for_each_function_in_its_own_time(world):
     client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(3)]
     others = [world.worker(b"g", sleeps=True) for _ in range(3)]
@@ -231,6 +242,18 @@ def test_pre_sleep_with_only_a_job_not_yet_due_is_silent_and_the_job_wakes_in_ti
     worker.hears((NOOP,)).says(GRAB_JOB).hears((NO_JOB,)).says(PRE_SLEEP).hears()
     world.passes(5)
     worker.hears((NOOP,))
+
+
+@pytest.mark.parametrize("wakeup, count", ((None, STEP), (0, STEP + 2), (1, 1)))
+def test_a_job_for_later_wakes_not_very_many_unless_that_is_wanted(make_world, wakeup, count):
+    world = make_world(wakeup=wakeup)
+    client, workers = world.connects(), [world.worker(b"f", sleeps=True) for _ in range(STEP + 2)]
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (world.wall + 5), b"w").hears((JOB_CREATED, b"H:x:1"))
+    assert woken(workers) == workers[:count]
+    for worker in workers[:count]:
+        worker.says(PRE_SLEEP).hears()
+    world.passes(5)
+    assert len(woken(workers)) == (STEP + 2 if wakeup == 0 else 1)
 
 
 def test_a_paused_function_wakes_nobody_and_resuming_it_wakes_for_each_job(world):
