@@ -1,7 +1,7 @@
 """What must hold of a Core after every step."""
 from collections import Counter
 
-from .jobs import COUNTERS, DELAYED, GONE, HELD, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
+from .jobs import COUNTERS, DELAYED, GONE, HELD, NO_URGENCY, PRIORITY_CLASSES, RUNNING, SET_ASIDE, STORING, WAITING
 from .peers import ASLEEP
 from .uniques import predecessor_of, unique_key
 
@@ -46,7 +46,10 @@ def check_core(core: "CoreState") -> None:
     for ability_set, members in ability_sets.items():
         assert ability_set.members == members, ability_set
         assert all(peer.sleep == ASLEEP and peer in core.peers for peer in ability_set.sleepers), ability_set
-        assert all(ability_set in function.ability_sets for function in ability_set.functions), ability_set
+        assert all((ability_set in function.ability_sets) != (function.crowd in ability_set.crowds)
+                   for function in ability_set.functions), ability_set
+        assert all(crowd.function in ability_set.functions and crowd is crowd.function.crowd
+                   and (ability_set in crowd.asleep or not ability_set.sleepers) for crowd in ability_set.crowds), ability_set
         assert ability_set.key is None or core.roster.ability_sets[ability_set.key] is ability_set, ability_set
     assert all(ability_set in ability_sets for ability_set in core.roster.ability_sets.values())
     for peer in core.peers:
@@ -99,6 +102,10 @@ def _check_function(core: "CoreState", function: "Function") -> "List[Job]":
         for ability_set in function.ability_sets:
             assert (function in ability_set.ready[priority]) == bool(
                 function.waiting[priority] and not function.paused), (function, ability_set)
+    crowd = function.crowd
+    if crowd is not None:
+        assert crowd.urgency == (NO_URGENCY if function.paused else function.urgency()), crowd
+        assert all(crowd in ability_set.crowds for ability_set in crowd.asleep), crowd
     mine = [job for job in core.jobs.values() if job.function is function]
     aside = [job for job in core.aside.values() if job.function is function]
     counted = Counter((COUNTERS[job.state], job.priority) for job in mine + aside)

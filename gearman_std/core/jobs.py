@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     # A Peer is Any here, because the module peers imports this one.
 
 PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW = PRIORITY_CLASSES = (0, 1, 2)
+NO_URGENCY = 3  # less urgent than any priority
 
 HANDLE_BLOCK = 1 << 17  # handle numbers that are taken at once, more than a server gives out in a second
 
@@ -70,6 +71,11 @@ def place_of(number: int) -> int:
 
 # What a submit does when there is a job with the same function and unique.
 JOIN, RERUN, REPLACE, REJECT = COALESCING = ("join", "rerun", "replace", "reject")
+
+# A function tells so many of the ability sets that share it what waits; those that come later ask, each about so many functions
+# at most.  Either takes some 20 microseconds.
+MOST_TOLD = 64
+MOST_ASKED = 512
 
 # A waiting foreground job without a watcher is not kept, so most jobs share this one.
 NO_WATCHERS = ()  # type: Tuple[Any, ...]
@@ -215,7 +221,7 @@ class Function:
     """
 
     __slots__ = ("name", "policy", "queues", "waiting", "running", "delayed", "aside", "size", "workers",
-                 "ability_sets", "uniques", "max_queue", "paused", "escalating", "kept", "totals", "noted",
+                 "ability_sets", "crowd", "uniques", "max_queue", "paused", "escalating", "kept", "totals", "noted",
                  "statistics", "note_success")
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
@@ -228,7 +234,8 @@ class Function:
         self.aside = 0            # how many of its jobs are set aside
         self.size = 0             # bytes of the workloads of all its jobs
         self.workers = 0          # registrations, also repeated ones
-        self.ability_sets = {}    # type: Dict[AbilitySet, None]
+        self.ability_sets = {}    # type: Dict[AbilitySet, None] # those that are told of its jobs, see AbilitySet
+        self.crowd = None         # type: Optional[Crowd] # what the others look at, if there ever were any
         self.uniques = {}         # type: MutableMapping[bytes, Job]
         self.max_queue = None     # type: Optional[Tuple[int, int, int]] # by priority, 0: no limit
         self.paused = False
@@ -442,13 +449,62 @@ class Function:
         since = [end.behind.since for end in self.queues if end.behind is not end]
         return max(0.0, now - min(since)) if since else None
 
+    def sets_asleep(self) -> "Iterator[AbilitySet]":
+        """Its ability sets with sleepers; whoever asks for the next one has woken all sleepers of the one before."""
+        for ability_set in self.ability_sets:
+            if ability_set.sleepers:
+                yield ability_set
+        if self.crowd is not None:
+            asleep = self.crowd.asleep
+            while asleep:
+                ability_set = next(iter(asleep))
+                if ability_set.sleepers:
+                    yield ability_set
+                else:
+                    del asleep[ability_set]
+
     def _ready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             ability_set.ready[priority][self] = None
+        crowd = self.crowd
+        if crowd is not None and priority < crowd.urgency:
+            crowd.urgency = priority
 
     def _unready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             del ability_set.ready[priority][self]
+        crowd = self.crowd
+        if crowd is not None and priority == crowd.urgency:
+            crowd.urgency = self.urgency(priority + 1)
+
+    def urgency(self, above: int = PRIORITY_HIGH) -> int:
+        """The highest priority, from `above` on, of which a job waits, or NO_URGENCY; whether it is paused is not asked."""
+        for priority in PRIORITY_CLASSES[above:]:
+            if self.waiting[priority]:
+                return priority
+        return NO_URGENCY
+
+
+class Crowd:
+    """A function as those of its ability sets see it that are not told of its jobs, because there are so many of them.
+
+    Owner: the Function.
+    """
+
+    __slots__ = ("function", "urgency", "asleep")
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.urgency = NO_URGENCY if function.paused else function.urgency()  # the priority of the job that it would give out
+        # Those of these sets that have sleepers, and some that had, which `sets_asleep` sweeps out, each once for each time
+        # that it fell asleep: so a wake-up need not tell all functions of a set.
+        self.asleep = OrderedDict()  # type: OrderedDict[AbilitySet, None]
+
+    def __repr__(self) -> str:
+        return "<Crowd of %s: urgency %d>" % (self.function.name.decode("latin-1"), self.urgency)
+
+
+_urgency_of = attrgetter("urgency")
 
 
 class AbilitySet:
@@ -458,17 +514,24 @@ class AbilitySet:
     wake-up looks only at what it takes.  A set of many functions with a single member changes with that member's abilities;
     from then on it has no key, so that no other peer can join it.
 
+    Many different sets may share a function, if each worker has a function of its own besides.  The first MOST_TOLD of them
+    are told when its first job of a priority comes and when the last one goes; each later one asks, at a grab, what waits for
+    this function (its Crowd), and tells it when it gets its first sleeper.  So nothing costs more the more sets there are,
+    unless thousands of sets share more than MOST_ASKED functions each: all are told of those beyond.
+
     Owner: the Roster.
     """
 
-    __slots__ = ("key", "functions", "members", "ready", "sleepers")
+    __slots__ = ("key", "functions", "members", "ready", "crowds", "asked_last", "sleepers")
 
     def __init__(self, key: "Optional[FrozenSet[bytes]]", functions: "Iterable[Function]") -> None:
         self.key = key
         self.functions = {}   # type: Dict[Function, None]
         self.members = 0
-        # For each priority, the functions with waiting jobs, in the order of their turns.
+        # For each priority, the functions with waiting jobs of which it is told, in the order of their turns.
         self.ready = (OrderedDict(), OrderedDict(), OrderedDict())  # type: Tuple[OrderedDict[Function, None], ...]
+        self.crowds = OrderedDict()  # type: OrderedDict[Crowd, None] # those that it asks, in the order of their turns
+        self.asked_last = False      # its last job was of one of those
         self.sleepers = OrderedDict()  # type: OrderedDict[Any, None] # peers not yet woken, the longest asleep first
         for function in functions:
             self.add(function, first=False)
@@ -479,6 +542,16 @@ class AbilitySet:
     def add(self, function: "Function", first: bool = True) -> None:
         """Add a function, of a new set or of one with a single member; its turn comes `first`, or last."""
         self.functions[function] = None
+        if len(function.ability_sets) >= MOST_TOLD and len(self.crowds) < MOST_ASKED:
+            crowd = function.crowd
+            if crowd is None:
+                crowd = function.crowd = Crowd(function)
+            self.crowds[crowd] = None
+            if first:
+                self.crowds.move_to_end(crowd, last=False)
+            if self.sleepers:
+                crowd.asleep[self] = None
+            return
         function.ability_sets[self] = None
         if not function.paused:
             for priority in PRIORITY_CLASSES:
@@ -490,17 +563,42 @@ class AbilitySet:
     def remove(self, function: "Function") -> None:
         """Remove a function, of a set with a single member or with none."""
         del self.functions[function]
+        crowd = function.crowd
+        if crowd is not None and crowd in self.crowds:
+            del self.crowds[crowd]
+            crowd.asleep.pop(self, None)
+            return
         del function.ability_sets[self]
         for ready in self.ready:
             ready.pop(function, None)
 
+    def add_sleeper(self, peer: "Any") -> None:
+        """A member sleeps; it wakes by being removed from the `sleepers`."""
+        if self.crowds and not self.sleepers:
+            for crowd in self.crowds:
+                crowd.asleep[self] = None
+        self.sleepers[peer] = None
+
     def has_work(self) -> bool:
         """Whether a job waits for its members."""
         ready = self.ready
-        return bool(ready[0] or ready[1] or ready[2])
+        if ready[0] or ready[1] or ready[2]:
+            return True
+        return bool(self.crowds) and min(map(_urgency_of, self.crowds)) < NO_URGENCY
 
     def take(self, peer: "Any") -> "Optional[Job]":
-        """Start the next job for a member: highest priority first, within it one function after the other."""
+        """Start the next job for a member: highest priority first, within it one function after the other.
+
+        The functions of which it is told and those about which it asks take turns, one job of each kind.
+        """
+        if self.crowds:
+            crowd = min(self.crowds, key=_urgency_of)  # the first one of those that are as urgent
+            priority = crowd.urgency
+            if priority < NO_URGENCY and not any(self.ready[:priority]) and not (self.asked_last and self.ready[priority]):
+                self.asked_last = True
+                self.crowds.move_to_end(crowd)
+                return crowd.function.start(priority, peer)
+            self.asked_last = False
         priority = PRIORITY_HIGH
         for ready in self.ready:
             if ready:

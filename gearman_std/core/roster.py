@@ -177,7 +177,7 @@ class Roster:
             self._wake_peer(peer)
         else:
             peer.sleep = ASLEEP
-            ability_set.sleepers[peer] = None
+            ability_set.add_sleeper(peer)
 
     def settle(self) -> None:
         """All packets of this round are read: sleepers whose abilities changed find their new sets."""
@@ -188,36 +188,40 @@ class Roster:
 
     # ------------------------------------------------------------------------------------------------------------- wake-up
 
-    def wake(self, function: "Function", now: float) -> None:
-        """One more job of a function waits: make sure that a sleeper comes for it."""
-        for ability_set in function.ability_sets:
-            if ability_set.sleepers and not function.paused and self.handing_out:
+    def wake(self, function: "Function", now: float) -> bool:
+        """One more job of a function waits: make sure that a sleeper comes for it; return False if none can be woken."""
+        for ability_set in function.ability_sets:  # what `sets_asleep` does (benchmark: every job)
+            if ability_set.sleepers:
                 break
         else:
-            return
+            if function.crowd is None or not function.crowd.asleep:
+                return False
+        if function.paused or not self.handing_out:
+            return False
         if self.wakeup is not None:
             self.rouse(function, self.wakeup)
         elif self.rouse(function, 1) and not function.escalating:
             function.escalating = 2
             self.escalations.append((now + ESCALATION_DELAY, function))
+        return True
 
     def wake_for_all(self, function: "Function", now: float) -> "Iterator[bytes]":
         """The waiting jobs of a function may be given out again: make sure that sleepers come for them."""
-        asleep = sum(len(ability_set.sleepers) for ability_set in function.ability_sets)
-        for count in range(1, min(sum(function.waiting), asleep) + 1):
-            self.wake(function, now)
+        for count in range(1, sum(function.waiting) + 1):
+            if not self.wake(function, now):
+                return
             if not count % STEP:
                 yield b""
 
     def rouse(self, function: "Function", count: int) -> bool:
         """Wake `count` more sleepers of a function, 0 for all; return whether some still sleep."""
-        for ability_set in list(function.ability_sets):
+        for ability_set in function.sets_asleep():
             sleepers = ability_set.sleepers
             while sleepers:
                 peer, _ = sleepers.popitem(last=False)
                 self._wake_peer(peer)
                 if count == 1:
-                    return any(others.sleepers for others in function.ability_sets)
+                    return next(function.sets_asleep(), None) is not None
                 count -= 1
         return False
 

@@ -45,7 +45,7 @@ def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
         function.push_restored(job)
         if unique:
             uniques.add(job)
-        if function.ability_sets:
+        if function.workers:
             core.roster.wake(function, now)
     _list_usual(core, usual)
 
@@ -67,9 +67,9 @@ def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
         for job in jobs:
             if job.unique:
                 core.uniques.add(job)
-    if any([function.ability_sets for function, _ in named.values()]):
+    if any([function.workers for function, _ in named.values()]):
         for job in jobs:
-            if job.function.ability_sets:
+            if job.function.workers:
                 core.roster.wake(job.function, now)
     _list_usual(core, jobs)
 
@@ -98,7 +98,7 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
         core.uniques.add(job)
     if record.state == WAITING:
         job.function.push(job)
-        if job.function.ability_sets:
+        if job.function.workers:
             core.roster.wake(job.function, core.now)
         return job
     _correct_due(core, job)
@@ -189,7 +189,7 @@ def _place_stored(core: "CoreState", jobs: "List[Job]", late: bool) -> None:
                 # What the rest does with a usual job (benchmark: durable background submit).
                 function.push_stored(job)
                 job.since = now
-                if function.ability_sets:
+                if function.workers:
                     wake(function, now)
                 continue
             function.release(job)

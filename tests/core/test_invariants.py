@@ -1,4 +1,6 @@
 """The invariants notice what is wrong; a check that cannot fail would prove nothing."""
+from unittest import mock
+
 import pytest
 
 from gearman_std.core.invariants import check_core
@@ -22,6 +24,9 @@ def full(make_world):
     world.sleepers = [world.worker(b"g", sleeps=True) for _ in range(2)]
     world.client.submits_bg(b"g")
     world.sleepers[0].hears((NOOP,))
+    with mock.patch("gearman_std.core.jobs.MOST_TOLD", 0):
+        world.asking = world.worker(b"h", sleeps=True)
+    world.crowd = world.core.functions[b"h"].crowd
     check_core(world.core)
     return world
 
@@ -60,6 +65,10 @@ BREAKAGES = {
     "a sleeper in no list": lambda world: world.sleepers[1].peer.ability_set.sleepers.clear(),
     "a count of members": lambda world: setattr(world.runner.peer.ability_set, "members", 9),
     "a ready function that is not listed": lambda world: world.runner.peer.ability_set.ready[1].clear(),
+    "a function about which nobody asks": lambda world: world.asking.peer.ability_set.crowds.clear(),
+    "an urgency that is none": lambda world: setattr(world.crowd, "urgency", 0),
+    "a sleeper that nobody would find": lambda world: world.crowd.asleep.clear(),
+    "a set that does not ask": lambda world: world.crowd.asleep.update({world.runner.peer.ability_set: None}),
     "a lost wake-up": lose_escalation,
     "an escalation that never comes": lambda world: world.core.roster.escalations.clear(),
     "a job that is not in the chain": lambda world: untie(world.waiting) or world.core.aside_chain.add(world.waiting),

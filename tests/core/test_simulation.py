@@ -121,6 +121,7 @@ class Simulation:
         self.acknowledged = {}  # handle of a background job: function, unique
         self.excused = []       # since nothing took long: (what, value) of each order or result that may end a background job
         self.step_size = chance.choice((1, 2, 3, 64))  # that of what takes long
+        self.most_asked = chance.choice((0, 1, 2, 512))
         self.digest = hashlib.sha256()
         self.log = []
 
@@ -138,7 +139,8 @@ class Simulation:
         sizes = [(module + ".STEP", self.step_size) for module in ("abilities", "clock", "core", "functions", "roster", "text")]
         sizes += [("chain.CHAIN_STEP", self.step_size), ("watchers.MANY_JOINS", self.step_size),
                   ("roster.FEW_ABILITIES", self.step_size - 1), ("storing.STORED_STEP", self.step_size),
-                  ("storing.REFUSED_STEP", self.step_size)]
+                  ("storing.REFUSED_STEP", self.step_size), ("jobs.MOST_TOLD", self.step_size - 1),
+                  ("jobs.MOST_ASKED", self.most_asked)]
         with ExitStack() as stack:
             for name, size in sizes:
                 stack.enter_context(mock.patch("gearman_std.core." + name, size))

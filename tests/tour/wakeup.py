@@ -26,7 +26,7 @@ class SleepsAtOnce(Roster):
     def fall_asleep(self, peer):
         ability_set = peer.ability_set or self.join(peer)
         peer.sleep = ASLEEP
-        ability_set.sleepers[peer] = None
+        ability_set.add_sleeper(peer)
 
 
 class Play:
