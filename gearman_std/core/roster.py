@@ -215,13 +215,14 @@ class Roster:
 
     def rouse(self, function: "Function", count: int) -> bool:
         """Wake `count` more sleepers of a function, 0 for all; return whether some still sleep."""
-        for ability_set in function.sets_asleep():
+        sets = function.sets_asleep()
+        for ability_set in sets:
             sleepers = ability_set.sleepers
             while sleepers:
                 peer, _ = sleepers.popitem(last=False)
                 self._wake_peer(peer)
                 if count == 1:
-                    return next(function.sets_asleep(), None) is not None
+                    return bool(sleepers) or next(sets, None) is not None
                 count -= 1
         return False
 
