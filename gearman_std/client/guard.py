@@ -4,6 +4,7 @@ Python can raise anywhere: a signal's handler between any two instructions, Recu
 allocation.  A lock that is taken by one instruction and released by another may then stay locked for ever.  So there is no lock
 here: the thread whose turn it is is written down, and that counts only while the call goes on that wrote it.
 """
+import gc
 import os
 import sys
 import threading
@@ -19,18 +20,28 @@ if TYPE_CHECKING:
 
 _TURN_PATIENCE = 1.0  # seconds for which a thread waits for its turn, as whoever has it may be within a signal's handler
 _TURN_LOOK = 0.05     # seconds after which a thread that waits for its turn looks itself, lest nobody has woken it
+# CPython 3.11 may collect garbage while it makes the dict of a frame's variables.  If a finalizer then lets the frame's thread
+# go on, the frame can be gone, and the process crashes.
+_COLLECTS_MEANWHILE = sys.version_info[:2] == (3, 11)
 
 
 def goes_on(thread: int, code: "CodeType", name: str, value: "Any", times: int = 1) -> bool:
     """Whether a thread is inside so many calls of a function in which the local variable of that name is that value."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None:
-        if frame.f_code is code and frame.f_locals.get(name) is value:
-            times -= 1
-            if not times:
-                return True
-        frame = frame.f_back
-    return False
+    collects = _COLLECTS_MEANWHILE and thread != threading.get_ident() and gc.isenabled()
+    try:
+        if collects:
+            gc.disable()
+        frame = sys._current_frames().get(thread)
+        while frame is not None:
+            if frame.f_code is code and frame.f_locals.get(name) is value:
+                times -= 1
+                if not times:
+                    return True
+            frame = frame.f_back
+        return False
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Guarded:

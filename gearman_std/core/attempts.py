@@ -69,7 +69,7 @@ def finish(core: "CoreState", worker: "Peer", job: "Job") -> None:
     # What `note_end` and `take_out` do (benchmark: every job).
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    note_success = function.note_success  # first, since CPython 3.11 is slow to call what it takes for a method
+    note_success = function.note_success  # an attribute, which CPython 3.11 is slow to call as a method
     note_success((
         job.handle, job.unique, END_COMPLETED, core.wall, job.waited, core.now - job.since, worker.identity, b""))
     worker.completed += 1

@@ -336,7 +336,7 @@ class Channels:
                     continue
                 outgoing.clear()
                 try:
-                    send = channel.send
+                    send = channel.send  # an attribute, which CPython 3.11 is slow to call as a method
                     sent = send(data)
                 except (BlockingIOError, InterruptedError):
                     sent = 0

@@ -232,12 +232,11 @@ class Server:
         begun = threading.Event()
         try:
             self._thread = start_thread(self._serve_in_thread, "gearman_std-server", begun)
+            begun.wait()
         except OSError:
             self.close()
             raise
-        try:
-            begun.wait()
-        except BaseException:  # such as Ctrl-C
+        except BaseException:  # such as Ctrl-C, also when the thread has just begun
             self.stop()
             raise
         if self._failure is not None:

@@ -241,17 +241,19 @@ def test_a_signal_that_comes_while_the_store_is_read(monkeypatch, tmp_path, numb
         for _ in range(3):
             client.submit("f", background=True)
     seen = []
-    restore_all = Core.restore_all
 
-    def slow_restore_all(core, jobs):
-        seen.extend(jobs)
-        if len(seen) == 1:
-            os.kill(os.getpid(), number)
-        restore_all(core, jobs)
-        if len(seen) == 3:
-            os.kill(os.getpid(), signal.SIGUSR1)  # the last of them, so that it ends
-            os.kill(os.getpid(), signal.SIGUSR1)
-    monkeypatch.setattr(Core, "restore_all", slow_restore_all)
+    def signalling(restore):
+        def slow_restore(core, jobs):
+            seen.append(jobs)
+            if len(seen) == 1:
+                os.kill(os.getpid(), number)
+            restore(core, jobs)
+            if len(seen) == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)  # the last of them, so that it ends
+                os.kill(os.getpid(), signal.SIGUSR1)
+        return slow_restore
+    for name in ("restore_all", "restore_usual"):
+        monkeypatch.setattr(Core, name, signalling(getattr(Core, name)))
     monkeypatch.setattr("gearman_std.store.sqlite.LOAD_STEP", 1)
     monkeypatch.setattr("gearman_std.server.server.READ_TIME", 0.0)
     stream = io.TextIOWrapper(io.BytesIO())

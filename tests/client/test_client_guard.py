@@ -366,3 +366,41 @@ def test_turns_come_one_after_the_other():
 
     in_threads(8, lambda number: [guarded.exclusively(add) for _ in range(300)])
     assert count == [2400] and not guarded._queue
+
+
+class FrameThatLooks:
+    """Of another thread; notes whether garbage may be collected while its variables are looked at."""
+
+    f_code = f_back = None
+
+    def __init__(self, seen, error=None):
+        self.seen = seen
+        self.error = error
+
+    @property
+    def f_locals(self):
+        self.seen.append(gc.isenabled())
+        if self.error is not None:
+            raise self.error
+        return {}
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_while_the_variables_of_another_thread_are_looked_at(monkeypatch, enabled, error):
+    """As CPython 3.11 crashes when the thread goes on meanwhile, because a finalizer lets it."""
+    seen, was_enabled = [], gc.isenabled()
+    monkeypatch.setattr(client_guard, "_COLLECTS_MEANWHILE", True)
+    me = threading.get_ident()
+    frames = {0: FrameThatLooks(seen, error), me: FrameThatLooks(seen, error)}
+    monkeypatch.setattr(client_guard.sys, "_current_frames", lambda: frames)
+    try:
+        (gc.enable if enabled else gc.disable)()
+        for thread, collects in ((0, False), (me, enabled)):
+            try:
+                assert not client_guard.goes_on(thread, None, "name", 1)
+            except KeyboardInterrupt:
+                assert error is not None
+            assert seen.pop() == collects and gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()

@@ -7,7 +7,7 @@ import pytest
 from gearman_std.core.facts import (function_facts, function_story, job_facts, neighbour_facts, peer_facts, server_facts,
                                     text_of)
 from gearman_std.store.store import Neighbour
-from gearman_std.wire.protocol import PRE_SLEEP, SET_CLIENT_ID, WORK_FAIL
+from gearman_std.wire.protocol import GRAB_JOB, PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, WORK_FAIL
 
 
 def test_all_facts_can_be_told_as_json(world):
@@ -100,3 +100,16 @@ def test_no_server_has_been_silent_for_less_than_no_time(world):
     """The clock of a database may be set back."""
     world.core.servers = [Neighbour("a", 3, -2.0, 5.0, False, "", 0.0)]
     assert [(facts["state"], facts["silent"]) for facts in neighbour_facts(world.core)] == [("lives", 0.0)]
+
+
+def test_long_names_are_named_only_as_far_as_there_is_room(world):
+    names = [b"%02d" % number + 498 * b"x" for number in range(12)]
+    worker, client = world.worker(*names), world.connects()
+    for name in names:
+        client.says(SUBMIT_JOB, name, b"", b"")
+        worker.says(GRAB_JOB)
+    facts = peer_facts(world.core, worker.peer)
+    assert len(facts["some_functions"]) == len(facts["jobs"]) == 9, "4096 bytes and a part"
+    assert facts["functions"] == facts["running"] == 12
+    worker.takes()
+    client.takes()

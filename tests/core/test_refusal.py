@@ -163,6 +163,21 @@ def test_a_submit_joins_what_is_refused_only_in_the_foreground(writing, monkeypa
     assert all(record.kind == REMOVE for record in core.ledger.records)
 
 
+def test_jobs_that_are_requeued_while_they_are_refused_end_like_the_others(writing, monkeypatch):
+    monkeypatch.setattr(storing, "REFUSED_STEP", 2)
+    client, admin, core = writing.connects(), writing.connects(), writing.core
+    for number in range(6):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"")
+    core.ledger.hand_over()
+    for number in refuse(writing):
+        if number == 0:
+            says(admin, TEXT_LINE, b"drop function f force")
+            says(admin, TEXT_LINE, b"requeue all")
+            assert len(core.jobs) == 6 and repr(core.ledger.refusal) == "<Refusal: 4 promises, 6 new jobs>"
+    assert number > 2 and not core.jobs and not core.aside and ready(client) == 6 * [REFUSED]
+    admin.takes()
+
+
 # --- Anything else, before any step.
 
 def submits_again(world, client, worker, admin, old):

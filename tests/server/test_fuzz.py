@@ -226,7 +226,7 @@ def test_whatever_is_sent_the_server_neither_breaks_nor_leaks_and_others_are_ser
     assert not in_dispatcher(server, lambda: [job for job in core.jobs.values()
                                               if not job.background or job.worker is not None or job.watchers])
     assert open_files() == files
-    assert sum(obeyed) > sent // 2, "most of it was understood"
+    assert sum(obeyed) > sent // 4, "much of it was understood"
     totals = client.totals()
     assert totals["connections_accepted"] == number + 2
     assert totals["faults"] == 0

@@ -14,6 +14,7 @@ from gearman_std.store.sqlite import JobStore
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GET_STATUS, GRAB_JOB, JOB_ASSIGN, JOB_CREATED, OPTION_REQ,
                                        OPTION_RES, STATUS_RES, SUBMIT_JOB, SUBMIT_JOB_BG, pack_request)
 
+from patience import until
 from server_tools import TIMEOUT, VERSION_LINE, Clock, in_dispatcher, let_pass, server_of
 from test_tls_choke import CERTIFICATE
 
@@ -242,13 +243,18 @@ def test_what_is_to_be_done_when_it_is_ready_ends_it_if_it_fails(tmp_path):
     assert seen == [""] and not server.running
 
 
-def test_an_interrupted_start_stops_the_server(starts, monkeypatch):
+@pytest.mark.parametrize("place", [1, 2])
+def test_an_interrupted_start_stops_the_server(starts, monkeypatch, place):
+    """Interrupted while it waits for the thread to begin, or for the store to be read."""
     start = starts()
+    waits = []
 
     class Interrupted(threading.Event().__class__):
         def wait(self, timeout=None):
             if threading.current_thread() is threading.main_thread():
-                raise KeyboardInterrupt
+                waits.append(timeout)
+                if len(waits) == place:
+                    raise KeyboardInterrupt
             return super().wait(timeout)
     server = server_of(store=JobStore(start.server._keeper._store.path, _connect=start._connect))
     monkeypatch.setattr("gearman_std.server.server.threading.Event", Interrupted)
@@ -256,5 +262,5 @@ def test_an_interrupted_start_stops_the_server(starts, monkeypatch):
         server.start()
     monkeypatch.undo()
     start.go_on.set()
-    server.join(TIMEOUT)
-    assert not server.running
+    until(lambda: server._selector is None)
+    assert len(waits) == place
