@@ -1,11 +1,17 @@
 """A store in a real database: what it keeps, whose it is, what it does when the connection breaks, and starts in vain."""
 import itertools
+import select
 import socket
+import socketserver
+import threading
+import time
 from importlib import import_module
 
 import pytest
 
 from databases import INSTALLED, Breaking
+from gearman_std import HIGH
+from gearman_std.client.client import Client
 from gearman_std.core.jobs import DELAYED, HANDLE_BLOCK, HELD, SET_ASIDE, WAITING
 from gearman_std.core.ledger import (ADD, CHANGE, FORGET, KEEP, ORDER, REMOVE, UPDATE, AddRecord, ChangeRecord, ForgetRecord,
                                      KeepRecord, OrderRecord, RemoveRecord, UpdateRecord)
@@ -14,6 +20,7 @@ from gearman_std.errors import Deposed, StoreError, StoreInUse
 from gearman_std.store.contract import StoreContract
 from gearman_std.store.database import LARGEST_PROOF, RECONNECT_TIME, DatabaseStore
 from patience import until
+from programs import free_port
 
 pytestmark = pytest.mark.long
 
@@ -674,6 +681,51 @@ def test_the_jobs_of_a_gearmand_are_taken_over_once(home):
     gearmands_table(home, "queue", when=False)
     store = home.opened(gearmand_table="queue")
     assert len(loaded(store)) == 2 and home.rows("SELECT priority FROM queue_imported_too") == []
+
+
+class Relay(socketserver.BaseRequestHandler):
+    """From a port to the Unix socket of its `path`, for a program that knows no other way to a database than a port."""
+
+    path = ""
+
+    def handle(self):
+        with socket.socket(socket.AF_UNIX) as there:
+            there.connect(self.path)
+            ways = {self.request: there, there: self.request}
+            while True:
+                for source in select.select(list(ways), [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    ways[source].sendall(data)
+
+
+@pytest.mark.interop
+def test_the_jobs_that_a_gearmand_has_stored_are_taken_over(home, require, module_processes, tmp_path):
+    """By its own queue in the same database."""
+    place, port = home.place, free_port()
+    relay = socketserver.ThreadingTCPServer(("127.0.0.1", 0), type("_", (Relay,), {"path": place.server.socket}))
+    relay.daemon_threads = True
+    threading.Thread(target=relay.serve_forever, daemon=True).start()
+    if place.kind == "postgres":
+        words = ["-q", "Postgres"] + place.options()[2:] + ["--libpq-table", "old"]
+    else:
+        words = ["-q", "MySQL", "--mysql-host", "127.0.0.1", "--mysql-port", str(relay.server_address[1]), "--mysql-user",
+                 "root", "--mysql-db", place.name, "--mysql-table", "old"]
+    gearmand = module_processes.start_server([require("gearmand"), "-p", str(port), "-L", "127.0.0.1", "-l", "none",
+                                              "-P", str(tmp_path / "pid")] + words, port)
+    with Client("127.0.0.1:%d" % port) as client:
+        client.submit("resize", BYTES, unique="ü", background=True, priority=HIGH)
+        client.submit("later", b"", unique="b", background=True, delay=3600)
+    gearmand.kill()
+    gearmand.wait()
+    relay.shutdown()
+    relay.server_close()
+    store = home.opened(gearmand_table="old")
+    one, two = sorted(loaded(store), key=lambda job: job.due)
+    assert one[1:9] == (b"H:x:1", b"resize", "ü".encode(), BYTES, None, 0, 0.0, 0) and one.state == WAITING
+    assert two[1:7] == (b"H:x:2", b"later", b"b", b"", None, 1) and two.state == DELAYED
+    assert abs(two.due - time.time() - 3600) < 300
 
 
 def test_what_is_no_table_of_a_gearmand(home):
