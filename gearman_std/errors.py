@@ -5,11 +5,11 @@ ValueError and TypeError are raised before anything is sent.
     GearmanError
     ├── ProtocolError        the other side sent bytes that make no sense
     ├── NoServer             no job server could be reached
-    │   └── ConnectTimeout   … within the connect time-out
+    │   └── ConnectTimeout   none accepted the connection within the connect time-out
     ├── ServerLost           a connection broke after it was made
     │   └── CommandTimeout   the server did not answer a command in time
     ├── ServerError          the server answered with an ERROR packet or an ERR line
-    │   └── QueueFull        … because its queue is full
+    │   └── QueueFull        the queue of the job's function is full
     ├── JobError             something about one job
     │   ├── JobFailed        it failed
     │   ├── JobTimeout       it did not finish in time
@@ -17,8 +17,8 @@ ValueError and TypeError are raised before anything is sent.
     │   └── NoWorker         no worker can run its function
     ├── ClientBusy           the client cannot be used here and now
     └── StoreError           the store of background jobs cannot be read or written
-        ├── StoreInUse       … because another server has it
-        └── Deposed          … by this server any more, as another one has taken its jobs
+        ├── StoreInUse       another server has it
+        └── Deposed          another server has taken over this server's jobs
 """
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,15 +30,15 @@ _OFFERED = {
     "worker.worker": "Worker",
 }
 HOMES = {name: home for home, names in _OFFERED.items() for name in names.split()}  # type: Dict[str, str]
-# Its modules and folders that are there for who has imported nothing but the package, as in release 1.0.0.
+# Modules and folders of the package that can be used after `import gearman_std` alone, as in release 1.0.0.
 PARTS = frozenset(MOVED).union(["client", "core", "errors", "schedule", "server", "store", "timers", "worker"])
 
 
 class LatePackage(ModuleType):
-    """The package, once the names that it does not have yet are looked for when they are used."""
+    """The package: a name that it does not have yet is loaded when it is used."""
 
     def __getattr__(self, name: str) -> "Any":
-        """Called for a name that is not there yet; from then on it is."""
+        """Load a name that is not there yet; from then on the package has it."""
         if name in HOMES:
             value = getattr(import_module("%s.%s" % (self.__name__, HOMES[name])), name)
         elif name in PARTS:

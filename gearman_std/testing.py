@@ -7,7 +7,7 @@
         with server.client() as client:
             assert client.run("reverse", "hello") == b"olleh"
 
-    client = ImmediateClient(mymodule.worker)                  # neither: everything happens within the call
+    client = ImmediateClient(mymodule.worker)                  # no sockets, no threads
     client.submit("resize", photo, background=True)            # it has run when this returns
 
 Nothing here needs a test framework.
@@ -146,7 +146,7 @@ class ImmediateClient(Client):
             clock=stage.clock, wall_clock=stage.wall_clock, sleep=self.advance, connect=stage.connect))
 
     def close(self) -> None:
-        """As Client's; tells, as a worker at its end, of failures that nobody was told of."""
+        """As Client's; also logs the failures that were only counted so far, as a worker does at its end."""
         super().close()
         tell_repeats(self.worker.repeats)
 
@@ -219,7 +219,7 @@ class _ImmediateNetwork(Network):
         return "<Immediate%s" % super().__repr__()[1:]
 
     def _start_reading(self, me: int) -> "Reading":
-        """Each thread reads for itself, as one that runs a job meanwhile may be at that for long."""
+        """Let each thread read for itself, because another one may be busy with a job for long."""
         try:
             reading = self._idle.pop()
         except IndexError:
@@ -243,7 +243,7 @@ class _ImmediateNetwork(Network):
             if reading.version != self._version:
                 self.exclusively(self._watch, reading)
             ready = stage.ready
-            if ready or self.exclusively(done):  # which another thread may be about to take in, or has
+            if ready or self.exclusively(done):  # another thread may be about to take it in, or may have done so
                 stage.look_again()
                 return ready
             if stage.work(stage.clock()):
@@ -426,7 +426,7 @@ class _Stage:
             return _StageConnection(address, wire)
 
     def explain_stop(self) -> "Union[NoWorker, JobTimeout]":
-        """Why nothing goes on, however long one waits."""
+        """The error that says why nothing goes on, however long one waits."""
         with self.lock:
             names = [name for name, function in self.core.functions.items() if any(function.waiting)]
             others = set(self._running.values()) - {threading.get_ident()}
@@ -444,10 +444,10 @@ class _Stage:
 
     def rest(self, end: "Optional[float]", busy: "Iterable[int]" = (), news: "Optional[int]" = None,
              handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
-        """This thread has nothing to do before the time `end`: if others may have, wait a moment; return whether it did.
+        """Wait a moment if other threads may have something to do; return whether it did.  This one has nothing before `end`.
 
-        Others are those that run jobs, or call callbacks, and these `busy` ones; with `handles`, those that run these jobs.
-        One that rests, too, has nothing to do either; but if its end is before this one's, time passes for that one first.
+        The other threads are those that run jobs or call callbacks, and the `busy` ones; with `handles`, those that run these
+        jobs.  One that rests, too, does not count, unless its `end` comes first: then time passes for that one first.
         """
         me = threading.get_ident()
         with self.lock:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_callable(path: str, word: str, form: str) -> "Any":
-    """What MODULE:CALLABLE is about, which `word`, of this form, names; MODULE may be a file.
+    """The callable that `path`, a MODULE:CALLABLE, names; MODULE may be a file.  Errors quote `word`, which is to be a `form`.
 
     Raises UsageError if it cannot be imported or called.
     """

@@ -134,7 +134,7 @@ def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
 
 
 def _let_signals_in(name: str, run: "RunCommand") -> "RunCommand":
-    """A command that lets the signals through when it begins; these two do it themselves, when they are ready for them."""
+    """A command that lets the signals through when it begins; server and worker do so themselves, when they are ready."""
     if name in ("server", "worker"):
         return run
 

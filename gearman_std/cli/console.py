@@ -116,7 +116,7 @@ class Console:
 
 def _readable(text: str) -> bytes:
     """A text as UTF-8, with \\x and two digits for each byte of the command line in it that is no text."""
-    if "\\udc" in text:  # a word of the command line, in a locale that has no such letters, and then in quotes
+    if "\\udc" in text:  # bytes of the command line that are no text in the locale, and that `repr` has escaped
         import re
         text = re.sub(r"(?<!\\)\\ud(c[89a-f][0-9a-f])", lambda found: chr(int("d" + found.group(1), 16)), text)
     try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     Story = Dict[str, Any]  # what AdminClient.result tells of a job
 
 _FIRST_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.05, 1.0  # seconds from one look to the next
-# What nobody knows of a job whose end is all that is remembered, or of which a server tells no more than its status.
+# The facts that are unknown if only the end of a job is remembered, or if its server tells no more than its status.
 _NOT_TOLD = dict.fromkeys(("priority", "state", "background", "age", "attempts", "joins", "size", "due", "schedule", "worker",
                            "waiting", "running", "progress", "keep"))  # type: Story
 

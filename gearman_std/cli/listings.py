@@ -22,7 +22,7 @@ _BAR_WIDTH = 40
 class Listings:
     """Shows what one server tells, as text or as a JSON document for each answer.
 
-    `client` asks the same server what that does not tell an admin; `wall` tells unix time, `sleep` waits.
+    `client` asks the same server for what text commands do not tell; `wall` tells unix time, `sleep` waits.
 
     Owner: whoever runs the command.
     """

@@ -31,7 +31,7 @@ gearman-std install-names --remove /usr/local/bin
 
 
 def find_old_name(argv: "Sequence[str]", first: str) -> str:
-    """The name of these under which the process was started, "" for none.
+    """The one of these names under which the process was started, "" for none.
 
     `argv` is the command line as Python shows it; `first` is its first word as the system has it, which `exec -a` and service
     managers can set.  `first` does not count if the command line says which command is meant.

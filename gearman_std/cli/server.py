@@ -117,10 +117,10 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             _keep_freed_memory()
         try:
             reign.serve(ready)
-        except ValueError as error:  # it is no longer about the command line
+        except ValueError as error:  # the command line was checked before, so it is not to blame
             raise GearmanError("the server broke down: %s" % error) from error
         except (GearmanError, OSError) as error:
-            if presence.stood_by:  # and who started it looks no longer
+            if presence.stood_by:  # whoever started it may not read standard error any more
                 _logger_cli.error("%s", error)
             raise
         finally:
@@ -187,7 +187,7 @@ def _keep_freed_memory() -> None:
 
 
 class _Reign:
-    """The server that serves now; when it is deposed, because another one has taken over its jobs, one that begins anew.
+    """The server that serves now.  If another one takes over its jobs, so that it is deposed, a new server takes its place.
 
     Owner: the main thread, and its signal handlers.
     """
@@ -215,10 +215,10 @@ class _Reign:
             _logger_cli.error("%s; beginning anew", deposed)
             before, self.server = self.server, self._make_anew()
             self.server.take_place(before)
-            if hasattr(gc, "unfreeze"):  # what the old one had is to go
+            if hasattr(gc, "unfreeze"):  # so that what the old one had is freed
                 gc.unfreeze()
             gc.collect()
-            if self._told_to_stop:  # before the new one could be told
+            if self._told_to_stop:  # a stop came before the new one could be told
                 return
 
     @property
@@ -287,14 +287,14 @@ class _Presence:
         return "<_Presence of %r>" % self._server
 
     def begin_standby(self) -> None:
-        """It stands by."""
+        """Show that it stands by."""
         self.stood_by = True
         self.begin()
         notify_manager("READY=1\nSTATUS=standing by")
         self.tell()
 
     def begin(self) -> None:
-        """It stands by, or serves."""
+        """Show that it stands by, or serves."""
         if not self._begun:
             self._begun = True
             if self._pid_file is not None:
@@ -307,7 +307,7 @@ class _Presence:
             self._detached.ready()
 
     def end(self) -> None:
-        """It has ended."""
+        """Show that it has ended."""
         self._stack.close()
 
 

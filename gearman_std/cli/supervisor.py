@@ -22,8 +22,8 @@ _logger_supervisor = own_logger("gearman_std.supervisor")
 SUPERVISED = "GEARMAN_STD_SUPERVISED"  # set in the environment of a child
 AT_WORK, LEAVING = b"w", b"l"  # what a child tells its parent by a descriptor, whose number is in SUPERVISED
 SHORT_LIFE = 5.0      # seconds; a process that dies younger is not started again at once
-FIRST_PAUSE = 0.5     # seconds of the pause before it is started, doubled each time …
-LONGEST_PAUSE = 30.0  # … up to this
+FIRST_PAUSE = 0.5     # seconds of the first pause before it is started again, doubled each time
+LONGEST_PAUSE = 30.0  # seconds of the longest pause
 _TICK = 0.25          # seconds that a stop may go unnoticed: a signal handler can only count it
 _STOP_STEPS = 3       # the third stop kills
 

@@ -196,7 +196,7 @@ class Screen:
         self._top = 0         # the first row that is shown
         self._paused = False
         self._typing = False  # the keys are letters of the filter
-        self._begun = b""     # of a letter of the filter, whose bytes come as a key each
+        self._begun = b""     # the first bytes of a letter of the filter: each byte comes as a key
 
     def __repr__(self) -> str:
         return "<Screen sorted by %s>" % self._sort

@@ -142,7 +142,7 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             _register_command(worker, options, printer)
         else:
             if options.reload:
-                sys.dont_write_bytecode = True  # only second and size tell newer code from that of a .pyc file
+                sys.dont_write_bytecode = True  # Python tells newer code from a .pyc file only by second and size
             for path in options.words:
                 name, function = load_function(path)
                 worker.register(name, function, options.timeout, options.limit)
@@ -200,7 +200,7 @@ def _look_for_program(words: "Sequence[str]") -> None:
 
 def _register_command(worker: Worker, options: "Parsed", printer: "_Printer") -> None:
     """Register the functions: the command does their jobs, or the data are printed if there is no command."""
-    timeout = options.timeout if hasattr(options, "threads") else None  # that of `client` is another one
+    timeout = options.timeout if hasattr(options, "threads") else None  # the --timeout of `client` is something else
     for function in map(os.fsencode, options.function):
         if options.words:
             command = Command(options.words, timeout, options.lines or options.lines_stripped, options.lines_stripped)

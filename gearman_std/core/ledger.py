@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     Record = Any  # one of the seven
     Piece = Any  # what a store gives back at once: a list of records, or UsualJobs
 
-# What a store is told, by the record's `kind`; all but the last are about a job.  Times are in unix seconds; the schema of the
-# store explains `created` and the other fields.
+# The records that a store is given, by their `kind`; all but the last are about a job.  Times are in unix seconds.  The store's
+# schema explains `created` and the other fields.
 ADD, UPDATE, CHANGE, REMOVE, KEEP, FORGET, ORDER = "add", "update", "change", "remove", "keep", "forget", "order"
 AddRecord = namedtuple("AddRecord", "kind handle function unique workload reducer priority due attempts state error schedule "
                                     "created position")
 UpdateRecord = namedtuple("UpdateRecord", "kind handle state attempts due error position")
 ChangeRecord = namedtuple("ChangeRecord", "kind handle column value")
 RemoveRecord = namedtuple("RemoveRecord", "kind handle")
-# How a job ended; ForgetRecord takes that back.  `ended` is in unix seconds, `waited` and `ran` are durations; `text` is why
-# the job failed; `data` is what its worker sent before its `result`; `data` and `result` are None if they were too large.
+# How a job ended; ForgetRecord takes that back.  `waited` and `ran` are durations in seconds; `text` is why the job failed;
+# `data` is what its worker sent before its `result`; `data` and `result` are None if they were too large.
 KeepRecord = namedtuple("KeepRecord", "kind handle function unique outcome ended waited ran attempts text data result")
 ForgetRecord = namedtuple("ForgetRecord", "kind handle")
-# An order that stands, see the module standing, for a function or, if that is empty, for the server; with the value None it is
-# taken back.  Its handle is empty.
+# An order that stands (see the module standing): for a function, or for the server if `function` is empty.  The value None
+# takes the order back.  The handle is always empty.
 OrderRecord = namedtuple("OrderRecord", "kind handle name function value")
-# Many jobs that wait for the first time and have nothing unusual, as a store gives them back: what the AddRecords would have,
-# each field a sequence of as many values; what is not here is as in a new job without a reducer, a date or a schedule.
+# Many usual jobs at once, as a store gives them back: they wait, were never tried, and have no reducer, date or schedule.  Each
+# field is a sequence with one value for each job, the value that its AddRecord would have.
 UsualJobs = namedtuple("UsualJobs", "handles functions uniques workloads priorities created")
 _NO_BOUND = float("inf")
 _new_record = tuple.__new__  # type: Any # as the record's class does it, with a call less (benchmark: durable submit)
@@ -70,25 +70,25 @@ class Ledger:
         self.records = []        # type: List[Any]
         self.storing = {}        # type: Dict[Job, int] # new jobs whose records gather, with the place of each record
         self.first_storing = 0   # the number of the first new job that waits for the store, 0 if none does
-        self.first_gathered = 0  # the same for those whose records still gather
+        self.first_gathered = 0  # the same among the jobs whose records still gather
         self.position = 0        # the last position given to a job that was put behind all others
-        self.promises = []       # type: List[Tuple[Peer, int]] # who was promised what, see there
+        self.promises = []       # type: List[Tuple[Peer, int]] # who was promised something, and the reply's place
         self.holding = []        # type: List[Peer] # who waits for the batch that gathers
-        self.submitters = 0      # how many of these wait because of a promise alone
-        self.foreground = 0      # jobs that have come while new jobs wait for the store, since a batch was handed over
+        self.submitters = 0      # how many peers in `holding` wait only because of a promise
+        self.foreground = 0      # foreground jobs that came while new jobs waited for the store, since a batch was handed over
         self.batch = 1           # the number of the batch that gathers
-        self.under_way = None    # type: Optional[Batch] # the one that the store has been given
-        self.going_on = False    # the store has that batch, whose new jobs go on in steps
-        self.refusal = None      # type: Any # the Refusal of the last batches, as long as that goes on in steps
+        self.under_way = None    # type: Optional[Batch] # the batch that the store has been given
+        self.going_on = False    # the store has stored that batch, and its new jobs go on in steps
+        self.refusal = None      # type: Any # the Refusal that goes on in steps, None if none does
         self.refused_batch = 0   # the number of the last batch that was refused since the store was in order
         self.refused_size = 0    # bytes of all new jobs and results that were refused since the store was in order
         self.holds_back = True   # peers wait for the store; while it refuses records, none does
-        self.resumed = []        # type: List[Peer] # whose packets were put off, and are to be obeyed now
+        self.resumed = []        # type: List[Peer] # their packets were put off, and are to be obeyed now
         self.size = 0            # bytes of the workloads in the records that gather
-        self.shared = False      # another server may take the jobs over: none is handed out without a proof that it has not
-        self.proving = []        # type: List[Peer] # who waits for that with the batch that gathers, be there records or not
+        self.shared = False      # another server may take the jobs over: without a proof that none has, no job is handed out
+        self.proving = []        # type: List[Peer] # who waits for such a proof, even if no record gathers
         self.anew = False        # the store is written anew, from the jobs as they are found one after the other
-        self.most_bytes = 0      # of a job that the store can take, 0 if it can take any
+        self.most_bytes = 0      # the largest job that the store can take, in bytes; 0 for no limit
         self._limits = limits
         self._make_room(0, 0)
 
@@ -97,28 +97,28 @@ class Ledger:
             len(self.records), len(self.promises), "" if self.under_way is None else ", a batch under way")
 
     def add(self, job: "Job", now: float, wall: float) -> None:
-        """A background job is new, or a foreground job became one."""
+        """Record a job that is new, or was a foreground job until now."""
         self.storing[job] = len(self.records)
         self.records.append(record_of_job(job, now, wall))
         self.size += len(job.workload)
 
     def add_again(self, job: "Job", now: float, wall: float) -> None:
-        """A job whose record gathers has another workload, or another schedule."""
+        """Record a job anew: its record still gathers, but it has another workload or schedule now."""
         place, record = self.storing[job], record_of_job(job, now, wall)
         if place < len(self.records) and self.records[place].handle == job.handle:
             self.size += len(job.workload) - len(self.records[place].workload)
             self.records[place] = record
-        else:  # in trouble its record, or others before that, were written meanwhile; this one counts
+        else:  # in trouble, its record or earlier ones may have been written already; the last record counts
             self.records.append(record)
 
     def begin_anew(self) -> None:
-        """The store is to be written anew from the jobs as they are, so that what was recorded of them is in vain."""
+        """Drop the records: the store is going to be written anew, from the jobs as they are."""
         self.records = []
         self.size = 0
         self.anew = True
 
     def note_first(self, number: int) -> None:
-        """A new job of this number waits for the store."""
+        """Note that a new job with this number waits for the store."""
         self.first_gathered = number
         self.first_storing = self.first_storing or number
 
@@ -127,7 +127,7 @@ class Ledger:
         return job in self.storing or self.under_way is not None and job in self.under_way.storing
 
     def refuses(self, job: "Job") -> bool:
-        """Whether the store has refused the job, which does not know yet."""
+        """Whether the store has refused the job, and the job is still to be told."""
         return self.refusal is not None and self.refusal.has(job)
 
     def exchange(self, old: "Job", new: "Job", now: float, wall: float) -> None:
@@ -151,37 +151,37 @@ class Ledger:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many submits wait for the store that one that joins a job, and would wait too, is too much."""
+        """Whether so many submits wait for the store that no other may, not even one that joins a job."""
         return 0 < self._limits.unstored_jobs <= self.promised
 
     def _make_room(self, records: int, size: int) -> None:
-        """The batch that the store has been given has so many records, and bytes of new jobs."""
+        """Set the room that is left beside a batch of so many records, with `size` bytes of new jobs, that the store has."""
         limits = self._limits
         self.size_under_way = size
         self._room = limits.unstored_jobs - records if limits.unstored_jobs else _NO_BOUND
         self._byte_room = limits.unstored_job_bytes - size if limits.unstored_job_bytes else _NO_BOUND
 
     def update(self, job: "Job", wall: float) -> None:
-        """A job has another state."""
+        """Record that a job has another state."""
         if self.durable and job.background:
             self.records.append(UpdateRecord(UPDATE, job.handle, _stored_state(job, wall), job.attempts, job.due, job.error,
                                              job.position))
 
     def put_behind(self, job: "Job", number: int) -> None:
-        """A job is put behind all others; `number` is that of the last handle."""
-        # New jobs enter their queues only when they are stored, so that the others are before them.
+        """Give a job the position behind all others; `number` is that of the last handle."""
+        # New jobs that are not stored yet are in no queue: this job comes before them.
         last = self.first_storing - 1 if self.first_storing else number
         self.position = job.position = max(self.position, place_of(last)) + 1
 
     def change(self, job: "Job", column: str, value: "Any") -> None:
-        """Another property of a job has changed: its workload, its priority or its schedule."""
+        """Record that a job's workload, priority or schedule has changed."""
         if self.durable and job.background:
             self.records.append(ChangeRecord(CHANGE, job.handle, column, value))
             if column == "workload":
                 self.size += len(value)
 
     def remove(self, job: "Job") -> None:
-        """A background job is gone; only with a store."""
+        """Record that a background job is gone; called only if there is a store."""
         self.records.append(_new_record(RemoveRecord, (REMOVE, job.handle)))
 
     def keep(self, record: KeepRecord) -> None:
@@ -190,20 +190,21 @@ class Ledger:
             self.records.append(record)
 
     def forget(self, handle: bytes) -> None:
-        """Record that it is no longer kept how a job ended."""
+        """Record that the end of a job is no longer kept."""
         if self.durable:
             self.records.append(ForgetRecord(FORGET, handle))
 
     def order(self, name: str, function: bytes, value: "Optional[bytes]") -> None:
-        """Record an order that stands, or with None that it is taken back."""
+        """Record an order that stands; with None, that the order is taken back."""
         if self.durable:
             self.records.append(OrderRecord(ORDER, b"", name, function, value))
 
     # ------------------------------------------------------------------------------------------------------------ who waits
 
     def promise(self, peer: "Peer", reply: bytes) -> None:
-        """Send a peer a JOB_CREATED that is true only when the records are on disk; not while the store refuses records, as
-        nothing is promised then.
+        """Send a peer a JOB_CREATED that is true only when the records are on disk.
+
+        Not called while the store refuses records, because nothing is promised then.
         """
         holds = peer.holds
         if not holds or holds[-1][0] < self.batch:
@@ -214,9 +215,9 @@ class Ledger:
         peer.send(reply)
 
     def hold(self, peer: "Peer", batch: int = 0) -> None:
-        """Whatever is sent to a peer from now on waits until the store has this batch; 0 is the batch that gathers."""
+        """Hold what is sent to a peer from now on until the store has this batch; 0 is the batch that gathers."""
         if batch <= self.refused_batch:
-            batch = self.batch  # if it was refused, what has to be kept of it is written before the one that gathers
+            batch = self.batch  # what is kept of a refused batch is written before the batch that gathers
         holds = peer.holds
         if self.holds_back and self.durable and (not holds or holds[-1][0] < batch):
             if batch == self.batch:
@@ -228,12 +229,12 @@ class Ledger:
             peer.hold(batch)
 
     def prove(self, peer: "Peer") -> None:
-        """What is sent to a peer from now on waits until the store has proved that the jobs are still this server's."""
+        """Hold what is sent to a peer from now on until the store has proved that the jobs are still this server's."""
         self.hold(peer)
         self.proving.append(peer)
 
     def held(self, job: "Job", send: "Callable[[Peer], None]") -> "Callable[[Peer], None]":
-        """A `send` for the end of a job, whose watchers are told only when the store knows of the end."""
+        """A `send` for the end of a job that tells the job's watchers only when the store knows of the end."""
         if not self.durable or not job.background:
             return send
         batch = self.batch
@@ -257,7 +258,7 @@ class Ledger:
 
     @property
     def can_wait(self) -> bool:
-        """Whether only clients that submit wait for the batch that gathers, and there is room for as much again."""
+        """Whether only clients that submit wait for the batch that gathers, and there is room for as much again as gathers."""
         return (len(self.holding) == self.submitters and 2 * len(self.records) < self._room
                 and 2 * self.size < self._byte_room)
 
@@ -273,7 +274,7 @@ class Ledger:
         return self.under_way.records  # type: ignore[no-any-return]
 
     def next_stored(self, most: int) -> "List[Job]":
-        """The batch that was handed over is on disk; return the next new jobs, `most` at most, that waited for that."""
+        """The batch that was handed over is on disk: return its next new jobs, `most` at most."""
         batch = self.under_way
         assert batch is not None, self
         storing = batch.storing
@@ -292,7 +293,7 @@ class Ledger:
         return jobs
 
     def kept(self) -> None:
-        """All new jobs of the batch go on, so that who waited for it is answered."""
+        """All new jobs of the batch go on: let the peers that waited for it have their answers."""
         batch = self.take_back()
         self.refused_batch = self.refused_size = 0
         for peer in batch.holding:
@@ -318,7 +319,7 @@ def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:
     """The record that adds a job as it is."""
     extras = job.extras
     if job.state is STORING and extras is NO_EXTRAS and not job.unique:
-        # What the rest makes of a usual new job (benchmark: durable background submit).
+        # The same as below, faster, for a usual new job (benchmark: durable background submit).
         return _new_record(AddRecord, (  # type: ignore[no-any-return]
             ADD, job.handle, job.function.name, b"", job.workload, None, job.priority, 0.0, 0, WAITING, b"", None,
             wall - (now - job.created), job.position))
@@ -329,7 +330,7 @@ def record_of_job(job: "Job", now: float, wall: float) -> AddRecord:
 
 
 def _stored_state(job: "Job", wall: float) -> str:
-    """The state that a restart brings a job back to."""
+    """The state that a job has after a restart."""
     state = job.state
     if state is STORING:
         return HELD if job.unique and predecessor_of(job) is not None else DELAYED if job.due > wall else WAITING

@@ -1,4 +1,4 @@
-"""What the store has refused for good: who was promised something is told, new jobs end, and all else is kept, in steps."""
+"""After the store has refused records: promises become errors, new jobs are refused, other records are kept; all in steps."""
 from itertools import islice
 
 from ..wire.protocol import ERROR, pack_response
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class Refusal:
-    """Two batches that the store does not have: the one that it refused, and the one that had gathered since, which may depend
-    on it.  The methods are called in their order; each does its part some at a time, and tells how much it has just done.
+    """The two batches that the store does not have: the one that it refused, and the one that gathered meanwhile, which may
+    depend on the first.  `break_promises`, `jobs` and `keep_the_rest` are called in this order, and each works in steps.
 
     Owner: the Core.
     """
@@ -27,7 +27,7 @@ class Refusal:
         self.batches = [ledger.take_back(), ledger.take_back()]
         self._ledger = ledger
         self._handles = {}     # type: MutableMapping[bytes, None] # of the new jobs
-        self._kept = []        # type: List[Any] # records: those that take them out of the store, and of other jobs
+        self._kept = []        # type: List[Any] # records to write later: removals of these jobs, and all other records
 
     def __repr__(self) -> str:
         return "<Refusal: %d promises, %d new jobs>" % tuple(
@@ -44,10 +44,10 @@ class Refusal:
                 batch.storing[new] = batch.storing.pop(old)
 
     def break_promises(self, reason: bytes, most: int) -> "Iterator[int]":
-        """Turn all promises into errors; then who waits for the store no longer does so.
+        """Turn all promises into errors; then let the peers that wait for the store go on.
 
-        But if another server may have taken the jobs over, only those go on that were promised something, and the others wait
-        for the next batch.
+        If another server may have taken the jobs over, peers that were promised nothing, or wait for a proof, wait for the next
+        batch instead.
         """
         ledger, refusal = self._ledger, pack_response(ERROR, b"QUEUE_ERROR", reason)
         told = []  # type: List[Set[Peer]]
@@ -70,7 +70,7 @@ class Refusal:
                 yield len(some)
 
     def jobs(self, written: bool, most: int) -> "Iterator[List[Job]]":
-        """The new jobs, in their order, each of them no longer a background job; some may be `written`."""
+        """The new jobs, in their order, no longer background jobs; with `written`, the store may have rows of some of them."""
         for batch in self.batches:
             while batch.storing:
                 some = list(islice(batch.storing, most))
@@ -84,7 +84,7 @@ class Refusal:
                 yield some
 
     def keep_the_rest(self, most: int) -> "Iterator[int]":
-        """Give the ledger back the records of other jobs, before those that have come since."""
+        """Give the records of other jobs back to the ledger, in front of those that have come since."""
         ledger, handles, kept = self._ledger, self._handles, self._kept
         parts = [batch.records for batch in self.batches]
         while parts or len(ledger.records) > most:
@@ -98,7 +98,7 @@ class Refusal:
                 yield len(some)
         kept += [record for record in ledger.records if record.handle not in handles]
         ledger.records = kept
-        while len(handles) > most:  # as to free them takes long, too
+        while len(handles) > most:  # in steps, because to free very many takes long
             for _ in range(most):
                 handles.popitem()
             yield most

@@ -1,4 +1,4 @@
-"""Background jobs and their store: what a start, or a take-over, takes in; what waits for the disk, or is refused by it."""
+"""Background jobs and their store: a start or a take-over takes jobs in; new jobs wait for the disk, or are refused."""
 import itertools
 
 from ..schedule import Schedule
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .state import CoreState
 
 STORED_STEP = 5000  # new jobs that go on in one step when they are on disk
-REFUSED_STEP = 500  # promises, new jobs or records of what is not
+REFUSED_STEP = 500  # promises, new jobs or records that are dealt with in one step when they are refused
 
 
 def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
@@ -34,7 +34,7 @@ def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
             except ValueError as mistake:
                 raise ValueError("job %s: %s" % (handle.decode("latin-1"), mistake)) from None
             continue
-        # What `restore_job` does with a usual job (benchmark: start).
+        # The same as `restore_job`, faster, for a usual job (benchmark: start).
         function = functions.get(name) or core.add_function(name)
         job = Job(handle, function, unique, workload, priority, True, now - (wall - created) if created < wall else now)
         job.attempts = attempts
@@ -51,7 +51,7 @@ def restore_jobs(core: "CoreState", records: "Iterable[AddRecord]") -> None:
 
 
 def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
-    """What `restore_job` does with jobs that have nothing unusual (benchmark: start)."""
+    """The same as `restore_job`, faster, for usual jobs (benchmark: start)."""
     functions, now, wall = core.functions, core.now, core.wall
     named = {name: (functions.get(name) or core.add_function(name), []) for name in dict.fromkeys(
         usual.functions)}  # type: Dict[bytes, Tuple[Function, List[Job]]] # with its jobs
@@ -75,7 +75,7 @@ def restore_usual_jobs(core: "CoreState", usual: "UsualJobs") -> None:
 
 
 def _list_usual(core: "CoreState", jobs: "List[Job]") -> None:
-    """What `list_job` and `take_back` do with jobs that do not recur."""
+    """The same as `list_job` and `take_back`, for jobs that do not recur."""
     core.size += sum([len(job.workload) for job in jobs])
     core.jobs.update(zip([job.handle for job in jobs], jobs))
     core.jobs = grown(core.jobs)
@@ -109,8 +109,11 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
 
 
 def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
-    """Take in a job of another server while this one runs, in the order of the store: behind those that wait already, and
-    behind an equal one; None if it is here already.  Raises ValueError if its schedule is not valid."""
+    """Take in a job of another server while this one runs; return the job, or None if it is here already.
+
+    Called in the order of the store.  The job is put behind the jobs that wait, and behind an equal one.  Raises ValueError if
+    its schedule is not valid.
+    """
     if record.handle in core.jobs or record.handle in core.aside:
         return None
     job = _take_in(core, record)
@@ -121,7 +124,7 @@ def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
         return job
     list_job(core, job)
     equal = last_equal(job)
-    # An equal job that waits for a date may do so for a year.
+    # An equal job may wait for a date for a year: this job does not wait for that one.
     if equal is not None and (equal.state is not DELAYED or equal.attempts):
         equal.successor = job
     core.uniques.add(job)
@@ -134,9 +137,9 @@ def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
 
 
 def _take_in(core: "CoreState", record: "AddRecord") -> Job:
-    """A job as a store has it, counted and without a state."""
+    """Make the job of a record, and count it; it has no state yet."""
     _, handle, name, unique, workload, reducer, priority, due, attempts, _, error, schedule, created, _ = record
-    age = core.wall - created  # less than nothing if the clock was set back
+    age = core.wall - created  # negative if the clock was set back
     function = core.functions.get(name) or core.add_function(name)
     job = Job(handle, function, unique, workload, priority, True, core.now - age if age > 0 else core.now)
     job.attempts = attempts
@@ -160,7 +163,7 @@ def _correct_due(core: "CoreState", job: Job) -> None:
 
 
 def let_stored_go_on(core: "CoreState") -> None:
-    """The records that were handed over are on disk: what waited for them goes on, in steps if it is very much."""
+    """The records that were handed over are on disk: let what waited for them go on, in steps if it is very much."""
     core.store_trouble = b""
     core.ledger.holds_back = True
     core.turns.finish(_let_go_on(core))
@@ -180,13 +183,13 @@ def _let_go_on(core: "CoreState") -> "Iterator[Data]":
 
 
 def _place_stored(core: "CoreState", jobs: "List[Job]", late: bool) -> None:
-    """New jobs that are on disk enter their queues, maybe too late for the places that their handles give them."""
+    """Put new jobs that are on disk into their queues; if `late`, behind all, not where their handles would put them."""
     now, wake = core.now, core.roster.wake
     for job in jobs:
         if job.state is STORING:
             function = job.function
             if job.extras is NO_EXTRAS and not job.unique and not late:
-                # What the rest does with a usual job (benchmark: durable background submit).
+                # The same as below, faster, for a usual job (benchmark: durable background submit).
                 function.push_stored(job)
                 job.since = now
                 if function.workers:
@@ -200,10 +203,10 @@ def _place_stored(core: "CoreState", jobs: "List[Job]", late: bool) -> None:
 
 
 def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
-    """The records that were handed over are not on disk: refuse the new jobs, and further ones until `stored`.
+    """The records that were handed over are not on disk: refuse the new jobs, and further ones until `stored` is called.
 
-    The other records are kept for later.  If something may be `written`, so is the removal of the refused jobs, as their rows
-    may have reached the disk although the write failed.
+    The other records are kept for later.  `written` says that rows of refused jobs may have reached the disk although the write
+    failed; then records that remove these rows are kept, too.
     """
     ledger = core.ledger
     assert ledger.refusal is None, ledger
@@ -217,7 +220,7 @@ def refuse_unstored(core: "CoreState", reason: bytes, written: bool) -> None:
 
 
 def _refuse_in_steps(core: "CoreState", refusal: Refusal, reason: bytes, written: bool) -> "Iterator[Data]":
-    """Do all of that, in steps if it is very much."""
+    """Do what `refuse_unstored` promises, in steps if it is very much."""
     done = 0
     for count in itertools.chain(refusal.break_promises(reason, REFUSED_STEP), _refuse_jobs(core, refusal, written),
                                  refusal.keep_the_rest(REFUSED_STEP)):
@@ -236,7 +239,7 @@ def _refuse_jobs(core: "CoreState", refusal: Refusal, written: bool) -> "Iterato
 
 
 def _refuse_job(core: "CoreState", job: Job) -> None:
-    """A job is no longer a background job: it goes on only if a client waits for it, and runs once."""
+    """Let a job that is no longer a background job go on, and run once, if a client waits for it; else end it."""
     job.schedule = None
     core.recurring.pop(job, None)
     if job.watchers and core.stopping:  # so that a graceful stop waits for it

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 _logger_adoption = own_logger("gearman_std.store")
 
-# The transaction of this number has the jobs of a server and epoch taken over, if it is committed: pauses that came with them,
-# how to read them, and the handles of rows that were left where they are.
+# What the transaction with the number `batch` has taken over, if it was committed: the jobs of the server `name` and `epoch`.
+# `pauses` came with them, `pieces` tell how to read them, and `left` are the handles of rows that stay where they are.
 _Taken = namedtuple("_Taken", "batch name epoch pauses pieces left")
 
 
 class Adoption:
-    """What the store of this name has taken over of other servers, and what of that is still to be read.
+    """What the store of this name has taken over from other servers, as far as it is still to be read.
 
-    A connection may break so that nobody knows whether a transaction was committed.  What one has taken over waits until that
-    is known by the transaction's number: then `settle` has it read, or it is dropped.
+    When a connection breaks, nobody may know whether a transaction was committed.  What the transaction has taken over waits
+    until its number tells that: then `settle` lets it be read, or `drop` forgets it.
 
     Owner: the DatabaseStore.
     """
@@ -31,16 +31,17 @@ class Adoption:
     def __init__(self, store: str, statements: "Statements") -> None:
         self._store = store
         self._statements = statements
-        self._last = None       # type: Optional[_Taken] # has begun, and nobody was told yet how it ended
+        self._last = None       # type: Optional[_Taken] # the one that was begun last, until its end is known
         self._unread = deque()  # type: Deque[Tuple[Any, Any, List[Any]]]
 
     def __repr__(self) -> str:
         return "<Adoption of %s: %d pieces to read>" % (self._store, len(self._unread))
 
     def take_over(self, connection: "DriverConnection", batch: int, name: str, epoch: int, after: float) -> None:
-        """Have the jobs of a server, and how its jobs have ended, in the transaction of this number; not if it has been heard
-        of in the last `after` seconds, and not if the transaction of an earlier call was committed, and only its answer got
-        lost.
+        """Take over a server's jobs, and the ends of its jobs, in the transaction with the number `batch`.
+
+        Does nothing if that server was heard of in the last `after` seconds, or if the transaction of an earlier call was
+        committed and only its answer got lost.
 
         Rows that would keep the next start of this server from reading its jobs are left where they are.
         """
@@ -67,13 +68,15 @@ class Adoption:
         self._last = _Taken(batch, name, epoch, pauses, pieces, left)
 
     def drop(self, committed: int = 0) -> None:
-        """No transaction after that of this number was committed: what one has taken over is not ours."""
+        """No transaction after the one with this number was committed: forget what one has taken over."""
         if self._last is not None and self._last.batch > committed:
             self._last = None
 
     def settle(self) -> "Optional[Tuple[str, int]]":
-        """The transaction was committed: have what it has taken over read; return the server and its epoch, None if that was
-        nothing."""
+        """The transaction was committed: let what it has taken over be read.
+
+        Returns the server and its epoch, or None if nothing was taken over.
+        """
         taken, self._last = self._last, None
         if taken is None:
             return None
@@ -86,7 +89,7 @@ class Adoption:
         return taken.name, taken.epoch
 
     def read(self, rows_of: "Callable[[str], List[Sequence[Any]]]") -> "List[Record]":
-        """The next records, for which `rows_of` answers a query; none if that was all.  What it raises changes nothing.
+        """The next records, none if that was all; `rows_of` answers a query.  If it raises an error, nothing has changed.
 
         Rows that somebody has deleted or spoilt meanwhile are passed over, as they harm no others.
         """
@@ -107,7 +110,7 @@ class Adoption:
         return []
 
     def clear(self) -> None:
-        """The store is closed."""
+        """Forget everything, because the store is closed."""
         self._last = None
         self._unread.clear()
 

@@ -1,4 +1,4 @@
-"""What a start does with a store while others are served: a thread opens it, and steps give its jobs to the core."""
+"""How a start reads a store while the server's loop goes on: a thread opens it, and steps give its jobs to the core."""
 import threading
 import time
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _logger_loading = own_logger("gearman_std.store")
 
-LEAVE_TIME = 1.0  # seconds that `give_up` waits for the thread, should the store be slow to notice
+LEAVE_TIME = 1.0  # seconds that `give_up` waits for the thread, as the store may be slow to notice
 
 
 class Loading:
@@ -34,7 +34,7 @@ class Loading:
         self._thread = None       # type: Optional[threading.Thread] # which opens the store
         self._lock = threading.Lock()
         # Guarded by the lock.
-        self._opening = False     # the thread has not come to its end
+        self._opening = False     # the thread has not opened the store yet
         self._given_up = False
         self._failure = None      # type: Optional[BaseException]
 
@@ -43,7 +43,7 @@ class Loading:
 
     @property
     def progress(self) -> str:
-        """How far it has come, for people; of any thread."""
+        """How far it has come, for people; any thread may ask."""
         store = self._store
         if self._jobs is None:
             return "opening and checking %s" % store.name
@@ -51,7 +51,7 @@ class Loading:
 
     @property
     def waiting(self) -> bool:
-        """Whether `step` is in vain before the thread has said that the store is open."""
+        """Whether `step` has nothing to do until the thread has opened the store."""
         return self._opening
 
     def open(self) -> None:
@@ -60,9 +60,9 @@ class Loading:
         store.open(core.handle_prefix, core.wall, core.numbers)
 
     def begin(self, done: "Callable[[], Any]") -> None:
-        """Open the store in a thread, which calls `done` then; or here where there may be no more threads.
+        """Open the store in a thread, which then calls `done`; if the system allows no more threads, open it here.
 
-        Raises StoreError; what is raised in the thread, `step` raises.
+        Raises StoreError if it is opened here; an error in the thread is raised by `step`.
         """
         self._opening = True
         try:
@@ -76,7 +76,7 @@ class Loading:
         failure = None  # type: Optional[BaseException]
         try:
             self.open()
-        except BaseException as error:  # the dispatcher thread is to have it
+        except BaseException as error:  # `step` raises it in the dispatcher thread
             failure = error
         with self._lock:
             self._failure = failure
@@ -86,7 +86,7 @@ class Loading:
         done()
 
     def step(self) -> bool:
-        """Give some jobs to the core, whose time is set; return whether it has all.  Raises StoreError."""
+        """Give some jobs to the core, whose time must be set; return whether it has all.  Raises StoreError."""
         if self._opening:
             return False
         core = self._core
@@ -115,15 +115,15 @@ class Loading:
         return False
 
     def give_up(self) -> None:
-        """Close the store, as far as it is open; a thread that does not come back soon will do so."""
-        self._jobs = None  # what it has open would keep the file in use
+        """Close the store; if the thread is still opening it, and does not end soon, the thread will close it."""
+        self._jobs = None  # its open statement would keep the file in use
         with self._lock:
             self._given_up = True
             if not self._opening:
                 self._store.abandon()
         end = time.monotonic() + LEAVE_TIME
         while self._opening:
-            self._store.interrupt()  # again and again, as what begins later does not notice
+            self._store.interrupt()  # again and again: a statement that begins later is not interrupted
             if self._thread is not None:
                 self._thread.join(0.02)
             if time.monotonic() >= end:

@@ -1,10 +1,10 @@
-"""Between the core and its store: restores, has written what gathers, and lives through the times when the disk refuses.
+"""Stands between the core and its store: restores jobs, has records written, and gets over times when the disk refuses them.
 
-What the core has recorded goes to the store's thread as one batch; while that is written the next one gathers, and nobody waits
-but those who are promised something of it.
+The records of the core go to the store's thread as one batch.  While that is written, the next batch gathers.  Nobody waits for
+a batch but those who were promised something that depends on it.
 
-While the store cannot be written, the core refuses new background jobs and all else goes on; what happens to the jobs that are
-stored is kept in memory until the store can be written again, which is tried several times a second.
+While the store cannot be written, the core refuses new background jobs, and all else goes on.  Records about stored jobs stay
+in memory until the store can be written again, which is tried several times a second.
 """
 import itertools
 import time
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional
     from ..core.core import Core
     from ..core.ledger import Record
-    Then = Callable[[Optional[StoreError]], None]  # is called with what went wrong
+    Then = Callable[[Optional[StoreError]], None]  # called with what went wrong, or None
     from .store import Store
 
 _logger_keeper = own_logger("gearman_std.store")
 
 RETRY_INTERVAL = 0.25  # seconds between attempts to write to a store that is in trouble
-FLUSH_INTERVAL = 1.0   # seconds that what is written, but promised to nobody, may wait for the disk
+FLUSH_INTERVAL = 1.0   # seconds after which written records are flushed to the disk that were promised to nobody
 CATCH_UP = 5000        # records written in one go after trouble, so that the server does not stand still
-QUIET = 1.0            # seconds without trouble after which it is said to be over; four times that, and so on, if it came again
+QUIET = 1.0            # seconds without trouble after which it is logged as over; four times as many whenever it came again
 LONGEST_QUIET = 60.0
-ROOM = 16384           # bytes for which there has to be room at least before trouble is over
+ROOM = 16384           # bytes for which the disk must have room, at least, before trouble is over
 PATIENCE = 2.0         # seconds to wait for another program that has the file locked
 SLOW_DISK = 10.0            # seconds that one order may take before new background jobs are refused
-DISK_TIME = 30.0       # seconds for which the end waits for a disk that does nothing
-SLOWEST = 1 << 20      # bytes a second that a disk writes which does something
+DISK_TIME = 30.0       # seconds that the server's end waits for a disk that does nothing
+SLOWEST = 1 << 20      # bytes a second that even a slow disk writes
 NOT_YET = float("inf")
 _REFUSAL = b"Background jobs cannot be stored at present: "
 
 
 class StoreKeeper:
-    """Keeps the background jobs of a core in a store.  `clock` tells for how long a proof is good, in monotonic seconds.
+    """Keeps the background jobs of a core in a store.  `clock` tells monotonic seconds; by it, proofs grow old.
 
     Owner: the server's dispatcher thread.
     """
@@ -59,25 +59,25 @@ class StoreKeeper:
         self._is_open = False
         self._loading = Loading(core, store)
         self._retry_at = 0.0            # monotonic seconds, while there is trouble
-        self._anew = None               # type: Optional[Iterator[List[Record]]] # not written, while the store is written anew
+        self._anew = None               # type: Optional[Iterator[List[Record]]] # still to be written anew
         self._thread = StoreThread()
-        self._then = None               # type: Optional[Then] # what follows the order that was given
-        self._slow_at = NOT_YET         # when that will have taken too long, monotonic seconds
-        self._kept = []                 # type: List[Record] # those of the order, if they come from the time of trouble
-        self._compacted = 0             # how many records there were when nothing of them was out of date
+        self._then = None               # type: Optional[Then] # what follows the order under way
+        self._slow_at = NOT_YET         # when the order will have taken too long, monotonic seconds
+        self._kept = []                 # type: List[Record] # those of the order, if they were kept during trouble
+        self._compacted = 0             # how many records were left when those that were out of date were dropped
         self._room = 0                  # bytes for which the disk has to have room before trouble is over
         self._quiet = QUIET
-        self._well_since = NOT_YET        # monotonic seconds, as long as nobody has been told that trouble is over
-        self._told = False              # the last line in the log is that of its beginning
+        self._well_since = NOT_YET        # since when there is no trouble, until the log says so; monotonic seconds
+        self._told = False              # the log says that there is trouble, and not yet that it is over
         self.deposed = None             # type: Optional[Deposed] # another server has taken the jobs over
-        self.proved_until = NOT_YET     # what was released last may be sent, monotonic seconds; who sends it takes this away
+        self.proved_until = NOT_YET     # until when what was released may be sent, monotonic seconds; the sender resets it
         self._clock = clock
-        self._ordered_at = 0.0          # when the order was given, monotonic seconds by the clock itself
-        self._doubted = False           # that is over, and a new proof is wanted before anything else is done
+        self._ordered_at = 0.0          # when the order was given, by `clock`
+        self._doubted = False           # the last proof is too old: a new one comes before anything else
         self._result = None             # type: Any # of the last order
         self._watch = Lookout(core, store)
         self._pace = Pace()
-        self._piece_next = False        # when both is to be done, a piece of what was taken over is read before the next batch
+        self._piece_next = False        # if both are due, read a piece of the adopted jobs before writing the next batch
         self._unflushed_since = None    # type: Optional[float] # monotonic seconds, None if all is on disk
 
     def __repr__(self) -> str:
@@ -104,39 +104,39 @@ class StoreKeeper:
             raise
 
     def begin(self, done: "Callable[[], Any]") -> None:
-        """Begin to do that; `done` is called, in any thread, when `go_on` has something to do.  Raises StoreError."""
+        """Begin what `open` does; `done` is called, in any thread, when `go_on` has something to do.  Raises StoreError."""
         if not self._is_open:
             self._loading.begin(done)
 
     def go_on(self) -> bool:
-        """Do a step of it; return whether that was the last.  Raises StoreError."""
+        """Do a step of what `begin` has begun; return whether that was the last.  Raises StoreError."""
         if not self._is_open:
             self._is_open = self._loading.step()
         return self._is_open
 
     @property
     def name(self) -> str:
-        """What the store is called, for people."""
+        """The store's name, for people."""
         return self._store.name
 
     @property
     def waiting(self) -> bool:
-        """Whether there is nothing to go on with before `done` is called."""
+        """Whether `go_on` has nothing to do until `done` is called."""
         return self._loading.waiting
 
     @property
     def starting(self) -> str:
-        """How far the start has come, for people; of any thread."""
+        """How far the start has come, for people; any thread may ask."""
         return self._loading.progress
 
     def begin_to_write(self, report: "Callable[[], Any]") -> None:
-        """Have a thread write from now on, which calls `report` when `save` has something to do."""
+        """Let a thread write from now on; it calls `report` when `save` has something to do."""
         if self._thread.begin(report):
             self._store.be_patient(PATIENCE)
 
     @property
     def settled(self) -> bool:
-        """Whether nobody waits for the store, or nobody can wait any longer."""
+        """Whether nobody waits for the store; while it refuses records, nobody does."""
         ledger = self._core.ledger
         return not self._is_open or ledger.refusal is None and (not ledger.holds_back or not (
             self._thread.busy or ledger.going_on or ledger.awaited))
@@ -178,7 +178,7 @@ class StoreKeeper:
         return self._pace.gathers_until(ledger.foreground, patient)
 
     def save(self) -> None:
-        """Have what the core has recorded put on disk, and go on with what waited for that."""
+        """Do the next step of putting the core's records on disk, and go on with what waited for that."""
         if self._thread.busy:
             if self._thread.over:
                 self._finish()
@@ -201,7 +201,7 @@ class StoreKeeper:
                 self._write()
 
     def _write(self) -> None:
-        """Have a batch written, and flushed to the disk if somebody is promised something, or others have waited for long."""
+        """Have the batch written; flushed to the disk, too, if somebody was promised something or that is due anyway."""
         core, store = self._core, self._store
         ledger = core.ledger
         wanted = store.wants(core.number)
@@ -209,7 +209,7 @@ class StoreKeeper:
             ledger.hand_over()
             core.stored()
             if wanted and not ledger.going_on:
-                ledger.hand_over()  # nothing
+                ledger.hand_over()  # an empty batch
                 self._order(self._after_write, store.write, [], core.number)
             return
         flush = self._flush_due() or bool(store.durability == EVERY and ledger.promises)
@@ -227,11 +227,11 @@ class StoreKeeper:
     # ------------------------------------------------------------------------------------------------------ other servers
 
     def doubt(self) -> None:
-        """What was proved is not good enough any longer: prove it anew."""
+        """The last proof that the jobs are this server's is too old: get a new one."""
         self._doubted = True
 
     def _prove_anew(self) -> None:
-        """Write the batch that gathers, or nothing if one is under way already, which is written but came too late."""
+        """Get a proof by writing the batch that gathers, or nothing if a written batch waits as its proof came late."""
         if self._core.ledger.under_way is None:
             self._write()
         else:
@@ -275,7 +275,7 @@ class StoreKeeper:
             self._trouble_begins(failure)
 
     def _note_proof(self) -> bool:
-        """The jobs were still this server's when the order was given; return whether that is good enough now."""
+        """The jobs were this server's when the order was given; return whether that is recent enough."""
         if self._watch.lease == NOT_YET:
             return True
         self.proved_until = self._ordered_at + self._watch.lease
@@ -286,7 +286,7 @@ class StoreKeeper:
 
     def _order_result(self, then: "Callable[[Optional[StoreError], Any], None]", function: "Callable[..., Any]",
                       *arguments: "Any") -> None:
-        """Have something done whose result is wanted."""
+        """Give an order whose result is wanted: `then` gets it, too."""
         self._order(lambda failure: then(failure, self._result), function, *arguments)
 
     def _order(self, then: "Then", function: "Callable[..., Any]", *arguments: "Any") -> None:
@@ -318,7 +318,7 @@ class StoreKeeper:
             self._trouble_begins(failure)
             return
         if not self._note_proof():
-            return  # a proof comes first, with which all this is as good as with the first
+            return  # a new proof comes first, and then this is called again
         was_slow = bool(self._core.store_trouble)
         self._core.stored()
         if was_slow:
@@ -329,7 +329,7 @@ class StoreKeeper:
         self._after_write(failure)
 
     def _too_slow(self) -> None:
-        """The disk takes very long: refuse the new jobs, and go on waiting."""
+        """The disk takes very long: refuse further new jobs, and go on waiting."""
         self._slow_at = NOT_YET
         if self._core.store_trouble:
             return
@@ -337,9 +337,9 @@ class StoreKeeper:
         self._core.store_trouble = _REFUSAL + b"the disk does not answer"
 
     def _tell_the_beginning(self, reason: object) -> None:
-        """The log has a line when trouble begins, and one when it is over, but not each time for a moment."""
+        """Log that trouble begins, but not if it comes back before the log has said that it is over."""
         if not self._told:
-            # At this level, and so is the end of it, since by default nothing below it is logged.
+            # The end of trouble is logged at this level, too: by default nothing below it is logged.
             _logger_keeper.error("background jobs are refused: %s", reason)
             self._told = True
             self._room = 0
@@ -375,18 +375,18 @@ class StoreKeeper:
         elif self._watch.in_doubt:
             self._look_around()
         elif not store.usable and self._watch.adopting:
-            self._order_result(self._after_piece, store.read_adopted)  # or they would not be in what is written anew
+            self._order_result(self._after_piece, store.read_adopted)  # else they would be missing in the new store
         elif not store.usable:
             self._begin_anew()
         elif len(ledger.records) > 2 * self._compacted + CATCH_UP:
             self._kept, ledger.records = ledger.records, []
-            self._order(self._after_compacting, _replace_by_compact, self._kept)  # which takes long
+            self._order(self._after_compacting, _replace_by_compact, self._kept)  # in the thread, as it takes long
         elif ledger.records:
             self._kept, ledger.records = ledger.records[:CATCH_UP], ledger.records[CATCH_UP:]
             self._order(self._after_catching_up, store.write, self._kept, core.number)
         else:
             if ledger.under_way is None:
-                ledger.hand_over()  # nothing, so that what comes meanwhile belongs to the next batch
+                ledger.hand_over()  # an empty batch, so that what comes meanwhile belongs to the next one
             self._room = max(self._room, ROOM + 2 * ledger.refused_size)
             self._order(self._after_proof, store.prove_room, self._room)
 
@@ -418,7 +418,7 @@ class StoreKeeper:
             self._well_since = self._core.now
             self._core.stored()
         else:
-            self._prove_anew()  # which takes less long
+            self._prove_anew()  # by writing nothing, which is faster than this order was
 
     def _still_refused(self, failure: StoreError) -> None:
         _logger_keeper.debug("still refused: %s", failure)
@@ -427,7 +427,7 @@ class StoreKeeper:
         self._retry_at = self._core.now + RETRY_INTERVAL
 
     def _begin_anew(self) -> None:
-        """Have the store written anew from what the core has, in whose ledger is then what happens meanwhile."""
+        """Have the store written anew from what the core has; its ledger gathers what happens meanwhile."""
         core, store = self._core, self._store
         _logger_keeper.info("%s is written anew", store.name)
         if store.is_whole:
@@ -448,8 +448,10 @@ class StoreKeeper:
             self._order(self._after_anew, self._store.end_anew)
 
     def _pieces(self) -> "Iterator[List[Record]]":
-        """The records of the orders that stand, of all background jobs, each as the job is at its turn, and of how others have
-        ended, some at a time."""
+        """The records of all that is to be stored, some at a time: orders that stand, background jobs, ends of jobs.
+
+        The record of a job tells its state at the time when it has its turn.
+        """
         some = []  # type: List[Record]
         size = 0
         for record in self._records():
@@ -464,7 +466,7 @@ class StoreKeeper:
     def _records(self) -> "Iterator[Record]":
         core = self._core
         yield from standing_orders(core)
-        # In this order, as a job may be set aside meanwhile; one that is requeued is recorded by the ledger.
+        # In this order, because a job may be set aside meanwhile; the ledger records one that is requeued.
         for jobs in (core.job_chain, core.aside_chain):
             for those in jobs.walk():
                 for job in those:
@@ -486,24 +488,26 @@ class StoreKeeper:
     # ------------------------------------------------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Write what is outstanding, and with the durability EXIT all jobs, and close the store; not for longer than it takes
-        a slow disk."""
+        """Write what is not written yet, with the durability EXIT all jobs; then close the store.
+
+        Waits for the disk as long as a slow one needs, and no longer.
+        """
         if not self._is_open:
             self._loading.give_up()
             return
-        while self._thread.busy and self.deposed is None:  # what follows an order may be another one
+        while self._thread.busy and self.deposed is None:  # an order may be followed by another one
             if not self._wait():
                 self._give_up("the disk does not answer")
                 return
             self._finish()
-        while self._core.ledger.refusal is not None:  # or what is to be written would be neither with it nor in the ledger
+        while self._core.ledger.refusal is not None:  # else records that it keeps would not be written
             self._core.turns.work()
         self._is_open = False
         if self.deposed is not None:
             self._store.abandon()
             self._thread.end()
             return
-        self._order(lambda _: None, self._write_out)  # while the dispatcher waits, and the core is the thread's
+        self._order(lambda _: None, self._write_out)  # the dispatcher waits meanwhile, so that the thread may use the core
         if not self._wait():
             self._give_up("the disk does not answer")
             return
@@ -515,7 +519,7 @@ class StoreKeeper:
         self._thread.end()
 
     def _wait(self) -> bool:
-        """Wait until the order is over, as long as a slow disk needs for all there is."""
+        """Wait until the order is over, at most as long as a slow disk needs to write all jobs; return whether it is over."""
         patience = DISK_TIME + self._size / SLOWEST
         while self._thread.busy and not self._thread.wait(min(patience, 1.0)):
             patience -= 1.0

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
-# So many of these are made in a step, which takes less than a millisecond.  Fewer would cost more rounds of the server's loop.
+# Samples or histograms of one step, which takes less than a millisecond.  Fewer would cost more rounds of the server's loop.
 _SAMPLES, _HISTOGRAMS = 2048, 64
-_MOST_OF_A_STEP = 1 << 20  # bytes, more than that
+_MOST_OF_A_STEP = 1 << 20  # bytes; no step has so many
 
 # What is told of each function: name, kind, what it is, in the order of the figures in `_row`.
 _OF_FUNCTIONS = (

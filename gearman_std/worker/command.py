@@ -26,8 +26,9 @@ _LONGEST_POLL = 3600.0  # seconds of one wait; poll refuses one of 25 days
 class CommandFailed(GearmanError):
     """A command could not be run, ran too long, or ended with a status other than 0.
 
-    The text is the end of what it said on standard error, or else says what happened.  `status` is its exit status, minus a
-    signal's number if that ended it, None if it could not be run; `timed_out` tells whether the time limit ended it.
+    The text is the end of what it said on standard error; if it said nothing, the text says what happened.  `status` is its
+    exit status; minus the number of the signal that ended it; or None if it could not be run.  `timed_out` tells whether the
+    time limit ended it.
     """
 
     def __init__(self, text: str, status: "Optional[int]" = None, timed_out: bool = False) -> None:
@@ -47,7 +48,7 @@ class Command:
 
     `argv` is the program and its arguments.  Workload, output and error output may have any size: all three flow at the same
     time.  `timeout` is in seconds; when it is over, the program and all it has started are killed, as far as they have stayed
-    in its process group.  What job it is for the program finds in its environment: GEARMAN_HANDLE, GEARMAN_FUNCTION,
+    in its process group.  The environment tells the program which job it runs for: GEARMAN_HANDLE, GEARMAN_FUNCTION,
     GEARMAN_UNIQUE (empty if there is none, or the server does not tell) and GEARMAN_ATTEMPT.  A script whose first line names
     no interpreter is run by /bin/sh.
 
@@ -87,7 +88,7 @@ class Command:
         """Run the command for a job."""
         env = dict(os.environ if self._env is None else self._env)
         for name in ("handle", "function", "unique", "attempt"):
-            value = getattr(job, name, b"")  # anything with a view and send_data is job enough
+            value = getattr(job, name, b"")  # any object with a view and send_data can be a job
             env["GEARMAN_" + name.upper()] = os.fsdecode(value) if isinstance(value, bytes) else str(value)
         run = _Run(self.argv, self._cwd, env, self.timeout)
         with self._lock:
@@ -110,7 +111,7 @@ class Command:
         return output
 
     def kill(self) -> None:
-        """Kill all that runs, with all it has started; for a worker that leaves at once."""
+        """Kill the programs that run, and all that they have started; for a worker that leaves at once."""
         with self._lock:
             for run in self._runs:
                 run.kill()
@@ -155,7 +156,7 @@ class _Run:
             except OSError as error:
                 if error.errno != errno.ENOEXEC or os.name != "posix":
                     raise
-                # As execvp does: a script without a first line that names its interpreter is the shell's.
+                # As execvp does: the shell runs a script whose first line names no interpreter.
                 from shutil import which
                 path = which(argv[0], path=(env or {}).get("PATH")) if "/" not in argv[0] else argv[0]
                 self._process = subprocess.Popen(["/bin/sh", path or argv[0]] + argv[1:], **options)
@@ -178,7 +179,7 @@ class _Run:
                 self._timer.start()
             self._threads.append(start_thread(self._listen, "gearman_std command's errors"))
             self._threads.append(start_thread(self._write, "gearman_std command's input", workload))
-        except (OSError, RuntimeError) as error:  # the latter of the timer
+        except (OSError, RuntimeError) as error:  # the timer raises RuntimeError
             self.kill()
             for pipe in (self._process.stderr, self._process.stdin)[len(self._threads):]:
                 assert pipe is not None
@@ -188,7 +189,7 @@ class _Run:
     def output(self) -> "Iterator[bytes]":
         """Standard output, as it comes.
 
-        With a time limit, its end is not waited for much longer than that: a process that has left the group may keep it open.
+        With a time limit, this ends soon after the limit, even if a process that has left the group keeps the output open.
         """
         descriptor = self._stdout.fileno()
         poller = None

@@ -45,7 +45,7 @@ class Departure:
         return "<Departure: %s>" % self.state
 
     def reason(self, now: float, used_up: bool, due: "List[float]") -> str:
-        """Why it is to leave now, or an empty string; `used_up` says that it has done all the jobs that it may do."""
+        """Why the worker is to leave now, empty if it is not; `used_up` says that it has done all the jobs that it may do."""
         if self._settings.stops:
             return "asked to"
         if self._retire_at is not None:

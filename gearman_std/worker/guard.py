@@ -91,7 +91,7 @@ def log_failure(repeats: Repeats, what: str, error: BaseException, message: str,
 
 
 def tell_repeats(repeats: Repeats) -> None:
-    """Log how many failures nobody was told of, as nobody was to be bothered with each of them."""
+    """Log how many failures of each kind were only counted so far."""
     _tell_untold(repeats.untold())
 
 

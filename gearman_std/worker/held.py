@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class HeldJobs:
     """The jobs that wait to be tried again: for their time, or for a thread when that has come.
 
-    As long as `runs` is empty, there is nothing to be asked.
+    As long as `runs` is empty, no other method needs to be called.
 
     Owner: the shift's lock.
     """
@@ -29,13 +29,13 @@ class HeldJobs:
         return "<HeldJobs: %d, %d of them ready>" % (len(self.runs), len(self._ready))
 
     def hold(self, run: "Run", when: float) -> int:
-        """Keep a job until then; return how many of its function wait."""
+        """Keep a job until the time `when`; return how many of its function wait."""
         self.runs.add(run)
         run.retry = self._times.add(when, run)
         return run.link.lane.hold(run.ability.name)
 
     def next_time(self) -> "Optional[float]":
-        """The earliest time at which one of those that are not ready will be, or None."""
+        """When the next job becomes ready, or None if none waits for its time."""
         return self._times.next_time()
 
     def due(self, now: float) -> bool:
@@ -46,7 +46,7 @@ class HeldJobs:
         return when is not None and when <= now
 
     def count_ready(self, now: float) -> int:
-        """How many jobs there are whose time has come."""
+        """How many jobs are ready: their time has come, and they wait for a thread."""
         run = self._times.pop_due(now)
         while run is not None:
             run.retry = None
@@ -55,21 +55,21 @@ class HeldJobs:
         return len(self._ready)
 
     def first_ready(self) -> "Run":
-        """The one of them that has waited longest."""
+        """The first of the ready jobs."""
         return self._ready[0]
 
     def postpone(self) -> None:
-        """Have the first one wait until the others had their turn."""
+        """Put the first ready job behind the others."""
         self._ready.rotate(-1)
 
     def take(self) -> "Run":
-        """The first one, which waits no longer."""
+        """Take out the first ready job."""
         run = self._ready.popleft()
         self._let_go(run)
         return run
 
     def clear(self) -> "List[Run]":
-        """All jobs, none of which waits any longer."""
+        """Take out all jobs."""
         runs = list(self.runs)
         for run in runs:
             self._let_go(run)

@@ -31,10 +31,10 @@ class Retry(Exception):
 
 
 class Reporter:
-    """Where a job has come from, and where what it says goes; who runs jobs makes a kind of its own.
+    """Where a job has come from, and where its reports go.  Each way of running jobs has a subclass of its own.
 
-    `server` is the server's name, `largest` the bytes of a packet that it takes, as far as that is known, `serializer` that of
-    the worker.
+    `server` is the server's name; `largest` is the size of the largest packet that it takes, in bytes, as far as is known;
+    `serializer` is the worker's.
     """
 
     __slots__ = ("server", "largest", "serializer")
@@ -46,7 +46,7 @@ class Reporter:
 
     @property
     def lost(self) -> bool:
-        """Whether nobody there listens any more."""
+        """Whether nobody reads the reports any more."""
         raise NotImplementedError
 
     @property
@@ -184,7 +184,7 @@ def show_name(name: bytes) -> str:
 
 
 def check_size(job: WorkerJob, what: str, data: "Any") -> None:
-    """Raises ValueError for what the server is known to end the connection for, and with it all jobs that run."""
+    """Raises ValueError for so much data that the server is known to close the connection, which would lose all its jobs."""
     if len(data) + len(job.handle) >= job._reporter.largest:
         raise ValueError("%s of %s has %d bytes, but %s takes no more than %d" % (
             what, show_name(job.function), len(data), job.server, room_for(job)))

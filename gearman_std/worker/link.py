@@ -29,14 +29,14 @@ LINK_ARROWS = {
     (SILENT, HEARD): GOOD, (SILENT, DROPPED): LINK_LOST, (GOOD, DROPPED): LINK_LOST,
 }  # type: Dict[Tuple[str, str], str]
 
-FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time, of which a random half is waited …
-LAST_RETRY = 10.0  # … up to this
+FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time; at random, up to half of it is saved
+LAST_RETRY = 10.0  # seconds, the longest such pause
 FRUITLESS = 20     # times that a server may wake a worker for nothing within a second before the worker takes its time
-LONGEST_REST = 0.25  # seconds that it takes at most
-PROBE_TIMEOUT = 3.0   # seconds for the first answer to a way of grabbing that the server may not know and ignore
-ANSWER_TIMEOUT = 60.0  # seconds without a byte for every other answer to a grab, and for a server to take what is sent
-SLEEP_TIMEOUT = 60.0  # seconds without a byte after which a sleeper asks for a job unbidden
-USELESS_QUIET = 60.0  # seconds without a result that nobody has a use for after which such trouble is over
+LONGEST_REST = 0.25  # seconds that such a worker rests, at most
+PROBE_TIMEOUT = 3.0   # seconds for the first answer to a way of grabbing that the server may not know, and then ignores
+ANSWER_TIMEOUT = 60.0  # seconds without a byte: for every other answer to a grab, and for the server to take what is sent
+SLEEP_TIMEOUT = 60.0  # seconds without a byte after which a sleeping worker asks for a job without being woken
+USELESS_QUIET = 60.0  # seconds after the last result that a server had no use for; then that trouble is over
 FOR_EVER = float("inf")
 
 
@@ -110,7 +110,7 @@ class WorkerServer:
         self.confirmed = False
         self.largest = LARGEST_SIZE  # bytes of a packet that it takes, as far as it told before it ended the last connection
         self.useless_at = -FOR_EVER  # when it had no use for a result the last time
-        self.untold = 0         # for how many since the log was told last
+        self.untold = 0         # how many such results came since the log was told last
 
     def __repr__(self) -> str:
         return "<WorkerServer %s, %s: %d connections, %d failures>" % (self.name, self.state, len(self.links), self.failures)
@@ -123,8 +123,8 @@ class WorkerServer:
     def back_off(self, now: float, random: "Callable[[], float]", lived: float = 0.0) -> None:
         """Count a failure, and set the time of the next try.
 
-        `lived` is for how many seconds it had been good before: a server that fails again sooner than the wait that was due is
-        no better than one that was never there.  What fails while that wait goes on belongs to the same failure.
+        `lived` is for how many seconds the lost connection had been good.  Unless that is longer than the pause that is due,
+        the pauses go on growing, as if the server had never been there.  Failures during a pause are not counted.
         """
         if now < self.retry_at:
             return
@@ -152,7 +152,7 @@ class WorkerLink:
         self.server = server
         self.name = server.name
         self.lane = lane
-        self.abilities = dict(lane.abilities)  # and those that were withdrawn, whose jobs may still be on their way
+        self.abilities = dict(lane.abilities)  # also withdrawn ones: their jobs may still be on their way
         self.connection = connection
         self.session = WorkerSession([(ability.name, ability.timeout_ms) for ability in lane.abilities.values()], client_id,
                                      server.grab_type, server.confirmed)
@@ -168,9 +168,9 @@ class WorkerLink:
         self.results = deque()  # type: Deque[Tuple[int, WorkerJob, str]]
         self.fruitless = 0    # times in a row that there was no job, a second or less after the time before
         self.slept_at = 0.0   # when there was no job the last time
-        self.rest_until = 0.0  # nothing is grabbed before
+        self.rest_until = 0.0  # before that time, no job is grabbed
         self.refused_at = now - 1.0  # when the log was told last that the server refused something
-        self.told_limit = False  # it told that on this connection
+        self.told_limit = False  # the server told `largest` on this connection
 
     def __repr__(self) -> str:
         return "<WorkerLink to %s%s: %r>" % (self.name, ", lost" if self.lost else "", self.session)

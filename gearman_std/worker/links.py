@@ -75,7 +75,7 @@ class Links:
                 due.append(server.useless_at + USELESS_QUIET)
 
     def connect(self, now: float, due: "List[float]") -> None:
-        """Begin to make the connections that are missing, but to servers that are to be left alone for a while."""
+        """Begin to make the connections that are missing, except to servers that are in a pause after a failure."""
         lanes = self._slots.lanes
         for server in self.servers:
             if server.connecting:
@@ -197,8 +197,10 @@ class Links:
             self.selector.modify(link.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0), link)
 
     def _note_refusal(self, link: WorkerLink, error: ServerError, now: float) -> None:
-        """Count and log what a server refused; log once a second at most, and of jobs that were taken away, which may be many
-        and go on talking, only the first, and at the end how many more."""
+        """Count and log what a server refused, at most once a second.
+
+        Of the results that it had no use for, only the first is logged, and at the end how many more: there may be many.
+        """
         limit = told_limit(error)
         if limit is not None:
             link.reporter.largest, link.told_limit = limit, True
@@ -238,7 +240,7 @@ class Links:
         self.drop(link)
         server = link.server
         del server.links[link.lane]
-        server.largest = link.reporter.largest if link.told_limit else LARGEST_SIZE  # one that begins anew may take more
+        server.largest = link.reporter.largest if link.told_limit else LARGEST_SIZE  # after a restart the server may take more
         if not self._shared.leaving:
             self._fail(server, CUT if silent else DROPPED, reason, now, 0.0 if silent else now - link.since)
 

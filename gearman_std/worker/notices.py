@@ -21,7 +21,7 @@ class Notices:
     def __init__(self, worker: "WorkerSettings") -> None:
         self.waiting = deque()  # type: Deque[Tuple[Any, ...]]
         self._worker = worker
-        self._announcing = threading.Lock()  # keeps them in order: who finds it taken leaves them to the one who has it
+        self._announcing = threading.Lock()  # for their order: who finds it taken leaves the notices to its holder
 
     def __repr__(self) -> str:
         return "<Notices: %d waiting>" % len(self.waiting)

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Tuple
 
-MOST_KINDS = 100  # of failures that are remembered; that which has not come for the longest time is told and forgotten
+MOST_KINDS = 100  # of failures that are remembered; for a new one, the one that came least recently is told and forgotten
 
 
 class FailureKind(namedtuple("FailureKind", "what error place")):
@@ -52,7 +52,7 @@ class Repeats:
             return counts[0], told, forgotten
 
     def untold(self) -> "List[Tuple[FailureKind, int]]":
-        """How many of each kind nobody was told of, who is told now."""
+        """How many failures of each kind nobody was told of; they count as told from now on."""
         with self._lock:
             found = [(kind, counts[1]) for kind, counts in self._counts.items() if counts[1]]
             for counts in self._counts.values():

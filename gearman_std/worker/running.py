@@ -44,8 +44,8 @@ def run_job(job: "WorkerJob", ability: "Ability", worker: "WorkerSettings",
             caught: "Callable[[BaseException], bool]" = lambda error: True) -> "Tuple[Any, Any]":
     """Run a job's function; return True and the result, False and an exception's text, or RETRY and seconds.
 
-    What it raises fails the job if it is `caught`, and SystemExit is meant for the job, not for the thread.  A child of a
-    fork that comes back here ends; the job is its parent's.
+    An exception for which `caught` returns true fails the job, SystemExit, too; any other is raised.  If the function has
+    forked, and the child comes back here, the child ends: the job is its parent's.
     """
     process = os.getpid()
     try:

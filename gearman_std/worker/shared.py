@@ -28,9 +28,9 @@ class Shared:
 
     def __init__(self, worker: "WorkerSettings") -> None:
         self.worker = worker
-        self.lock = threading.RLock()  # lest a signal handler waits for what its own thread has
+        self.lock = threading.RLock()  # so that a signal handler does not wait for its own thread
         self.leaving = False  # nothing is grabbed any more
-        self.over = False     # it comes to its end at once
+        self.over = False     # the shift ends at once
         self.ended = False    # nothing is connected any more
         self.running = {}  # type: Dict[WorkerJob, Run]
         self.notices = Notices(worker)

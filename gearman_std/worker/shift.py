@@ -100,14 +100,14 @@ class Shift(Shared):
     def break_off(self) -> None:
         """End the shift at once.
 
-        This thread may have the lock still, as an interrupt at the end of a `with` statement may leave it.
+        This thread may still hold the lock: an interrupt at the end of a `with` statement may leave it locked.
         """
         self.over = True
         try:
             while True:
                 self.lock.release()
         except RuntimeError:
-            pass  # it has it no more
+            pass  # this thread does not hold it
         self.wake()
 
     def _close_waker(self) -> None:
@@ -171,7 +171,7 @@ class Shift(Shared):
             self._idle.append(thread)
 
     def _advance(self, now: float) -> "Optional[float]":
-        """Do what is due; return the seconds until something else is, None for no time at all."""
+        """Do what is due; return the seconds until something else is due, None if nothing is."""
         due = []  # type: List[float]
         links = self.links
         if self.attention or links.connector.arrivals:
@@ -195,7 +195,7 @@ class Shift(Shared):
         if self.slots.free and not self.leaving:
             self.slots.grab(now, self.send)
             for link in self.slots.links:
-                if link.moved == now and link.session.grabs:  # which was asked just now
+                if link.moved == now and link.session.grabs:  # a job was asked for just now
                     due.append(now + link.patience(self.leaving))
         if due and not self.over:
             return max(0.0, min(due) - self.clock())
@@ -258,7 +258,7 @@ class Shift(Shared):
             due.append(when)
 
     def _start_leaving(self, reason: str, now: float) -> None:
-        """Grab no more; give back what waits to be tried again; let go of what does not run."""
+        """Grab no more jobs; give those back that wait to be tried again; withdraw the functions as their jobs end."""
         self.leaving = True
         self._departure.begin(now)
         self.notices.say(logging.INFO, "leaving, %s; jobs still running: %d", reason, len(self.running))
@@ -424,8 +424,8 @@ class Shift(Shared):
     def forget(self, name: bytes) -> None:
         """Take no more jobs of a function; those that were taken are finished.
 
-        Its connections end when that is so, and the functions that shared them get others: gearmand would give the jobs of a
-        function that is withdrawn to other workers, and hand out more of them as long as it is not.
+        Its connections end when those have ended, and the functions that shared them get others.  gearmand leaves no other way:
+        as long as the function stands, it hands out more jobs, and when it is withdrawn, it gives running ones to others.
         """
         with self.lock:
             for link in self.slots.links_of(self.slots.forget(name)):

@@ -57,7 +57,7 @@ class Taker(Shift):
     # --- Called by any thread.
 
     def begin(self) -> None:
-        """Connect; raises OSError where there may be no more threads."""
+        """Connect.  Raises OSError if the system allows no more threads."""
         self._worker._shift = self
         self._thread = start_thread(self.attend_to_all, "gearman_std worker")
 
@@ -78,7 +78,7 @@ class Taker(Shift):
         with self._changed:
             self._takers += 1
             try:
-                left = timeout  # at first, however long the lock was waited for
+                left = timeout  # all of it at first, however long the lock was waited for
                 while not self._ready:
                     if self.leaving or not self.at_work or left == 0 or news is not None and news != self.news:
                         break
@@ -102,7 +102,7 @@ class Taker(Shift):
                 self._changed.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
 
     def tell_news(self) -> None:
-        """Have who waits look around."""
+        """Wake the threads that wait, so that they look around."""
         with self.lock:
             self._tell_news()
 
@@ -208,7 +208,7 @@ class Taker(Shift):
         self._tell_news()
 
     def _note_state(self, server: "WorkerServer", event: str, before: str, after: str, reason: str) -> None:
-        """Neither the log nor hooks need to be told: who takes jobs is."""
+        """Tell those who wait for news, not the log and the hooks."""
         if event is CONNECTED or reason:
             self._troubles[server.name] = reason
         if event is not HEARD or before is not after:

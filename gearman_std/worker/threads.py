@@ -16,8 +16,8 @@ URGE_INTERVAL = 1.0  # seconds until a function in the main thread that did not 
 
 
 class JobThread:
-    """A thread that runs jobs, one after the other.  It waits at its gate, which is opened when it is given a job, when it is
-    to end, and when Python is to run handlers of signals in it.
+    """A thread that runs jobs, one after the other.  It waits at its gate.  The gate is opened to give it a job, to end it, or
+    to have Python run signal handlers in it.
 
     Owner: the shift's lock while it is idle, else itself.
     """
@@ -28,9 +28,9 @@ class JobThread:
         """`finish` is called at the end of each job, with the lock and what came of the job; it returns how that ended."""
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.run = None       # type: Optional[Run] # of the job that it is given
-        self.open = False     # the gate is
-        self.running = False  # a job is
+        self.run = None       # type: Optional[Run] # the job that it is given
+        self.open = False     # whether the gate is
+        self.running = False  # whether a job is
         self.thread = None    # type: Optional[threading.Thread] # None for the main thread
         self._shared = shared
         self._finish = finish
@@ -66,7 +66,7 @@ class JobThread:
             self.running = True
             try:
                 outcome, data = run_job(run.job, run.ability, worker, caught)
-            except BaseException as error:  # of the means to tell of a failure
+            except BaseException as error:  # from logging or a hook, while a failure was told
                 if not caught(error):
                     raise
                 outcome, data = False, exception_text(error)

@@ -38,12 +38,12 @@ class Worker(WorkerSettings):
     at most `grace` seconds if that is not None.  `tls` is an `ssl.SSLContext`, True for the default one, or a dict (see
     `connection.open_connection`).
 
-    Raises ValueError or TypeError for addresses and settings that cannot be, OSError for files of `tls` that cannot be used.
+    Raises ValueError or TypeError for addresses and settings that make no sense, OSError for files of `tls` that are of no use.
 
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
 
-    _shift = None  # type: Optional[Shift] # the one at work
+    _shift = None  # type: Optional[Shift] # the shift at work
 
     def __repr__(self) -> str:
         return "<Worker of %s at %s, %d threads%s>" % (
@@ -71,7 +71,7 @@ class Worker(WorkerSettings):
         no other way not to be given its jobs.  `abandon` is called if the worker leaves while jobs of the function run.  May be
         called while the worker works, from any thread.
 
-        Raises ValueError for a name that the protocol cannot carry, a name already registered, and numbers that cannot be.
+        Raises ValueError for a name that the protocol cannot carry, a name already registered, and numbers out of bounds.
         """
         encoded = encode_function(name)
         check_callable("the function %r" % (name,), callable_)
@@ -130,7 +130,7 @@ class Worker(WorkerSettings):
 
         Returns how many jobs were left unfinished, which is 0 unless `stop` was called twice or `grace` was over; the servers
         give them to other workers, but their threads are still busy, and may keep a program that wants to end from ending.  A
-        function in the main thread is left by an exception, a `BaseException`, as soon as Python can raise one there.
+        function in the main thread is ended by an exception, a `BaseException`, as soon as Python can raise one there.
         In the main thread, `signals` makes SIGTERM and SIGINT call `stop`, unless the program has handlers for them already;
         what those raise, and KeyboardInterrupt, ends the work at any point.
         Raises ValueError if no function is registered, RuntimeError if the worker is at work already, and OSError where the
