@@ -242,7 +242,7 @@ def _compare(functions: "Sequence[Figures]", name: str, limit: "Limit", measure:
 
 def _look_at_last_success(functions: "Sequence[Figures]", uptime: "Optional[float]", limit: "Limit",
                           now: float) -> Finding:
-    """Whether a function succeeded lately; what was before the server's start, it does not know."""
+    """Whether a function succeeded lately; the server does not know what was before its own start."""
     wanted, warning, critical = limit
     if uptime is None:
         return Finding(NOT_TOLD, "this server does not tell when jobs ended")

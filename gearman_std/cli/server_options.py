@@ -248,7 +248,7 @@ def make_server_line() -> CommandLine:
 
 
 def options_without_effect(options: "Parsed") -> "List[str]":
-    """What there is to be said of options that are given and change nothing."""
+    """Notes for the log about options that are given and change nothing."""
     notes = []  # type: List[str]
     for key, _ in options.given:
         name = "--" + key.replace("_", "-")

@@ -36,7 +36,7 @@ class QueueType(OneOf):
 
 
 def is_database_option(key: str, queue_type: "Optional[str]" = None) -> bool:
-    """Whether an option says something of a database; of that in which this type of queue is, if one is given."""
+    """Whether an option is about a database; with `queue_type`, about the database of that type."""
     beginnings = {"postgres": "libpq_", "mysql": "mysql_"}
     return key.startswith(tuple(beginnings.values()) if queue_type is None else beginnings.get(queue_type.lower(), "-"))
 

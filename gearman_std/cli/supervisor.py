@@ -252,7 +252,7 @@ def _file_mark(path: str) -> "Optional[Tuple[int, ...]]":
 
 
 def is_supervised() -> "Optional[Word]":
-    """The Word with which this process tells its `Supervisor` something; None if it has no Supervisor, as its own children."""
+    """The Word with which this process tells its `Supervisor` something; None without a Supervisor, as in its own children."""
     descriptor = os.environ.pop(SUPERVISED, None)
     return None if descriptor is None else Word(int(descriptor) if descriptor.isdigit() else 0)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TRACE_PORT = DEFAULT_PORT + 1
 _BACKLOG = 1024
-_LAST_BYTES = 1.0  # seconds for what a command has left behind
+_LAST_BYTES = 1.0  # seconds that connections may still take when the command has ended
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have it
 
 _TRACE_ABOUT = """

@@ -151,7 +151,7 @@ def note_end(core: "CoreState", job: "Job", outcome: str, text: bytes = b"") -> 
     function, worker = job.function, job.worker
     if function.noted != core.second:
         core.statistics.note(function, core.second, core.now)
-    if worker is not None and not worker.gone and outcome is not END_FAILED:  # it may not know that, and still end the job
+    if worker is not None and not worker.gone and outcome is not END_FAILED:  # it may not know that, and may end the job yet
         worker.lose(job)
     statistics = function.statistics
     if statistics is not None:

@@ -233,7 +233,7 @@ def promote(core: "CoreState", job: "Job") -> None:
 
 
 def _let_go(core: "CoreState", job: "Job") -> None:
-    """A job is gone: the one that waited for its end goes on or, if it waited itself, waits for what that has waited for."""
+    """A job is gone: the job that waited for it goes on; if the gone job waited for another, it waits for that one instead."""
     predecessor = predecessor_of(job)
     if predecessor is not None:
         predecessor.successor, job.successor = job.successor, None

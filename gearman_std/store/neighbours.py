@@ -39,7 +39,7 @@ class Lookout:
         self.interval = look_interval(after) if store.is_shared else ALONE
         self.lease = LEASE * after if after else ALONE  # seconds
         self.wanted = None     # type: Optional[Neighbour] # whose jobs are to be taken over next
-        self.in_doubt = False  # the answer got lost, so it is unknown whether they were; that is asked first
+        self.in_doubt = False  # the answer got lost: it is unknown whether they were taken over, and that is asked first
         self.adopting = ""     # the name of the server whose jobs are ours, and are being read
         self._core = core
         self._store = store

@@ -18,7 +18,7 @@ def time_to_write(record: "Record") -> int:
 
 
 def compact(records: "List[Record]") -> "List[Record]":
-    """Records of the same effect: of a job that is removed only that; of others, of ends and of orders what came last."""
+    """Fewer records with the same effect: the last of each kind for each thing; of a removed job, only removal and end."""
     latest = {}  # type: Dict[Any, Record]
     removed = {record.handle for record in records if record.kind == REMOVE}
     for record in records:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator, List, Sequence, Tuple
 
-LOAD_ROWS = 256  # that are read at once
+LOAD_ROWS = 256  # rows that are read at once
 
 _STATES = frozenset(STORED_STATES)
 

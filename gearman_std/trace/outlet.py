@@ -1,4 +1,4 @@
-"""Where the lines of a trace go.  Who reads them slowly, or not at all, does not hold up what is traced."""
+"""Where the lines of a trace go.  A reader that is slow, or reads nothing at all, does not hold up what is traced."""
 import os
 import select
 import stat

@@ -1,7 +1,7 @@
 """One direction of a connection, cut into packets, lines of text and HTTP messages.
 
-`wire.protocol.PacketReader` reads what a server can obey, and stops at what makes no sense.  This never stops, returns also
-what makes no sense, and keeps the bytes.
+`wire.protocol.PacketReader` reads what a server can obey, and stops at what makes no sense.  The reader here never stops: it
+returns also what makes no sense, and keeps the bytes.
 """
 import re
 from collections import namedtuple

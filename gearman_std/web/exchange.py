@@ -1,4 +1,4 @@
-"""A request of HTTP as the functions see it that answer it, and their answer."""
+"""An HTTP request as the functions that answer it see it, and their answer."""
 from ..wire.http import refused
 
 TYPE_CHECKING = False
@@ -105,8 +105,11 @@ def json_answer(value: "Any", status: int = 200) -> Answer:
 
 
 def joined(pieces: "Iterable[bytes]", most: int = PIECE_SIZE) -> "Iterator[bytes]":
-    """Join small pieces into pieces that are worth a packet each.  Each step yields one of these, or an empty one.  They end
-    with a step, or with the piece that reaches `most` bytes."""
+    """Join small pieces into pieces that are worth a packet each.
+
+    What reaches `most` bytes is yielded at once.  An empty piece ends a step: then what was joined is yielded if it has
+    PIECE_SIZE bytes; else an empty piece is yielded.
+    """
     kept = []  # type: List[bytes]
     size = 0
     for piece in pieces:

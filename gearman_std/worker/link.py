@@ -29,7 +29,7 @@ LINK_ARROWS = {
     (SILENT, HEARD): GOOD, (SILENT, DROPPED): LINK_LOST, (GOOD, DROPPED): LINK_LOST,
 }  # type: Dict[Tuple[str, str], str]
 
-FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time; at random, up to half of it is saved
+FIRST_RETRY = 0.1  # seconds until a lost server is tried again, doubled each time; a random part, half at least, is waited
 LAST_RETRY = 10.0  # seconds, the longest such pause
 FRUITLESS = 20     # times that a server may wake a worker for nothing within a second before the worker takes its time
 LONGEST_REST = 0.25  # seconds that such a worker rests, at most

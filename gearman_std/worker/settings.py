@@ -42,7 +42,7 @@ class WorkerHealth(namedtuple("WorkerHealth", "connected down running held grabb
 class WorkerSettings:
     """The servers, functions, hooks and limits of a worker, how often it was told to stop, and its totals.
 
-    Raises ValueError or TypeError for addresses and settings that make no sense, OSError for files of `tls` that are of no use.
+    Raises ValueError or TypeError for addresses and settings that make no sense, OSError for files of `tls` that fail to load.
 
     Owner: the lock of the shift that is at work, before and after that its maker.
     """

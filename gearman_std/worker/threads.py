@@ -29,8 +29,8 @@ class JobThread:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.run = None       # type: Optional[Run] # the job that it is given
-        self.open = False     # whether the gate is
-        self.running = False  # whether a job is
+        self.open = False     # whether the gate is open
+        self.running = False  # whether a job runs
         self.thread = None    # type: Optional[threading.Thread] # None for the main thread
         self._shared = shared
         self._finish = finish

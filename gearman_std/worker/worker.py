@@ -38,7 +38,7 @@ class Worker(WorkerSettings):
     at most `grace` seconds if that is not None.  `tls` is an `ssl.SSLContext`, True for the default one, or a dict (see
     `connection.open_connection`).
 
-    Raises ValueError or TypeError for addresses and settings that make no sense, OSError for files of `tls` that are of no use.
+    Raises ValueError or TypeError for addresses and settings that make no sense, OSError for files of `tls` that fail to load.
 
     Owner: the lock of the shift that is at work, before and after that its maker.
     """
