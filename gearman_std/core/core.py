@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .ledger import AddRecord, UsualJobs
     from .peers import Peer
 
-CLOCK_STEP = 1.0       # seconds that the wall clock may drift from the monotonic one between two looks unless it was set
+CLOCK_STEP = 1.0       # seconds; a wall clock that loses more against the monotonic one from one look to the next was set back
 
 
 class Core(CoreState):

@@ -273,7 +273,7 @@ def on_work_complete(core: "CoreState", peer: "Peer", arguments: "Arguments") ->
     if job.background:
         if core.ledger.durable:
             # A stored job has ended only when the store knows of it.
-            core.ledger.hold(peer)  # and its watchers, who have all joined it, by `held`
+            core.ledger.hold(peer)  # `_relay` holds its watchers, who have all joined it
         if job.function.policy.keep:
             keep_end(core, job, END_COMPLETED, core.now - job.since, b"", data)
     watchers = job.watchers

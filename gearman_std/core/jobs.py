@@ -486,7 +486,7 @@ class Function:
 
 
 class Crowd:
-    """A function as those of its ability sets see it that are not told of its jobs, because there are so many of them.
+    """A function as seen by those of its ability sets that are not told of its jobs, because there are too many sets.
 
     Owner: the Function.
     """
@@ -496,8 +496,8 @@ class Crowd:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.urgency = NO_URGENCY if function.paused else function.urgency()  # the priority of the job that it would give out
-        # Those of these sets that have sleepers, and some that had, which `sets_asleep` sweeps out, each once for each time
-        # that it fell asleep: so a wake-up need not tell all functions of a set.
+        # Those of these sets that have sleepers, or had some: a set is added when it gets its first sleeper, and `sets_asleep`
+        # takes it out when it has none any more.  So a wake-up need not tell all functions of a set.
         self.asleep = OrderedDict()  # type: OrderedDict[AbilitySet, None]
 
     def __repr__(self) -> str:
