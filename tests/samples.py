@@ -1,5 +1,10 @@
-"""Tests that do the same many times: a few of these times belong to every run, the others are marked long."""
+"""Which tests run when: of what is done many times only a few in every run, and not all while coverage is measured."""
+import sys
+
 import pytest
+
+# For tests of how long something takes, or of what a process loads or may read: to measure what is run changes that.
+unmeasured = pytest.mark.skipif("coverage" in sys.modules, reason="coverage is measured")
 
 
 def few(values, count=1):

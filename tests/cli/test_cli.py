@@ -9,7 +9,7 @@ import pytest
 from gearman_std.cli.cli import _COMMANDS, main
 from gearman_std.cli.console import Console
 from gearman_std.server.server import Server
-from samples import few
+from samples import few, unmeasured
 
 COMMANDS = sorted(_COMMANDS)
 
@@ -80,6 +80,7 @@ _HEAVY = {"argparse", "asyncio", "concurrent.futures", "html", "http", "json", "
           "sqlite3", "ssl", "subprocess", "tempfile", "typing", "unittest", "urllib"}
 
 
+@unmeasured
 @pytest.mark.parametrize("words, folders", [
     (["client", "--help"], _ENDS | {"client", "schedule"}),
     (["client", "-b", "-f", "x", "data"], _ENDS | {"client", "schedule"}),

@@ -25,7 +25,7 @@ from gearman_std.cli.daemon import open_log
 from gearman_std.errors import GearmanError
 from gearman_std.server.server import Server
 from patience import until
-from samples import few
+from samples import few, unmeasured
 from server_tools import server_command as server
 
 posix = pytest.mark.skipif(os.name != "posix", reason="about signals and processes as POSIX has them")
@@ -399,6 +399,7 @@ UNREADABLE = """if True:
 
 
 @posix
+@unmeasured
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
 def test_the_other_user_need_not_be_allowed_to_read_the_interpreter(processes, root):
     process = processes.start([sys.executable, "-c", UNREADABLE, "server", "-u", "nobody", "-L", "127.0.0.1", "-p", "0",

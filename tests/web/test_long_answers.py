@@ -7,9 +7,10 @@ import pytest
 from gearman_std.core.core import Core
 from gearman_std.core.peers import Peer
 from gearman_std.wire.protocol import CAN_DO, GRAB_JOB, SUBMIT_JOB_BG, TEXT_LINE, WORK_COMPLETE
+from samples import unmeasured
 from web_tools import HOST, Browser
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, unmeasured]
 
 SIZE = 10000
 MOST = 0.005  # seconds of CPU time
