@@ -231,11 +231,12 @@ class Server:
         self.bind()
         begun = threading.Event()
         try:
-            self._thread = start_thread(self._serve_in_thread, "gearman_std-server", begun)
+            try:
+                self._thread = start_thread(self._serve_in_thread, "gearman_std-server", begun)
+            except OSError:
+                self.close()
+                raise
             begun.wait()
-        except OSError:
-            self.close()
-            raise
         except BaseException:  # such as Ctrl-C, also when the thread has just begun
             self.stop()
             raise

@@ -243,24 +243,26 @@ def test_what_is_to_be_done_when_it_is_ready_ends_it_if_it_fails(tmp_path):
     assert seen == [""] and not server.running
 
 
-@pytest.mark.parametrize("place", [1, 2])
-def test_an_interrupted_start_stops_the_server(starts, monkeypatch, place):
+@pytest.mark.parametrize("place, error", [(1, KeyboardInterrupt), (2, KeyboardInterrupt), (2, OSError)])
+def test_an_interrupted_start_stops_the_server(starts, monkeypatch, place, error):
     """Interrupted while it waits for the thread to begin, or for the store to be read."""
     start = starts()
-    waits = []
+    waits, closers = [], []
 
     class Interrupted(threading.Event().__class__):
         def wait(self, timeout=None):
             if threading.current_thread() is threading.main_thread():
                 waits.append(timeout)
                 if len(waits) == place:
-                    raise KeyboardInterrupt
+                    raise error
             return super().wait(timeout)
     server = server_of(store=JobStore(start.server._keeper._store.path, _connect=start._connect))
+    close = server.close
+    server.close = lambda: (closers.append(threading.current_thread()), close())
     monkeypatch.setattr("gearman_std.server.server.threading.Event", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         server.start()
     monkeypatch.undo()
     start.go_on.set()
     until(lambda: server._selector is None)
-    assert len(waits) == place
+    assert len(waits) == place and threading.main_thread() not in closers
