@@ -22,8 +22,6 @@ ASK = TOO_FEW_ARGUMENTS + 2    # the type of an inner packet that asks the core:
 GO_ON = TOO_FEW_ARGUMENTS + 1  # the type of an inner packet for the next step of what a peer asked for
 STEP = 64                      # how many things that take a few microseconds each make a step
 MANY = 1024                    # how many things that take a fraction of a microsecond each make a step
-NAME_COST = 64                  # what a name costs besides its bytes, which may be thousands, when it is shown
-STEP_COST = 256 * NAME_COST    # how much of that makes a step
 NO_PACKETS = []  # type: List[Packet]
 
 

@@ -11,9 +11,9 @@ from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
 from ..core.tables import lists_of
 from ..core.text import FUNCTION_NOT_FOUND, JOB_NOT_FOUND, obey
-from ..core.turns import NAME_COST, STEP, STEP_COST
+from ..core.turns import STEP
 from ..wire.http import refused
-from .exchange import LIMIT, MOST, PIECE_SIZE, Answer, as_bytes, joined, json_answer
+from .exchange import LIMIT, MOST, PIECE_SIZE, Answer, as_bytes, joined, json_answer, steps_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,17 +84,14 @@ def _first_of(lists: "Iterable[List[Any]]", limit: int, place: "Callable[[Any], 
     """
     best = []  # type: List[Tuple[Any, Any]]
     for things in lists:
-        cost, last = 0, len(things)
-        for count, thing in enumerate(things, 1):
-            where = place(thing)
-            if where is not None:
-                best.append((where, thing))
-            cost += NAME_COST + size_of(thing)
-            if cost >= STEP_COST or count == last:
-                best.sort(key=itemgetter(0))  # nearly all of it is sorted already, so this is fast
-                del best[limit:]
-                yield b""
-                cost = 0
+        for start, end in steps_of(things, size_of):
+            for thing in things[start:end]:
+                where = place(thing)
+                if where is not None:
+                    best.append((where, thing))
+            best.sort(key=itemgetter(0))  # nearly all of it is sorted already, so this is fast
+            del best[limit:]
+            yield b""
     return [thing for _, thing in best]
 
 

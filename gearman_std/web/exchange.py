@@ -3,12 +3,13 @@ from ..wire.http import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Tuple
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 LIMIT, MOST = 100, 1000  # entries of a listing: without limit= in the request, and at most
 _PATH_PARTS = 16         # parts of a path that are told apart; none that is served has more than four
 _MOST_FIELDS = 100       # values of a query; more of them would take long to read
 PIECE_SIZE = 16384       # bytes: a piece of a body is sent as soon as it has so many
+_NAME_COST = 64          # bytes: to show a name takes as long as to show so many bytes more; it may have thousands
 
 
 class WebRequest:
@@ -96,6 +97,21 @@ class Answer:
     def fields(self) -> "List[Tuple[bytes, bytes]]":
         """The headers that this response has and others have not."""
         return [(b"Content-Type", self.content_type)]
+
+
+def steps_of(things: "Sequence[Any]", size_of: "Callable[[Any], int]", most: int = 256) -> "Iterator[Tuple[int, int]]":
+    """Where parts of a list begin and end, each of which makes a step: `most` things, or fewer if their names are long.
+
+    `size_of` says how many bytes of a thing are looked at.
+    """
+    start = cost = 0
+    for end, thing in enumerate(things, 1):
+        cost += _NAME_COST + size_of(thing)
+        if cost >= most * _NAME_COST:
+            yield start, end
+            start, cost = end, 0
+    if start < len(things):
+        yield start, len(things)
 
 
 def json_answer(value: "Any", status: int = 200) -> Answer:

@@ -8,12 +8,11 @@ from operator import add, attrgetter
 from ..core.choosing import count_busy
 from ..core.facts import neighbour_facts, text_of
 from ..core.statistics import BUCKETS
-from ..core.turns import NAME_COST, STEP_COST
-from .exchange import Answer, joined
+from .exchange import Answer, joined, steps_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List, Sequence, Tuple
+    from typing import Any, Iterator, List, Sequence
     from ..core.core import Core
     from ..core.jobs import Function
     from ..core.peers import Peer
@@ -70,15 +69,13 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
     functions = list(core.functions.values())
     rows = []    # type: List[Sequence[float]]
     labels = []  # type: List[str]
-    cost = 0
-    for function in functions:
-        rows.append(_row(core, function, busy.get(function, 0)))
-        labels.append('{function="%s"} ' % _escaped(text_of(function.name)))
-        cost += NAME_COST + len(function.name)
-        if cost >= STEP_COST:
-            yield b""
-            cost = 0
-    parts = list(_parts(labels, _SAMPLES))
+    for start, end in steps_of(functions, lambda function: len(function.name)):
+        for function in functions[start:end]:
+            rows.append(_row(core, function, busy.get(function, 0)))
+            labels.append('{function="%s"} ' % _escaped(text_of(function.name)))
+        yield b""
+    # A short label counts twice, by its bytes and as a name.
+    parts = list(steps_of(labels, len, 2 * _SAMPLES))
     made = 0
     for place, (name, kind, what) in enumerate(_OF_FUNCTIONS):
         yield _heading(openmetrics, name, kind, what)
@@ -105,18 +102,6 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
         yield _metric(openmetrics, "gearman_server_%s_total" % name, "counter", "What `show totals` calls " + name, count)
     if openmetrics:
         yield b"# EOF\n"
-
-
-def _parts(labels: "List[str]", most: int) -> "Iterator[Tuple[int, int]]":
-    """Where parts of the labels begin and end, each of which makes a step: `most` labels, fewer if they are long."""
-    start = cost = 0
-    for end, label in enumerate(labels, 1):
-        cost += NAME_COST + len(label)
-        if cost >= 2 * NAME_COST * most:
-            yield start, end
-            start, cost = end, 0
-    if start < len(labels):
-        yield start, len(labels)
 
 
 def _freed(things: "List[Any]") -> "Iterator[bytes]":
@@ -162,7 +147,7 @@ def _histograms(name: str, functions: "List[Function]", labels: "List[str]", att
     """One of the histograms of all functions, which are most of what there is to tell."""
     lines = ['%s_bucket\0,le="%s"} %%d\n' % (name, bound) for bound in BUCKETS + ("+Inf",)]  # NUL stands for a label
     form = "".join(lines) + "%s_sum\0} %%s\n%s_count\0} %%d\n" % (name, name)
-    for start, end in _parts(labels, _HISTOGRAMS):
+    for start, end in steps_of(labels, len, 2 * _HISTOGRAMS):
         texts = []
         for function, label in zip(functions[start:end], labels[start:end]):
             if function.statistics is not None:
