@@ -30,8 +30,8 @@ class Refusal:
         self._kept = []        # type: List[Any] # records to write later: removals of these jobs, and all other records
 
     def __repr__(self) -> str:
-        return "<Refusal: %d promises, %d new jobs>" % tuple(
-            sum([len(batch[field]) for batch in self.batches]) for field in (2, 3))
+        return "<Refusal: %d promises, %d new jobs>" % (
+            sum([len(batch.promises) for batch in self.batches]), sum([len(batch.storing) for batch in self.batches]))
 
     def has(self, job: "Job") -> bool:
         """Whether a new job is still to be refused."""
