@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..wire.protocol import Data
     from .plan import Plan
 
-
 _MAX_UNSENT = 4194304   # bytes that may wait to be sent to one server before a submit waits for them
 _BATCH_SIZE = 512       # jobs collected before a batch of submits is sent
 _IDLE = 0.01            # seconds after which a connection that nobody has read from may have been closed unseen

@@ -1,5 +1,4 @@
 """The networks of a client: one, and spares for what interrupts a thread in the middle of using that one."""
-
 from ..errors import ClientBusy, NoServer, NoWorker, ServerError, ServerLost
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, ask

@@ -1,5 +1,4 @@
 """What python-gearman's client, worker and admin client have in common: servers, encoders, and the loop that waits."""
-
 from ..net.logs import own_logger
 from .connection import GearmanConnection
 from .errors import GearmanError, ServerUnavailable

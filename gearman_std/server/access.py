@@ -1,5 +1,4 @@
 """Who may do what: facts about a peer go in, its rights come out."""
-
 from ..core.rights import ADMIN, ALL_RIGHTS, STEER, SUBMIT, WORK
 
 TYPE_CHECKING = False

@@ -2,7 +2,6 @@
 
 Only the database's clock counts: a server has been silent since its last write, as the database saw it.
 """
-
 from ..core.ledger import KeepRecord, OrderRecord
 from ..core.results import restore_end
 from ..core.standing import restore_order
