@@ -507,6 +507,15 @@ class Disk:
             write(records, number, flush)
         self.store.write = slow_write
 
+    def refuse(self, reason):
+        """Take nothing more, until `accept`."""
+        def commit(*_):
+            raise StoreError(reason, reason)
+        self.store._commit = commit
+
+    def accept(self):
+        del self.store._commit
+
 
 def test_a_stuck_disk_holds_up_nobody_else(place, tmp_path):
     disk = Disk(tmp_path / "jobs.db")
@@ -793,14 +802,11 @@ def test_a_stop_while_a_disk_that_refused_stands_keeps_nobody_waiting(place, tmp
     client, worker = place.wire(server), place.wire(server)
     stands, moves, prove_room = threading.Event(), threading.Event(), disk.store.prove_room
 
-    def refuse(*_):
-        raise StoreError("the disk is full", "the disk is full")
-
     def slow_proof(size):
         stands.set()
         assert moves.wait(TIMEOUT)
         prove_room(size)
-    disk.store._commit = refuse
+    disk.refuse("the disk is full")
     disk.store.prove_room = slow_proof
     client.request(SUBMIT_JOB_BG, b"f", b"", b"w")
     client.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is full")
@@ -810,7 +816,7 @@ def test_a_stop_while_a_disk_that_refused_stands_keeps_nobody_waiting(place, tmp
     worker.ended()
     until(lambda: refuses(server.address))  # who came now would wait as long
     assert server._thread.is_alive()
-    del disk.store._commit
+    disk.accept()
     moves.set()
     server.join(TIMEOUT)
     assert server.stored and not server._thread.is_alive()
@@ -845,15 +851,13 @@ def test_a_client_that_ends_what_it_sends_is_still_told_what_the_disk_says(place
         wire.half_close()
         in_dispatcher(server, lambda: None)
         if not moves:
-            def refuse(*_):
-                raise StoreError("the disk is gone", "the disk is gone")
-            disk.store._commit = refuse
+            disk.refuse("the disk is gone")
         disk.moves.set()
         if moves:
             wire.response(JOB_CREATED, b"H:t:1")
         else:
             wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is gone")
-            del disk.store._commit
+            disk.accept()
         wire.ended()
 
 
@@ -868,10 +872,7 @@ def test_a_stop_while_the_store_refuses_very_many_waits_until_all_are_told(place
     wire.send(50 * pack_request(SUBMIT_JOB_BG, b"f", b"", b"w"))
     assert disk.stands.wait(TIMEOUT)
     until(lambda: in_dispatcher(server, lambda: len(server.core.jobs)) == 50)
-
-    def refuse(*_):
-        raise StoreError("the disk is gone", "the disk is gone")
-    disk.store._commit = refuse
+    disk.refuse("the disk is gone")
     not_stored = server.core.not_stored
 
     def refuse_and_stop(*arguments, **options):
@@ -882,7 +883,7 @@ def test_a_stop_while_the_store_refuses_very_many_waits_until_all_are_told(place
     disk.moves.set()
     for _ in range(50):
         wire.response(ERROR, b"QUEUE_ERROR", b"Background jobs cannot be stored at present: the disk is gone")
-    del disk.store._commit
+    disk.accept()
     wire.ended()
     server.join(TIMEOUT)
     assert server.stored
