@@ -70,6 +70,12 @@ class Home:
     def sleep(self, seconds):
         self.now += seconds
 
+    def abandon(self, store):
+        """Leave a store as a killed server does, and wait until the database knows: by the test's clock, that takes no time."""
+        there = self.place.dialect.has_backend.format(store._backend, *store._lock_numbers)
+        store.abandon()
+        until(lambda: not self.rows(there))
+
     def close(self):
         for store in self._stores:
             store.abandon()
@@ -114,7 +120,7 @@ def loaded(store):
 
 def again(home, store, name="a"):
     """What the next server of this name reads."""
-    store.abandon()
+    home.abandon(store)
     return loaded(home.opened(name))
 
 
@@ -162,7 +168,7 @@ def test_more_jobs_than_are_read_at_once(home):
     jobs = [add(number, workload=b"x" * (number % 7)) for number in range(1, 700)] + [
         add(number, workload=b"y" * 600000) for number in range(700, 704)]
     store.write(jobs, 703)
-    store.abandon()
+    home.abandon(store)
     store = home.opened()
     pieces = list(store.load_records())
     assert list(itertools.chain.from_iterable(pieces)) == jobs and len(pieces) == 6
@@ -181,7 +187,7 @@ def test_handles_go_on_after_the_last_one(home):
     assert (store.number, store.reserved) == (0, HANDLE_BLOCK)
     store.write([], 5 * HANDLE_BLOCK)
     assert store.reserved == 6 * HANDLE_BLOCK and not store.wants(5 * HANDLE_BLOCK)
-    store.abandon()
+    home.abandon(store)
     store = home.opened()
     assert store.number == 6 * HANDLE_BLOCK
     store.close(store.number + 3)
@@ -247,9 +253,7 @@ def test_a_start_waits_a_moment_for_the_connection_of_a_server_that_has_just_bee
     def sleep(seconds):
         home.now += seconds
         if home.now > 0.5 and first.usable:
-            first.abandon()
-            until(lambda: not home.rows(there))  # by the clock of the test, that takes no time
-    there = home.place.dialect.has_backend.format(first._backend, *first._lock_numbers)
+            home.abandon(first)
     monkeypatch.setattr(second, "_sleep", sleep)
     second.open(b"H:x", 9.0)
     assert second.epoch == 2 and 0.5 < home.now < 2
@@ -277,7 +281,7 @@ def test_servers_that_have_nothing_are_forgotten_after_a_week_and_their_numbers_
             ORDER, b"", "pause", b"f", b"")]), ("lately", []), ("old", [])):
         store = home.opened(name)
         for _ in range(3 if name == "old" else 0):
-            store.abandon()
+            home.abandon(store)
             store = home.opened(name)
         store.write(records, 50 if name == "gone" else 9)
         store.close(50 if name == "gone" else 9)
@@ -480,7 +484,7 @@ def test_reading_goes_on_with_a_new_connection(each_home):
     store = each_home.opened()
     jobs = [add(number) for number in range(1, 600)]
     store.write(jobs, 600)
-    store.abandon()
+    each_home.abandon(store)
     database = each_home.breaking()
     store = each_home.opened(database=database)
     database.breaks = [("before", "SELECT handle, function")]
