@@ -37,6 +37,7 @@ def run_now(core: "CoreState", job: Job) -> bool:
     if job.state is not DELAYED:
         return False
     take_out(core, job)
+    job.due = core.wall  # so that the next time of a recurring job is the one that this run comes before
     enqueue(core, job)
     put_behind(core, job)
     return True

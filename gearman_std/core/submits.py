@@ -1,6 +1,6 @@
 """What a submit does: it is refused, or it joins or changes an equal job, or it makes a new one."""
 from ..wire.protocol import JOB_CREATED, MAX_UNIQUE_SIZE, pack_response
-from .jobs import DELAYED, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
+from .jobs import DELAYED, HELD, JOIN, REJECT, REPLACE, RERUN, RUNNING, STORING, WAITING, Job
 from .limits import DRAINING, QUEUE_FULL, TOO_LARGE_TO_STORE, TOO_MANY_FUNCTIONS, TOO_MUCH_UNSTORED, tell_refusal
 from .tables import LARGE_TABLE, in_parts
 from .transitions import delay_again, place, put_behind, recur
@@ -210,18 +210,22 @@ def _replace_workload(core: "CoreState", job: "Job", workload: "Data") -> None:
 
 
 def _reschedule(core: "CoreState", job: "Job", due: float, schedule: "Schedule") -> None:
-    """Let a job recur after its end; if it recurs already and waits for its next time, that is now the new schedule's."""
-    waits = job.schedule is not None and not job.attempts
+    """Let a job recur after its end.  If it waits for its next time, that is now the new schedule's, at which it also comes if
+    it waits for a date that is later.
+    """
+    waits = bool(job.due) and not job.attempts and job.state in (STORING, HELD, DELAYED)
+    if job.schedule is None:
+        due = min(due, job.due)
     recur(core, job, schedule)
-    if job.state is STORING and waits:
+    if waits and job.state is not DELAYED:
         job.due = due
     if job in core.ledger.storing:
         core.ledger.add_again(job, core.now, core.wall)
     else:
         core.ledger.change(job, "schedule", schedule.text)
-    if waits and job.state is STORING:
+    if waits and job.state is not DELAYED:
         core.ledger.update(job, core.wall)
-    elif waits and job.state is DELAYED:
+    elif waits and due != job.due:
         delay_again(core, job, due)
 
 

@@ -161,6 +161,17 @@ def test_a_requeued_job_does_not_wait_for_the_time_of_an_attempt_that_it_had(mak
     assert client.asks(b"requeue all") == b"OK 1\r\n" and worker.grabs() == handle
 
 
+@pytest.mark.parametrize("hours", (0.5, 5.0, 9.75))
+def test_a_recurring_job_that_is_run_now_comes_at_its_next_time_all_the_same(world, hours):
+    worker = world.worker(b"f")
+    world.sets_clock(-world.wall % 86400)
+    handle = recurs(world, b"0 10 * * *")
+    world.passes(hours * HOUR)
+    assert world.connects().asks(b"run job " + handle) == b"OK\r\n"
+    runs(world, worker, handle)
+    assert due_in(world, handle) == (10 - hours) * HOUR
+
+
 # --------------------------------------------------------------------------------------------------------- restored at a start
 
 @pytest.mark.parametrize("fields, longest", ((b"* * * * *", 60), (b"30 4 * * *", 86400)))

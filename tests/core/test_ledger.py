@@ -2,7 +2,9 @@
 import pytest
 
 from core_world import FULL, packets_of
-from gearman_std.core.jobs import DELAYED, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING, WAITING
+from gearman_std.core.jobs import (DELAYED, HELD, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING,
+                                   WAITING)
+from gearman_std.core.ledger import UPDATE
 from gearman_std.core.limits import Limits
 from gearman_std.core.watchers import MANY_JOINS
 from gearman_std.wire.protocol import (CAN_DO_TIMEOUT, CANT_DO, ECHO_REQ, GET_STATUS, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN,
@@ -255,6 +257,35 @@ def test_a_first_schedule_for_a_job_that_is_not_stored_yet_is_in_its_record_and_
     assert worker.grabs() == b"H:x:1"
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
     assert (b"H:x:1" in durable.core.jobs) == recurs
+
+
+@pytest.mark.parametrize("state", (STORING, HELD, DELAYED))
+def test_a_job_for_a_date_that_is_given_a_schedule_is_stored_with_the_first_of_both_times(make_world, state):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    client, worker = world.connects(), world.worker(b"f")
+    world.sets_clock(-world.wall % 60)
+    if state is HELD:
+        client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+        world.stores()
+        client.takes()
+        assert worker.grabs() == b"H:x:1"
+    handle = b"H:x:%d" % (1 + (state is HELD))
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"u", b"%d" % (world.wall + 90), b"w")
+    if state is not STORING:
+        world.stores()
+        client.hears((JOB_CREATED, handle))
+    assert world.core.jobs[handle].state is state
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
+    recorded = world.core.ledger.records
+    assert recorded[0].schedule if state is STORING else ("schedule", b"* * * * *") in [one[2:] for one in recorded]
+    assert (recorded[-1].kind, recorded[-1].due) == (UPDATE, world.wall + 60)
+    world.stores()
+    client.takes()
+    if state is HELD:
+        worker.says(WORK_COMPLETE, b"H:x:1", b"")
+        world.stores()
+    world.passes(60)
+    assert worker.grabs() == handle
 
 
 def test_a_foreground_job_that_is_put_behind_others_is_not_recorded(durable):

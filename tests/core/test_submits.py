@@ -435,3 +435,16 @@ def test_a_new_schedule_does_not_put_off_a_run_whose_time_has_come(make_world):
     worker.says(WORK_COMPLETE, b"H:x:1", b"")
     world.passes(60)
     assert worker.grabs() is None
+
+
+@pytest.mark.parametrize("schedule, comes", ((SCHEDULE, 60), (NEVER_SOON, 90)))
+def test_a_job_for_a_date_that_is_given_a_schedule_comes_at_the_first_of_both(world, schedule, comes):
+    """So does a server that starts in between, as it knows no other time of a recurring job."""
+    client, worker = world.connects(), world.worker(b"f")
+    world.sets_clock(-world.wall % 60)
+    client.says(SUBMIT_JOB_EPOCH, b"f", b"u", b"%d" % (world.wall + 90), b"w").hears((JOB_CREATED, b"H:x:1"))
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", *schedule + (b"w",)).hears((JOB_CREATED, b"H:x:1"))
+    world.passes(comes - 1)
+    assert worker.grabs() is None
+    world.passes(1)
+    assert worker.grabs() == b"H:x:1"
