@@ -196,8 +196,8 @@ class Channels:
     def _give_turn(self, channel: Channel) -> None:
         if not self._may_read(channel):
             return  # it has gone, or `watch` lets it go on when it has read
-        packets = channel.take(1 if channel.reader.lines or not self._at_once else TURN_PACKETS)
         try:
+            packets = channel.take(1 if channel.reader.lines or not self._at_once else TURN_PACKETS)
             if self.held_up is not None and not obeyed_early(packets[0]):
                 self._hold_up(channel, packets)
                 return

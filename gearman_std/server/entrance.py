@@ -13,7 +13,7 @@ from ..wire.http_jobs import JobSession
 from ..wire.protocol import ERROR, PacketReader, pack_response
 from .access import Access, PeerFacts
 from .channel import Channel, SecureChannel
-from .gate import NEVER, Gate
+from .gate import NEVER, Gate, stop_watching
 from .listeners import JOBS, KNOWS_UIDS, WEB, Listener
 from .tls import Handshakes
 
@@ -95,8 +95,7 @@ class Entrance:
         try:
             self._take_in(connection, facts, listener)
         except Exception:
-            self._faults.note("a fault of ours, dropping a connection from %r", facts)
-            self._faults.surely(end_connection, connection)
+            self._drop(connection, facts)
 
     def _take_in(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
         if len(self._channels.all) + len(self.handshakes.open) >= self._max_connections:
@@ -128,6 +127,7 @@ class Entrance:
             channels.selector.register(connection, EVENT_READ, channel)
         except (OSError, ValueError) as error:
             _logger_entrance.warning("cannot watch another connection, pausing: %s", error)
+            stop_watching(channels.selector, connection)
             end_connection(connection)
             self.gate.pause()
             return None
@@ -164,11 +164,16 @@ class Entrance:
         try:
             channel = self.welcome(stream, facts, listener)
         except Exception:
-            self._faults.note("a fault of ours, dropping a connection from %r", facts)
-            self._faults.surely(end_connection, stream)
+            self._drop(stream, facts)
             return
         if channel is not None:
             self._channels.serve_surely(channel)  # it may have sent something already
+
+    def _drop(self, connection: "Any", facts: PeerFacts) -> None:
+        """An exception that nobody expected came while a connection was taken in."""
+        self._faults.note("a fault of ours, dropping a connection from %r", facts)
+        stop_watching(self._channels.selector, connection)  # or its number could not be watched again
+        self._faults.surely(end_connection, connection)
 
     def _no_tls(self, facts: PeerFacts, reason: str) -> None:
         _logger_entrance.warning("no TLS with %s: %s", facts.shown, reason)

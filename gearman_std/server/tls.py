@@ -121,6 +121,7 @@ class Handshakes:
         try:
             self._selector.register(stream, EVENT_READ, handshake)
         except Exception as error:  # such as OSError when the system watches no more sockets for this process
+            stop_watching(self._selector, stream)
             end_connection(stream)
             self._failed(facts, str(error))
             return

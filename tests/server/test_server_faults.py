@@ -7,7 +7,8 @@ import pytest
 
 from gearman_std.wire.protocol import (CAN_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ,
                                        JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE,
-                                       WORK_DATA)
+                                       WORK_DATA, pack_request)
+from gearman_std.server.channel import Channel
 from gearman_std.server.server import Server
 from gearman_std.net.streams import TLSStream
 
@@ -157,6 +158,7 @@ def for_every_call(place, fault, outcome, serve=serve):
             wire.request(ECHO_REQ, b"as before")
             wire.response(ECHO_RES, b"as before")
         assert in_dispatcher(server, lambda: len(server._channels.all) == len(server.core.peers))
+        assert in_dispatcher(server, watched_in_vain, server) == []
         in_dispatcher(server, check, server)
         server.stop()
         server.join(20)
@@ -167,6 +169,11 @@ def for_every_call(place, fault, outcome, serve=serve):
             wire.abandon()
         if through:
             return number
+
+
+def watched_in_vain(server):
+    """The closed sockets among those that the selector watches: no other socket with such a number could be watched."""
+    return [key for key in server._selector.get_map().values() if key.fileobj.fileno() != key.fd]
 
 
 def work_until_it_breaks(server, client, worker, faults):
@@ -241,13 +248,14 @@ class Selector(selectors.DefaultSelector):
 SYSTEM_FAULTS = [OSError(errno.ENOMEM, "no memory"), MemoryError(), ValueError("odd")]
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("fault", SYSTEM_FAULTS, ids=repr)
-def test_when_the_nth_change_of_what_the_selector_watches_fails_nobody_else_is_lost(place, quick, fault):
+def test_when_the_nth_change_of_what_the_selector_watches_fails_nobody_else_is_lost(place, quick, fault, after):
     def serve_over(place, faults):
         server = server_of(listen=["127.0.0.1"], make_selector=Selector)
         server.bind()
         bystander = start(place, server)
-        in_dispatcher(server, break_calls, server._selector, faults, ("register", "modify", "unregister"))
+        in_dispatcher(server, break_calls, server._selector, faults, ("register", "modify", "unregister"), after)
         return server, bystander
 
     def outcome(server, client, worker, faults):
@@ -287,6 +295,45 @@ def test_when_the_nth_call_of_the_core_fails_only_that_connection_is_lost(place,
         assert work_until_it_breaks(server, client, worker, faults) in ([], [1], [2])
         assert bool(server.core.counters["faults"]) == (faults.left <= 0)
     assert for_every_call(place, fault, outcome, serve_with) > 8
+
+
+@pytest.mark.parametrize("fault", UNEXPECTED, ids=repr)
+def test_when_the_nth_call_of_a_connection_itself_fails_only_that_connection_is_lost(place, quick, monkeypatch, fault):
+    names = "wait", "put_back", "take", "put", "write", "move", "cost"
+    methods = {name: getattr(Channel, name) for name in names}
+
+    def serve_with(place, faults):
+        for name, method in methods.items():
+            monkeypatch.setattr(Channel, name, method)
+        server = server_of(listen=["127.0.0.1"])
+        server.bind()
+        bystander = start(place, server)
+        in_dispatcher(server, break_methods, monkeypatch, methods, faults)
+        return server, bystander
+
+    def outcome(server, client, worker, faults):
+        try:
+            client.send(b"version\n" * 3 + pack_request(ECHO_REQ, b"1") * 100 + b"shutdown\0\nHost: x\n")
+            client.broken()
+            other = place.wire(server)
+            work_until_it_breaks(server, other, worker, faults)
+            other.abandon()
+        except (OSError, AssertionError):
+            assert faults.left <= 0
+    assert for_every_call(place, fault, outcome, serve_with) > 8
+
+
+def break_methods(monkeypatch, methods, faults):
+    """Have methods of a class, whose calls are counted together, fail."""
+    def broken(method):
+        def call(*arguments):
+            fault = faults.next()
+            if fault is not None:
+                raise fault
+            return method(*arguments)
+        return call
+    for name, method in methods.items():
+        monkeypatch.setattr(Channel, name, broken(method))
 
 
 class FaultyTLS:
