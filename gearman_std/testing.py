@@ -14,16 +14,19 @@ Nothing here needs a test framework.
 """
 import threading
 import time
+from collections import deque
+from itertools import count
 from math import ceil
 
 from .arguments import check_kind
 from .client.client import Client
+from .client.guard import Guarded
 from .client.network import Network
 from .client.wait import Reading
 from .core.core import Core
 from .core.orders import cancel_job
 from .core.peers import Peer
-from .errors import JobTimeout, NoServer, NoWorker
+from .errors import ClientBusy, JobTimeout, NoServer, NoWorker
 from .net.addresses import show_address
 from .net.connection import Connection, Deadline
 from .net.system import System
@@ -38,7 +41,7 @@ from .worker.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Type, Union
+    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Type, Union
     from types import TracebackType
     from .client.link import Link
     from .client.task import Task
@@ -163,11 +166,13 @@ class ImmediateClient(Client):
 
     def _submit(self, *arguments: "Any") -> None:
         """As Client's; the job has run when this returns, unless a job made the call."""
+        self._stage.check_free()
         super()._submit(*arguments)
         self._run(arguments[:1])
 
     def _submit_all(self, tasks: "Sequence[Task]") -> None:
         """As Client's; the jobs have run when this returns, unless a job made the call."""
+        self._stage.check_free()
         super()._submit_all(tasks)
         self._run(tasks)
 
@@ -197,7 +202,9 @@ class ImmediateClient(Client):
     def _take_in(self) -> None:
         """Give the tasks what has arrived for them."""
         if self._stage.ready:
-            self._pool.first.wait(lambda: not self._stage.ready, Deadline(None))
+            for network in [self._pool.first] + self._pool.spares:
+                if not network.is_mine():
+                    network.take_in()  # type: ignore[attr-defined]
 
 
 _PLACE = "immediate"  # the name in place of a server's
@@ -217,6 +224,32 @@ class _ImmediateNetwork(Network):
 
     def __repr__(self) -> str:
         return "<Immediate%s" % super().__repr__()[1:]
+
+    def take_in(self) -> None:
+        """Give the tasks what has arrived for them here."""
+        if self._arrived():
+            self.wait(lambda: not self._arrived(), Deadline(None))
+
+    def _arrived(self) -> "List[int]":
+        """The numbers of the wires of this network on which something has arrived."""
+        mine = [link.connection for link in self.links]
+        numbers = [connection.fileno() for connection in mine if connection is not None]
+        return [number for number in self._stage.ready if number in numbers]
+
+    def _connect(self, link: "Link", deadline: Deadline, counts: bool = True) -> None:
+        """Connect, which takes no time.  While a thread waited for another one to do it, it might run a job, and that might
+        wait for the one that is not even submitted."""
+        self.exclusively(self._join, link)
+
+    def _join(self, link: "Link") -> None:
+        me = threading.get_ident()
+        if self._claim(link, me) is not None:
+            self._connected(link, self.open(link.address, None), None)
+
+    def _notice_end(self, link: "Link") -> None:
+        """Notice that there is another core, before a job is sent to the one that there was."""
+        while link.connection is not None and self._stage.is_over(link.connection.fileno()):
+            self._transfer(link)
 
     def _start_reading(self, me: int) -> "Reading":
         """Let each thread read for itself, because another one may be busy with a job for long."""
@@ -242,7 +275,7 @@ class _ImmediateNetwork(Network):
         while True:
             if reading.version != self._version:
                 self.exclusively(self._watch, reading)
-            ready = stage.ready
+            ready = self._arrived()
             if ready or self.exclusively(done):  # another thread may be about to take it in, or may have done so
                 stage.look_again()
                 return ready
@@ -250,9 +283,9 @@ class _ImmediateNetwork(Network):
                 continue
             left = deadline.left()
             end = None if left is None else stage.clock() + left
-            if stage.rest(end, self._connecting(), news):
+            if stage.rest(end, news):
                 return []
-            if stage.ready or self.exclusively(done):
+            if self._arrived() or self.exclusively(done):
                 continue
             if not stage.work(end):
                 if left is None:
@@ -263,18 +296,16 @@ class _ImmediateNetwork(Network):
         super()._transfer(link)
         self._stage.look_again()  # another thread may have what it waits for
 
-    def _connecting(self) -> "Set[int]":
-        """The threads that connect, which others may wait for."""
-        connecting = [(link, link.connecting) for link in self.links]
-        return {thread for link, thread in connecting if thread is not None and self._connects(link, thread)}
-
     def _call(self, callback: "Callable[..., None]", arguments: "Tuple[Any, ...]") -> None:
-        callers = self._stage.callers
-        callers.append(threading.get_ident())
+        callers, call = self._stage.callers, object()
         try:
-            super()._call(callback, arguments)
-        finally:
-            callers.remove(threading.get_ident())
+            try:
+                callers[call] = threading.get_ident()
+                super()._call(callback, arguments)
+            finally:
+                callers.pop(call, None)
+        finally:  # once more, as the one above may have been interrupted
+            callers.pop(call, None)
             self._stage.look_again()
 
     def _callback_failed(self) -> None:
@@ -297,45 +328,42 @@ class _StageConnection(Connection):
 
 
 class _Wire:
-    """The socket of a _StageConnection: one peer's end at a stage.
+    """The socket of a _StageConnection: one client's end at a stage.
 
-    Owner: the stage's lock.
+    Owner: the stage's turn.
     """
 
-    __slots__ = ("_stage", "_peer", "_reader")
+    __slots__ = ("peer", "reader", "over", "_stage")
 
     def __init__(self, stage: "_Stage", number: int) -> None:
+        self.peer = Peer(number, b"127.0.0.1")
+        self.reader = PacketReader()
+        self.over = False  # whether the other end is gone
         self._stage = stage
-        self._peer = Peer(number, b"127.0.0.1")
-        self._reader = PacketReader()
-        stage.core.connect(self._peer)
 
     def __repr__(self) -> str:
-        return "<_Wire of %r>" % (self._peer,)
+        return "<_Wire of %r%s>" % (self.peer, ", over" if self.over else "")
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to receive."""
-        return bool(self._peer.outgoing)
+        """Whether there is something to receive, or the end."""
+        return self.over or bool(self.peer.outgoing)
 
     def fileno(self) -> int:
         """A number that no other wire has."""
-        return self._peer.number
+        return self.peer.number
 
     def send(self, data: "Data") -> int:
         """As a socket's."""
-        with self._stage.lock:
-            self._stage.obey(self._peer, self._reader.feed(bytes(data)))
+        self._stage.change(self._stage.take, self, bytes(data))
         return len(data)
 
     def recv(self, size: int) -> bytes:
         """As a socket's."""
-        with self._stage.lock:
-            if not self._peer.outgoing:
-                raise BlockingIOError("nothing has arrived")
-            data = b"".join(self._peer.outgoing)
-            self._peer.outgoing[:] = [data[size:]] if len(data) > size else []
-            return data[:size]
+        received = self._stage.change(self._stage.give, self, size)
+        if received is None:
+            raise BlockingIOError("nothing has arrived")
+        return received  # type: ignore[no-any-return]
 
     def recv_into(self, room: memoryview) -> int:
         """As a socket's."""
@@ -348,38 +376,44 @@ class _Wire:
 
     def close(self) -> None:
         """As a socket's."""
-        with self._stage.lock:
-            if self._peer in self._stage.core.peers:
-                self._stage.core.disconnect(self._peer)
-                self._peer.outgoing.clear()
+        self._stage.let_go(self)
 
 
-class _Stage:
+class _Stage(Guarded):
     """A job server's core and one worker, run by the calling thread, with a clock of its own.
 
-    Threads that run jobs may wait for each other, see `rest`.
+    Threads that run jobs may wait for each other, see `rest`.  If an exception, such as a signal's handler raises, leaves the
+    core half changed, another one takes its place, as after the crash of a server: what was under way is lost.
 
-    Owner: its lock, which is not held while a function runs.
+    Owner: the thread that has its turn, which is over while a function runs.
     """
 
+    turn_patience = 30.0  # seconds
+
     def __init__(self, worker: Worker) -> None:
+        super().__init__()
         self.worker = worker
-        self.core = Core(b"H:" + _PLACE.encode())
-        self.lock = threading.RLock()
         self.leaving = False        # as a shift's
-        self._ended = threading.Condition(self.lock)  # notified when a job has ended
         self._now = 0.0
         self._began = float(ceil(time.time()))
         self._running = {}          # type: Dict[WorkerJob, int] # the thread of each job that runs
-        self.callers = []           # type: List[int] # the thread of each callback that is being called
-        self.news = 0               # how often something has happened
+        self.callers = {}           # type: Dict[object, int] # the thread of each callback that is being called
+        self._numbers = count(1)
+        self.news = 0               # another number whenever something has happened
         self._resting = {}          # type: Dict[int, float] # the threads that rest, with the time when each goes on
-        self._retries = Timers()    # when jobs are to be tried again
-        self._count = 0
         self._wires = {}            # type: Dict[int, _Wire] # of clients, by number
-        self._link = _StageLink(self, _Wire(self, 0))
+        self._closed = deque()      # type: Deque[_Wire] # wires whose peers are to be disconnected
+        self._cores = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._cores += 1            # so that handles do not come twice
+        name = _PLACE if self._cores == 1 else "%s-%d" % (_PLACE, self._cores)
+        self.core = Core(b"H:" + name.encode())
+        self.core.tick(self._now, self._began + self._now)
+        self._retries = Timers()    # when jobs are to be tried again
         self.taken = {}             # type: Dict[WorkerJob, Tuple[Assignment, Ability]] # jobs of the worker
-        self.core.tick(self._now, self._began)
+        self.link = _StageLink(self)
 
     def __repr__(self) -> str:
         return "<_Stage after %.3f s: %r>" % (self._now, self.core)
@@ -392,11 +426,38 @@ class _Stage:
         """Unix time."""
         return self._began + self._now
 
-    def obey(self, peer: Peer, packets: "List[Packet]") -> None:
-        """Let the core obey packets, however long that takes."""
-        while packets:
-            packets = self.core.receive(peer, packets)
-        self.core.settle()
+    def check_free(self) -> None:
+        """Raises ClientBusy if this thread was interrupted in the middle of a change here."""
+        self.exclusively(bool)
+
+    def change(self, act: "Callable[..., Any]", *arguments: "Any") -> "Any":
+        """Call a function that changes the core, while no other thread does; return its result."""
+        return self.exclusively(self._change, act, arguments)
+
+    def _change(self, act: "Callable[..., Any]", arguments: "Tuple[Any, ...]") -> "Any":
+        self._changing = self
+        while self._closed:
+            if self._closed[0].peer in self.core.peers:
+                self.core.disconnect(self._closed[0].peer)
+            self._closed.popleft()
+        outcome = act(*arguments)
+        self._changing = None
+        return outcome
+
+    def _mend(self, error: "Optional[BaseException]") -> None:
+        """Have another core in the place of one that is half changed."""
+        for wire in list(self._wires.values()):
+            wire.over = True
+        self._begin()
+        self._changing = None
+
+    def _leave_to_parent(self) -> None:
+        """This is the child of a fork: the other threads are the parent's."""
+        me = threading.get_ident()
+        self._running = {job: thread for job, thread in self._running.items() if thread == me}
+        self.callers = {call: thread for call, thread in self.callers.items() if thread == me}
+        self._resting = {}
+        super()._leave_to_parent()
 
     @property
     def within_job(self) -> bool:
@@ -406,30 +467,35 @@ class _Stage:
     @property
     def ready(self) -> "List[int]":
         """The numbers of the clients' wires on which something has arrived."""
-        with self.lock:
-            return [number for number, wire in self._wires.items() if wire.ready]
+        return [number for number, wire in list(self._wires.items()) if wire.ready]
+
+    def is_over(self, number: int) -> bool:
+        """Whether a client's wire leads nowhere any more."""
+        wire = self._wires.get(number)
+        return wire is None or wire.over
 
     def cancel(self, handle: bytes) -> bool:
         """As the text command; return whether there was such a job."""
-        with self.lock:
-            job = self.core.jobs.get(handle)
-            if job is not None:
-                cancel_job(self.core, job)
-                self.core.settle()
-        return job is not None
+        return self.change(self._cancel, handle)  # type: ignore[no-any-return]
 
     def connect(self, address: "Address", timeout: "Optional[float]", tls: "Any") -> Connection:
         """One more connection of a client."""
-        with self.lock:
-            self._count += 1
-            wire = self._wires[self._count] = _Wire(self, self._count)
-            return _StageConnection(address, wire)
+        return _StageConnection(address, self.change(self._add_wire))
+
+    def let_go(self, wire: _Wire) -> None:
+        """A client has closed its end."""
+        wire.over = True
+        self._wires.pop(wire.fileno(), None)
+        self._closed.append(wire)
+        try:
+            self.change(bool)
+        except ClientBusy:
+            return  # the next change lets it go
 
     def explain_stop(self) -> "Union[NoWorker, JobTimeout]":
         """The error that says why nothing goes on, however long one waits."""
-        with self.lock:
-            names = [name for name, function in self.core.functions.items() if any(function.waiting)]
-            others = set(self._running.values()) - {threading.get_ident()}
+        names = self.exclusively(self._waiting_names)
+        others = set(list(self._running.values())) - {threading.get_ident()}
         if names:
             missing = b", ".join(names).decode("utf-8", "replace")
             return NoWorker("this would wait for ever: no function was registered as %s" % missing)
@@ -438,79 +504,141 @@ class _Stage:
 
     def look_again(self) -> None:
         """Something has happened, so that threads that rest may have something to do."""
-        with self.lock:
-            self.news += 1
-            self._resting.clear()
+        self.news = next(self._numbers)
+        self._resting.clear()  # after that, see `_begin_rest`
 
-    def rest(self, end: "Optional[float]", busy: "Iterable[int]" = (), news: "Optional[int]" = None,
+    def rest(self, end: "Optional[float]", news: "Optional[int]" = None,
              handles: "Optional[Set[Optional[bytes]]]" = None) -> bool:
         """Wait a moment if other threads may have something to do; return whether it did.  This one has nothing before `end`.
 
-        The other threads are those that run jobs or call callbacks, and the `busy` ones; with `handles`, those that run these
-        jobs.  One that rests, too, does not count, unless its `end` comes first: then time passes for that one first.
+        The other threads are those that run jobs or call callbacks; with `handles`, those that run these jobs.  One that rests,
+        too, does not count, unless its `end` comes first: then time passes for that one first.
         """
         me = threading.get_ident()
-        with self.lock:
-            if news is not None and news != self.news:
-                return True  # something has happened since it looked
-            until = _NEVER if end is None else end
-            if handles is not None:
-                goes_on = any(thread != me and job.handle in handles for job, thread in self._running.items())
-            else:
-                goes_on = any(thread != me and self._resting.get(thread, -1.0) < until
-                              for thread in [*self._running.values(), *self.callers, *busy])
-            if goes_on:
-                self._resting[me] = until
-                try:
-                    self._ended.wait(_GLANCE)
-                finally:
-                    self._resting.pop(me, None)
+        try:
+            rests = self.exclusively(self._begin_rest, me, _NEVER if end is None else end, news, handles)
+            if rests:
+                time.sleep(_GLANCE)
+            return rests is not False
+        finally:
+            self._resting.pop(me, None)
+
+    def _begin_rest(self, me: int, until: float, news: "Optional[int]", handles: "Optional[Set[Optional[bytes]]]"
+                    ) -> "Optional[bool]":
+        """Whether a thread is to rest; None if something has happened since it looked."""
+        running = list(self._running.items())
+        self._resting[me] = until
+        if news is not None and news != self.news:
+            return None
+        if handles is not None:
+            goes_on = any(thread != me and job.handle in handles for job, thread in running)
+        else:
+            goes_on = any(thread != me and self._resting.get(thread, -1.0) < until
+                          for thread in [thread for _, thread in running] + list(self.callers.values()))
+        if not goes_on:
+            self._resting.pop(me, None)
         return goes_on
 
     def work(self, end: "Optional[float]") -> bool:
         """Run one job, or move on to the time when something is due, `end` at most; return whether there was anything to do."""
-        with self.lock:
-            job = self._next_job()
-            if job is None:
-                return self._move_on(end)
-            self._running[job] = threading.get_ident()
+        runs = []              # type: List[Tuple[WorkerJob, Ability]]
         outcome = False        # type: Any
         data = b"interrupted"  # type: Any
         try:
-            outcome, data = run_job(job, self.taken[job][1], self.worker,
-                                    lambda error: isinstance(error, (Exception, SystemExit)))
-        finally:
-            with self.lock:
-                del self._running[job]
-                self._end(job, outcome, data)
+            try:
+                worked = self.change(self._begin_work, end, runs)  # type: bool
+                for job, ability in runs:
+                    outcome, data = run_job(job, ability, self.worker,
+                                            lambda error: isinstance(error, (Exception, SystemExit)))
+                return worked
+            finally:
+                self._end_work(runs, outcome, data)
+        finally:  # once more, as the one above may have been interrupted
+            self._end_work(runs, outcome, data)
+
+    def _end_work(self, runs: "List[Tuple[WorkerJob, Ability]]", outcome: "Any", data: "Any") -> None:
+        for job, _ in runs:
+            if job in self._running:
+                self.change(self._end, job, outcome, data)
                 self.look_again()
-                self._ended.notify_all()
+
+    # --------------------------------------------------------------------------------------------- called by whose turn it is
+
+    def obey(self, peer: Peer, packets: "List[Packet]") -> None:
+        """Let the core obey packets, however long that takes."""
+        while packets:
+            packets = self.core.receive(peer, packets)
+        self.core.settle()
+
+    def take(self, wire: _Wire, data: bytes) -> None:
+        """Take what a client sends; nothing comes of it if its peer is gone, which the next `give` tells."""
+        if not wire.over:
+            self.obey(wire.peer, wire.reader.feed(data))
+
+    def give(self, wire: _Wire, size: int) -> "Optional[bytes]":
+        """What there is for a client, so much at most; None if there is nothing, b"" at the end."""
+        outgoing = wire.peer.outgoing
+        if not outgoing:
+            return b"" if wire.over else None
+        data = b"".join(outgoing)
+        outgoing[:] = [data[size:]] if len(data) > size else []
+        return data[:size]
+
+    def say(self, job: WorkerJob, put: "Callable[..., None]", *arguments: "Any") -> None:
+        """Send something about a running job."""
+        if job in self.taken:
+            put(self.link.session, self.taken[job][0], *arguments)
+            self.link.send()
+
+    def _add_wire(self) -> _Wire:
+        number = next(self._numbers)
+        wire = _Wire(self, number)
+        self.core.connect(wire.peer)
+        self._wires[number] = wire
+        return wire
+
+    def _cancel(self, handle: bytes) -> bool:
+        job = self.core.jobs.get(handle)
+        if job is not None:
+            cancel_job(self.core, job)
+            self.core.settle()
+        return job is not None
+
+    def _waiting_names(self) -> "List[bytes]":
+        return [name for name, function in self.core.functions.items() if any(function.waiting)]
+
+    def _begin_work(self, end: "Optional[float]", runs: "List[Tuple[WorkerJob, Ability]]") -> bool:
+        job = self._next_job()
+        if job is None:
+            return self._move_on(end)
+        runs.append((job, self.taken[job][1]))
+        self._running[job] = threading.get_ident()
         return True
 
-    # ----------------------------------------------------------------------------------------------- called with the lock
-
     def _next_job(self) -> "Optional[WorkerJob]":
-        self._link.learn(self.worker.abilities)
+        self.link.learn(self.worker.abilities)
         job = self._retries.pop_due(self._now)  # type: Optional[WorkerJob]
         if job is not None:
             job.attempt += 1
             return job
-        assignment = self._link.grab()
+        assignment = self.link.grab()
         if assignment is None:
             return None
-        job = WorkerJob(assignment, self._link)
+        job = WorkerJob(assignment, self.link)
         self.taken[job] = assignment, self.worker.abilities[assignment.function]
         return job
 
     def _end(self, job: WorkerJob, outcome: "Any", data: "Any") -> None:
-        session = self._link.session
-        if outcome is RETRY:
-            self._retries.add(self._now + data, job)
-        elif outcome:
-            session.complete(self.taken.pop(job)[0], data)
-        else:
-            session.exception(self.taken.pop(job)[0], data)
-        self._link.send()
+        session = self.link.session
+        if job in self.taken:
+            if outcome is RETRY:
+                self._retries.add(self._now + data, job)
+            elif outcome:
+                session.complete(self.taken.pop(job)[0], data)
+            else:
+                session.exception(self.taken.pop(job)[0], data)
+            self.link.send()
+        self._running.pop(job, None)
 
     def _move_on(self, end: "Optional[float]") -> bool:
         self.core.settle()
@@ -535,25 +663,26 @@ class _Stage:
 class _StageLink(Reporter):
     """A stage's worker: it exchanges the packets, and its jobs report here.
 
-    Owner: the stage's lock.
+    Owner: the stage's turn.
     """
 
-    __slots__ = ("session", "_stage", "_wire", "_reader", "_known")
+    __slots__ = ("session", "_stage", "_peer", "_reader", "_known")
 
-    def __init__(self, stage: _Stage, wire: _Wire) -> None:
+    def __init__(self, stage: _Stage) -> None:
         super().__init__(_PLACE, LARGEST_SIZE, stage.worker.serializer)
         self.session = WorkerSession([], b"", confirmed=True)
         self._stage = stage
-        self._wire = wire
+        self._peer = Peer(0, b"127.0.0.1")
         self._reader = PacketReader(RESPONSE_MAGIC, text=False)
         self._known = set()  # type: Set[bytes]
+        stage.core.connect(self._peer)
 
     def __repr__(self) -> str:
         return "<_StageLink %r>" % (self.session,)
 
     @property
     def lost(self) -> bool:
-        return False
+        return self._stage.link is not self
 
     @property
     def stopping(self) -> bool:
@@ -561,14 +690,11 @@ class _StageLink(Reporter):
 
     def say(self, job: WorkerJob, put: "Callable[..., None]", *arguments: "Any") -> None:
         """Send something about a running job."""
-        with self._stage.lock:
-            if job in self._stage.taken:
-                put(self.session, self._stage.taken[job][0], *arguments)
-                self.send()
+        self._stage.change(self._stage.say, job, put, *arguments)
 
     def learn(self, abilities: "Dict[bytes, Ability]") -> None:
         """Register new functions, and withdraw those that are gone."""
-        for name, ability in abilities.items():
+        for name, ability in list(abilities.items()):  # another thread may add one
             if name not in self._known:
                 self._known.add(name)
                 self.session.can_do(name, ability.timeout_ms)
@@ -581,8 +707,8 @@ class _StageLink(Reporter):
     def send(self) -> None:
         """Send what the session has to say."""
         outgoing, self.session.outgoing = self.session.outgoing, []
-        for piece in outgoing:
-            self._wire.send(piece)
+        if outgoing:
+            self._stage.obey(self._peer, PacketReader().feed(b"".join(outgoing)))  # these are whole packets
 
     def grab(self) -> "Optional[Assignment]":
         """The next job, if there is one."""
@@ -597,8 +723,10 @@ class _StageLink(Reporter):
 
     def _receive(self) -> "Optional[Assignment]":
         assignment = None
-        while self._wire.ready:
-            for packet_type, arguments in self._reader.feed(self._wire.recv(1048576)):
+        while self._peer.outgoing:
+            data = b"".join(self._peer.outgoing)
+            self._peer.outgoing.clear()
+            for packet_type, arguments in self._reader.feed(data):
                 outcome = self.session.receive(packet_type, arguments)
                 if isinstance(outcome, tuple):
                     assignment = outcome

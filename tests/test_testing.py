@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import pytest
 from client_tools import CERTIFICATE, KEY, in_threads
 from gearman_std.client.client import Client
 from gearman_std.client.plan import HIGH, LOW
-from gearman_std.errors import JobFailed, JobTimeout, NoServer, NoWorker
-from gearman_std.wire.protocol import SUBMIT_JOB_BG
+from gearman_std.errors import ClientBusy, JobFailed, JobTimeout, NoServer, NoWorker, ServerLost
 from gearman_std.testing import ImmediateClient, JobServer
 from gearman_std.worker.worker import Worker
 from gearman_std.worker.job import Retry
+from interrupts import STEP, Interrupt, InterruptAt
 from patience import until
+from samples import few
 
 
 def echo(job):
@@ -362,35 +364,30 @@ def test_a_result_that_another_thread_takes_in_while_this_one_reads(client, late
     assert client._stage.clock() == 10.0, "and no time passes for that"
 
 
-@pytest.mark.parametrize("timeout", [None, 3600.0])
-def test_who_waits_until_another_thread_has_connected_does_not_wait_for_ever(client, monkeypatch, timeout):
-    network, connecting, looked, go_on = client._pool.first, threading.Event(), [], threading.Event()
-    connect, rest = network.open, client._stage.rest
+def test_a_thread_runs_no_job_of_another_one_before_its_own_is_submitted(client, monkeypatch):
+    """Not while that one connects either: the job may wait for its own."""
+    network, stage, me = client._pool.first, client._stage, threading.get_ident()
+    connect, work = network.open, stage.work
+    both, waits, begun = threading.Barrier(2, timeout=5), threading.Event(), []
+    client.function("meet")(lambda job: (begun.append(job), both.wait()) and b"met")
 
     def connect_slowly(*arguments):
-        connecting.set()
-        go_on.wait(20)
+        if threading.get_ident() != me:
+            until(lambda: waits.is_set() or network._queue)
         return connect(*arguments)
 
-    def look(*arguments, **jobs):
-        if jobs:
-            return rest(*arguments, **jobs)
-        looked.append(rest(*arguments))
-        if len(looked) == 3:
-            go_on.set()
-        return looked[-1]
+    def work_late(end):
+        waits.set()
+        until(lambda: begun or len(stage.core.jobs) >= (1 if threading.get_ident() == me else 2))
+        return work(end)
 
     monkeypatch.setattr(network, "open", connect_slowly)
-    monkeypatch.setattr(client._stage, "rest", look)
+    monkeypatch.setattr(stage, "work", work_late)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        other = pool.submit(client.run, "echo", "other")
-        try:
-            assert connecting.wait(20)
-            assert client.run("echo", "x", timeout=timeout) == b"x"
-        finally:
-            go_on.set()
-        assert other.result(20) == b"other"
-    assert looked[:3] == [True] * 3 and client._stage.clock() == 0.0
+        other = pool.submit(client.run, "meet")
+        until(lambda: network.links[0].connecting)
+        results = [client.run("meet"), other.result(20)]
+    assert results == [b"met"] * 2
 
 
 def test_who_waits_for_a_callback_that_another_thread_is_in_does_not_wait_for_ever(client, monkeypatch):
@@ -530,20 +527,19 @@ def test_a_submit_does_not_wait_for_the_jobs_of_other_threads(client):
 def test_a_submit_waits_for_its_job_if_another_thread_runs_that(client, monkeypatch):
     ran, stage = [], client._stage
     client.function("note")(lambda job: ran.append(threading.current_thread()))
-    obey, threads = stage.obey, []
+    change, threads = stage.change, []
 
-    def obey_late(peer, packets):
+    def change_early(act, *arguments):
         """Another thread takes the job before this one comes to that."""
-        obey(peer, packets)
-        if any(kind == SUBMIT_JOB_BG for kind, _ in packets):
+        outcome = change(act, *arguments)
+        if act == stage.take and stage.core.jobs:
             monkeypatch.undo()
             threads.append(threading.Thread(target=client.advance, args=(0,)))
             threads[0].start()
-            stage.lock.release()
             until(lambda: stage._running or ran)
-            stage.lock.acquire()
+        return outcome
 
-    monkeypatch.setattr(stage, "obey", obey_late)
+    monkeypatch.setattr(stage, "change", change_early)
     client.submit("note", background=True)
     assert ran == threads
     threads[0].join(20)
@@ -563,6 +559,106 @@ def test_ctrl_c_and_the_outcomes_of_a_test_framework_end_the_call_and_the_job(cl
     client.function("leave")(lambda job: sys.exit(3))
     with pytest.raises(JobFailed, match="SystemExit"):
         client.run("leave")
+
+
+def tell(job):
+    job.send_status(1, 2)
+    job.send_data(b"part")
+    return job.workload
+
+
+IMMEDIATE_CALLS = {
+    "run": lambda client: client.run("echo", b"x"),
+    "within a job": lambda client: client.run("outer", b"x"),
+    "background": lambda client: client.submit("echo", b"x", background=True),
+    "submit_many": lambda client: [task.result() for task in client.submit_many([("echo", b"1"), ("tell", b"2")])],
+    "callbacks": lambda client: client.run("tell", b"x", on_data=lambda data: client.run("echo", data)),
+    "map": lambda client: list(client.map("echo", [b"1", b"2", b"3"], in_flight=2)),
+    "delay": lambda client: (client.submit("echo", b"x", background=True, delay=5), client.advance(10)),
+    "wait": lambda client: client.submit("echo", b"x").wait(1.0),
+}
+
+
+def at_every_point(name, come=None):
+    """Make a call, again and again, each time interrupted at a later point; yield the client after each of them."""
+    number, interrupt = 1, None
+    while interrupt is None or interrupt.place is not None:
+        client = ImmediateClient({"echo": echo, "tell": tell, "outer": lambda job: client.run("echo", job.workload)})
+        interrupt = InterruptAt(number, None if come is None else lambda: come(client))
+        try:
+            interrupt.run(IMMEDIATE_CALLS[name], client)
+        except Interrupt:
+            assert come is None
+        yield client, interrupt.place
+        number += 5 * STEP
+    assert number > 100
+
+
+@pytest.mark.parametrize("name", few(sorted(IMMEDIATE_CALLS), 2))
+def test_after_an_exception_anywhere_an_immediate_client_is_as_good_as_before(name):
+    for client, place in at_every_point(name):
+        assert [client.run("echo", b"%d" % number) for number in range(3)] == [b"0", b"1", b"2"], place
+        with client.executor(1) as executor:  # and the other threads', too
+            assert executor.submit("echo", b"x").result(20) == b"x", place
+        client.close()
+
+
+@pytest.mark.parametrize("name", few(sorted(IMMEDIATE_CALLS), 2))
+def test_a_call_of_an_immediate_client_from_within_any_works_or_is_a_named_error(name):
+    outcomes = []
+
+    def come(client):
+        try:
+            outcomes.append(client.run("echo", b"within"))
+        except ClientBusy as error:
+            outcomes.append(b"reentrant" if error.reentrant else error)
+
+    for client, place in at_every_point(name, come):
+        assert outcomes[-1:] in ([b"within"], [b"reentrant"]) or place is None, place
+        assert client.run("echo", b"after") == b"after", place
+    assert {b"within", b"reentrant"} == set(outcomes)
+
+
+def test_what_an_exception_cost_an_immediate_client_is_told_and_no_handle_comes_twice(client, monkeypatch):
+    task = client.submit("late")
+    kept = client.submit("late", background=True, delay=60)
+    tick = client._stage.core.tick
+
+    def tick_badly(*arguments):
+        tick(*arguments)
+        raise Interrupt
+
+    monkeypatch.setattr(client._stage.core, "tick", tick_badly)
+    with pytest.raises(Interrupt):
+        client.advance(1)
+    with pytest.raises(ServerLost, match="closed"):
+        task.result()
+    assert not client.status(kept).known and not client.cancel(kept)
+    assert client.submit("echo").handle not in (task.handle, kept.handle)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_of_a_fork_waits_for_no_other_thread_of_an_immediate_clients_parent(client):
+    started, go_on = threading.Event(), threading.Event()
+    client.function("wait")(lambda job: (started.set(), go_on.wait(20)) and None)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(client.run, "wait")
+        try:
+            assert started.wait(20)
+            child = os.fork()
+            if child == 0:
+                status = 1
+                signal.alarm(20)
+                try:
+                    with pytest.raises(NoWorker):
+                        client.run("missing")
+                    status = 0 if client.run("echo", "x") == b"x" else 2
+                finally:
+                    os._exit(status)
+            assert os.waitpid(child, 0)[1] == 0
+        finally:
+            go_on.set()
+        assert other.result(20) == b""
 
 
 def test_no_socket_and_no_thread(client, monkeypatch):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Optional
     from types import CodeType
 
-_TURN_PATIENCE = 1.0  # seconds for which a thread waits for its turn, as whoever has it may be within a signal's handler
 _TURN_LOOK = 0.05     # seconds after which a thread that waits for its turn looks itself, lest nobody has woken it
 # CPython 3.11 may collect garbage while it makes the dict of a frame's variables.  If a finalizer then lets the frame's thread
 # go on, the frame can be gone, and the process crashes.
@@ -52,6 +51,8 @@ class Guarded:
 
     Owner: whoever makes it; its parts are those of the thread that has the turn.
     """
+
+    turn_patience = 1.0  # seconds for which a thread waits for its turn, as whoever has it may be within a signal's handler
 
     def __init__(self) -> None:
         self._changing = None       # type: Any
@@ -122,7 +123,7 @@ class Guarded:
         turn.pop(0, None)
 
     def _wait_for_turn(self, turn: "Dict[int, int]", me: int) -> None:
-        looks = int(_TURN_PATIENCE / _TURN_LOOK)
+        looks = int(self.turn_patience / _TURN_LOOK)
         while True:
             gate = threading.Lock()
             gate.acquire()
@@ -175,3 +176,6 @@ class Guarded:
     def _leave_to_parent(self) -> None:
         """This is the child of a fork: what there was is the parent's."""
         self._start_turns()
+        self._process = os.getpid()
+        self._forked = False
+        leave_in_children(self)

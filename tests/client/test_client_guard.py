@@ -1,6 +1,5 @@
 """Exceptions at every point of the client, as a signal's handler may raise them, and calls from within it."""
 import gc
-import os
 import signal
 import sys
 import threading
@@ -15,60 +14,10 @@ from gearman_std.errors import ClientBusy, GearmanError, NoServer, ServerLost
 from gearman_std.wire.protocol import (ECHO_REQ, ECHO_RES, GET_STATUS, GET_STATUS_UNIQUE, JOB_CREATED, STATUS_RES,
                                        STATUS_RES_UNIQUE, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_STATUS, WORK_WARNING,
                                        pack_response)
+from interrupts import STEP, SWEEP, Interrupt, InterruptAt
 from samples import few
 
-# The package's folder, or the single file.
-FOLDER = client_guard.__file__
-if os.path.basename(FOLDER) == "guard.py":
-    FOLDER = os.path.dirname(os.path.dirname(FOLDER))
-# Where exceptions are raised: a sample of all lines; with SWEEP=lines all of them, with SWEEP=opcodes every instruction.
-SWEEP = os.environ.get("SWEEP", "")
-STEP = 1 if SWEEP else 7
 pytestmark = pytest.mark.timeout(3600 if SWEEP else 120)
-
-
-class Interrupt(KeyboardInterrupt):
-    """What a signal's handler raises."""
-
-
-class InterruptAt:
-    """Raises at the n-th line, or instruction, that this thread runs of the package."""
-
-    def __init__(self, count):
-        self.left = count
-        self.place = None
-        self._before = sys.gettrace()  # that of a debugger, or of what measures the tests
-
-    def run(self, function, *arguments):
-        """Call a function; return what it returns.
-
-        When a trace function raises just where another exception was caught, CPython 3.13 keeps that one in hand, the context
-        of all that is raised later.  What a generator has in hand goes with it.
-        """
-        def in_generator():
-            yield function(*arguments)
-
-        sys.settrace(self.call)
-        try:
-            return next(in_generator())
-        finally:
-            sys.settrace(self._before)
-
-    def call(self, frame, event, argument):
-        if not frame.f_code.co_filename.startswith(FOLDER):
-            return None
-        if SWEEP == "opcodes":
-            frame.f_trace_opcodes = True
-        return self.step
-
-    def step(self, frame, event, argument):
-        if event == ("opcode" if SWEEP == "opcodes" else "line") and frame.f_lineno is not None:
-            self.left -= 1
-            if self.left == 0:
-                sys.settrace(None)
-                self.place = "%s:%d" % (os.path.basename(frame.f_code.co_filename), frame.f_lineno)
-                raise Interrupt
-        return self.step
 
 
 def tell_all(peer):
@@ -343,7 +292,7 @@ def test_a_turn_that_was_never_given_back_is_taken_from_its_thread():
 
 
 def test_a_thread_that_is_kept_from_going_on_keeps_no_other_waiting_for_long(monkeypatch):
-    monkeypatch.setattr(client_guard, "_TURN_PATIENCE", 0.1)
+    monkeypatch.setattr(Guarded, "turn_patience", 0.1)
     guarded, may_go_on, inside = Guarded(), threading.Event(), threading.Event()
     thread = threading.Thread(target=guarded.exclusively, args=(lambda: (inside.set(), may_go_on.wait(LONG)),))
     thread.start()
