@@ -8,6 +8,7 @@ from ..store.sqlite import JobStore
 from ..store.store import EVERY, EXIT, Store
 from .callables import load_callable
 from .common import need_module
+from .opening import check_link
 from .options import OneOf, UsageError
 
 TYPE_CHECKING = False
@@ -71,7 +72,7 @@ def server_store(options: "Parsed") -> "Optional[Store]":
         if ":" in file and not os.path.exists(file):
             file, _, table = file.rpartition(":")
         gearmand_queue = file, table
-    return JobStore(path, durability, gearmand_queue, check=options.check_store)
+    return JobStore(path, durability, gearmand_queue, check=options.check_store, _check_link=check_link)
 
 
 def _database_store(options: "Parsed", kind: str, durability: str) -> Store:

@@ -13,7 +13,7 @@ from .records import PIECE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union
 
 APPLICATION_ID = 0x47534a51
 BUSY_TIMEOUT = 0.01           # seconds to wait for a lock of another process; the whole server may wait meanwhile
@@ -22,6 +22,7 @@ OUR_LOCK = (1 << 30) + 4096, 1
 UNSTEADY_AFTER = 5            # times in a row that only a file's time has changed, after which that counts as harmless
 _F_OFD_SETLK = 37             # of Linux; the module fcntl has it from Python 3.9 on
 _TELLS_TIMES = os.name == "posix"  # elsewhere the time of an open file is not always up to date
+_NOT_THROUGH_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _CHANGED = "the file was moved, deleted, replaced or changed"
 
 # Open files: descriptor, (device, inode).  None may be opened a second time, because closing it would end SQLite's locks.
@@ -31,14 +32,20 @@ _held_files = {}  # type: Dict[int, Tuple[int, int]]
 class StoreFile:
     """FILE of a store, with FILE-wal, FILE-shm, FILE-lock and FILE-new beside it.
 
+    FILE is where a path leads through all links, because the other files are there.  If a link is put in the way, or pointed
+    elsewhere, the path leads to another file: the one that the next server would open.  `check_link` raises OSError for a link
+    that is not to be followed then.
+
     Raises StoreInUse for files that are in use, StoreError for files that somebody has changed, and OSError for anything else.
 
     Owner: the JobStore.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.wal, self.lock_path, self.new = path + "-wal", path + "-lock", path + "-new"
+    def __init__(self, path: "Union[str, bytes, os.PathLike[Any]]", check_link: "Callable[[str], Any]" = bool) -> None:
+        self.path = real_path(path)  # first, because it says what is wrong with the current folder
+        self._given = os.path.abspath(os.fsdecode(path))
+        self._check_link = check_link
+        self._name_others()
         self._lock = None    # type: Any # the connection that locks FILE-lock
         self._file = -1      # the descriptor of FILE, with OUR_LOCK, which holds whatever the file is called
         self._locked = None  # type: Any # the device and the inode of the FILE-lock that is locked
@@ -48,8 +55,26 @@ class StoreFile:
     def __repr__(self) -> str:
         return "<StoreFile %s%s>" % (self.path, ", ours" if self._lock is not None else "")
 
+    def _name_others(self) -> None:
+        self.wal, self.shm, self.lock_path, self.new = [self.path + end for end in ("-wal", "-shm", "-lock", "-new")]
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the path leads to another file by now."""
+        return real_path(self._given) != self.path
+
+    def follow(self) -> None:
+        """Be the file to which the path leads; SQLite must have closed the one before."""
+        if self.is_elsewhere:
+            self._check_link(self._given)
+            self.release()
+            self.path = real_path(self._given)
+            self._name_others()
+
     def take(self) -> None:
         """Keep other servers from the file, by any of its names, until `release`, or until this process ends in any way."""
+        if self.is_elsewhere:
+            raise StoreError(_CHANGED)
         if self._lock is not None and _file_identity(self.lock_path) != self._locked:
             self._unlock()
         if self._lock is None:
@@ -81,7 +106,7 @@ class StoreFile:
         identity = _file_identity(self.path)
         if identity is not None and identity in _held_files.values():
             raise self._in_use()
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | _NOT_THROUGH_LINKS | getattr(os, "O_BINARY", 0), 0o644)
         if not _lock_range(file, *OUR_LOCK):
             os.close(file)
             raise self._in_use()
@@ -107,23 +132,30 @@ class StoreFile:
 
     def note(self) -> None:
         """Remember the state of the files; everything in them is ours."""
-        self._noted = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
+        self._noted = self._look()
+
+    def _look(self) -> "Tuple[Any, ...]":
+        """The state of the files: FILE, its WAL, its lock, to which file the path leads, and FILE-shm."""
+        return (_state_of(self.path, os.lstat), _state_of(self.wal), _state_of(self.lock_path),
+                None if self._given == self.path else _file_identity(self._given), _state_of(self.shm))
 
     def note_commit(self) -> None:
         """Remember the state of the WAL after a commit, which has written only to the WAL."""
         before, after = self._noted[1], _state_of(self.wal)
         if after is None or after[:2] != before[:2]:
             raise StoreError(_CHANGED)
-        self._noted = self._noted[0], after, self._noted[2]
+        self._noted = self._noted[:1] + (after,) + self._noted[2:]
 
     def check(self) -> None:
         """Raise StoreError if anybody else has moved, deleted, replaced or changed a file since the last note."""
-        found = _state_of(self.path), _state_of(self.wal), _state_of(self.lock_path)
-        if found == self._noted and None not in found:
+        found = self._look()
+        if not _same_memory(found[4], self._noted[4]) or found[3] != self._noted[3]:
+            raise StoreError(_CHANGED)
+        files, noted = found[:3], self._noted[:3]
+        if files == noted and None not in files:
             self._unsteady = 0
             return
-        if None not in found and None not in self._noted and all(
-                now[:3] == before[:3] for now, before in zip(found, self._noted)):
+        if None not in files and None not in noted and all(now[:3] == before[:3] for now, before in zip(files, noted)):
             # Some network file systems change times by themselves, later.
             self._unsteady += 1
             if self._unsteady > UNSTEADY_AFTER:
@@ -270,10 +302,17 @@ def _file_identity(path: str) -> "Optional[Tuple[int, int]]":
     return status.st_dev, status.st_ino
 
 
-def _state_of(path: str) -> "Any":
+def _same_memory(now: "Any", before: "Any") -> bool:
+    """Whether FILE-shm, which all who use the database have in memory, is what it was: SQLite lets it grow, but if anybody else
+    cuts it off, whoever touches what is missing is ended by SIGBUS.
+    """
+    return before is None or now is not None and now[:2] == before[:2] and bool(now[2] >= before[2])
+
+
+def _state_of(path: str, look: "Callable[[str], os.stat_result]" = os.stat) -> "Any":
     """What changes when anybody writes to a file or replaces it: device, inode, size, time; None if there is no file."""
     try:
-        status = os.stat(path)
+        status = look(path)
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns if _TELLS_TIMES else 0

@@ -91,10 +91,10 @@ class JobStore(Store):
 
     def __init__(self, path: "Union[str, os.PathLike[str]]", durability: str = EVERY,
                  gearmand_queue: "Optional[Tuple[str, str]]" = None, *, check: bool = False,
-                 _connect: "Callable[[str], Any]" = connect_sqlite,
+                 _connect: "Callable[[str], Any]" = connect_sqlite, _check_link: "Callable[[str], Any]" = bool,
                  _migrations: "Sequence[Sequence[str]]" = MIGRATIONS) -> None:
         check_path("path", path)
-        self.path = real_path(path)
+        self._file = StoreFile(path, _check_link)
         super().__init__(self.path, durability)
         if gearmand_queue is not None:
             check_kind("gearmand_queue", gearmand_queue, (tuple, list), "a pair of file and table")
@@ -104,7 +104,6 @@ class JobStore(Store):
         self._connect = _connect
         self._migrations = _migrations
         self._check = check
-        self._file = StoreFile(self.path)
         self._connection = None   # type: Any
         self._reader = None       # type: Any # keeps SQLite from touching the file when the connection is closed after an error
         self._errors = ()         # type: Tuple[Any, ...] # what sqlite3 raises
@@ -118,10 +117,16 @@ class JobStore(Store):
     def __repr__(self) -> str:
         return "<JobStore %s, %s>" % (self.path, "open" if self._connection is not None else "closed")
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._file.path
+
     def take(self) -> None:
         """Keep other servers from the file, as `open` does, and change nothing in it; raises StoreInUse if one has it."""
         self._find_sqlite()
         try:
+            self._file.follow()
             self._file.take()
         except self._errors as error:
             raise self.error(error) from None
@@ -142,6 +147,7 @@ class JobStore(Store):
         try:
             for attempt in range(ATTEMPTS):
                 try:
+                    self._file.follow()
                     self._file.take()
                     self._open_first()
                     break
@@ -347,6 +353,8 @@ class JobStore(Store):
 
     def _anew(self, step: "Callable[..., None]", *arguments: "Any") -> None:
         try:
+            if step == self._begin_new:
+                self._file.follow()
             self._file.take()
             step(*arguments)
         except self._errors as error:
@@ -354,6 +362,7 @@ class JobStore(Store):
             self._drop_new()
             raise self.error(error) from None
         except StoreError:
+            self.is_whole = self.is_whole and not self._file.is_elsewhere
             self._drop_new()
             raise
 

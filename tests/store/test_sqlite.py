@@ -1,7 +1,9 @@
 """The file of the durable queue: what is written comes back, whatever fails leaves the file as it was, old files are read."""
+import errno
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -618,6 +620,118 @@ def test_a_lock_that_is_taken_away_is_noticed(store, harm):
     renewed(store, [], 0)
     store.write([add(1)], 1)
     assert "in use by another server" in refusal(store.path)
+
+
+@POSIX
+@pytest.mark.parametrize("harm", [delete, move, truncate, empty])
+def test_what_is_done_to_the_memory_that_all_share_is_noticed_before_it_ends_the_server(store, harm):
+    """Who touches what is missing of it gets SIGBUS."""
+    store.write([add(1)], 1)
+    harm(store.path + "-shm")
+    with pytest.raises(StoreError, match="moved, deleted, replaced or changed"):
+        store.write([add(2)], 2)
+    renewed(store, [add(1)], 1)
+    store.write([add(3)], 3)
+    assert numbers(again(store)) == [1, 3]
+
+
+def link_elsewhere(link, target):
+    """Point a link elsewhere, or put it in the place of a file, in one step."""
+    os.symlink(target, link + ".new")
+    os.rename(link + ".new", link)
+
+
+@POSIX
+@pytest.mark.parametrize("what", ("file", "folder", "file in a folder"))
+@pytest.mark.parametrize("there", ("nothing", "a copy", "the file itself"))
+def test_where_a_link_is_pointed_elsewhere_the_store_is_where_the_next_server_looks(tmp_path, what, there):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old, new, given = (str(tmp_path / name / "jobs.db") for name in ("old", "new", "given"))
+    if what == "file":
+        given, link, target = old, old, new
+    elif what == "folder":
+        link, target = os.path.dirname(given), os.path.dirname(new)
+        os.symlink(os.path.dirname(old), link)
+    else:
+        os.mkdir(os.path.dirname(given))
+        os.symlink(old, given)
+        link, target = given, new
+    store = opened(given)
+    store.write([add(1), add(2)], 2)
+    if there == "a copy":
+        shutil.copy(old, new)
+    elif there == "the file itself":
+        os.rename(old, new)
+    link_elsewhere(link, target)
+    with pytest.raises(StoreError, match="moved, deleted, replaced or changed"):
+        store.write([add(3)], 3)
+    renewed(store, [add(1), add(2)], 2)
+    store.write([add(4)], 4)
+    assert store.path == new and "in use by another server" in refusal(new)
+    store.abandon()
+    assert numbers(opened(given)) == [1, 2, 4]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a program that reads the file puts nothing off")
+@pytest.mark.parametrize("done", range(4))
+def test_a_link_that_is_pointed_elsewhere_while_the_store_is_written_anew_makes_it_begin_there(tmp_path, done):
+    """When so many steps are done, of which another program puts off the last."""
+    link, new = str(tmp_path / "jobs.db"), str(tmp_path / "new.db")
+    os.symlink(str(tmp_path / "old.db"), link)
+    store = opened(link)
+    store.write([add(1)], 1)
+    reader = connect_sqlite(store.path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    if done > 0:
+        store.begin_anew(1, False)
+    if done > 1:
+        store.add_anew([add(1)])
+    if done > 2:
+        with pytest.raises(StoreError, match="locked by another program"):
+            store.end_anew()
+    reader.close()
+    assert store.is_whole == (done > 2)
+    link_elsewhere(link, new)
+    if done:
+        with pytest.raises(StoreError, match="moved, deleted, replaced or changed"):
+            store.end_anew()
+    assert not store.is_whole
+    renewed(store, [add(1)], 1)
+    assert store.path == new and numbers(again(store)) == [1]
+
+
+@POSIX
+def test_a_link_to_the_file_of_another_server_is_trouble_until_that_one_ends(tmp_path):
+    link = str(tmp_path / "jobs.db")
+    os.symlink(str(tmp_path / "one.db"), link)
+    store, other = opened(link), opened(str(tmp_path / "two.db"))
+    link_elsewhere(link, other.path)
+    with pytest.raises(StoreError, match="moved, deleted, replaced or changed"):
+        store.write([add(1)], 1)
+    with pytest.raises(StoreError, match="in use by another server"):
+        renewed(store, [], 0)
+    other.close(0)
+    renewed(store, [], 0)
+    assert store.path == other.path
+
+
+@POSIX
+def test_a_link_that_nobody_may_follow_is_trouble_until_it_is_gone(tmp_path):
+    def check_link(path):
+        raise OSError(errno.ELOOP, "%s is a link that another user may have put there" % path)
+    path, other = str(tmp_path / "jobs.db"), str(tmp_path / "other")
+    store = JobStore(path, _check_link=check_link)
+    OPENED.append(store)
+    store.open(b"H:x", 1.0)
+    link_elsewhere(path, other)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="another user may have put there"):
+            renewed(store, [add(1)], 1)
+    os.unlink(path)
+    renewed(store, [add(1)], 1)
+    assert store.path == path and numbers(store) == [1] and not os.path.exists(other)
 
 
 @POSIX
