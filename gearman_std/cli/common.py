@@ -160,15 +160,30 @@ def own_command() -> "List[str]":
     if not sys.executable:
         raise GearmanError("this interpreter does not know its own path, so it cannot start another process")
     name = Console.__module__
-    path = os.path.abspath(getattr(sys.modules[name], "__file__", "") or "")
+    path = _absolute(getattr(sys.modules[name], "__file__", "") or "")
     package, _, module = name.rpartition(".cli.")
     if not module or not package:  # the single file, imported or run
         return [sys.executable, path]
     folder = os.path.dirname(os.path.dirname(path))
     for _ in package.split("."):
         folder = os.path.dirname(folder)
-    # The folder in which the package was found, but after the standard library.
-    paths = [os.path.abspath(entry) for entry in sys.path]
+    # The folder in which the package was found, but after the standard library; the current folder only if this process looks
+    # there, too: it may have modules with the standard library's names.
+    paths = list(map(_absolute, sys.path))
     place = paths.index(folder) if folder in paths else 0
-    return [sys.executable, "-c", "import sys; sys.path.insert(%d, %r); from %s.cli import main; sys.exit(main())" % (
-        place, folder, package)]
+    here = _absolute(os.curdir)
+    looks_here = here and here in paths
+    leave = "" if looks_here else "'' in sys.path and sys.path.remove(''); "
+    # Without -P, CPython 3.13.0 can import nothing in a folder that was deleted.
+    flags = [] if looks_here or sys.version_info < (3, 11) else ["-P"]
+    return [sys.executable] + flags + [
+        "-c", "import sys; %ssys.path.insert(%d, %r); from %s.cli import main; sys.exit(main())" % (
+            leave, place, folder, package)]
+
+
+def _absolute(path: str) -> str:
+    """A path from the root; empty if it begins in the current folder and that was deleted."""
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return ""

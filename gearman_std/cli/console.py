@@ -179,10 +179,13 @@ def read_words() -> "List[str]":
     return words
 
 
-def fill_standard_descriptors() -> None:
+def fill_standard_descriptors(nowhere: str = os.devnull) -> None:
     """Open /dev/null for each of the descriptors 0 to 2 that is closed, so that no socket or log gets its number."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # this takes the lowest free number
+            try:
+                os.open(nowhere, os.O_RDWR)  # this takes the lowest free number
+            except OSError:  # in a jail without devices; a folder can neither be read nor written
+                os.open(os.sep, os.O_RDONLY)

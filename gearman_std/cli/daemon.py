@@ -161,17 +161,22 @@ class Detached:
         """Let the first process end with status 0, and close standard input and, without `keep_output`, the outputs."""
         if self._pipe < 0:
             return
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0,) if keep_output else (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-        if nowhere > 2:
-            os.close(nowhere)
+        let_go_of_streams(keep_output)
         pipe, self._pipe = self._pipe, -1
         try:
             os.write(pipe, b"\0")
         except OSError:  # nobody waits any more
             _logger_daemon.info("the process that started this one is gone")
         os.close(pipe)
+
+
+def let_go_of_streams(keep_output: bool = False) -> None:
+    """Close standard input and, without `keep_output`, the outputs: /dev/null takes their places."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0,) if keep_output else (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    if nowhere > 2:
+        os.close(nowhere)
 
 
 def detach() -> Detached:

@@ -34,11 +34,12 @@ class _Child:
     Owner: the thread in `Supervisor.run`.
     """
 
-    __slots__ = ("number", "process", "starts", "started", "deaths", "due")
+    __slots__ = ("number", "process", "said", "starts", "started", "deaths", "due")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.process = None  # type: Any
+        self.said = b""      # what the process has told so far
         self.starts = 0
         self.started = 0.0
         self.deaths = 0      # in a row, of processes with a SHORT_LIFE
@@ -57,19 +58,23 @@ class Supervisor:
     has said that it is at work, the next one would do no better: the supervisor stops, and `hopeless` is its `status`, which is
     0 otherwise.  A process that ends in the middle of its work, for example because of a job, is always replaced.
 
+    `begun` is called once, when a process has said that it is at work, or one that is not hopeless has to be started again.
+
     Raises ValueError for a count below 1.
 
     Owner: the thread in `run`.
     """
 
     def __init__(self, argv: "Sequence[str]", count: int = 1, start: "Optional[Callable[[Sequence[str]], Any]]" = None,
-                 hopeless: "Optional[int]" = None, _system: "System" = REAL_SYSTEM) -> None:
+                 hopeless: "Optional[int]" = None, begun: "Optional[Callable[[], Any]]" = None,
+                 _system: "System" = REAL_SYSTEM) -> None:
         if count < 1:
             raise ValueError("a supervisor of %r processes" % count)
         self.argv = list(argv)
         self.stops = 0
         self.status = 0
         self._hopeless = hopeless
+        self._begun = begun
         self._system = _system
         self._start = start or start_child
         self._children = [_Child(number) for number in range(1, count + 1)]
@@ -96,7 +101,21 @@ class Supervisor:
             try:
                 self._bury(*self._events.get(timeout=max(0.0, min(waits + [_TICK]))))
             except queue.Empty:
-                continue
+                self._ask_whether_begun()
+
+    def _ask_whether_begun(self) -> None:
+        """Look whether a process is at work, as long as `begun` waits for one."""
+        if self._begun is not None:
+            for child in self._children:
+                if child.process is not None and not child.said:
+                    child.said = _read_word(child.process)
+            if any(child.said for child in self._children):
+                self._call_begun()
+
+    def _call_begun(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
 
     def _begin(self, child: _Child, now: float) -> None:
         child.started = now
@@ -111,10 +130,12 @@ class Supervisor:
                 process.kill()
                 process.wait()
                 process.stdin.close()
-                _read_word(process)
+                _close_word(process)
             self._pause(child, now)
+            self._call_begun()
             return
         child.process = process
+        child.said = b""
         _logger_supervisor.info("process %d has started, its id is %d", child.number, process.pid)
 
     def _bury(self, child: _Child, process: "Any", status: int) -> None:
@@ -124,13 +145,15 @@ class Supervisor:
         except OSError:
             pass  # a byte was still on its way to it
         child.process = None
-        said = _read_word(process)
+        said = child.said + _read_word(process)
+        _close_word(process)
         if status == self._hopeless and child.starts == 1 and not said and not self.stops:
             self.status = status
             self.stop()
         if self.stops:
             _logger_supervisor.info("process %d has ended with status %s", child.number, status)
             return
+        self._call_begun()
         if said or now - child.started >= SHORT_LIFE:
             child.deaths = 0
         if now - child.started < SHORT_LIFE:
@@ -258,7 +281,7 @@ def is_supervised() -> "Optional[Word]":
 
 
 class Word:
-    """What a child tells its `Supervisor`, which reads it when the child has ended: AT_WORK, and then LEAVING.
+    """What a child tells its `Supervisor`: AT_WORK, and then LEAVING.
 
     Owner: the main thread.
     """
@@ -281,15 +304,20 @@ class Word:
 
 
 def _read_word(process: "Any") -> bytes:
-    """All that a process told before it ended; its descriptor is closed."""
+    """What a process has told since this was asked last."""
     descriptor = getattr(process, "word", None)
     if descriptor is None:
         return b""
     try:
         return os.read(descriptor, 100)
     except OSError:
-        return b""  # it told nothing, and a child of it still lives
-    finally:
+        return b""  # it told nothing, and it or a child of it still lives
+
+
+def _close_word(process: "Any") -> None:
+    """Close the descriptor by which a process told something."""
+    descriptor = getattr(process, "word", None)
+    if descriptor is not None:
         os.close(descriptor)
 
 

@@ -18,7 +18,7 @@ from .callables import load_callable, logical_folder
 from .common import address_options, find_servers, find_tls, own_command
 from .console import DONE, FAILED, INTERRUPTED, USAGE, Console, Quit
 from .options import CommandLine, OneOf, Option, UsageError, read_seconds, some_text, whole_number
-from .daemon import PidFile, SignalHandlers, become_user, detach, notify_manager, open_log
+from .daemon import PidFile, SignalHandlers, become_user, detach, let_go_of_streams, notify_manager, open_log
 from .supervisor import AT_WORK, LEAVING, CodeWatch, Supervised, Supervisor, is_supervised, start_child
 
 TYPE_CHECKING = False
@@ -126,9 +126,8 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
         if (options.processes or options.reload) and not supervised:
             folder = logical_folder() or None
             supervisor = Supervisor(own_command() + ["worker"] + list(arguments), options.processes or 1, hopeless=USAGE,
-                                    start=lambda argv: start_child(argv, folder=folder))
-            if detached is not None:
-                detached.ready()
+                                    start=lambda argv: start_child(argv, folder=folder),
+                                    begun=None if detached is None else detached.ready)
             stops.reach(supervisor.stop)
             _run_for_manager(supervisor.run)
             return stops.status or supervisor.status
@@ -160,6 +159,8 @@ def run_worker(console: Console, arguments: "Sequence[str]") -> int:
             detached.ready()
         stops.reach(worker.stop)
         if word is not None:
+            if options.daemon:  # the first process ends when it hears the word; the parent lets go of its own streams
+                let_go_of_streams()
             word.give(AT_WORK)
             unfinished = worker.work(signals=False)
             word.give(LEAVING)

@@ -23,6 +23,7 @@ _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)
 SCHEMES = {"tls:": (True, ""), "tcp:": (False, ""), "https:": (True, JOBS), "http:": (False, JOBS),
            "webs:": (True, WEB), "web:": (False, WEB)}
 _PORT_TRIES = 16  # how often to try: a port that is free for one family of addresses may be taken for the other
+_OWN_DESCRIPTORS = "/proc/self/fd"
 KNOWS_UIDS = _SO_PEERCRED is not None  # the system tells who is at the other end of a Unix socket
 
 
@@ -231,14 +232,14 @@ def _listen_unix(path: str, backlog: int, mode: "Optional[int]") -> socket.socke
 
 def _set_mode(path: str, mode: int) -> None:
     """Set the permissions of a socket's file, but not of anything that another user has put in its place."""
-    if not hasattr(os, "O_PATH"):
+    if not hasattr(os, "O_PATH") or not os.path.isdir(_OWN_DESCRIPTORS):
         os.chmod(path, mode)
         return
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             raise OSError(errno.EEXIST, "something else has taken its place")
-        os.chmod("/proc/self/fd/%d" % descriptor, mode)
+        os.chmod("%s/%d" % (_OWN_DESCRIPTORS, descriptor), mode)
     finally:
         os.close(descriptor)
 

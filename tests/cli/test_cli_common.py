@@ -101,3 +101,21 @@ def test_a_program_can_start_itself_again_from_anywhere(tmp_path):
     printed = subprocess.check_output(own_command() + ["--version"], cwd=str(tmp_path), env=environment, timeout=50)
     assert printed.startswith(b"gearman_std ")
     assert own_command()[0] == sys.executable
+
+
+@pytest.mark.parametrize("looks_here", [False, True])
+def test_what_lies_in_the_current_folder_replaces_no_module_unless_the_program_looks_there(tmp_path, monkeypatch, looks_here):
+    (tmp_path / "socket.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(str(tmp_path))
+    here = [str(tmp_path)] if looks_here else []
+    monkeypatch.setattr(sys, "path", here + [path for path in sys.path if path not in ("", str(tmp_path))])
+    assert subprocess.call(own_command() + ["--version"], stdout=subprocess.DEVNULL, timeout=50) == (7 if looks_here else 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about folders that can be deleted while one is in them")
+def test_a_program_can_start_itself_again_where_the_folder_was_deleted(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(str(tmp_path / "gone"))
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "path", [""] + sys.path)
+    assert subprocess.check_output(own_command() + ["--version"], timeout=50).startswith(b"gearman_std ")

@@ -279,6 +279,25 @@ def test_what_makes_no_sense_to_a_process_ends_its_parent_too(start, words):
     assert process.returncode == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="about processes as POSIX has them")
+@pytest.mark.parametrize("words", [["--processes", "2", "nosuchmodule:f"], ["--reload", "nosuchmodule:f"], ["nosuchmodule:f"]])
+def test_in_the_background_too_it_says_that_it_cannot_start(folder, processes, words):
+    process = processes.start([sys.executable, "-m", "gearman_std", "worker", "-h", "127.0.0.1:1", "-d"] + words,
+                              cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 1
+    assert b"gearman-std worker: cannot import nosuchmodule: " in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about folders that can be deleted while one is in them")
+@pytest.mark.parametrize("words", [["--processes", "1"], ["--reload"], []])
+def test_it_works_in_a_folder_that_was_deleted(client, server, processes, tmp_path, words):
+    script = 'cd "$0" && rmdir "$0" && exec "$@"'
+    processes.start(["sh", "-c", script, str(tmp_path), sys.executable, "-m", "gearman_std", "worker"] + words +
+                    ["-h", "%s:%d" % server.address, "-f", "upper", "--", "tr", "a-z", "A-Z"])
+    assert client.run("upper", "ab", timeout=20) == b"AB"
+
+
 @pytest.mark.parametrize("words", [["worker", "-f", "x"], ["client", "-f", "x", "data"], ["client", "-w", "-f", "x"],
                                    ["admin", "--status"]])
 def test_a_certificate_that_is_not_there_or_is_none(words, tmp_path):

@@ -2,6 +2,8 @@
 import errno
 import io
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -138,3 +140,11 @@ def test_a_closed_standard_stream_is_an_error_that_names_it():
         with pytest.raises(OSError) as raised:
             use()
         assert raised.value.strerror == "standard %s is closed" % name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about descriptors as POSIX has them")
+@pytest.mark.parametrize("nowhere", [os.devnull, "/no/such/device"])
+def test_a_closed_standard_descriptor_is_nobody_elses(nowhere):
+    code = ("import os, sys; from gearman_std.cli.console import fill_standard_descriptors as fill; os.close(0); fill(%r); "
+            "r, w = os.pipe(); os.write(1, b'%%d' %% r); os.fstat(0)" % nowhere)
+    assert int(subprocess.check_output([sys.executable, "-c", code], timeout=50)) > 2

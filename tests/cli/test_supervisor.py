@@ -10,8 +10,11 @@ import time
 
 import pytest
 
-from gearman_std.cli.supervisor import SUPERVISED, CodeWatch, Supervised, Supervisor, is_supervised, start_child
+from gearman_std.cli.supervisor import (AT_WORK, SUPERVISED, CodeWatch, Supervised, Supervisor, is_supervised,
+                                        start_child)
 from gearman_std.net.system import System
+
+from patience import until
 
 WAIT = 10
 
@@ -165,6 +168,37 @@ def test_what_has_worked_before_is_not_hopeless():
     third.ended.put(0)
     scene.join()
     assert scene.supervisor.status == 0
+
+
+@pytest.mark.parametrize("how", ["at work", "died", "cannot be started", "hopeless", "stopped"])
+def test_it_says_once_that_it_has_begun(how):
+    begun, process = [], FakeProcess()
+    process.word, writer = os.pipe()
+    os.set_blocking(process.word, False)
+
+    def start(argv):
+        if how == "cannot be started":
+            raise OSError(12, "no memory")
+        if how == "at work":
+            os.write(writer, AT_WORK)
+        elif how == "stopped":
+            supervisor.stop()
+        if how != "at work":
+            process.ended.put({"died": 1, "hopeless": 2, "stopped": 0}[how])
+        return process
+    supervisor = Supervisor(["worker"], 1, start=start, hopeless=2, begun=lambda: begun.append(supervisor.stops),
+                            _system=System(clock=Clock(), random=lambda: 1.0))
+    thread = threading.Thread(target=supervisor.run, daemon=True)
+    thread.start()
+    if how not in ("hopeless", "stopped"):
+        until(lambda: begun)
+        if how == "at work":
+            process.dies(1)
+        supervisor.stop()
+    thread.join(WAIT)
+    os.close(writer)
+    assert not thread.is_alive()
+    assert begun == ([] if how in ("hopeless", "stopped") else [0])
 
 
 def test_stop_asks_then_hurries_then_kills(scene):

@@ -376,6 +376,13 @@ def test_the_socket_of_another_server_that_has_taken_the_path_stays(tmp_path):
 
 
 @needs_unix
+def test_the_mode_is_set_where_there_is_no_proc(listen, tmp_path, monkeypatch):
+    """As in a chroot."""
+    monkeypatch.setattr("gearman_std.server.listeners._OWN_DESCRIPTORS", "/no/such/folder")
+    listen(str(tmp_path / "sock"), socket_mode=0o666)
+    assert stat.S_IMODE(os.stat(str(tmp_path / "sock")).st_mode) == 0o666
+
+
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system cannot change the mode of what is there for sure")
 def test_the_mode_is_given_to_the_socket_and_not_to_what_another_user_has_put_in_its_place(tmp_path, monkeypatch):
     theirs, path = tmp_path / "theirs", str(tmp_path / "socket")
