@@ -5,7 +5,7 @@ from ..schedule import Schedule
 from .jobs import DELAYED, GONE, HELD, NO_EXTRAS, SET_ASIDE, STORING, WAITING, Job, place_of
 from .refusal import Refusal
 from .tables import grown
-from .transitions import due_by_the_clock, end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
+from .transitions import end_in_vain, keep_aside, leave_aside, list_job, place, put_behind, take_back
 from .uniques import last_equal
 
 TYPE_CHECKING = False
@@ -101,9 +101,8 @@ def restore_job(core: "CoreState", record: "AddRecord") -> Job:
         if job.function.workers:
             core.roster.wake(job.function, core.now)
         return job
-    _correct_due(core, job)
-    place(core, job)
-    if job.state != record.state:  # its time came while no server ran, or what it was held back by is gone
+    # Its time came while no server ran, or what it was held back by is gone.
+    if _place_by_the_clock(core, job) or job.state != record.state:
         put_behind(core, job)
     return job
 
@@ -128,7 +127,6 @@ def adopt_job(core: "CoreState", record: "AddRecord") -> "Optional[Job]":
     if equal is not None and (equal.state is not DELAYED or equal.attempts):
         equal.successor = job
     core.uniques.add(job)
-    _correct_due(core, job)
     place(core, job)
     if job.state is WAITING and record.state == WAITING:
         job.since = job.created
@@ -157,9 +155,11 @@ def _wait_for_equals(job: Job) -> None:
         equal.successor = job
 
 
-def _correct_due(core: "CoreState", job: Job) -> None:
-    if job.schedule is not None and not job.attempts and job.due > core.wall:
-        job.due = due_by_the_clock(core, job)
+def _place_by_the_clock(core: "CoreState", job: Job) -> bool:
+    """Give a job its first state; return whether it recurs and its time was another one, as the clock was set back."""
+    due = job.due
+    place(core, job)
+    return job.schedule is not None and not job.attempts and job.due != due
 
 
 def let_stored_go_on(core: "CoreState") -> None:
@@ -196,8 +196,7 @@ def _place_stored(core: "CoreState", jobs: "List[Job]", late: bool) -> None:
                     wake(function, now)
                 continue
             function.release(job)
-            place(core, job)
-            if (job.due or late) and job.state is WAITING:
+            if _place_by_the_clock(core, job) or (job.due or late) and job.state is WAITING:
                 put_behind(core, job)  # its time may have come since it was recorded
                 late = True  # the next ones are behind it
 

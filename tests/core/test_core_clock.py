@@ -3,8 +3,10 @@ import time
 
 import pytest
 
-from gearman_std.core.jobs import FunctionPolicy
-from gearman_std.wire.protocol import (GRAB_JOB, JOB_CREATED, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL)
+from gearman_std.core.jobs import HELD, RERUN, STORING, FunctionPolicy
+from gearman_std.core.ledger import UPDATE
+from gearman_std.wire.protocol import (GRAB_JOB, JOB_CREATED, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED,
+                                       WORK_COMPLETE, WORK_FAIL)
 from gearman_std.core.turns import STEP
 
 YEARS = 10 * 365.25 * 86400
@@ -36,6 +38,11 @@ def runs(world, worker, handle):
 
 def due_in(world, handle):
     return world.core.jobs[handle].due - world.wall
+
+
+def last_update(world):
+    """The job and its time, which the store gets last."""
+    return [(one.handle, one.due) for one in world.core.ledger.records if one.kind == UPDATE][-1]
 
 
 def test_a_clock_that_was_ahead_for_a_moment_while_a_recurring_job_ran_costs_no_run(world):
@@ -172,7 +179,37 @@ def test_a_recurring_job_that_is_run_now_comes_at_its_next_time_all_the_same(wor
     assert due_in(world, handle) == (10 - hours) * HOUR
 
 
+@pytest.mark.parametrize("held", (False, True))
+def test_a_recurring_job_that_waits_for_the_disk_or_an_equal_job_comes_by_the_clock_that_was_set_back(make_world, held):
+    world = make_world(durable=True, policy=FunctionPolicy(RERUN))
+    client, worker = world.connects(), world.worker(b"f")
+    handle = b"H:x:%d" % (1 + held)
+    if held:
+        client.says(SUBMIT_JOB_BG, b"f", b"u", b"w")
+        world.stores()
+        assert worker.grabs() == b"H:x:1"
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w")
+    if held:
+        world.stores()
+    assert world.core.jobs[handle].state is (HELD if held else STORING)
+    world.sets_clock(-YEARS)
+    if held:
+        client.takes()
+        worker.says(WORK_COMPLETE, b"H:x:1", b"")
+    else:
+        world.stores()
+        client.takes()
+    assert 0 < due_in(world, handle) <= 60
+    assert last_update(world) == (handle, world.core.jobs[handle].due)
+
+
 # --------------------------------------------------------------------------------------------------------- restored at a start
+
+def test_the_time_that_a_start_corrects_since_the_clock_was_set_back_is_recorded(make_world):
+    world = make_world(durable=True)
+    job = world.restores(b"H:x:1", due=world.wall + YEARS, schedule=b"* * * * *")
+    assert last_update(world) == (b"H:x:1", job.due)
+
 
 @pytest.mark.parametrize("fields, longest", ((b"* * * * *", 60), (b"30 4 * * *", 86400)))
 def test_a_recurring_job_whose_time_was_told_by_a_clock_that_was_ahead_comes_soon(world, fields, longest):

@@ -222,7 +222,8 @@ class Simulation:
                 theirs = [job.handle for job in restored if job.priority == priority
                           and core.jobs[job.handle].state is not DELAYED]
                 assert set(theirs[:len(running)]) == running and theirs[len(running):] == mine, (name, priority)
-        assert [job.handle for job in things_of(core.delayed)] == [
+        # What the store has refused runs at its date for a client that has joined it; a restart does not know it.
+        assert [job.handle for job in things_of(core.delayed) if job.background] == [
             job.handle for job in things_of(started.delayed) if core.jobs[job.handle].state is not HELD]
         assert {job.handle for job in things_of(started.retries)} <= {job.handle for job in things_of(core.retries)}
         assert list(core.aside) == list(started.aside)
