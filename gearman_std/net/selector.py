@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 MOST_ENDED = 256
 # The same for ready sockets of any kind, where the system does not tell which have lost their other end.
 MOST_READY = 512
+# The system is asked for so many at once, which takes a few milliseconds.
+_MOST_FOUND = 4096
 
 
 class BoundedSelector(selectors.DefaultSelector):
@@ -62,6 +64,7 @@ if hasattr(select, "epoll"):
             self._epoll = select.epoll()
             self._keys = {}  # type: Dict[int, SelectorKey] # by descriptor
             self._turn = 0   # where the next answer begins among those whose other end is gone
+            self._rest = []  # type: List[Tuple[SelectorKey, int]] # of an answer, that was put back
             self.held_back = []  # type: List[Any] # always the same list
 
         def __repr__(self) -> str:
@@ -100,7 +103,11 @@ if hasattr(select, "epoll"):
             keys, ready = self._keys, []
             if self.held_back:
                 self.held_back.clear()
-            found = self._epoll.poll(wait, len(keys) or 1)
+            if self._rest:
+                ready = self._still_wanted()
+                if ready:
+                    return ready
+            found = self._epoll.poll(wait, min(len(keys) or 1, _MOST_FOUND))
             if len(found) > MOST_ENDED:
                 found = self._some_of(found)
             for descriptor, mask in found:
@@ -108,6 +115,19 @@ if hasattr(select, "epoll"):
                 if key is not None:
                     ready.append((key, _MEANINGS.get(mask, _OTHER_MEANING) & key.events))
             return ready
+
+        def put_back(self, rest: "List[Tuple[SelectorKey, int]]") -> None:
+            """The next answer is this rest of the last one, without sockets that are not watched for that any longer."""
+            self._rest = rest
+
+        def _still_wanted(self) -> "List[Tuple[SelectorKey, int]]":
+            rest, self._rest = self._rest, []
+            wanted = []
+            for key, events in rest:
+                now = self._keys.get(key.fd)
+                if now is not None and now.fileobj is key.fileobj and events & now.events:
+                    wanted.append((now, events & now.events))
+            return wanted
 
         def _some_of(self, found: "List[Tuple[int, int]]") -> "List[Tuple[int, int]]":
             ended = [pair for pair in found if pair[1] & _ENDED_MASK]

@@ -2,11 +2,13 @@
 
 No peer may harm the others, so everything that one can make the server do is bounded:
 
+- Heard at once: of a crowd that is ready, those who fit into HEAR_TIME seconds; the others in the next rounds of the loop.
 - Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
 - Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
   waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
   is made as its peer reads it.
 - Forgotten at once: what peers leave behind when they go is cleared away in the same turns, because many may go at once.
+  Those whose time is over, and calls that are due, are done in steps, too.
 - TLS: handshakes get HANDSHAKE_TIME seconds in each round of the loop (see the module tls).
 - Unsent: a peer that has much unread is neither read from nor obeyed until it has read; one that has `max_unsent` bytes unread
   when more comes is disconnected.  The peers whose packets it does not read are not held up: a slow client must not stop a
@@ -31,7 +33,7 @@ from .stalls import PROGRESS, Stalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional
+    from typing import Any, Callable, Deque, Dict, Iterator, List, Optional
     from ..core.core import Core
     from ..timers import Timers
     from ..wire.protocol import Data, Packet
@@ -556,14 +558,19 @@ class Channels:
         self.lose(channel)
 
     def sweep(self) -> None:
-        """Drop peers that have something half sent or unread, and do not go on."""
-        for channel in self.stalls.look(self._core.now):
-            if channel.http is not None and not channel.reader.held and not channel.backlog:
-                _logger_channels.debug("closing %r, which asks for nothing", channel)
-            elif channel.state is not LINGERING:
-                _logger_channels.warning("%r makes no progress, dropping it", channel)
-                self._count("peers_dropped_stalled")
-            self.lose(channel)
+        """Drop peers that have something half sent or unread, and do not go on; in steps, as they may be many."""
+        self._core.turns.finish(self._drop_stalled(self.stalls.look(self._core.now)))
+
+    def _drop_stalled(self, steps: "Iterator[List[Channel]]") -> "Iterator[bytes]":
+        for over in steps:
+            for channel in over:
+                if channel.http is not None and not channel.reader.held and not channel.backlog:
+                    _logger_channels.debug("closing %r, which asks for nothing", channel)
+                elif channel.state is not LINGERING:
+                    _logger_channels.warning("%r makes no progress, dropping it", channel)
+                    self._count("peers_dropped_stalled")
+                self._faults.surely(self.lose, channel)
+            yield b""
 
     def _count(self, name: str) -> None:
         self._core.counters[name] += 1

@@ -91,6 +91,10 @@ class Entrance:
                 thing.leave()
         self.gate = self.handshakes = None
 
+    def agree(self) -> None:
+        """Go on with some of the handshakes that can."""
+        self._faults.surely(self.handshakes.go_on)
+
     def _on_connection(self, connection: "Any", facts: PeerFacts, listener: Listener) -> None:
         try:
             self._take_in(connection, facts, listener)

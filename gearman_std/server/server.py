@@ -61,6 +61,9 @@ READ_TIME = 0.004       # seconds for reading the store in one round of the loop
 MAX_WAIT = 60.0         # seconds that the selector waits at most, because the wall clock may be set meanwhile
 STANDBY_INTERVAL = 0.05  # seconds between two looks of a server that stands by
 LEAVE_ADDRESSES = 10.0  # seconds that the server before it has to close its addresses, once it has left the store
+HEAR_TIME = 0.002       # seconds for hearing a crowd in one round of the loop; the rest of it is heard in the next rounds
+CROWD = 16              # peers that are ready at once
+DUE_TIME = 0.002        # seconds for calls that are due in one round of the loop
 LOOKS = 10              # how often the selector is asked without waiting before it waits, after a round that had work
 MAX_STUMBLES = 20       # errors of ours in a row, none of them caused by a single peer, after which it ends
 STUMBLE_PAUSE, LONGEST_STUMBLE_PAUSE = 0.01, 1.0  # seconds before it goes on after one
@@ -451,6 +454,8 @@ class Server:
         channels, deadlines = self._channels, self._deadlines
         read, gathering, readable = channels.read, channels.gathering, selectors.EVENT_READ
         held_back = getattr(self._selector, "held_back", [])
+        put_back = getattr(self._selector, "put_back", None)  # type: Any # where not more than some are told of, there is none
+        agreeing = self._entrance.handshakes.ready
         ready = []  # type: List[Any]
         looks = 0
         core.tick(clock(), wall_clock())
@@ -499,18 +504,25 @@ class Server:
             core.tick(clock(), wall_clock())
             if held_back:
                 channels.note_ended(held_back)
-            for key, events in ready:
+            crowd = put_back is not None and len(ready) > CROWD
+            heard = iter(ready)
+            for key, events in heard:
                 target = key.data
                 try:
                     if target.__class__ is not Channel:
                         target(key.fileobj)
-                        continue
-                    if events != readable:
-                        channels.write(target)
-                    if events & readable:
-                        read(target)
+                    else:
+                        if events != readable:
+                            channels.write(target)
+                        if events & readable:
+                            read(target)
                 except Exception:
                     self._fault(target)
+                if crowd and clock() - core.now >= HEAR_TIME:
+                    put_back(list(heard))
+                    break
+            if agreeing:
+                self._entrance.agree()
             if channels.unread:
                 channels.read_on()
             if channels.turns or core.turns.chores or channels.leaving or channels.returning:
@@ -560,11 +572,14 @@ class Server:
             self._faults.note("a fault of ours with %r", target)
 
     def _do_what_is_due(self) -> None:
-        """Make the calls that are due."""
-        while True:
+        """Make the calls that are due; if they take long, the rest of them in the next rounds."""
+        begun = None  # type: Optional[float]
+        while begun is None or self._system.clock() - begun < DUE_TIME:
             call = self._deadlines.pop_due(self.core.now)
             if call is None:
                 return
+            if begun is None:
+                begun = self._system.clock()
             try:
                 call()
             except Exception:
@@ -600,7 +615,7 @@ class Server:
 
     def _wait_time(self) -> "Optional[float]":
         """How long the selector may wait, for the core and for the server itself."""
-        if self._channels.busy or self.core.unsent or self._may_begin:
+        if self._channels.busy or self._entrance.handshakes.ready or self.core.unsent or self._may_begin:
             return 0.0
         wait = self.core.wait_time()
         planned = self._deadlines.next_time()

@@ -1,9 +1,10 @@
 """Connections that have something half sent or unread: which of them make no progress, and when to look."""
+from ..core.turns import STEP
 from .channel import HELD_UP, LINGERING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, Iterator, List, Optional
     from ..timers import Timers
     from .channel import Channel
 
@@ -46,23 +47,27 @@ class Stalls:
         if self._next_look is None:
             self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due)
 
-    def look(self, now: float) -> "List[Channel]":
-        """Return those whose time is over, and plan the next look."""
-        over = []
-        for channel in list(self.unfinished):
-            limit = self.timeout
-            if channel.state is LINGERING:
-                limit = LINGER_TIME
-            elif (channel.state is HELD_UP or channel.late
-                  or channel.http is not None and channel.http.serving and not channel.backlog):
-                channel.moved_at = now  # it waits for us
-            elif channel.http is None and not channel.reader.held and not channel.backlog:
-                del self.unfinished[channel]
-                continue
-            elif channel.moved >= PROGRESS:
-                channel.moved = 0
-                channel.moved_at = now
-            if now - channel.moved_at >= limit:
-                over.append(channel)
-        self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due) if self.unfinished else None
-        return over
+    def look(self, now: float) -> "Iterator[List[Channel]]":
+        """Find those whose time is over: each step tells of some of them.  Plans the next look at the end."""
+        everybody = list(self.unfinished)
+        try:
+            for first in range(0, len(everybody), STEP):
+                yield [channel for channel in everybody[first:first + STEP]
+                       if channel in self.unfinished and self._is_over(channel, now)]
+        finally:
+            self._next_look = self._deadlines.add(now + SWEEP_INTERVAL, self._look_due) if self.unfinished else None
+
+    def _is_over(self, channel: "Channel", now: float) -> bool:
+        limit = self.timeout
+        if channel.state is LINGERING:
+            limit = LINGER_TIME
+        elif (channel.state is HELD_UP or channel.late
+              or channel.http is not None and channel.http.serving and not channel.backlog):
+            channel.moved_at = now  # it waits for us
+        elif channel.http is None and not channel.reader.held and not channel.backlog:
+            del self.unfinished[channel]
+            return False
+        elif channel.moved >= PROGRESS:
+            channel.moved = 0
+            channel.moved_at = now
+        return now - channel.moved_at >= limit

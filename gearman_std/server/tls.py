@@ -1,4 +1,5 @@
 """TLS on the server's side: certificates that can be read again, and handshakes that hold up nobody."""
+from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
 from ..net.streams import TLSStream, certificate_error, end_connection
@@ -8,7 +9,7 @@ from .gate import stop_watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Deque, Dict, List, Optional
     from ..core.core import Core
     from ..timers import Timers
 
@@ -86,8 +87,9 @@ class Handshakes:
     """The connections that have not yet agreed on TLS, each for at most `timeout` seconds.
 
     `done` is called with the stream, which the selector no longer watches, the facts about the peer, and the listener; `failed`
-    with the facts known before, and the reason.  `deadlines` is the server's.  A handshake costs a millisecond or more, so that
-    only some go on in one round of the server's loop; a round is the time during which `core.now` stays the same.
+    with the facts known before, and the reason.  `deadlines` is the server's.  A handshake costs a millisecond or more, so
+    those that can go on wait in `ready`, where the selector does not see them, and only some go on in one round of the server's
+    loop.  One that has sent nothing has no TLS yet, which takes tens of kilobytes.
 
     Owner: the dispatcher thread.
     """
@@ -95,11 +97,10 @@ class Handshakes:
     def __init__(self, core: "Core", selector: "Any", clock: "Callable[[], float]", timeout: float,
                  done: "Callable[[TLSStream, PeerFacts, Any], None]", failed: "Callable[[PeerFacts, str], None]",
                  deadlines: "Timers") -> None:
-        self.open = {}  # type: Dict[_Handshake, None]
+        self.open = {}        # type: Dict[_Handshake, None]
+        self.ready = deque()  # type: Deque[_Handshake] # who can go on, or is closed already; always the same deque
         self._core = core
         self._clock = clock
-        self._round = core.now  # the last round in which any of them went on
-        self._left = HANDSHAKE_TIME  # seconds that are left for them in that round
         self._selector = selector
         self._timeout = timeout
         self._done = done
@@ -110,49 +111,57 @@ class Handshakes:
         return "<Handshakes, %d open>" % len(self.open)
 
     def begin(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any") -> None:
-        """Take in a connected socket of a listener; its handshake may be done, or have failed, at once."""
-        try:
-            stream = tls.wrap(connected)
-        except Exception as error:
-            end_connection(connected)
-            self._failed(facts, getattr(error, "strerror", None) or repr(error))
-            return
-        handshake = _Handshake(stream, facts, listener, self)
-        try:
-            self._selector.register(stream, EVENT_READ, handshake)
-        except Exception as error:  # such as OSError when the system watches no more sockets for this process
-            stop_watching(self._selector, stream)
-            end_connection(stream)
-            self._failed(facts, str(error))
-            return
+        """Take in a connected socket of a listener."""
+        handshake = _Handshake(tls, connected, facts, listener, self)
         self.open[handshake] = None
         handshake.timer = self._deadlines.add(self._core.now + self._timeout, handshake.give_up)
-        self.proceed(handshake)
+        self._watch(handshake, EVENT_READ)
 
-    def proceed(self, handshake: "_Handshake") -> None:
-        """Go as far as the socket allows; or wait for a later round, in which the selector reports the socket again."""
-        if self._round != self._core.now:
-            self._round, self._left = self._core.now, HANDSHAKE_TIME
-        if self._left > 0:
-            begun = self._clock()
-            self._proceed(handshake)
-            self._left -= self._clock() - begun
+    def can_go_on(self, handshake: "_Handshake") -> None:
+        """The selector says so: it waits for its turn, and is not watched meanwhile."""
+        self._watch_no_longer(handshake)
+        self.ready.append(handshake)
+
+    def go_on(self) -> None:
+        """Give a turn to those that can go on, for a while at most."""
+        end = self._clock() + HANDSHAKE_TIME
+        while self.ready:
+            handshake = self.ready.popleft()
+            if handshake.state is SHAKING:
+                self._proceed(handshake)
+            if self._clock() >= end:
+                return
 
     def _proceed(self, handshake: "_Handshake") -> None:
-        stream = handshake.stream
+        """Go as far as the socket allows."""
         try:
+            if handshake.tls is not None:
+                handshake.stream, handshake.tls = handshake.tls.wrap(handshake.stream), None
+            stream = handshake.stream
             try:
                 stream.do_handshake()
             except BlockingIOError:
-                self._selector.modify(stream, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ, handshake)
+                self._watch(handshake, EVENT_WRITE if stream.receive_waits_to_send else EVENT_READ)
                 return
             known = handshake.facts
             facts = PeerFacts(known.shown, known.uid, names_in_certificate(stream.getpeercert()))
         except Exception as error:  # such as ValueError for a certificate that cannot be shown
-            self._fail(handshake, getattr(error, "reason", None) or str(error) or repr(error))
+            self._fail(handshake, _reason(error))
             return
         self._leave(handshake, AGREED)
         self._done(stream, facts, handshake.listener)
+
+    def _watch(self, handshake: "_Handshake", events: int) -> None:
+        handshake.watched = True  # also if this fails, as it may have been half done
+        try:
+            self._selector.register(handshake.stream, events, handshake)
+        except Exception as error:  # such as OSError when the system watches no more sockets for this process
+            self._fail(handshake, _reason(error))
+
+    def _watch_no_longer(self, handshake: "_Handshake") -> None:
+        if handshake.watched:
+            handshake.watched = False
+            stop_watching(self._selector, handshake.stream)
 
     def give_up(self, handshake: "_Handshake") -> None:
         """The time of a handshake is over."""
@@ -162,13 +171,17 @@ class Handshakes:
         """Close all."""
         for handshake in self.open:
             end_connection(handshake.stream)
-        self.open.clear()
+        self._let_go()
 
     def leave(self) -> None:
         """Close this process's sockets without telling the peers: the connections belong to the parent process."""
         for handshake in self.open:
-            handshake.stream.leave()
+            getattr(handshake.stream, "leave", handshake.stream.close)()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.open.clear()
+        self.ready.clear()
 
     def _fail(self, handshake: "_Handshake", reason: str) -> None:
         self._leave(handshake, LOST)
@@ -180,30 +193,36 @@ class Handshakes:
         del self.open[handshake]
         if handshake.timer is not None:
             self._deadlines.cancel(handshake.timer)
-        stop_watching(self._selector, handshake.stream)
+        self._watch_no_longer(handshake)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error) or repr(error)
 
 
 class _Handshake:
-    """One of the Handshakes; the selector calls it.
+    """One of the Handshakes; the selector calls it.  `stream` is a plain socket as long as it has `tls`, with which it begins.
 
     Owner: the dispatcher thread.
     """
 
-    __slots__ = ("state", "stream", "facts", "listener", "timer", "_handshakes")
+    __slots__ = ("state", "tls", "stream", "facts", "listener", "timer", "watched", "_handshakes")
 
-    def __init__(self, stream: TLSStream, facts: PeerFacts, listener: "Any", handshakes: Handshakes) -> None:
+    def __init__(self, tls: ServerTLS, connected: "Any", facts: PeerFacts, listener: "Any", handshakes: Handshakes) -> None:
         self.state = SHAKING
-        self.stream = stream
+        self.tls = tls  # type: Optional[ServerTLS]
+        self.stream = connected
         self.facts = facts
         self.listener = listener
         self.timer = None  # type: Optional[List[Any]] # of its end for want of time
+        self.watched = False  # by the selector
         self._handshakes = handshakes
 
     def __repr__(self) -> str:
         return "<_Handshake with %r>" % (self.facts,)
 
     def __call__(self, _: "Any") -> None:
-        self._handshakes.proceed(self)
+        self._handshakes.can_go_on(self)
 
     def give_up(self) -> None:
         """Its time is over."""

@@ -33,6 +33,25 @@ def test_it_tells_of_all_who_are_ready(pairs):
             assert sorted(key.data for key, _ in selector.select(0)) == list(range(len(pairs)))
 
 
+def test_the_rest_of_an_answer_comes_first_unless_nobody_wants_it_any_longer(pairs):
+    with PatientSelector() as selector:
+        for number, (ours, theirs) in enumerate(pairs):
+            selector.register(ours, EVENT_READ, number)
+            theirs.send(b"x")
+        ready = selector.select(0)
+        selector.put_back(ready[3:8])
+        wanted = ready[4:7]
+        for key, _ in (ready[3], ready[7]):
+            selector.unregister(key.fileobj)
+        selector.register(ready[3][0].fileobj, EVENT_WRITE, "something else")
+        selector.modify(ready[4][0].fileobj, EVENT_READ | EVENT_WRITE, "both")
+        assert [(key.data, events) for key, events in selector.select(0)] == [("both", EVENT_READ)] + [
+            (key.data, EVENT_READ) for key, _ in wanted[1:]]
+        selector.put_back(ready[4:5])
+        selector.unregister(ready[4][0].fileobj)
+        assert len(selector.select(0)) == len(pairs) - 2, "all who are ready and watched, as nothing of the rest is left"
+
+
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda one: one.shutdown(socket.SHUT_WR)], ids=["close", "half-close"])
 def test_a_crowd_that_leaves_does_not_hold_up_who_is_there_and_each_has_its_turn(pairs, leave):
     with PatientSelector() as selector:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 
 import pytest
 
@@ -18,8 +19,10 @@ from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, ECHO_REQ, ECHO_RES, ER
                                        PRE_SLEEP, SUBMIT_JOB, SUBMIT_JOB_BG, WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION,
                                        WORK_FAIL, WORK_STATUS, WORK_WARNING, pack_request, pack_response)
 from gearman_std.server.channels import ANSWER_AHEAD, TURN_PACKETS, TURN_TIME
+from gearman_std.server.server import CROWD, DUE_TIME, HEAR_TIME
 from gearman_std.server.stalls import LINGER_TIME, PROGRESS, SWEEP_INTERVAL
 
+from patience import until
 from server_tools import TIMEOUT, VERSION_LINE, Clock, HeldServer, channel_of, in_dispatcher, let_pass, server_of
 
 
@@ -335,6 +338,46 @@ def test_those_who_send_much_at_once_share_the_time_of_a_round(place):
     assert sum(found[0]) >= 5 * count - 3 * TURN_PACKETS, "all of them together get as much as one alone"
 
 
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="other systems tell of a few at once")
+def test_a_crowd_that_asks_together_is_heard_in_turns_and_answered_between(place):
+    clock = Clock()
+    server = place.serve(clock=clock)
+    crowd = [place.wire(server) for _ in range(60)]
+    for wire in crowd:
+        is_served(wire)
+    heard = []
+    receive = server.core.receive
+
+    def count(peer, packets):
+        heard.append(server.core.now)
+        return receive(peer, packets)
+    with HeldServer(server):
+        for wire in crowd:
+            wire.request(ECHO_REQ, b"together")
+        server.core.receive = count
+        clock.step = HEAR_TIME / 8
+    for wire in crowd:
+        wire.response(ECHO_RES, b"together")
+    clock.step = 0.0
+    assert len(heard) == 60 and max(Counter(heard).values()) <= CROWD, "in one round"
+
+
+def test_what_is_due_together_is_done_in_turns(place):
+    clock = Clock()
+    server = place.serve(clock=clock)
+    done = []
+
+    def plan():
+        for _ in range(40):
+            server._deadlines.add(clock.now + 1.0, lambda: done.append(server.core.now))
+        clock.advance(1.0)
+        clock.step = DUE_TIME / 8
+    in_dispatcher(server, plan)
+    until(lambda: len(done) == 40)
+    clock.step = 0.0
+    assert max(Counter(done).values()) < 10, "in one round"
+
+
 def test_those_who_leave_together_are_undone_in_turns_and_others_are_served_between(place):
     clock = Clock()
     server = place.serve(clock=clock)
@@ -342,19 +385,19 @@ def test_those_who_leave_together_are_undone_in_turns_and_others_are_served_betw
     for wire in crowd:
         wire.request(CAN_DO, b"f")
         is_served(wire)
-    undone, done = [], threading.Event()
+    undone, done = [41], threading.Event()
+    give_turns = server._channels.give_turns
 
-    def look():
+    def watch_turns():
+        give_turns()
         undone.append(len(server.core.peers))
-        if undone[-1] > 1:
-            server.call_soon(look)
-        else:
+        if undone[-1] == 1:
             done.set()
     with HeldServer(server):
         for wire in crowd:
             wire.abandon()
         clock.step = TURN_TIME / 8
-        server.call_soon(look)
+        server._channels.give_turns = watch_turns
     is_served(good)
     assert done.wait(TIMEOUT)
     clock.step = 0.0

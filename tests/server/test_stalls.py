@@ -2,6 +2,7 @@
 import pytest
 
 from gearman_std.server.channel import REFUSED, SENT, Channel
+from gearman_std.core.turns import STEP
 from gearman_std.server.gate import NEVER
 from gearman_std.timers import Timers
 from gearman_std.wire.http_jobs import JobSession
@@ -24,7 +25,7 @@ class World:
 
     def look(self, now):
         self.deadlines.pop_due(now)
-        return self.stalls.look(now)
+        return [one for step in self.stalls.look(now) for one in step]
 
 
 def channel(reader=None):
@@ -41,6 +42,30 @@ def test_nobody_is_looked_at_while_all_is_sent_and_read():
     world = World(60.0)
     assert (len(world.deadlines), world.look(1000.0), repr(world.stalls)) == (0, [], "<Stalls: 0 unfinished>")
     assert not world.deadlines
+
+
+def test_a_crowd_is_looked_at_in_steps_and_who_has_gone_meanwhile_is_not_told_of():
+    world = World(60.0)
+    crowd = [half_a_packet() for _ in range(2 * STEP + 2)]
+    for one in crowd:
+        world.stalls.note(one, 0, 100.0)
+    assert world.deadlines.pop_due(160.0)
+    steps = world.stalls.look(160.0)
+    assert next(steps) == crowd[:STEP] and not world.deadlines, "the next look is planned at the end"
+    del world.stalls.unfinished[crowd[STEP]]
+    assert next(steps) == crowd[STEP + 1:2 * STEP]
+    assert list(steps) == [crowd[2 * STEP:]] and world.deadlines.next_time() == 160.0 + SWEEP_INTERVAL
+
+
+def test_a_look_that_fails_is_not_the_last():
+    world = World(60.0)
+    world.stalls.note(half_a_packet(), 0, 100.0)
+    assert world.deadlines.pop_due(160.0)
+    steps = world.stalls.look(160.0)
+    next(steps)
+    with pytest.raises(MemoryError):
+        steps.throw(MemoryError())
+    assert world.deadlines.next_time() == 160.0 + SWEEP_INTERVAL
 
 
 def test_who_is_through_is_forgotten_and_who_goes_on_has_more_time():

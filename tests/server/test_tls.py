@@ -22,7 +22,7 @@ from gearman_std.net.streams import TLSStream
 from gearman_std.server.tls import ServerTLS
 from gearman_std.worker.worker import Worker
 from patience import until
-from server_tools import VERSION_LINE, Clock, HeldServer, receive, server_of
+from server_tools import VERSION_LINE, Clock, HeldServer, in_dispatcher, receive, server_of
 
 FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tls")
 
@@ -384,7 +384,10 @@ def test_a_crowd_that_agrees_on_tls_gets_some_of_each_round(monkeypatch):
         went_on = []
         handshakes = server._entrance.handshakes
         proceed = handshakes._proceed
+        told = []
+        can_go_on = handshakes.can_go_on
         monkeypatch.setattr(handshakes, "_proceed", lambda handshake: (went_on.append(server.core.now), proceed(handshake)))
+        monkeypatch.setattr(handshakes, "can_go_on", lambda handshake: (told.append(handshake), can_go_on(handshake)))
         crowd = [socket.create_connection(server.address, 20) for _ in range(20)]
         context = ssl.create_default_context(cafile=file("ca"))
         streams = [context.wrap_socket(one, server_hostname="localhost", do_handshake_on_connect=False) for one in crowd]
@@ -400,3 +403,18 @@ def test_a_crowd_that_agrees_on_tls_gets_some_of_each_round(monkeypatch):
             assert receive(one, len(ECHOED)) == ECHOED
             one.close()
         assert len(went_on) >= 20 and max(Counter(went_on).values()) <= 3
+        assert len(told) == len(went_on), "who waits for its turn is not looked at in each round"
+
+
+def test_who_has_sent_nothing_yet_has_no_tls_which_takes_much_memory():
+    def begun():
+        return in_dispatcher(server, lambda: [handshake.tls is None for handshake in server._entrance.handshakes.open])
+    with Server(port=0, tls=SERVER) as server:
+        with socket.create_connection(server.address, 20) as silent:
+            assert echo(server.address, TRUSTING)
+            assert begun() == [False]
+            silent.sendall(b"\x16\x03\x01\x02\x00")
+            until(lambda: begun() == [True])
+            silent.sendall(b"no hello")
+            assert b"" == silent.recv(100)[7:]
+        assert echo(server.address, TRUSTING)
