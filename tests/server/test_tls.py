@@ -252,12 +252,12 @@ def test_open_handshakes_end_with_the_server():
 
 
 class Full(selectors.DefaultSelector):
-    """Watches no connection with TLS while `full`."""
+    """Watches no connection that begins with TLS while `full`."""
 
     full = True
 
     def register(self, fileobj, events, data=None):
-        if self.full and isinstance(fileobj, TLSStream):
+        if self.full and hasattr(data, "tls"):
             raise OSError(errno.ENOSPC, "no space left")
         return super().register(fileobj, events, data)
 
