@@ -20,8 +20,6 @@ Names, uniques, handles, workloads and results are bytes; str is accepted and se
 GearmanError and its subclasses, see `gearman_std.errors`.  The package logs to loggers below "gearman_std".  It is silent until
 the program sets up logging, except for errors of a worker, which go to standard error until then.
 """
-import logging
-
 from .late import offer_late
 from .moved import keep_old_names
 from .version import VERSION
@@ -56,6 +54,5 @@ __all__ = [
     "Store", "StoreError", "StoreInUse", "Task", "Worker", "WorkerHealth", "WorkerJob", "__version__",
 ]
 
-logging.getLogger("gearman_std").addHandler(logging.NullHandler())
 keep_old_names()
 offer_late(globals())

@@ -241,7 +241,7 @@ def test_importing_has_no_side_effects():
 def test_logging_is_quiet_until_the_program_sets_it_up():
     """logging prints warnings of loggers without a handler to stderr; the package's logger has a NullHandler."""
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("gearman_std").handlers)
-    program = "import gearman_std, logging; logging.getLogger('gearman_std.client').warning('x')"
+    program = "import gearman_std, logging; gearman_std.Client; logging.getLogger('gearman_std.client').warning('x')"
     done = subprocess.run([sys.executable, "-c", program],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=50)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

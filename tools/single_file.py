@@ -30,6 +30,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "gearman_std"
 MODULE_DEPENDENT = ("__name__", "__file__", "__package__", "__path__", "__spec__", "__loader__", "__doc__", "__builtins__")
 VENDORED = "the package's name is not known when it is vendored: from .module import Name"
+EARLY = "cli.early"
 APART = "legacy"  # the folder that is not put together with the others
 LEGACY_NAME = "gearman"
 BANNER = "# " + "=" * 126
@@ -56,6 +57,11 @@ Contents, with the line where each begins:
 {licence}
 """
 '''
+
+EARLY_END = '''
+
+if __name__ == "__main__":  # the rest takes a moment to load
+    hold_signals()'''
 
 FOOTER = '''
 def _alias_modules() -> None:
@@ -351,13 +357,14 @@ def names_in(target):
 
 
 def in_import_order(modules):
-    """The modules, sorted by name, but each after those that it imports; the package's __init__ comes last."""
+    """The modules, sorted by name, but EARLY first and each after those that it imports; the package's __init__ comes last."""
     names = {module.name for module in modules}
     for module in modules:
         for needed, line in module.needs.items():
             if needed not in names:
                 raise module.wrong(line, "there is no module %s" % needed)
-    waiting, ordered, done = sorted(modules, key=lambda module: (module.name == "__init__", module.name)), [], set()
+    waiting, ordered, done = sorted(modules, key=lambda module: (
+        module.name == "__init__", module.name != EARLY, module.name)), [], set()
     while waiting:
         for module in waiting:
             if done.issuperset(module.needs):
@@ -456,7 +463,8 @@ def build(root=ROOT, legacy=False):
         module.leave_out(typed, first, typing_names)
         first = first and "TYPE_CHECKING = False" not in module.text()
         if module.text():
-            sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()])))
+            sections.append((module, "\n".join(["", "", BANNER, "# " + module.file_name, BANNER, module.text()] + (
+                [EARLY_END] if module.name == EARLY else []))))
 
     if legacy:
         sections[-1] = (sections[-1][0], sections[-1][1] + "\n\n" + LEGACY_START.strip("\n"))

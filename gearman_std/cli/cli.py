@@ -1,12 +1,13 @@
-"""The command gearman-std: finds and runs the command that is meant."""
+"""The command gearman-std: finds and runs the command that is meant.
+
+What takes long to load is imported by functions: until `main` holds the signals back, they end the program as they do anywhere.
+"""
 import sys
 
-from ..net.signals import begin_with_signals, release_signals
-from .common import run_command
 from .console import PROGRAM, USAGE, Console, fill_standard_descriptors, read_words
-from .options import CommandLine, UsageError, did_you_mean
+from .early import begin_with_signals, release_signals
 from .first_process import leave_first_process
-from .names import OLD_NAMES, find_old_name, first_word, make_names_line, run_names, run_under_name
+from .options import CommandLine, UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _load(name: str) -> "Tuple[RunCommand, Callable[[], CommandLine]]":
         from .man import make_help_line, run_help
         return lambda console, words: run_help(
             console, words, dict(describe_commands(), **{"": (_make_main_line(), _PURPOSE)})), make_help_line
+    from .names import make_names_line, run_names
     return run_names, make_names_line
 
 
@@ -104,10 +106,13 @@ def main(arguments: "Optional[Sequence[str]]" = None, console: "Optional[Console
 
     The words after the command are read by that command.
     """
-    fill_standard_descriptors()
     if arguments is None:
         begin_with_signals()
+    fill_standard_descriptors()
+    if arguments is None:
         leave_first_process()
+    from .common import run_command
+    from .names import find_old_name, first_word
     words = read_words() if arguments is None else list(arguments)
     if console is None:
         console = Console()
@@ -128,6 +133,8 @@ def run_and_exit() -> None:
 
 def _run_as(old_name: str, console: Console, words: "Sequence[str]") -> int:
     """Run as one of gearmand's programs."""
+    from .common import run_command
+    from .names import OLD_NAMES, run_under_name
     name = OLD_NAMES[old_name]
     console.program = old_name
     return run_command(console, _let_signals_in(name, run_under_name(old_name, _load(name)[0])), words)

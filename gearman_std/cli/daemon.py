@@ -9,7 +9,8 @@ import threading
 
 from ..errors import GearmanError
 from ..net.logs import own_logger
-from ..net.signals import make_handler, release_signals
+from ..net.signals import make_handler
+from .early import release_signals
 from .opening import open_to_write
 
 TYPE_CHECKING = False

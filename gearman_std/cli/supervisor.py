@@ -7,10 +7,11 @@ import sys
 import threading
 
 from ..net.logs import own_logger
-from ..net.signals import hold_signals, make_handler, release_signals
+from ..net.signals import make_handler
 from ..net.system import REAL_SYSTEM
 from ..net.threads import start_thread
 from ..timers import growing_pause
+from .early import hold_signals, release_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

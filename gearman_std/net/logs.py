@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from typing import Callable
     Handle = Callable[[logging.LogRecord], None]
 
+logging.getLogger("gearman_std").addHandler(logging.NullHandler())  # silent until the program sets up logging
+
 
 def own_logger(name: str) -> logging.Logger:
     """The logger of that name; whoever logs there, with a lock held or in the middle of something, goes on in any case."""

@@ -1,7 +1,6 @@
-"""Signals: they call functions and wake a thread that waits in a selector; what this program inherits of them is reset."""
+"""Signals: they call functions, and wake a thread that waits in a selector."""
 import os
 import signal
-import sys
 import threading
 
 from .forks import leave_in_children
@@ -9,38 +8,6 @@ from .forks import leave_in_children
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
-
-# The signals that stop or steer a program.  They are held back until it is ready, so that early ones have the same effect.
-STEERING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-
-
-def begin_with_signals() -> None:
-    """Reset all signals to their defaults, whatever the parent process ignores or blocks, and hold STEERING back.
-
-    An ignored SIGHUP stays ignored, for nohup.  Must be called in the main thread.
-    """
-    left_alone = {getattr(signal, name, None) for name in ("SIGHUP", "SIGPIPE", "SIGXFSZ")}  # the interpreter's, but for SIGHUP
-    # PyPy takes a signal that was ignored when it started for one with the default.
-    ignored = (signal.SIG_IGN,) if sys.implementation.name == "cpython" else (signal.SIG_IGN, signal.SIG_DFL)
-    for number in set(signal.Signals) - left_alone - {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}:
-        if signal.getsignal(number) in ignored:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_SETMASK, STEERING)
-
-
-def hold_signals() -> "Any":
-    """Hold STEERING back in this thread and those that it starts; return the argument for `release_signals`."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, STEERING) if hasattr(signal, "pthread_sigmask") else None
-
-
-def release_signals(before: "Any" = None) -> None:
-    """Let the signals through that were held back."""
-    if hasattr(signal, "pthread_sigmask"):
-        if before is None:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STEERING)
-        else:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def make_handler(call: "Callable[[], Any]") -> "Callable[[int, Any], None]":

@@ -415,7 +415,7 @@ def test_signals_call_functions_and_are_given_back():
 EARLY = """if True:
     import os, signal
     from gearman_std.cli.daemon import SignalHandlers
-    from gearman_std.net.signals import begin_with_signals
+    from gearman_std.cli.early import begin_with_signals
     begin_with_signals()
     for number in (signal.SIGUSR1, signal.SIGHUP):
         os.kill(os.getpid(), number)

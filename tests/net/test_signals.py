@@ -1,10 +1,8 @@
-"""Signals call functions, wake whoever waits in a selector, and are a new program's whoever started it."""
+"""Signals call functions, and wake whoever waits in a selector."""
 import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -45,41 +43,6 @@ def end_of_child():
         finally:
             os._exit(0)
     return os.waitpid(child, 0)[1]
-
-
-BEGIN = """if True:
-    import signal, time
-    from gearman_std.net.signals import begin_with_signals, release_signals
-    begin_with_signals()
-    print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
-    release_signals()
-    print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
-    for name in "CHLD PIPE HUP INT QUIT TERM TTOU".split():
-        handler = signal.getsignal(getattr(signal, "SIG" + name))
-        print(name, getattr(handler, "name", getattr(handler, "__name__", handler)))
-    with open("/proc/self/status") as file:
-        ignored = int(dict(line.split(":") for line in file if ":" in line)["SigIgn"], 16)
-    print([name for name in "CHLD PIPE HUP INT QUIT TERM TTOU".split() if ignored >> getattr(signal, "SIG" + name) - 1 & 1])
-"""
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="about signals as Linux shows them")
-def test_what_whoever_started_a_program_ignores_or_blocks_is_nothing_to_it():
-    """But for a SIGHUP that is ignored, which is nohup's way; the interpreter itself ignores SIGPIPE."""
-    numbers = [signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTTOU]
-
-    def spoil():
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_BLOCK, numbers + [signal.SIGUSR2])
-    # Not measured: coverage.py has a handler of SIGTERM.
-    there = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
-    done = subprocess.run([sys.executable, "-c", BEGIN], stdout=subprocess.PIPE, universal_newlines=True, timeout=50,
-                          restore_signals=False, preexec_fn=spoil, env=there)
-    hup = "HUP SIG_IGN" if sys.implementation.name == "cpython" else "HUP SIG_DFL"  # PyPy does not see it
-    assert done.stdout.splitlines() == [
-        repr(sorted([signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM])), "[]", "CHLD SIG_DFL", "PIPE SIG_IGN",
-        hup, "INT default_int_handler", "QUIT SIG_DFL", "TERM SIG_DFL", "TTOU SIG_DFL", "['PIPE', 'HUP']"]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork")
