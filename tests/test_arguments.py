@@ -1,11 +1,14 @@
 """What a call says about an argument that cannot be, and that every constructor says it."""
 import inspect
 import itertools
+import time
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
 import gearman_std
-from gearman_std.arguments import check_callable, check_kind, check_number
+from gearman_std.arguments import as_float, check_callable, check_kind, check_number
 from gearman_std.client.admin import AdminClient
 from gearman_std.client.client import Client
 from gearman_std.core.jobs import FunctionPolicy
@@ -25,13 +28,20 @@ NAN = float("nan")
 @pytest.mark.parametrize("value, least, whole", [(0, 0, True), (7, 1, True), (1.5, 0, False), (True, 0, True),
                                                  (float("inf"), 0, False), (10 ** 400, 0, True)])
 def test_a_number_is_one(value, least, whole):
-    check_number("n", value, least, whole)
+    assert check_number("n", value, least, whole) == value
+
+
+@pytest.mark.parametrize("value, number", [(Decimal("0.5"), 0.5), (Fraction(1, 2), 0.5), (10 ** 400, float("inf")), (7, 7)])
+def test_a_number_of_any_kind_can_be_added_to_seconds(value, number):
+    assert as_float(value) == number == check_number("n", value)
+    assert as_float(-value) == -number and time.monotonic() + check_number("n", value) > 0
 
 
 @pytest.mark.parametrize("value, least, whole, text", [
     ("x", 0, False, "n is 'x', not a number"), ("5", 0, True, "n is '5', not a whole number"),
     (1.5, 0, True, "n is 1.5, not a whole number"), (-1, 0, True, "n is -1, less than 0"), (NAN, 0, False, "n is nan, less"),
-    (None, 0, False, "n is None, not a number"), ([], 0, False, "n is [], not a number")])
+    (None, 0, False, "n is None, not a number"), ([], 0, False, "n is [], not a number"), (b"5", 0, False, "n is b'5', not a"),
+    (1j, 0, False, "n is 1j, not a number"), (Decimal("snan"), 0, False, "n is Decimal('sNaN'), less")])
 def test_what_is_no_number_is_named(value, least, whole, text):
     with pytest.raises((TypeError, ValueError)) as caught:
         check_number("n", value, least, whole)
@@ -90,6 +100,20 @@ def test_every_constructor_refuses_what_cannot_be(kind, name):
             with pytest.raises((TypeError, ValueError)) as caught:
                 kind(**arguments)
             assert str(caught.value)
+
+
+@pytest.mark.parametrize("value, number", [(Decimal("2.5"), 2.5), (Fraction(5, 2), 2.5), (10 ** 400, float("inf"))])
+def test_seconds_that_were_given_as_a_number_of_another_kind_can_be_calculated_with(value, number):
+    worker = Worker("h", grace=value, max_age=value, splay=value, connect_timeout=value)
+    worker.register("f", len, timeout=value)
+    policy = FunctionPolicy(backoff=value, backoff_max=value, keep=value)
+    numbers = [worker.grace, worker.max_age, worker.splay, worker.connect_timeout,
+               policy.backoff, policy.backoff_max, policy.keep]
+    assert numbers == [number] * 7 and {type(one) for one in numbers} == {float}
+    limits = [worker.abilities[b"f"].timeout, Command(["true"], timeout=value).timeout, AdminClient("h", value).timeout,
+              Client("h", job_timeout=value).job_timeout, Client("h", command_timeout=value).command_timeout]
+    assert limits == [None if number == float("inf") else number] * 5, "what is endless is no limit"
+    assert policy.delay(3, 0.5) >= 2.5
 
 
 @pytest.mark.parametrize("call, text", [

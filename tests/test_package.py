@@ -24,7 +24,7 @@ IMPORTS = {
     "late": "moved",
     "wire": "errors",
     "core": "arguments wire schedule timers errors",
-    "net": "wire errors",
+    "net": "arguments wire errors",
     "store": "arguments core net errors schedule",
     "web": "core wire errors",
     "server": "arguments core store web net wire timers version errors",

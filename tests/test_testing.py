@@ -230,6 +230,13 @@ def test_a_job_is_tried_again_as_its_function_says(client):
         client.run("hopeless")
 
 
+@pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan"), 10 ** 400, "1", None])
+def test_time_cannot_pass_as_it_never_does(client, seconds):
+    with pytest.raises((TypeError, ValueError), match="seconds is "):
+        client.advance(seconds)
+    assert client._stage.clock() == 0.0
+
+
 def test_retries_of_the_client_do_not_sleep_either(client):
     tries = []
 

@@ -3,7 +3,7 @@ import os
 from collections import deque
 from itertools import islice
 
-from ..arguments import check_number
+from ..arguments import ENDLESS, check_number
 from ..errors import ClientBusy, GearmanError, JobTimeout, NoServer, ProtocolError, ServerError, copy_error
 from ..net.addresses import split_servers
 from ..net.connection import Deadline, check_timeout, check_tls_kind, start_deadline
@@ -168,10 +168,10 @@ class Client:
         raises what it and `Task.result` raise.
         """
         if attempts is not _ONCE or backoff is not _BACKOFF or backoff_max is not _BACKOFF_MAX or try_timeout is not None:
-            check_number("attempts", attempts, 1, whole=True)
-            check_number("backoff", backoff, 0)
-            check_number("backoff_max", backoff_max, 0)
-            check_timeout("try_timeout", try_timeout)
+            attempts = check_number("attempts", attempts, 1, whole=True)
+            backoff = check_number("backoff", backoff)
+            backoff_max = min(check_number("backoff_max", backoff_max), ENDLESS)
+            try_timeout = check_timeout("try_timeout", try_timeout)
         deadline = start_deadline("timeout", self.job_timeout if timeout is None else timeout, self._system.clock)
         plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
                         pass_task, on_status, on_data, on_warning)
@@ -285,8 +285,8 @@ class Client:
         for `require_worker` and `connect_timeout`.  Raises ValueError and TypeError for arguments that cannot be, and when its
         turn comes, what `Task.result` raises; with `return_exceptions`, that takes the result's place, and the others go on.
         """
-        check_number("in_flight", in_flight, 1, whole=True)
-        check_timeout("timeout", timeout)
+        in_flight = check_number("in_flight", in_flight, 1, whole=True)
+        timeout = check_timeout("timeout", timeout)
         plan = plan_job(self._sharing, function, unique, priority, background, at, delay, schedule, reducer, idempotent, tag,
                         pass_task, on_status, on_data, on_warning)
         return self._map(plan, iter(_several("workloads", workloads, "workloads")), in_flight, timeout, return_exceptions)
@@ -313,7 +313,7 @@ class Client:
 
     def executor(self, max_workers: int = 8) -> "ClientExecutor":
         """A `concurrent.futures.Executor` whose `submit(function, workload, **options)` calls `run` in one of its threads."""
-        check_number("max_workers", max_workers, 1, whole=True)
+        max_workers = check_number("max_workers", max_workers, 1, whole=True)
         from concurrent.futures import Executor, ThreadPoolExecutor
 
         class RunExecutor(Executor):

@@ -2,7 +2,7 @@
 from collections import namedtuple
 from math import ceil
 
-from ..arguments import check_callable
+from ..arguments import as_float, check_callable
 from ..schedule import read_crontab
 from ..wire.protocol import (SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW,
                              SUBMIT_JOB_LOW_BG, SUBMIT_JOB_SCHED, SUBMIT_REDUCE_JOB, SUBMIT_REDUCE_JOB_BACKGROUND, encode_data,
@@ -96,9 +96,9 @@ def _read_start(system: "System", at: "Optional[float]", delay: "Optional[float]
     """The unix time of `at` or `delay`, as SUBMIT_JOB_EPOCH carries it."""
     what, value = ("delay", delay) if delay is not None else ("at", at)
     try:
-        if delay is not None and delay < 0:
+        if delay is not None and as_float(delay) < 0:
             raise ValueError("delay is %r, less than 0" % (delay,))
-        when = system.wall_clock() + delay if delay is not None else at or 0.0
+        when = system.wall_clock() + as_float(delay) if delay is not None else 0.0 if at is None else as_float(at)
         if not 0 <= when < 2 ** 63:
             raise ValueError("%s is %r, a time at which no job can start" % (what, value))
     except (TypeError, OverflowError):

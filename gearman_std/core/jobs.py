@@ -175,19 +175,13 @@ class FunctionPolicy:
                  backoff_max: float = 3600.0, keep: float = 0.0, keep_bytes: int = 16 << 20) -> None:
         if coalescing not in COALESCING:
             raise ValueError("coalescing is one of %s, not %r" % (", ".join(COALESCING), coalescing))
-        check_number("retries", retries, whole=True)
-        check_number("attempts", attempts, 1, whole=True)
-        check_number("backoff", backoff)
-        check_number("backoff_max", backoff_max)
-        check_number("keep", keep)
-        check_number("keep_bytes", keep_bytes, whole=True)
         self.coalescing = coalescing
-        self.retries = retries
-        self.attempts = attempts
-        self.backoff = backoff
-        self.backoff_max = backoff_max
-        self.keep = keep
-        self.keep_bytes = keep_bytes
+        self.retries = check_number("retries", retries, whole=True)           # type: int
+        self.attempts = check_number("attempts", attempts, 1, whole=True)     # type: int
+        self.backoff = check_number("backoff", backoff)                       # type: float
+        self.backoff_max = check_number("backoff_max", backoff_max)           # type: float
+        self.keep = check_number("keep", keep)                                # type: float
+        self.keep_bytes = check_number("keep_bytes", keep_bytes, whole=True)  # type: int
 
     def __repr__(self) -> str:
         return "<FunctionPolicy %s>" % " ".join("%s=%s" % (name, getattr(self, name)) for name in self.__slots__)

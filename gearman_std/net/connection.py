@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 
+from ..arguments import ENDLESS, as_float
 from ..errors import CommandTimeout, ConnectTimeout, NoServer, ServerError, ServerLost
 from .addresses import join_address, split_address
 from .forks import leave_in_children
@@ -28,7 +29,7 @@ _ERROR_CODE = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\Z")
 
 
 class Deadline:
-    """A time-out over several steps: `timeout` seconds from now, None or infinity for no limit.
+    """A time-out over several steps: `timeout` seconds from now, None or ENDLESS for no limit.
 
     Raises ValueError or TypeError, which name the argument, if `timeout` is not a number.
 
@@ -41,11 +42,13 @@ class Deadline:
                  name: str = "timeout") -> None:
         self._clock = clock
         try:
-            self._end = None if timeout is None or timeout == float("inf") else clock() + timeout
-        except OverflowError:  # 10 ** 400
-            self._end = None
-        except TypeError:
-            raise TypeError("%s is %r, not a number of seconds or None" % (name, timeout)) from None
+            self._end = None if timeout is None or timeout >= ENDLESS else clock() + timeout
+        except (TypeError, ArithmeticError):  # no number, or one of another kind
+            try:
+                timeout = as_float(timeout)
+            except TypeError:
+                raise TypeError("%s is %r, not a number of seconds or None" % (name, timeout)) from None
+            self._end = clock() + timeout
         if self._end != self._end:  # NaN: the deadline would never be over, and there would never be time left
             raise ValueError("%s is %r, not a number of seconds or None" % (name, timeout))
 
@@ -72,7 +75,7 @@ def start_deadline(name: str, timeout: "Any", clock: "Callable[[], float]" = tim
 
 def check_timeout(name: str, timeout: "Any") -> "Any":
     """The time-out, or None for no limit; raises what `start_deadline` raises."""
-    return None if start_deadline(name, timeout).left() is None else timeout
+    return None if start_deadline(name, timeout).left() is None else as_float(timeout)
 
 
 class Connection:

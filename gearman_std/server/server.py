@@ -16,7 +16,7 @@ import socket
 import threading
 from collections import deque
 
-from ..arguments import check_path
+from ..arguments import as_float, check_path
 from ..core.core import Core
 from ..core.jobs import FunctionPolicy
 from ..core.limits import Limits
@@ -125,11 +125,11 @@ class Server:
         self._port = port
         self._places = read_places(listen, port, self._tls is not None)
         check_security(access or Access(), self._tls, self._places)
-        self._handshake_timeout = handshake_timeout
+        self._handshake_timeout = as_float(handshake_timeout)  # type: float
         self._socket_mode = socket_mode
         self._keepalive = keepalive
         self._backlog_setting = backlog
-        self._stall_timeout = stall_timeout
+        self._stall_timeout = as_float(stall_timeout)  # type: float
         self.core = Core(pack_prefix(handle_prefix), exceptions=exceptions, wakeup=wakeup, durable=store is not None,
                          policy=policy, policies={encode_function(name): policy for name, policy in (policies or {}).items()},
                          limits=limits, statistics=statistics, version=(version or VERSION).encode(), pid=os.getpid(),
@@ -147,7 +147,7 @@ class Server:
         self._deadlines = Timers()    # of calls, in monotonic seconds
         self._faults = Faults(self.core.counters)
         self._channels = Channels(self.core, self._deadlines, self._faults, max_unsent, max_packet_size or 0xffffffff,
-                                  stall_timeout)
+                                  self._stall_timeout)
         self._entrance = Entrance(self.core, self._channels, self._faults, access or Access(), self._tls, max_connections,
                                   max_packet_size or 0xffffffff, max_line_size or 0xffffffff,
                                   names_for_browsers(self._places))

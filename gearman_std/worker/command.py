@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from ..arguments import check_kind, check_number
+from ..arguments import ENDLESS, check_kind, check_number
 from ..errors import GearmanError
 from ..net.logs import own_logger
 from ..net.threads import start_thread
@@ -65,7 +65,7 @@ class Command:
         if not argv or not isinstance(argv, (list, tuple)):
             raise ValueError("a command is a list, the program first, not %r" % (argv,))
         if timeout is not None:
-            check_number("timeout", timeout)
+            timeout = check_number("timeout", timeout)
             if timeout == 0:
                 raise ValueError("timeout is 0, which is none")
         for word in argv:
@@ -73,7 +73,7 @@ class Command:
         check_kind("cwd", cwd, (str, bytes, os.PathLike, type(None)), "a folder's path")
         check_kind("env", os.environ if env is None else env, (dict, type(os.environ)), "a dict of names and values")
         self.argv = list(argv)
-        self.timeout = None if timeout == float("inf") else timeout
+        self.timeout = None if timeout is None or timeout >= ENDLESS else timeout
         self.lines = lines
         self.strip = strip
         self._cwd = cwd

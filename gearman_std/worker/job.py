@@ -22,11 +22,10 @@ class Retry(Exception):
 
     def __init__(self, after: float = 1.0, text: str = "", attempts: "Optional[int]" = None) -> None:
         super().__init__(text or "to be tried again")
-        check_number("after", after)
+        self.after = check_number("after", after)  # type: float
         check_kind("text", text, str, "a text")
         if attempts is not None:
-            check_number("attempts", attempts, 1, whole=True)
-        self.after = after
+            attempts = check_number("attempts", attempts, 1, whole=True)
         self.attempts = attempts
 
 

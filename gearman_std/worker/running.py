@@ -1,6 +1,7 @@
 """Running the function of a job: what a shift knows of that, and what comes of it."""
 import os
 
+from ..arguments import check_number
 from ..net.forks import end_child
 from ..wire.protocol import encode_data
 from ..wire.serializers import BytesSerializer
@@ -59,11 +60,15 @@ def run_job(job: "WorkerJob", ability: "Ability", worker: "WorkerSettings",
         return True, result
     except BaseException as raised:
         end_child(process, raised)
-        if isinstance(raised, Retry) and (raised.attempts is None or job.attempt < raised.attempts):
-            return RETRY, raised.after
-        if not caught(raised):
-            raise
         error = raised
+        if isinstance(raised, Retry):
+            try:
+                if raised.attempts is None or job.attempt < raised.attempts:
+                    return RETRY, check_number("after", raised.after)
+            except Exception as wrong:  # a class derived from it may have set anything, or nothing
+                error = wrong
+        if not caught(error):
+            raise
     log_failure(worker.repeats, show_name(job.function), error, "%r failed", job)
     call_hooks(worker, "error", job, error)
     return False, exception_text(error)

@@ -39,6 +39,10 @@ class WorkerHealth(namedtuple("WorkerHealth", "connected down running held grabb
     refused: "int"
 
 
+def _number_or_none(name: str, value: "Any", least: float = 0, whole: bool = False) -> "Any":
+    return None if value is None else check_number(name, value, least, whole)
+
+
 class WorkerSettings:
     """The servers, functions, hooks and limits of a worker, how often it was told to stop, and its totals.
 
@@ -57,24 +61,17 @@ class WorkerSettings:
         self.client_id = encode(b"" if client_id is None else client_id)
         if b"\0" in self.client_id:
             raise ValueError("the client id holds a NUL byte: %r" % self.client_id)
-        check_number("threads", threads, 1, whole=True)
-        check_number("splay", splay, 0)
-        if max_jobs is not None:
-            check_number("max_jobs", max_jobs, 1, whole=True)
-        for name, seconds in (("grace", grace), ("max_age", max_age), ("connect_timeout", connect_timeout)):
-            if seconds is not None:
-                check_number(name, seconds, 0)
         if watch is not None:
             check_callable("watch", watch)
-        self.threads = threads
-        self.grace = grace
-        self.max_jobs = max_jobs
-        self.max_age = max_age
-        self.splay = splay
+        self.threads = check_number("threads", threads, 1, whole=True)  # type: int
+        self.grace = _number_or_none("grace", grace)         # type: Optional[float]
+        self.max_jobs = _number_or_none("max_jobs", max_jobs, 1, True)  # type: Optional[int]
+        self.max_age = _number_or_none("max_age", max_age)   # type: Optional[float]
+        self.splay = check_number("splay", splay)            # type: float
         check_tls_kind(tls)
         check_tls(tls)
         self.tls = tls
-        self.connect_timeout = connect_timeout
+        self.connect_timeout = _number_or_none("connect_timeout", connect_timeout)  # type: Any
         self.watch = watch
         self.when_stuck = None  # type: Optional[Callable[[], Any]] # called if the main thread does not leave its function
         self.abilities = {}  # type: Dict[bytes, Ability]

@@ -11,6 +11,7 @@ import logging
 import selectors
 import threading
 
+from ..errors import ServerLost
 from ..net.connection import LONGEST_WAIT
 from ..net.forks import end_child, leave_in_children
 from ..net.signals import WokenBySignals
@@ -343,9 +344,11 @@ class Shift(Shared):
     # --- Called by pool threads.
 
     def _finish(self, thread: JobThread, run: Run, outcome: "Any", data: "Any") -> str:
-        """Send how a job ended and, in the same send, ask for the next one; return how it ended, for the log."""
-        link, job = run.link, run.job
-        session, slots, held, totals = link.session, self.slots, self._held, self.worker.totals
+        """Send how a job ended and, in the same send, ask for the next one; return how it ended, for the log.
+
+        Where there is no memory for that, the connection ends, and the server gives its jobs to another worker.
+        """
+        link, job, slots = run.link, run.job, self.slots
         now = self.clock()
         del self.running[job]
         if run.limit is not None:
@@ -353,6 +356,19 @@ class Shift(Shared):
             run.limit = None
         self._idle.append(thread)
         slots.end(link.lane)
+        try:
+            return self._report(run, outcome, data, now)
+        except MemoryError:
+            link.error = ServerLost("there is no memory to tell %s how a job ended" % link.name)
+            self.note_loss(job)
+            self.attention.append(link)
+            self.wake()
+            return "is lost, as there is no memory"
+
+    def _report(self, run: Run, outcome: "Any", data: "Any", now: float) -> str:
+        """Send how a job ended, and ask for the next one."""
+        link, job = run.link, run.job
+        session, slots, held, totals = link.session, self.slots, self._held, self.worker.totals
         if outcome is RETRY and run.due is not None and now + data >= run.due:
             text = "to be tried again after its time limit of %s s" % run.ability.timeout
             self.notices.say(logging.ERROR, "%r failed: %s", job, text)

@@ -2,7 +2,7 @@
 import signal
 import threading
 
-from ..arguments import check_callable, check_number
+from ..arguments import ENDLESS, check_callable, check_number
 from ..net.addresses import join_address
 from ..net.signals import make_handler
 from ..wire.protocol import encode_function
@@ -78,12 +78,14 @@ class Worker(WorkerSettings):
         if encoded in self.abilities:
             raise ValueError("the function %r is registered already" % (name,))
         if limit is not None:
-            check_number("limit", limit, 1, whole=True)
+            limit = check_number("limit", limit, 1, whole=True)
         if timeout is not None:
-            check_number("timeout", timeout, 0.001)
+            timeout = check_number("timeout", timeout, 0.001)
+            if timeout >= ENDLESS:
+                timeout = None
         if abandon is not None:
             check_callable("abandon", abandon)
-        ability = Ability(encoded, callable_, None if timeout == float("inf") else timeout, limit, abandon)
+        ability = Ability(encoded, callable_, timeout, limit, abandon)
         self.abilities[encoded] = ability
         shift = self._at_work()
         if shift is not None:

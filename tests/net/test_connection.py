@@ -5,10 +5,12 @@ import socket
 import ssl
 import threading
 import time
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
-from gearman_std.net.connection import Connection, Deadline, ask, make_waiter, open_connection
+from gearman_std.net.connection import Connection, Deadline, ask, check_timeout, make_waiter, open_connection
 from gearman_std.errors import CommandTimeout, ConnectTimeout, NoServer, ServerLost
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -82,13 +84,26 @@ def test_a_deadline_counts_down_to_zero():
     assert (deadline.left(), deadline.over) == (0.0, True)
 
 
-@pytest.mark.parametrize("timeout", [None, float("inf")])
+@pytest.mark.parametrize("timeout", [None, float("inf"), 1e300, 10 ** 400, Decimal("Infinity")])
 def test_without_a_time_out_a_deadline_never_comes(timeout):
     deadline = Deadline(timeout)
     assert (deadline.left(), deadline.over) == (None, False)
 
 
-@pytest.mark.parametrize("timeout, error", [(float("nan"), ValueError), ("5", TypeError), ([], TypeError)])
+@pytest.mark.parametrize("timeout", [-1, -10 ** 400, -float("inf"), Decimal(-1), 0, False])
+def test_a_time_out_before_now_is_over(timeout):
+    deadline = Deadline(timeout)
+    assert (deadline.left(), deadline.over) == (0.0, True)
+
+
+@pytest.mark.parametrize("timeout", [Decimal("2.5"), Fraction(5, 2)])
+def test_numbers_of_all_kinds_are_seconds(timeout):
+    assert Deadline(timeout, Clock()).left() == 2.5 == check_timeout("timeout", timeout)
+
+
+@pytest.mark.parametrize("timeout, error", [
+    (float("nan"), ValueError), (Decimal("nan"), ValueError), (Decimal("snan"), ValueError), ("5", TypeError),
+    (b"5", TypeError), (1j, TypeError), ([], TypeError)])
 def test_a_time_out_is_a_number(timeout, error):
     with pytest.raises(error, match="timeout is .*, not a number of seconds"):
         Deadline(timeout)

@@ -1,6 +1,7 @@
 """What comes of calling a job's function, without a server."""
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 
@@ -52,6 +53,29 @@ def test_a_job_is_tried_again_as_often_as_it_names():
     assert outcome(lambda job: fail(Retry(after=3.0, attempts=2)), job) == (RETRY, 3.0)
     job.attempt = 2
     assert outcome(lambda job: fail(Retry(3.0, "busy", attempts=2)), job) == (False, b"busy")
+
+
+def test_a_retry_of_a_class_of_its_own_that_says_nonsense_fails_the_job():
+    class Nothing(Retry):
+        def __init__(self):
+            pass
+
+    class Nonsense(Retry):
+        def __init__(self):
+            self.attempts, self.after = None, "soon"
+
+    seen = []
+    worker = WorkerSettings()
+    worker.hooks["error"].append(lambda job, error: seen.append(type(error)))
+    assert outcome(lambda job: fail(Nothing()), worker=worker)[1].endswith(b"no attribute 'attempts'")
+    assert outcome(lambda job: fail(Nonsense()), worker=worker) == (False, b"after is 'soon', not a number")
+    assert seen == [AttributeError, TypeError]
+
+
+@pytest.mark.parametrize("after, seconds", [(Decimal("0.5"), 0.5), (10 ** 400, float("inf"))])
+def test_a_pause_can_be_added_to_a_time(after, seconds):
+    pause = outcome(lambda job: fail(Retry(after=after)))[1]
+    assert pause == seconds and isinstance(pause, float)
 
 
 def test_a_result_that_the_server_is_known_not_to_take_fails_the_job():

@@ -16,6 +16,7 @@ from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, G
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
                                        WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL, PacketReader, pack_request,
                                        pack_response)
+from gearman_std.wire.worker_session import WorkerSession
 from gearman_std.worker.worker import Worker
 
 from patience import until
@@ -764,6 +765,25 @@ def test_a_packet_for_which_there_is_no_memory_costs_its_connection_alone(fake, 
         peer.assign(b"H:1")
         peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
     assert "%s sends more than there is memory for" % fake.address in caplog.text
+
+
+def test_a_result_for_which_there_is_no_memory_costs_its_connection_alone(fake, caplog, monkeypatch):
+    """And no thread, of which there may be only one."""
+    def scarce(*_):
+        raise MemoryError
+
+    worker = make(fake, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerSession, "complete", scarce)
+            peer.assign(b"H:1")
+            peer.expect_end()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1")
+        peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
+        assert worker.health().lost == 1
+    assert "there is no memory to tell %s how a job ended" % fake.address in caplog.text
 
 
 def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
