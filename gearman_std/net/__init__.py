@@ -1,6 +1,6 @@
 """What both ends of a connection do with sockets and signals.
 
-Imports wire and errors.
+Imports wire, arguments and errors.
 """
 from .addresses import join_address, split_servers
 from .connection import Connection, open_connection
