@@ -1,4 +1,6 @@
 """Which functions a worker says it can do, and which of its jobs go back into their queues when it can do fewer or is lost."""
+from itertools import islice
+
 from ..wire.protocol import PRE_SLEEP
 from .attempts import attempt_lost
 from .limits import TOO_MANY_ABILITIES, TOO_MANY_FUNCTIONS, tell_refusal
@@ -8,9 +10,9 @@ from .turns import MANY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, List
+    from typing import Iterator
     from ..wire.protocol import Data
-    from .jobs import Function, Job
+    from .jobs import Function
     from .peers import Peer
     from .state import CoreState
 
@@ -76,13 +78,12 @@ def _after_unregistering(core: "CoreState", function: "Function", awake: bool) -
 def give_back(core: "CoreState", peer: "Peer", error: bytes) -> "Iterator[Data]":
     """The jobs that a worker can no longer do go back into their queues, in the order in which it got them."""
     running, peer.running = peer.running, {}
-    jobs = []  # type: List[Job] # the last one first
-    while running:  # one at a time, because emptying a very large dict at once takes long
-        jobs += [running.popitem()[1] for _ in range(min(len(running), MANY))]
-        if running:
-            yield b""
-    while jobs:
-        for job in [jobs.pop() for _ in range(min(len(jobs), STEP))]:
+    jobs = iter(running.values())
+    left = len(running)
+    while left:
+        some = list(islice(jobs, STEP))
+        left -= len(some)
+        for job in some:
             if job.worker is not peer:
                 continue
             if job.function.name in peer.abilities:
@@ -91,5 +92,9 @@ def give_back(core: "CoreState", peer: "Peer", error: bytes) -> "Iterator[Data]"
                 attempt_lost(core, job, error)
         if len(peer.running) >= LARGE_TABLE:
             peer.running = in_layers(peer.running)
-        if jobs:
+        if left:
             yield b""
+    while len(running) > MANY:  # one at a time, because emptying a very large dict at once takes long
+        for _ in range(MANY):
+            running.popitem()
+        yield b""

@@ -8,6 +8,7 @@ from string import hexdigits
 
 from .jobs import PRIORITY_CLASSES, RUNNING, WAITING
 from .statistics import BUCKETS, HISTORY, HISTORY_COLUMNS, End
+from .turns import STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,18 +93,24 @@ def _recent(core: "CoreState", function: "Function") -> "Dict[str, int]":
 
 
 def function_story(core: "CoreState", function: "Function") -> "Dict[str, Any]":
-    """How the jobs of a function went: durations, history, the last ends; all are empty if nothing is known."""
+    """How the jobs of a function went: durations, history; both are empty if nothing is known."""
     statistics = function.statistics
     if statistics is None:
-        return {"waited": None, "ran": None, "history": [], "ends": []}
+        return {"waited": None, "ran": None, "history": []}
     function.update_statistics(core.now)
     offset = core.wall - core.now
     return {
         "waited": histogram_facts(statistics.waited), "ran": histogram_facts(statistics.ran),
         "history": [{"seconds": seconds, "columns": ["time"] + list(HISTORY_COLUMNS),
                      "rows": [[round(row[0] * seconds + offset)] + list(row[1:]) for row in statistics.history.rows(index)]}
-                    for index, (seconds, _) in enumerate(HISTORY)],
-        "ends": [end_facts(core, end) for end in reversed(statistics.ends)]}
+                    for index, (seconds, _) in enumerate(HISTORY)]}
+
+
+def ends_of(core: "CoreState", function: "Function") -> "Iterator[List[Dict[str, Any]]]":
+    """How the last attempts of a function ended, the newest first, some at a time."""
+    ends = list(reversed(function.statistics.ends)) if function.statistics is not None else []
+    for start in range(0, len(ends), STEP):
+        yield [end_facts(core, end) for end in ends[start:start + STEP]]
 
 
 def histogram_facts(histogram: "Histogram") -> "Dict[str, Any]":

@@ -5,7 +5,7 @@ from ..arguments import check_numbers
 from .jobs import Function, Totals
 from .statistics import END_SIZE, FunctionStatistics
 from .tables import LARGE_TABLE, in_layers
-from .turns import STEP
+from .turns import MANY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,13 +196,17 @@ class Statistics:
     def end_steps(self, now: float) -> "Iterator[bytes]":
         """A second is over: end the steps of the functions that were active, and drop ends for which there is no room."""
         active, self.active = self.active, {}
-        for count, function in enumerate(active, 1):
+        looked_at = 0
+        for function in active:
             statistics = function.statistics
             if statistics is not None:
                 function.update_statistics(now)
                 self._weigh(function, statistics)
-            if not count % STEP:
+                looked_at += len(statistics.ends)
+            looked_at += MANY // STEP
+            if looked_at >= MANY:
                 yield b""
+                looked_at = 0
         for function in list(self._known) if self.size > self.end_bytes else ():
             if self.size <= self.end_bytes:
                 break

@@ -126,9 +126,10 @@ def _check_function(core: "CoreState", function: "Function") -> "List[Job]":
 
 
 def _check_wake_up(core: "CoreState", function: "Function") -> None:
-    """If a job waits, no peer that can do it sleeps, or more are woken soon; with a fixed `wakeup`, some are awake, or one
-    leaves, and when its abilities are unregistered, another is woken."""
+    """If a job waits, no peer that can do it sleeps, or more are woken soon or in turns; with a fixed `wakeup`, some are awake,
+    or one leaves, and when its abilities are unregistered, another is woken."""
     able = [peer for peer in core.peers if function.name in peer.abilities]
     if any(peer.sleep == ASLEEP and peer not in core.roster.changed for peer in able):
         leaving = any(function.name in names for names in core.roster.leaving)
-        assert function.escalating or core.roster.wakeup and (leaving or any(peer.sleep != ASLEEP for peer in able)), function
+        assert function.escalating or function in core.roster.rousing or core.roster.wakeup and (
+            leaving or any(peer.sleep != ASLEEP for peer in able)), function

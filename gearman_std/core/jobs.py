@@ -457,6 +457,10 @@ class Function:
                 else:
                     del asleep[ability_set]
 
+    def list_sets_asleep(self) -> "List[AbilitySet]":
+        """The same, as they are now; that of those no longer told about may be among them that have no sleepers."""
+        return [one for one in self.ability_sets if one.sleepers] + (list(self.crowd.asleep) if self.crowd is not None else [])
+
     def _ready(self, priority: int) -> None:
         for ability_set in self.ability_sets:
             ability_set.ready[priority][self] = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Deque, Dict, FrozenSet, Iterator, List, Optional, Tuple
     from .jobs import Function
     from .peers import Peer
+    from .turns import Turns
 
 # How long a waiting job may stay un-grabbed, in seconds, before more sleepers are woken for it.
 ESCALATION_DELAY = 0.05
@@ -22,6 +23,7 @@ ESCALATION_DELAY = 0.05
 # An ability set with more functions than this is changed in place, not made anew, if its only member's abilities change.
 FEW_ABILITIES = 32
 
+_ALL = float("inf")
 _NOOP_PACKET = pack_response(NOOP)
 
 
@@ -33,14 +35,16 @@ class Roster:
     Owner: the Core.
     """
 
-    def __init__(self, functions: "Dict[bytes, Function]", wakeup: "Optional[int]") -> None:
+    def __init__(self, functions: "Dict[bytes, Function]", wakeup: "Optional[int]", turns: "Turns") -> None:
         self.wakeup = wakeup
         self.handing_out = True   # jobs are given to workers
         self.ability_sets = {}    # type: Dict[FrozenSet[bytes], AbilitySet]
         self.changed = []         # type: List[Peer] # sleepers whose abilities changed
         self.leaving = []         # type: List[Dict[bytes, int]] # abilities that are being unregistered
         self.expecting = deque()  # type: Deque[Peer] # woken peers that want no NOOP but the job itself
+        self.rousing = {}         # type: Dict[Function, float] # how many more sleepers are woken in steps, after those of now
         self._functions = functions
+        self._turns = turns
         self.escalations = deque()  # type: Deque[Tuple[float, Function]] # when more are woken for which function
 
     def __repr__(self) -> str:
@@ -199,7 +203,7 @@ class Roster:
         if function.paused or not self.handing_out:
             return False
         if self.wakeup is not None:
-            self.rouse(function, self.wakeup)
+            self.rouse_many(function, self.wakeup)
         elif self.rouse(function, 1) and not function.escalating:
             function.escalating = 2
             self.escalations.append((now + ESCALATION_DELAY, function))
@@ -225,6 +229,25 @@ class Roster:
                     return bool(sleepers) or next(sets, None) is not None
                 count -= 1
         return False
+
+    def rouse_many(self, function: "Function", count: int) -> None:
+        """Wake `count` more sleepers, 0 for all that sleep now; if they are many, in steps."""
+        if function in self.rousing:
+            self.rousing[function] += count or _ALL
+        elif self.rouse(function, min(count or STEP, STEP)) and not 0 < count <= STEP:
+            self.rousing[function] = count - STEP if count else _ALL
+            self._turns.finish(self._rouse_in_steps(function))
+
+    def _rouse_in_steps(self, function: "Function") -> "Iterator[bytes]":
+        while self.rousing[function]:
+            left, self.rousing[function] = self.rousing[function], 0
+            for count, peer in enumerate(_sleepers_of_now(function), 1):
+                self._wake_peer(peer)
+                if count >= left:
+                    break
+                if not count % STEP:
+                    yield b""
+        del self.rousing[function]
 
     def escalate(self, now: float) -> None:
         """Where woken workers did not come in time for a job, wake twice as many as the last time, MANY at most."""
@@ -252,3 +275,15 @@ class Roster:
             self.expecting.append(peer)
         else:
             peer.send(_NOOP_PACKET)
+
+
+def _sleepers_of_now(function: "Function") -> "Iterator[Peer]":
+    """Take out the sleepers of a function, the longest asleep first in each set; not those that fall asleep meanwhile."""
+    for ability_set in function.list_sets_asleep():
+        sleepers = ability_set.sleepers
+        for _ in range(len(sleepers)):
+            if not sleepers:  # they have left meanwhile
+                break
+            yield sleepers.popitem(last=False)[0]
+        if not sleepers and function.crowd is not None:
+            function.crowd.asleep.pop(ability_set, None)

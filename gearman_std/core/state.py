@@ -71,7 +71,7 @@ class CoreState:
         self.aside_chain = Chain()
         self.ledger = Ledger(durable, self.limits)
         self.turns = Turns(self.ledger)
-        self.roster = Roster(self.functions, wakeup)
+        self.roster = Roster(self.functions, wakeup, self.turns)
         self.uniques = Uniques()
         self.results = Results(self.limits.kept_bytes)
         self.time_limits = Timers()     # of running jobs, by `now`

@@ -47,7 +47,7 @@ def place(core: "CoreState", job: "Job") -> None:
     elif job.due > core.wall:
         delay_until(core, job, job.due if job.schedule is None else due_by_the_clock(core, job))
         # As gearmand does, though the job itself will wake them again; not thousands, which would keep the others waiting.
-        core.roster.rouse(job.function, STEP if core.roster.wakeup is None else core.roster.wakeup)
+        core.roster.rouse_many(job.function, STEP if core.roster.wakeup is None else core.roster.wakeup)
     else:
         enqueue(core, job)
 

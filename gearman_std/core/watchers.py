@@ -5,7 +5,7 @@ from .tables import grown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterator, List, Optional, Tuple
+    from typing import Callable, Iterable, Iterator, List, Optional, Tuple
     from ..wire.protocol import Data
     from .jobs import Job
     from .ledger import Ledger
@@ -70,7 +70,9 @@ def tell(turns: "Turns", job: "Job", send: "Callable[[Peer], None]", worker: "Op
         job.watchers = NO_WATCHERS
         turns.finish(_tell_many(watchers, job, send, last=True))
     else:  # the watchers of a recurring job may watch it again at once
-        turns.finish(_tell_counted([(watcher, watcher.watching.get(job, 0)) for watcher in watchers], send))
+        job.watchers = NO_WATCHERS
+        counts = [watcher.watching.pop(job, 0) for watcher in watchers]
+        turns.finish(_tell_counted(zip(watchers, counts), send))
     turns.enough()
 
 
@@ -101,7 +103,7 @@ def _tell_many(watchers: "List[Peer]", job: "Job", send: "Callable[[Peer], None]
         yield b""
 
 
-def _tell_counted(counts: "List[Tuple[Peer, int]]", send: "Callable[[Peer], None]",
+def _tell_counted(counts: "Iterable[Tuple[Peer, int]]", send: "Callable[[Peer], None]",
                   job: "Optional[Job]" = None) -> "Iterator[bytes]":
     told = 0
     for watcher, count in counts:

@@ -6,7 +6,8 @@ the last page, `next` is null.  A listing is made in steps, so that a long one d
 from operator import itemgetter
 
 from ..core.choosing import count_busy, jobs_run_by
-from ..core.facts import encode_facts, function_facts, function_story, job_facts, peer_facts, server_facts, text_of
+from ..core.facts import (encode_facts, ends_of, function_facts, function_story, job_facts, peer_facts, server_facts,
+                          text_of)
 from ..core.jobs import DELAYED, RUNNING
 from ..core.results import story_in_json
 from ..core.tables import lists_of
@@ -114,7 +115,12 @@ def function_answer(core: "Core", peer: "Peer", request: "WebRequest") -> Answer
     def make() -> "Iterator[bytes]":
         busy = yield from count_busy(core)
         facts = function_facts(core, function, busy.get(function, 0))
-        yield encode_facts(dict(facts, **function_story(core, function))).encode() + b"\n"
+        lead = encode_facts(dict(facts, **function_story(core, function))).encode()[:-1] + b', "ends": ['
+        for ends in ends_of(core, function):
+            yield lead + encode_facts(ends).encode()[1:-1]
+            yield b""
+            lead = b", "
+        yield (lead if lead != b", " else b"") + b"]}\n"
     return Answer(joined(make()), JSON)
 
 

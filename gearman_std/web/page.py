@@ -7,7 +7,7 @@
 from html import escape
 
 from ..core.choosing import count_busy
-from ..core.facts import function_story, job_facts, neighbour_facts, peer_facts, text_of
+from ..core.facts import ends_of, function_story, job_facts, neighbour_facts, peer_facts, text_of
 from ..core.rights import STEER
 from .exchange import Answer, as_bytes, joined
 from .api import FUNCTION_ORDERS, choose_functions, choose_jobs, choose_schedules, find_function, find_job
@@ -350,21 +350,27 @@ def _function_page(core: "Core", function: "Function", steers: bool) -> "Iterato
             yield "<h2>%s</h2>\n" % title + _histogram(story[key])
     yield from _jobs_section(core, "Jobs", core.jobs, core.job_chain, "", b"", steers, function.name)
     yield from _jobs_section(core, "Set aside", core.aside, core.aside_chain, "", b"", steers, function.name)
-    if story["ends"]:
-        yield _ends_table(core, story["ends"])
+    yield from _ends_table(core, function)
 
 
-def _ends_table(core: "Core", ends: "Sequence[Dict[str, Any]]") -> str:
-    rows = ['<h2>Last ends</h2>\n<div class="scroll"><table><thead><tr><th>Job</th><th class="wide">Unique</th><th>Ended</th>'
+def _ends_table(core: "Core", function: "Function") -> "Iterator[str]":
+    head = ('<h2>Last ends</h2>\n<div class="scroll"><table><thead><tr><th>Job</th><th class="wide">Unique</th><th>Ended</th>'
             '<th class="n">When</th><th class="n">Waited</th><th class="n">Ran</th><th>Worker</th><th>Text</th></tr></thead>'
-            '<tbody>\n']
-    for end in ends:
-        rows.append('<tr><td class="k">%s</td><td class="k wide">%s</td><td class="%s">%s</td><td class="n">%s ago</td>'
-                    '<td class="n">%s</td><td class="n">%s</td><td class="k">%s</td><td class="k">%s</td></tr>\n' % (
-                        escape(end["handle"]), escape(end["unique"]), "good" if end["outcome"] == "completed" else "bad",
-                        end["outcome"], _time(core.wall - end["time"]), _time(end["waited"]), _time(end["ran"]),
-                        escape(_name_of_worker(end["worker"])), escape(end["text"])))
-    return "".join(rows) + "</tbody></table></div>\n"
+            '<tbody>\n')
+    for ends in ends_of(core, function):
+        yield head + "".join([_row_of_end(core, end) for end in ends])
+        yield ""
+        head = ""
+    if not head:
+        yield "</tbody></table></div>\n"
+
+
+def _row_of_end(core: "Core", end: "Dict[str, Any]") -> str:
+    return ('<tr><td class="k">%s</td><td class="k wide">%s</td><td class="%s">%s</td><td class="n">%s ago</td>'
+            '<td class="n">%s</td><td class="n">%s</td><td class="k">%s</td><td class="k">%s</td></tr>\n' % (
+                escape(end["handle"]), escape(end["unique"]), "good" if end["outcome"] == "completed" else "bad",
+                end["outcome"], _time(core.wall - end["time"]), _time(end["waited"]), _time(end["ran"]),
+                escape(_name_of_worker(end["worker"])), escape(end["text"])))
 
 
 def _job_page(core: "Core", job: "Job", steers: bool) -> "Iterator[str]":

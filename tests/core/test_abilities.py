@@ -1,8 +1,11 @@
 """What a worker says that it can do, and which of its jobs go back."""
 import pytest
 
+from gearman_std.core.invariants import check_core
+from gearman_std.core.jobs import PRIORITY_NORMAL
 from gearman_std.core.limits import Limits
-from gearman_std.wire.protocol import CANT_DO, CAN_DO, NOOP, RESET_ABILITIES, WORK_COMPLETE
+from gearman_std.core.turns import MANY, STEP
+from gearman_std.wire.protocol import CANT_DO, CAN_DO, GRAB_JOB, NOOP, RESET_ABILITIES, SUBMIT_JOB_BG, WORK_COMPLETE
 
 
 def test_cant_do_of_what_a_peer_could_not_do_changes_nothing(world):
@@ -51,3 +54,25 @@ def test_abilities_of_a_peer_are_limited(make_world):
     worker.says(CAN_DO, b"c").hears_error(b"QUEUE_ERROR", b"Too many abilities on this connection")
     worker.says(CANT_DO, b"a").says(CAN_DO, b"c").hears()
     assert list(worker.peer.abilities) == [b"b", b"c"]
+
+
+@pytest.mark.parametrize("leaves", (True, False))
+def test_what_a_worker_that_has_very_many_jobs_gives_back_waits_again_from_the_first_turn_on(world, leaves):
+    """Not after a turn for each thousand of its jobs, which were all in one list then, which the collector looked at."""
+    client, worker, count = world.connects(), world.worker(b"f"), 2 * MANY + 1
+    world.core.receive(client.peer, [(SUBMIT_JOB_BG, [b"f", b"", b"w"])] * count)
+    client.takes()
+    world.core.receive(worker.peer, [(GRAB_JOB, ())] * count)
+    worker.takes()
+    handles = list(worker.peer.running)
+    waiting = world.core.functions[b"f"].waiting
+    if leaves:
+        world.core.disconnect(worker.peer)
+        world.talkers.remove(worker)
+    else:
+        rest = world.core.receive(worker.peer, [(CANT_DO, [b"f"])])
+    assert STEP <= waiting[PRIORITY_NORMAL] <= 2 * STEP
+    check_core(world.core)
+    turns = world.does_chores() if leaves else world.does(worker, rest)
+    assert turns > count // STEP and waiting[PRIORITY_NORMAL] == count
+    assert [job.handle for job in world.core.functions[b"f"].jobs_waiting()] == handles

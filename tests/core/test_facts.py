@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from gearman_std.core.facts import (function_facts, function_story, job_facts, neighbour_facts, peer_facts, server_facts,
-                                    text_of)
+from gearman_std.core.facts import (ends_of, function_facts, function_story, job_facts, neighbour_facts, peer_facts,
+                                    server_facts, text_of)
 from gearman_std.store.store import Neighbour
 from gearman_std.wire.protocol import GRAB_JOB, PRE_SLEEP, SET_CLIENT_ID, SUBMIT_JOB, WORK_FAIL
 
@@ -27,7 +27,8 @@ def test_all_facts_can_be_told_as_json(world):
 
 def test_a_function_that_did_nothing_has_no_story(world):
     function = world.core.add_function(b"f")
-    assert function_story(world.core, function) == {"waited": None, "ran": None, "history": [], "ends": []}
+    assert function_story(world.core, function) == {"waited": None, "ran": None, "history": []}
+    assert list(ends_of(world.core, function)) == []
     assert function_facts(world.core, function, 0)["recent"] == {"submitted": 0, "completed": 0, "failed": 0, "seconds": 300}
 
 

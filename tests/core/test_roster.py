@@ -4,9 +4,9 @@ from core_world import packets_of
 
 from gearman_std.wire.protocol import (ALL_YOURS, CAN_DO, CANT_DO, ECHO_REQ, ECHO_RES, GRAB_JOB, GRAB_JOB_ALL, GRAB_JOB_UNIQ,
                                        JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_CREATED, NO_JOB, NOOP, PRE_SLEEP, RESET_ABILITIES,
-                                       SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, TEXT_LINE, WORK_COMPLETE)
+                                       SUBMIT_JOB, SUBMIT_JOB_EPOCH, SUBMIT_JOB_HIGH, TEXT_LINE, WORK_COMPLETE)
 from gearman_std.core.invariants import check_core
-from gearman_std.core.peers import ASLEEP
+from gearman_std.core.peers import ASLEEP, WOKEN
 from gearman_std.core.roster import ESCALATION_DELAY, FEW_ABILITIES, AbilitySet
 from gearman_std.core.turns import STEP
 
@@ -596,3 +596,84 @@ def test_a_peer_that_leaves_meanwhile_leaves_nothing(world, few_are_many, steps)
     assert not world.core.roster.ability_sets
     assert not any(function.ability_sets for function in world.core.functions.values())
     assert other.grabs() is None
+
+
+# ------------------------------------------------------------------------------------------ where a job wakes very many at once
+
+FEW = 8  # sleepers that are woken at once
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    for module in ("roster", "transitions"):
+        monkeypatch.setattr("gearman_std.core.%s.STEP" % module, FEW)
+
+
+@pytest.mark.parametrize("own", (False, True), ids=("one set", "a set each"))
+def test_all_sleepers_are_woken_in_turns(make_world, small_steps, monkeypatch, own):
+    monkeypatch.setattr("gearman_std.core.jobs.MOST_TOLD", 2)
+    world = make_world(wakeup=0)
+    client, count = world.connects(), 5 * FEW
+    workers = [world.worker(b"f", b"own%d" % (own and number), sleeps=True) for number in range(count)]
+    world.core.receive(client.peer, [(SUBMIT_JOB, [b"f", b"", b"w"])] * 5)
+    client.takes()
+    assert len(woken(workers)) <= 2 * FEW and world.core.wait_time() == 0.0
+    check_core(world.core)
+    world.does_chores()
+    assert all(worker.peer.sleep == WOKEN for worker in workers) and len(woken(workers)) >= 3 * FEW
+    assert not world.core.roster.rousing and world.core.wait_time() is None
+    if own:
+        assert not world.core.functions[b"f"].crowd.asleep
+
+
+def test_who_falls_asleep_again_meanwhile_is_woken_by_another_job_only(make_world, small_steps):
+    world = make_world(wakeup=0)
+    client, count = world.connects(), 4 * FEW
+    workers = [world.worker(b"f", sleeps=True) for number in range(count)]
+    submit = (SUBMIT_JOB, [b"f", b"", b"w"])
+    for jobs in (1, 2):
+        world.core.receive(client.peer, [submit])
+        woken(workers)
+        again = workers[0].peer
+        world.core.receive(again, [(GRAB_JOB, ()), (WORK_COMPLETE, [b"H:x:%d" % jobs, b""]), (GRAB_JOB, ()), (PRE_SLEEP, ())])
+        assert again.sleep == ASLEEP
+        if jobs == 2:
+            world.core.receive(client.peer, [submit])
+        workers[0].takes()
+        world.does_chores()
+        assert again.sleep == (WOKEN if jobs == 2 else ASLEEP)
+        woken(workers)
+        for worker in workers[1:]:
+            worker.peer.sleep = ASLEEP
+            worker.peer.ability_set.add_sleeper(worker.peer)
+    client.takes()
+
+
+@pytest.mark.parametrize("wakeup", (FEW - 1, FEW, FEW + 1, 3 * FEW))
+def test_each_job_wakes_so_many_even_if_they_are_woken_in_turns(make_world, small_steps, wakeup):
+    world = make_world(wakeup=wakeup)
+    client = world.connects()
+    workers = [world.worker(b"f", sleeps=True) for number in range(7 * FEW)]
+    for count in (wakeup, 2 * wakeup, 7 * FEW):
+        client.submits()
+        if count == 7 * FEW:
+            world.core.receive(client.peer, [(SUBMIT_JOB, [b"f", b"", b"w"])] * 6)
+            client.takes()
+            world.does_chores()
+        assert sum(worker.peer.sleep == WOKEN for worker in workers) == count
+    woken(workers)
+
+
+def test_sleepers_that_leave_while_all_are_woken(make_world, small_steps):
+    world = make_world(wakeup=0)
+    client = world.connects()
+    workers = [world.worker(b"f", sleeps=True) for number in range(4 * FEW)]
+    world.core.receive(client.peer, [(SUBMIT_JOB, [b"f", b"", b"w"])])
+    client.takes()
+    first = woken(workers)
+    for worker in workers[3 * FEW:]:
+        world.core.disconnect(worker.peer)
+        world.talkers.remove(worker)
+    world.does_chores()
+    rest = workers[:3 * FEW]
+    assert len(woken(rest)) == 3 * FEW - len(first) and not world.core.roster.rousing

@@ -158,3 +158,42 @@ def test_the_end_of_a_run_of_what_recurs_is_told_to_all_who_joined_it_and_then_t
     assert worker.grabs() == handle
     worker.says(WORK_COMPLETE, handle, b"")
     client.hears()
+
+
+class Looks(dict):
+    """What a peer watches, with a count of how often somebody looked."""
+
+    count = 0
+
+    def get(self, *key):
+        self.count += 1
+        return dict.get(self, *key)
+
+    def pop(self, *key):
+        self.count += 1
+        return dict.pop(self, *key)
+
+
+@pytest.mark.parametrize("end", ((WORK_COMPLETE, [b"H:x:1", b""]), (WORK_FAIL, [b"H:x:1"])))
+def test_each_watcher_of_what_recurs_is_looked_at_once_before_they_are_told(make_world, monkeypatch, end):
+    """As there can be very many, and they can watch the next run at once."""
+    monkeypatch.setattr("gearman_std.core.watchers.MANY_JOINS", 10)
+    world = make_world()
+    client, watchers = world.connects(), [world.connects() for _ in range(21)]
+    client.says(SUBMIT_JOB_SCHED, b"f", b"u", b"*", b"*", b"*", b"*", b"*", b"w").takes()
+    for watcher in watchers:
+        join(world, watcher, 1)
+        watcher.peer.watching = Looks(watcher.peer.watching)
+    worker = world.worker(b"f")
+    world.passes(61)
+    assert worker.grabs() == b"H:x:1"
+    rest = world.core.receive(worker.peer, [end])
+    (job,) = world.core.jobs.values()
+    assert {watcher.peer.watching.count for watcher in watchers} == {1} and not job.watchers
+    check_core(world.core)
+    join(world, watchers[-1], 2)
+    world.does(worker, rest)
+    world.does_chores()
+    for watcher in watchers:
+        watcher.hears((end[0], *end[1]))
+    assert watchers[-1].peer.watching == {job: 2}

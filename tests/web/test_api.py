@@ -1,4 +1,5 @@
 """The JSON API: what it tells, how its listings are searched, sorted and paged, and what its orders do."""
+import re
 from base64 import b64decode
 from urllib.parse import quote
 
@@ -6,6 +7,8 @@ import pytest
 
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core import tables
+from gearman_std.core.functions import Statistics
+from gearman_std.core.turns import STEP
 from gearman_std.wire.protocol import (CAN_DO, SET_CLIENT_ID, SUBMIT_JOB_EPOCH, SUBMIT_JOB_SCHED, WORK_COMPLETE, WORK_FAIL,
                                        WORK_STATUS)
 from web_tools import Browser
@@ -51,6 +54,25 @@ def test_a_function_from_its_figures_to_its_last_ends(world, browser):
     assert (seconds["seconds"], minutes["seconds"]) == (1, 60)
     assert seconds["columns"] == ["time", "submitted", "completed", "failed", "waiting"]
     assert seconds["rows"] == [[world.wall - 4, 2, 0, 0, 2], [world.wall - 1, 0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize("path", ["/api/functions/f", "/functions/f"])
+def test_thousands_of_ends_are_told_in_turns_the_newest_first(make_world, path):
+    turns = []
+    for count in (0, 5, 400):
+        world = make_world(statistics=Statistics(ends=1000))
+        browser, client, worker = Browser(world), world.connects(), world.worker(b"f")
+        world.core.add_function(b"f")
+        for number in range(count):
+            client.submits_bg(unique=b"unique%d" % number)
+            worker.says(WORK_COMPLETE, worker.grabs(), b"")
+        told = browser.gets(path)
+        turns.append(browser.turns)
+        uniques = [end["unique"] for end in told["ends"]] if path.startswith("/api") else re.findall(
+            '<td class="k wide">(unique[0-9]+)', told)
+        assert uniques == ["unique%d" % number for number in reversed(range(count))]
+        assert path.startswith("/api") or ("Last ends" in told, told.count("</table>")) == (count > 0, told.count("<table>"))
+    assert turns[2] >= turns[1] + 400 // STEP
 
 
 def test_a_job_that_has_ended_if_that_is_kept(make_world):
