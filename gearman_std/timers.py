@@ -54,6 +54,10 @@ class Timers:
             if self.entries and self.entries[0][2] is None:
                 heappop(self.entries)
                 self._cancelled -= 1
+        self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Go on with the move to a new heap, or begin one when half of all entries are cancelled."""
         if self._kept is None and self._cancelled > 16 and self._cancelled * 2 > len(self.entries):
             self._kept = []
         if self._kept is not None:
@@ -72,26 +76,28 @@ class Timers:
             self.entries, self._kept = kept, None
 
     def next_time(self) -> "Optional[float]":
-        """When the earliest timer is due, or None."""
+        """When the earliest timer is due, or None; sooner if very many were cancelled that were due before it."""
         if not self.entries:
             return None
         heap = self._earliest()
         return heap[0][0] if heap else None
 
     def pop_due(self, now: float) -> "Optional[Any]":
-        """Take the earliest thing that is due by `now`, or None."""
+        """Take the earliest thing that is due by `now`, or None; also None if `next_time` then says that it is to ask again."""
         if not self.entries:
             return None
         heap = self._earliest()
-        if not heap or heap[0][0] > now:
+        if not heap or heap[0][0] > now or heap[0][2] is None:
             return None
         thing = heappop(heap)[2]
         if self._kept is not None and not self.entries:
             self._sweep(self._kept)
+        elif self._cancelled:
+            self._tidy_up()
         return thing
 
     def _earliest(self) -> "List[List[Any]]":
-        """The heap whose first entry is the earliest timer."""
+        """The heap whose first entry is the earliest timer, or one of very many cancelled ones that come before it."""
         heap = self.entries
         self._drop_cancelled(heap)
         kept = self._kept
@@ -104,6 +110,8 @@ class Timers:
         return kept if kept and kept[0] < heap[0] else heap
 
     def _drop_cancelled(self, heap: "List[List[Any]]") -> None:
-        while heap and heap[0][2] is None:
+        for _ in range(_SWEEP):
+            if not heap or heap[0][2] is not None:
+                return
             heappop(heap)
             self._cancelled -= 1

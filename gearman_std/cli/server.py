@@ -25,6 +25,7 @@ from .supervisor import Supervised, is_supervised
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Sequence
+    from ..core.core import Core
     from .options import Parsed
 
 _logger_cli = own_logger("gearman_std.cli")
@@ -113,7 +114,7 @@ def run_server(console: Console, arguments: "Sequence[str]") -> int:
             if detached is None and is_terminal(console.stderr) and not (
                     options.print_address or _logger_cli.isEnabledFor(logging.INFO)):
                 console.complain("listening on %s; Ctrl-C ends it" % ", ".join(addresses))
-            _collect_rarely()
+            _collect_rarely(reign.server.core)
             _keep_freed_memory()
         try:
             reign.serve(ready)
@@ -163,18 +164,21 @@ def _become(user: str, log_file: "Any") -> None:
     become_user(user)
 
 
-def _collect_rarely() -> None:
+def _collect_rarely(core: "Core") -> None:
     """Let the cycle collector look at each object once, while it is young, and never at all objects.
 
     By default the collector takes a fifth of the time of a submit (benchmark: background submit), and a quarter of a second at
     a time with a million jobs.  The server makes no cycles that live longer; with these thresholds the collector looks at so
-    few objects at a time that it takes a few milliseconds (-1: the second generation is never left for later).
+    few objects at a time that it takes a few milliseconds (-1: the second generation is never left for later).  CPython counts
+    how many more objects there are, so that it would not look at all while as many old jobs end as new ones come, and at all of
+    those at once in the end: therefore once a second, too.
     """
     gc.enable()
     if hasattr(gc, "freeze"):  # not in Python 3.6
         gc.freeze()
     if hasattr(gc, "set_threshold"):  # not in PyPy, which collects in another way
         gc.set_threshold(16000, -1, 1 << 30)
+        core.each_second = lambda: gc.collect(1)
 
 
 def _keep_freed_memory() -> None:

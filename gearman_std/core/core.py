@@ -118,6 +118,7 @@ class Core(CoreState):
         if now >= self.second_ends:
             self.second = int(now)
             self.second_ends = self.second + 1
+            self.each_second()
             if self.statistics.active:
                 self.turns.finish(self.statistics.end_steps(now))
             if self.began is None:

@@ -197,7 +197,8 @@ class Statistics:
         """A second is over: end the steps of the functions that were active, and drop ends for which there is no room."""
         active, self.active = self.active, {}
         looked_at = 0
-        for function in active:
+        while active:  # one at a time, as to free very many that are forgotten by now takes long
+            function, _ = active.popitem()
             statistics = function.statistics
             if statistics is not None:
                 function.update_statistics(now)

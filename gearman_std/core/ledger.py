@@ -78,7 +78,7 @@ class Ledger:
         self.foreground = 0      # foreground jobs that came while new jobs waited for the store, since a batch was handed over
         self.batch = 1           # the number of the batch that gathers
         self.under_way = None    # type: Optional[Batch] # the batch that the store has been given
-        self.going_on = False    # the store has stored that batch, and its new jobs go on in steps
+        self.going_on = False    # the store has stored that batch, and its new jobs, and who waited, go on in steps
         self.refusal = None      # type: Any # the Refusal that goes on in steps, None if none does
         self.refused_batch = 0   # the number of the last batch that was refused since the store was in order
         self.refused_size = 0    # bytes of all new jobs and results that were refused since the store was in order
@@ -292,12 +292,21 @@ class Ledger:
         self.first_storing = next((handle_number(job.handle) for job in storing if job.state is STORING), self.first_gathered)
         return jobs
 
-    def kept(self) -> None:
-        """All new jobs of the batch go on: let the peers that waited for it have their answers."""
-        batch = self.take_back()
-        self.refused_batch = self.refused_size = 0
-        for peer in batch.holding:
+    def release_next(self, most: int) -> bool:
+        """All new jobs of the batch go on: let the next `most` peers that waited for it have their answers; return whether
+        these were the last ones."""
+        batch = self.under_way
+        assert batch is not None, self
+        holding = batch.holding
+        for peer in holding[:most]:
             self.release(peer, batch.number)
+        self.going_on = len(holding) > most
+        if self.going_on:
+            del holding[:most]
+            return False
+        self.take_back()
+        self.refused_batch = self.refused_size = 0
+        return True
 
     def take_back(self) -> Batch:
         """Take back the batch that was handed over, or else the one that gathers."""

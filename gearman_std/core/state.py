@@ -47,6 +47,7 @@ class CoreState:
         self.second_ends = float("-inf")  # when the next second begins, by `now`
         self.ahead = float("-inf")  # by how much the wall clock is ahead of the monotonic one, as of the last tick
         self.began = None               # type: Optional[float] # the first `now`
+        self.each_second = lambda: None  # type: Callable[[], Any] # called at the first tick of each second
         self.loading = False            # the server is still reading its store
         self.statistics = statistics or Statistics()
         self.peers = {}                 # type: Dict[Peer, None]

@@ -177,8 +177,9 @@ def _let_go_on(core: "CoreState") -> "Iterator[Data]":
         # Meanwhile, so many jobs were put behind all others that their positions lie beyond those of these new jobs.
         _place_stored(core, jobs, bool(first) and ledger.position > place_of(first))
         if not ledger.going_on:
-            ledger.kept()
-            return
+            break
+        yield b""
+    while not ledger.release_next(STORED_STEP):
         yield b""
 
 

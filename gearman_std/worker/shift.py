@@ -234,9 +234,9 @@ class Shift(Shared):
         when = self._limits.next_time()
         while when is not None and when <= now:
             run = self._limits.pop_due(now)
-            assert run is not None
-            run.limit = None
-            self.notices.say(logging.WARNING, "%r still runs after its time limit of %s s", run.job, run.ability.timeout)
+            if run is not None:
+                run.limit = None
+                self.notices.say(logging.WARNING, "%r still runs after its time limit of %s s", run.job, run.ability.timeout)
             when = self._limits.next_time()
         if when is not None:
             due.append(when)

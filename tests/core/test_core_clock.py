@@ -231,3 +231,11 @@ def test_the_next_attempt_that_is_stored_is_not_further_away_than_it_was(make_wo
     world.passes(25)
     worker.says(GRAB_JOB)
     assert worker.takes()
+
+
+def test_what_is_to_be_done_each_second_is_done_at_the_first_tick_of_each(world):
+    calls = []
+    world.core.each_second = lambda: calls.append(world.core.now)
+    for seconds in (0.5, 0.25, 0.25, 0.5, 0.5, 7.0):
+        world.passes(seconds)
+    assert calls == [1001.0, 1002.0, 1009.0]

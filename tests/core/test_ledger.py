@@ -2,6 +2,7 @@
 import pytest
 
 from core_world import FULL, packets_of
+from gearman_std.core.invariants import check_core
 from gearman_std.core.jobs import (DELAYED, HELD, Function, FunctionPolicy, POSITIONS, REPLACE, RERUN, SET_ASIDE, STORING,
                                    WAITING)
 from gearman_std.core.ledger import UPDATE
@@ -666,3 +667,21 @@ def test_a_worker_that_leaves_before_the_proof_has_had_no_attempt(sharing, prove
     worker.leaves()
     job = sharing.core.jobs[b"H:x:1"]
     assert job.state is WAITING and job.attempts == proved
+
+
+def test_very_many_who_wait_for_a_batch_get_their_answers_in_steps(writing, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.storing.STORED_STEP", 4)
+    core, clients = writing.core, [writing.connects() for _ in range(10)]
+    for client in clients:
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"w")
+    core.ledger.hand_over()
+    core.stored()
+    waiting = [sum(bool(client.peer.holds) for client in clients)]
+    while core.turns.chores:
+        assert core.ledger.going_on and core.ledger.under_way is not None
+        core.turns.work()
+        check_core(core)
+        waiting.append(sum(bool(client.peer.holds) for client in clients))
+    assert waiting == [10, 10, 6, 2, 0] and core.ledger.under_way is None
+    for number, client in enumerate(clients, 1):
+        client.hears((JOB_CREATED, b"H:x:%d" % number))

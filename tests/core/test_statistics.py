@@ -6,6 +6,7 @@ from gearman_std.core.facts import function_facts, function_story
 from gearman_std.core.functions import Statistics
 from gearman_std.core.jobs import FunctionPolicy
 from gearman_std.core.peers import MOST_TAKEN_AWAY
+from gearman_std.core.turns import STEP
 from gearman_std.core.statistics import (BUCKETS, END_FAILED, END_LOST, HISTORY, MAX_TEXT_SIZE, End, Histogram, History,
                                          RowRing)
 from gearman_std.wire.protocol import CAN_DO, CAN_DO_TIMEOUT, WORK_COMPLETE, WORK_EXCEPTION, WORK_FAIL
@@ -258,3 +259,17 @@ def test_a_job_that_was_set_aside_has_failed(world):
     assert (totals.failed, totals.set_aside, totals.lost) == (1, 1, 5)
     assert (statistics.last_failure[2], statistics.last_failure[7]) == (END_LOST, b"the worker was lost")
     assert statistics.waited.count == 5
+
+
+def test_functions_that_are_forgotten_in_the_second_in_which_they_did_something_are_let_go_of_one_by_one(world):
+    """To free very many of them at once takes long."""
+    statistics = world.core.statistics
+    functions = [world.core.add_function(b"f%d" % number) for number in range(3 * STEP)]
+    for function in functions:
+        statistics.note(function, world.core.second, world.core.now)
+    active = statistics.active
+    steps = statistics.end_steps(world.now + 1)
+    left = []
+    for _ in steps:
+        left.append(len(active))
+    assert len(left) >= 2 and left == sorted(left, reverse=True) and 0 < left[0] < len(functions) and not active
