@@ -37,7 +37,7 @@ from .standing import standing_orders
 from .state import CoreState
 from .stopping import begin_stop, hold_back, may_end
 from .storing import adopt_job, let_stored_go_on, refuse_unstored, restore_job, restore_jobs, restore_usual_jobs
-from .tables import LARGE_TABLE, in_parts
+from .tables import LARGE_TABLE, in_layers, in_parts
 from .transitions import end_in_vain
 from .turns import NO_PACKETS, STEP
 from .watchers import leave
@@ -125,6 +125,8 @@ class Core(CoreState):
                 self.began = now
             if len(self.jobs) > LARGE_TABLE // 2:  # submits do not look themselves (benchmark: background submit)
                 self.jobs = in_parts(self.jobs)
+            if len(self.ledger.storing) > LARGE_TABLE // 2:
+                self.ledger.storing = in_layers(self.ledger.storing)
             if self.results.overdue(now):
                 self.turns.finish(forget_overdue(self))
             if self.registry.overdue(now):

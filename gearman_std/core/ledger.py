@@ -8,7 +8,7 @@ from .uniques import predecessor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, List, MutableMapping, Optional, Tuple
     from ..wire.protocol import Data
     from .jobs import Job
     from .limits import Limits
@@ -68,7 +68,7 @@ class Ledger:
     def __init__(self, durable: bool, limits: "Limits") -> None:
         self.durable = durable   # whether there is a store
         self.records = []        # type: List[Any]
-        self.storing = {}        # type: Dict[Job, int] # new jobs whose records gather, with the place of each record
+        self.storing = {}        # type: MutableMapping[Job, int] # new jobs whose records gather, with the place of each record
         self.first_storing = 0   # the number of the first new job that waits for the store, 0 if none does
         self.first_gathered = 0  # the same among the jobs whose records still gather
         self.position = 0        # the last position given to a job that was put behind all others

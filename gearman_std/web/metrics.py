@@ -12,7 +12,7 @@ from .exchange import Answer, joined, steps_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List, Sequence
+    from typing import Any, Iterator, List, Sequence, Tuple
     from ..core.core import Core
     from ..core.jobs import Function
     from ..core.peers import Peer
@@ -75,7 +75,11 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
             labels.append('{function="%s"} ' % _escaped(text_of(function.name)))
         yield b""
     # A short label counts twice, by its bytes and as a name.
-    parts = list(steps_of(labels, len, 2 * _SAMPLES))
+    parts = []  # type: List[Tuple[int, int]]
+    for part in steps_of(labels, len, 2 * _SAMPLES):
+        parts.append(part)
+        if len(parts) > 1:
+            yield b""
     made = 0
     for place, (name, kind, what) in enumerate(_OF_FUNCTIONS):
         yield _heading(openmetrics, name, kind, what)

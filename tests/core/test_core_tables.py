@@ -7,8 +7,8 @@ from gearman_std.core import abilities, attempts, core, functions, submits, tabl
 from gearman_std.core.jobs import Function, FunctionPolicy, Job
 from gearman_std.core.tables import LayeredTable, PartedTable, in_layers, in_parts, lists_of
 from gearman_std.core.uniques import Uniques
-from gearman_std.wire.protocol import CAN_DO, CANT_DO, WORK_COMPLETE
-from core_world import World
+from gearman_std.wire.protocol import CAN_DO, CANT_DO, JOB_CREATED, SUBMIT_JOB_BG, WORK_COMPLETE
+from core_world import World, packets_of
 
 
 def test_it_does_what_a_dict_does():
@@ -207,3 +207,27 @@ def test_uniques_go_on_in_parts(small):
     for job in jobs:
         known.remove(job)
     assert repr(known) == "<Uniques: 0>" and not function.uniques
+
+
+@pytest.mark.parametrize("refused", (False, True), ids=("stored", "refused"))
+def test_the_jobs_that_wait_for_the_disk_go_on_in_layers_in_their_order(small, refused):
+    world = World(durable=True)
+    world.has_store = True
+    client, core = world.connects(), world.core
+    for number in range(20):
+        client.says(SUBMIT_JOB_BG, b"f", b"", b"%d" % number)
+        if number == 3:
+            world.passes(1.0)
+            assert isinstance(core.ledger.storing, LayeredTable)
+    assert [job.workload for job in core.ledger.storing] == [b"%d" % number for number in range(20)]
+    core.ledger.hand_over()
+    assert core.ledger.storing == {}
+    if refused:
+        core.not_stored(b"no")
+        world.does_chores()
+        assert not core.jobs and [packet[0] for packet in packets_of(client.takes())] == ["ERROR"] * 20
+    else:
+        core.stored()
+        world.does_chores()
+        client.hears(*[(JOB_CREATED, b"H:x:%d" % number) for number in range(1, 21)])
+        assert [job.workload for job in core.functions[b"f"].jobs_waiting()] == [b"%d" % number for number in range(20)]

@@ -188,3 +188,25 @@ scrape_configs: [{job_name: gearman, static_configs: [{targets: ["127.0.0.1:%d"]
         finally:
             process.kill()
             process.wait()
+
+
+def test_where_the_parts_of_all_functions_begin_is_found_in_turns(world, monkeypatch):
+    monkeypatch.setattr(metrics, "_SAMPLES", 2)
+    for number in range(200):
+        world.core.add_function(b"f%d" % number)
+    found, steps_of = [], metrics.steps_of
+
+    def note(*arguments):
+        for part in steps_of(*arguments):
+            found.append(part)
+            yield part
+    monkeypatch.setattr(metrics, "steps_of", note)
+    browser, most = Browser(world), 0
+    packets = browser.session.feed(b"GET /metrics HTTP/1.1\r\nHost: %s\r\n\r\n" % HOST)
+    while packets:
+        before = len(found)
+        packets = world.core.receive(browser.peer, packets)
+        most = max(most, len(found) - before)
+    browser.peer.outgoing.clear()
+    world.core.unsent.clear()
+    assert len(found) > 50 and most <= 4
