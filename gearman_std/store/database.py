@@ -57,7 +57,8 @@ class DatabaseStore(Store):
                  gearmand_table: "Optional[str]" = None,
                  clock: "Callable[[], float]" = time.monotonic, sleep: "Callable[[float], Any]" = time.sleep) -> None:
         if not _is_name(server):
-            raise ValueError("%.80r is no name for a server: up to 255 letters without quotes and backslashes" % server)
+            raise ValueError("%.80r is no name for a server: up to 255 letters without quotes and backslashes, "
+                             "and no blank at the end" % server)
         if gearmand_table is not None and not gearmand_table.replace("_", "a").isalnum():
             raise ValueError("%.80r is no name of a table" % gearmand_table)
         super().__init__(database.name, durability)
@@ -609,8 +610,8 @@ class DatabaseStore(Store):
 
 
 def _is_name(text: str) -> bool:
-    """Whether a server can be called so."""
-    return 0 < len(text) <= 255 and text.isprintable() and not set(text) & set("'\"\\")
+    """Whether a server can be called so; for MySQL, blanks at the end of a name make no other name."""
+    return 0 < len(text) <= 255 and text.isprintable() and not text.endswith(" ") and not set(text) & set("'\"\\")
 
 
 def _numbers(rows: "Sequence[Sequence[Any]]") -> "Tuple[int, int]":

@@ -313,7 +313,7 @@ def test_one_that_is_forgotten_and_comes_back_to_life_is_deposed(home):
     again.write([add(2)], 2)
 
 
-@pytest.mark.parametrize("name", ["", "a'b", 'a"b', "a\\b", "a\nb", "x" * 256])
+@pytest.mark.parametrize("name", ["", "a'b", "one ", 'a"b', "a\\b", "a\nb", "x" * 256])
 def test_a_name_that_cannot_be(home, name):
     with pytest.raises(ValueError, match="is no name for a server"):
         home.store(name)
