@@ -88,7 +88,7 @@ _HEAVY = {"argparse", "asyncio", "concurrent.futures", "html", "http", "json", "
     (["check"], _ENDS | {"client", "schedule"}),
     (["top", "--once"], _ENDS | {"client", "schedule"}),
     (["worker", "--help"], _ENDS | {"worker"}),
-    (["--version"], {"cli", "errors", "late", "moved", "version", "net", "wire"})])
+    (["--version"], {"arguments", "cli", "errors", "late", "moved", "version", "net", "wire"})])
 def test_a_command_loads_nothing_that_it_does_not_use(sources, words, folders):
     with Server(port=0) as server:
         there = dict(os.environ, GEARMAN_SERVER="%s:%d" % server.address)
