@@ -83,7 +83,7 @@ def make_client_line() -> CommandLine:
         ]),
         ("Waiting and output", [
             Option("-t --timeout", "MS", "wait that many milliseconds for each result, or in the background until the job is "
-                   "accepted, -1 for ever (default: -1)", whole_number(-2 ** 63)),
+                   "accepted, -1 for ever (default: -1)", whole_number(None)),
             Option("-j --parallel", "N", "have up to N jobs at a time; the results still come in order (default: 1)",
                    whole_number(1), default=1),
             Option("--attempts", "N", "submit a job again that failed, was refused or lost, up to N times in all",

@@ -264,16 +264,17 @@ def _help_lines(label: str, text: str, width: int) -> "List[str]":
 # --- How values are read.
 
 
-def whole_number(least: int = 0, most: "Optional[int]" = None) -> "Callable[[str], int]":
+def whole_number(least: "Optional[int]" = 0, most: "Optional[int]" = None) -> "Callable[[str], int]":
     """A reader of whole numbers within bounds."""
-    wanted = "a whole number from %d" % least + (" to %d" % most if most is not None else "")
+    bounds = [word % bound for word, bound in ((" from %d", least), (" to %d", most)) if bound is not None]
+    wanted = "a whole number" + "".join(bounds)
 
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             raise ValueError("%r is not %s" % (text, wanted)) from None
-        if number < least or most is not None and number > most:
+        if least is not None and number < least or most is not None and number > most:
             raise ValueError("%s is not %s" % (number, wanted))
         return number
     return read

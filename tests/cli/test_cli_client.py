@@ -185,7 +185,8 @@ def test_nobody_there():
     (["-f", "x", "--at", "5m", "x"], b"'5m' is not a unix time"), (["-f", "x", "--delay", "-1", "x"], b"--delay"),
     (["-f", "x", "--cron", "* * *", "x"], b"five fields"), (["-f", "x", "--cron", "0 25 * * *", "x"], b"hour"),
     (["-f", "x", "--cron", "@daily", "--delay", "1", "x"], b"delay and schedule"),
-    (["-f", "x", "-t", "y"], b"-t: 'y' is not"), (["-f", "", "x"], b"function"), (["-f", "x", "-u", "x" * 65, "x"], b"unique"),
+    (["-f", "x", "-t", "y"], b"-t: 'y' is not a whole number;"),
+    (["-f", "", "x"], b"function"), (["-f", "x", "-u", "x" * 65, "x"], b"unique"),
     (["-f", "x", "--delay", "1", "-I", "x"], b"normal"),
 ])
 def test_what_makes_no_sense(address, words, complaint):

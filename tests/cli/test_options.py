@@ -129,7 +129,7 @@ def test_dashes_alone_are_no_likeness():
 
 
 @pytest.mark.parametrize("read, text, value", [
-    (whole_number(), "0", 0), (whole_number(-1), "-1", -1), (whole_number(0, 9), "9", 9),
+    (whole_number(), "0", 0), (whole_number(-1), "-1", -1), (whole_number(0, 9), "9", 9), (whole_number(None), "-7", -7),
     (read_seconds, "10", 10.0), (read_seconds, "0.5", 0.5), (read_seconds, "250ms", 0.25), (read_seconds, "5m", 300.0),
     (read_seconds, "2h", 7200.0), (read_seconds, "1d", 86400.0), (read_seconds, "3s", 3.0),
     (read_size, "65536", 65536), (read_size, "64K", 65536), (read_size, "1m", 1 << 20), (read_size, "2G", 2 << 30),
