@@ -726,24 +726,44 @@ def test_a_gearmands_jobs_are_taken_over_by_option(tmp_path):
     assert len(handles) == 1
 
 
-@pytest.mark.skipif(not hasattr(gc, "get_threshold"), reason="PyPy collects in another way")
-def test_what_is_young_is_looked_at_each_second_even_if_no_more_objects_come_than_go():
-    """Otherwise, all jobs of a queue that has turned over are looked at in one go: 0.2 seconds for 200,000 of them."""
-    threshold, looks = gc.get_threshold(), []
+@pytest.fixture
+def looks():
+    """The generations at which the collector of cycles has looked, as a list; its settings are as before afterwards."""
+    if not hasattr(gc, "get_threshold"):
+        pytest.skip("PyPy collects in another way")
+    threshold, generations = gc.get_threshold(), []
 
     def note(phase, info):
         if phase == "start":
-            looks.append(info["generation"])
+            generations.append(info["generation"])
+    gc.callbacks.append(note)
+    yield generations
+    gc.callbacks.remove(note)
+    gc.set_threshold(*threshold)
+    if hasattr(gc, "unfreeze"):
+        gc.unfreeze()
+
+
+def test_what_is_young_is_looked_at_each_second_even_if_no_more_objects_come_than_go(looks):
+    """Otherwise, all jobs of a queue that has turned over are looked at in one go: 0.2 seconds for 200,000 of them."""
     core = Core()
     core.tick(1000.0, 1.6e9)
-    try:
-        cli_server._collect_rarely(core)
-        gc.callbacks.append(note)
-        for now in (1000.5, 1001.0, 1001.5, 1002.0):
-            core.tick(now, 1.6e9)
-    finally:
-        gc.callbacks.remove(note)
-        gc.set_threshold(*threshold)
-        if hasattr(gc, "unfreeze"):
-            gc.unfreeze()
+    cli_server._collect_rarely(core)
+    del looks[:]
+    for now in (1000.5, 1001.0, 1001.5, 1002.0):
+        core.tick(now, 1.6e9)
     assert looks == [1, 1]
+
+
+def test_very_many_new_objects_are_looked_at_seldom_and_never_all_of_them(looks):
+    cli_server._collect_rarely(Core())
+    del looks[:]
+    kept = [[] for _ in range(200000)]
+    assert 0 < len(looks) < 20 and set(looks) <= {0, 1}, (looks, len(kept))
+
+
+def test_a_python_whose_collector_cannot_be_told_anything_serves_all_the_same(monkeypatch):
+    """PyPy's is one."""
+    for name in ("freeze", "set_threshold"):
+        monkeypatch.delattr(gc, name, raising=False)
+    cli_server._collect_rarely(Core())

@@ -1,4 +1,5 @@
 """A server with a store, over real sockets: disk before reply, one line of trouble in the log, all back after a restart."""
+import logging
 import shutil
 import socket
 
@@ -19,6 +20,20 @@ def restarted(place, server, **settings):
     server.stop()
     server.join(TIMEOUT)
     return place.serve(**settings)
+
+
+def test_a_graceful_stop_says_what_it_waits_for_which_a_store_changes(place, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gearman_std.server")
+    for store, words in ((None, "stopping when no job is left"), (tmp_path / "jobs.db", "the others stay in the store")):
+        server = place.serve(**({"store": store} if store else {}))
+        if store:
+            wire = place.wire(server)
+            wire.request(SUBMIT_JOB_BG, b"f", b"", b"it stays")
+            wire.response(JOB_CREATED, b"H:t:1")
+        caplog.clear()
+        server.stop(graceful=True)
+        server.join(TIMEOUT)
+        assert [message for message in caplog.messages if message.startswith("stopping") and words in message], caplog.messages
 
 
 def test_background_jobs_are_there_after_a_restart(place, tmp_path):
