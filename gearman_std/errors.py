@@ -67,15 +67,20 @@ class CommandTimeout(ServerLost):
 
 
 class ServerError(GearmanError):
-    """A job server refused a command.  `code` and `text` are the two arguments of its ERROR packet."""
+    """A job server refused a command.
 
-    def __init__(self, code: str, text: str) -> None:
+    `code` and `text` are the two arguments of its ERROR packet.  `function` is that of the job if a submit was refused.
+    """
+
+    def __init__(self, code: str, text: str, function: "Optional[bytes]" = None) -> None:
         super().__init__(code, text)  # both, so that the error can be pickled
         self.code = code
         self.text = text
+        self.function = function
 
     def __str__(self) -> str:
-        return "%s: %s" % (self.code, self.text) if self.text and self.text != self.code else self.code
+        told = "%s: %s" % (self.code, self.text) if self.text and self.text != self.code else self.code
+        return told if self.function is None else "%s (function %s)" % (told, self.function.decode("utf-8", "replace"))
 
 
 class QueueFull(ServerError):

@@ -61,7 +61,12 @@ def test_server_error_shows_code_and_text_and_neither_twice():
     assert str(ServerError("QUEUE_ERROR", "QUEUE_ERROR")) == "QUEUE_ERROR"
     assert str(ServerError("QUEUE_ERROR", "")) == "QUEUE_ERROR"
     error = QueueFull("QUEUE_ERROR", "Job queue is full")
-    assert (error.code, error.text) == ("QUEUE_ERROR", "Job queue is full")
+    assert (error.code, error.text, error.function) == ("QUEUE_ERROR", "Job queue is full", None)
+
+
+def test_server_error_names_the_function_of_the_job_that_was_refused():
+    assert str(QueueFull("QUEUE_ERROR", "Job queue is full", b"mail")) == "QUEUE_ERROR: Job queue is full (function mail)"
+    assert str(ServerError("QUEUE_ERROR", "", b"\xff")) == "QUEUE_ERROR (function \ufffd)"
 
 
 def test_job_errors_name_the_job():
@@ -77,7 +82,7 @@ def test_job_failed_has_the_workers_words():
 
 
 @pytest.mark.parametrize("error", [ProtocolError("m", b"C"), ServerLost("m", "confirmed"), ServerError("C", "text"),
-                                   QueueFull("QUEUE_ERROR", "Job queue is full"), JobTimeout("m", b"H:1"),
+                                   QueueFull("QUEUE_ERROR", "Job queue is full", b"f"), JobTimeout("m", b"H:1"),
                                    JobFailed("m", b"H:1", b"e", [b"w"])], ids=lambda error: type(error).__name__)
 def test_errors_survive_pickling(error):
     """They cross process boundaries in pools of processes."""

@@ -15,7 +15,7 @@ displaced when the connection breaks before the server has answered, and refused
 from collections import deque
 from threading import get_ident
 
-from ..errors import JobFailed
+from ..errors import JobFailed, ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,6 +183,8 @@ class Submission:
 
     def refused(self, error: "GearmanError") -> None:
         """No server takes it, or its server is lost."""
+        if isinstance(error, ServerError):
+            error.function = self.plan.function  # which the server's text does not name
         self.error = error
         self.state = SUBMISSION_ARROWS[self.state, "refused"]
         self.tell()

@@ -225,7 +225,8 @@ def test_background_and_verbose(idle):
 def test_a_queue_that_is_full(idle):
     with AdminClient(idle) as admin:
         admin.max_queue("one", 1)
-    assert client(idle, "-b", "-f", "one", "a", "b") == (1, b"", b"gearman-std client: QUEUE_ERROR: Job queue is full\n")
+    assert client(idle, "-b", "-f", "one", "a", "b") == (
+        1, b"", b"gearman-std client: QUEUE_ERROR: Job queue is full (function one)\n")
     assert client(idle, "-b", "-j", "5", "-f", "one", "a", "b")[0] == 1
     assert client(idle, "-f", "one", "a")[0] == 1
 

@@ -265,8 +265,9 @@ def test_a_refused_job(serve, make_client, code, kind, background):
         return obey(peer)
 
     client = make_client(serve(refuse))
-    with pytest.raises(kind, match="Job queue is full"):
+    with pytest.raises(kind, match=r"Job queue is full \(function f\)") as caught:
         client.submit("f", background=background).result(LONG)
+    assert (caught.value.code, caught.value.text, caught.value.function) == (code.decode(), "Job queue is full", b"f")
     assert client.run("f", "the connection goes on") == b"the connection goes on"
 
 

@@ -219,7 +219,8 @@ def test_a_refusal_fails_the_job_and_is_told(fake, at_fake):
     join = playing(fake, play)
     request = at_fake.submit_job("f", "x", background=True)
     join()
-    assert (request.state, request.complete, request.exception) == (JOB_FAILED, True, b"QUEUE_ERROR: Job queue is full")
+    assert (request.state, request.complete, request.exception) == (
+        JOB_FAILED, True, b"QUEUE_ERROR: Job queue is full (function f)")
     assert told == [("QUEUE_ERROR", "Job queue is full")]
 
 
