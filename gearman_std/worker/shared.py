@@ -62,6 +62,8 @@ class Shared:
     def send(self, link: "WorkerLink") -> None:
         """Send what the session has to say, as far as that is possible at once; called with the lock."""
         session, connection = link.session, link.connection
+        if link.error is not None:
+            return  # it is about to be ended
         if session.outgoing:
             connection.put(*session.outgoing)
             session.outgoing = []
@@ -70,6 +72,23 @@ class Shared:
                 return
         except ServerLost as error:
             link.error = error
+        self.attention.append(link)
+        self.wake()
+
+    def report(self, link: "WorkerLink", put: "Callable[..., None]", *arguments: "Any") -> None:
+        """Put something into the session's output and send it; called with the lock."""
+        whole = False
+        try:
+            put(link.session, *arguments)
+            self.send(link)
+            whole = True
+        finally:
+            if not whole:  # the function may catch what has interrupted this, such as a time limit of its own, and go on
+                self.give_up(link, "a report to %s was interrupted" % link.name)
+
+    def give_up(self, link: "WorkerLink", reason: str) -> None:
+        """Send no more on a connection that may be out of step, and have it ended; called with the lock."""
+        link.error = ServerLost(reason)
         self.attention.append(link)
         self.wake()
 
@@ -114,5 +133,4 @@ class LinkReporter(Reporter):
                 shared.drained.wait()
             run = shared.running.get(job)
             if run is not None and not link.lost:
-                put(link.session, run.assignment, *arguments)
-                shared.send(link)
+                shared.report(link, put, run.assignment, *arguments)

@@ -11,7 +11,6 @@ import logging
 import selectors
 import threading
 
-from ..errors import ServerLost
 from ..net.connection import LONGEST_WAIT
 from ..net.forks import end_child, leave_in_children
 from ..net.signals import WokenBySignals
@@ -359,10 +358,8 @@ class Shift(Shared):
         try:
             return self._report(run, outcome, data, now)
         except MemoryError:
-            link.error = ServerLost("there is no memory to tell %s how a job ended" % link.name)
             self.note_loss(job)
-            self.attention.append(link)
-            self.wake()
+            self.give_up(link, "there is no memory to tell %s how a job ended" % link.name)
             return "is lost, as there is no memory"
 
     def _report(self, run: Run, outcome: "Any", data: "Any", now: float) -> str:

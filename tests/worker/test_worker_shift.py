@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from gearman_std.errors import JobFailed
+from gearman_std.net import connection
 from gearman_std.testing import JobServer
 from gearman_std.wire.protocol import (CAN_DO, CAN_DO_TIMEOUT, CANT_DO, ERROR, GRAB_JOB, GRAB_JOB_ALL,
                                        GRAB_JOB_UNIQ, JOB_ASSIGN, JOB_ASSIGN_UNIQ, NO_JOB, NOOP, PRE_SLEEP, SET_CLIENT_ID,
@@ -784,6 +785,42 @@ def test_a_result_for_which_there_is_no_memory_costs_its_connection_alone(fake, 
         peer.expect((WORK_COMPLETE, b"H:1", b""), GRAB)
         assert worker.health().lost == 1
     assert "there is no memory to tell %s how a job ended" % fake.address in caplog.text
+
+
+@pytest.mark.parametrize("point", ["put", "flush", "_next_pieces"])
+def test_a_report_that_a_functions_own_time_limit_interrupts_costs_the_connection_and_no_byte_is_sent_twice(
+        fake, caplog, monkeypatch, point):
+    """The function catches what the handler of a signal has raised, and goes on."""
+    class TimeIsUp(Exception):
+        pass
+
+    def late(function):
+        def interrupted(*arguments):
+            function(*arguments)
+            monkeypatch.undo()
+            raise TimeIsUp
+        return interrupted
+
+    def work(job):
+        if job.workload == b"late":
+            owner = connection if point == "_next_pieces" else connection.Connection
+            monkeypatch.setattr(owner, point, late(getattr(owner, point)))
+            with pytest.raises(TimeIsUp):
+                job.send_data(b"part")
+            job.send_data(b"more")
+        return b"done"
+
+    worker = make(fake, work, random=lambda: 0.0)
+    with AtWork(worker):
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:1", workload=b"late")
+        if point == "flush":
+            peer.expect((WORK_DATA, b"H:1", b"part"))
+        peer.expect_end()
+        peer = fake.accept(*HELLO)
+        peer.assign(b"H:2")
+        peer.expect((WORK_COMPLETE, b"H:2", b"done"), GRAB)
+    assert "a report to %s was interrupted" % fake.address in caplog.text
 
 
 def test_a_job_without_a_handle_that_is_too_large_is_nonsense(fake):
