@@ -4,9 +4,9 @@ No peer may harm the others, so everything that one can make the server do is bo
 
 - Heard at once: of a crowd that is ready, those who fit into HEAR_TIME seconds; the others in the next rounds of the loop.
 - Read at once: READ_SIZE, but for a large packet, which is received where it will stay.
-- Obeyed at once: a few packets.  More of them, lines of text, and what takes long wait for turns; the peers with packets
-  waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.  A listing
-  is made as its peer reads it.
+- Obeyed at once: a few packets.  More of them, lines of text, requests of HTTP, and what takes long wait for turns; the peers
+  with packets waiting take turns, TURN_TIME seconds for all of them in each round of the loop, and are not read from meanwhile.
+  A listing is made as its peer reads it.
 - Forgotten at once: what peers leave behind when they go is cleared away in the same turns, because many may go at once.
   Those whose time is over, and calls that are due, are done in steps, too.
 - TLS: handshakes get HANDSHAKE_TIME seconds in each round of the loop (see the module tls).
@@ -141,7 +141,7 @@ class Channels:
             return  # it was told already why nothing more is wanted of it
         peer = channel.peer
         packets = reader.feed(data) if room is None else reader.filled(size)
-        if len(packets) > self._at_once or reader.lines and packets:
+        if len(packets) > self._at_once or packets and (reader.lines or channel.http is not None):
             channel.wait(packets)
             self.turns[channel] = None
         else:

@@ -362,6 +362,42 @@ def test_a_crowd_that_asks_together_is_heard_in_turns_and_answered_between(place
     assert len(heard) == 60 and max(Counter(heard).values()) <= CROWD, "in one round"
 
 
+def test_requests_of_http_wait_for_turns_as_lines_do(place):
+    """The beginning of a page may take as long as hundreds of small packets."""
+    clock = Clock()
+    server = server_of(listen=["127.0.0.1:0", "web:127.0.0.1:0"], clock=clock)
+    server.bind()
+    place.run(server)
+    good, crowd = place.wire(server), [socket.create_connection(server.addresses[1], TIMEOUT) for _ in range(12)]
+    until(lambda: in_dispatcher(server, lambda: len(server._channels.all)) == 13)
+    obeyed = []
+    receive = server.core.receive
+
+    def count(peer, packets):
+        obeyed.append(server.core.now)
+        return receive(peer, packets)
+    with HeldServer(server):
+        for one in crowd:
+            one.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        server.core.receive = count
+        clock.step = TURN_TIME / 2
+    for one in crowd:
+        assert receive_all(one).endswith(b'{"alive": true}\n')
+        one.close()
+    clock.step = 0.0
+    assert len(obeyed) >= 12 and max(Counter(obeyed).values()) <= 3, "in one round"
+    is_served(good)
+
+
+def receive_all(connection):
+    got = b""
+    while True:
+        data = connection.recv(65536)
+        if not data:
+            return got
+        got += data
+
+
 def test_what_is_due_together_is_done_in_turns(place):
     clock = Clock()
     server = place.serve(clock=clock)
