@@ -35,7 +35,7 @@ class Play:
     def __init__(self, roster):
         self.core = Core(wakeup=0)
         if roster is not None:
-            self.core.roster = roster(self.core.functions, 0)
+            self.core.roster = roster(self.core.functions, 0, self.core.turns)
         self.core.tick(0.0, 0.0)
         self.peers = {name: Peer(number, name.encode()) for number, name in enumerate(CONNECTIONS)}
         self.coming = {name: [(SUBMIT_JOB_BG, [b"f", b"", name.encode()])] if "client" in name else
