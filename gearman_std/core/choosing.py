@@ -77,7 +77,7 @@ def last_ends(core: "CoreState", limit: int, name: bytes) -> "Iterator[Optional[
     limit = min(limit, MOST_ENDS)
     newest = []  # type: List[Tuple[End, Function]]
     named = core.functions.get(name)
-    for function in [named] if named is not None else [] if name else list(core.functions.values()):
+    for function in [named] if named is not None else [] if name else core.registry.all():
         ends = list(reversed(function.statistics.ends)) if function.statistics is not None else []
         for start in range(0, len(ends), STEP):
             entries = [(End._make(end), function) for end in ends[start:start + STEP]]

@@ -9,7 +9,7 @@ from .turns import MANY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, MutableMapping, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, MutableMapping, Optional, Tuple
     from .jobs import FunctionPolicy
     from .limits import Limits
 
@@ -26,7 +26,7 @@ class Registry:
     """
 
     __slots__ = ("by_name", "dropped", "max_queues", "unused", "name_size", "totals", "_limits", "_policy",
-                 "_policies", "_statistics")
+                 "_policies", "_statistics", "_all")
 
     def __init__(self, limits: "Limits", policy: "FunctionPolicy", policies: "Dict[bytes, FunctionPolicy]",
                  statistics: "Statistics") -> None:
@@ -41,10 +41,17 @@ class Registry:
         self._policy = policy
         self._policies = policies
         self._statistics = statistics
+        self._all = None            # type: Optional[List[Function]] # until a function comes or goes
 
     def __repr__(self) -> str:
         return "<Registry: %d functions, %d dropped, %d perhaps unused>" % (
             len(self.by_name), len(self.dropped), len(self.unused))
+
+    def all(self) -> "List[Function]":
+        """The functions that there are now; the same list for all who ask, as there may be thousands of slow readers."""
+        if self._all is None:
+            self._all = list(self.by_name.values())
+        return self._all
 
     def make_room_for(self, name: bytes) -> "Optional[bool]":
         """Whether there is a function of that name, or room for it; those unused for the longest time go if that makes room.
@@ -77,6 +84,7 @@ class Registry:
         if function is None:
             function = self.dropped.pop(name, None) or Function(name, self.policy_of(name))
             self.by_name[name] = function
+            self._all = None
             function.max_queue = self.max_queues.get(name)
             self.name_size += len(name)
             self.note_unused(function, now)
@@ -124,7 +132,7 @@ class Registry:
     def add_up(self, totals: Totals) -> "Iterator[bytes]":
         """Add what happened to all jobs since the start, in steps."""
         totals.add(self.totals)
-        for count, function in enumerate(list(self.by_name.values()) + list(self.dropped.values()), 1):
+        for count, function in enumerate(self.all() + list(self.dropped.values()), 1):
             totals.add(function.totals)
             if not count % STEP:
                 yield b""
@@ -151,6 +159,7 @@ class Registry:
 
     def _take_out(self, function: Function) -> None:
         del self.by_name[function.name]
+        self._all = None
         self.name_size -= len(function.name)
         self._statistics.forget(function)
 

@@ -83,7 +83,7 @@ def drain(core: "CoreState", draining: bool) -> None:
 
 def standing_orders(core: "CoreState") -> "Iterator[OrderRecord]":
     """The records of all orders that stand now, whatever changes before the last one is asked for."""
-    functions, max_queues = list(core.functions.values()), list(core.registry.max_queues.items())
+    functions, max_queues = core.registry.all(), list(core.registry.max_queues.items())
     if core.drain_ordered:
         yield OrderRecord(ORDER, b"", DRAIN, b"", b"")
     for name, limits in max_queues:

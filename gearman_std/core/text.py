@@ -380,7 +380,7 @@ def _json_listing(entries: "Iterable[Optional[Dict[str, Any]]]") -> "Iterator[by
 
 def _functions(core: "CoreState") -> "Iterator[Function]":
     """The functions that there are now, without those that have gone before their turn."""
-    return (function for function in list(core.functions.values()) if core.functions.get(function.name) is function)
+    return (function for function in core.registry.all() if core.functions.get(function.name) is function)
 
 
 def _jobs(chain: "Chain") -> "Iterator[Job]":

@@ -70,7 +70,7 @@ def choose_functions(core: "Core", search: bytes, order: str, limit: int,
 
     def place(function: "Function") -> "Any":
         return text_of(function.name) if order == "name" else (-(figure_of(core, function, order) or 0), function.name)
-    chosen = yield from _first_of([list(core.functions.values())], limit, lambda function: (
+    chosen = yield from _first_of([core.registry.all()], limit, lambda function: (
         place(function) if (not after or text_of(function.name) > behind) and search in function.name.lower() else None),
         lambda function: len(function.name))
     return chosen

@@ -66,7 +66,7 @@ def _families(core: "Core", openmetrics: bool) -> "Iterator[bytes]":
     else:
         yield _metric(False, "gearman_version_info", "gauge", "The server's version", 1, version)
     busy = yield from count_busy(core)
-    functions = list(core.functions.values())
+    functions = core.registry.all()
     rows = []    # type: List[Sequence[float]]
     labels = []  # type: List[str]
     for start, end in steps_of(functions, lambda function: len(function.name)):

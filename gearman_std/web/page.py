@@ -131,7 +131,7 @@ def _overview(core: "Core", search: bytes, order: str, steers: bool) -> "Iterato
 
 def _tiles(core: "Core", steers: bool) -> "Iterator[str]":
     running = waiting = delayed = workers = 0
-    for count, function in enumerate(list(core.functions.values()), 1):
+    for count, function in enumerate(core.registry.all(), 1):
         running += function.running
         waiting += sum(function.waiting)
         delayed += sum(function.delayed)

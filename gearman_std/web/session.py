@@ -10,7 +10,7 @@ have the header X-Gearman-Steer, which no form of another site can send.
 """
 from ..core.turns import ASK
 from ..errors import ProtocolError
-from ..wire.http import HTTP_VERSIONS, HTTPSession, pack_head, path_of, refused
+from ..wire.http import HTTP_VERSIONS, HTTPSession, pack_head, refused
 from ..wire.protocol import ERROR, WORK_COMPLETE, WORK_DATA, pack_response
 from .exchange import WebRequest
 from .routes import find_route
@@ -61,12 +61,12 @@ class WebSession(HTTPSession):
 
     # -------------------------------------------------------------------------------------------------------------- requests
 
-    def take_target(self, target: bytes) -> None:
-        self._request = WebRequest(path_of(target) or b"/")  # a URL without a path means the root
+    def take_path(self, path: bytes) -> None:
+        self._request = WebRequest(path or b"/")
 
     def take_head(self) -> None:
-        if not self._is_ours(self.header(b"host").decode("latin-1").lower()):
-            raise refused(421, "this server is not called %r" % self.header(b"host")[:80])
+        if not self._is_ours(self.host.decode("latin-1").lower()):
+            raise refused(421, "this server is not called %r" % self.host[:80])
         if self.method == b"POST" and not self.header(b"x-gearman-steer"):
             raise refused(403, "a POST must have the header X-Gearman-Steer")
         self._request.accept = self.header(b"accept").lower()

@@ -73,15 +73,16 @@ def refused(status: int, text: str, limit: str = "") -> ProtocolError:
     return ProtocolError(text, b"%d" % status, limit)
 
 
-def path_of(target: bytes) -> bytes:
-    """The path in the target of a request, with what follows it."""
+def split_target(target: bytes) -> "Tuple[bytes, bytes]":
+    """The host and the path in the target of a request, the path with what follows it; only a whole URL has a host."""
     if target.startswith(b"/"):
-        return target
+        return b"", target
     scheme, found, rest = target.partition(b"://")
-    authority, slash, path = rest.partition(b"/")
-    if not found or scheme.lower() not in (b"http", b"https") or not authority:
+    host = rest.replace(b"?", b"/").replace(b"#", b"/").partition(b"/")[0]
+    if not found or scheme.lower() not in (b"http", b"https") or not host or host.translate(None, _HOST):
         raise refused(400, "neither a path nor a URL of HTTP: %r" % target[:80])
-    return b"" if b"?" in authority or b"#" in authority else slash + path
+    path = rest[len(host):]
+    return host, path if path.startswith(b"/") else b""
 
 
 class HTTPSession(PacketReader):
@@ -94,8 +95,8 @@ class HTTPSession(PacketReader):
     Owner: whoever owns the connection.
     """
 
-    __slots__ = ("over", "serving", "max_body", "version", "method", "stays", "headers", "_packets", "_buffer", "_searched",
-                 "_head_size", "_body_size")
+    __slots__ = ("over", "serving", "max_body", "version", "method", "host", "stays", "headers", "_packets", "_buffer",
+                 "_searched", "_head_size", "_body_size")
 
     methods = (b"GET", b"HEAD", b"POST")  # type: Tuple[bytes, ...] # those that mean something
 
@@ -112,6 +113,7 @@ class HTTPSession(PacketReader):
         """Be ready for a request."""
         self.serving = False   # the request was handed to the core
         self.method = b""      # until the first line of a request was read
+        self.host = b""        # that of the target, or else of the headers (RFC 9112, 3.2.2)
         self.stays = False     # the connection is to stay open after the response
         self.headers = {}      # type: Dict[bytes, List[bytes]]
         self._searched = 0     # bytes in _buffer that are known to hold no end of a line
@@ -124,8 +126,9 @@ class HTTPSession(PacketReader):
 
     # ------------------------------------------------------------------------------------------------ what subclasses know
 
-    def take_target(self, target: bytes) -> None:
-        """Take the target of a request, as it stands in the first line.  Raises ProtocolError, made by `refused`."""
+    def take_path(self, path: bytes) -> None:
+        """Take the path of a request, with what follows it; it is empty for a URL without one.  Raises ProtocolError, made by
+        `refused`."""
         raise NotImplementedError  # pragma: no cover - each subclass knows it
 
     def take_head(self) -> None:
@@ -206,7 +209,8 @@ class HTTPSession(PacketReader):
             raise refused(501, "not a method of HTTP: %r" % method[:80])
         if method not in self.methods:
             raise refused(405, "a method that means nothing here: %r" % method)
-        self.take_target(target)
+        self.host, path = split_target(target)
+        self.take_path(path)
 
     def _read_header(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
@@ -224,6 +228,7 @@ class HTTPSession(PacketReader):
         hosts = self.headers.get(b"host", [])
         if len(hosts) > 1 or not hosts and self.version != b"HTTP/1.0" or hosts and hosts[0].translate(None, _HOST):
             raise refused(400, "a request has one Host, not %r" % b" and ".join(hosts)[:80])
+        self.host = self.host or b"".join(hosts)
         coding = self.header(b"transfer-encoding").lower()
         if coding == b"chunked":
             raise refused(411, "a body must have a Content-Length, and no Transfer-Encoding")

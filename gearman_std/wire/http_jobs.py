@@ -18,7 +18,7 @@ A background submit is answered with 200 or, if the end of the job will be kept,
 
 Source: what the HTTP of gearmand 1.1.20 was seen to do.
 """
-from .http import NO_CONTROLS, HTTPSession, path_of, refused
+from .http import NO_CONTROLS, HTTPSession, refused
 from .protocol import (ERROR, JOB_CREATED, LARGE_BODY, MAX_FIELD_SIZE, OPTION_REQ, SUBMIT_JOB, SUBMIT_JOB_BG, SUBMIT_JOB_HIGH,
                        STATUS_RES, SUBMIT_JOB_HIGH_BG, SUBMIT_JOB_LOW, SUBMIT_JOB_LOW_BG, WORK_COMPLETE, WORK_DATA,
                        WORK_EXCEPTION, WORK_FAIL, WORK_WARNING, packet_name)
@@ -68,8 +68,8 @@ class JobSession(HTTPSession):
     def __repr__(self) -> str:
         return "<JobSession serving %s>" % self._function.decode("latin-1") if self.serving else super().__repr__()
 
-    def take_target(self, target: bytes) -> None:
-        self._function = path_of(target).lstrip(b"/")
+    def take_path(self, path: bytes) -> None:
+        self._function = path.lstrip(b"/")
         if not self._function:
             raise refused(404, "a function is wanted after the slash")
         if len(self._function) > MAX_FIELD_SIZE:

@@ -104,12 +104,14 @@ def test_a_program_can_start_itself_again_from_anywhere(tmp_path):
 
 
 @pytest.mark.parametrize("looks_here", [False, True])
-def test_what_lies_in_the_current_folder_replaces_no_module_unless_the_program_looks_there(tmp_path, monkeypatch, looks_here):
+def test_what_lies_in_the_current_folder_replaces_no_module_unless_it_looks_there(root, tmp_path, monkeypatch, looks_here):
     (tmp_path / "socket.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(str(tmp_path))
     here = [str(tmp_path)] if looks_here else []
     monkeypatch.setattr(sys, "path", here + [path for path in sys.path if path not in ("", str(tmp_path))])
-    assert subprocess.call(own_command() + ["--version"], stdout=subprocess.DEVNULL, timeout=50) == (7 if looks_here else 0)
+    # The single file is a script, which looks where it is itself.
+    replaced = looks_here and os.path.isdir(os.path.join(root, "gearman_std", "cli"))
+    assert subprocess.call(own_command() + ["--version"], stdout=subprocess.DEVNULL, timeout=50) == (7 if replaced else 0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="about folders that can be deleted while one is in them")

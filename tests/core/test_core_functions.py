@@ -237,3 +237,16 @@ def test_a_dropped_function_stays_until_its_last_job_aside_is_gone(world):
         assert list(registry.dropped) == [b"f"]
         assert client.asks(b"purge job " + handle) == b"OK 1\r\n"
     assert not registry.dropped and world.totals().set_aside == 2
+
+
+def test_all_who_list_functions_have_the_same_list_until_one_comes_or_goes(world):
+    client = world.connects()
+    for name in (b"a", b"b"):
+        client.asks(b"create function " + name)
+    registry = world.core.registry
+    before = registry.all()
+    assert registry.all() is before and [function.name for function in before] == [b"a", b"b"]
+    client.asks(b"create function c")
+    client.asks(b"drop function a")
+    assert [function.name for function in registry.all()] == [b"b", b"c"]
+    assert [function.name for function in before] == [b"a", b"b"], "who reads on reads what there was"

@@ -43,8 +43,13 @@ def test_without_a_host_only_the_old_protocol_speaks(browser):
     assert browser.sends(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK\r\n")
 
 
+@pytest.mark.parametrize("named, host, status", [(b"evil.example", HOST, 421), (HOST, b"evil.example", 200)])
+def test_the_host_of_a_whole_url_counts_and_not_the_header(browser, named, host, status):
+    assert browser.asks("GET http://%s/healthz" % named.decode(), host=host)[0] == status
+
+
 def test_a_url_without_a_path_is_that_of_the_page(browser):
-    status, _, body = browser.asks("GET http://localhost")
+    status, _, body = browser.asks("GET http://%s" % HOST.decode())
     assert status == 200 and body.startswith(b"<!DOCTYPE html>")
 
 

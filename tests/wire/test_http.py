@@ -1,20 +1,20 @@
 """What every session of HTTP does: reads requests, frames responses, refuses what it cannot read, and says so."""
 import pytest
 
-from gearman_std.wire.http import HTTPSession, pack_head, path_of, refused
+from gearman_std.wire.http import HTTPSession, pack_head, refused, split_target
 from gearman_std.wire.protocol import ECHO_REQ, ECHO_RES, ERROR, WORK_COMPLETE, pack_response
 
 
 class Parrot(HTTPSession):
-    """Answers a request with its target and body."""
+    """Answers a request with its path and body."""
 
-    def take_target(self, target):
-        if target == b"/unwanted":
+    def take_path(self, path):
+        if path == b"/unwanted":
             raise refused(404, "unwanted")
-        self.target = target
+        self.path = path
 
     def take_request(self, body):
-        return [(ECHO_REQ, (self.target + b" " + bytes(body),))]
+        return [(ECHO_REQ, (self.path + b" " + bytes(body),))]
 
     def on_packet(self, packet_type, arguments):
         if packet_type == ERROR:
@@ -74,7 +74,8 @@ def test_a_response_in_chunks_says_so_where_the_client_knows_chunks():
     assert b"Transfer-Encoding" not in head and b"Content-Length" not in head
 
 
-@pytest.mark.parametrize("target, path", [
-    (b"/a?b", b"/a?b"), (b"http://x/a", b"/a"), (b"HTTPS://x:1/", b"/"), (b"http://x", b""), (b"http://x?a/b", b"")])
-def test_the_path_of_a_target(target, path):
-    assert path_of(target) == path
+@pytest.mark.parametrize("target, host, path", [
+    (b"/a?b", b"", b"/a?b"), (b"http://x/a", b"x", b"/a"), (b"HTTPS://x:1/", b"x:1", b"/"), (b"http://x", b"x", b""),
+    (b"http://x?a/b", b"x", b""), (b"http://[::1]:4730/a", b"[::1]:4730", b"/a")])
+def test_the_host_and_the_path_of_a_target(target, host, path):
+    assert split_target(target) == (host, path)
