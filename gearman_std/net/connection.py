@@ -45,10 +45,9 @@ class Deadline:
             self._end = None if timeout is None or timeout >= ENDLESS else clock() + timeout
         except (TypeError, ArithmeticError):  # no number, or one of another kind
             try:
-                timeout = as_float(timeout)
+                self._end = clock() + as_float(timeout)
             except TypeError:
                 raise TypeError("%s is %r, not a number of seconds or None" % (name, timeout)) from None
-            self._end = clock() + timeout
         if self._end != self._end:  # NaN: the deadline would never be over, and there would never be time left
             raise ValueError("%s is %r, not a number of seconds or None" % (name, timeout))
 

@@ -504,7 +504,7 @@ class Server:
             core.tick(clock(), wall_clock())
             if held_back:
                 channels.note_ended(held_back)
-            crowd = put_back is not None and len(ready) > CROWD
+            part_with = put_back if len(ready) > CROWD else None
             heard = iter(ready)
             for key, events in heard:
                 target = key.data
@@ -518,8 +518,8 @@ class Server:
                             read(target)
                 except Exception:
                     self._fault(target)
-                if crowd and clock() - core.now >= HEAR_TIME:
-                    put_back(list(heard))
+                if part_with is not None and clock() - core.now >= HEAR_TIME:
+                    part_with(list(heard))
                     break
             if agreeing:
                 self._entrance.agree()

@@ -80,9 +80,8 @@ class Worker(WorkerSettings):
         if limit is not None:
             limit = check_number("limit", limit, 1, whole=True)
         if timeout is not None:
-            timeout = check_number("timeout", timeout, 0.001)
-            if timeout >= ENDLESS:
-                timeout = None
+            seconds = check_number("timeout", timeout, 0.001)
+            timeout = None if seconds >= ENDLESS else seconds
         if abandon is not None:
             check_callable("abandon", abandon)
         ability = Ability(encoded, callable_, timeout, limit, abandon)

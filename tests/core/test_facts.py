@@ -44,6 +44,17 @@ def test_what_happened_lately(world):
     assert function_facts(world.core, function, 0)["last_failure"]["text"] == "the worker failed it"
 
 
+def test_the_last_ends_are_told_some_at_a_time_the_newest_first(world, monkeypatch):
+    monkeypatch.setattr("gearman_std.core.facts.STEP", 2)
+    client, worker = world.connects(), world.worker(b"f")
+    handles = [client.submits_bg() for _ in range(3)]
+    for handle in handles:
+        assert worker.grabs() == handle
+        worker.says(WORK_FAIL, handle)
+    told = [[end["handle"].encode() for end in some] for some in ends_of(world.core, world.core.functions[b"f"])]
+    assert told == [[handles[2], handles[1]], [handles[0]]]
+
+
 def test_a_worker_with_its_jobs(world):
     client, worker = world.connects(), world.worker(b"f")
     handle = client.submits_bg()
